@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.models import MediaJob
 from tests import factories
 from tests.databases import opened
-from tests.edge.media.media_stack import IMAGE, PNG, pictures
+from tests.edge.media.media_stack import IMAGE, PNG, image_response
 from tests.edge.shared_edge import Reply
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
-from tests.upstream_responses import silence
+from tests.upstream_responses import no_response
 from tests.workers.test_media_jobs import Shop
 
 WAIT_SECONDS = 300
@@ -39,14 +39,14 @@ def main() -> int:
     arguments = parser.parse_args()
     postgres, folder = Postgres(), Path(tempfile.mkdtemp(prefix="callbacks-"))
     redis, upstream, silent = RedisServer("valkey", folder), Upstream(), Upstream()
-    upstream.default, silent.default = (lambda _: pictures(PNG)), (lambda _: silence())
+    upstream.default, silent.default = (lambda _: image_response(PNG)), (lambda _: no_response())
     url = postgres.create_migrated()
     settings = {"database_url": url, "redis_url": redis.url, "data_dir": folder, "outbound_networks": "127.0.0.1/32"}
     environ = environment_of(settings)
     processes: list[Any] = []
     try:
         with opened(url) as books:
-            bind(books)
+            bind_database(books)
             edge = start_edge(folder, environ)
             processes.append(edge)
             shop = Shop(edge, upstream)
@@ -69,7 +69,7 @@ def main() -> int:
 
 def _seconds(shop: Shop, jobs: int) -> float:
     """Return the median time from creating a job to its end."""
-    return statistics.median(_one(shop, shop.order) for _ in range(jobs))
+    return statistics.median(_one(shop, shop.submit) for _ in range(jobs))
 
 
 def _one(shop: Shop, order: Any) -> float:
@@ -85,7 +85,7 @@ def _owe_callbacks(edge: Any, url: str, count: int) -> None:
     other.edge, other.account = edge, factories.account(IMAGE * count * 2)
     other.secret = factories.api_key(other.account)[1]
     for _ in range(count):
-        ordered = other.order(callback_url=url)
+        ordered = other.submit(callback_url=url)
         other.request("POST", f"/api/media/jobs/{ordered.json['job_uuid']}/cancel/")
     assert MediaJob.select().where(MediaJob.account == other.account.id).count() == count
 

@@ -24,7 +24,7 @@ from bench.gateway.servers import DurablePostgres
 from bench.usage_rows import arguments, fill
 from console.app import create_app
 from shared.core.clock import new_id
-from shared.core.database import bind, database
+from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.core.settings import Settings
 from shared.operations.staff import create_staff
@@ -121,7 +121,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds, at least 2")
     chosen = parser.parse_args()
     with nullcontext(chosen.url) if chosen.url else own_postgres() as url, opened(url) as target:
-        bind(target)
+        bind_database(target)
         migrate(target)
         if chosen.rows:
             fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)

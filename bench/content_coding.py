@@ -20,7 +20,7 @@ from typing import Any
 
 import brotli
 
-from edge.http.content_coding import DecodedBody, codings_of, zstd
+from edge.http.content_coding import DecodedBody, parse_codings, zstd
 
 CHUNK_BYTES = 64 * 1024  # read size of a connection
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -57,7 +57,7 @@ async def decode(coding: str, packed: bytes, size: int) -> tuple[float, float]:
             last = now
 
     watching = asyncio.ensure_future(watch())
-    body, found, began = DecodedBody(receive, codings_of(coding.encode()), size), 0, time.process_time()
+    body, found, began = DecodedBody(receive, parse_codings(coding.encode()), size), 0, time.process_time()
     while (message := await body())["more_body"]:
         found += len(message["body"])
     seconds, done = time.process_time() - began, True

@@ -30,10 +30,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.clock import now_ms
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.core.process_main import EXIT_SECONDS
 from shared.ledger import sweep
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, UsageLedger
 from tests import factories
 from tests.databases import opened
@@ -147,7 +147,7 @@ def world(stack: ExitStack, *, network: bool, pool_size: int) -> Iterator[World]
     stack.callback(upstream.close)
     upstream.default = lambda _: stream(role(), chunk("Hel"), Pause(0.3), chunk("lo"), Pause(0.3), finish(), usage(7, 3), DONE)
     url = postgres.create_migrated()
-    bind(stack.enter_context(opened(url)))
+    bind_database(stack.enter_context(opened(url)))
     factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000, minimum=10)
     owner = factories.account(10**12)
     secret = factories.api_key(owner)[1]
@@ -222,7 +222,7 @@ def _report(name: str, calls: list[Call], there: World, fault_ended: float, stop
     after = [call.ended for call in calls if call.whole and call.began >= fault_ended]
     recovered = min(after) - fault_ended if after else float("inf")
     longest = max(call.ended - call.began for call in calls)
-    problems = verify(now_ms()).problems
+    problems = verify_ledger(now_ms()).problems
     good = delivered == charged == set(entries) and not (twice or held or hung or problems)
     good = good and Account.get_by_id(there.owner.id).held == 0 and stopped <= DRAIN_SECONDS + EXIT_SECONDS
     counts = (len(calls), len(delivered), len(charged), twice, broken, dict(refused) or "-", held, hung)

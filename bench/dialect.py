@@ -55,7 +55,7 @@ def microseconds_an_event(model: str, pieces: Sequence[bytes], count: int) -> fl
     )  # fmt: skip
     before = time.process_time()
     for _ in range(STREAMS_A_ROUND):
-        reader = DIALECTS["openai"].read_stream(call, CALL_ID, BEGAN)
+        reader = DIALECTS["openai"].new_stream_reader(call, CALL_ID, BEGAN)
         for piece in pieces:
             reader.feed(piece)
     used = time.process_time() - before

@@ -23,15 +23,15 @@ from uuid import UUID
 
 from bench.gateway.machine import choose_cores
 from bench.gateway.servers import DurablePostgres
-from shared.billing.pricing import Quote, charge, quote
-from shared.billing.token_usage import Usage
+from shared.billing.pricing import Quote, call_charge, quote
+from shared.billing.token_usage import TokenUsage
 from shared.catalog import reader
 from shared.core.clock import new_id, now_ms
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.core.postgres import Postgres
 from shared.core.schema_version import migrate
-from shared.ledger import Reservation, Reserved, Settlement, batch_transaction, reserve, settle
-from shared.ledger.verify import verify
+from shared.ledger import HoldTaken, Reservation, Settlement, batch_transaction, reserve, settle
+from shared.ledger.verify import verify_ledger
 from shared.operations.accounts import create_account
 from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
@@ -41,7 +41,7 @@ from tests.databases import opened
 ACTOR = "bench"
 MODEL = "bench-model"
 CREDITS = 10**14
-USAGE = Usage(20, 64)
+USAGE = TokenUsage(20, 64)
 CALL_MS = 60_000
 
 
@@ -58,9 +58,9 @@ class Till:
     def __init__(self, accounts: int) -> None:
         create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", actor=ACTOR)
         create_model(MODEL, "mock", input=150, output=600, actor=ACTOR)
-        price = reader.load().models[MODEL].prices[0]
+        price = reader.load_catalog().models[MODEL].prices[0]
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
-        self._cost = charge(price, USAGE)
+        self._cost = call_charge(price, USAGE)
         rows = [create_account(f"bench-{number}@example.com", CREDITS, actor=ACTOR) for number in range(accounts)]
         self._digests = cycle([create_key(row.id, "bench", actor=ACTOR).row.digest for row in rows])
 
@@ -72,7 +72,7 @@ class Till:
         return [self._bill(ask.call, taken) for ask, taken in zip(asks, answers, strict=True)]
 
     def _bill(self, call: UUID, taken: object) -> Settlement:
-        if not isinstance(taken, Reserved):
+        if not isinstance(taken, HoldTaken):
             raise SystemExit(f"a reservation was rejected: {taken!r}")
         return Settlement(
             call,
@@ -140,8 +140,8 @@ def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: i
     """Print a row for each size and mode. Returns whether the ledger balances. A pooler disables prepared statements."""
     with opened(url) as database:
         if isinstance(database, Postgres):
-            database.prepares = prepares
-        bind(database)
+            database.prepares_statements = prepares
+        bind_database(database)
         migrate(database)
         till = Till(accounts)
         for size in sizes:
@@ -149,7 +149,7 @@ def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: i
                 cost = measure(way(till, size), seconds)
                 wall_us = 1e6 / cost.cycles_a_second
                 print(f"| {kind} | {size} | {name} | {cost.cycles_a_second:,.0f} | {wall_us:,.0f} | {cost.cpu_us:,.0f} |")
-        problems = verify(now_ms()).problems
+        problems = verify_ledger(now_ms()).problems
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
     return not problems
 

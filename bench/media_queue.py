@@ -20,17 +20,17 @@ from pathlib import Path
 from typing import Any
 
 from shared.core.clock import now_ms
-from shared.core.database import bind
-from shared.ledger.verify import verify
+from shared.core.database import bind_database
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, MediaJob, UsageLedger
 from tests import factories
 from tests.databases import opened
-from tests.edge.media.media_stack import IMAGE, PNG, pictures
+from tests.edge.media.media_stack import IMAGE, PNG, image_response
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import Answer, status
+from tests.upstream_responses import ScriptedResponse, error_response
 
 CREDITS = 10**12
 CLIENTS = 8
@@ -52,7 +52,7 @@ def main() -> int:
     processes: list[Any] = []
     try:
         with opened(url) as books:
-            bind(books)
+            bind_database(books)
             owner = factories.account(CREDITS)
             secret = factories.api_key(owner)[1]
             for number in range(arguments.workers):  # breakers are per route; more routes keep the queue moving
@@ -88,8 +88,10 @@ def main() -> int:
 
 
 def _answer(upstream: Upstream) -> Any:
-    def answer(_: Request) -> Answer:
-        return {3: status(500), 5: pictures(PNG), 7: status(400)}.get(len(upstream.calls) % 10, pictures(*[PNG] * PICTURES))
+    def answer(_: Request) -> ScriptedResponse:
+        return {3: error_response(500), 5: image_response(PNG), 7: error_response(400)}.get(
+            len(upstream.calls) % 10, image_response(*[PNG] * PICTURES)
+        )
 
     return answer
 
@@ -124,7 +126,7 @@ def _account(owner: Any) -> int:
     charged = sum(job.credits_charged for job in jobs)
     entries = [-entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge")]
     account = Account.get_by_id(owner)
-    problems = list(verify(now_ms()).problems)
+    problems = list(verify_ledger(now_ms()).problems)
     checks = {
         "jobs' charges = ledger's charges": charged == sum(entries),
         "ledger's charges = balance change": sum(entries) == CREDITS - account.balance,

@@ -49,7 +49,7 @@ def microseconds_a_call(dialect: str, settings: dict[str, Any], body: dict[str, 
     for _ in range(rounds):
         before = time.process_time()
         for _ in range(CALLS_A_ROUND):
-            DIALECTS[dialect].request(call, target)
+            DIALECTS[dialect].build_request(call, target)
         best = min(best, time.process_time() - before)
     return best / CALLS_A_ROUND * 1e6
 

@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from shared.core.database import bind
-from shared.operations.conversations import Turn
+from shared.core.database import bind_database
+from shared.operations.conversations import ChatMessage
 from shared.operations.shares import share_messages
 from tests import factories
 from tests.databases import opened
@@ -50,11 +50,11 @@ def main() -> int:
     edge = None
     try:
         with opened(url) as books:
-            bind(books)
+            bind_database(books)
             owner = factories.account(10**9)
             secret = factories.api_key(owner)[1]
             factories.model("m-1", factories.channel(upstream.url))
-            slug = share_messages(owner.id, "Brackets", [Turn("user", WORST), Turn("assistant", WORST)]).slug
+            slug = share_messages(owner.id, "Brackets", [ChatMessage("user", WORST), ChatMessage("assistant", WORST)]).slug
             edge = start_edge(folder, environment_of({"database_url": url, "redis_url": redis.url, "data_dir": folder}))
             _report("streams alone", _gaps(edge, secret, arguments.streams))
             waits: list[float] = []
@@ -78,7 +78,7 @@ def _gaps(edge: Any, secret: str, streams: int) -> list[float]:
     def one(_: int) -> list[float]:
         times = []
         with Stream(edge, secret) as call:
-            call.open()
+            call.response_head()
             for _event in call.events():
                 times.append(time.monotonic())
         return [(later - earlier) * 1000 for earlier, later in itertools.pairwise(times)]

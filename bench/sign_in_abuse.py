@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.identity.passwords import hash_password
 from shared.operations.web_accounts import sign_up
 from tests import factories
@@ -76,7 +76,7 @@ def main() -> int:
     edge: WebProcess | None = None
     try:
         with opened(url) as rows:
-            bind(rows)
+            bind_database(rows)
             account = sign_up(EMAIL, hash_password(PASSWORD), 10**9)
             secret = factories.api_key(account)[1]
             factories.model("m-1", factories.channel(upstream.url), input=1, output=1)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.core.clock import new_id, now_ms
-from shared.core.database import bind, database
+from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.models import (
     Account,
@@ -36,7 +36,7 @@ from shared.models import (
     RollupState,
     UsageLedger,
 )
-from shared.rollup import roll
+from shared.rollup import update_sums
 from tests.databases import opened
 
 CHUNK = 200_000
@@ -205,7 +205,7 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
     AccountUsage.delete().execute()
     PlatformUsage.delete().execute()
     RollupState.update(rolled_until=None, checked_at=None).execute()
-    while not roll(now_ms(), 30).up_to_date:
+    while not update_sums(now_ms(), 30).up_to_date:
         _say("building rollups", began)
     for table in ("account_total", "account_usage", "platform_usage"):
         database.execute_sql(f"VACUUM ANALYZE {table}")
@@ -229,7 +229,7 @@ def main() -> int:
     parser.add_argument("url", metavar="DATABASE_URL")
     chosen = arguments(parser).parse_args()
     with opened(chosen.url) as target:
-        bind(target)
+        bind_database(target)
         migrate(target)
         fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
     return 0

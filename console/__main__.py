@@ -3,7 +3,7 @@
 import sys
 
 from console.serve import serve
-from shared.core.process_main import run
+from shared.core.process_main import run_process
 
 if __name__ == "__main__":
-    sys.exit(run("console", serve))
+    sys.exit(run_process("console", serve))

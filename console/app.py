@@ -17,14 +17,14 @@ from console.views import home_view, views
 from shared.core.database import database
 from shared.core.secrets import derive_key
 from shared.core.settings import Settings
-from shared.operations.staff_sessions import SESSION_MS
+from shared.operations.staff_sessions import MAX_LIFETIME_MS
 
 SHARED_STATIC = Path(__file__).resolve().parent.parent / "shared" / "static"
-LARGEST_FORM_BYTES = 64_000
+MAX_FORM_BYTES = 64_000
 
 
 def create_app(settings: Settings) -> Flask:
-    """Create the console's WSGI app. The database must already be bound to the models (`shared.core.database.bind`).
+    """Create the console's WSGI app. The database must already be bound to the models (`shared.core.database.bind_database`).
 
     The access check is installed before the CSRF check and the views, so that unauthenticated requests are read no further.
     """
@@ -58,8 +58,8 @@ def _flask_settings(settings: Settings) -> dict[str, object]:
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": settings.production,
-        "PERMANENT_SESSION_LIFETIME": timedelta(milliseconds=SESSION_MS),
-        "MAX_CONTENT_LENGTH": LARGEST_FORM_BYTES,
+        "PERMANENT_SESSION_LIFETIME": timedelta(milliseconds=MAX_LIFETIME_MS),
+        "MAX_CONTENT_LENGTH": MAX_FORM_BYTES,
         "WTF_CSRF_TIME_LIMIT": None,  # the token lives as long as its session
     }
 
@@ -77,5 +77,5 @@ def _add_public_routes(app: Flask) -> None:
 
 def _close_connection(_: BaseException | None) -> None:
     """Release the thread's connection: closed on SQLite, back to the pool on PostgreSQL. Peewee opens one on first use."""
-    if request.endpoint not in access_control.WITHOUT_DATABASE and not database.is_closed():
+    if request.endpoint not in access_control.ENDPOINTS_WITHOUT_DATABASE and not database.is_closed():
         database.close()

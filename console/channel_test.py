@@ -13,26 +13,26 @@ from shared.core.errors import InvalidInput, OutboundFailed, OutboundRefused, Ou
 from shared.core.secrets import unseal
 from shared.core.settings import Settings
 from shared.dialects import DIALECTS, model_lists
-from shared.dialects.base import ChatCall, MalformedStream, Target, VendorRequest
-from shared.safe_http import Limits, Outbound, Reply, policy_of
+from shared.dialects.base import ChatCall, MalformedStream, ProviderRequest, Target
+from shared.safe_http import Response, SafeHttpClient, Timeouts, policy_from_settings
 
-PROBE_LIMITS = Limits(total_seconds=30, idle_seconds=30)
-TRY_LIMITS = Limits(total_seconds=120, idle_seconds=120)
+PROBE_LIMITS = Timeouts(total_seconds=30, idle_seconds=30)
+TRY_LIMITS = Timeouts(total_seconds=120, idle_seconds=120)
 MAX_ANSWER_BYTES = 1_000_000
 MAX_LIST_BYTES = 20_000_000  # some providers list hundreds of models with long descriptions
 PROBE_TOKENS = 16
 _PROBE_BODY = {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": PROBE_TOKENS}
 
 
-class Probe(NamedTuple):
+class ProbeResult(NamedTuple):
     """The result of a test request. `words` is our own text: a provider's message may contain account details."""
 
-    works: bool
-    words: str
+    ok: bool
+    message: str
     duration_ms: int
 
 
-def probe(route: Route, settings: Settings) -> Probe:
+def probe(route: Route, settings: Settings) -> ProbeResult:
     """Send a short test request to one model of a channel. The operator pays the provider; no account is charged."""
     call = ChatCall(
         model=route.upstream_model,
@@ -47,18 +47,18 @@ def probe(route: Route, settings: Settings) -> Probe:
     target = _target(route, settings)
     dialect, began = DIALECTS[route.dialect], time.monotonic()
     try:
-        status, data = _post(dialect.request(call, target), route.base_url, settings, PROBE_LIMITS)
-        works, words = _judge(status, lambda: dialect.read_answer(data, call, "chatcmpl-probe", int(time.time())).delivered)
+        status, data = _post(dialect.build_request(call, target), route.base_url, settings, PROBE_LIMITS)
+        works, words = _judge(status, lambda: dialect.parse_response(data, call, "chatcmpl-probe", int(time.time())).delivered)
     except (OutboundRefused, OutboundFailed, YoutError) as error:
         works, words = False, _describe_failure(error)
-    return Probe(works, words, int((time.monotonic() - began) * 1000))
+    return ProbeResult(works, words, int((time.monotonic() - began) * 1000))
 
 
 def list_models(route: Route, settings: Settings) -> list[str]:
     """Return the models that the channel's provider lists. Raises `InvalidInput` with our own message on failure."""
     target = _target(route, settings)
     request = model_lists.request(target)
-    outbound = Outbound(policy_of(settings), trusted=(route.base_url,))
+    outbound = SafeHttpClient(policy_from_settings(settings), trusted=(route.base_url,))
     try:
         with outbound.get(request.url, max_bytes=MAX_LIST_BYTES, headers=dict(request.headers), limits=PROBE_LIMITS) as reply:
             if reply.status != 200:
@@ -80,8 +80,8 @@ def _target(route: Route, settings: Settings) -> Target:
     )
 
 
-def _post(request: VendorRequest, trusted: str, settings: Settings, limits: Limits) -> tuple[int, bytes]:
-    outbound = Outbound(policy_of(settings), trusted=(trusted,))
+def _post(request: ProviderRequest, trusted: str, settings: Settings, limits: Timeouts) -> tuple[int, bytes]:
+    outbound = SafeHttpClient(policy_from_settings(settings), trusted=(trusted,))
     with outbound.post(
         request.url, request.body, max_bytes=MAX_ANSWER_BYTES, headers=dict(request.headers), limits=limits
     ) as reply:
@@ -120,7 +120,7 @@ def _describe_failure(error: Exception) -> str:
     return "Connection failed." if isinstance(error, OutboundFailed) else str(error)
 
 
-class Tried(NamedTuple):
+class TestCallResult(NamedTuple):
     """A customer's view of a call: the answer or error message, and its cost (None if nothing was charged)."""
 
     status: int
@@ -132,12 +132,12 @@ class Tried(NamedTuple):
     request_id: str
 
 
-def try_model(model: str, prompt: str, secret: str, settings: Settings) -> Tried:
+def test_call(model: str, prompt: str, secret: str, settings: Settings) -> TestCallResult:
     """Send a chat call to our own edge with a key. Raises `InvalidInput` if the edge cannot be reached."""
     body = {"model": model, "messages": [{"role": "user", "content": prompt}], "max_tokens": 500}
     url, began = f"{settings.edge_url}/v1/chat/completions", time.monotonic()
     headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
-    outbound = Outbound(policy_of(settings), trusted=(url,))
+    outbound = SafeHttpClient(policy_from_settings(settings), trusted=(url,))
     try:
         with outbound.post(url, orjson.dumps(body), max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=TRY_LIMITS) as reply:
             return _tried(reply, orjson.loads(reply.read()), int((time.monotonic() - began) * 1000))
@@ -147,13 +147,13 @@ def try_model(model: str, prompt: str, secret: str, settings: Settings) -> Tried
         ) from None
 
 
-def _tried(reply: Reply, answer: Mapping[str, Any], duration_ms: int) -> Tried:
+def _tried(reply: Response, answer: Mapping[str, Any], duration_ms: int) -> TestCallResult:
     if "error" in answer:
         text = str(answer["error"]["message"])
     else:
         text = str(answer["choices"][0]["message"].get("content") or "(no text)")
     charge = answer.get("yout") or {}
-    return Tried(
+    return TestCallResult(
         status=reply.status,
         text=text,
         credits=charge.get("credits_charged"),

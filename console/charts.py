@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared.core.formats import credits, duration
+from shared.core.formats import format_credits, format_duration
 from shared.rollup import Tally
 
 Steps = Sequence[tuple[int, Tally]]
@@ -26,11 +26,11 @@ class Chart:
 
     kind: str
     caption: str
-    heads: tuple[str, ...]
+    column_labels: tuple[str, ...]
     rows: list[tuple[int, str, tuple[Cell, ...]]]
 
 
-def charts_of(steps: Steps, step_ms: int) -> list[Chart]:
+def usage_charts(steps: Steps, step_ms: int) -> list[Chart]:
     """Return the charts of calls and failures, credits, and time to first token."""
     return [
         _chart("bars", "Calls", {"Calls": _count("calls"), "Failed": _count("failed")}, steps, step_ms),
@@ -41,10 +41,10 @@ def charts_of(steps: Steps, step_ms: int) -> list[Chart]:
 
 def channel_charts(steps: Steps, step_ms: int) -> list[Chart]:
     """Return the same charts for one channel, without credits."""
-    return [chart for chart in charts_of(steps, step_ms) if chart.caption != "Credits charged"]
+    return [chart for chart in usage_charts(steps, step_ms) if chart.caption != "Credits charged"]
 
 
-def moment(at: int, step_ms: int) -> str:
+def step_label(at: int, step_ms: int) -> str:
     """Return a step's label in UTC: `14:05`, `24 Nov 14:00` or `24 Nov`."""
     start = datetime.fromtimestamp(at / 1000, UTC)
     if step_ms < 3_600_000:
@@ -56,14 +56,14 @@ _Column = Callable[[Tally], Cell]
 
 
 def _chart(kind: str, caption: str, columns: dict[str, _Column], steps: Steps, step_ms: int) -> Chart:
-    rows = [(at, moment(at, step_ms), tuple(column(tally) for column in columns.values())) for at, tally in steps]
+    rows = [(at, step_label(at, step_ms), tuple(column(tally) for column in columns.values())) for at, tally in steps]
     return Chart(kind, caption, tuple(columns), rows)
 
 
 def _count(name: str) -> _Column:
     def column(tally: Tally) -> Cell:
         value: int = getattr(tally, name)
-        return Cell(credits(value), value)
+        return Cell(format_credits(value), value)
 
     return column
 
@@ -71,6 +71,6 @@ def _count(name: str) -> _Column:
 def _first_token(share: float) -> _Column:
     def column(tally: Tally) -> Cell:
         value = tally.first_token_ms(share)
-        return Cell(duration(value), value)
+        return Cell(format_duration(value), value)
 
     return column

@@ -8,12 +8,12 @@ from uuid import UUID
 
 from peewee import SQL, fn
 
-from console.id_labels import channel_names, emails
-from shared.ledger.sweep import SILENT_MS
+from console.id_labels import account_emails, channel_names
+from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
-from shared.rollup import Ranked, Scope, Span, Tally, figures, rolled_until, top_accounts
+from shared.rollup import AccountRank, Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
 
-COUNT_UP_TO = 10_000  # larger counts are shown as "over 10 000", so that no page counts millions of rows
+MAX_COUNT = 10_000  # larger counts are shown as "over 10 000", so that no page counts millions of rows
 TOP_ROWS = 8
 STALE_ROLLUP_MS = 3 * 3_600_000  # rollups older than this are reported; a worker runs them a few minutes after each hour
 DEGRADED, FAILING = 0.05, 0.25  # error rates at which a channel gets this state
@@ -22,15 +22,16 @@ MIN_CALLS = 5  # a channel with fewer calls is not judged
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Usage over a range: the total, each step (oldest first), and the top rows. `lacking` is as in `shared.rollup.Figures`."""
+    """Usage over a range: the total, each step (oldest first), and the top rows. `lacking` is as in
+    `shared.rollup.UsageFigures`."""
 
     total: Tally
-    steps: list[tuple[int, Tally]]
+    buckets: list[tuple[int, Tally]]
     models: list[tuple[str, Tally]]
     channels: list[ChannelHealth]
-    accounts: list[tuple[str, Ranked]]
-    lacking: tuple[int, int] | None
-    behind_since: int | None
+    accounts: list[tuple[str, AccountRank]]
+    missing_range: tuple[int, int] | None
+    stale_since: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class ChannelHealth:
     @property
     def state(self) -> str:
         """`running`, `degraded` or `failing` by the error rate; `low traffic` below `MIN_CALLS` calls."""
-        share = self.tally.error_share
+        share = self.tally.error_rate
         if share is None or self.tally.calls < MIN_CALLS:
             return "low traffic"
         return "failing" if share >= FAILING else "degraded" if share >= DEGRADED else "running"
@@ -61,19 +62,19 @@ class Holds:
 
 @dataclass(frozen=True, slots=True)
 class Refunds:
-    """Refunds since midnight UTC (at most `COUNT_UP_TO` + 1) and their credits."""
+    """Refunds since midnight UTC (at most `MAX_COUNT` + 1) and their credits."""
 
     count: int
     credits: int
 
 
-def usage(scope: Scope, span: Span, now: int) -> Usage:
+def usage(scope: Scope, span: TimeSpan, now: int) -> Usage:
     """Read usage over a range. Every query is bounded; see `shared.rollup.read`."""
-    by_time = figures(scope, span, "at", now, ("first_token",))
-    by_channel = figures(scope, span, "channel", now, ("first_token",))
-    by_model = figures(scope, span, "model", now)
+    by_time = read_figures(scope, span, "at", now, ("first_token",))
+    by_channel = read_figures(scope, span, "channel", now, ("first_token",))
+    by_model = read_figures(scope, span, "model", now)
     ranked = top_accounts(scope, span, now, TOP_ROWS)
-    emailed = emails(row.account for row in ranked)
+    emailed = account_emails(row.account for row in ranked)
     until = rolled_until()
     return Usage(
         by_time.total,
@@ -81,25 +82,25 @@ def usage(scope: Scope, span: Span, now: int) -> Usage:
         _by_credits(by_model.groups)[:TOP_ROWS],
         _health(by_channel.groups),
         [(emailed.get(row.account, str(row.account)), row) for row in ranked],
-        by_time.lacking,
+        by_time.missing_span,
         until if 0 < until < now - STALE_ROLLUP_MS else None,
     )
 
 
-def channel_health(span: Span, now: int) -> dict[UUID | None, ChannelHealth]:
+def channel_health(span: TimeSpan, now: int) -> dict[UUID | None, ChannelHealth]:
     """Return call results per channel over a range."""
-    return {row.id: row for row in _health(figures(Scope(), span, "channel", now, ("first_token",)).groups)}
+    return {row.id: row for row in _health(read_figures(Scope(), span, "channel", now, ("first_token",)).groups)}
 
 
-def channel_steps(channel: UUID, span: Span, now: int) -> list[tuple[int, Tally]]:
+def channel_timeseries(channel: UUID, span: TimeSpan, now: int) -> list[tuple[int, Tally]]:
     """Return a channel's calls in each step of a range, oldest first."""
-    by_time = figures(Scope(channel=channel), span, "at", now, ("first_token",)).groups
+    by_time = read_figures(Scope(channel=channel), span, "at", now, ("first_token",)).groups
     return [(at, by_time.get(at, Tally())) for at in range(span.since, span.until, span.step)]
 
 
-def models_used(span: Span, now: int) -> set[str]:
+def models_used(span: TimeSpan, now: int) -> set[str]:
     """Return the models that were called in a range."""
-    return set(figures(Scope(), span, "model", now).groups)
+    return set(read_figures(Scope(), span, "model", now).groups)
 
 
 def _by_credits(groups: dict[Any, Tally]) -> list[tuple[Any, Tally]]:
@@ -110,12 +111,12 @@ def _health(groups: dict[Any, Tally]) -> list[ChannelHealth]:
     """Return the channels, highest error rate first."""
     names = channel_names(groups)
     rows = [ChannelHealth(id, names.get(id, str(id)) if id else "none reached", tally) for id, tally in groups.items()]
-    return sorted(rows, key=lambda row: (-(row.tally.error_share or 0), -row.tally.calls, row.name))
+    return sorted(rows, key=lambda row: (-(row.tally.error_rate or 0), -row.tally.calls, row.name))
 
 
 def holds(now: int) -> Holds:
     """Count open holds. There are only as many as calls in progress."""
-    alive = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)
+    alive = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - HEARTBEAT_TIMEOUT_MS)
     stuck = (Hold.expires_at < now) | (Hold.edge_process.is_null(False) & Hold.edge_process.not_in(alive))
     row: Any = (
         Hold.select(fn.COUNT(Hold.id), fn.COALESCE(fn.SUM(Hold.amount), 0), fn.COALESCE(fn.SUM(stuck.cast("integer")), 0))
@@ -132,23 +133,23 @@ def refunds_today(now: int) -> Refunds:
     newest = (
         LedgerEntry.select(LedgerEntry.amount)
         .where((LedgerEntry.kind == "refund") & (LedgerEntry.created_at >= today))
-        .limit(COUNT_UP_TO + 1)
+        .limit(MAX_COUNT + 1)
     )
     row: Any = newest.select_from(fn.COUNT(SQL("*")), fn.COALESCE(fn.SUM(newest.c.amount), 0)).tuples().get()
     return Refunds(*map(int, row))
 
 
 def jobs(since: int) -> dict[str, int]:
-    """Count open media jobs, and those that failed since `since` (ms UTC); each count is at most `COUNT_UP_TO` + 1."""
+    """Count open media jobs, and those that failed since `since` (ms UTC); each count is at most `MAX_COUNT` + 1."""
     counts = {status: MediaJob.select(SQL("1")).where(MediaJob.status == status) for status in ("queued", "running")}
     began = UUID(int=since << 80)  # UUIDv7 ids sort by time
     counts["failed"] = MediaJob.select(SQL("1")).where((MediaJob.status == "failed") & (MediaJob.id >= began))
-    return {status: int(query.limit(COUNT_UP_TO + 1).count()) for status, query in counts.items()}
+    return {status: int(query.limit(MAX_COUNT + 1).count()) for status, query in counts.items()}
 
 
 def count_accounts() -> int:
-    """Return the number of accounts, at most `COUNT_UP_TO` + 1."""
-    return int(Account.select(SQL("1")).limit(COUNT_UP_TO + 1).count())
+    """Return the number of accounts, at most `MAX_COUNT` + 1."""
+    return int(Account.select(SQL("1")).limit(MAX_COUNT + 1).count())
 
 
 def count_models() -> tuple[int, int]:

@@ -13,9 +13,9 @@ from flask_wtf.csrf import CSRFError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
-from console.security.origin import why_refused
+from console.security.origin import rejection_reason
 from shared.core.database import drop_connection
-from shared.core.database_errors import describe, may_pass
+from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import InvalidInput, NotFound, SettingsError
 from shared.core.failure_report import describe_failure
 
@@ -53,7 +53,7 @@ def _bare(template: str, **values: Any) -> str:
 
 
 def _csrf_failed(_: CSRFError) -> ResponseReturnValue:
-    return _page(400, "Form rejected", why_refused())
+    return _page(400, "Form rejected", rejection_reason())
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
@@ -80,9 +80,9 @@ def _invalid_setting(error: SettingsError) -> ResponseReturnValue:
 
 
 def _database_failed(error: Exception) -> ResponseReturnValue:
-    if not may_pass(error):
+    if not is_temporary(error):
         return _internal_error(error)
-    log.error("database unavailable: %s", describe(error))
+    log.error("database unavailable: %s", describe_error(error))
     drop_connection(error)
     return _bare("unavailable.html"), 503, {"Retry-After": "5"}
 

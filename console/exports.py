@@ -12,10 +12,10 @@ from typing import Any
 
 from flask import Response, stream_with_context
 
-from console.actions.origin import by
-from console.paging import batches
+from console.actions.origin import audit_arguments
+from console.paging import iterate_batches
 from shared.operations.exports import record_export
-from shared.text.csv_rows import csv_head, csv_rows
+from shared.text.csv_rows import csv_header, csv_rows
 
 CHUNK_ROWS = 500  # rows per chunk of the response
 
@@ -32,15 +32,15 @@ def export(
 
     `query` selects tuples that begin with `keys`, its unique descending order; `line` converts a tuple to CSV cells.
     """
-    record_export(what, filters, **by())
-    rows = (line(row) for batch in batches(query, keys) for row in batch)
+    record_export(what, filters, **audit_arguments())
+    rows = (line(row) for batch in iterate_batches(query, keys) for row in batch)
     response = Response(stream_with_context(_chunks(header, rows)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{what}.csv"'
     return response
 
 
 def _chunks(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
-    yield csv_head(header)
+    yield csv_header(header)
     remaining = iter(rows)
     while chunk := list(islice(remaining, CHUNK_ROWS)):
         yield csv_rows([_cell(value) for value in row] for row in chunk)

@@ -7,19 +7,28 @@ from typing import Any
 from flask import Flask, current_app
 from flask_login import current_user
 
-from console.security.roles import allowed
-from shared.core.formats import THIN, credits, duration, exact, short_id, signed, usd, when
+from console.security.roles import is_allowed
+from shared.core.formats import (
+    NARROW_SPACE,
+    format_credits,
+    format_duration,
+    format_exact_time,
+    format_signed,
+    format_usd,
+    short_id,
+    time_element,
+)
 from shared.core.settings import Settings
 
 
 def percent(share: float | None) -> str:
     """Return `0.42 %`, or `–` for None."""
-    return "–" if share is None else f"{100 * share:.2f}{THIN}%"
+    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%"
 
 
-def worth(amount: int) -> str:
+def in_usd(amount: int) -> str:
     """Return the value of credits in USD at the installation's rate."""
-    return usd(amount, current_app.extensions["yout_settings"].credits_per_usd)
+    return format_usd(amount, current_app.extensions["yout_settings"].credits_per_usd)
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str, str]]:
@@ -35,18 +44,25 @@ def _display(values: dict[str, Any] | None, name: str) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, int):
-        return exact(value) if name.endswith("_at") else credits(value)
+        return format_exact_time(value) if name.endswith("_at") else format_credits(value)
     return str(value)
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Add the template filters and globals."""
     app.jinja_env.filters.update(
-        credits=credits, signed=signed, duration=duration, percent=percent, when=when, short_id=short_id, usd=worth, exact=exact
+        credits=format_credits,
+        signed=format_signed,
+        duration=format_duration,
+        percent=percent,
+        when=time_element,
+        short_id=short_id,
+        usd=in_usd,
+        exact=format_exact_time,
     )
     app.jinja_env.globals.update(
         changes=changes,
-        may=lambda action: bool(current_user.is_authenticated and allowed(current_user.role, action)),
+        may=lambda action: bool(current_user.is_authenticated and is_allowed(current_user.role, action)),
         console_menu=lambda: app.extensions["admin"][0].menu(),
         production=settings.production,
     )

@@ -9,7 +9,7 @@ from uuid import UUID
 from shared.models import Account, AIModel, ApiKey, Channel
 
 
-def emails(accounts: Iterable[UUID]) -> dict[UUID, str]:
+def account_emails(accounts: Iterable[UUID]) -> dict[UUID, str]:
     """Return the emails of accounts by id. Deleted rows are missing, here and below."""
     return _names_by_id(Account, Account.email, accounts)
 
@@ -18,19 +18,19 @@ def channel_names(channels: Iterable[UUID | None]) -> dict[UUID, str]:
     return _names_by_id(Channel, Channel.name, (channel for channel in channels if channel is not None))
 
 
-def keys(ids: Iterable[UUID | None]) -> dict[UUID, ApiKey]:
+def key_labels(ids: Iterable[UUID | None]) -> dict[UUID, ApiKey]:
     """Return keys by id, with only their names and prefixes."""
     unique = list({id for id in ids if id is not None})
     shown = (ApiKey.id, ApiKey.name, ApiKey.prefix)
     return {row.id: row for row in ApiKey.select(*shown).where(ApiKey.id.in_(unique))} if unique else {}
 
 
-def models() -> list[str]:
+def model_ids() -> list[str]:
     """Return the ids of all models, for a select field."""
     return [row.id for row in AIModel.select(AIModel.id).order_by(AIModel.id)]
 
 
-def channels() -> list[tuple[str, str]]:
+def channel_choices() -> list[tuple[str, str]]:
     """Return (id, name) of all channels, for a select field."""
     return [(str(row.id), row.name) for row in Channel.select(Channel.id, Channel.name).order_by(Channel.name)]
 

@@ -20,10 +20,10 @@ class Page:
     """Rows, newest first, and the cursor of the next, older page (None on the last page)."""
 
     rows: list[Any]
-    older: str | None
+    next_cursor: str | None
 
 
-def page_of(query: Any, columns: Sequence[Any], cursor: str | None, size: int = PAGE_SIZE) -> Page:
+def fetch_page(query: Any, columns: Sequence[Any], cursor: str | None, size: int = PAGE_SIZE) -> Page:
     """Return the page of `query` after `cursor`, in descending order of `columns`, which must be unique together.
 
     Raises `InvalidInput` for an invalid cursor.
@@ -34,7 +34,7 @@ def page_of(query: Any, columns: Sequence[Any], cursor: str | None, size: int = 
     return Page(rows[:size], _encode_cursor(columns, rows[size - 1]) if len(rows) > size else None)
 
 
-def batches(query: Any, columns: Sequence[Any], size: int = BATCH_SIZE) -> Iterator[list[tuple[Any, ...]]]:
+def iterate_batches(query: Any, columns: Sequence[Any], size: int = BATCH_SIZE) -> Iterator[list[tuple[Any, ...]]]:
     """Yield all rows of `query` in batches, in descending order of `columns`. Its tuples must begin with `columns`."""
     ordered = query.order_by(*(column.desc() for column in columns)).limit(size).tuples()
     following = ordered

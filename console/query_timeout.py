@@ -12,12 +12,12 @@ import peewee
 from shared.core.database import database, is_sqlite, snapshot
 from shared.core.database_errors import sqlstate
 
-SECONDS = 3.0
+DEFAULT_TIMEOUT_SECONDS = 3.0
 QUERY_CANCELED = "57014"
 _T = TypeVar("_T")
 
 
-def within(ask: Callable[[], _T], seconds: float = SECONDS) -> _T | None:
+def run_with_timeout(ask: Callable[[], _T], seconds: float = DEFAULT_TIMEOUT_SECONDS) -> _T | None:
     """Return what `ask()` reads, or None if a statement exceeds `seconds` (on SQLite: all statements together)."""
     try:
         with _interrupted(seconds) if is_sqlite() else snapshot(seconds):

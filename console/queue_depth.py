@@ -8,7 +8,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.core.redis_url import read_redis_url
+from shared.core.redis_url import parse_redis_url
 from shared.job_queue import MEDIA_QUEUE
 
 QUEUES = ("default", MEDIA_QUEUE)
@@ -16,7 +16,7 @@ ANSWER_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Depth:
+class QueueDepth:
     """Messages in a queue (Dramatiq's names): ready, delayed, and dead (given up after all retries)."""
 
     name: str
@@ -25,10 +25,10 @@ class Depth:
     dead: int
 
 
-def depths(redis_url: str) -> list[Depth] | None:
+def queue_depths(redis_url: str) -> list[QueueDepth] | None:
     """Return the depth of every queue, or None if Redis does not answer in time."""
     client = redis.Redis(
-        **read_redis_url(redis_url).client_options(),
+        **parse_redis_url(redis_url).client_options(),
         socket_connect_timeout=ANSWER_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 0),
@@ -42,4 +42,4 @@ def depths(redis_url: str) -> list[Depth] | None:
             counts = iter(pipe.execute())
     except redis.RedisError:
         return None
-    return [Depth(name, next(counts), next(counts), next(counts)) for name in QUEUES]
+    return [QueueDepth(name, next(counts), next(counts), next(counts)) for name in QUEUES]

@@ -10,10 +10,10 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
 
 from console.app import create_app
-from shared.core.database import bind, open_database
+from shared.core.database import bind_database, open_database
 from shared.core.settings import Settings
-from shared.startup import log_notices, require_port, require_usable
-from shared.text.client_address import canonical_network
+from shared.startup import log_setting_warnings, require_port, run_startup_checks
+from shared.text.client_address import normalize_network
 
 THREADS = 8
 STOP_SECONDS = 2  # pages take milliseconds; gunicorn also waits this long for idle keep-alive connections
@@ -22,9 +22,9 @@ MAX_REQUEST_SECONDS = 30
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code. Raises `SchemaMismatch` or `SettingsError` before listening."""
-    require_usable(settings, open_database(settings.database_url), media=False)
+    run_startup_checks(settings, open_database(settings.database_url), media=False)
     require_port(settings, settings.console_port, "YOUT_CONSOLE_PORT (or PORT)")
-    log_notices(settings)
+    log_setting_warnings(settings)
     try:
         _Server(settings).run()
     except SystemExit as end:  # how gunicorn stops
@@ -54,13 +54,13 @@ class _Server(BaseApplication):
 
     def load(self) -> Flask:
         """Create the app in the worker, after the fork: database connections must not be shared across it."""
-        bind(open_database(self._settings.database_url, max_connections=THREADS))
+        bind_database(open_database(self._settings.database_url, max_connections=THREADS))
         return create_app(self._settings)
 
 
 def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
     """Yield each network in every form that gunicorn may see: on a dual-stack socket, IPv4 peers appear as IPv6."""
-    for network in map(canonical_network, trusted):
+    for network in map(normalize_network, trusted):
         yield str(network)
         if network.version == 4:
             yield f"::ffff:{network.network_address}/{96 + network.prefixlen}"
@@ -69,7 +69,7 @@ def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:
 def configuration(settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings. Only `trusted_proxies` may set the scheme to https."""
     return {
-        "bind": settings.listening(settings.console_port),
+        "bind": settings.listen_address(settings.console_port),
         "worker_class": "gthread",
         "workers": 1,
         "threads": THREADS,

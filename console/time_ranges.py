@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.rollup import Span
+from shared.rollup import TimeSpan
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -16,14 +16,14 @@ class Range:
     """A time range: `name` in the URL, `words` in a sentence, its length, and the step of its charts."""
 
     name: str
-    words: str
+    label: str
     length_ms: int
     step_ms: int
 
-    def span(self, now: int) -> Span:
+    def span(self, now: int) -> TimeSpan:
         """Return the range that ends at `now` inclusive. Its start is rounded down to a whole step."""
         since = now - self.length_ms
-        return Span(since - since % self.step_ms, now + 1, self.step_ms)
+        return TimeSpan(since - since % self.step_ms, now + 1, self.step_ms)
 
 
 RANGES = (
@@ -32,9 +32,9 @@ RANGES = (
     Range("7d", "the last 7 days", 7 * DAY_MS, 6 * HOUR_MS),
     Range("30d", "the last 30 days", 30 * DAY_MS, DAY_MS),
 )
-DEFAULT = RANGES[1]
+DEFAULT_RANGE = RANGES[1]
 
 
-def range_named(name: str) -> Range:
+def find_range(name: str) -> Range:
     """Return the range of this name, or the default."""
-    return next((known for known in RANGES if known.name == name), DEFAULT)
+    return next((known for known in RANGES if known.name == name), DEFAULT_RANGE)

@@ -15,13 +15,13 @@ from edge.api.account_limits import limit
 from edge.api.conversations import conversations
 from edge.api.keys import keys
 from edge.api.media import api as media
-from edge.api.models import catalogue
-from edge.api.purge import purging
-from edge.api.quote import quoting
+from edge.api.models import catalog_models
+from edge.api.purge import purge_routes
+from edge.api.quote import quote_routes
 from edge.api.receipts import receipts
-from edge.api.share import sharing
+from edge.api.share import share_routes
 from edge.call.asgi_routes import Handler, call_handler
-from edge.call.endpoint_adapter import Surface
+from edge.call.endpoint_adapter import EndpointAdapter
 from edge.call.responses import rate_headers
 from edge.health import health
 from edge.http.cors import PATHS as API_PATHS
@@ -39,7 +39,7 @@ from edge.v1.embeddings import EMBEDDINGS
 from edge.v1.images import images
 from edge.v1.messages import MESSAGES
 from edge.v1.messages.count_tokens import counting
-from edge.v1.messages.errors import plain_body
+from edge.v1.messages.errors import error_body
 from edge.v1.models import models
 from edge.v1.moderations import MODERATIONS
 from edge.v1.responses import RESPONSES
@@ -67,8 +67,8 @@ BLUEPRINTS = (
     stored_responses,
     counting,
     receipts,
-    quoting,
-    catalogue,
+    quote_routes,
+    catalog_models,
     limit,
     keys,
     media,
@@ -76,15 +76,15 @@ BLUEPRINTS = (
     speech,
     videos,
     conversations,
-    sharing,
-    purging,
+    share_routes,
+    purge_routes,
     assets,
     share_page,
     reference,
     web,
 )
 # POST routes that call models, served without Quart.
-SURFACES: dict[str, Surface] = {
+ENDPOINTS: dict[str, EndpointAdapter] = {
     "/v1/chat/completions": CHAT,
     "/v1/completions": COMPLETIONS,
     "/v1/embeddings": EMBEDDINGS,
@@ -106,7 +106,7 @@ def create_app(settings: Settings) -> Quart:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     pages.install(app, settings)
-    app.extensions["surfaces"] = SURFACES
+    app.extensions["surfaces"] = ENDPOINTS
     routes: dict[str, Handler] = {}
     cors = Cors(settings.cors_origins)
     _handle_errors(app, routes, cors)
@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> Quart:
     async def start() -> None:
         services = await Services.start(settings)
         app.extensions["services"] = services
-        routes.update({path: call_handler(services, surface) for path, surface in SURFACES.items()})
+        routes.update({path: call_handler(services, surface) for path, surface in ENDPOINTS.items()})
 
     @app.after_serving
     async def stop() -> None:
@@ -156,9 +156,9 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
             _log_failure(error)
         if wants_page():
             return await error_page(error)
-        problem = _surface().problem(error, g.request_id)
+        problem = _surface().render_error(error, g.request_id)
         response = Response(problem.body, status=problem.status)
-        standing = rate_headers(error.standing) if error.standing else []
+        standing = rate_headers(error.rate_limit_state) if error.rate_limit_state else []
         for name, value in (*standing, *problem.headers):
             response.headers[name.decode()] = value.decode()
         return response
@@ -177,7 +177,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         _log_failure(error)
         if wants_page():
             return await error_page(error)
-        problem = _surface().problem(error, g.request_id)
+        problem = _surface().render_error(error, g.request_id)
         return Response(problem.body, status=problem.status, content_type="application/json")
 
 
@@ -185,12 +185,12 @@ def _log_failure(error: Exception) -> None:
     log.error("%s failed with an internal error: %s", g.get("request_id", request.path), describe_failure(error))
 
 
-def _surface() -> Surface:
+def _surface() -> EndpointAdapter:
     """Return the surface whose error format applies: Anthropic's under `/v1/messages`, else OpenAI's."""
     return MESSAGES if request.path.startswith(_MESSAGES_PATHS) else CHAT
 
 
-_MESSAGES_PATHS = tuple(path for path, surface in SURFACES.items() if surface is MESSAGES)
+_MESSAGES_PATHS = tuple(path for path, surface in ENDPOINTS.items() if surface is MESSAGES)
 
 
 MAX_PATH = 200  # characters quoted in an error message
@@ -208,7 +208,7 @@ def _plain_error(status: int) -> Response:
     kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
     if _surface() is MESSAGES:
-        body = plain_body(status, body["error"], g.request_id)
+        body = error_body(status, body["error"], g.request_id)
     response = Response(orjson.dumps(body), status=status, content_type="application/json")
     if status in (404, 405):
         response.headers["x-should-retry"] = "false"
@@ -216,6 +216,6 @@ def _plain_error(status: int) -> Response:
 
 
 def _is_known(path: str) -> bool:
-    if path in SURFACES:
+    if path in ENDPOINTS:
         return request.method == "POST"
     return bool(current_app.url_map.bind("").test(path, request.method))

@@ -8,7 +8,7 @@ import hmac
 import orjson
 from quart import Blueprint, Response, current_app, request
 
-from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, Answer, declare, one_of, record
+from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, ResponseSpec, describe_route, enum, response_schema
 from edge.http.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
 from shared.core.errors import DatabaseUnavailable, NotFound
@@ -18,9 +18,9 @@ from shared.text.client_address import is_loopback
 PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # set by proxies
 
 health = Blueprint("health", __name__)
-_READY = record(
+_READY = response_schema(
     {
-        "status": one_of("ok", "degraded", "unavailable"),
+        "status": enum("ok", "degraded", "unavailable"),
         "database": BOOLEAN,
         "database_writes": BOOLEAN,
         "redis": BOOLEAN,
@@ -30,27 +30,34 @@ _READY = record(
 
 
 @health.get("/healthz")
-@declare("Check liveness", callers=ANYBODY, answers={200: Answer(record({"status": one_of("ok")}), "The process is running.")})
+@describe_route(
+    "Check liveness",
+    callers=ANYBODY,
+    responses={200: ResponseSpec(response_schema({"status": enum("ok")}), "The process is running.")},
+)
 async def healthz() -> Response:
     """Return 200 as long as the event loop runs."""
     return Response(b'{"status":"ok"}', content_type="application/json")
 
 
 @health.get("/readyz")
-@declare(
+@describe_route(
     "Check readiness",
     callers=ANYBODY,
-    answers={200: Answer(_READY, "The service is ready."), 503: Answer(_READY, "The database is unavailable or refuses writes.")},
+    responses={
+        200: ResponseSpec(_READY, "The service is ready."),
+        503: ResponseSpec(_READY, "The database is unavailable or refuses writes."),
+    },
 )
 async def readyz() -> Response:
     """Return 200 if the database accepts writes. Without Redis the service is degraded: chat works, media jobs do not."""
     services: Services = current_app.extensions["services"]
     database, redis = await asyncio.gather(services.check_database(), services.limiter.ping())
-    ready = database.takes_writes
+    ready = database.accepts_writes
     body = {
         "status": "unavailable" if not ready else "ok" if redis else "degraded",
-        "database": database.answers,
-        "database_writes": database.takes_writes,
+        "database": database.responds,
+        "database_writes": database.accepts_writes,
         "redis": redis,
         "models": len(services.catalog.models),
     }
@@ -61,11 +68,11 @@ async def readyz() -> Response:
 
 
 @health.get("/metrics")
-@declare(
+@describe_route(
     "Retrieve Prometheus metrics",
     callers=ANYBODY,
-    answers={200: Answer(None, "Metrics in Prometheus' text format.", (PLAIN,))},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(None, "Metrics in Prometheus' text format.", (PLAIN,))},
+    errors=(NotFound,),
     notes="Requires a loopback address, or the operator's token if one is set. Everyone else gets 404.",
 )
 async def metrics() -> Response:
@@ -81,7 +88,7 @@ async def metrics() -> Response:
         allowed = is_loopback(request.remote_addr or "") and not any(name in request.headers for name in PROXY_HEADERS)
     if not allowed:
         raise NotFound("Page not found.")
-    body = services.metrics.render(len(services.calls), services.limiter.degraded, await _overdue_mails(services))
+    body = services.metrics.render(len(services.inflight), services.limiter.degraded, await _overdue_mails(services))
     return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -10,22 +10,22 @@ from uuid import UUID
 import orjson
 from quart import Response, current_app, request
 
-from edge.call.web_auth import address_of, require_own_origin, session_limits, session_of, visitor_of
-from edge.http.client_ip import peer_address
+from edge.call.web_auth import authenticate_session, client_address, require_own_origin, session_limits, visitor_digest_of
+from edge.http.client_ip import client_ip
 from edge.http.entry import BODY_ERROR
 from edge.http.headers import Scope, read_headers
 from edge.http.request_body import receive_from
-from edge.http.web_headers import SAFE_METHODS, read_sent
+from edge.http.web_headers import SAFE_METHODS, read_web_headers
 from edge.identity.keys import KeyRow
 from edge.identity.sessions import SessionRow
 from edge.services import Services
 from shared.core.clock import new_id
 from shared.core.database import transaction
-from shared.core.errors import AccessDenied, InvalidInput, InvalidKey, InvalidRequest, YoutError
-from shared.core.token_bucket import KeyLimits, Standing
+from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest, YoutError
+from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.identity.payer import address_allowed
-from shared.operations.web_accounts import actor_of
-from shared.text.plain_text import cut, unstorable
+from shared.operations.web_accounts import account_actor
+from shared.text.plain_text import find_unstorable_field, truncate
 
 T = TypeVar("T")
 
@@ -67,11 +67,11 @@ def services() -> Services:
 async def key_caller() -> KeyCaller:
     """Authenticate the request's key.
 
-    Raises `InvalidKey`, `AccessDenied` (account suspended or address not allowed), `DatabaseUnavailable`.
+    Raises `InvalidApiKey`, `AccessDenied` (account suspended or address not allowed), `DatabaseUnavailable`.
     """
     scope = cast(Scope, request.scope)  # Quart types it as a TypedDict
     sent = read_headers(scope)
-    address = peer_address(scope, sent.forwarded_for, services().settings.trusted_proxies)
+    address = client_ip(scope, sent.forwarded_for, services().settings.trusted_proxies)
     key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
@@ -79,14 +79,14 @@ async def key_caller() -> KeyCaller:
 
 
 async def account_caller() -> AccountCaller:
-    """Authenticate the request by key or web session. Raises like `key_caller` and `session_of`."""
+    """Authenticate the request by key or web session. Raises like `key_caller` and `authenticate_session`."""
     found = await caller()
     if isinstance(found, VisitorCaller):
-        raise InvalidKey
+        raise InvalidApiKey
     return found
 
 
-async def managing_caller() -> AccountCaller:
+async def manager_caller() -> AccountCaller:
     """Authenticate a caller who manages keys or the account. Raises like `account_caller` and `require_manager`."""
     found = await account_caller()
     require_manager(found)
@@ -105,18 +105,18 @@ def require_manager(caller: AccountCaller) -> None:
 async def caller() -> AccountCaller | VisitorCaller:
     """Return the caller. A key or session that is sent must be valid; a request without either is a visitor's."""
     scope = cast(Scope, request.scope)
-    if read_headers(scope).key_sent:
+    if read_headers(scope).has_key:
         key, address = await key_caller()
-        limits = services().keys.in_force(key.account, key.key, key.own)
+        limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
         return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
-    sent = read_sent(scope)
-    address = address_of(services(), scope, sent)
-    row = await session_of(services(), sent, request.method)
+    sent = read_web_headers(scope)
+    address = client_address(services(), scope, sent)
+    row = await authenticate_session(services(), sent, request.method)
     if row is None:
         if request.method not in SAFE_METHODS:
             require_own_origin(sent, services().settings)
-        return VisitorCaller(visitor_of(services(), scope, sent), address)
-    return AccountCaller(row.account, actor_of(row.account), address, session_limits(services(), row), session=row)
+        return VisitorCaller(visitor_digest_of(services(), scope, sent), address)
+    return AccountCaller(row.account, account_actor(row.account), address, session_limits(services(), row), session=row)
 
 
 async def read_body() -> bytes:
@@ -126,7 +126,7 @@ async def read_body() -> bytes:
     """
     scope = cast(Scope, request.scope)
     headers = read_headers(scope)
-    address = peer_address(scope, headers.forwarded_for, services().settings.trusted_proxies)
+    address = client_ip(scope, headers.forwarded_for, services().settings.trusted_proxies)
     data = await services().bodies.read(receive_from(request.body), headers.content_length, address)
     error = scope.get(BODY_ERROR)
     if error is not None:
@@ -136,13 +136,13 @@ async def read_body() -> bytes:
 
 async def read(query: Callable[[], T]) -> T:
     """Run `query` in the reader thread. Raises `DatabaseUnavailable`."""
-    return await services().reader.read(query)
+    return await services().database_reader.read(query)
 
 
-async def count_request(limits: KeyLimits) -> Standing:
+async def count_request(limits: KeyLimits) -> RateLimitState:
     """Count one request toward the caller's rate limit. Raises `RateLimited`."""
-    ticket = await services().limiter.take(new_id(), limits, 0)
-    services().limiter.give(ticket, 0)
+    ticket = await services().limiter.acquire(new_id(), limits, 0)
+    services().limiter.release(ticket, 0)
     return ticket.standing
 
 
@@ -168,18 +168,18 @@ def _attempt(job: Callable[[], T]) -> T | YoutError:
 
 def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
     """Raise `InvalidRequest` for a field with a character that the database cannot store."""
-    name = unstorable(fields)
+    name = find_unstorable_field(fields)
     if name is not None:
-        raise InvalidRequest(f"{cut(name, 100)!r} must not contain a NUL character.", cut(name, 100))
+        raise InvalidRequest(f"{truncate(name, 100)!r} must not contain a NUL character.", truncate(name, 100))
 
 
-def answer(document: dict[str, Any], status: int = 200) -> Response:
+def json_response(document: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON response."""
     return Response(orjson.dumps(document), status=status, content_type="application/json")
 
 
-def private(document: dict[str, Any], status: int = 200) -> Response:
+def uncached_json(document: dict[str, Any], status: int = 200) -> Response:
     """Return a JSON response that must not be cached."""
-    response = answer(document, status)
+    response = json_response(document, status)
     response.headers["cache-control"] = "no-store"
     return response

@@ -21,11 +21,11 @@ from hypercorn.utils import LifespanFailureError
 from edge import strict_hypercorn
 from edge.app import create_app
 from shared import tokenizer
-from shared.core.database import bind, open_database
+from shared.core.database import bind_database, open_database
 from shared.core.errors import YoutError
-from shared.core.process_main import exit_after
+from shared.core.process_main import start_exit_timer
 from shared.core.settings import Settings
-from shared.startup import log_notices, require_port, require_usable
+from shared.startup import log_setting_warnings, require_port, run_startup_checks
 from transport import fast_hypercorn
 
 log = logging.getLogger("yout.edge")
@@ -41,19 +41,19 @@ _PR_SET_PDEATHSIG = 1
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT. Return the exit code. Raises `SchemaMismatch` or `SettingsError` before it listens."""
-    database = open_database(settings.database_url, answer_seconds=ANSWER_SECONDS)
-    require_usable(settings, database, media=True)
+    database = open_database(settings.database_url, statement_timeout_seconds=ANSWER_SECONDS)
+    run_startup_checks(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
-    log_notices(settings)
+    log_setting_warnings(settings)
     tokenizer.encoding()  # loaded before forking: it blocks the interpreter, and workers then share its memory
     if settings.edge_workers == 1:
-        uvloop.run(_work(settings, settings.listening(settings.edge_port)))
+        uvloop.run(_work(settings, settings.listen_address(settings.edge_port)))
         return 0
     return _Parent(settings).run()
 
 
 async def _work(settings: Settings, address: str) -> None:
-    bind(open_database(settings.database_url, answer_seconds=ANSWER_SECONDS))
+    bind_database(open_database(settings.database_url, statement_timeout_seconds=ANSWER_SECONDS))
     strict_hypercorn.install()
     fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
     app = create_app(settings)
@@ -66,7 +66,7 @@ async def _work(settings: Settings, address: str) -> None:
 
     async def stopped() -> None:
         await stop.wait()
-        exit_after(settings.drain_seconds)
+        start_exit_timer(settings.drain_seconds)
         draining.append(loop.create_task(app.extensions["services"].drain(settings.drain_seconds)))
 
     try:
@@ -96,7 +96,7 @@ def _config(settings: Settings, address: str) -> Config:
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS
     config.keep_alive_max_requests = MAX_REQUESTS_PER_CONNECTION
     config.graceful_timeout = settings.drain_seconds + AFTER_DRAIN_SECONDS
-    config.shutdown_timeout = 30  # `exit_after` ends the process earlier
+    config.shutdown_timeout = 30  # `start_exit_timer` ends the process earlier
     config.include_server_header = False
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")

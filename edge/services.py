@@ -20,27 +20,27 @@ from edge.identity.refused_keys import RefusedKeys
 from edge.identity.sessions import Sessions
 from edge.store.call_log import CallLog
 from edge.store.database_reader import DatabaseReader
-from edge.store.inflight import RunningCalls
-from edge.store.job_poller import JobWatch
-from edge.store.ledger_batcher import LedgerQueue
+from edge.store.inflight import InflightCalls
+from edge.store.job_poller import JobPoller
+from edge.store.ledger_batcher import LedgerBatcher
 from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
 from shared import tokenizer
 from shared.catalog import reader
-from shared.catalog.failover import Health
-from shared.catalog.snapshot import EMPTY, Catalog
+from shared.catalog.failover import RouteHealth
+from shared.catalog.snapshot import EMPTY_CATALOG, Catalog
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database
-from shared.core.database_errors import describe
-from shared.core.errors import DatabaseUnavailable, Stopping
+from shared.core.database_errors import describe_error
+from shared.core.errors import DatabaseUnavailable, ServerStopping
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
 from shared.identity import pseudonyms
 from shared.identity.hash_queue import HashQueue
 from shared.identity.login_throttle import Throttle
-from shared.job_queue import Jobs
-from shared.ledger import VisitorTerms
+from shared.job_queue import JobQueue
+from shared.ledger import VisitorSettings
 from shared.ledger.probe import probe_writes
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import EdgeProcess
@@ -58,8 +58,8 @@ CHECK_ANSWER_SECONDS = 2.0
 class DatabaseState(NamedTuple):
     """Whether the database responds, and whether it accepts writes."""
 
-    answers: bool
-    takes_writes: bool
+    responds: bool
+    accepts_writes: bool
 
 
 class Services:
@@ -69,29 +69,29 @@ class Services:
         self.settings = settings
         self.cors = Cors(settings.cors_origins)
         self.process_id = new_id()
-        self.catalog: Catalog = EMPTY
-        self.health = Health()
-        self.reader = DatabaseReader("reader")
+        self.catalog: Catalog = EMPTY_CATALOG
+        self.health = RouteHealth()
+        self.database_reader = DatabaseReader("reader")
         self.slow_reader = DatabaseReader(
             "slow-reader", threads=2, keeps_connection=False
         )  # for slow queries, so that key look-ups do not wait for them
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
-        self.keys = Keys(settings, self.reader, RefusedKeys(settings, self.limiter))
+        self.keys = Keys(settings, self.database_reader, RefusedKeys(settings, self.limiter))
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
-        self.visitors = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
-        self.ledger = LedgerQueue(self.visitors)
+        self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
+        self.ledger = LedgerBatcher(self.visitors)
         self.hashes = HashQueue()
-        self.sessions = Sessions(settings, self.reader, self.ledger)
+        self.sessions = Sessions(settings, self.database_reader, self.ledger)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
-        self.jobs = Jobs(settings.redis_url)
+        self.job_queue = JobQueue(settings.redis_url)
         self.storage = open_storage(settings)
-        self.watch = JobWatch(self.reader.read)
+        self.job_poller = JobPoller(self.database_reader.read)
         self.call_log = CallLog()
         self.metrics = Metrics()
-        self.calls = RunningCalls()
+        self.inflight = InflightCalls()
         self._background: set[asyncio.Task[Any]] = set()
         self._secrets: dict[str, str] = {}
         self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)
@@ -111,7 +111,7 @@ class Services:
         loops = (
             services._poll_catalog(),
             services._heartbeat(),
-            revocation_watcher.watch(services.calls, services.reader.read, settings.call_seconds),
+            revocation_watcher.watch(services.inflight, services.database_reader.read, settings.call_seconds),
         )
         services._loops = [asyncio.create_task(loop) for loop in loops]
         return services
@@ -128,9 +128,9 @@ class Services:
         self.ledger.run(self._unregister)
         await self.ledger.close(max(0.0, ends_at - clock()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
-        await asyncio.to_thread(self.jobs.close)
+        await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
-        self.reader.close()
+        self.database_reader.close()
         self.slow_reader.close()
         self.counter.shutdown()
         await asyncio.to_thread(self.hashes.close)
@@ -139,9 +139,9 @@ class Services:
     async def drain(self, seconds: float) -> None:
         """Wait up to `seconds` for running calls, then cut them off with an error and a partial settlement."""
         self._stop_by = asyncio.get_running_loop().time() + seconds + STOP_SECONDS
-        await self.calls.wait(seconds)
-        for call in self.calls:
-            call.cut(Stopping())
+        await self.inflight.wait(seconds)
+        for call in self.inflight:
+            call.abort(ServerStopping())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run `work` in a background task, which outlives its request and which `close` awaits."""
@@ -155,7 +155,7 @@ class Services:
         loop = asyncio.get_running_loop()
         batch = TOKENIZER_BATCH_CHARS
         starts = range(0, len(text), batch)
-        return sum([await loop.run_in_executor(self.counter, tokenizer.count, text[at : at + batch]) for at in starts])
+        return sum([await loop.run_in_executor(self.counter, tokenizer.count_tokens, text[at : at + batch]) for at in starts])
 
     def secret(self, sealed: str) -> str:
         """Return a channel's decrypted secret. Cached."""
@@ -182,15 +182,15 @@ class Services:
 
     async def _succeeds(self, attempt: Callable[[], object], action: str) -> bool:
         try:
-            await asyncio.wait_for(self.reader.read(attempt), CHECK_ANSWER_SECONDS)
+            await asyncio.wait_for(self.database_reader.read(attempt), CHECK_ANSWER_SECONDS)
         except Exception as error:  # any failure means not ready
-            log.warning("the database does not %s: %s", action, describe(error.__cause__ or error))
+            log.warning("the database does not %s: %s", action, describe_error(error.__cause__ or error))
             return False
         return True
 
     async def _load_catalog(self) -> None:
-        self.catalog = await self.reader.read(reader.load)
-        self.health.forget_all_but(route.id for model in self.catalog.models.values() for route in model.routes)
+        self.catalog = await self.database_reader.read(reader.load_catalog)
+        self.health.keep_only(route.id for model in self.catalog.models.values() for route in model.routes)
         self._secrets.clear()
 
     async def _poll_catalog(self) -> None:
@@ -199,7 +199,7 @@ class Services:
             try:
                 stale_at = self.catalog.stale_at
                 expired = stale_at is not None and stale_at <= now_ms()
-                if expired or await self.reader.read(reader.read_version) != self.catalog.version:
+                if expired or await self.database_reader.read(reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # keep the last snapshot; the next poll retries
                 log.warning("failed to load the catalog: %s", type(error).__name__)

@@ -65,7 +65,7 @@ async def _serve(options: argparse.Namespace) -> None:
     smollm = SmolLM(options.slots, options.cache_dir)
     enabled = os.environ.get("YOUT_LOCAL_MODEL", "on").lower() != "off"
     if not enabled:
-        smollm.turn_off("YOUT_LOCAL_MODEL=off")
+        smollm.disable("YOUT_LOCAL_MODEL=off")
     app = create_app(smollm, options.api_key or None, load_model=enabled)
     # handler_cancellation: when a client disconnects, its handler is cancelled, and with it the generation.
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_SECONDS)

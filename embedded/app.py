@@ -9,16 +9,16 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from embedded.catalog import DEMO_ECHO, DEMO_IMAGE, DEMO_SPEECH, DEMO_VIDEO, EMBEDDING, ENTRIES, SMOLLM2, CatalogueEntry
+from embedded.catalog import DEMO_ECHO, DEMO_IMAGE, DEMO_SPEECH, DEMO_VIDEO, EMBEDDING, ENTRIES, SMOLLM2, CatalogEntry
 from embedded.chat_request import read_chat_request
 from embedded.demo import DemoEcho
 from embedded.embeddings import Embeddings
 from embedded.errors import ApiError, server_error
 from embedded.generation_events import Model
 from embedded.images import OUTPUTS, Images
-from embedded.json_http import decoded, json_reply, no_such_model
-from embedded.model_loader import Offer
-from embedded.responses import reply
+from embedded.json_http import decode_json, json_response, model_not_found
+from embedded.model_loader import ModelLoader
+from embedded.responses import send_response
 from embedded.smollm import SmolLM
 from embedded.speech import Speech
 from embedded.videos import Videos
@@ -34,7 +34,7 @@ def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.App
 
     Without `load_model`, only demo-echo is available.
     """
-    offers = {entry.id: Offer(entry, load_model) for entry in (EMBEDDING, DEMO_IMAGE, DEMO_VIDEO, DEMO_SPEECH)}
+    offers = {entry.id: ModelLoader(entry, load_model) for entry in (EMBEDDING, DEMO_IMAGE, DEMO_VIDEO, DEMO_SPEECH)}
     server = _Server(smollm, offers)
     videos = Videos(offers[DEMO_VIDEO.id])
     app = web.Application(middlewares=[_errors, _key_check(api_key)], client_max_size=MAX_BODY_BYTES)
@@ -66,7 +66,7 @@ def create_app(smollm: SmolLM, api_key: str | None, load_model: bool) -> web.App
 
 
 class _Server:
-    def __init__(self, smollm: SmolLM, offers: dict[str, Offer]) -> None:
+    def __init__(self, smollm: SmolLM, offers: dict[str, ModelLoader]) -> None:
         self._smollm = smollm
         self._offers = offers
         self._models: dict[str, Model] = {SMOLLM2.id: smollm, DEMO_ECHO.id: DemoEcho()}
@@ -75,31 +75,31 @@ class _Server:
         """Return 200 while the server runs: demo-echo answers even if the real model is off."""
         models = {SMOLLM2.id: await self._smollm.health(), DEMO_ECHO.id: {"state": "ready"}}
         models |= {name: {"state": offer.state} for name, offer in self._offers.items()}
-        return json_reply({"status": "ok", "models": models})
+        return json_response({"status": "ok", "models": models})
 
     async def models(self, _: web.Request) -> web.Response:
-        return json_reply({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
+        return json_response({"object": "list", "data": [_model_object(entry) for entry in self._offered()]})
 
     async def model(self, http: web.Request) -> web.Response:
         id = http.match_info["id"]
         for entry in self._offered():
             if entry.id == id:
-                return json_reply(_model_object(entry))
-        raise no_such_model(id)
+                return json_response(_model_object(entry))
+        raise model_not_found(id)
 
     async def chat(self, http: web.Request) -> web.StreamResponse:
-        request = read_chat_request(decoded(await http.read()))
+        request = read_chat_request(decode_json(await http.read()))
         model = self._models.get(request.model)
         if model is None:
-            raise no_such_model(request.model)
-        return await reply(http, request, model.answer(request))
+            raise model_not_found(request.model)
+        return await send_response(http, request, model.answer(request))
 
-    def _offered(self) -> list[CatalogueEntry]:
+    def _offered(self) -> list[CatalogEntry]:
         states = {name: offer.state for name, offer in self._offers.items()} | {SMOLLM2.id: self._smollm.state}
         return [entry for entry in ENTRIES if not states.get(entry.id, "ready").startswith("off")]
 
 
-def _model_object(entry: CatalogueEntry) -> dict[str, Any]:
+def _model_object(entry: CatalogEntry) -> dict[str, Any]:
     return {"id": entry.id, "object": "model", "created": CREATED, "owned_by": "yout-local"}
 
 
@@ -133,7 +133,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except ApiError as error:
-        return json_reply(error.body(), error.status, error.headers)
+        return json_response(error.body(), error.status, error.headers)
     except web.HTTPException as error:
         return _framework_error(request, error)
     except ConnectionResetError:
@@ -141,7 +141,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:  # clients get JSON in OpenAI's format, the log gets the reason
         log.exception("%s %s failed", request.method, request.path)
-        return json_reply(server_error("Internal error of the embedded provider. See its log.").body(), 500)
+        return json_response(server_error("Internal error of the embedded provider. See its log.").body(), 500)
 
 
 def _framework_error(http: web.Request, error: web.HTTPException) -> web.Response:
@@ -153,4 +153,4 @@ def _framework_error(http: web.Request, error: web.HTTPException) -> web.Respons
     }
     body = ApiError(error.status, texts.get(error.status, error.reason)).body()
     allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    return json_reply(body, error.status, allow)
+    return json_response(body, error.status, allow)

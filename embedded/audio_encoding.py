@@ -30,7 +30,7 @@ ENCODINGS = {
 }
 
 
-def encode(samples: NDArray[numpy.int16], rate: int, format: str) -> bytes:
+def encode_audio(samples: NDArray[numpy.int16], rate: int, format: str) -> bytes:
     """Encode mono samples in that format; `pcm` is raw samples."""
     if not len(samples):
         samples = numpy.zeros(rate // 10, numpy.int16)  # text without words has no samples, but players need some

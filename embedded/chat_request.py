@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.errors import invalid
+from embedded.errors import invalid_request
 from embedded.json_fields import boolean, integer, number, one_of
 from embedded.messages import ChatMessage, read_messages
 from embedded.tool_choice import Tool, ToolChoice, read_tool_choice, read_tools
@@ -36,7 +36,7 @@ class ChatRequest:
 def read_chat_request(body: Any) -> ChatRequest:
     """Validate a decoded JSON body. Raises ApiError 400 that names the field."""
     if not isinstance(body, dict):
-        raise invalid(None, "The request body must be a JSON object.")
+        raise invalid_request(None, "The request body must be a JSON object.")
     tools = read_tools(body)
     stream = boolean(body, "stream")
     answer_format, schema = _response_format(body)
@@ -60,7 +60,7 @@ def read_chat_request(body: Any) -> ChatRequest:
 def _model(body: dict[str, Any]) -> str:
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise invalid("model", "'model' must be the ID of a model, as a string. GET /v1/models lists them.")
+        raise invalid_request("model", "'model' must be the ID of a model, as a string. GET /v1/models lists them.")
     return model
 
 
@@ -69,9 +69,9 @@ def _include_usage(body: dict[str, Any], stream: bool) -> bool:
     if options is None:
         return False
     if not isinstance(options, dict):
-        raise invalid("stream_options", "'stream_options' must be an object.")
+        raise invalid_request("stream_options", "'stream_options' must be an object.")
     if not stream:
-        raise invalid("stream_options", "'stream_options' is only allowed with 'stream': true.")
+        raise invalid_request("stream_options", "'stream_options' is only allowed with 'stream': true.")
     return boolean(options, "include_usage", "stream_options.include_usage")
 
 
@@ -87,9 +87,9 @@ def _stop(body: dict[str, Any]) -> tuple[str, ...]:
         return ()
     stops = [stop] if isinstance(stop, str) else stop
     if not isinstance(stops, list) or not all(isinstance(text, str) and text for text in stops):
-        raise invalid("stop", "'stop' must be a non-empty string or a list of non-empty strings.")
+        raise invalid_request("stop", "'stop' must be a non-empty string or a list of non-empty strings.")
     if len(stops) > MAX_STOPS:
-        raise invalid("stop", f"'stop' takes at most {MAX_STOPS} strings.")
+        raise invalid_request("stop", f"'stop' takes at most {MAX_STOPS} strings.")
     return tuple(stops)
 
 
@@ -112,7 +112,7 @@ def _top_logprobs(body: dict[str, Any]) -> int | None:
     enabled = boolean(body, "logprobs")
     count = integer(body, "top_logprobs", 0, 20)
     if count is not None and not enabled:
-        raise invalid("top_logprobs", "'top_logprobs' requires 'logprobs': true.")
+        raise invalid_request("top_logprobs", "'top_logprobs' requires 'logprobs': true.")
     return (count or 0) if enabled else None
 
 
@@ -121,12 +121,12 @@ def _response_format(body: dict[str, Any]) -> tuple[str, Mapping[str, Any] | Non
     if response_format is None:
         return "text", None
     if not isinstance(response_format, dict):
-        raise invalid("response_format", "'response_format' must be an object.")
+        raise invalid_request("response_format", "'response_format' must be an object.")
     name = one_of(response_format, "type", ("text", "json_object", "json_schema"), "response_format.type")
     if name != "json_schema":
         return name, None
     wrapper = response_format.get("json_schema")
     schema = wrapper.get("schema") if isinstance(wrapper, dict) else None
     if not isinstance(schema, dict):
-        raise invalid("response_format", "'response_format.json_schema.schema' must be a JSON schema object.")
+        raise invalid_request("response_format", "'response_format.json_schema.schema' must be a JSON schema object.")
     return name, schema

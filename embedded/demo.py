@@ -13,10 +13,10 @@ from typing import Any
 
 from embedded.catalog import DEMO_ECHO
 from embedded.chat_request import ChatRequest
-from embedded.demo_schema import NoInstance, Schema, instance_of
-from embedded.demo_script import Script, fault, read_script
-from embedded.errors import invalid
-from embedded.generation_events import CutConnection, Events, Piece, Usage
+from embedded.demo_schema import NoInstance, Schema, minimal_instance
+from embedded.demo_script import Directives, parse_directives, scripted_error
+from embedded.errors import invalid_request
+from embedded.generation_events import AbortConnection, Delta, Events, Usage
 from embedded.messages import ChatMessage, last_user_text
 from embedded.tool_choice import Tool
 
@@ -40,16 +40,16 @@ class DemoEcho:
     async def answer(self, request: ChatRequest) -> Events:
         """Yield the planned words, one choice after another. Raises ApiError, CutConnection."""
         if request.top_logprobs is not None:
-            raise invalid("logprobs", f"'logprobs' is not supported by {DEMO_ECHO.id}.")
-        script = read_script(last_user_text(request.messages))
+            raise invalid_request("logprobs", f"'logprobs' is not supported by {DEMO_ECHO.id}.")
+        script = parse_directives(last_user_text(request.messages))
         if script.fail_status is not None:
-            raise fault(script.fail_status)
+            raise scripted_error(script.fail_status)
         plan = _plan(request, script)
         sent = 0
         for index in range(request.n):
             for piece in _pieces(plan, index, request.messages):
                 if sent == script.cut_after_words:
-                    raise CutConnection
+                    raise AbortConnection
                 if piece.finish_reason is None and script.word_delay_ms:
                     await asyncio.sleep(script.word_delay_ms / 1000)
                 sent += 1
@@ -61,7 +61,7 @@ def _tokens(message: ChatMessage) -> int:
     return max(1, len(message.text.split()))
 
 
-def _plan(request: ChatRequest, script: Script) -> _Plan:
+def _plan(request: ChatRequest, script: Directives) -> _Plan:
     tool = _called_tool(request, script)
     if tool is not None:
         arguments = _json_instance(tool.parameters, "tools")
@@ -72,7 +72,7 @@ def _plan(request: ChatRequest, script: Script) -> _Plan:
     return _Plan(None, words, finish)
 
 
-def _called_tool(request: ChatRequest, script: Script) -> Tool | None:
+def _called_tool(request: ChatRequest, script: Directives) -> Tool | None:
     """Return the tool to call. A forced tool is called even after a tool result; an optional one is not."""
     choice = request.tool_choice
     if choice.mode == "required":
@@ -82,7 +82,7 @@ def _called_tool(request: ChatRequest, script: Script) -> Tool | None:
     return request.tools[0] if "tool" in script.text.lower() else None
 
 
-def _text(request: ChatRequest, script: Script) -> str:
+def _text(request: ChatRequest, script: Directives) -> str:
     if request.schema is not None:
         return _json_instance(request.schema, "response_format")
     if request.format == "json_object":
@@ -96,9 +96,9 @@ def _text(request: ChatRequest, script: Script) -> str:
 
 def _json_instance(schema: Schema, param: str) -> str:
     try:
-        return json.dumps(instance_of(schema), ensure_ascii=False)
+        return json.dumps(minimal_instance(schema), ensure_ascii=False)
     except NoInstance as error:
-        raise invalid(param, f"{DEMO_ECHO.id} cannot generate an example of this schema: {error}.") from error
+        raise invalid_request(param, f"{DEMO_ECHO.id} cannot generate an example of this schema: {error}.") from error
 
 
 def _before_stop(text: str, stops: tuple[str, ...]) -> str:
@@ -115,15 +115,15 @@ def _cut_short(words: list[str], limit: int | None, reserved: int, default: str)
     return (words[:max_words], "length") if len(words) > max_words else (words, default)
 
 
-def _pieces(plan: _Plan, index: int, messages: tuple[ChatMessage, ...]) -> Iterator[Piece]:
+def _pieces(plan: _Plan, index: int, messages: tuple[ChatMessage, ...]) -> Iterator[Delta]:
     if plan.function is None:
-        yield from (Piece(index, text=word) for word in plan.words)
+        yield from (Delta(index, text=word) for word in plan.words)
     else:
         function: dict[str, Any] = {"name": plan.function, "arguments": ""}
-        yield Piece(index, tool_call={"index": 0, "id": _call_id(messages, index), "type": "function", "function": function})
+        yield Delta(index, tool_call={"index": 0, "id": _call_id(messages, index), "type": "function", "function": function})
         for word in plan.words:
-            yield Piece(index, tool_call={"index": 0, "function": {"arguments": word}})
-    yield Piece(index, finish_reason=plan.finish_reason)
+            yield Delta(index, tool_call={"index": 0, "function": {"arguments": word}})
+    yield Delta(index, finish_reason=plan.finish_reason)
 
 
 def _call_id(messages: tuple[ChatMessage, ...], index: int) -> str:

@@ -33,7 +33,7 @@ class NoInstance(Exception):
     """No instance was found. The message names the cause."""
 
 
-def instance_of(schema: Schema) -> Any:
+def minimal_instance(schema: Schema) -> Any:
     """Return a value that the schema allows: required properties only, shortest strings and lists, numbers near zero.
 
     Supports type, enum, const, anyOf, oneOf, allOf, local $ref, properties, items, prefixItems, the size and range

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from embedded.errors import ApiError, invalid
+from embedded.errors import ApiError, invalid_request
 
 DIRECTIVE = re.compile(r"\s*/(slow|fail|cut|words)\b[ \t]*(\S*)[ \t]*")
 
@@ -19,7 +19,7 @@ FAULTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class Directives:
     """The parsed directives. `text` is the message without them."""
 
     text: str
@@ -29,13 +29,13 @@ class Script:
     answer_words: int | None = None
 
 
-def read_script(message: str) -> Script:
+def parse_directives(message: str) -> Directives:
     """Parse the directives at the start of a message. Raises ApiError 400 for an invalid number."""
     values: dict[str, int] = {}
     while (match := DIRECTIVE.match(message)) is not None:
         values[match[1]] = _amount(match[1], match[2])
         message = message[match.end() :]
-    return Script(
+    return Directives(
         text=message.strip() if values else message,
         word_delay_ms=values.get("slow", 0),
         fail_status=values.get("fail"),
@@ -44,7 +44,7 @@ def read_script(message: str) -> Script:
     )
 
 
-def fault(status: int) -> ApiError:
+def scripted_error(status: int) -> ApiError:
     """Return the error that a real API would send with this status; 429 and 503 include Retry-After."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     kind, code = FAULTS.get(status, (kind, "demo_failure"))
@@ -55,7 +55,7 @@ def fault(status: int) -> ApiError:
 def _amount(directive: str, given: str) -> int:
     minimum, maximum = BOUNDS[directive]
     if not re.fullmatch(r"[0-9]{1,6}", given) or not minimum <= int(given) <= maximum:
-        raise invalid(
+        raise invalid_request(
             "messages", f"'/{directive}' requires a whole number from {minimum} to {maximum}, such as '/{directive} {maximum}'."
         )
     return int(given)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from embedded.catalog import EMBEDDING
-from embedded.errors import invalid
-from embedded.json_http import choice, json_reply, read_object, require_model
+from embedded.errors import invalid_request
+from embedded.json_http import json_response, optional_choice, read_object, require_model
 from embedded.minilm import DIMENSIONS, MiniLM, Tokens
-from embedded.model_loader import Offer
+from embedded.model_loader import ModelLoader
 from shared.tokenizer import cl100k
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class EmbeddingRequest:
 class Embeddings:
     """The endpoint and its model."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: ModelLoader) -> None:
         self._offer = offer
         self._model = MiniLM()
 
@@ -42,12 +42,12 @@ class Embeddings:
 
     async def _create(self, http: web.Request) -> web.Response:
         request = read_embedding_request(await read_object(http))
-        self._offer.require()
+        self._offer.require_available()
         tokens = await self._offer.run(self._tokenize, request.inputs)
         _check_lengths(tokens)
         # One text at a time in the model's thread, so that requests alternate, and a client that disconnects stops using it.
         vectors = [await self._offer.run(self._model.embed, one) for one in tokens]
-        return json_reply(_body(vectors, sum(len(one.ids) for one in tokens), request.as_base64))
+        return json_response(_body(vectors, sum(len(one.ids) for one in tokens), request.as_base64))
 
     def _tokenize(self, inputs: list[str | list[int]]) -> list[Tokens]:
         """Tokenize with the model's tokenizer; input token ids are first decoded to text. Runs in the model's thread."""
@@ -58,7 +58,7 @@ def _text(ids: list[int], place: int) -> str:
     try:
         return cl100k.decode(ids)
     except LookupError:
-        raise invalid(
+        raise invalid_request(
             "input",
             f"Input {place} contains an ID that is not a cl100k_base token. Send 'input' as text "
             "(in LangChain: check_embedding_ctx_length=False).",
@@ -69,19 +69,19 @@ def read_embedding_request(body: dict[str, Any]) -> EmbeddingRequest:
     """Validate the body. Raises ApiError 400 that names the field."""
     require_model(body, EMBEDDING)
     if body.get("dimensions") not in (None, DIMENSIONS):
-        raise invalid("dimensions", f"'dimensions' must be {DIMENSIONS} for {EMBEDDING.id}.")
-    as_base64 = choice(body, "encoding_format", ("float", "base64"), "float") == "base64"
+        raise invalid_request("dimensions", f"'dimensions' must be {DIMENSIONS} for {EMBEDDING.id}.")
+    as_base64 = optional_choice(body, "encoding_format", ("float", "base64"), "float") == "base64"
     return EmbeddingRequest(_inputs(body.get("input")), as_base64)
 
 
 def _inputs(given: Any) -> list[str | list[int]]:
     inputs = [given] if isinstance(given, str) or _is_ids(given) else given
     if not isinstance(inputs, list) or not inputs:
-        raise invalid("input", "'input' must be a string or a non-empty list of strings.")
+        raise invalid_request("input", "'input' must be a string or a non-empty list of strings.")
     if len(inputs) > MAX_INPUTS:
-        raise invalid("input", f"'input' allows at most {MAX_INPUTS} texts, but has {len(inputs)}.")
+        raise invalid_request("input", f"'input' allows at most {MAX_INPUTS} texts, but has {len(inputs)}.")
     if not all(isinstance(text, str) and text for text in inputs) and not all(_is_ids(ids) for ids in inputs):
-        raise invalid("input", "'input' must contain only non-empty strings, or only lists of token IDs.")
+        raise invalid_request("input", "'input' must contain only non-empty strings, or only lists of token IDs.")
     return inputs
 
 
@@ -92,7 +92,7 @@ def _is_ids(given: Any) -> bool:
 def _check_lengths(tokens: list[Tokens]) -> None:
     for place, one in enumerate(tokens):
         if len(one.ids) > MAX_INPUT_TOKENS:
-            raise invalid(
+            raise invalid_request(
                 "input",
                 f"This model's maximum context length is {MAX_INPUT_TOKENS} tokens, but input {place} has {len(one.ids)}. "
                 "Shorten it.",
@@ -100,7 +100,7 @@ def _check_lengths(tokens: list[Tokens]) -> None:
             )
     total = sum(len(one.ids) for one in tokens)
     if total > MAX_TOKENS:
-        raise invalid(
+        raise invalid_request(
             "input", f"A request allows at most {MAX_TOKENS} tokens, but this one has {total}.", "max_tokens_per_request"
         )
 

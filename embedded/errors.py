@@ -25,7 +25,7 @@ class ApiError(Exception):
         return {"error": error}
 
 
-def invalid(param: str | None, message: str, code: str | None = None) -> ApiError:
+def invalid_request(param: str | None, message: str, code: str | None = None) -> ApiError:
     """Return a 400 for an invalid request."""
     return ApiError(400, message, param=param, code=code)
 

@@ -44,7 +44,7 @@ class ESpeak:
         self._callback = _Callback(self._take)  # keep a reference: the library only holds a pointer
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def speak(self, text: str, voice: str, speed: float, pitch: int) -> NDArray[numpy.int16]:
+    def synthesize(self, text: str, voice: str, speed: float, pitch: int) -> NDArray[numpy.int16]:
         """Return mono samples at `rate` per second. `speed` 1 is normal; `pitch` is 0 to 100, 50 is normal."""
         with self._lock:
             self._samples = bytearray()

@@ -8,7 +8,7 @@ from embedded.chat_request import ChatRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class Delta:
     """A delta of choice `index`. `tool_call` and `logprobs` are delta objects in OpenAI's format."""
 
     index: int = 0
@@ -36,10 +36,10 @@ class Usage:
         }
 
 
-Events = AsyncGenerator[Piece | Usage, None]
+Events = AsyncGenerator[Delta | Usage, None]
 
 
-class CutConnection(Exception):
+class AbortConnection(Exception):
     """Close the client's connection now, without sending more bytes or ending the body."""
 
 

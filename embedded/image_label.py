@@ -4,14 +4,14 @@ import re
 
 from PIL import Image, ImageDraw, ImageFont
 
-MARK = "DEMONSTRATION"
+BADGE_TEXT = "DEMONSTRATION"
 NOTE = "drawn by Yout without a model"
 MAX_LINES = 2
 MAX_CHARACTERS = 400
 """Prompt characters considered: more than fit in two lines of the widest image. Measuring text is slow."""
 
 
-def caption(prompt: str, width: int, height: int) -> Image.Image:
+def draw_caption(prompt: str, width: int, height: int) -> Image.Image:
     """Return a transparent image of that size, with the caption at the bottom and a mark at the top."""
     layer = Image.new("RGBA", (width, height), (0, 0, 0, 0))
     pen = ImageDraw.Draw(layer)
@@ -65,8 +65,8 @@ def _shade(layer: Image.Image, top: int, bottom: int) -> None:
 
 
 def _mark(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, margin: int, unit: int) -> None:
-    left, top, right, bottom = pen.textbbox((0, 0), MARK, font=font)
+    left, top, right, bottom = pen.textbbox((0, 0), BADGE_TEXT, font=font)
     pad_x, pad_y = round(unit * 0.5), round(unit * 0.32)
     box = (margin, margin, margin + right - left + 2 * pad_x, margin + bottom - top + 2 * pad_y)
     pen.rounded_rectangle(box, radius=(box[3] - box[1]) // 2, fill=(8, 10, 18, 150))
-    pen.text((margin + pad_x - left, margin + pad_y - top), MARK, font=font, fill=(255, 255, 255, 235))
+    pen.text((margin + pad_x - left, margin + pad_y - top), BADGE_TEXT, font=font, fill=(255, 255, 255, 235))

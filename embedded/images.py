@@ -10,10 +10,10 @@ from typing import Any
 from aiohttp import web
 
 from embedded.catalog import DEMO_IMAGE
-from embedded.errors import ApiError, invalid
+from embedded.errors import ApiError, invalid_request
 from embedded.json_fields import boolean, integer
-from embedded.json_http import choice, json_reply, read_object, require_model, required_text
-from embedded.model_loader import Offer
+from embedded.json_http import json_response, optional_choice, read_object, require_model, required_string
+from embedded.model_loader import ModelLoader
 
 OUTPUTS = "/outputs/"
 SIZES = ("1024x1024", "1536x1024", "1024x1536", "1792x1024", "1024x1792", "512x512", "256x256")
@@ -37,7 +37,7 @@ class ImageRequest:
 class Images:
     """The endpoint, and the images that were requested as URLs."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: ModelLoader) -> None:
         self._offer = offer
         self._kept: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
         self._kept_bytes = 0
@@ -47,13 +47,13 @@ class Images:
 
     async def _create(self, http: web.Request) -> web.Response:
         request = read_image_request(await read_object(http))
-        self._offer.require()
+        self._offer.require_available()
         data = []
         for index in range(request.n):
             image = await self._offer.run(_render, request, index)
             data.append(self._image_object(image, request, http))
         size = f"{request.width}x{request.height}"
-        return json_reply({"created": int(time.time()), "data": data, "size": size, "output_format": request.format})
+        return json_response({"created": int(time.time()), "data": data, "size": size, "output_format": request.format})
 
     async def _output(self, http: web.Request) -> web.Response:
         kept = self._kept.get(http.match_info["name"])
@@ -73,23 +73,23 @@ class Images:
 
 
 def _render(request: ImageRequest, index: int) -> bytes:
-    from embedded.image_encoder import paint  # loads Pillow and NumPy on first use, in the model's thread
+    from embedded.image_encoder import render_image  # loads Pillow and NumPy on first use, in the model's thread
 
-    return paint(request.prompt, index, request.width, request.height, request.format)
+    return render_image(request.prompt, index, request.width, request.height, request.format)
 
 
 def read_image_request(body: dict[str, Any]) -> ImageRequest:
     """Validate the body. Style fields (quality, style, background) are ignored. Raises ApiError 400."""
     require_model(body, DEMO_IMAGE)
     if boolean(body, "stream"):
-        raise invalid("stream", f"'stream' is not supported by {DEMO_IMAGE.id}.")
-    size = choice(body, "size", (*SIZES, "auto"), "auto")
+        raise invalid_request("stream", f"'stream' is not supported by {DEMO_IMAGE.id}.")
+    size = optional_choice(body, "size", (*SIZES, "auto"), "auto")
     width, height = (SIZES[0] if size == "auto" else size).split("x")
     return ImageRequest(
-        prompt=required_text(body, "prompt", MAX_PROMPT_CHARACTERS),
+        prompt=required_string(body, "prompt", MAX_PROMPT_CHARACTERS),
         n=integer(body, "n", 1, MAX_IMAGES) or 1,
         width=int(width),
         height=int(height),
-        format=choice(body, "output_format", FORMATS, "png"),
-        as_url=choice(body, "response_format", ("b64_json", "url"), "b64_json") == "url",
+        format=optional_choice(body, "output_format", FORMATS, "png"),
+        as_url=optional_choice(body, "response_format", ("b64_json", "url"), "b64_json") == "url",
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from embedded.errors import invalid
+from embedded.errors import invalid_request
 
 ROLES = ("developer", "system", "user", "assistant", "tool")
 
@@ -21,7 +21,7 @@ def read_messages(body: dict[str, Any]) -> tuple[ChatMessage, ...]:
     """Validate `messages`. Raises ApiError 400 with param "messages"."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
-        raise invalid("messages", "'messages' must be a list with at least one message.")
+        raise invalid_request("messages", "'messages' must be a list with at least one message.")
     return tuple(_message(raw, place) for place, raw in enumerate(messages))
 
 
@@ -33,12 +33,12 @@ def last_user_text(messages: tuple[ChatMessage, ...]) -> str:
 def _message(raw: Any, place: int) -> ChatMessage:
     where = f"messages[{place}]"
     if not isinstance(raw, dict):
-        raise invalid("messages", f"'{where}' must be an object with a role and content.")
+        raise invalid_request("messages", f"'{where}' must be an object with a role and content.")
     if raw.get("role") not in ROLES:
-        raise invalid("messages", f"'{where}.role' must be one of: {', '.join(ROLES)}.")
+        raise invalid_request("messages", f"'{where}.role' must be one of: {', '.join(ROLES)}.")
     role = "system" if raw["role"] == "developer" else raw["role"]
     if role == "tool" and not isinstance(raw.get("tool_call_id"), str):
-        raise invalid("messages", f"'{where}' has the role 'tool' and requires 'tool_call_id', a string.")
+        raise invalid_request("messages", f"'{where}' has the role 'tool' and requires 'tool_call_id', a string.")
     return ChatMessage(role, _text(raw.get("content"), where), bool(raw.get("tool_calls")))
 
 
@@ -48,15 +48,17 @@ def _text(content: Any, where: str) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise invalid("messages", f"'{where}.content' must be a string or a list of text parts.")
+        raise invalid_request("messages", f"'{where}.content' must be a string or a list of text parts.")
     return "".join(_part(part, where) for part in content)
 
 
 def _part(part: Any, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in ("text", "refusal"):
-        raise invalid("messages", f"'{where}.content' contains a part of type {kind!r}. The embedded models support only text.")
+        raise invalid_request(
+            "messages", f"'{where}.content' contains a part of type {kind!r}. The embedded models support only text."
+        )
     text = part.get(kind)
     if not isinstance(text, str):
-        raise invalid("messages", f"'{where}.content' contains a {kind} part whose '{kind}' is not a string.")
+        raise invalid_request("messages", f"'{where}.content' contains a {kind} part whose '{kind}' is not a string.")
     return text

@@ -30,7 +30,7 @@ def find_model() -> Path:
     return path
 
 
-def verify(path: Path, stamp: Path, sha256: str = SHA256) -> None:
+def verify_checksum(path: Path, stamp: Path, sha256: str = SHA256) -> None:
     """Verify the file's checksum, unless `stamp` shows that this file was verified before.
 
     The stamp records the path, size and modification time of a verified file. Raises ModelUnavailable.

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import ParamSpec, TypeVar
 
-from embedded.catalog import CatalogueEntry
+from embedded.catalog import CatalogEntry
 from embedded.errors import ApiError
 from embedded.model_file import ModelUnavailable
 
@@ -17,14 +17,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Offer:
+class ModelLoader:
     """A model whose packages are loaded on first use, so that an idle server stays small.
 
     Its work runs one call at a time in a thread of its own. The event loop stays responsive, and the model uses at most one core
     however many requests arrive.
     """
 
-    def __init__(self, entry: CatalogueEntry, enabled: bool) -> None:
+    def __init__(self, entry: CatalogEntry, enabled: bool) -> None:
         self.entry = entry
         missing = [package for package in entry.packages if find_spec(package) is None]
         if not enabled:
@@ -36,12 +36,12 @@ class Offer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=entry.id)
 
     @property
-    def served(self) -> bool:
+    def is_available(self) -> bool:
         return self.state == "ready"
 
-    def require(self) -> None:
+    def require_available(self) -> None:
         """Raise ApiError 503 if the model is off."""
-        if not self.served:
+        if not self.is_available:
             raise self._unavailable()
 
     def _unavailable(self) -> ApiError:

@@ -82,7 +82,7 @@ class Scene:
     stars: Field  # x, y, brightness, phase
 
 
-def scene_of(prompt: str, index: int) -> Scene:
+def build_scene(prompt: str, index: int) -> Scene:
     """Return the scene of a prompt; `index` distinguishes several images of one prompt."""
     seed = int.from_bytes(hashlib.sha256(f"{index}\n{prompt}".encode()).digest()[:8], "big")
     random = numpy.random.default_rng(seed)
@@ -101,7 +101,7 @@ def scene_of(prompt: str, index: int) -> Scene:
     )
 
 
-def draw(scene: Scene, width: int, height: int, seconds: float = 0.0) -> Field:
+def render_scene(scene: Scene, width: int, height: int, seconds: float = 0.0) -> Field:
     """Draw the scene as it looks after `seconds`: an array (height, width, 3) of values from 0 to 255."""
     y = numpy.linspace(0, 1, height, dtype=numpy.float32)[:, None]
     image = _sky(scene, width, height, y, seconds)

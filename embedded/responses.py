@@ -12,13 +12,13 @@ from aiohttp import web
 
 from embedded.chat_request import ChatRequest
 from embedded.errors import ApiError, server_error
-from embedded.generation_events import CutConnection, Events, Piece, Usage
+from embedded.generation_events import AbortConnection, Delta, Events, Usage
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class ChunkHeader:
     """The fields that every chunk of a response repeats."""
 
     model: str
@@ -30,14 +30,14 @@ class Heading:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model, **rest}
 
 
-async def reply(http: web.Request, request: ChatRequest, events: Events) -> web.StreamResponse:
+async def send_response(http: web.Request, request: ChatRequest, events: Events) -> web.StreamResponse:
     """Send the response. Raises ApiError only before the first byte is sent."""
     async with aclosing(events):
         try:
             if request.stream:
                 return await _stream(http, request, events)
             return web.json_response(body=orjson.dumps(await _collect(request, events)))
-        except CutConnection:
+        except AbortConnection:
             return _cut(http)
 
 
@@ -49,7 +49,7 @@ async def _collect(request: ChatRequest, events: Events) -> dict[str, Any]:
             usage = event.body()
         else:
             choices[event.index].add(event)
-    return Heading(request.model).body("chat.completion", choices=[choice.body() for choice in choices], usage=usage)
+    return ChunkHeader(request.model).body("chat.completion", choices=[choice.body() for choice in choices], usage=usage)
 
 
 class _Choice:
@@ -62,7 +62,7 @@ class _Choice:
         self.logprobs: list[dict[str, Any]] | None = None
         self.finish_reason: str | None = None
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Delta) -> None:
         self.text.append(piece.text or "")
         self.finish_reason = piece.finish_reason or self.finish_reason
         if piece.logprobs:
@@ -90,7 +90,7 @@ async def _stream(http: web.Request, request: ChatRequest, events: Events) -> we
     first = await anext(events)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(http)
-    chunks = _Chunks(Heading(request.model), request.include_usage)
+    chunks = _Chunks(ChunkHeader(request.model), request.include_usage)
     try:
         await response.write(chunks.frame(first))
         async for event in events:
@@ -98,7 +98,7 @@ async def _stream(http: web.Request, request: ChatRequest, events: Events) -> we
     except ApiError as error:
         await response.write(_sse(error.body()))
         return response
-    except (CutConnection, ConnectionError):
+    except (AbortConnection, ConnectionError):
         raise
     except Exception:
         # Status 200 is already sent, so the error goes into the stream; a clean end would look like a complete answer.
@@ -112,12 +112,12 @@ async def _stream(http: web.Request, request: ChatRequest, events: Events) -> we
 class _Chunks:
     """Formats the chunks of a stream: the role on a choice's first delta, usage only if requested."""
 
-    def __init__(self, heading: Heading, include_usage: bool) -> None:
+    def __init__(self, heading: ChunkHeader, include_usage: bool) -> None:
         self._heading = heading
         self._include_usage = include_usage
         self._started: set[int] = set()
 
-    def frame(self, event: Piece | Usage) -> bytes:
+    def frame(self, event: Delta | Usage) -> bytes:
         if isinstance(event, Usage):
             return self._sse([], event.body()) if self._include_usage else b""
         delta: dict[str, Any] = {}

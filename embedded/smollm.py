@@ -13,8 +13,8 @@ import orjson
 from embedded import llama, model_file
 from embedded.catalog import CONTEXT_TOKENS, SMOLLM2
 from embedded.chat_request import ChatRequest
-from embedded.errors import ApiError, invalid, server_error
-from embedded.generation_events import Events, Piece, Usage
+from embedded.errors import ApiError, invalid_request, server_error
+from embedded.generation_events import Delta, Events, Usage
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,13 @@ class SmolLM:
             self._settled.set()
             log.info("%s is ready after %.1f s", SMOLLM2.id, time.monotonic() - started_at)
         except model_file.ModelUnavailable as error:
-            self.turn_off(str(error))
+            self.disable(str(error))
         except Exception as error:
             # After any error demo-echo must keep working, and callers must not wait forever.
             log.exception("loading %s failed", SMOLLM2.id)
-            self.turn_off(f"loading failed: {error}")
+            self.disable(f"loading failed: {error}")
 
-    def turn_off(self, reason: str) -> None:
+    def disable(self, reason: str) -> None:
         """Turn the model off; the reason is logged and shown by /healthz."""
         self.state = f"off: {reason}"
         self._settled.set()
@@ -102,19 +102,21 @@ class SmolLM:
 
     def _load(self) -> llama.Llama:
         path = model_file.find_model()
-        model_file.verify(path, self._cache_folder / "smollm2-verified.json")
+        model_file.verify_checksum(path, self._cache_folder / "smollm2-verified.json")
         return llama.load(path, self._slot_count)
 
 
 def _reject_unsupported(request: ChatRequest) -> None:
     if request.n != 1:
-        raise invalid("n", f"'n' must be 1 for {SMOLLM2.id}.")
+        raise invalid_request("n", f"'n' must be 1 for {SMOLLM2.id}.")
     if request.tools and request.tool_choice.mode != "none":
-        raise invalid("tools", f"'tools' is not supported by {SMOLLM2.id}, unless 'tool_choice' is \"none\".")
+        raise invalid_request("tools", f"'tools' is not supported by {SMOLLM2.id}, unless 'tool_choice' is \"none\".")
     if any(message.role == "tool" or message.calls_tools for message in request.messages):
-        raise invalid("messages", f"Tool calls and their results are not supported by {SMOLLM2.id}.")
+        raise invalid_request("messages", f"Tool calls and their results are not supported by {SMOLLM2.id}.")
     if request.schema is not None and len(orjson.dumps(request.schema)) > MAX_SCHEMA_BYTES:
-        raise invalid("response_format", f"The JSON schema exceeds the limit of {MAX_SCHEMA_BYTES} bytes of {SMOLLM2.id}.")
+        raise invalid_request(
+            "response_format", f"The JSON schema exceeds the limit of {MAX_SCHEMA_BYTES} bytes of {SMOLLM2.id}."
+        )
 
 
 def _body(request: ChatRequest) -> dict[str, Any]:
@@ -161,13 +163,13 @@ async def _events(lines: aiohttp.StreamReader) -> Events:
     yield Usage(usage["prompt_tokens"], usage["completion_tokens"], cached)
 
 
-def _piece(choice: dict[str, Any]) -> Piece | None:
+def _piece(choice: dict[str, Any]) -> Delta | None:
     text = choice.get("delta", {}).get("content")
     finish = choice.get("finish_reason")
     logprobs = choice.get("logprobs")
     if text is None and finish is None and not logprobs:
         return None
-    return Piece(text=text, finish_reason=finish, logprobs=_logprobs(logprobs) if logprobs else None)
+    return Delta(text=text, finish_reason=finish, logprobs=_logprobs(logprobs) if logprobs else None)
 
 
 def _logprobs(logprobs: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +192,7 @@ def _convert_error(status: int, raw: bytes, request: ChatRequest) -> ApiError:
     except (ValueError, KeyError, TypeError):
         return server_error("The embedded model sent an invalid response. Try again.")
     if kind == "exceed_context_size_error":
-        return invalid(
+        return invalid_request(
             "messages",
             f"This model's maximum context length is {CONTEXT_TOKENS} tokens, but your messages have "
             f"{error.get('n_prompt_tokens', 'more')} tokens. Shorten them.",
@@ -199,7 +201,7 @@ def _convert_error(status: int, raw: bytes, request: ChatRequest) -> ApiError:
     if request.format == "json_schema":
         # llama.cpp answers 400 or 500 to an unsupported schema; the part after "failed: " is the reason.
         reason = message.rpartition("failed: ")[2]
-        return invalid("response_format", f"{SMOLLM2.id} does not support this JSON schema: {reason}")
+        return invalid_request("response_format", f"{SMOLLM2.id} does not support this JSON schema: {reason}")
     if status < 500:
-        return invalid(None, message)
+        return invalid_request(None, message)
     return server_error(f"The embedded model failed: {message}")

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from embedded.catalog import DEMO_SPEECH
-from embedded.errors import invalid, server_error
+from embedded.errors import invalid_request, server_error
 from embedded.json_fields import number
-from embedded.json_http import choice, read_object, require_model, required_text
-from embedded.model_loader import Offer
+from embedded.json_http import optional_choice, read_object, require_model, required_string
+from embedded.model_loader import ModelLoader
 
 if TYPE_CHECKING:
     from embedded.espeak import ESpeak
@@ -61,7 +61,7 @@ class SpeechRequest:
 class Speech:
     """The endpoint and its synthesizer, which is loaded on first use."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: ModelLoader) -> None:
         self._offer = offer
 
     def routes(self) -> list[web.RouteDef]:
@@ -69,20 +69,20 @@ class Speech:
 
     async def _create(self, http: web.Request) -> web.Response:
         request = read_speech_request(await read_object(http))
-        self._offer.require()
+        self._offer.require_available()
         audio = await self._offer.run(self._synthesize, request)
         return web.Response(body=audio, content_type=MEDIA_TYPES[request.format])
 
     def _synthesize(self, request: SpeechRequest) -> bytes:
-        from embedded.audio_encoding import encode
+        from embedded.audio_encoding import encode_audio
         from embedded.espeak import SpeechFailed
 
         voice, pitch = VOICES[request.voice]
         try:
-            samples = self._espeak.speak(request.text, voice, request.speed, pitch)
+            samples = self._espeak.synthesize(request.text, voice, request.speed, pitch)
         except SpeechFailed as error:
             raise server_error(f"{error}.") from error
-        return encode(samples, self._espeak.rate, request.format)
+        return encode_audio(samples, self._espeak.rate, request.format)
 
     @cached_property
     def _espeak(self) -> "ESpeak":
@@ -94,14 +94,14 @@ class Speech:
 def read_speech_request(body: dict[str, Any]) -> SpeechRequest:
     """Validate the body. `instructions` is ignored: the synthesizer does not support it. Raises ApiError 400."""
     require_model(body, DEMO_SPEECH)
-    choice(body, "stream_format", ("audio",), "audio")
+    optional_choice(body, "stream_format", ("audio",), "audio")
     voice = body.get("voice")
     if not isinstance(voice, str) or voice not in VOICES:
-        raise invalid("voice", f"'voice' must be one of: {', '.join(VOICES)}.")
+        raise invalid_request("voice", f"'voice' must be one of: {', '.join(VOICES)}.")
     speed = number(body, "speed", 0.25, 4)
     return SpeechRequest(
-        text=required_text(body, "input", MAX_INPUT_CHARACTERS),
+        text=required_string(body, "input", MAX_INPUT_CHARACTERS),
         voice=voice,
         speed=1.0 if speed is None else speed,
-        format=choice(body, "response_format", FORMATS, "mp3"),
+        format=optional_choice(body, "response_format", FORMATS, "mp3"),
     )

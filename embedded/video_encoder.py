@@ -11,8 +11,8 @@ import numpy
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from embedded.image_label import caption
-from embedded.procedural_image import draw, scene_of
+from embedded.image_label import draw_caption
+from embedded.procedural_image import build_scene, render_scene
 
 FRAMES_PER_SECOND = 24
 DRAWN_PIXELS = 480 * 270
@@ -26,7 +26,7 @@ _ENCODERS = {
 }
 
 
-def shoot(prompt: str, width: int, height: int, seconds: int, told: Callable[[int, int], None]) -> bytes:
+def render_video(prompt: str, width: int, height: int, seconds: int, on_frame: Callable[[int, int], None]) -> bytes:
     """Return an MP4 file. `told(done, of)` is called after each frame; an exception from it aborts the encoding."""
     count = seconds * FRAMES_PER_SECOND
     encoder = next(name for name in _ENCODERS if name in av.codecs_available)
@@ -42,7 +42,7 @@ def shoot(prompt: str, width: int, height: int, seconds: int, told: Callable[[in
                 frame = av.VideoFrame.from_ndarray(colors, format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, FRAMES_PER_SECOND)
                 file.mux(stream.encode(frame))
-                told(number + 1, count)
+                on_frame(number + 1, count)
             file.mux(stream.encode(None))
         return path.read_bytes()
 
@@ -50,12 +50,12 @@ def shoot(prompt: str, width: int, height: int, seconds: int, told: Callable[[in
 def _frames(prompt: str, width: int, height: int, count: int) -> Iterator[NDArray[numpy.uint8]]:
     scale = min(1.0, (DRAWN_PIXELS / (width * height)) ** 0.5)
     small = (round(width * scale), round(height * scale))
-    scene, words = scene_of(prompt, 0), numpy.asarray(caption(prompt, width, height), numpy.uint16)
+    scene, words = build_scene(prompt, 0), numpy.asarray(draw_caption(prompt, width, height), numpy.uint16)
     rows = numpy.flatnonzero(words[:, :, 3].any(axis=1))  # the rows that contain the caption
     alpha = words[rows, :, 3:]
     colors = words[rows, :, :3] * alpha
     for number in range(count):
-        pixels = numpy.clip(draw(scene, *small, number / FRAMES_PER_SECOND), 0, 255).astype(numpy.uint8)
+        pixels = numpy.clip(render_scene(scene, *small, number / FRAMES_PER_SECOND), 0, 255).astype(numpy.uint8)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         enlarged = cast(NDArray[numpy.uint8], frame.reformat(width, height, interpolation="BICUBIC").to_ndarray())
         enlarged[rows] = (enlarged[rows] * (255 - alpha) + colors) // 255

@@ -11,9 +11,9 @@ from typing import Any
 from aiohttp import web
 
 from embedded.catalog import DEMO_VIDEO
-from embedded.errors import ApiError, invalid
-from embedded.json_http import choice, decoded, json_reply, require_model, required_text
-from embedded.model_loader import Offer
+from embedded.errors import ApiError, invalid_request
+from embedded.json_http import decode_json, json_response, optional_choice, require_model, required_string
+from embedded.model_loader import ModelLoader
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ KEPT_SECONDS = 3_600
 """How long a finished video can be fetched."""
 
 
-class Unwanted(Exception):
+class VideoCancelled(Exception):
     """The video was cancelled."""
 
 
@@ -42,7 +42,7 @@ class Video:
     created_at: int = field(default_factory=lambda: int(time.time()))
     completed_at: int | None = None
     frames: tuple[int, int] = (0, 1)
-    unwanted: bool = False
+    cancelled: bool = False
     content: bytes | None = None
     failure: str | None = None
 
@@ -50,11 +50,11 @@ class Video:
     def ended(self) -> bool:
         return self.status in ("completed", "failed")
 
-    def told(self, done: int, of: int) -> None:
-        """Record progress after a frame. Raises `Unwanted` to abort the encoding."""
-        if self.unwanted:
-            raise Unwanted
-        self.frames = (done, of)
+    def report_progress(self, done: int, total: int) -> None:
+        """Record progress after a frame. Raises `VideoCancelled` to abort the encoding."""
+        if self.cancelled:
+            raise VideoCancelled
+        self.frames = (done, total)
 
     def body(self) -> dict[str, Any]:
         """Return OpenAI's video object."""
@@ -78,7 +78,7 @@ class Video:
 class Videos:
     """The endpoints and their videos, which are kept in memory for an hour or until a restart."""
 
-    def __init__(self, offer: Offer) -> None:
+    def __init__(self, offer: ModelLoader) -> None:
         self._offer = offer
         self._videos: OrderedDict[str, Video] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,13 +94,13 @@ class Videos:
     def stop(self) -> None:
         """Abort all videos, each within one frame."""
         for video in self._videos.values():
-            video.unwanted = True
+            video.cancelled = True
         for task in self._tasks:
             task.cancel()
 
     async def _create(self, http: web.Request) -> web.Response:
         video = read_video_request(await _fields(http))
-        self._offer.require()
+        self._offer.require_available()
         self._forget_old()
         if sum(not kept.ended for kept in self._videos.values()) >= MAX_QUEUED:
             message = f"{MAX_QUEUED} videos are already queued. Try again later."
@@ -109,31 +109,33 @@ class Videos:
         task = asyncio.create_task(self._make(video))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return json_reply(video.body())
+        return json_response(video.body())
 
     async def _show(self, http: web.Request) -> web.Response:
-        return json_reply(self._found(http).body())
+        return json_response(self._found(http).body())
 
     async def _delete(self, http: web.Request) -> web.Response:
         """Delete a video and abort it if it is in progress."""
         video = self._found(http)
-        video.unwanted = True
+        video.cancelled = True
         del self._videos[video.id]
-        return json_reply({"id": video.id, "object": "video.deleted", "deleted": True})
+        return json_response({"id": video.id, "object": "video.deleted", "deleted": True})
 
     async def _content(self, http: web.Request) -> web.Response:
         video = self._found(http)
         if http.query.get("variant", "video") != "video":
-            raise invalid("variant", f"'variant' must be 'video' for {DEMO_VIDEO.id}.")
+            raise invalid_request("variant", f"'variant' must be 'video' for {DEMO_VIDEO.id}.")
         if video.content is None:
-            raise invalid(None, f"The video is {video.status}. Its content is available once it is completed.", "video_not_ready")
+            raise invalid_request(
+                None, f"The video is {video.status}. Its content is available once it is completed.", "video_not_ready"
+            )
         return web.Response(body=video.content, content_type="video/mp4")
 
     async def _make(self, video: Video) -> None:
         try:
             video.content = await self._offer.run(_generate, video)
             video.status = "completed"
-        except (Unwanted, asyncio.CancelledError):
+        except (VideoCancelled, asyncio.CancelledError):
             video.failure = "The video was cancelled."
             video.status = "failed"
         except Exception:  # any encoder error fails the video; the log has the reason
@@ -161,18 +163,18 @@ def read_video_request(body: dict[str, Any]) -> Video:
     """Validate the fields. Raises ApiError 400."""
     require_model(body, DEMO_VIDEO)
     if body.get("input_reference") is not None:
-        raise invalid("input_reference", f"'input_reference' is not supported by {DEMO_VIDEO.id}.")
-    prompt = required_text(body, "prompt", MAX_PROMPT_CHARACTERS)
-    return Video(prompt, choice(body, "size", SIZES, SIZES[0]), _seconds(body.get("seconds")))
+        raise invalid_request("input_reference", f"'input_reference' is not supported by {DEMO_VIDEO.id}.")
+    prompt = required_string(body, "prompt", MAX_PROMPT_CHARACTERS)
+    return Video(prompt, optional_choice(body, "size", SIZES, SIZES[0]), _seconds(body.get("seconds")))
 
 
 def _generate(video: Video) -> bytes:
-    from embedded.video_encoder import shoot  # loads PyAV and NumPy on first use
+    from embedded.video_encoder import render_video  # loads PyAV and NumPy on first use
 
-    video.told(0, 1)
+    video.report_progress(0, 1)
     video.status = "in_progress"
     width, height = map(int, video.size.split("x"))
-    return shoot(video.prompt, width, height, video.seconds, video.told)
+    return render_video(video.prompt, width, height, video.seconds, video.report_progress)
 
 
 def _seconds(given: Any) -> int:
@@ -181,7 +183,7 @@ def _seconds(given: Any) -> int:
         return DEFAULT_SECONDS
     text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
     if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MAX_SECONDS):
-        raise invalid("seconds", f"'seconds' must be a whole number from 1 to {MAX_SECONDS}.")
+        raise invalid_request("seconds", f"'seconds' must be a whole number from 1 to {MAX_SECONDS}.")
     return int(text)
 
 
@@ -189,7 +191,7 @@ async def _fields(http: web.Request) -> dict[str, Any]:
     """Read the body as JSON or as a form: SDKs send either."""
     if http.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
         return dict(await http.post())
-    body = decoded(await http.read())
+    body = decode_json(await http.read())
     if not isinstance(body, dict):
-        raise invalid(None, "The request body must be a JSON object or a form.")
+        raise invalid_request(None, "The request body must be a JSON object or a form.")
     return body

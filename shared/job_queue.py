@@ -12,7 +12,7 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.core.redis_url import read_redis_url
+from shared.core.redis_url import parse_redis_url
 
 log = logging.getLogger("yout.jobs")
 
@@ -22,7 +22,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 2
 
 
-class Jobs:
+class JobQueue:
     """Message sender for processes without actors. Thread-safe; connects at first use."""
 
     def __init__(self, redis_url: str) -> None:
@@ -44,7 +44,7 @@ class Jobs:
             return False
         return True
 
-    def answers(self) -> bool:
+    def is_available(self) -> bool:
         """Return whether Redis responds."""
         try:
             with self._lock:
@@ -62,7 +62,7 @@ class Jobs:
     def _open(self) -> RedisBroker:
         if self._broker is None:
             client = redis.Redis(
-                **read_redis_url(self._url).client_options(),
+                **parse_redis_url(self._url).client_options(),
                 socket_connect_timeout=CONNECT_SECONDS,
                 socket_timeout=ANSWER_SECONDS,
                 retry=Retry(NoBackoff(), 1),  # redis-py retries for 30 s by default

@@ -62,27 +62,27 @@ MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "t
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini")
-CUTS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
-SWITCH = ("active", "disabled")
+CUT_HANDLINGS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
+ENABLED_STATUSES = ("active", "disabled")
 FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored if it is not shown
 
 
-def one_of(column: str, values: tuple[str, ...]) -> Node:
+def check_one_of(column: str, values: tuple[str, ...]) -> Node:
     """Return a CHECK constraint that limits `column` to `values`."""
     return Check(f"{column} IN ({', '.join(repr(value) for value in values)})")
 
 
-def not_negative(*columns: str) -> list[Node]:
+def check_not_negative(*columns: str) -> list[Node]:
     """Return CHECK constraints that keep each of `columns` at zero or above (NULL is allowed)."""
     return [Check(f"{column} >= 0") for column in columns]
 
 
-def in_range(column: str) -> Node:
+def check_price_range(column: str) -> Node:
     """Return a CHECK constraint that limits a price so that sums cannot overflow (NULL is allowed)."""
     return Check(f"{column} >= 0 AND {column} <= 1000000000000")
 
 
-def named(name: str, condition: str) -> Node:
+def named_check(name: str, condition: str) -> Node:
     """Return a named CHECK constraint, for columns added by later migrations: numbers of unnamed ones depend on their order."""
     return SQL(f"CONSTRAINT {name} CHECK ({condition})")
 
@@ -109,19 +109,20 @@ class Account(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     # Part of `balance` that a plan granted. It is used first and may expire; purchased and granted credits never do.
     plan_credits = BigIntegerField(
-        default=0, constraints=[SQL("DEFAULT 0"), named("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")]
+        default=0,
+        constraints=[SQL("DEFAULT 0"), named_check("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")],
     )
     password_hash = CharField(max_length=255, null=True)  # NULL: no password set, for accounts created by staff
     email_verified_at = BigIntegerField(null=True)  # NULL: not verified, or the e-mail address was changed since
     # Credits that are granted when the e-mail address is verified; then 0.
     pending_credits = BigIntegerField(
-        default=0, constraints=[SQL("DEFAULT 0"), named("account_pending_credits", "pending_credits >= 0")]
+        default=0, constraints=[SQL("DEFAULT 0"), named_check("account_pending_credits", "pending_credits >= 0")]
     )
 
     class Meta:
         constraints = [
-            one_of("status", ACCOUNT_STATUSES),
-            *not_negative("balance", "held", "ledger_seq"),
+            check_one_of("status", ACCOUNT_STATUSES),
+            *check_not_negative("balance", "held", "ledger_seq"),
             Check("held <= balance"),
             Check("email = lower(email)"),
         ]
@@ -154,7 +155,9 @@ class ApiKey(BaseModel):
     expires_at = BigIntegerField(null=True)
     revoked_at = BigIntegerField(null=True)
     # Maximum cost in credits of its calls per calendar month (UTC). NULL: no limit of its own.
-    monthly_credit_limit = BigIntegerField(null=True, constraints=[named("api_key_monthly_limit", "monthly_credit_limit > 0")])
+    monthly_credit_limit = BigIntegerField(
+        null=True, constraints=[named_check("api_key_monthly_limit", "monthly_credit_limit > 0")]
+    )
     # Whether the key may create, change and revoke keys and purge the account, through the API.
     can_manage = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
     # The key that created this one through the API; its limits apply as well. NULL: created by a person.
@@ -212,8 +215,8 @@ class Plan(BaseModel):
 
     class Meta:
         constraints = [
-            one_of("status", SWITCH),
-            *not_negative("monthly_credits", "rollover_cap", "price_cents"),
+            check_one_of("status", ENABLED_STATUSES),
+            *check_not_negative("monthly_credits", "rollover_cap", "price_cents"),
             Check("rpm > 0"),
             Check("tpm > 0"),
             Check("concurrency > 0"),
@@ -233,18 +236,18 @@ class Subscription(BaseModel):
     renews_at = BigIntegerField(null=True)
     ended_at = BigIntegerField(null=True)
     overage_held = BigIntegerField(
-        default=0, constraints=[SQL("DEFAULT 0"), named("subscription_overage_held", "overage_held >= 0")]
+        default=0, constraints=[SQL("DEFAULT 0"), named_check("subscription_overage_held", "overage_held >= 0")]
     )
     # The day of the month on which it renews; in shorter months, the last day.
     anchor_day = SmallIntegerField(
-        default=1, constraints=[SQL("DEFAULT 1"), named("subscription_anchor_day", "anchor_day >= 1 AND anchor_day <= 31")]
+        default=1, constraints=[SQL("DEFAULT 1"), named_check("subscription_anchor_day", "anchor_day >= 1 AND anchor_day <= 31")]
     )
     next_plan = UUIDField(null=True)  # takes effect with the next period
     cancelled_at = BigIntegerField(null=True)  # it ends with its current period
     suspended_at = BigIntegerField(null=True)  # no grants and no overage until it is resumed
 
     class Meta:
-        constraints = [one_of("status", ("active", "ended")), *not_negative("overage_cap", "overage_used")]
+        constraints = [check_one_of("status", ("active", "ended")), *check_not_negative("overage_cap", "overage_used")]
 
 
 Subscription.add_index(
@@ -268,8 +271,8 @@ class SubscriptionPeriod(BaseModel):
     class Meta:
         primary_key = CompositeKey("subscription", "starts_at")
         constraints = [
-            one_of("state", PERIOD_STATES),
-            *not_negative("granted", "expired"),
+            check_one_of("state", PERIOD_STATES),
+            *check_not_negative("granted", "expired"),
             Check("ends_at > starts_at"),
         ]
 
@@ -290,7 +293,7 @@ class OverageEntry(BaseModel):
 
     class Meta:
         primary_key = CompositeKey("id", "account")
-        constraints = [one_of("kind", OVERAGE_KINDS), Check("amount > 0 OR kind = 'bill' AND amount < 0")]
+        constraints = [check_one_of("kind", OVERAGE_KINDS), Check("amount > 0 OR kind = 'bill' AND amount < 0")]
 
 
 OverageEntry.add_index(
@@ -322,7 +325,7 @@ class Channel(BaseModel):
     out_reason = CharField(max_length=200, null=True)
 
     class Meta:
-        constraints = [one_of("dialect", DIALECTS), one_of("status", SWITCH)]
+        constraints = [check_one_of("dialect", DIALECTS), check_one_of("status", ENABLED_STATUSES)]
 
 
 class AIModel(BaseModel):
@@ -344,8 +347,8 @@ class AIModel(BaseModel):
     class Meta:
         table_name = "model"
         constraints = [
-            one_of("kind", MODEL_KINDS),
-            one_of("status", SWITCH),
+            check_one_of("kind", MODEL_KINDS),
+            check_one_of("status", ENABLED_STATUSES),
             Check("context_window > 0"),
             Check("max_output_tokens > 0"),
         ]
@@ -366,7 +369,7 @@ class ChannelModel(BaseModel):
     cost_per_1k_output = BigIntegerField(null=True, constraints=[Check("cost_per_1k_output >= 0")])
 
     class Meta:
-        constraints = [one_of("status", SWITCH), Check("weight > 0")]
+        constraints = [check_one_of("status", ENABLED_STATUSES), Check("weight > 0")]
         indexes = ((("channel", "model"), True),)
 
 
@@ -388,14 +391,14 @@ class Price(BaseModel):
     credits_per_call = BigIntegerField(default=0)
     minimum_credits = BigIntegerField(default=10)
     created_at = BigIntegerField(default=now_ms)
-    credits_per_5_seconds = BigIntegerField(null=True, constraints=[in_range("credits_per_5_seconds")])  # video
-    credits_per_1k_characters = BigIntegerField(null=True, constraints=[in_range("credits_per_1k_characters")])  # speech
+    credits_per_5_seconds = BigIntegerField(null=True, constraints=[check_price_range("credits_per_5_seconds")])  # video
+    credits_per_1k_characters = BigIntegerField(null=True, constraints=[check_price_range("credits_per_1k_characters")])  # speech
     credits_per_1k_cache_write = BigIntegerField(null=True)  # NULL: same as input
 
     class Meta:
         indexes = ((("model", "effective_at"), True),)
         constraints = [
-            in_range(column)
+            check_price_range(column)
             for column in (
                 "credits_per_1k_input",
                 "credits_per_1k_output",
@@ -464,14 +467,14 @@ class Hold(BaseModel):
     expires_at = BigIntegerField()
     closed_at = BigIntegerField(null=True)
     # In addition to `amount` from the pool: credits of the subscription's overage, and the allowance that counts both, by name.
-    overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named("hold_overage", "overage >= 0")])
+    overage = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0"), named_check("hold_overage", "overage >= 0")])
     subscription = UUIDField(null=True)
     allowance = CharField(max_length=96, null=True)
     parent_allowance = CharField(max_length=96, null=True)  # allowance of the key that created this one, if limited
 
     class Meta:
         primary_key = CompositeKey("id", "account")
-        constraints = [one_of("state", HOLD_STATES), *not_negative("amount")]
+        constraints = [check_one_of("state", HOLD_STATES), *check_not_negative("amount")]
 
 
 Hold.add_index(Hold.index(Hold.expires_at, where=SQL("state = 'held'"), name="hold_open_by_deadline"))
@@ -496,7 +499,7 @@ class IdempotencyClaim(BaseModel):
 
     class Meta:
         primary_key = CompositeKey("account", "key_digest")
-        constraints = [one_of("state", ("running", "done")), *not_negative("credits")]
+        constraints = [check_one_of("state", ("running", "done")), *check_not_negative("credits")]
 
 
 class FormSubmission(BaseModel):
@@ -539,7 +542,7 @@ class LedgerEntry(BaseModel):
         default=0,
         constraints=[
             SQL("DEFAULT 0"),
-            named(
+            named_check(
                 "ledger_entry_plan_part",
                 "amount < 0 AND plan_amount >= amount AND plan_amount <= 0"
                 " OR amount > 0 AND plan_amount <= amount AND plan_amount >= 0",
@@ -550,8 +553,8 @@ class LedgerEntry(BaseModel):
     class Meta:
         primary_key = CompositeKey("account", "seq")
         constraints = [
-            one_of("kind", LEDGER_KINDS),
-            *not_negative("balance_after"),
+            check_one_of("kind", LEDGER_KINDS),
+            *check_not_negative("balance_after"),
             Check("amount <> 0"),
             Check("seq > 0"),
         ]
@@ -597,8 +600,8 @@ class Allowance(BaseModel):
     class Meta:
         primary_key = CompositeKey("account", "name")
         constraints = [
-            one_of("kind", ("key", "visitor")),
-            *not_negative("allowed", "used", "held"),
+            check_one_of("kind", ("key", "visitor")),
+            *check_not_negative("allowed", "used", "held"),
             Check("used + held <= allowed"),
         ]
 
@@ -616,7 +619,7 @@ class VisitorPoolDay(BaseModel):
     created_at = BigIntegerField(default=now_ms)
 
     class Meta:
-        constraints = [*not_negative("day", "credits", "expired", "granted")]
+        constraints = [*check_not_negative("day", "credits", "expired", "granted")]
 
 
 # Usage
@@ -656,15 +659,18 @@ class UsageLedger(BaseModel):
     # Part of `credits` charged to overage.
     overage_credits = BigIntegerField(
         default=0,
-        constraints=[SQL("DEFAULT 0"), named("usage_ledger_overage_part", "overage_credits >= 0 AND overage_credits <= credits")],
+        constraints=[
+            SQL("DEFAULT 0"),
+            named_check("usage_ledger_overage_part", "overage_credits >= 0 AND overage_credits <= credits"),
+        ],
     )
 
     class Meta:
         primary_key = CompositeKey("id", "account")
         constraints = [
-            one_of("status", USAGE_STATUSES),
-            one_of("cut", CUTS),
-            *not_negative(
+            check_one_of("status", USAGE_STATUSES),
+            check_one_of("cut", CUT_HANDLINGS),
+            *check_not_negative(
                 "input_tokens",
                 "cached_tokens",
                 "output_tokens",
@@ -725,10 +731,10 @@ class UsageSum(BaseModel):
 
 
 NO_CHANNEL = UUID(int=0)
-LATENCY_COLUMNS = (*latency_histogram.columns("first_token"), *latency_histogram.columns("duration"))
+LATENCY_COLUMNS = (*latency_histogram.column_names("first_token"), *latency_histogram.column_names("duration"))
 for _column in LATENCY_COLUMNS:
     UsageSum._meta.add_field(_column, IntegerField(null=True))
-_SUM_CONSTRAINTS = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "input_tokens", "output_tokens", "credits")]
+_SUM_CONSTRAINTS = [Check("grain_hours IN (1, 24)"), *check_not_negative("calls", "input_tokens", "output_tokens", "credits")]
 
 
 class PlatformUsage(UsageSum):
@@ -779,7 +785,7 @@ class AccountTotal(BaseModel):
 
     class Meta:
         primary_key = CompositeKey("grain_hours", "at", "account")
-        constraints = [Check("grain_hours IN (1, 24)"), *not_negative("calls", "failed", "credits")]
+        constraints = [Check("grain_hours IN (1, 24)"), *check_not_negative("calls", "failed", "credits")]
 
 
 AccountTotal.add_index(AccountTotal.index(AccountTotal.account, name="account_total_by_account"))
@@ -842,12 +848,12 @@ class MediaJob(BaseModel):
 
     class Meta:
         constraints = [
-            one_of("kind", MEDIA_KINDS),
-            one_of("status", MEDIA_STATES),
+            check_one_of("kind", MEDIA_KINDS),
+            check_one_of("status", MEDIA_STATES),
             Check("(status IN ('queued', 'running')) = (finished_at IS NULL)"),
             Check("finished_at IS NULL OR sealed_params IS NULL"),  # prompts are erased when the job ends
             Check("progress >= 0 AND progress <= 100"),
-            *not_negative("attempts", "credits_held", "credits_charged"),
+            *check_not_negative("attempts", "credits_held", "credits_charged"),
             Check("credits_charged <= credits_held"),
         ]
 
@@ -873,7 +879,7 @@ class MediaOutput(BaseModel):
 
     class Meta:
         indexes = ((("job", "position"), True),)
-        constraints = [*not_negative("position", "size_bytes")]
+        constraints = [*check_not_negative("position", "size_bytes")]
 
 
 class WebhookSecret(BaseModel):
@@ -948,7 +954,7 @@ class Conversation(BaseModel):
     updated_at = BigIntegerField(default=now_ms)
 
     class Meta:
-        constraints = not_negative("message_count")
+        constraints = check_not_negative("message_count")
 
 
 Conversation.add_index(Conversation.index(Conversation.account, Conversation.id, name="conversation_by_account"))
@@ -967,7 +973,7 @@ class Message(BaseModel):
 
     class Meta:
         primary_key = CompositeKey("conversation", "position")
-        constraints = [one_of("status", MESSAGE_STATUSES), *not_negative("position")]
+        constraints = [check_one_of("status", MESSAGE_STATUSES), *check_not_negative("position")]
 
 
 class StoredResponse(BaseModel):
@@ -1022,7 +1028,7 @@ class PurgeJob(BaseModel):
     certificate = TextField(null=True)  # JSON, signed
 
     class Meta:
-        constraints = [one_of("status", PURGE_STATUSES)]
+        constraints = [check_one_of("status", PURGE_STATUSES)]
 
 
 PurgeJob.add_index(PurgeJob.index(PurgeJob.account, unique=True, where=SQL("status <> 'done'"), name="purge_job_one_at_a_time"))
@@ -1052,9 +1058,9 @@ class OutgoingMail(BaseModel):
 
     class Meta:
         constraints = [
-            one_of("status", MAIL_STATUSES),
+            check_one_of("status", MAIL_STATUSES),
             Check("(status = 'queued') = (finished_at IS NULL)"),
-            *not_negative("attempts"),
+            *check_not_negative("attempts"),
         ]
 
 
@@ -1083,7 +1089,7 @@ class StaffUser(BaseModel):
     must_change_password = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
-        constraints = [one_of("role", STAFF_ROLES), one_of("status", SWITCH), Check("email = lower(email)")]
+        constraints = [check_one_of("role", STAFF_ROLES), check_one_of("status", ENABLED_STATUSES), Check("email = lower(email)")]
 
 
 class StaffSession(BaseModel):

@@ -29,7 +29,7 @@ class SealedColumn(NamedTuple):
 
 
 # Channel secrets come first: they are the best evidence whether a key is the right one.
-SEALED = (
+SEALED_COLUMNS = (
     SealedColumn(Channel.sealed_secret, CHANNEL_SECRET, "channel secrets"),
     SealedColumn(StaffUser.sealed_totp, SECOND_FACTOR, "second factors"),
     SealedColumn(WebhookSecret.sealed_secret, WEBHOOK_SECRET, "webhook secrets"),
@@ -44,12 +44,12 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
     """
     opened: dict[str, int] = {}
     wrong: dict[str, int] = {}
-    with database.bind_ctx([column.field.model for column in SEALED], bind_refs=False, bind_backrefs=False):
-        for column in SEALED:
+    with database.bind_ctx([column.field.model for column in SEALED_COLUMNS], bind_refs=False, bind_backrefs=False):
+        for column in SEALED_COLUMNS:
             values = _newest(column)
-            opened[column.label] = sum(opens(value, secret_key, column.purpose) for value in values)
+            opened[column.label] = sum(can_decrypt(value, secret_key, column.purpose) for value in values)
             wrong[column.label] = len(values) - opened[column.label]
-    channels = SEALED[0].label
+    channels = SEALED_COLUMNS[0].label
     if (wrong[channels] and not opened[channels]) or (any(wrong.values()) and not any(opened.values())):
         raise SettingsError(
             "SECRET_KEY is not the one that this database was set up with: its secrets cannot be decrypted. Set it to the"
@@ -62,7 +62,7 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
             )
 
 
-def opens(value: str, secret_key: str, purpose: str) -> bool:
+def can_decrypt(value: str, secret_key: str, purpose: str) -> bool:
     """Return whether `secret_key` decrypts `value`."""
     try:
         unseal(value, secret_key, purpose)

@@ -23,9 +23,9 @@ from redis.retry import Retry
 
 from shared.core import database_url, redis_url
 from shared.core.database import is_sqlite
-from shared.core.database_errors import may_pass
+from shared.core.database_errors import is_temporary
 from shared.core.errors import NotFound, SettingsError, StorageUnavailable
-from shared.core.redis_url import RedisAddress, read_redis_url
+from shared.core.redis_url import RedisAddress, parse_redis_url
 from shared.core.schema_version import require_current
 from shared.core.settings import DEVELOPMENT_SECRET, Settings
 from shared.core.smtp_url import read_smtp_url
@@ -43,7 +43,7 @@ log = logging.getLogger("yout.start")
 _REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
 
 
-def require_usable(settings: Settings, database: peewee.Database, *, media: bool) -> None:
+def run_startup_checks(settings: Settings, database: peewee.Database, *, media: bool) -> None:
     """Raise `SchemaMismatch` or `SettingsError` if the process cannot work with these settings.
 
     `database` must be closed, and is closed again afterwards. `media` means that the process reads or writes media outputs.
@@ -68,7 +68,7 @@ def require_readable(database: peewee.Database) -> None:
         with database.connection_context():
             pass
     except peewee.PeeweeException as error:
-        if may_pass(error):
+        if is_temporary(error):
             raise
         raise SettingsError(f"DATABASE_URL cannot be used: {str(error).splitlines()[0]}.") from None
 
@@ -92,7 +92,7 @@ def _require_rights(database: peewee.Database) -> None:
 
 def require_redis(settings: Settings) -> None:
     """Raise `SettingsError` if REDIS_URL can never work. An unavailable server is not an error: it may come back."""
-    address = read_redis_url(settings.redis_url)
+    address = parse_redis_url(settings.redis_url)
     client = redis.Redis(
         **address.client_options(),
         socket_connect_timeout=CONNECT_SECONDS,
@@ -156,7 +156,7 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 def require_storage(settings: Settings) -> None:
     """Raise `SettingsError` if the media storage is not writable. An unresponsive store is not an error: it may come back."""
     try:
-        open_storage(settings).check()
+        open_storage(settings).check_writable()
     except OSError as error:  # the folder
         raise SettingsError(_folder_problem(settings, error.strerror or str(error))) from None
     except NotFound:
@@ -190,19 +190,21 @@ def require_port(settings: Settings, port: int, variable: str) -> None:
     except OSError as error:
         changed = variable if error.errno in (errno.EADDRINUSE, errno.EACCES) else "YOUT_BIND_HOST"
         reason = error.strerror or "unknown host"
-        raise SettingsError(f"Cannot listen on {settings.listening(port)}: {reason}. Set {changed} to another value.") from None
+        raise SettingsError(
+            f"Cannot listen on {settings.listen_address(port)}: {reason}. Set {changed} to another value."
+        ) from None
 
 
-def log_notices(settings: Settings) -> None:
+def log_setting_warnings(settings: Settings) -> None:
     """Log warnings about the settings. Call after all checks have passed."""
-    for line in notices(settings):
+    for line in setting_warnings(settings):
         log.warning("%s", line)
 
 
-def notices(settings: Settings) -> list[str]:
+def setting_warnings(settings: Settings) -> list[str]:
     """Return warnings about these settings, one line each. Pure."""
     lines = []
-    if not settings.knows_its_url and not settings.trusted_proxies:
+    if not settings.is_publicly_reachable and not settings.trusted_proxies:
         lines.append(
             f"Links will begin with {settings.edge_url}, which other machines cannot open: set YOUT_PUBLIC_URL, or"
             " YOUT_TRUSTED_PROXIES if a proxy forwards the host."

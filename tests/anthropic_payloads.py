@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.upstream import Request
-from tests.upstream_responses import Answer, Piece, reply, stream
+from tests.upstream_responses import Piece, ScriptedResponse, json_response, stream
 
 Json = dict[str, Any]
 MODEL = "claude-test-1"
@@ -99,10 +99,10 @@ def failure(kind: str = "api_error", words: str = "Internal server error") -> Js
     return {"type": "error", "error": {"type": kind, "message": words}, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"}
 
 
-def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
+def script_of(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
     """A script that answers with `whole`, streamed if the request asks for a stream."""
 
-    def answer(request: Request) -> Answer:
-        return stream(*map(event, events(whole)), *also) if request.json.get("stream") else reply(whole)
+    def answer(request: Request) -> ScriptedResponse:
+        return stream(*map(event, events(whole)), *also) if request.json.get("stream") else json_response(whole)
 
     return answer

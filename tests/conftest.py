@@ -13,7 +13,7 @@ import peewee
 import pytest
 from playwright.async_api import Page
 
-from shared.core.database import bind, database
+from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.core.settings import Settings
 from tests.databases import opened
@@ -41,11 +41,11 @@ _SERVERS = {
         "network",
         "node_sdk",
         "python_sdks",
-        "open_books",
+        "open_ledger_database",
         "stack",
-        "opened_shop",
-        "opened_site",
-        "opened_studio",
+        "running_api",
+        "running_site",
+        "running_media_stack",
         "client",
         "start",
     ),
@@ -158,7 +158,7 @@ def bound_postgres(postgres_url: str) -> Iterator[peewee.Database]:
 
 def _bound(url: str) -> Iterator[peewee.Database]:
     with opened(url) as target:
-        bind(target)
+        bind_database(target)
         yield target
         database.initialize(None)
 

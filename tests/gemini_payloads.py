@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tests.upstream import Request
-from tests.upstream_responses import Answer, Piece, reply, stream
+from tests.upstream_responses import Piece, ScriptedResponse, json_response, stream
 
 Json = dict[str, Any]
 MODEL = "gemini-test-1"
@@ -85,10 +85,10 @@ def failure(code: int, status: str, words: str, *details: Json) -> Json:
     return {"error": {"code": code, "message": words, "status": status, "details": list(details)}}
 
 
-def say(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
+def script_of(whole: Json, *, also: tuple[Piece, ...] = ()) -> Any:
     """A script that answers with `whole`, streamed if the path asks for it."""
 
-    def script(request: Request) -> Answer:
-        return stream(*map(event, events(whole)), *also) if ":streamGenerateContent" in request.path else reply(whole)
+    def script(request: Request) -> ScriptedResponse:
+        return stream(*map(event, events(whole)), *also) if ":streamGenerateContent" in request.path else json_response(whole)
 
     return script

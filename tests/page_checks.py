@@ -19,7 +19,7 @@ _WIDE_ELEMENTS = """[...document.body.querySelectorAll("*")].filter((one) => one
   && !one.closest(".table, pre, nav")).map((one) => one.outerHTML.slice(0, 120)).slice(-3)"""
 
 
-async def look_at(page: Page, axe: str, name: str = "") -> None:
+async def check_page(page: Page, axe: str, name: str = "") -> None:
     """Fail on serious axe violations, or if the page is wider than the viewport.
 
     If YOUT_TEST_SCREENSHOTS is set, a screenshot of the whole page is saved to that folder, named `name` or by the page's path.

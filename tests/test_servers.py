@@ -41,7 +41,7 @@ def test_a_database_can_be_cut_off_and_reconnected(postgres: Postgres, postgres_
             connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(postgres_url)
-    postgres.let_in(postgres_url)
+    postgres.reconnect(postgres_url)
     psycopg.connect(postgres_url).close()
 
 

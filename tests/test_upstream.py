@@ -16,15 +16,15 @@ from tests.upstream_responses import (
     CLOSE,
     HANG,
     RESET,
-    Answer,
     Gate,
-    Torn,
+    ScriptedResponse,
+    TruncatedChunk,
     context_too_long,
-    html,
-    later,
-    reply,
-    silence,
-    status,
+    delayed,
+    error_response,
+    html_response,
+    json_response,
+    no_response,
     stream,
 )
 
@@ -112,7 +112,9 @@ def test_its_default_stream_has_usage_only_if_requested(caller: Caller, include_
 
 
 def test_a_script_is_consumed_in_order_over_one_connection(upstream: Upstream, caller: Caller) -> None:
-    upstream.script(status(429, headers={"retry-after": "3"}), lambda request: reply({"echo": request.json["model"]}))
+    upstream.script(
+        error_response(429, headers={"retry-after": "3"}), lambda request: json_response({"echo": request.json["model"]})
+    )
     caller.send()
     head, body = caller.read_answer()
     assert head.startswith(b"HTTP/1.1 429 ")
@@ -126,7 +128,7 @@ def test_a_script_is_consumed_in_order_over_one_connection(upstream: Upstream, c
 
 
 def test_a_get_does_not_consume_the_script(upstream: Upstream, caller: Caller) -> None:
-    upstream.script(status(500))
+    upstream.script(error_response(500))
     caller.send(method="GET")
     assert json.loads(caller.read_answer()[1])["data"][0]["id"] == "vendor-model"
     caller.send()
@@ -134,7 +136,7 @@ def test_a_get_does_not_consume_the_script(upstream: Upstream, caller: Caller) -
 
 
 def test_errors_have_the_providers_format(upstream: Upstream, caller: Caller) -> None:
-    upstream.script(context_too_long(), html())
+    upstream.script(context_too_long(), html_response())
     caller.send()
     assert json.loads(caller.read_answer()[1])["error"]["code"] == "context_length_exceeded"
     caller.send()
@@ -172,7 +174,7 @@ def test_a_character_can_be_split_over_two_writes(upstream: Upstream, caller: Ca
 
 def test_bodies_and_streams_can_be_compressed(upstream: Upstream, caller: Caller) -> None:
     gate = Gate()
-    upstream.script(stream(chunk("a"), gate, DONE, compressed=True), reply(completion("b"), compressed=True))
+    upstream.script(stream(chunk("a"), gate, DONE, compressed=True), json_response(completion("b"), compressed=True))
     caller.send()
     gate.wait_reached()
     gate.open()
@@ -185,7 +187,7 @@ def test_bodies_and_streams_can_be_compressed(upstream: Upstream, caller: Caller
 
 def test_nothing_is_sent_before_the_gate_opens(upstream: Upstream, caller: Caller) -> None:
     gate = Gate()
-    upstream.script(later(gate, reply({"late": True})))
+    upstream.script(delayed(gate, json_response({"late": True})))
     caller.send()
     gate.wait_reached()
     caller.socket.setblocking(False)
@@ -196,8 +198,8 @@ def test_nothing_is_sent_before_the_gate_opens(upstream: Upstream, caller: Calle
     assert caller.read_answer()[1] == b'{"late": true}'
 
 
-@pytest.mark.parametrize("answer", [silence(), stream(chunk("a"), HANG)], ids=["before the head", "within a stream"])
-def test_a_disconnect_is_detected(upstream: Upstream, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [no_response(), stream(chunk("a"), HANG)], ids=["before the head", "within a stream"])
+def test_a_disconnect_is_detected(upstream: Upstream, answer: ScriptedResponse) -> None:
     upstream.script(answer)
     with Caller(upstream) as caller:
         caller.send({**ASK, "stream": True})
@@ -229,13 +231,13 @@ def test_a_stream_can_be_reset(upstream: Upstream, caller: Caller) -> None:
     ("answer", "end"),
     [
         (stream(chunk("a"), CLOSE), frame(chunk("a")) + b"\r\n"),
-        (stream(Torn(b"0123456789")), b"a\r\n01234"),
-        (silence(b"\x16\x03\x01garbage"), b"\x16\x03\x01garbage"),
-        (silence(CLOSE), b""),
+        (stream(TruncatedChunk(b"0123456789")), b"a\r\n01234"),
+        (no_response(b"\x16\x03\x01garbage"), b"\x16\x03\x01garbage"),
+        (no_response(CLOSE), b""),
     ],
     ids=["between chunks", "within a chunk", "garbage", "no answer"],
 )
-def test_a_connection_can_end_too_early(upstream: Upstream, caller: Caller, answer: Answer, end: bytes) -> None:
+def test_a_connection_can_end_too_early(upstream: Upstream, caller: Caller, answer: ScriptedResponse, end: bytes) -> None:
     upstream.script(answer)
     caller.send()
     received = caller.read_all()
@@ -245,7 +247,7 @@ def test_a_connection_can_end_too_early(upstream: Upstream, caller: Caller, answ
 
 
 def test_an_error_in_a_script_is_raised_on_close() -> None:
-    def broken(request: Request) -> Answer:
+    def broken(request: Request) -> ScriptedResponse:
         raise LookupError("no such answer")
 
     upstream = Upstream()

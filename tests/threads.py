@@ -9,7 +9,7 @@ from typing import Any
 WAIT_SECONDS = 60
 
 
-def at_once(work: Callable[[int], Any], number: int, seconds: float = WAIT_SECONDS) -> list[Any]:
+def run_threads(work: Callable[[int], Any], number: int, seconds: float = WAIT_SECONDS) -> list[Any]:
     """Run `work(0)`, `work(1)`, … in threads that start together; returns their results in any order.
 
     Re-raises the first exception, or raises `AssertionError` if a thread has not ended after `seconds`.

@@ -29,9 +29,21 @@ import httptools
 from tests import openai_payloads
 from tests.openai_payloads import DONE
 from tests.threads import join
-from tests.upstream_responses import HANG, RESET, WAIT_SECONDS, Answer, Break, Gate, Pause, Piece, Torn, reply, stream
+from tests.upstream_responses import (
+    HANG,
+    RESET,
+    WAIT_SECONDS,
+    Gate,
+    Pause,
+    Piece,
+    ScriptedResponse,
+    StreamEnd,
+    TruncatedChunk,
+    json_response,
+    stream,
+)
 
-Script = Answer | Callable[["Request"], Answer]
+Script = ScriptedResponse | Callable[["Request"], ScriptedResponse]
 
 
 @dataclass(slots=True)
@@ -58,13 +70,13 @@ class Request:
         return self.outcome
 
 
-def polite(request: Request) -> Answer:
+def default_script(request: Request) -> ScriptedResponse:
     """The default script: a short text with exact usage, streamed if requested."""
     if request.method == "GET":
-        return reply({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "vendor"}]})
+        return json_response({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "vendor"}]})
     asked = request.json
     if not asked.get("stream"):
-        return reply(openai_payloads.completion(usage=openai_payloads.tokens(7, 3)))
+        return json_response(openai_payloads.completion(usage=openai_payloads.tokens(7, 3)))
     last = [openai_payloads.usage(7, 3)] if (asked.get("stream_options") or {}).get("include_usage") else []
     return stream(
         openai_payloads.role(),
@@ -81,7 +93,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
-        self.default: Script = polite
+        self.default: Script = default_script
         self._script: deque[Script] = deque()
         self._problems: list[Exception] = []
         self._loop = asyncio.new_event_loop()
@@ -113,12 +125,12 @@ class Upstream:
         if self._problems:
             raise self._problems[0]
 
-    def choose(self, request: Request) -> Answer:
+    def choose(self, request: Request) -> ScriptedResponse:
         """Record `request` and choose its answer."""
         self.requests.append(request)
         scripted = request.method == "POST" and self._script
         answer = self._script.popleft() if scripted else self.default
-        return answer if isinstance(answer, Answer) else answer(request)
+        return answer if isinstance(answer, ScriptedResponse) else answer(request)
 
     def report(self, problem: Exception) -> None:
         """Remember an exception in the script itself, for `close` to raise."""
@@ -209,8 +221,8 @@ class _Connection(asyncio.Protocol):
             finally:
                 request.ended.set()
 
-    async def _play(self, answer: Answer) -> None:
-        for piece in answer.before_head:
+    async def _play(self, answer: ScriptedResponse) -> None:
+        for piece in answer.before_status_line:
             await self._act(piece, answer, None)
         if answer.head is not None:
             code, headers = answer.head
@@ -226,17 +238,17 @@ class _Connection(asyncio.Protocol):
             rest = compressor.flush() if compressor else b""
             await self._write((_http_chunk(rest) if rest else b"") + b"0\r\n\r\n")
 
-    async def _act(self, piece: Piece, answer: Answer, compressor: Any) -> None:
+    async def _act(self, piece: Piece, answer: ScriptedResponse, compressor: Any) -> None:
         if isinstance(piece, Gate):
             await piece.pass_through()
         elif isinstance(piece, Pause):
             await asyncio.sleep(piece.seconds)
         elif piece is HANG:
             await asyncio.Event().wait()
-        elif isinstance(piece, Torn):
+        elif isinstance(piece, TruncatedChunk):
             await self._write(_http_chunk(piece.data)[: -2 - len(piece.data) // 2])
             self._end_connection()
-        elif isinstance(piece, Break):
+        elif isinstance(piece, StreamEnd):
             self._end_connection(reset=piece is RESET)
         else:
             await self._write(_encode(piece, answer, compressor))
@@ -256,7 +268,7 @@ class _Connection(asyncio.Protocol):
         self._transport.write(data)
 
 
-def _encode(piece: bytes | openai_payloads.Json, answer: Answer, compressor: Any) -> bytes:
+def _encode(piece: bytes | openai_payloads.Json, answer: ScriptedResponse, compressor: Any) -> bytes:
     data = piece if isinstance(piece, bytes) else openai_payloads.frame(piece, answer.line_end)
     if compressor:
         data = compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)

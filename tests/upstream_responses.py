@@ -50,13 +50,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
-class Torn:
+class TruncatedChunk:
     """Piece of a response: announce `data` as one HTTP chunk, send half of it, and close the connection."""
 
     data: bytes
 
 
-class Break(Enum):
+class StreamEnd(Enum):
     """Ways to stop sending; no piece may follow."""
 
     HANG = "say nothing more until the caller gives up"
@@ -64,12 +64,12 @@ class Break(Enum):
     CLOSE = "end the connection in good order, but without the end of the HTTP body"
 
 
-HANG, RESET, CLOSE = Break
-Piece = bytes | Json | Gate | Pause | Torn | Break
+HANG, RESET, CLOSE = StreamEnd
+Piece = bytes | Json | Gate | Pause | TruncatedChunk | StreamEnd
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ScriptedResponse:
     """A scripted response. With `head=None`, only the pieces are sent, without any HTTP around them.
 
     A dict is sent as a server-sent event terminated by `line_end`; bytes are sent unchanged. Each piece is one write and one HTTP
@@ -78,51 +78,55 @@ class Answer:
 
     pieces: tuple[Piece, ...]
     head: tuple[int, Mapping[str, str]] | None
-    before_head: tuple[Piece, ...] = ()
+    before_status_line: tuple[Piece, ...] = ()
     chunked: bool = True
     line_end: str = "\n"
     compressed: bool = False
 
 
-def reply(body: Json | bytes, code: int = 200, headers: Mapping[str, str] | None = None, *, compressed: bool = False) -> Answer:
+def json_response(
+    body: Json | bytes, code: int = 200, headers: Mapping[str, str] | None = None, *, compressed: bool = False
+) -> ScriptedResponse:
     """A complete body with Content-Length. A dict is sent as JSON; `compressed` uses gzip."""
     data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     if compressed:
         data = gzip.compress(data)
     encoding = {"content-encoding": "gzip"} if compressed else {}
     fields = {**_JSON, "content-length": str(len(data)), **encoding, **(headers or {})}
-    return Answer(pieces=(data,), head=(code, fields), chunked=False)
+    return ScriptedResponse(pieces=(data,), head=(code, fields), chunked=False)
 
 
-def status(code: int, error: Json | None = None, headers: Mapping[str, str] | None = None) -> Answer:
+def error_response(code: int, error: Json | None = None, headers: Mapping[str, str] | None = None) -> ScriptedResponse:
     """An error response as providers send it; pass `retry-after` in `headers` if needed."""
-    return reply(error or openai_payloads.failure(f"Vendor error {code}."), code, headers)
+    return json_response(error or openai_payloads.failure(f"Vendor error {code}."), code, headers)
 
 
-def context_too_long() -> Answer:
+def context_too_long() -> ScriptedResponse:
     """The 400 for a prompt that exceeds the model's context window."""
     message = "This model's maximum context length is 8192 tokens. However, your messages resulted in 9001 tokens."
     error = {"message": message, "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}
-    return status(400, {"error": error})
+    return error_response(400, {"error": error})
 
 
-def html(code: int = 200) -> Answer:
+def html_response(code: int = 200) -> ScriptedResponse:
     """An HTML page from a proxy in front of the provider, possibly with status 200."""
-    return reply(b"<html><body><h1>Welcome to nginx!</h1></body></html>", code, {"content-type": "text/html"})
+    return json_response(b"<html><body><h1>Welcome to nginx!</h1></body></html>", code, {"content-type": "text/html"})
 
 
-def stream(*pieces: Piece, line_end: str = "\n", compressed: bool = False, headers: Mapping[str, str] | None = None) -> Answer:
+def stream(
+    *pieces: Piece, line_end: str = "\n", compressed: bool = False, headers: Mapping[str, str] | None = None
+) -> ScriptedResponse:
     """Server-sent events. The HTTP body ends properly unless one of the pieces breaks the connection."""
     encoding = {"content-encoding": "gzip"} if compressed else {}
     fields = {**_SSE, "transfer-encoding": "chunked", **encoding, **(headers or {})}
-    return Answer(pieces=pieces, head=(200, fields), line_end=line_end, compressed=compressed)
+    return ScriptedResponse(pieces=pieces, head=(200, fields), line_end=line_end, compressed=compressed)
 
 
-def silence(*pieces: Piece) -> Answer:
+def no_response(*pieces: Piece) -> ScriptedResponse:
     """Read the request and send `pieces` without any HTTP head; by default send nothing until the caller gives up."""
-    return Answer(pieces=pieces or (HANG,), head=None)
+    return ScriptedResponse(pieces=pieces or (HANG,), head=None)
 
 
-def later(wait: Gate | Pause, answer: Answer) -> Answer:
+def delayed(wait: Gate | Pause, answer: ScriptedResponse) -> ScriptedResponse:
     """Delay the status line of `answer` until the gate opens or the pause ends."""
-    return replace(answer, before_head=(wait, *answer.before_head))
+    return replace(answer, before_head=(wait, *answer.before_status_line))

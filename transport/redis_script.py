@@ -50,16 +50,16 @@ class RedisScript:
         self._script = script
         self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
         self._timeout = timeout_seconds
-        self._link: _Link | None = None
+        self._connection: _Connection | None = None
         self._context: ssl.SSLContext | None = None
 
     async def run(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run the script and return its reply. Raises `RedisFailed`."""
         try:
             async with asyncio.timeout(self._timeout):
-                if self._link is None or self._link.closed:
-                    self._link = await self._connect()
-                return await self._link.send(("EVALSHA", self._sha, len(keys), *keys, *arguments))
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
+                return await self._connection.send(("EVALSHA", self._sha, len(keys), *keys, *arguments))
         except (OSError, TimeoutError, hiredis.HiredisError) as error:
             self.close()
             raise RedisFailed(f"{type(error).__name__}: {error}") from error
@@ -68,26 +68,26 @@ class RedisScript:
         """Return whether Redis answers."""
         try:
             async with asyncio.timeout(self._timeout):
-                if self._link is None or self._link.closed:
-                    self._link = await self._connect()
-                return bool(await self._link.send(("PING",)) == b"PONG")
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
+                return bool(await self._connection.send(("PING",)) == b"PONG")
         except (OSError, TimeoutError, hiredis.HiredisError):
             self.close()
             return False
 
     def close(self) -> None:
         """Close the connection. Pending calls fail."""
-        if self._link is not None:
-            self._link.close()
-            self._link = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    async def _connect(self) -> _Link:
+    async def _connect(self) -> _Connection:
         address = self._address
         loop = asyncio.get_running_loop()
         if address.path:
-            _, link = await loop.create_unix_connection(_Link, address.path)
+            _, link = await loop.create_unix_connection(_Connection, address.path)
         else:
-            _, link = await loop.create_connection(_Link, address.host, address.port, ssl=self._tls())
+            _, link = await loop.create_connection(_Connection, address.host, address.port, ssl=self._tls())
         try:
             if address.password:
                 user = (address.username,) if address.username else ()
@@ -107,7 +107,7 @@ class RedisScript:
         return self._context
 
 
-class _Link(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """The connection. An error reply fails its call, and `RedisScript` then closes the connection."""
 
     def __init__(self) -> None:

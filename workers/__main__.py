@@ -13,16 +13,16 @@ from queue import SimpleQueue
 
 import dramatiq
 
-from shared.core.database import bind, database, open_database
-from shared.core.database_errors import may_pass
-from shared.core.process_main import exit_after, run
+from shared.core.database import bind_database, database, open_database
+from shared.core.database_errors import is_temporary
+from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
-from shared.startup import log_notices, require_usable
+from shared.startup import log_setting_warnings, run_startup_checks
 from workers import billing, mail, rollup
-from workers.broker import is_news, make_broker
-from workers.media_actors import MediaWork
-from workers.purge import PurgeWork
-from workers.scheduler import Clock
+from workers.broker import is_not_repeated_outage, make_broker
+from workers.media_actors import MediaActors
+from workers.purge import PurgeActors
+from workers.scheduler import Scheduler
 
 log = logging.getLogger("yout.worker")
 
@@ -39,10 +39,12 @@ def serve(settings: Settings) -> int:
 
 def _open_database(settings: Settings) -> None:
     """Open and bind the database, with a connection for each worker thread, the six schedulers and the main thread."""
-    target = open_database(settings.database_url, max_connections=settings.worker_threads + 7, answer_seconds=ANSWER_SECONDS)
-    bind(target)
-    require_usable(settings, target, media=True)
-    log_notices(settings)
+    target = open_database(
+        settings.database_url, max_connections=settings.worker_threads + 7, statement_timeout_seconds=ANSWER_SECONDS
+    )
+    bind_database(target)
+    run_startup_checks(settings, target, media=True)
+    log_setting_warnings(settings)
 
 
 def _work(settings: Settings) -> None:
@@ -50,19 +52,19 @@ def _work(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _frame: signals.put(caught))
     broker = make_broker(settings.redis_url)
-    billing.declare(broker)
-    media = MediaWork(settings)
-    media.declare(broker)
-    purges = PurgeWork(settings)
-    purges.declare(broker)
+    billing.register_actors(broker)
+    media = MediaActors(settings)
+    media.register_actors(broker)
+    purges = PurgeActors(settings)
+    purges.register_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     schedulers = (
-        Clock((*billing.periodic(settings), *rollup.PERIODIC), is_outage=may_pass),
-        Clock(media.periodic, is_outage=may_pass),
-        Clock(purges.periodic, is_outage=may_pass),
-        Clock((media.callbacks,), is_outage=may_pass),
-        Clock(mail.periodic(settings), is_outage=may_pass),
-        Clock((media.leases,), is_outage=may_pass),
+        Scheduler((*billing.periodic_tasks(settings), *rollup.PERIODIC), is_outage=is_temporary),
+        Scheduler(media.periodic, is_outage=is_temporary),
+        Scheduler(purges.periodic, is_outage=is_temporary),
+        Scheduler((media.callbacks,), is_outage=is_temporary),
+        Scheduler(mail.periodic(settings), is_outage=is_temporary),
+        Scheduler((media.leases,), is_outage=is_temporary),
     )
     broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread
     worker.start()
@@ -70,7 +72,7 @@ def _work(settings: Settings) -> None:
         scheduler.start()
     log.info("Worker process is ready for action.")
     log.info("stopping on %s", signal.Signals(signals.get()).name)
-    exit_after(settings.drain_seconds)
+    start_exit_timer(settings.drain_seconds)
     *others, leases = schedulers
     stopped = [scheduler.stop(CLOCK_STOP_SECONDS) for scheduler in others]
     if not all(stopped):
@@ -83,4 +85,4 @@ def _work(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("workers", serve, is_news))
+    sys.exit(run_process("workers", serve, is_not_repeated_outage))

@@ -11,10 +11,10 @@ import dramatiq
 from shared.core.clock import now_ms
 from shared.core.database import database, drop_connection, transaction
 from shared.core.settings import Settings
-from shared.ledger import VisitorTerms, renew_pool, sweep
+from shared.ledger import VisitorSettings, renew_pool, sweep
 from shared.ledger import renew_subscriptions as renew
 from shared.ledger.sweep import HeartbeatGrace
-from workers.scheduler import Periodic
+from workers.scheduler import PeriodicTask
 
 log = logging.getLogger("yout.worker.billing")
 
@@ -31,12 +31,12 @@ _grace = HeartbeatGrace()
 def sweep_holds() -> None:
     """Expire abandoned holds. Raises the database's errors; what was committed before stays."""
     expired = sweep(now_ms(), expire_silent=_grace.is_over(now_ms()))
-    _grace.swept(now_ms())
+    _grace.record_sweep(now_ms())
     if expired:
         log.info("released the credits of %d abandoned holds", expired)
 
 
-def renew_visitor_pool(terms: VisitorTerms) -> None:
+def renew_visitor_pool(terms: VisitorSettings) -> None:
     """Grant the visitor pool the credits of a new day, once, and expire what is left of the previous day's."""
     with transaction():
         renew_pool(terms, now_ms())
@@ -49,19 +49,21 @@ def renew_subscriptions() -> None:
         log.info("started or ended %d subscription periods", renewed)
 
 
-def declare(broker: dramatiq.Broker) -> None:
+def register_actors(broker: dramatiq.Broker) -> None:
     """Register this module's actors with `broker`."""
     dramatiq.actor(actor_name="sweep_holds", broker=broker, time_limit=SWEEP_LIMIT_MS)(sweep_holds)
     dramatiq.actor(actor_name="renew_subscriptions", broker=broker, time_limit=RENEWAL_LIMIT_MS)(renew_subscriptions)
 
 
-def periodic(settings: Settings) -> tuple[Periodic, ...]:
+def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
     """Return the periodic tasks. They need only the database, so billing never depends on Redis."""
-    terms = VisitorTerms(settings.visitor_pool_credits, settings.visitor_daily_credits)
+    terms = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
     return (
-        Periodic("hold sweeper", SWEEP_SECONDS, partial(_run_and_release_connection, sweep_holds)),
-        Periodic("subscription renewals", RENEWAL_SECONDS, partial(_run_and_release_connection, renew_subscriptions)),
-        Periodic("visitor pool renewal", POOL_SECONDS, partial(_run_and_release_connection, partial(renew_visitor_pool, terms))),
+        PeriodicTask("hold sweeper", SWEEP_SECONDS, partial(_run_and_release_connection, sweep_holds)),
+        PeriodicTask("subscription renewals", RENEWAL_SECONDS, partial(_run_and_release_connection, renew_subscriptions)),
+        PeriodicTask(
+            "visitor pool renewal", POOL_SECONDS, partial(_run_and_release_connection, partial(renew_visitor_pool, terms))
+        ),
     )
 
 

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.core.database import database, drop_connection
-from shared.core.redis_url import read_redis_url
+from shared.core.redis_url import parse_redis_url
 
 log = logging.getLogger("yout.worker.broker")
 
@@ -43,7 +43,7 @@ def make_broker(redis_url: str) -> RedisBroker:
     results are not stored.
     """
     client = _Client(
-        **read_redis_url(redis_url).client_options(),
+        **parse_redis_url(redis_url).client_options(),
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
         retry=Retry(NoBackoff(), 1),  # a stale connection is not an outage
@@ -60,7 +60,7 @@ def make_broker(redis_url: str) -> RedisBroker:
     )
 
 
-class RedisAway(redis.ConnectionError, ConnectionClosed):
+class RedisUnavailable(redis.ConnectionError, ConnectionClosed):
     """Redis is unreachable or cannot serve commands now.
 
     It is both a redis-py and a Dramatiq error: Dramatiq 2.2 converts redis-py's errors when it fetches and acknowledges, but not
@@ -89,7 +89,7 @@ class _Client(redis.Redis):
             answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
         except self._OUTAGE_ERRORS as error:
             self._note(began, reachable=False, reason=str(error))
-            raise RedisAway(str(error)) from None
+            raise RedisUnavailable(str(error)) from None
         self._note(began, reachable=True)
         return answer
 
@@ -131,6 +131,6 @@ class _DatabaseConnection(Middleware):
 _LOGGED_BY_CLIENT = ("Consumer encountered a connection error", "Restarting consumer in", "Failed to post_process_message")
 
 
-def is_news(record: logging.LogRecord) -> bool:
+def is_not_repeated_outage(record: logging.LogRecord) -> bool:
     """Log filter: return False for the lines that Dramatiq's consumers repeat every few seconds during a Redis outage."""
     return not (record.name.startswith("dramatiq.worker.") and str(record.msg).startswith(_LOGGED_BY_CLIENT))

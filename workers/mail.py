@@ -15,7 +15,7 @@ from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
 from shared.mail.texts import MailText
 from shared.operations import verification
-from workers.scheduler import Periodic
+from workers.scheduler import PeriodicTask
 from workers.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 
 log = logging.getLogger("yout.worker.mail")
@@ -26,12 +26,12 @@ PAUSE_SECONDS = 15.0  # without an attempt after the server failed
 _ROUND_SECONDS = 20.0  # how long one beat goes on with the next mail
 
 
-def periodic(settings: Settings) -> tuple[Periodic, ...]:
+def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
     """What runs on the beat. Without `YOUT_SMTP_URL` nothing is sent, and old mails are still given up."""
-    cleaning = Periodic("the cleaning of the outbox", CLEAN_SECONDS, clean)
+    cleaning = PeriodicTask("the cleaning of the outbox", CLEAN_SECONDS, clean)
     if not settings.sends_mail:
         return (cleaning,)
-    return (Periodic("the outbox", SEND_SECONDS, MailWork(settings).send_due), cleaning)
+    return (PeriodicTask("the outbox", SEND_SECONDS, MailWork(settings).send_due), cleaning)
 
 
 def clean() -> None:

@@ -20,16 +20,16 @@ import peewee
 from shared import media
 from shared.core.clock import now_ms
 from shared.core.database import database, drop_connection
-from shared.core.database_errors import describe, may_pass
+from shared.core.database_errors import describe_error, is_temporary
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
-from shared.job_queue import MEDIA_QUEUE, Jobs
-from shared.media import End, retention
+from shared.job_queue import MEDIA_QUEUE, JobQueue
+from shared.media import JobResult, retention
 from shared.models import MediaJob
-from workers.media_jobs import Maker
-from workers.provider_client import Sender
-from workers.scheduler import Periodic
-from workers.webhook_delivery import BEAT_SECONDS, LIMITS, Callbacks
+from workers.media_jobs import JobRunner
+from workers.provider_client import ProviderClient
+from workers.scheduler import PeriodicTask
+from workers.webhook_delivery import INTERVAL_SECONDS, LIMITS, WebhookDeliverer
 
 log = logging.getLogger("yout.worker.media")
 
@@ -40,70 +40,70 @@ MAX_MESSAGES = 500
 MAX_TIMED_OUT = 100
 
 
-class MediaWork:
+class MediaActors:
     """The media actor and periodic tasks of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._jobs = Jobs(settings.redis_url)
+        self._jobs = JobQueue(settings.redis_url)
         self._storage = open_storage(settings)
-        self._maker = Maker(settings, self._storage, Sender(settings))
-        self._callbacks = Callbacks(settings)
+        self._maker = JobRunner(settings, self._storage, ProviderClient(settings))
+        self._callbacks = WebhookDeliverer(settings)
         self._hands: set[UUID] = set()
         self._lock = threading.Lock()
 
-    def declare(self, broker: dramatiq.Broker) -> None:
+    def register_actors(self, broker: dramatiq.Broker) -> None:
         """Register the actor with `broker`."""
         # The row's deadline normally ends a job; this limit is for a thread that hangs where no timeout applies.
         limit = (self._settings.media_answer_seconds * 4 + 60) * 1000
         declare = dramatiq.actor(actor_name="make_media", broker=broker, queue_name=MEDIA_QUEUE, time_limit=limit)
-        declare(self.make_media)
+        declare(self.run_media_job)
 
-    def make_media(self, job_id: str) -> None:
+    def run_media_job(self, job_id: str) -> None:
         """Claim a job, unless another worker has it, and run it as far as possible now."""
         hand = uuid4()
         with self._lock:
             self._hands.add(hand)
         try:
-            job = media.claim(UUID(job_id), hand, now_ms())
+            job = media.lease_job(UUID(job_id), hand, now_ms())
             if job is not None:
-                self._maker.work(job, hand)
+                self._maker.run(job, hand)
         finally:
             with self._lock:
                 self._hands.discard(hand)
 
     @property
-    def leases(self) -> Periodic:
+    def leases(self) -> PeriodicTask:
         """Renews leases. It has its own scheduler, so that nothing slow lets a lease expire."""
-        return Periodic("media lease renewal", RENEW_SECONDS, _release_connection_after(self._renew))
+        return PeriodicTask("media lease renewal", RENEW_SECONDS, _release_connection_after(self._renew))
 
     @property
-    def callbacks(self) -> Periodic:
+    def callbacks(self) -> PeriodicTask:
         """Delivers webhooks. It has its own scheduler, because it waits for running deliveries."""
-        return Periodic("callback delivery", BEAT_SECONDS, _release_connection_after(self._callbacks.deliver_due))
+        return PeriodicTask("callback delivery", INTERVAL_SECONDS, _release_connection_after(self._callbacks.deliver_due))
 
     @property
-    def periodic(self) -> tuple[Periodic, ...]:
+    def periodic(self) -> tuple[PeriodicTask, ...]:
         return (
-            Periodic("media job sweeper", SWEEP_SECONDS, _release_connection_after(self.sweep)),
-            Periodic("media retention", TIDY_SECONDS, _release_connection_after(self._tidy)),
+            PeriodicTask("media job sweeper", SWEEP_SECONDS, _release_connection_after(self.sweep)),
+            PeriodicTask("media retention", TIDY_SECONDS, _release_connection_after(self._tidy)),
         )
 
     def sweep(self) -> None:
         """End overdue jobs and enqueue due ones. Raises the database's errors."""
         for job in _overdue(now_ms()):
-            if media.finish(job, End("failed", "job_timeout", "deadline"), hand=None) is not None:
+            if media.finish(job, JobResult("failed", "job_timeout", "deadline"), lease_id=None) is not None:
                 log.info("media job %s: failed job_timeout", job.id)
-        if not self._jobs.answers():  # the broker logs the outage; due jobs stay due
+        if not self._jobs.is_available():  # the broker logs the outage; due jobs stay due
             return
-        for job_id in media.resend(MAX_MESSAGES):
+        for job_id in media.due_for_resend(MAX_MESSAGES):
             self._jobs.send("make_media", str(job_id), queue=MEDIA_QUEUE)
 
     def _renew(self) -> None:
         with self._lock:
             hands = set(self._hands)
         if hands:
-            media.renew(hands, now_ms())
+            media.renew_leases(hands, now_ms())
 
     def _tidy(self) -> None:
         retention.delete_expired(self._storage)
@@ -114,9 +114,9 @@ class MediaWork:
         try:
             self._callbacks.finish(LIMITS.idle_seconds)
         except peewee.PeeweeException as error:
-            if not may_pass(error):
+            if not is_temporary(error):
                 raise
-            log.warning("delivered callbacks may be delivered again: %s", describe(error))
+            log.warning("delivered callbacks may be delivered again: %s", describe_error(error))
         self._jobs.close()
 
 

@@ -13,23 +13,23 @@ from uuid import UUID
 from shared import media
 from shared.billing.pricing import MediaUnits, PriceList, media_charge
 from shared.catalog import reader
-from shared.catalog.snapshot import EMPTY, Catalog, CatalogModel, Route
+from shared.catalog.snapshot import EMPTY_CATALOG, Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
-from shared.core.database_errors import may_pass
+from shared.core.database_errors import is_temporary
 from shared.core.errors import StorageUnavailable
 from shared.core.settings import Settings
-from shared.dialects.base import Target, VendorError, VendorRequest
-from shared.dialects.media import Download, Link, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, Piece
+from shared.dialects.base import ProviderError, ProviderRequest, Target
+from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, MediaFile
 from shared.dialects.openai_media import MEDIA_DIALECTS
 from shared.files.storage import Storage, new_key
-from shared.media import End, Output
+from shared.media import JobResult, Output
 from shared.models import MediaJob, Plan, Subscription
-from shared.text.media_types import HEAD_BYTES, media_type
-from workers.provider_client import Sender, VendorFailed
+from shared.text.media_types import HEAD_BYTES, detect_media_type
+from workers.provider_client import ProviderClient, ProviderFailed
 
 log = logging.getLogger("yout.worker.media")
 
-MOST_ATTEMPTS = 5  # claims of a job; each new claim means that a worker died or the provider was busy
+MAX_ATTEMPTS = 5  # claims of a job; each new claim means that a worker died or the provider was busy
 MAX_BUSY_PAUSES = 3
 BUSY_PAUSE_MS = 5_000
 MIN_POLL_MS = 1_000
@@ -51,42 +51,42 @@ class _Result(NamedTuple):
     channel: UUID
 
 
-class Maker:
+class JobRunner:
     """Runs media jobs in one worker process; thread-safe."""
 
-    def __init__(self, settings: Settings, storage: Storage, sender: Sender) -> None:
+    def __init__(self, settings: Settings, storage: Storage, sender: ProviderClient) -> None:
         self.settings = settings
         self.storage = storage
         self.sender = sender
-        self._catalog: Catalog = EMPTY
+        self._catalog: Catalog = EMPTY_CATALOG
 
     def model(self, id: str) -> CatalogModel | None:
         """Return the model from the current catalog, or None."""
         if reader.read_version() != self._catalog.version:
-            self._catalog = reader.load()
+            self._catalog = reader.load_catalog()
         return self._catalog.models.get(id)
 
-    def work(self, job: MediaJob, hand: UUID) -> None:
-        """Run `job`, which is claimed under `hand`, as far as possible now. Raises only database outages."""
-        attempt = _Attempt(self, job, hand)
+    def run(self, job: MediaJob, lease_id: UUID) -> None:
+        """Run `job`, which is claimed under `lease_id`, as far as possible now. Raises only database outages."""
+        attempt = _Attempt(self, job, lease_id)
         try:
             attempt.run()
         except StorageUnavailable:
-            attempt.end(End("failed", "storage_unavailable", "storage"))
+            attempt.end(JobResult("failed", "storage_unavailable", "storage"))
         except Exception as error:  # any error must end the job; its text is not logged, since it may quote a prompt
-            if may_pass(error):
+            if is_temporary(error):
                 attempt.keep_files()
                 raise
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("media job %s: unhandled error: %s\n%s", job.id, type(error).__name__, where)
-            attempt.end(End("failed", "internal_error", type(error).__name__[:64]))
+            attempt.end(JobResult("failed", "internal_error", type(error).__name__[:64]))
         finally:
             attempt.tidy()
 
 
 class _Attempt:
-    def __init__(self, maker: Maker, job: MediaJob, hand: UUID) -> None:
-        self._maker, self._job, self._hand = maker, job, hand
+    def __init__(self, maker: JobRunner, job: MediaJob, lease_id: UUID) -> None:
+        self._maker, self._job, self._hand = maker, job, lease_id
         self._written: set[str] = set()  # keys of files not yet referenced by a row
 
     def run(self) -> None:
@@ -94,24 +94,24 @@ class _Attempt:
         model = self._maker.model(job.model)
         price = next((price for price in model.prices if price.id == job.price), None) if model is not None else None
         if now >= job.deadline_at:
-            self.end(End("failed", "job_timeout", "deadline"))
-        elif job.attempts > MOST_ATTEMPTS:
-            self.end(End("failed", "worker_lost", "attempts"))
+            self.end(JobResult("failed", "job_timeout", "deadline"))
+        elif job.attempts > MAX_ATTEMPTS:
+            self.end(JobResult("failed", "worker_lost", "attempts"))
         elif model is None or price is None or job.sealed_params is None:
-            self.end(End("failed", "model_not_found", "catalogue"))
+            self.end(JobResult("failed", "model_not_found", "catalogue"))
         else:
-            body = media.unseal_body(job.sealed_params, self._maker.settings.secret_key)
+            body = media.decrypt_body(job.sealed_params, self._maker.settings.secret_key)
             call = MediaCall(job.kind, job.model, body, _units(job), job.options)
             try:
                 brought = self._ask(call, model)
-            except VendorFailed as failure:
+            except ProviderFailed as failure:
                 self._fail(failure)
             else:
                 self._take(brought, call, price)
 
-    def end(self, end: End) -> None:
+    def end(self, end: JobResult) -> None:
         """End the job if this attempt still holds it. The files in `end` then belong to the job and are kept."""
-        if media.finish(self._job, end, hand=self._hand) is not None:
+        if media.finish(self._job, end, lease_id=self._hand) is not None:
             self._written -= {output.storage_key for output in end.outputs}
             log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")
 
@@ -136,24 +136,24 @@ class _Attempt:
             return sender.with_failover(model.routes, self._job.__data__["account"], partial(self._begin, call))
         route = next((route for route in model.routes if route.channel == self._job.channel), None)
         if route is None:
-            raise VendorFailed("no_upstream_available", "channel_gone")
+            raise ProviderFailed("no_upstream_available", "channel_gone")
         return self._poll(call, route, self._job.vendor_job)
 
     def _begin(self, call: MediaCall, route: Route) -> _Result:
         self._job.channel = route.channel
         dialect, target = self._dialect(call, route), self._target(route)
-        return self._exchange(dialect, dialect.begin(call, target), call, target)
+        return self._exchange(dialect, dialect.build_request(call, target), call, target)
 
     def _poll(self, call: MediaCall, route: Route, vendor_job: str) -> _Result:
         dialect, target = self._dialect(call, route), self._target(route)
-        return self._exchange(dialect, dialect.poll(vendor_job, target), call, target)
+        return self._exchange(dialect, dialect.build_poll_request(vendor_job, target), call, target)
 
-    def _exchange(self, dialect: MediaDialect, request: VendorRequest, call: MediaCall, target: Target) -> _Result:
-        def read_error(status: int, data: bytes) -> VendorError:
-            return dialect.read_error(status, data, call, target)
+    def _exchange(self, dialect: MediaDialect, request: ProviderRequest, call: MediaCall, target: Target) -> _Result:
+        def read_error(status: int, data: bytes) -> ProviderError:
+            return dialect.parse_error(status, data, call, target)
 
         with self._maker.sender.open(request, target, read_error) as reply:
-            if dialect.raw:
+            if dialect.body_is_file:
                 _reject_text(reply.headers.get("content-type", ""))
                 return _Result([self._store(reply)], MediaAnswer(), target.route.channel)
             answer = _read(dialect, reply.read(), target)
@@ -162,7 +162,7 @@ class _Attempt:
     def _dialect(self, call: MediaCall, route: Route) -> MediaDialect:
         dialect = MEDIA_DIALECTS.get((route.dialect, call.kind))
         if dialect is None:
-            raise VendorFailed("no_upstream_available", "no_dialect", same_route=False)
+            raise ProviderFailed("no_upstream_available", "no_dialect", same_route=False)
         return dialect
 
     def _target(self, route: Route) -> Target:
@@ -173,28 +173,28 @@ class _Attempt:
     def _gather(self, answer: MediaAnswer, call: MediaCall, target: Target) -> _Result:
         """Store the files of a result, at most as many as requested. Files that cannot be fetched are skipped."""
         outputs: list[Output] = []
-        first_failure: VendorFailed | None = None
-        for piece in answer.pieces[: call.units.units]:
+        first_failure: ProviderFailed | None = None
+        for piece in answer.files[: call.units.units]:
             try:
                 outputs.append(self._piece(piece, target))
-            except VendorFailed as failure:
+            except ProviderFailed as failure:
                 first_failure = first_failure or failure
-        if answer.pieces and not outputs:
-            raise first_failure or VendorFailed("nothing_delivered", "no_pieces")
+        if answer.files and not outputs:
+            raise first_failure or ProviderFailed("nothing_delivered", "no_pieces")
         return _Result(outputs, answer, target.route.channel)
 
-    def _piece(self, piece: Piece, target: Target) -> Output:
+    def _piece(self, piece: MediaFile, target: Target) -> Output:
         sender = self._maker.sender
-        if isinstance(piece, Link):
+        if isinstance(piece, FileUrl):
             with sender.fetch(piece.url, target) as reply:
                 return self._store(reply)
-        if isinstance(piece, Download):
-            with sender.open(piece.request, target, _no_error_details) as reply:
+        if isinstance(piece, AuthenticatedDownload):
+            with sender.open(piece.build_request, target, _no_error_details) as reply:
                 return self._store(reply)
         return self._store([piece])
 
     def _store(self, pieces: Iterable[bytes]) -> Output:
-        """Store one file, if its type matches the job. Raises `VendorFailed`, `StorageUnavailable`."""
+        """Store one file, if its type matches the job. Raises `ProviderFailed`, `StorageUnavailable`."""
         key, source = new_key(), iter(pieces)
         try:
             head, rest = _head(source)
@@ -202,11 +202,11 @@ class _Attempt:
             self._written.add(key)
             size = self._maker.storage.put(key, _bounded(rest, self._maker.settings.media_max_bytes))
         except _NotMedia:
-            raise VendorFailed("nothing_delivered", "not_media") from None
+            raise ProviderFailed("nothing_delivered", "not_media") from None
         return Output(key, kind, size)
 
     def _type_of(self, head: bytes) -> str:
-        found = media_type(head)
+        found = detect_media_type(head)
         if found is None and self._job.options.get("format") == "pcm" and head and not _is_text(head):
             return PCM  # raw samples have no signature
         if found is None or not found.startswith(MEDIA_TYPE_PREFIXES[self._job.kind]):
@@ -220,36 +220,36 @@ class _Attempt:
         job.channel = brought.channel
         if brought.outputs:
             cost = media_charge(price, call.units._replace(units=len(brought.outputs)))
-            end = End("succeeded", outputs=brought.outputs, cost=cost, keep_until=now_ms() + self._keep_ms())
+            end = JobResult("succeeded", outputs=brought.outputs, cost=cost, files_expire_at=now_ms() + self._keep_ms())
             self.end(end)
         elif answer.failure is not None:
-            self.end(End("failed", answer.failure, "vendor_gave_up"))
-        elif answer.vendor_job is None:
-            self.end(End("failed", "nothing_delivered", "empty_answer"))
+            self.end(JobResult("failed", answer.failure, "vendor_gave_up"))
+        elif answer.provider_job_id is None:
+            self.end(JobResult("failed", "nothing_delivered", "empty_answer"))
         else:
             self._wait_for_vendor(answer, brought.channel)
 
     def _wait_for_vendor(self, answer: MediaAnswer, channel: UUID) -> None:
         job, now = self._job, now_ms()
-        assert answer.vendor_job is not None  # noqa: S101  (checked by the caller)
+        assert answer.provider_job_id is not None  # noqa: S101  (checked by the caller)
         if job.vendor_job is None:
-            media.note_vendor(job, channel, answer.vendor_job)
+            media.store_provider_job(job, channel, answer.provider_job_id)
         if answer.progress is not None and answer.progress != job.progress:
-            media.note_progress(job, answer.progress)
+            media.store_progress(job, answer.progress)
         age = now - (job.started_at or now)
         due_at = min(now + max(MIN_POLL_MS, min(age // 10, MAX_POLL_MS)), job.deadline_at)
-        media.pause(job, due_at, orderly=True)
+        media.release_until(job, due_at, without_attempt=True)
 
-    def _fail(self, failure: VendorFailed) -> None:
+    def _fail(self, failure: ProviderFailed) -> None:
         """End the job as failed, unless a retry may help: the provider is busy, or only a poll of its job failed."""
         job, now = self._job, now_ms()
         if not failure.final and job.vendor_job is not None and failure.kind not in ("status_404", "channel_gone", "not_media"):
-            media.pause(job, min(now + MAX_POLL_MS, job.deadline_at), orderly=True)
+            media.release_until(job, min(now + MAX_POLL_MS, job.deadline_at), without_attempt=True)
         elif failure.busy and job.attempts <= MAX_BUSY_PAUSES:
             wait = failure.retry_after_ms if failure.retry_after_ms is not None else BUSY_PAUSE_MS * 2 ** (job.attempts - 1)
-            media.pause(job, min(now + wait, job.deadline_at), orderly=False)
+            media.release_until(job, min(now + wait, job.deadline_at), without_attempt=False)
         else:
-            self.end(End("failed", failure.code, failure.kind))
+            self.end(JobResult("failed", failure.code, failure.kind))
 
     def _keep_ms(self) -> int:
         """Return how long the account's plan keeps media, in milliseconds."""
@@ -268,22 +268,22 @@ def _units(job: MediaJob) -> MediaUnits:
     return MediaUnits(options.get("n", 1), options.get("seconds", 0), options.get("characters", 0))
 
 
-def _no_error_details(_status: int, _data: bytes) -> VendorError:
+def _no_error_details(_status: int, _data: bytes) -> ProviderError:
     """Read no error details: a failed download says nothing about the caller's request."""
-    return VendorError(False, None, None, None)
+    return ProviderError(False, None, None, None)
 
 
 def _read(dialect: MediaDialect, data: bytes, target: Target) -> MediaAnswer:
     try:
-        return dialect.read(data, target)
+        return dialect.parse_response(data, target)
     except MalformedAnswer:
-        raise VendorFailed("upstream_error", "malformed_answer") from None
+        raise ProviderFailed("upstream_error", "malformed_answer") from None
 
 
 def _reject_text(content_type: str) -> None:
     """Reject an error page that came with status 200. Raw audio has no signature to detect it by."""
     if content_type.partition("/")[0].strip().lower() == "text" or "json" in content_type or "html" in content_type:
-        raise VendorFailed("upstream_error", "text_for_media")
+        raise ProviderFailed("upstream_error", "text_for_media")
 
 
 def _is_text(head: bytes) -> bool:
@@ -308,5 +308,5 @@ def _bounded(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > max_bytes:
-            raise VendorFailed("output_too_large", "too_large", same_route=False)
+            raise ProviderFailed("output_too_large", "too_large", same_route=False)
         yield piece

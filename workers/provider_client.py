@@ -15,30 +15,30 @@ from functools import lru_cache, partial
 from typing import TypeVar
 from uuid import UUID
 
-from shared.catalog.failover import Health
-from shared.catalog.routing import order
+from shared.catalog.failover import RouteHealth
+from shared.catalog.routing import order_routes
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
 from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout, SettingsError
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
-from shared.dialects.base import Target, VendorError, VendorRequest
+from shared.dialects.base import ProviderError, ProviderRequest, Target
 from shared.dialects.retry_after import retry_after_ms
 from shared.identity import pseudonyms
-from shared.safe_http import Limits, Outbound, Policy, Reply, policy_of
+from shared.safe_http import OutboundPolicy, Response, SafeHttpClient, Timeouts, policy_from_settings
 
 log = logging.getLogger("yout.worker.upstream")
 
 T = TypeVar("T")
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 BACKOFF_SECONDS = 0.25
-LARGEST_ANSWER = 300_000_000  # bytes of JSON, which may contain images
-LARGEST_ERROR = 65_536
+MAX_ANSWER_BYTES = 300_000_000  # bytes of JSON, which may contain images
+MAX_ERROR_BYTES = 65_536
 SUCCESS_STATUSES = (200, 201, 202)
 BUSY_STATUSES = (429, 503)  # worth waiting for if no other channel is left
 
 
-class VendorFailed(Exception):
+class ProviderFailed(Exception):
     """An attempt failed. `code` is for the job's owner, `kind` (our own text) for staff.
 
     `final`: no other channel would help, because the request itself is invalid. `busy`: waiting may help. `same_route`: another
@@ -64,25 +64,25 @@ class VendorFailed(Exception):
         self.retry_after_ms = retry_after_ms
 
 
-ReadError = Callable[[int, bytes], VendorError]
+ReadError = Callable[[int, bytes], ProviderError]
 
 
-class Sender:
+class ProviderClient:
     """Sends the provider requests of one worker process; thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)
-        self.health = Health()
-        self._outbound = lru_cache(maxsize=256)(partial(_outbound, policy_of(settings)))
+        self.health = RouteHealth()
+        self._outbound = lru_cache(maxsize=256)(partial(_outbound, policy_from_settings(settings)))
 
     def target(self, route: Route, account: UUID) -> Target:
-        """Return the target of a job of `account`. Raises `VendorFailed` if the channel's secret cannot be decrypted."""
+        """Return the target of a job of `account`. Raises `ProviderFailed` if the channel's secret cannot be decrypted."""
         try:
             secret = unseal(route.sealed_secret, self._settings.secret_key)
         except SettingsError as error:
             log.error("channel %s: %s", route.channel, error)
-            raise VendorFailed("no_upstream_available", "sealed_secret", same_route=False) from None
+            raise ProviderFailed("no_upstream_available", "sealed_secret", same_route=False) from None
         return Target(
             route=route,
             secret=secret,
@@ -91,12 +91,12 @@ class Sender:
         )
 
     @contextmanager
-    def open(self, request: VendorRequest, target: Target, read_error: ReadError) -> Iterator[Reply]:
-        """Send a request to a provider and yield the reply if its status is good. Raises `VendorFailed`."""
+    def open(self, request: ProviderRequest, target: Target, read_error: ReadError) -> Iterator[Response]:
+        """Send a request to a provider and yield the reply if its status is good. Raises `ProviderFailed`."""
         seconds = self._settings.media_answer_seconds
-        limits = Limits(total_seconds=seconds, idle_seconds=seconds)  # providers send nothing while they generate
+        limits = Timeouts(total_seconds=seconds, idle_seconds=seconds)  # providers send nothing while they generate
         outbound, headers = self._outbound(target.route.base_url), dict(request.headers)
-        max_bytes = max(LARGEST_ANSWER, self._settings.media_max_bytes)
+        max_bytes = max(MAX_ANSWER_BYTES, self._settings.media_max_bytes)
         with _outbound_errors():
             if request.method == "POST":
                 exchange = outbound.post(request.url, request.body, max_bytes=max_bytes, headers=headers, limits=limits)
@@ -108,25 +108,25 @@ class Sender:
                 yield reply
 
     @contextmanager
-    def fetch(self, url: str, target: Target) -> Iterator[Reply]:
-        """Fetch a URL that a provider returned. Raises `VendorFailed`."""
-        limits = Limits(total_seconds=self._settings.media_answer_seconds)
+    def fetch(self, url: str, target: Target) -> Iterator[Response]:
+        """Fetch a URL that a provider returned. Raises `ProviderFailed`."""
+        limits = Timeouts(total_seconds=self._settings.media_answer_seconds)
         with (
             _outbound_errors(),
             self._outbound(target.route.base_url).get(url, max_bytes=self._settings.media_max_bytes, limits=limits) as reply,
         ):
             if reply.status != 200:
-                raise VendorFailed("nothing_delivered", f"link_status_{reply.status}")
+                raise ProviderFailed("nothing_delivered", f"link_status_{reply.status}")
             yield reply
 
     def with_failover(self, routes: Sequence[Route], account: UUID, attempt: Callable[[Route], T]) -> T:
         """Return the result of `attempt` on the first channel where it succeeds for a job of `account`.
 
-        Raises the last `VendorFailed`.
+        Raises the last `ProviderFailed`.
         """
-        candidates = order(routes, self.health, now_ms(), random.random, account)
-        last = VendorFailed("no_upstream_available", "no_channel", busy=True)
-        for number in range(MOST_ATTEMPTS if candidates else 0):
+        candidates = order_routes(routes, self.health, now_ms(), random.random, account)
+        last = ProviderFailed("no_upstream_available", "no_channel", busy=True)
+        for number in range(MAX_ATTEMPTS if candidates else 0):
             route = candidates[number % len(candidates)]
             breaker = self.health.of_payer(route, account)
             if not breaker.admits(now_ms()):
@@ -138,7 +138,7 @@ class Sender:
             breaker.begin(now_ms())
             try:
                 result = attempt(route)
-            except VendorFailed as failure:
+            except ProviderFailed as failure:
                 if failure.final:
                     breaker.abandon()
                     raise
@@ -153,46 +153,46 @@ class Sender:
         raise last
 
 
-def _outbound(policy: Policy, base_url: str) -> Outbound:
-    return Outbound(policy, trusted=(base_url,))
+def _outbound(policy: OutboundPolicy, base_url: str) -> SafeHttpClient:
+    return SafeHttpClient(policy, trusted=(base_url,))
 
 
 @contextmanager
 def _outbound_errors() -> Iterator[None]:
-    """Convert outbound errors to `VendorFailed`. A provider that timed out is not tried again."""
+    """Convert outbound errors to `ProviderFailed`. A provider that timed out is not tried again."""
     try:
         yield
     except OutboundRefused:
-        raise VendorFailed("upstream_error", "address_refused", same_route=False) from None
+        raise ProviderFailed("upstream_error", "address_refused", same_route=False) from None
     except OutboundTimeout:
-        raise VendorFailed("upstream_timeout", "timeout", same_route=False) from None
+        raise ProviderFailed("upstream_timeout", "timeout", same_route=False) from None
     except OutboundFailed:
-        raise VendorFailed("upstream_error", "connection") from None
+        raise ProviderFailed("upstream_error", "connection") from None
 
 
-def _refused(reply: Reply, read_error: ReadError) -> VendorFailed:
+def _refused(reply: Response, read_error: ReadError) -> ProviderFailed:
     status = reply.status
     kind = f"status_{status}"
     wait = retry_after_ms(reply.headers.get, now_ms())
     if status in (400, 413, 422):
         error = read_error(status, _read_error_body(reply))
-        if error.about_request:
-            return VendorFailed(error.code or "invalid_request", kind, final=True)
+        if error.is_request_error:
+            return ProviderFailed(error.code or "invalid_request", kind, final=True)
     if status in BUSY_STATUSES:
-        return VendorFailed("no_upstream_available", kind, busy=True, retry_after_ms=wait)
+        return ProviderFailed("no_upstream_available", kind, busy=True, retry_after_ms=wait)
     if status in (408, 504):
-        return VendorFailed("upstream_timeout", kind, retry_after_ms=wait)
+        return ProviderFailed("upstream_timeout", kind, retry_after_ms=wait)
     # A redirect, 401, 402, 403 or 404 concerns our credential or catalog entry: the same route would fail again.
-    return VendorFailed("upstream_error", kind, retry_after_ms=wait, same_route=status in (409, 425) or status >= 500)
+    return ProviderFailed("upstream_error", kind, retry_after_ms=wait, same_route=status in (409, 425) or status >= 500)
 
 
-def _read_error_body(reply: Reply) -> bytes:
-    """Read at most `LARGEST_ERROR` bytes of an error body. Returns b"" if the connection breaks."""
+def _read_error_body(reply: Response) -> bytes:
+    """Read at most `MAX_ERROR_BYTES` bytes of an error body. Returns b"" if the connection breaks."""
     data = b""
     try:
         for piece in reply:
             data += piece
-            if len(data) >= LARGEST_ERROR:
+            if len(data) >= MAX_ERROR_BYTES:
                 break
     except OutboundFailed:
         return b""

@@ -17,15 +17,15 @@ import dramatiq
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database, drop_connection, is_sqlite, transaction
 from shared.core.settings import Settings
-from shared.core.timestamps import iso_moment
-from shared.files.certificates import sign
+from shared.core.timestamps import format_timestamp
+from shared.files.certificates import sign_certificate
 from shared.files.storage import open_storage
-from shared.job_queue import Jobs
+from shared.job_queue import JobQueue
 from shared.models import PurgeJob
 from shared.operations.purges import ACTOR
 from workers.purge_media import media_step
-from workers.purge_steps import STEPS, Counts, Progress, Purge, State, Step, settle_disk
-from workers.scheduler import Periodic
+from workers.purge_steps import STEPS, Counts, NextAction, Purge, Step, StepResult, flush_deletions
+from workers.scheduler import PeriodicTask
 
 log = logging.getLogger("yout.worker.purge")
 
@@ -43,21 +43,21 @@ class LeaseLost(Exception):
     """Another worker has claimed the job."""
 
 
-class PurgeWork:
+class PurgeActors:
     """The purge actor and sweeper of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._jobs = Jobs(settings.redis_url)
+        self._jobs = JobQueue(settings.redis_url)
         self._steps = (media_step(open_storage(settings)), *STEPS)
 
-    def declare(self, broker: dramatiq.Broker) -> None:
+    def register_actors(self, broker: dramatiq.Broker) -> None:
         """Register the actor with `broker`."""
         dramatiq.actor(actor_name=ACTOR, broker=broker)(self.purge)
 
     @property
-    def periodic(self) -> tuple[Periodic, ...]:
-        return (Periodic("purge sweeper", SWEEP_SECONDS, self.sweep),)
+    def periodic(self) -> tuple[PeriodicTask, ...]:
+        return (PeriodicTask("purge sweeper", SWEEP_SECONDS, self.sweep),)
 
     def purge(self, id: str) -> None:
         """Claim a job and advance it as far as possible now. Does nothing if it is done, not due, or claimed."""
@@ -65,16 +65,16 @@ class PurgeWork:
         if not _claim(job, runner):
             return
         ends_at = now_ms() + RUN_MS
-        state = State.MORE
+        state = NextAction.MORE
         try:
-            while state is State.MORE and now_ms() < ends_at:
+            while state is NextAction.MORE and now_ms() < ends_at:
                 state = self._advance(job, runner)
-            if state is State.MORE:
+            if state is NextAction.MORE:
                 _release(job, runner)
         except LeaseLost:
             log.info("purge %s was taken over by another worker", id)
-        if state is State.DONE:
-            settle_disk()
+        if state is NextAction.DONE:
+            flush_deletions()
             log.info("purge %s is done", id)
 
     def sweep(self) -> None:
@@ -92,7 +92,7 @@ class PurgeWork:
     def close(self) -> None:
         self._jobs.close()
 
-    def _advance(self, id: UUID, runner: UUID) -> State:
+    def _advance(self, id: UUID, runner: UUID) -> NextAction:
         """Do one unit of work of the job's current step. Raises `LeaseLost`."""
         job = _claimed(id, runner)
         step = next((step for step in self._steps if step.name == job.step), self._steps[0])
@@ -102,21 +102,21 @@ class PurgeWork:
             job = _claimed(id, runner, lock=True)
             return self._record(job, step, step.work(purge, prepared))
 
-    def _record(self, job: PurgeJob, step: Step, progress: Progress) -> State:
+    def _record(self, job: PurgeJob, step: Step, progress: StepResult) -> NextAction:
         """Record the progress and the next step, in the transaction that made the progress."""
         now, state = now_ms(), progress.state
         removed = dict(job.removed)
         for store, count in (progress.removed or {}).items():
             removed[store] = removed.get(store, 0) + count
         job.removed, job.step, job.due_at = removed, step.name, now + LEASE_MS
-        if state is State.WAIT:
+        if state is NextAction.WAIT:
             job.runner, job.due_at = None, now + WAIT_MS
-        elif state is State.DONE and step is self._steps[-1]:
+        elif state is NextAction.DONE and step is self._steps[-1]:
             job.status, job.step, job.runner, job.finished_at = "done", "", None, now
-            document = sign(_certificate(job, progress.remains, self._settings), self._settings.secret_key)
+            document = sign_certificate(_certificate(job, progress.remains, self._settings), self._settings.secret_key)
             job.certificate = json.dumps(document)
-        elif state is State.DONE:
-            job.step, state = self._steps[self._steps.index(step) + 1].name, State.MORE
+        elif state is NextAction.DONE:
+            job.step, state = self._steps[self._steps.index(step) + 1].name, NextAction.MORE
         job.save()
         return state
 
@@ -150,8 +150,8 @@ def _certificate(job: PurgeJob, remains: Counts | None, settings: Settings) -> d
         "issuer": settings.edge_url,
         "purge": str(job.id),
         "account": str(job.account.id),
-        "requested_at": iso_moment(job.created_at),
-        "finished_at": iso_moment(job.finished_at),
+        "requested_at": format_timestamp(job.created_at),
+        "finished_at": format_timestamp(job.finished_at),
         "removed": {store: job.removed.get(store, 0) for store in STORES},
         "remains": remains,
     }

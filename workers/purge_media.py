@@ -13,12 +13,12 @@ from uuid import UUID
 from shared.files.storage import Storage
 from shared.media.finish_job import CANCELLED, finish
 from shared.models import MediaJob, MediaOutput
-from workers.purge_steps import Progress, Purge, State, Step
+from workers.purge_steps import NextAction, Purge, Step, StepResult
 
-MOST_JOBS = 20  # per batch; each job can have several files in a remote store
+MAX_JOBS = 20  # per batch; each job can have several files in a remote store
 
 
-class Emptied(NamedTuple):
+class DeletedMedia(NamedTuple):
     """Jobs that have ended, and their outputs whose files were deleted."""
 
     jobs: list[UUID]
@@ -30,25 +30,25 @@ def media_step(storage: Storage) -> Step:
     return Step("media", _forget, _emptier(storage))
 
 
-def _emptier(storage: Storage) -> Callable[[Purge], Emptied]:
-    def empty(purge: Purge) -> Emptied:
+def _emptier(storage: Storage) -> Callable[[Purge], DeletedMedia]:
+    def empty(purge: Purge) -> DeletedMedia:
         own = (MediaJob.account == purge.account) & (MediaJob.created_at <= purge.boundary)
-        jobs = list(MediaJob.select().where(own).order_by(MediaJob.id).limit(MOST_JOBS))
+        jobs = list(MediaJob.select().where(own).order_by(MediaJob.id).limit(MAX_JOBS))
         for job in jobs:
             if job.finished_at is None:
-                finish(job, CANCELLED, hand=None)
+                finish(job, CANCELLED, lease_id=None)
         ids = [job.id for job in jobs]
         outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # includes a job that ended concurrently
         for output in outputs:
             storage.delete(output.storage_key)
-        return Emptied(ids, [output.id for output in outputs])
+        return DeletedMedia(ids, [output.id for output in outputs])
 
     return empty
 
 
-def _forget(_: Purge, emptied: Emptied) -> Progress:
+def _forget(_: Purge, emptied: DeletedMedia) -> StepResult:
     files = MediaOutput.delete().where(MediaOutput.id.in_(emptied.files)).execute() if emptied.files else 0
     with_files = MediaOutput.select(MediaOutput.job).where(MediaOutput.job.in_(emptied.jobs))
     done = MediaJob.id.in_(emptied.jobs) & MediaJob.finished_at.is_null(False) & MediaJob.id.not_in(with_files)
     jobs = MediaJob.delete().where(done).execute() if emptied.jobs else 0
-    return Progress(State.MORE if emptied.jobs else State.DONE, {"media_jobs": jobs, "media_files": files})
+    return StepResult(NextAction.MORE if emptied.jobs else NextAction.DONE, {"media_jobs": jobs, "media_files": files})

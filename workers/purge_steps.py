@@ -4,7 +4,7 @@
     work(purge, prepared)   inside the transaction that also records what was removed
 
 A new kind of content needs a new `Step` before "calls". Calls still in progress must either be prevented by their own rows
-from writing such content (see `shared.operations.conversations.keep_turn`), or it must be removed after that step.
+from writing such content (see `shared.operations.conversations.store_turn`), or it must be removed after that step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from uuid import UUID
 from shared import rollup
 from shared.core.clock import now_ms
 from shared.core.database import database, is_sqlite
-from shared.ledger.compaction import Collapsed, Remains, collapse, fold, forget_calls, forget_overage, running_calls
+from shared.ledger.compaction import (
+    RemainingLedger,
+    RemovedRows,
+    compact_ledger,
+    delete_calls,
+    merge_oldest_entries,
+    merge_overage,
+    running_calls,
+)
 from shared.models import Conversation, Message, OutgoingMail, Share, StoredResponse
 
 BATCH = 500
@@ -31,7 +39,7 @@ class Purge(NamedTuple):
     boundary: int
 
 
-class State(Enum):
+class NextAction(Enum):
     """What to do after a unit of work."""
 
     MORE = "more"  # repeat the step now
@@ -39,10 +47,10 @@ class State(Enum):
     DONE = "done"  # go to the next step
 
 
-class Progress(NamedTuple):
+class StepResult(NamedTuple):
     """What was removed, by store, and what to do next. The last step also reports what remains."""
 
-    state: State
+    state: NextAction
     removed: Counts | None = None
     remains: Counts | None = None
 
@@ -51,64 +59,64 @@ class Step(NamedTuple):
     """See the module docstring."""
 
     name: str
-    work: Callable[[Purge, Any], Progress]
+    work: Callable[[Purge, Any], StepResult]
     prepare: Callable[[Purge], Any] = lambda _: None
 
 
-def _shares(purge: Purge, _: Any) -> Progress:
+def _shares(purge: Purge, _: Any) -> StepResult:
     some = Share.select(Share.id).where(Share.account == purge.account).limit(BATCH)
     return _progress({"shares": Share.delete().where(Share.id.in_(some)).execute()})
 
 
-def _responses(purge: Purge, _: Any) -> Progress:
+def _responses(purge: Purge, _: Any) -> StepResult:
     some = StoredResponse.select(StoredResponse.id).where(StoredResponse.account == purge.account).limit(BATCH)
     return _progress({"responses": StoredResponse.delete().where(StoredResponse.id.in_(some)).execute()})
 
 
-def _mails(purge: Purge, _: Any) -> Progress:
+def _mails(purge: Purge, _: Any) -> StepResult:
     some = OutgoingMail.select(OutgoingMail.id).where(OutgoingMail.account == purge.account).limit(BATCH)
     return _progress({"mails": OutgoingMail.delete().where(OutgoingMail.id.in_(some)).execute()})
 
 
-def _messages(purge: Purge, _: Any) -> Progress:
+def _messages(purge: Purge, _: Any) -> StepResult:
     """Delete messages, one conversation at a time, and then the empty conversation."""
     oldest = Conversation.select(Conversation.id).where(Conversation.account == purge.account).order_by(Conversation.id).first()
     if oldest is None:
-        return Progress(State.DONE)
+        return StepResult(NextAction.DONE)
     some = Message.select(Message.position).where(Message.conversation == oldest.id).order_by(Message.position).limit(BATCH)
     removed = Message.delete().where((Message.conversation == oldest.id) & Message.position.in_(some)).execute()
     if removed:
-        return Progress(State.MORE, {"messages": removed})
-    return Progress(State.MORE, {"conversations": Conversation.delete().where(Conversation.id == oldest.id).execute()})
+        return StepResult(NextAction.MORE, {"messages": removed})
+    return StepResult(NextAction.MORE, {"conversations": Conversation.delete().where(Conversation.id == oldest.id).execute()})
 
 
-def _calls(purge: Purge, _: Any) -> Progress:
+def _calls(purge: Purge, _: Any) -> StepResult:
     """Wait for the calls that were in progress when the purge began: the opening entry must include their charges."""
-    return Progress(State.WAIT if running_calls(purge.account, purge.boundary) else State.DONE)
+    return StepResult(NextAction.WAIT if running_calls(purge.account, purge.boundary) else NextAction.DONE)
 
 
-def _usage(purge: Purge, _: Any) -> Progress:
-    return _progress(_counted(forget_calls(purge.account)))
+def _usage(purge: Purge, _: Any) -> StepResult:
+    return _progress(_counted(delete_calls(purge.account)))
 
 
-def _overage(purge: Purge, _: Any) -> Progress:
-    return _progress(_counted(forget_overage(purge.account, now_ms())))
+def _overage(purge: Purge, _: Any) -> StepResult:
+    return _progress(_counted(merge_overage(purge.account, now_ms())))
 
 
-def _sums(purge: Purge, _: Any) -> Progress:
-    return Progress(State.DONE, {"usage_sums": rollup.forget(purge.account)})
+def _sums(purge: Purge, _: Any) -> StepResult:
+    return StepResult(NextAction.DONE, {"usage_sums": rollup.delete_account_sums(purge.account)})
 
 
-def _fold(purge: Purge, _: Any) -> Progress:
-    return _progress(_counted(fold(purge.account, now_ms())))
+def _fold(purge: Purge, _: Any) -> StepResult:
+    return _progress(_counted(merge_oldest_entries(purge.account, now_ms())))
 
 
-def _collapse(purge: Purge, _: Any) -> Progress:
-    removed, remains = collapse(purge.account, now_ms())
-    return Progress(State.DONE, _counted(removed), _remaining(remains))
+def _collapse(purge: Purge, _: Any) -> StepResult:
+    removed, remains = compact_ledger(purge.account, now_ms())
+    return StepResult(NextAction.DONE, _counted(removed), _remaining(remains))
 
 
-def _remaining(remains: Remains) -> Counts:
+def _remaining(remains: RemainingLedger) -> Counts:
     return {
         "balance": remains.balance,
         "plan_credits": remains.plan_credits,
@@ -117,7 +125,7 @@ def _remaining(remains: Remains) -> Counts:
     }
 
 
-def settle_disk() -> None:
+def flush_deletions() -> None:
     """Flush SQLite's deletions from the log to the file, where `secure_delete` overwrites them, and empty the log.
 
     If a reader blocks this, SQLite does it later by itself. PostgreSQL reuses the space through its own vacuum.
@@ -126,7 +134,7 @@ def settle_disk() -> None:
         database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _counted(removed: Collapsed) -> Counts:
+def _counted(removed: RemovedRows) -> Counts:
     return {
         "ledger_entries": removed.entries,
         "overage_entries": removed.overage,
@@ -136,8 +144,8 @@ def _counted(removed: Collapsed) -> Counts:
     }
 
 
-def _progress(removed: Counts) -> Progress:
-    return Progress(State.MORE if any(removed.values()) else State.DONE, removed)
+def _progress(removed: Counts) -> StepResult:
+    return StepResult(NextAction.MORE if any(removed.values()) else NextAction.DONE, removed)
 
 
 STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
@@ -150,6 +158,6 @@ STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
     Step("usage", _usage),
     Step("overage", _overage),
     Step("fold", _fold),
-    Step("disk", lambda *_: Progress(State.DONE), lambda _: settle_disk()),
+    Step("disk", lambda *_: StepResult(NextAction.DONE), lambda _: flush_deletions()),
     Step("ledger", _collapse),
 )

@@ -6,8 +6,8 @@ import logging
 
 from shared.core.clock import now_ms
 from shared.core.database import database, drop_connection
-from shared.rollup import roll
-from workers.scheduler import Periodic
+from shared.rollup import update_sums
+from workers.scheduler import PeriodicTask
 
 log = logging.getLogger("yout.worker.rollup")
 
@@ -17,7 +17,7 @@ MAX_SECONDS = 5.0  # the scheduler has other tasks; the rest is done in the next
 
 def _roll() -> None:
     try:
-        rolled = roll(now_ms(), MAX_SECONDS)
+        rolled = update_sums(now_ms(), MAX_SECONDS)
     except BaseException:
         drop_connection()
         raise
@@ -26,4 +26,4 @@ def _roll() -> None:
         log.info("aggregated %d hours of usage; more remain", rolled.hours)
 
 
-PERIODIC = (Periodic("usage rollup", ROLL_SECONDS, _roll),)
+PERIODIC = (PeriodicTask("usage rollup", ROLL_SECONDS, _roll),)

@@ -14,27 +14,27 @@ log = logging.getLogger("yout.worker.clock")
 RETRY_SECONDS = 1.0  # delay after a failure, unless the interval is shorter
 
 
-class Periodic(NamedTuple):
+class PeriodicTask(NamedTuple):
     """A task to run every `seconds`. `run` must be safe to repeat and to run in several processes at once."""
 
     name: str
-    seconds: float
+    interval_seconds: float
     run: Callable[[], object]
 
 
-def next_beat(due: float, seconds: float, now: float) -> float:
+def next_due_time(due: float, seconds: float, now: float) -> float:
     """Return the first due time after `now` in a series of one run per `seconds` that includes `due`. Missed runs are skipped."""
     return due + seconds * max(1, math.floor((now - due) / seconds) + 1)
 
 
-class Clock:
+class Scheduler:
     """Runs tasks in one thread: each at startup and then at its interval, never two at a time.
 
     A task that fails is retried after `RETRY_SECONDS`. A repeated failure is logged once, until the task succeeds or fails
     differently: in one line if `is_outage` is true for it, otherwise with its traceback.
     """
 
-    def __init__(self, work: Sequence[Periodic], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:
+    def __init__(self, work: Sequence[PeriodicTask], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:
         self._work = work
         self._is_outage = is_outage
         self._failing: dict[str, type[Exception]] = {}
@@ -59,9 +59,13 @@ class Clock:
             work = self._work[next_index]
             done = self._run(work)
             now = time.monotonic()
-            due[next_index] = next_beat(due[next_index], work.seconds, now) if done else now + min(RETRY_SECONDS, work.seconds)
+            due[next_index] = (
+                next_due_time(due[next_index], work.interval_seconds, now)
+                if done
+                else now + min(RETRY_SECONDS, work.interval_seconds)
+            )
 
-    def _run(self, work: Periodic) -> bool:
+    def _run(self, work: PeriodicTask) -> bool:
         try:
             work.run()
         except Exception as error:  # one task's failure must not stop the others
@@ -71,7 +75,7 @@ class Clock:
             log.info("%s recovered", work.name)
         return True
 
-    def _log_failure(self, work: Periodic, error: Exception) -> None:
+    def _log_failure(self, work: PeriodicTask, error: Exception) -> None:
         outage = self._is_outage(error)
         # One outage can raise different error types in turn; log them as one.
         kind = Exception if outage else type(error)

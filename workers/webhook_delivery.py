@@ -24,21 +24,21 @@ from shared.core.failure_report import describe_failure
 from shared.core.settings import Settings
 from shared.media import webhooks
 from shared.media.job_json import job_document
-from shared.media.output_urls import public_link
+from shared.media.output_urls import signed_output_url
 from shared.media.webhooks import DueCallback
 from shared.models import MediaJob, MediaOutput
-from shared.safe_http import Limits, Outbound, policy_of
-from shared.safe_http.url_check import read_url
+from shared.safe_http import SafeHttpClient, Timeouts, policy_from_settings
+from shared.safe_http.url_check import parse_url
 
 log = logging.getLogger("yout.worker.callbacks")
 
-LIMITS = Limits(total_seconds=10, idle_seconds=5)
+LIMITS = Timeouts(total_seconds=10, idle_seconds=5)
 MAX_ANSWER_BYTES = 1_000_000
 MAX_IN_FLIGHT = 32
 MAX_PER_ACCOUNT = 4
 MAX_PER_HOST = 4
 HOST_BUSY_MS = 2_000
-BEAT_SECONDS = 1.0
+INTERVAL_SECONDS = 1.0
 _PAGE = 200  # due callbacks per query
 _ROUND_SECONDS = 3.0  # time limit of one `deliver_due`, shorter than the scheduler's stop timeout
 
@@ -51,18 +51,18 @@ class Delivery(NamedTuple):
     host: str
 
 
-class Choice(NamedTuple):
+class DeliverySelection(NamedTuple):
     """The due callbacks to start now, and those postponed because their host is busy."""
 
     start: list[DueCallback]
     host_busy: list[DueCallback]
 
 
-def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choice:
+def select_deliveries(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> DeliverySelection:
     """Select from `due`, in order, the callbacks that the three limits allow in addition to those `in_flight`. Pure."""
     accounts = Counter(delivery.account for delivery in in_flight)
     hosts = Counter(delivery.host for delivery in in_flight)
-    choice = Choice([], [])
+    choice = DeliverySelection([], [])
     for callback in due:
         host = host_of(callback.url)
         if len(in_flight) + len(choice.start) >= MAX_IN_FLIGHT:
@@ -81,17 +81,17 @@ def choose(due: Sequence[DueCallback], in_flight: Collection[Delivery]) -> Choic
 def host_of(url: str) -> str:
     """Return the host of a callback URL, or "" for a URL that will be rejected."""
     try:
-        return read_url(url).host
+        return parse_url(url).host
     except OutboundRefused:
         return ""
 
 
-class Callbacks:
+class WebhookDeliverer:
     """The deliveries of one worker process. Call `deliver_due` and `finish` from one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._outbound = Outbound(policy_of(settings))
+        self._outbound = SafeHttpClient(policy_from_settings(settings))
         self._in_flight: dict[UUID, Delivery] = {}
         self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
 
@@ -100,7 +100,7 @@ class Callbacks:
         until = time.monotonic() + _ROUND_SECONDS
         self._note_ended(0)
         while self._start_due() and time.monotonic() < until:
-            self._note_ended(BEAT_SECONDS)
+            self._note_ended(INTERVAL_SECONDS)
 
     def finish(self, seconds: float) -> None:
         """Wait up to `seconds` for running deliveries, so that few are repeated after a restart."""
@@ -114,11 +114,13 @@ class Callbacks:
             return 0
         accounts = Counter(delivery.account for delivery in self._in_flight.values())
         full = [account for account, count in accounts.items() if count >= MAX_PER_ACCOUNT]
-        due = [callback for callback in webhooks.due(_PAGE, without=full) if callback.job not in self._in_flight]
-        choice = choose(due, self._in_flight.values())
+        due = [
+            callback for callback in webhooks.due_callbacks(_PAGE, excluded_accounts=full) if callback.job not in self._in_flight
+        ]
+        choice = select_deliveries(due, self._in_flight.values())
         if choice.host_busy:
-            webhooks.postpone([callback.job for callback in choice.host_busy], HOST_BUSY_MS)
-        claimed = webhooks.claim([callback.job for callback in choice.start]) if choice.start else set()
+            webhooks.postpone_callbacks([callback.job for callback in choice.host_busy], HOST_BUSY_MS)
+        claimed = webhooks.claim_callbacks([callback.job for callback in choice.start]) if choice.start else set()
         for callback in choice.start:
             if callback.job in claimed:
                 self._start(callback)
@@ -168,12 +170,12 @@ class Callbacks:
                 return
             self._in_flight.pop(job, None)
             if done:
-                webhooks.forget(job)
+                webhooks.erase_callback(job)
             wait = 0
 
     def _message(self, job: MediaJob) -> tuple[bytes, dict[str, str]]:
         with transaction():
-            secret = webhooks.secret_of(job.__data__["account"], self._settings.secret_key)
+            secret = webhooks.get_or_create_secret(job.__data__["account"], self._settings.secret_key)
         body = json.dumps(_event(job, self._settings)).encode()
         signed = webhooks.sign(secret, f"evt_{job.id.hex}", now_ms() // 1000, body)
         return body, {"content-type": "application/json", **signed}
@@ -183,7 +185,7 @@ def _event(job: MediaJob, settings: Settings) -> dict[str, object]:
     """Return the event to send. It contains download links only if the installation's public URL is configured."""
     outputs = list(MediaOutput.select().where(MediaOutput.job == job.id).order_by(MediaOutput.position))
     shown = outputs if settings.public_url else []
-    data = job_document(job, shown, lambda output: public_link(settings.public_url, job, output, settings))
+    data = job_document(job, shown, lambda output: signed_output_url(settings.public_url, job, output, settings))
     return {
         "id": f"evt_{job.id.hex}",
         "object": "event",

@@ -16,7 +16,7 @@ from yout.result import Result
 
 
 @dataclass(frozen=True, slots=True)
-class Invocation:
+class CommandContext:
     """The parsed arguments and the settings of one command."""
 
     arguments: argparse.Namespace
@@ -31,7 +31,7 @@ class Invocation:
             return f"operator:{os.getuid()}"
 
 
-Run = Callable[[Invocation], Result]
+Run = Callable[[CommandContext], Result]
 
 
 class UsageError(YoutError):
@@ -53,7 +53,7 @@ class Parser(argparse.ArgumentParser):
 Commands = argparse._SubParsersAction  # argparse has no public name for this type
 
 
-def add_noun(commands: Commands[Parser], name: str, help: str) -> Commands[Parser]:
+def add_command_group(commands: Commands[Parser], name: str, help: str) -> Commands[Parser]:
     """Add `yout NAME …` and return the parsers of its verbs."""
     noun = commands.add_parser(name, help=help, description=help)
     return noun.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
@@ -66,6 +66,6 @@ def add_command(commands: Commands[Parser], name: str, help: str, run: Run, *, d
     return parser
 
 
-def secret_value(text: str) -> str:
+def read_secret_option(text: str) -> str:
     """Return the value of a secret option. `-` reads one line from standard input, to keep it out of process lists."""
     return sys.stdin.readline().rstrip("\r\n") if text == "-" else text

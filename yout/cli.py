@@ -12,9 +12,9 @@ from collections.abc import Sequence
 
 from shared.core.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
 from shared.core.settings import Settings
-from yout.arguments import Invocation, Parser, Run, UsageError
+from yout.arguments import CommandContext, Parser, Run, UsageError
 from yout.commands import account, channel, code, credits, key, ledger, migrate, model, plan, purge, secret_key, staff, up
-from yout.result import Result, show, show_error
+from yout.result import Result, print_error, print_result
 
 NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in argv
     try:
         arguments = build_parser().parse_args(argv)
-        return show(_run(arguments), as_json=as_json)
+        return print_result(_run(arguments), as_json=as_json)
     except (YoutError, OSError) as error:
         return _fail(error, as_json=as_json)
     except KeyboardInterrupt:
@@ -50,7 +50,7 @@ def build_parser() -> Parser:
 
 def _run(arguments: argparse.Namespace) -> Result:
     run: Run = arguments.run
-    call = Invocation(arguments, Settings.load())
+    call = CommandContext(arguments, Settings.load())
     if not arguments.database:
         return run(call)
     from yout.command_database import database_session
@@ -65,5 +65,5 @@ def _fail(error: YoutError | OSError, *, as_json: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "failed")
-    show_error(str(error), code, as_json=as_json)
+    print_error(str(error), code, as_json=as_json)
     return 2 if isinstance(error, UsageError | InvalidInput) else 1

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import peewee
 
-from shared.core.database import bind, database, open_database
-from shared.core.database_errors import may_pass
+from shared.core.database import bind_database, database, open_database
+from shared.core.database_errors import is_temporary
 from shared.core.errors import YoutError
 from shared.core.schema_version import require_current
 from shared.core.settings import Settings
@@ -31,8 +31,8 @@ def database_session(
     Raises `SchemaMismatch` unless the schema is current, `SettingsError` if SECRET_KEY cannot decrypt the encrypted values
     (checked with the schema), and `DatabaseError` for errors of the server.
     """
-    target = open_database(settings.database_url, max_connections=2, answer_seconds=ANSWER_SECONDS)
-    bind(target)
+    target = open_database(settings.database_url, max_connections=2, statement_timeout_seconds=ANSWER_SECONDS)
+    bind_database(target)
     try:
         require_readable(target)
         with target.connection_context():
@@ -42,7 +42,7 @@ def database_session(
                     require_secret_key(target, settings.secret_key)
             yield target
     except peewee.PeeweeException as error:
-        if not may_pass(error):
+        if not is_temporary(error):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from error

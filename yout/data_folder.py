@@ -14,12 +14,12 @@ LOCK = "up.lock"
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def locked_data_folder(folder: Path) -> Iterator[None]:
     """Create the folder if needed and lock it for the duration of the block. The kernel releases the lock if the process dies.
 
     Raises `SettingsError` if another `yout up` holds the lock: two would write to the same files.
     """
-    make_private(folder)
+    create_private_folder(folder)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -36,14 +36,14 @@ def claimed(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_private(folder: Path) -> None:
+def create_private_folder(folder: Path) -> None:
     """Create a folder that only its owner can access. An existing folder keeps its mode."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private_file(path: Path, text: str) -> None:
     """Replace a file atomically; only its owner can read it."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -18,13 +18,13 @@ class Result:
     exit_code: int = 0
 
 
-def show(result: Result, *, as_json: bool) -> int:
+def print_result(result: Result, *, as_json: bool) -> int:
     """Print a result to standard output and return the exit code."""
     print(json.dumps(result.data, ensure_ascii=False) if as_json else result.text, flush=True)
     return result.exit_code
 
 
-def show_error(message: str, code: str, *, as_json: bool) -> None:
+def print_error(message: str, code: str, *, as_json: bool) -> None:
     """Print an error: as JSON on standard output, or as one line on standard error."""
     message = " ".join(message.split())
     if as_json:
@@ -33,7 +33,7 @@ def show_error(message: str, code: str, *, as_json: bool) -> None:
         print(f"yout: {message}", file=sys.stderr)
 
 
-def moment(milliseconds: int | None) -> str:
+def format_timestamp(milliseconds: int | None) -> str:
     """Format a time (ms UTC) to the second, or "never" for None."""
     if milliseconds is None:
         return "never"

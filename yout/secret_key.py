@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 
 from shared.core.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
-from yout.data_folder import make_private, write_private
+from yout.data_folder import create_private_folder, write_private_file
 
 
 def ensure_secret_key(settings: Settings) -> Settings:
@@ -16,6 +16,6 @@ def ensure_secret_key(settings: Settings) -> Settings:
     path = settings.data_dir / SECRET_KEY_FILE
     if settings.secret_key != DEVELOPMENT_SECRET or path.exists():
         return settings
-    make_private(settings.data_dir)
-    write_private(path, secrets.token_hex(32) + "\n")
+    create_private_folder(settings.data_dir)
+    write_private_file(path, secrets.token_hex(32) + "\n")
     return Settings.load()

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.floods.callers import RUNS, Edge, call
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.core.schema_version import migrate
 from shared.models import Hold, UsageLedger
 from tests import factories
@@ -68,7 +68,7 @@ def main() -> int:
     processes = [_start_upstream(folder, port), _start_upstream(folder, steady_port)]
     try:
         with opened(url) as books:
-            bind(books)
+            bind_database(books)
             migrate(books)
             secret = _furnish(port, steady_port)
             values = {"database_url": url, "redis_url": redis.url, "data_dir": folder, "fast_http": not arguments.stock}

@@ -11,9 +11,9 @@ from subprocess import TimeoutExpired
 from bench.gateway.targets import Books, Gateway, Place, Target, launch
 from bench.load import MODEL
 from shared.core.clock import now_ms
-from shared.core.database import bind
+from shared.core.database import bind_database
 from shared.core.schema_version import migrate
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import LedgerEntry
 from shared.operations.accounts import create_account
 from shared.operations.catalog import create_model
@@ -79,8 +79,8 @@ class Yout(Target):
 
     def books(self) -> Books:
         with opened(self._url) as database:
-            bind(database)
-            report = verify(now_ms())
+            bind_database(database)
+            report = verify_ledger(now_ms())
             charges = LedgerEntry.select().where(LedgerEntry.kind == "charge").count()
         if report.open_holds:
             self._problems.append(f"{report.open_holds} holds were left open after a clean exit")
@@ -102,7 +102,7 @@ def sqlite_files(folder: Path) -> Callable[[], str]:
 def _furnish(url: str, upstream: str) -> str:
     """Migrate an empty database and insert the rows that a call needs. Returns the key."""
     with opened(url) as database:
-        bind(database)
+        bind_database(database)
         migrate(database)
         account = create_account("bench@example.com", CREDITS, actor=ACTOR)
         create_channel("mock", "openai", upstream, "sk-upstream", secret_key=SECRET_KEY, actor=ACTOR)

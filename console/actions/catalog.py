@@ -7,16 +7,16 @@ from uuid import UUID
 from flask import current_app
 
 from console import channel_test
-from console.actions.origin import by
-from console.channel_test import Tried
+from console.actions.origin import audit_arguments
+from console.channel_test import TestCallResult
 from console.forms.catalog import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
-from shared.core.formats import THIN, exact
+from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
 from shared.operations import catalog, channel_templates, model_routes, price_drafts
 from shared.operations.keys import create_key, revoke_key
-from shared.operations.price_drafts import Seen
+from shared.operations.price_drafts import ReviewedPrice
 
 TRY_KEY_MS = 5 * 60_000  # longer than any test call
 
@@ -40,9 +40,9 @@ def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
         free=form.free.data,
         description=form.description.data or "",
         owned_by=form.owned_by.data,
-        capabilities=form.tags(),
+        capabilities=form.capability_list(),
         modality=(form.modality.data or "").strip() or None,
-        **by(),
+        **audit_arguments(),
     )
     return f"{row.id} added to the catalog. It is available within a second."
 
@@ -54,44 +54,44 @@ def update_model(model_id: str, form: ModelForm) -> str:
         owned_by=form.owned_by.data,
         context_window=form.context_window.data,
         max_output_tokens=form.max_output_tokens.data,
-        capabilities=form.tags(),
+        capabilities=form.capability_list(),
         modality=(form.modality.data or "").strip() or catalog.MODALITIES[catalog.find_model(model_id).kind],
         free=form.free.data,
-        **by(),
+        **audit_arguments(),
     )
     return f"{model_id} updated. Changes apply within a second."
 
 
 def save_draft(model_id: str, rates: catalog.Rates) -> str:
-    price_drafts.save_draft(model_id, rates, **by())
+    price_drafts.save_draft(model_id, rates, **audit_arguments())
     return "Draft saved. It takes effect only when you publish it."
 
 
-def publish_draft(model_id: str, seen: Seen, effective_at: int | None) -> str:
-    price_drafts.publish_draft(model_id, seen, effective_at, **by())
-    since = f"takes effect at {exact(effective_at)[:16]} UTC" if effective_at else "is in effect"
+def publish_draft(model_id: str, seen: ReviewedPrice, effective_at: int | None) -> str:
+    price_drafts.publish_draft(model_id, seen, effective_at, **audit_arguments())
+    since = f"takes effect at {format_exact_time(effective_at)[:16]} UTC" if effective_at else "is in effect"
     return f"The new price of {model_id} {since}. Calls already in progress keep their price."
 
 
 def discard_draft(model_id: str) -> str:
-    price_drafts.discard_draft(model_id, **by())
+    price_drafts.discard_draft(model_id, **audit_arguments())
     return "Draft discarded. The current price is unchanged."
 
 
 def enable_model(model_id: str) -> str:
-    catalog.set_model_status(model_id, "active", **by())
+    catalog.set_model_status(model_id, "active", **audit_arguments())
     return f"{model_id} enabled. It is available within a second."
 
 
 def disable_model(model_id: str) -> str:
-    catalog.set_model_status(model_id, "disabled", **by())
+    catalog.set_model_status(model_id, "disabled", **audit_arguments())
     return f"{model_id} disabled. New calls are rejected within a second; calls in progress finish."
 
 
 def add_route(model_id: str, form: NewRouteForm) -> str:
     upstream = (form.upstream_model.data or "").strip() or model_id
     row = catalog.add_channel_to_model(
-        model_id, form.channel.data, upstream, form.priority.number(), form.weight.number(), **by()
+        model_id, form.channel.data, upstream, form.priority.required_value(), form.weight.required_value(), **audit_arguments()
     )
     if form.cost_input.data is not None or form.cost_output.data is not None:
         update_route(row.id, form, upstream)
@@ -102,17 +102,17 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
     model_routes.update_route(
         route_id,
         upstream_model=upstream_model,
-        priority=form.priority.number(),
-        weight=form.weight.number(),
+        priority=form.priority.required_value(),
+        weight=form.weight.required_value(),
         cost_input=form.cost_input.data,
         cost_output=form.cost_output.data,
-        **by(),
+        **audit_arguments(),
     )
     return "Route updated. Changes apply within a second."
 
 
 def remove_route(route_id: UUID) -> str:
-    model_id = model_routes.remove_route(route_id, **by())
+    model_id = model_routes.remove_route(route_id, **audit_arguments())
     return f"The channel no longer serves {model_id}. Calls in progress finish."
 
 
@@ -123,49 +123,51 @@ def create_channel(form: NewChannelForm) -> str:
         form.base_url.data,
         form.secret.data or "",
         secret_key=_secret_key(),
-        settings=form.quirks(),
-        **by(),
+        settings=form.provider_settings(),
+        **audit_arguments(),
     )
     return f"Channel {channel.name} created. Add it to a model to start serving calls."
 
 
 def draft_models(channel: str, markup_percent: int) -> str:
-    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, **by())
-    kept = f" {len(drafted.kept)} already in the catalog, unchanged." if drafted.kept else ""
-    return f"{len(drafted.made)} models added, disabled. Review and enable each.{kept}"
+    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, **audit_arguments())
+    kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
+    return f"{len(drafted.added)} models added, disabled. Review and enable each.{kept}"
 
 
 def import_models(route: Route) -> str:
     """Add the models that the channel's provider lists, disabled and without a price."""
-    drafted = channel_templates.draft_listed_models(route.channel_name, channel_test.list_models(route, _settings()), **by())
-    kept = f" {len(drafted.kept)} already in the catalog, unchanged." if drafted.kept else ""
-    return f"{len(drafted.made)} models added without a price. Set a price for each one you want to offer.{kept}"
+    drafted = channel_templates.draft_listed_models(
+        route.channel_name, channel_test.list_models(route, _settings()), **audit_arguments()
+    )
+    kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
+    return f"{len(drafted.added)} models added without a price. Set a price for each one you want to offer.{kept}"
 
 
 def update_channel(name: str, form: ChannelForm) -> str:
-    catalog.update_channel(name, base_url=form.base_url.data, settings=form.quirks(), **by())
+    catalog.update_channel(name, base_url=form.base_url.data, settings=form.provider_settings(), **audit_arguments())
     return f"Channel {name} updated. New calls use it within a second."
 
 
-def rest_channel(name: str, minutes: int, reason: str) -> str:
-    model_routes.rest_channel(name, minutes * 60_000, reason, **by())
+def pause_channel(name: str, minutes: int, reason: str) -> str:
+    model_routes.pause_channel(name, minutes * 60_000, reason, **audit_arguments())
     if not minutes:
         return f"Channel {name} resumed."
-    return f"Channel {name} paused for {minutes}{THIN}min. Calls in progress finish."
+    return f"Channel {name} paused for {minutes}{NARROW_SPACE}min. Calls in progress finish."
 
 
 def enable_channel(name: str) -> str:
-    catalog.set_channel_status(name, "active", **by())
+    catalog.set_channel_status(name, "active", **audit_arguments())
     return f"Channel {name} enabled. It receives calls within a second."
 
 
 def disable_channel(name: str) -> str:
-    catalog.set_channel_status(name, "disabled", **by())
+    catalog.set_channel_status(name, "disabled", **audit_arguments())
     return f"Channel {name} disabled. New calls stop within a second; calls in progress finish."
 
 
 def replace_channel_secret(name: str, secret: str) -> str:
-    catalog.update_channel_secret(name, secret, secret_key=_secret_key(), **by())
+    catalog.update_channel_secret(name, secret, secret_key=_secret_key(), **audit_arguments())
     return f"Secret of {name} replaced. New calls use it within a second."
 
 
@@ -173,16 +175,16 @@ def _secret_key() -> str:
     return _settings().secret_key
 
 
-def try_model(model_id: str, prompt: str, email: str) -> Tried:
+def try_model(model_id: str, prompt: str, email: str) -> TestCallResult:
     """Call a model through our own edge with a key of the account, created for this call and revoked after it."""
-    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **by())
+    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **audit_arguments())
     try:
-        return channel_test.try_model(model_id, prompt, key.secret, _settings())
+        return channel_test.test_call(model_id, prompt, key.secret, _settings())
     finally:
-        revoke_key(key.row.id, **by())
+        revoke_key(key.row.id, **audit_arguments())
 
 
-def probe(routes: list[Route]) -> list[tuple[str, channel_test.Probe]]:
+def test_channels(routes: list[Route]) -> list[tuple[str, channel_test.ProbeResult]]:
     """Send a test request to each channel. Returns each channel's name and result."""
     settings = _settings()
     return [(route.channel_name, channel_test.probe(route, settings)) for route in routes]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from console.actions.origin import by
+from console.actions.origin import audit_arguments
 from console.forms.customers import CodesForm, EmailForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
 from console.security.auth import settings
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput
-from shared.core.formats import credits
-from shared.identity.emails import lookup_email
+from shared.core.formats import format_credits
+from shared.identity.emails import normalize_for_lookup
 from shared.models import Account, ApiKey, Subscription
 from shared.operations import (
     account_notes,
@@ -30,17 +30,17 @@ _DAY_MS = 24 * _HOUR_MS
 
 
 def create_plan(form: NewPlanForm) -> str:
-    row = plans.create_plan(form.name.data, form.terms(), **by())
+    row = plans.create_plan(form.name.data, form.plan_terms(), **audit_arguments())
     return f"Plan {row.name} created. Assign it on an account's page."
 
 
 def change_plan(plan: UUID, form: PlanForm) -> str:
-    row = plans.change_plan(plan, form.terms(), **by())
+    row = plans.update_plan(plan, form.plan_terms(), **audit_arguments())
     return f"Plan {row.name} updated. Limits apply from the next call, credits from each subscriber's next period."
 
 
 def set_plan_status(plan: UUID, status: str) -> str:
-    row = plans.set_plan_status(plan, status, **by())
+    row = plans.set_plan_status(plan, status, **audit_arguments())
     return (
         f"{row.name} is open to new subscribers."
         if status == "active"
@@ -50,16 +50,16 @@ def set_plan_status(plan: UUID, status: str) -> str:
 
 def subscribe(account: UUID, form: SubscribeForm, current: Subscription | None) -> str:
     if current is None:
-        row = subscriptions.subscribe(account, form.plan.data, **by())
+        row = subscriptions.subscribe(account, form.plan.data, **audit_arguments())
         return f"Subscribed to {row.plan.name}. The first credits were granted."
-    row = subscriptions.change_subscription(account, form.plan.data, form.when.data, **by())
+    row = subscriptions.change_subscription(account, form.plan.data, form.when.data, **audit_arguments())
     if row.next_plan:
         return f"The plan changes to {form.plan.data} at the next renewal."
     return f"The plan is now {row.plan.name}."
 
 
 def cancel_subscription(account: UUID, when: str) -> str:
-    subscriptions.cancel_subscription(account, when, **by())
+    subscriptions.cancel_subscription(account, when, **audit_arguments())
     return (
         "Subscription ended. Plan credits expired; purchased credits remain."
         if when == "now"
@@ -68,45 +68,45 @@ def cancel_subscription(account: UUID, when: str) -> str:
 
 
 def keep_subscription(account: UUID) -> str:
-    subscriptions.keep_subscription(account, **by())
+    subscriptions.withdraw_cancellation(account, **audit_arguments())
     return "The plan will renew."
 
 
 def suspend_subscription(account: UUID) -> str:
-    subscriptions.suspend_subscription(account, **by())
+    subscriptions.suspend_subscription(account, **audit_arguments())
     return "Plan suspended. It grants no credits and allows no overage until it is resumed."
 
 
 def resume_subscription(account: UUID) -> str:
-    subscriptions.resume_subscription(account, **by())
+    subscriptions.resume_subscription(account, **audit_arguments())
     return "Plan resumed."
 
 
 def set_overage(account: UUID, cap: int) -> str:
-    subscriptions.set_overage(account, cap, **by())
-    return f"Overage is on, up to {credits(cap)} credits per period." if cap else "Overage is off."
+    subscriptions.set_overage(account, cap, **audit_arguments())
+    return f"Overage is on, up to {format_credits(cap)} credits per period." if cap else "Overage is off."
 
 
 def add_note(account: UUID, text: str) -> str:
-    account_notes.add_note(account, text, **by())
+    account_notes.add_note(account, text, **audit_arguments())
     return "Note saved."
 
 
 def remove_note(account: UUID, note: UUID) -> str:
-    account_notes.remove_note(account, note, **by())
+    account_notes.remove_note(account, note, **audit_arguments())
     return "Note removed."
 
 
 def sign_out_account(account: UUID) -> str:
-    ended = web_accounts.sign_out_everywhere(account, **by())
+    ended = web_accounts.end_all_sessions(account, **audit_arguments())
     return f"{ended} session{'' if ended == 1 else 's'} ended. The account's API keys still work."
 
 
 def change_email(account: Account, form: EmailForm) -> str:
     """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current one."""
-    if lookup_email(form.confirmation.data) != account.email:
+    if normalize_for_lookup(form.confirmation.data) != account.email:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
-    row = accounts.change_email(account.id, form.email.data, **by())
+    row = accounts.change_email(account.id, form.email.data, **audit_arguments())
     return f"Email changed to {row.email}. The owner now signs in with it; sessions and keys are unchanged."
 
 
@@ -114,25 +114,25 @@ def resend_verification(account: UUID) -> str:
     """Queue a verification mail. Raises `InvalidInput` if the address is verified, or no mail is sent at all."""
     if not settings().sends_mail:
         raise InvalidInput("No mail is sent. Set YOUT_SMTP_URL first.")
-    return f"A verification email to {verification.resend_verification(account, **by()).email} is queued."
+    return f"A verification email to {verification.resend_verification(account, **audit_arguments()).email} is queued."
 
 
 def purge_account(account: Account, confirmation: str) -> str:
     """Begin a purge. Raises `InvalidInput` if `confirmation` is not the account's email."""
-    if lookup_email(confirmation) != account.email:
+    if normalize_for_lookup(confirmation) != account.email:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
-    purges.begin_purge(account.id, **by())
+    purges.begin_purge(account.id, **audit_arguments())
     return "Purge started. Its status is shown below. The customer can download the certificate."
 
 
 def update_key(key: ApiKey, form: KeyForm) -> str:
-    row = key_changes.update_key(key.id, form.changes(key), **by())
+    row = key_changes.update_key(key.id, form.key_changes(key), **audit_arguments())
     return f"Key {row.name} updated. Changes apply from the next call."
 
 
 def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
     """Rotate a key. Returns "NEW_ID OLD_ID" and the new secret, which is shown once."""
-    created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **by())
+    created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **audit_arguments())
     return f"{created.row.id} {key.id}", created.secret
 
 
@@ -141,8 +141,8 @@ def revoke_keys(keys: list[UUID], confirmation: str) -> str:
     typed = "".join(character for character in confirmation if character.isdecimal())
     if typed != str(len(keys)):
         raise InvalidInput(f"{len(keys)} keys match now. Review them, then type {len(keys)} to revoke them all.")
-    revoked = key_rotation.revoke_keys(keys, **by())
-    return f"{credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Requests with them are rejected."
+    revoked = key_rotation.revoke_keys(keys, **audit_arguments())
+    return f"{format_credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Requests with them are rejected."
 
 
 def create_codes(form: CodesForm) -> tuple[str, str]:
@@ -150,11 +150,15 @@ def create_codes(form: CodesForm) -> tuple[str, str]:
     days = form.days.data
     expires_at = None if days is None else now_ms() + days * _DAY_MS
     batch = redeem_codes.create_codes(
-        form.credits.number(), form.count.number(), note=form.note.data or "", expires_at=expires_at, **by()
+        form.credits.required_value(),
+        form.count.required_value(),
+        note=form.note.data or "",
+        expires_at=expires_at,
+        **audit_arguments(),
     )
     return str(batch.row.id), " ".join(batch.codes)
 
 
 def void_codes(batch: UUID) -> str:
-    voided = redeem_codes.void_codes(batch, **by())
-    return f"{credits(voided)} unused code{'' if voided == 1 else 's'} voided."
+    voided = redeem_codes.void_codes(batch, **audit_arguments())
+    return f"{format_credits(voided)} unused code{'' if voided == 1 else 's'} voided."

@@ -6,41 +6,41 @@ from uuid import UUID
 
 from flask import current_app
 
-from console.actions.origin import by
-from shared.core.formats import credits
-from shared.job_queue import MEDIA_QUEUE, Jobs
+from console.actions.origin import audit_arguments
+from shared.core.formats import format_credits
+from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.operations import holds, media_jobs
 
 
 def release_hold(call: UUID, reason: str) -> str:
-    closed = holds.release_hold(call, reason, **by())
-    return f"{credits(closed.held)} credits released to {closed.account.email}. The call is not charged."
+    closed = holds.release_hold(call, reason, **audit_arguments())
+    return f"{format_credits(closed.held)} credits released to {closed.account.email}. The call is not charged."
 
 
 def settle_hold(call: UUID, amount: int, reason: str) -> str:
-    closed = holds.settle_hold(call, amount, reason, **by())
-    released = credits(closed.held - closed.credits)
-    return f"{credits(closed.credits)} credits charged to {closed.account.email}, {released} released."
+    closed = holds.settle_hold(call, amount, reason, **audit_arguments())
+    released = format_credits(closed.held - closed.credits)
+    return f"{format_credits(closed.credits)} credits charged to {closed.account.email}, {released} released."
 
 
 def poll_job(job: UUID) -> str:
     """Make the job due now and notify the workers. If Redis is unavailable, their next sweep finds the job."""
-    media_jobs.poll_job(job, **by())
-    queue = Jobs(current_app.extensions["yout_settings"].redis_url)
+    media_jobs.poll_job(job, **audit_arguments())
+    queue = JobQueue(current_app.extensions["yout_settings"].redis_url)
     sent = queue.send("make_media", str(job), queue=MEDIA_QUEUE)
     queue.close()
     return "A worker is checking the job now." if sent else "Redis is unavailable. A worker will check the job in its next sweep."
 
 
 def cancel_job(job: UUID, reason: str) -> str:
-    media_jobs.cancel_job(job, reason, **by())
+    media_jobs.cancel_job(job, reason, **audit_arguments())
     return "Job cancelled and its hold released. Any output that still arrives is discarded."
 
 
 def fail_job(job: UUID, reason: str) -> str:
-    media_jobs.fail_job(job, reason, **by())
+    media_jobs.fail_job(job, reason, **audit_arguments())
     return "Job marked as failed and its hold released. Any output that still arrives is discarded."
 
 
 def refund_job(job: UUID, reason: str) -> str:
-    return f"{credits(media_jobs.refund_job(job, reason, **by()))} credits refunded."
+    return f"{format_credits(media_jobs.refund_job(job, reason, **audit_arguments()))} credits refunded."

@@ -9,11 +9,11 @@ from flask_login import current_user
 from console.security.client_ip import client_address
 
 
-class By(TypedDict):
+class AuditArguments(TypedDict):
     actor: str
     address: str
 
 
-def by() -> By:
+def audit_arguments() -> AuditArguments:
     """Return the audit arguments that every operation takes: the actor's email and the client address."""
     return {"actor": current_user.email, "address": client_address()}

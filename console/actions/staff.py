@@ -11,70 +11,70 @@ from uuid import UUID
 from flask import current_app
 from flask_login import current_user
 
-from console.actions.origin import by
+from console.actions.origin import audit_arguments
 from console.security.client_ip import client_address
-from console.security.password_auth import confirm_code, confirm_password
+from console.security.password_auth import require_code, require_password
 from shared.models import StaffUser
 from shared.operations import second_factor, staff, staff_sessions
 
 
 def create_staff(email: str, role: str) -> tuple[str, str]:
     """Add a staff member. Returns their id and first password, which is shown once."""
-    person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), **by())
+    person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), **audit_arguments())
     return str(person.id), password
 
 
 def reset_staff_password(email: str) -> tuple[str, str]:
     """Reset a staff member's password. Returns their id and new password, which is shown once."""
-    person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), **by())
+    person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), **audit_arguments())
     return str(person.id), password
 
 
 def set_staff_role(person: UUID, role: str) -> str:
-    row = staff.set_staff_role(person, role, **by())
+    row = staff.set_staff_role(person, role, **audit_arguments())
     return f"{row.email} now has the role {row.role}."
 
 
 def set_staff_status(person: UUID, status: str) -> str:
-    row = staff.set_staff_status(person, status, **by())
+    row = staff.set_staff_status(person, status, **audit_arguments())
     return f"{row.email} can sign in again." if status == "active" else f"{row.email} is disabled and signed out everywhere."
 
 
-def turn_off_second_factor(person: StaffUser) -> str:
-    second_factor.turn_off(person.id, **by())
+def disable_second_factor(person: StaffUser) -> str:
+    second_factor.disable(person.id, **audit_arguments())
     return f"{person.email} now signs in with only a password and can set up a new second factor."
 
 
 def sign_out_staff(person: StaffUser) -> str:
-    ended = staff_sessions.end_sessions(person.id, **by())
+    ended = staff_sessions.end_sessions(person.id, **audit_arguments())
     return f"{person.email} was signed out of {ended} session{'' if ended == 1 else 's'}."
 
 
 def change_own_password(current: str, new: str) -> str:
-    confirm_password(current)
+    require_password(current)
     session = current_user.session.digest
     staff.change_own_password(current_user.person, current, new, session=session, address=client_address())
     return "Password changed. You were signed out of all other sessions."
 
 
-def turn_off_own_second_factor(password: str, code: str) -> str:
-    confirm_password(password)
-    confirm_code(code)
-    second_factor.turn_off(current_user.person.id, **by())
+def disable_own_second_factor(password: str, code: str) -> str:
+    require_password(password)
+    require_code(code)
+    second_factor.disable(current_user.person.id, **audit_arguments())
     return "Second factor turned off. You now sign in with only your password."
 
 
-def enrol_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
+def enroll_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
     """Turn on the signed-in person's second factor. Returns "" and the recovery codes, which are shown once."""
-    confirm_password(password)
-    codes = second_factor.enrol(current_user.person.id, secret, code, secret_key=_secret_key(), **by())
+    require_password(password)
+    codes = second_factor.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), **audit_arguments())
     return "", " ".join(codes)
 
 
-def renew_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
-    confirm_password(password)
-    confirm_code(code)
-    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, **by()))
+def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
+    require_password(password)
+    require_code(code)
+    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, **audit_arguments()))
 
 
 def end_own_session(began_at: int) -> str:
@@ -83,8 +83,8 @@ def end_own_session(began_at: int) -> str:
     return "Session ended."
 
 
-def end_own_other_sessions() -> str:
-    ended = staff_sessions.end_sessions(current_user.person.id, but=current_user.session.digest, **by())
+def end_other_own_sessions() -> str:
+    ended = staff_sessions.end_sessions(current_user.person.id, except_digest=current_user.session.digest, **audit_arguments())
     return f"{ended} other session{'' if ended == 1 else 's'} ended." if ended else "You have no other sessions."
 
 

@@ -9,7 +9,7 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, HiddenField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms.fields import OnceForm, WholeNumber
+from console.forms.fields import SingleUseForm, WholeNumber
 from shared.core.errors import InvalidInput
 from shared.models import DIALECTS, MODEL_KINDS
 from shared.operations.channels import read_settings
@@ -30,7 +30,7 @@ class RatesForm(FlaskForm):
     minimum = WholeNumber("Minimum charge per call")
 
 
-class PublishForm(OnceForm):
+class PublishForm(SingleUseForm):
     """`seen_draft` and `seen_price` identify the draft and the current price that the page showed."""
 
     effective_at = StringField(
@@ -41,10 +41,10 @@ class PublishForm(OnceForm):
 
     def validate_effective_at(self, field: Any) -> None:
         """Accept `datetime-local` values and typed ISO timestamps."""
-        if field.data and self.moment() is None:
+        if field.data and self.effective_at_ms() is None:
             raise ValidationError("Enter a UTC date and time, such as 2027-01-31 09:30.")
 
-    def moment(self) -> int | None:
+    def effective_at_ms(self) -> int | None:
         """Return milliseconds UTC, or None for "now"."""
         try:
             parsed = datetime.fromisoformat((self.effective_at.data or "").strip())
@@ -72,12 +72,12 @@ class ModelForm(FlaskForm):
     )
     free = BooleanField("Free for visitors, within their daily limit")
 
-    def tags(self) -> list[str]:
+    def capability_list(self) -> list[str]:
         """Return the capabilities as a list."""
         return [tag.strip() for tag in (self.capabilities.data or "").split(",") if tag.strip()]
 
 
-class NewModelForm(OnceForm, ModelForm, RatesForm):
+class NewModelForm(SingleUseForm, ModelForm, RatesForm):
     """A model with its first price and channel. The view sets the choices of `channel`."""
 
     model = StringField("Model ID", [InputRequired("Enter the ID that callers send as `model`."), Length(max=200)])
@@ -96,7 +96,7 @@ class RouteForm(FlaskForm):
     cost_output = WholeNumber("Provider cost, output", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
 
 
-class NewRouteForm(OnceForm, RouteForm):
+class NewRouteForm(SingleUseForm, RouteForm):
     """Another channel for a model. The view sets the choices of `channel`."""
 
     channel = SelectField("Channel", choices=[])
@@ -115,12 +115,12 @@ class ChannelForm(FlaskForm):
         except InvalidInput as problem:
             raise ValidationError(str(problem)) from None
 
-    def quirks(self) -> dict[str, Any]:
+    def provider_settings(self) -> dict[str, Any]:
         """Return the provider settings, decoded."""
         return read_settings(self.settings.data or "")
 
 
-class NewChannelForm(OnceForm, ChannelForm):
+class NewChannelForm(SingleUseForm, ChannelForm):
     """A channel with its secret, which is never shown again."""
 
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
@@ -128,20 +128,20 @@ class NewChannelForm(OnceForm, ChannelForm):
     secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Leave empty if the upstream needs none.")
 
 
-class DraftsForm(OnceForm):
+class DraftModelsForm(SingleUseForm):
     """Adds the models of the channel's provider template to the catalog."""
 
     markup = WholeNumber("Markup on list price (%)")
 
 
-class RestForm(FlaskForm):
+class PauseForm(FlaskForm):
     """Pauses a channel."""
 
     minutes = WholeNumber("Minutes")
     reason = StringField("Reason", [InputRequired("Enter a reason. It is shown with the channel."), Length(max=200)])
 
 
-class TryForm(OnceForm):
+class TestCallForm(SingleUseForm):
     """A test call as a customer makes it, charged to `account`."""
 
     prompt = TextAreaField(

@@ -9,9 +9,9 @@ from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms.fields import OnceForm, WholeNumber
+from console.forms.fields import SingleUseForm, WholeNumber
 from shared.models import ApiKey
-from shared.operations.subscriptions import WHEN
+from shared.operations.subscriptions import CHANGE_TIMES
 
 _PLAN_DEFAULT_HELP = "Leave empty to use the plan's limit."
 _PLATFORM_DEFAULT_HELP = "Leave empty to use the platform default."
@@ -35,13 +35,13 @@ class PlanForm(FlaskForm):
     overage_allowed = BooleanField("Allow overage, up to a cap set per subscriber")
     stores_content = BooleanField("Allow subscribers to store conversations")
 
-    def terms(self) -> dict[str, Any]:
+    def plan_terms(self) -> dict[str, Any]:
         """Return the fields as `shared.operations.plans` takes them."""
         models = [model.strip() for model in (self.allowed_models.data or "").split(",") if model.strip()]
         return {
-            "monthly_credits": self.monthly_credits.number(),
+            "monthly_credits": self.monthly_credits.required_value(),
             "rollover_cap": self.rollover_cap.data,
-            "price_cents": self.price_cents.number(),
+            "price_cents": self.price_cents.required_value(),
             "rpm": self.rpm.data,
             "media_days": self.media_days.data,
             "tpm": self.tpm.data,
@@ -52,22 +52,22 @@ class PlanForm(FlaskForm):
         }
 
 
-class NewPlanForm(OnceForm, PlanForm):
+class NewPlanForm(SingleUseForm, PlanForm):
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
 
 
-class SubscribeForm(OnceForm):
+class SubscribeForm(SingleUseForm):
     """Assigns a plan to an account. The view sets the choices of `plan`."""
 
     plan = SelectField("Plan", choices=[])
-    when = SelectField("When", choices=list(WHEN), default="next_period")
+    when = SelectField("When", choices=list(CHANGE_TIMES), default="next_period")
 
 
 class OverageForm(FlaskForm):
     cap = WholeNumber("Overage cap (credits per period)", description="0 turns overage off.")
 
 
-class NoteForm(OnceForm):
+class NoteForm(SingleUseForm):
     text = TextAreaField("Note", [InputRequired("Enter a note."), Length(max=4_000)], description="Visible to staff only.")
 
 
@@ -102,12 +102,12 @@ class KeyForm(FlaskForm):
     can_manage = BooleanField("Can manage keys and purge the account")
 
     @classmethod
-    def of(cls, key: ApiKey) -> KeyForm:
+    def from_key(cls, key: ApiKey) -> KeyForm:
         """Return the form filled in with a key's current values."""
         lists = {name: ", ".join(getattr(key, name) or ()) for name in ("allowed_models", "allowed_ips")}
         return cls(formdata=None, obj=key, data=lists | {"expires": _day(key.expires_at)})
 
-    def changes(self, key: ApiKey) -> dict[str, Any]:
+    def key_changes(self, key: ApiKey) -> dict[str, Any]:
         """Return the fields for `shared.operations.key_changes`. An unchanged expiry date keeps its time of day."""
         fields = {name: self[name].data for name in ("name", "monthly_credit_limit", "rpm", "tpm", "concurrency")}
         fields |= {name: _split_list(self[name].data) for name in ("allowed_models", "allowed_ips")}
@@ -128,7 +128,7 @@ def _split_list(text: str | None) -> list[str] | None:
     return [entry.strip() for entry in (text or "").split(",") if entry.strip()] or None
 
 
-class RotateForm(OnceForm):
+class RotateForm(SingleUseForm):
     grace_hours = WholeNumber("Grace period (hours)", description="How long the old key keeps working. 0 revokes it now.")
 
 
@@ -138,7 +138,7 @@ class RevokeManyForm(FlaskForm):
     confirmation = StringField("Type the number of keys to confirm", [InputRequired("Type the number.")])
 
 
-class CodesForm(OnceForm):
+class CodesForm(SingleUseForm):
     """A batch of redeem codes."""
 
     credits = WholeNumber("Credits per code")

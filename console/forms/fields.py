@@ -11,8 +11,8 @@ from wtforms.validators import EqualTo, InputRequired, Length, StopValidation
 from wtforms.widgets import TextInput
 
 from shared.core.errors import InvalidInput
-from shared.core.formats import credits
-from shared.identity.passwords import MAX_TYPED, SHORTEST
+from shared.core.formats import format_credits
+from shared.identity.passwords import MAX_INPUT_LENGTH, MIN_LENGTH
 from shared.models import STAFF_ROLES
 from shared.operations.form_idempotency import new_token
 
@@ -31,25 +31,25 @@ class WholeNumber(Field):
     def __init__(self, label: str, optional: bool = False, **arguments: Any) -> None:
         super().__init__(label, **arguments)
         self.optional = optional
-        self.typed: str | None = None
+        self.raw_text: str | None = None
         self.data: int | None
 
-    def number(self) -> int:
+    def required_value(self) -> int:
         """Return the value of a required field that was validated."""
         if self.data is None:
             raise InvalidInput(f"{self.label.text}: enter a whole number.")
         return self.data
 
     def _value(self) -> str:
-        if self.typed is not None:
-            return self.typed
-        return "" if self.data is None else credits(self.data)
+        if self.raw_text is not None:
+            return self.raw_text
+        return "" if self.data is None else format_credits(self.data)
 
     def process_formdata(self, valuelist: list[str]) -> None:
         if not valuelist:
             return
-        self.typed, self.data = valuelist[0].strip(), None
-        digits = self.typed.translate(_SEPARATORS).replace("\u2212", "-")
+        self.raw_text, self.data = valuelist[0].strip(), None
+        digits = self.raw_text.translate(_SEPARATORS).replace("\u2212", "-")
         if not digits and self.optional:
             return
         if not _WHOLE.fullmatch(digits):
@@ -62,12 +62,12 @@ class WholeNumber(Field):
             raise StopValidation("Enter a whole number.")
 
 
-class OnceForm(FlaskForm):
+class SingleUseForm(FlaskForm):
     """A form that creates something. Its `token` ensures that it takes effect only once."""
 
     token = HiddenField(default=new_token)
 
-    def content(self) -> str:
+    def fingerprint_text(self) -> str:
         """Return the content that identifies a repeated submission.
 
         Secrets are left out: a stored digest would let them be guessed.
@@ -78,7 +78,7 @@ class OnceForm(FlaskForm):
 
 class SignInForm(FlaskForm):
     email = StringField("Email", [InputRequired("Enter your email."), Length(max=254)])
-    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
+    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
 
 
 class CodeForm(FlaskForm):
@@ -90,24 +90,24 @@ class CodeForm(FlaskForm):
 
 
 class OwnPasswordForm(FlaskForm):
-    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=MAX_TYPED)])
+    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=MAX_INPUT_LENGTH)])
     new = PasswordField(
         "New password",
-        [InputRequired("Enter a new password."), Length(SHORTEST, MAX_TYPED, f"Use at least {SHORTEST} characters.")],
-        description=f"At least {SHORTEST} characters. A few random words work well.",
+        [InputRequired("Enter a new password."), Length(MIN_LENGTH, MAX_INPUT_LENGTH, f"Use at least {MIN_LENGTH} characters.")],
+        description=f"At least {MIN_LENGTH} characters. A few random words work well.",
     )
     again = PasswordField("Confirm new password", [EqualTo("new", "The passwords do not match.")])
 
 
-class EnrolForm(OnceForm):
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
+class EnrollForm(SingleUseForm):
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
     code = StringField("Code from the app", [InputRequired("Enter the six-digit code from the app."), Length(max=40)])
 
 
-class ConfirmForm(OnceForm):
+class ConfirmForm(SingleUseForm):
     """Password and code, required to turn off the second factor or replace recovery codes."""
 
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_TYPED)])
+    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
     code = StringField(
         "Code",
         [InputRequired("Enter the code."), Length(max=40)],
@@ -119,15 +119,15 @@ class RoleForm(FlaskForm):
     role = SelectField("Role", choices=list(STAFF_ROLES))
 
 
-class NewStaffForm(OnceForm, RoleForm):
+class NewStaffForm(SingleUseForm, RoleForm):
     email = StringField("Email", [InputRequired("Enter their email."), Length(max=254)])
 
 
-class ResetPasswordForm(OnceForm):
+class ResetPasswordForm(SingleUseForm):
     """A button that resets a staff member's password."""
 
 
-class CreditsForm(OnceForm):
+class CreditsForm(SingleUseForm):
     """Grants or deducts credits."""
 
     amount = WholeNumber("Credits", description="A negative number deducts credits.")

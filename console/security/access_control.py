@@ -10,10 +10,10 @@ from flask import Flask, abort, current_app, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from console.security.roles import action_of, allowed, of_oneself
+from console.security.roles import is_allowed, is_self_service, view_action
 
-WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz"})
-PUBLIC = WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor"}
+ENDPOINTS_WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz"})
+PUBLIC_ENDPOINTS = ENDPOINTS_WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor"}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_DURING_SETUP = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})
 
@@ -24,7 +24,7 @@ def install(app: Flask) -> None:
 
 
 def _check() -> ResponseReturnValue | None:
-    if request.endpoint in PUBLIC:
+    if request.endpoint in PUBLIC_ENDPOINTS:
         return None
     if not current_user.is_authenticated:
         # A form that was submitted without a session is not replayed after sign-in.
@@ -37,10 +37,10 @@ def _check() -> ResponseReturnValue | None:
     if request.endpoint is None or request.method in SAFE_METHODS:
         return None
     view = current_app.view_functions[request.endpoint]
-    if of_oneself(view):
+    if is_self_service(view):
         return None
-    action = action_of(view)
-    if action is None or not allowed(current_user.role, action):
+    action = view_action(view)
+    if action is None or not is_allowed(current_user.role, action):
         abort(403)
     return None
 

@@ -12,19 +12,19 @@ from flask_login import LoginManager, UserMixin, current_user, login_user, logou
 from console.forms.fields import CodeForm, SignInForm
 from console.security import password_auth
 from console.security.client_ip import client_address
-from console.security.roles import oneself
+from console.security.roles import self_service
 from shared.core.clock import now_ms
-from shared.core.errors import Busy, TooManyAttempts
+from shared.core.errors import SignInQueueFull, TooManyAttempts
 from shared.core.settings import Settings
 from shared.models import StaffSession, StaffUser
-from shared.operations.staff_sessions import begin_session, end_session, find_session
+from shared.operations.staff_sessions import create_session, end_session, find_session
 
 PENDING_MS = 5 * 60 * 1000  # time allowed between the password and the second-factor code
 
 blueprint = Blueprint("auth", __name__)
 
 
-class SignedIn(UserMixin):
+class StaffSessionUser(UserMixin):
     """A staff member with an active session, as Flask-Login's `current_user`."""
 
     def __init__(self, secret: str, row: StaffSession) -> None:
@@ -56,27 +56,27 @@ def settings() -> Settings:
 def install(app: Flask) -> None:
     """Add session handling and the sign-in routes to `app`."""
     manager = LoginManager(app)
-    manager.user_loader(load)
+    manager.user_loader(load_session_user)
     app.register_blueprint(blueprint)
 
 
-def load(secret: str) -> SignedIn | None:
+def load_session_user(secret: str) -> StaffSessionUser | None:
     """Return the person of a session, or None if it has expired or ended or the person is disabled or deleted."""
     row = find_session(secret)
-    return SignedIn(secret, row) if row is not None else None
+    return StaffSessionUser(secret, row) if row is not None else None
 
 
 @blueprint.route("/login", methods=("GET", "POST"))
 def sign_in() -> ResponseReturnValue:
-    target = safe_target(request.args.get("next"))
+    target = safe_redirect_target(request.args.get("next"))
     if current_user.is_authenticated:
         return redirect(target, 303)
     form = SignInForm()
     if not form.validate_on_submit():
         return render_template("sign_in.html", form=form), 422 if form.is_submitted() else 200
     try:
-        person = password_auth.prove_password(form.email.data, form.password.data)
-    except (TooManyAttempts, Busy) as error:
+        person = password_auth.verify_password_attempt(form.email.data, form.password.data)
+    except (TooManyAttempts, SignInQueueFull) as error:
         return _refuse("sign_in.html", form, error)
     if person is None:
         form.form_errors = ["Incorrect email or password."]
@@ -86,13 +86,13 @@ def sign_in() -> ResponseReturnValue:
         session["pending"] = {"staff": person.id.hex, "at": now_ms(), "password": person.password_hash[-16:]}
         return redirect(url_for("auth.second_factor", next=target if target != "/" else None), 303)
     _begin_session(person)
-    return password_auth.remember_browser(redirect(target, 303), person)
+    return password_auth.mark_browser_known(redirect(target, 303), person)
 
 
 @blueprint.route("/login/code", methods=("GET", "POST"))
 def second_factor() -> ResponseReturnValue:
     """The second step, after a correct password: a code from the app, or a recovery code."""
-    target = safe_target(request.args.get("next"))
+    target = safe_redirect_target(request.args.get("next"))
     person = _pending()
     if person is None:
         flash("Your sign-in timed out. Enter your password again.", "bad")
@@ -101,18 +101,18 @@ def second_factor() -> ResponseReturnValue:
     if not form.validate_on_submit():
         return render_template("second_factor.html", form=form), 422 if form.is_submitted() else 200
     try:
-        valid = password_auth.prove_code(person, form.code.data)
-    except (TooManyAttempts, Busy) as error:
+        valid = password_auth.verify_code(person, form.code.data)
+    except (TooManyAttempts, SignInQueueFull) as error:
         return _refuse("second_factor.html", form, error)
     if not valid:
         form.code.errors = ["The code is incorrect or was already used. Wait for the next one, or use a recovery code."]
         return render_template("second_factor.html", form=form), 403
     _begin_session(person)
-    return password_auth.remember_browser(redirect(target, 303), person)
+    return password_auth.mark_browser_known(redirect(target, 303), person)
 
 
 @blueprint.post("/logout")
-@oneself
+@self_service
 def sign_out() -> ResponseReturnValue:
     if current_user.is_authenticated:
         end_session(current_user.session.digest)
@@ -122,7 +122,7 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("auth.sign_in"), 303)
 
 
-def safe_target(text: str | None) -> str:
+def safe_redirect_target(text: str | None) -> str:
     """Return where to redirect after sign-in: `text` if it is a path of this console, else "/".
 
     Browsers treat a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave
@@ -134,9 +134,9 @@ def safe_target(text: str | None) -> str:
     return "/" if parts.scheme or parts.netloc else text
 
 
-def _refuse(template: str, form: SignInForm | CodeForm, error: TooManyAttempts | Busy) -> ResponseReturnValue:
+def _refuse(template: str, form: SignInForm | CodeForm, error: TooManyAttempts | SignInQueueFull) -> ResponseReturnValue:
     form.form_errors = [str(error)]
-    return render_template(template, form=form), *password_auth.status_of(error)
+    return render_template(template, form=form), *password_auth.error_status(error)
 
 
 def _pending() -> StaffUser | None:
@@ -154,12 +154,12 @@ def _pending() -> StaffUser | None:
 
 
 def _begin_session(person: StaffUser) -> None:
-    secret = begin_session(person, address=client_address(), agent=_agent())
+    secret = create_session(person, address=client_address(), agent=_agent())
     session.clear()  # discard whatever the cookie held before the sign-in
     session.permanent = True
     row = find_session(secret)
     if row is not None:  # None if the person was disabled meanwhile
-        login_user(SignedIn(secret, row))
+        login_user(StaffSessionUser(secret, row))
 
 
 _BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))

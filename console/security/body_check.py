@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadHost
 
 from console.security.access_control import SAFE_METHODS
 from shared.core.errors import InvalidInput
-from shared.text.plain_text import cut, unstorable
+from shared.text.plain_text import find_unstorable_field, truncate
 
 
 def install(app: Flask) -> None:
@@ -53,6 +53,6 @@ def _read_chunked() -> None:
 def _check_text() -> None:
     if "\0" in request.path:
         abort(404)
-    name = unstorable([*request.args.items(multi=True), *request.form.items(multi=True)])
+    name = find_unstorable_field([*request.args.items(multi=True), *request.form.items(multi=True)])
     if name is not None:
-        raise InvalidInput(f"{cut(name, 100)!r} contains a NUL character, which is not allowed.")
+        raise InvalidInput(f"{truncate(name, 100)!r} contains a NUL character, which is not allowed.")

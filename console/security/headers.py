@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response, request
 
-from console.security.access_control import WITHOUT_DATABASE
+from console.security.access_control import ENDPOINTS_WITHOUT_DATABASE
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -32,6 +32,6 @@ def _add(response: Response) -> Response:
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     # Not no-referrer: over HTTPS the CSRF check compares the Referer with our origin.
     response.headers["Referrer-Policy"] = "same-origin"
-    if request.endpoint not in WITHOUT_DATABASE or response.status_code >= 400:
+    if request.endpoint not in ENDPOINTS_WITHOUT_DATABASE or response.status_code >= 400:
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -9,8 +9,8 @@ from flask import Flask, current_app, request
 from flask_wtf.csrf import CSRFError
 
 from console.security.access_control import SAFE_METHODS
-from shared.text.origins import is_foreign
-from shared.text.plain_text import cut
+from shared.text.origins import is_cross_origin
+from shared.text.plain_text import truncate
 
 
 def install(app: Flask) -> None:
@@ -18,9 +18,9 @@ def install(app: Flask) -> None:
     app.before_request(_check)
 
 
-def why_refused() -> str:
+def rejection_reason() -> str:
     """Return the message for a rejected form: the cause, if known, and what to do."""
-    host, origin = cut(request.host, 100), cut(request.headers.get("Origin", ""), 100)
+    host, origin = truncate(request.host, 100), truncate(request.headers.get("Origin", ""), 100)
     if _foreign():
         return (
             f"It was sent from {origin or 'another site'} to {host}, which is a different site."
@@ -41,4 +41,4 @@ def _check() -> None:
 
 
 def _foreign() -> bool:
-    return is_foreign(request.headers.get("Origin", ""), request.headers.get("Sec-Fetch-Site", ""), (request.host,))
+    return is_cross_origin(request.headers.get("Origin", ""), request.headers.get("Sec-Fetch-Site", ""), (request.host,))

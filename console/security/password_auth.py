@@ -11,21 +11,21 @@ from werkzeug.wrappers import Response
 
 from console.security.client_ip import client_address
 from shared.core.clock import now_ms
-from shared.core.errors import Busy, InvalidInput, TooManyAttempts, YoutError
+from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
 from shared.core.settings import Settings
 from shared.identity import passwords
 from shared.identity.attempt_limits import (
     BROWSER_COOKIE,
     BROWSER_MS,
-    Limits,
-    Place,
+    AttemptLimits,
+    AttemptOrigin,
     browser_cookie,
     code_limits,
     confirmation_limits,
-    known_browser,
     password_limits,
+    read_browser_cookie,
 )
-from shared.identity.emails import lookup_email
+from shared.identity.emails import normalize_for_lookup
 from shared.identity.hash_queue import HashQueue
 from shared.identity.login_throttle import Throttle
 from shared.models import StaffUser
@@ -40,7 +40,7 @@ KIND = "staff"
 MAX_WAITING, MAX_WAITING_KNOWN = 4, 2
 
 
-class Proofs:
+class PasswordAuth:
     """The throttle and the hash queue of one console process."""
 
     def __init__(self, settings: Settings) -> None:
@@ -48,41 +48,41 @@ class Proofs:
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
         self.hashes = HashQueue(MAX_WAITING, MAX_WAITING_KNOWN)
 
-    def attempt(self, limits: Limits, place: Place, check: Callable[[], T | None]) -> T | None:
-        """Count an attempt and run `check`, which returns None on failure. Raises `TooManyAttempts` or `Busy`."""
-        with self.hashes.slot(place.network, known=place.known):
-            wait_ms = self.throttle.begin(limits.keys)
+    def attempt(self, limits: AttemptLimits, place: AttemptOrigin, check: Callable[[], T | None]) -> T | None:
+        """Count an attempt and run `check`, which returns None on failure. Raises `TooManyAttempts` or `SignInQueueFull`."""
+        with self.hashes.slot(place.network, known=place.browser_is_known):
+            wait_ms = self.throttle.count_attempt(limits.keys)
             if wait_ms:
                 raise TooManyAttempts(wait_ms)
             try:
                 found = check()
             except YoutError:  # nothing was verified, so the attempt does not count
-                self.throttle.succeed(limits.keys)
+                self.throttle.record_success(limits.keys)
                 raise
             if found is not None:
-                self.throttle.succeed(limits.keys, limits.clear)
+                self.throttle.record_success(limits.keys, limits.reset_on_success)
             return found
 
 
 def install(app: Flask, settings: Settings) -> None:
     """Add the throttle and the hash queue to `app`."""
-    app.extensions["yout_proofs"] = Proofs(settings)
+    app.extensions["yout_proofs"] = PasswordAuth(settings)
 
 
-def prove_password(email: str, password: str) -> StaffUser | None:
+def verify_password_attempt(email: str, password: str) -> StaffUser | None:
     """Return the staff member with this email and password, or None. Raises like `Proofs.attempt`."""
     proofs, place = _proofs(), _place(email)
-    limits = password_limits(KIND, lookup_email(email), place)
+    limits = password_limits(KIND, normalize_for_lookup(email), place)
     return proofs.attempt(limits, place, lambda: verify_password(email, password, run=proofs.hashes.run))
 
 
-def prove_code(person: StaffUser, code: str) -> bool:
+def verify_code(person: StaffUser, code: str) -> bool:
     """Return whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
     place = _place(person.email)
     return bool(_proofs().attempt(code_limits(person.id.hex, place), place, lambda: _check_code(person, code)))
 
 
-def confirm_password(password: str) -> None:
+def require_password(password: str) -> None:
     """Require the signed-in person's password, because an open session alone must not be enough.
 
     Raises `InvalidInput` if it is wrong, and like `Proofs.attempt`.
@@ -93,21 +93,21 @@ def confirm_password(password: str) -> None:
         raise InvalidInput("Incorrect password.")
 
 
-def confirm_code(code: str) -> None:
-    """Require a second-factor code, if the person has a second factor. Raises like `confirm_password`."""
+def require_code(code: str) -> None:
+    """Require a second-factor code, if the person has a second factor. Raises like `require_password`."""
     person: StaffUser = current_user.person
     if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
         raise InvalidInput("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")
 
 
-def status_of(problem: YoutError) -> tuple[int, dict[str, str]]:
+def error_status(problem: YoutError) -> tuple[int, dict[str, str]]:
     """Return the status and headers of a form that was rejected with `problem`."""
     if isinstance(problem, TooManyAttempts):
         return 429, {"Retry-After": str(-(-problem.wait_ms // 1000))}
-    return (503, {"Retry-After": "5"}) if isinstance(problem, Busy) else (422, {})
+    return (503, {"Retry-After": "5"}) if isinstance(problem, SignInQueueFull) else (422, {})
 
 
-def remember_browser(response: Response, person: StaffUser) -> Response:
+def mark_browser_known(response: Response, person: StaffUser) -> Response:
     """Mark the browser as known, so that its sign-ins as this person are counted separately."""
     value = browser_cookie(_proofs().settings.secret_key, KIND, person.email, now_ms())
     secure = _proofs().settings.production
@@ -117,18 +117,18 @@ def remember_browser(response: Response, person: StaffUser) -> Response:
 
 def _confirm(person: StaffUser, check: Callable[[], bool | None]) -> bool:
     session = current_user.session.digest
-    place = Place(network_of(client_address()), session)
+    place = AttemptOrigin(network_of(client_address()), session)
     return bool(_proofs().attempt(confirmation_limits(KIND, person.id.hex, session), place, check))
 
 
 def _check_code(person: StaffUser, code: str) -> bool | None:
-    return second_factor.prove(person, code, secret_key=_proofs().settings.secret_key) or None
+    return second_factor.verify_code(person, code, secret_key=_proofs().settings.secret_key) or None
 
 
-def _place(email: str) -> Place:
+def _place(email: str) -> AttemptOrigin:
     cookie = request.cookies.get(_cookie(), "")
-    browser = known_browser(cookie, _proofs().settings.secret_key, KIND, lookup_email(email), now_ms())
-    return Place(network_of(client_address()), browser)
+    browser = read_browser_cookie(cookie, _proofs().settings.secret_key, KIND, normalize_for_lookup(email), now_ms())
+    return AttemptOrigin(network_of(client_address()), browser)
 
 
 def _cookie() -> str:
@@ -136,6 +136,6 @@ def _cookie() -> str:
     return f"{'__Host-' if _proofs().settings.production else ''}{BROWSER_COOKIE}_console"
 
 
-def _proofs() -> Proofs:
-    found: Proofs = current_app.extensions["yout_proofs"]
+def _proofs() -> PasswordAuth:
+    found: PasswordAuth = current_app.extensions["yout_proofs"]
     return found

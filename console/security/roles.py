@@ -41,7 +41,7 @@ ACTIONS: dict[str, frozenset[str]] = {
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
-def allowed(role: str, action: str) -> bool:
+def is_allowed(role: str, action: str) -> bool:
     """Return whether the role permits the action."""
     return role in ACTIONS.get(action, frozenset())
 
@@ -57,17 +57,17 @@ def action(name: str) -> Callable[[_F], _F]:
     return mark
 
 
-def oneself(view: _F) -> _F:
+def self_service(view: _F) -> _F:
     """Mark a view as changing only the signed-in person's own data, which every role may do."""
     view.console_oneself = True  # type: ignore[attr-defined]  # read by `gate`
     return view
 
 
-def of_oneself(view: object) -> bool:
+def is_self_service(view: object) -> bool:
     """Return whether a view was marked with `oneself`."""
     return getattr(view, "console_oneself", False)
 
 
-def action_of(view: object) -> str | None:
+def view_action(view: object) -> str | None:
     """Return the action of a view, or None."""
     return getattr(view, "console_action", None)

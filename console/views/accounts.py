@@ -11,16 +11,16 @@ from flask.typing import ResponseReturnValue
 from console.actions import accounts
 from console.forms.customers import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
 from console.forms.fields import CreditsForm
-from console.paging import page_of
+from console.paging import fetch_page
 from console.security.auth import settings
 from console.views.account_management import plan_names
-from console.views.form_handling import perform, submit
-from console.views.view import View, changes, shows
+from console.views.form_handling import run_action, submit_form
+from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
-from shared.identity.emails import lookup_email
+from shared.identity.emails import normalize_for_lookup
 from shared.mail.outbox import unsent_mails
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
-from shared.operations.account_notes import notes_of
+from shared.operations.account_notes import list_notes
 from shared.operations.accounts import find_account
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
@@ -30,34 +30,36 @@ LATEST_ROWS = 10
 
 
 class AccountsView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         text = request.args.get("q", "").strip()
         if found := _by_id(text):
             return redirect(url_for("accounts.detail", account_id=found.id), 303)
         query = Account.select()
         if text:
-            query = query.where(Account.email.startswith(lookup_email(text)))
-        return self.page("accounts/list.html", q=text, page=page_of(query, [Account.id], request.args.get("before")))
+            query = query.where(Account.email.startswith(normalize_for_lookup(text)))
+        return self.page("accounts/list.html", q=text, page=fetch_page(query, [Account.id], request.args.get("before")))
 
-    @shows("/<uuid:account_id>")
+    @page_route("/<uuid:account_id>")
     def detail(self, account_id: UUID) -> ResponseReturnValue:
         return self._page(find_account(account_id), CreditsForm())
 
-    @changes("/<uuid:account_id>/credits", "account.credits")
+    @action_route("/<uuid:account_id>/credits", "account.credits")
     def credits(self, account_id: UUID) -> ResponseReturnValue:
         account, form = find_account(account_id), CreditsForm()
         target = url_for("accounts.detail", account_id=account.id)
-        done = submit(form, lambda: accounts.adjust_credits(account.id, form.amount.number(), form.reason.data), target)
+        done = submit_form(
+            form, lambda: accounts.adjust_credits(account.id, form.amount.required_value(), form.reason.data), target
+        )
         return done or (self._page(find_account(account_id), form), 422)
 
-    @changes("/<uuid:account_id>/suspend", "account.status")
+    @action_route("/<uuid:account_id>/suspend", "account.status")
     def suspend(self, account_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: accounts.suspend_account(account_id), url_for("accounts.detail", account_id=account_id))
+        return run_action(lambda: accounts.suspend_account(account_id), url_for("accounts.detail", account_id=account_id))
 
-    @changes("/<uuid:account_id>/activate", "account.status")
+    @action_route("/<uuid:account_id>/activate", "account.status")
     def activate(self, account_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: accounts.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
+        return run_action(lambda: accounts.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
 
     def _page(self, account: Account, form: CreditsForm) -> str:
         queries: dict[str, Any] = {
@@ -94,7 +96,7 @@ class AccountsView(View):
             subscribe=subscribe,
             overage=overage,
             note=NoteForm(formdata=None),
-            notes=notes_of(account.id),
+            notes=list_notes(account.id),
             email=EmailForm(formdata=None),
             mails=unsent_mails(account.id),
             sends_mail=settings().sends_mail,

@@ -9,13 +9,13 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from console import exports
-from console.paging import page_of
-from console.query_timeout import within
-from console.views.filters import asked, chips, narrowed
-from console.views.time_filters import read_moment
-from console.views.view import View, shows
+from console.paging import fetch_page
+from console.query_timeout import run_with_timeout
+from console.views.filters import active_filters, apply_conditions, chips
+from console.views.time_filters import parse_timestamp
+from console.views.view import View, page_route
 from shared.core.clock import now_ms
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import AuditEntry
 
 COLUMNS = ("actor", "action", "target", "address")
@@ -24,16 +24,16 @@ ORDER = [AuditEntry.created_at, AuditEntry.id]
 
 
 class AuditView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
-        query = narrowed(AuditEntry.select(), _conditions(filters))
-        page = within(lambda: page_of(query, ORDER, request.args.get("before")))
+        filters = active_filters(FILTERS)
+        query = apply_conditions(AuditEntry.select(), _conditions(filters))
+        page = run_with_timeout(lambda: fetch_page(query, ORDER, request.args.get("before")))
         return self.page("audit.html", page=page, filters=filters, chips=chips("audit.index", filters))
 
-    @shows("/audit.csv")
+    @page_route("/audit.csv")
     def export(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
+        filters = active_filters(FILTERS)
         shown = [*(getattr(AuditEntry, name) for name in COLUMNS), AuditEntry.before, AuditEntry.after]
         query = AuditEntry.select(*ORDER, *shown).where(*_conditions(filters), AuditEntry.created_at <= now_ms())
         return exports.export("audit", filters, query, ORDER, ("created_at", "id", *COLUMNS, "before", "after"), _line)
@@ -42,12 +42,12 @@ class AuditView(View):
 def _conditions(filters: dict[str, str]) -> list[Any]:
     conditions: list[Any] = [getattr(AuditEntry, name) == filters[name] for name in COLUMNS if name in filters]
     if "since" in filters:
-        conditions.append(AuditEntry.created_at >= read_moment(filters["since"]))
+        conditions.append(AuditEntry.created_at >= parse_timestamp(filters["since"]))
     if "until" in filters:
-        conditions.append(AuditEntry.created_at < read_moment(filters["until"]))
+        conditions.append(AuditEntry.created_at < parse_timestamp(filters["until"]))
     return conditions
 
 
 def _line(row: tuple[Any, ...]) -> tuple[Any, ...]:
     created, *rest, before, after = row
-    return (iso_moment(created), *rest, *("" if value is None else json.dumps(value) for value in (before, after)))
+    return (format_timestamp(created), *rest, *("" if value is None else json.dumps(value) for value in (before, after)))

@@ -12,15 +12,15 @@ from peewee import fn
 
 from console.actions import catalog as actions
 from console.charts import channel_charts
-from console.dashboard import channel_health, channel_steps
-from console.forms.catalog import ChannelForm, DraftsForm, NewChannelForm, RestForm
+from console.dashboard import channel_health, channel_timeseries
+from console.forms.catalog import ChannelForm, DraftModelsForm, NewChannelForm, PauseForm
 from console.forms.fields import SecretForm
-from console.time_ranges import DEFAULT
-from console.views.form_handling import perform, submit
-from console.views.view import View, changes, shows
+from console.time_ranges import DEFAULT_RANGE
+from console.views.form_handling import run_action, submit_form
+from console.views.view import View, action_route, page_route
 from shared.catalog.reader import channel_route, route_of
 from shared.catalog.snapshot import Route
-from shared.catalog.templates import TEMPLATES, Template
+from shared.catalog.templates import TEMPLATES, ChannelTemplate
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
@@ -30,7 +30,7 @@ _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "seale
 
 
 class ChannelsView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         counts: Any = (
             ChannelModel.select(ChannelModel.channel, fn.COUNT(ChannelModel.id))
@@ -40,82 +40,90 @@ class ChannelsView(View):
         )
         channels, now = list(_select().order_by(Channel.name)), now_ms()
         return self.page(
-            "channels/list.html", channels=channels, serving=dict(counts), health=channel_health(DEFAULT.span(now), now), now=now
+            "channels/list.html",
+            channels=channels,
+            serving=dict(counts),
+            health=channel_health(DEFAULT_RANGE.span(now), now),
+            now=now,
         )
 
-    @shows("/new")
+    @page_route("/new")
     def new(self) -> ResponseReturnValue:
         template = TEMPLATES.get(request.args.get("template", ""))
         return self._new(_form_of(template) if template else NewChannelForm(formdata=None))
 
-    @changes("/new", "channel.edit")
+    @action_route("/new", "channel.edit")
     def create(self) -> ResponseReturnValue:
         form = NewChannelForm()
-        done = submit(form, lambda: actions.create_channel(form), lambda: _url_by_name(form.name.data.strip()))
+        done = submit_form(form, lambda: actions.create_channel(form), lambda: _url_by_name(form.name.data.strip()))
         return done or (self._new(form), 422)
 
-    @shows("/<uuid:channel_id>")
+    @page_route("/<uuid:channel_id>")
     def detail(self, channel_id: UUID) -> ResponseReturnValue:
         return self._page(_find(channel_id))
 
-    @changes("/<uuid:channel_id>/edit", "channel.edit")
+    @action_route("/<uuid:channel_id>/edit", "channel.edit")
     def edit(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), ChannelForm()
-        done = submit(form, lambda: actions.update_channel(channel.name, form), _channel_url(channel_id))
+        done = submit_form(form, lambda: actions.update_channel(channel.name, form), _channel_url(channel_id))
         return done or (self._page(channel, edit=form), 422)
 
-    @changes("/test", "channel.test")
+    @action_route("/test", "channel.test")
     def test_all(self) -> ResponseReturnValue:
         """Test one chat model of every active channel, one after another."""
-        return self.page("channels/tested.html", results=actions.probe(_probe_routes()))
+        return self.page("channels/tested.html", results=actions.test_channels(_probe_routes()))
 
-    @changes("/<uuid:channel_id>/test", "channel.test")
+    @action_route("/<uuid:channel_id>/test", "channel.test")
     def test(self, channel_id: UUID) -> ResponseReturnValue:
-        return self.page("channels/tested.html", results=actions.probe(_probe_routes(_find(channel_id).id)))
+        return self.page("channels/tested.html", results=actions.test_channels(_probe_routes(_find(channel_id).id)))
 
-    @changes("/<uuid:channel_id>/rest", "channel.status")
+    @action_route("/<uuid:channel_id>/rest", "channel.status")
     def rest(self, channel_id: UUID) -> ResponseReturnValue:
-        channel, form = _find(channel_id), RestForm()
-        done = submit(
-            form, lambda: actions.rest_channel(channel.name, form.minutes.number(), form.reason.data), _channel_url(channel_id)
+        channel, form = _find(channel_id), PauseForm()
+        done = submit_form(
+            form,
+            lambda: actions.pause_channel(channel.name, form.minutes.required_value(), form.reason.data),
+            _channel_url(channel_id),
         )
         return done or (self._page(channel, rest=form), 422)
 
-    @changes("/<uuid:channel_id>/rest/end", "channel.status")
+    @action_route("/<uuid:channel_id>/rest/end", "channel.status")
     def end_rest(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.rest_channel(channel.name, 0, ""), _channel_url(channel_id))
+        return run_action(lambda: actions.pause_channel(channel.name, 0, ""), _channel_url(channel_id))
 
-    @changes("/<uuid:channel_id>/enable", "channel.status")
+    @action_route("/<uuid:channel_id>/enable", "channel.status")
     def enable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.enable_channel(channel.name), _channel_url(channel_id))
+        return run_action(lambda: actions.enable_channel(channel.name), _channel_url(channel_id))
 
-    @changes("/<uuid:channel_id>/disable", "channel.status")
+    @action_route("/<uuid:channel_id>/disable", "channel.status")
     def disable(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
-        return perform(lambda: actions.disable_channel(channel.name), _channel_url(channel_id))
+        return run_action(lambda: actions.disable_channel(channel.name), _channel_url(channel_id))
 
-    @changes("/<uuid:channel_id>/secret", "channel.secret")
+    @action_route("/<uuid:channel_id>/secret", "channel.secret")
     def secret(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), SecretForm()
         target = _channel_url(channel.id)
-        done = submit(form, lambda: actions.replace_channel_secret(channel.name, form.secret.data), target)
+        done = submit_form(form, lambda: actions.replace_channel_secret(channel.name, form.secret.data), target)
         return done or (self._page(channel, secret=form), 422)
 
-    @changes("/<uuid:channel_id>/drafts", "model.edit")
+    @action_route("/<uuid:channel_id>/drafts", "model.edit")
     def drafts(self, channel_id: UUID) -> ResponseReturnValue:
-        channel, form = _find(channel_id), DraftsForm()
-        done = submit(
-            form, lambda: actions.draft_models(channel.name, form.markup.number()), url_for("models.index", show="disabled")
+        channel, form = _find(channel_id), DraftModelsForm()
+        done = submit_form(
+            form,
+            lambda: actions.draft_models(channel.name, form.markup.required_value()),
+            url_for("models.index", show="disabled"),
         )
         return done or (self._page(channel, drafts=form), 422)
 
-    @changes("/<uuid:channel_id>/import", "model.edit")
+    @action_route("/<uuid:channel_id>/import", "model.edit")
     def import_models(self, channel_id: UUID) -> ResponseReturnValue:
         _find(channel_id)
         channel = Channel.get_by_id(channel_id)  # includes the sealed secret, which is used only for the request
-        return perform(lambda: actions.import_models(channel_route(channel)), url_for("models.index", show="unpriced"))
+        return run_action(lambda: actions.import_models(channel_route(channel)), url_for("models.index", show="unpriced"))
 
     def _new(self, form: NewChannelForm) -> str:
         return self.page("channels/new.html", form=form, templates=TEMPLATES.values())
@@ -126,26 +134,26 @@ class ChannelsView(View):
         *,
         secret: SecretForm | None = None,
         edit: ChannelForm | None = None,
-        rest: RestForm | None = None,
-        drafts: DraftsForm | None = None,
+        rest: PauseForm | None = None,
+        drafts: DraftModelsForm | None = None,
     ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
         )
         now = now_ms()
-        span = DEFAULT.span(now)
+        span = DEFAULT_RANGE.span(now)
         quirks = json.dumps(channel.settings or {}, indent=2, ensure_ascii=False)
         return self.page(
             "channels/detail.html",
             channel=channel,
             form=secret or SecretForm(formdata=None),
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
-            rest=rest or RestForm(formdata=None, minutes=30),
-            drafts=drafts or DraftsForm(formdata=None, markup=20),
+            rest=rest or PauseForm(formdata=None, minutes=30),
+            drafts=drafts or DraftModelsForm(formdata=None, markup=20),
             known=_template_model_count(channel),
             routes=list(routes.order_by(AIModel.id)),
-            charts=channel_charts(channel_steps(channel.id, span, now), span.step),
-            words=DEFAULT.words,
+            charts=channel_charts(channel_timeseries(channel.id, span, now), span.step),
+            words=DEFAULT_RANGE.label,
             now=now,
         )
 
@@ -156,7 +164,7 @@ def _template_model_count(channel: Channel) -> int:
     return len(template.models) if template else 0
 
 
-def _form_of(template: Template) -> NewChannelForm:
+def _form_of(template: ChannelTemplate) -> NewChannelForm:
     """Return the form filled in from a template. Only the operator knows the values of placeholders in braces."""
     return NewChannelForm(
         formdata=None,

@@ -18,10 +18,10 @@ class Chip:
 
     label: str
     value: str
-    without: str
+    remove_url: str
 
 
-def asked(names: Sequence[str]) -> dict[str, str]:
+def active_filters(names: Sequence[str]) -> dict[str, str]:
     """Return the filters of `names` that the URL sets, with whitespace stripped."""
     values = {name: request.args.get(name, "").strip() for name in names}
     return {name: value for name, value in values.items() if value}
@@ -31,14 +31,15 @@ def chips(
     endpoint: str,
     filters: dict[str, str],
     names: Mapping[str, Mapping[str, str]] | None = None,
-    held: Mapping[str, str] | None = None,
+    extra_parameters: Mapping[str, str] | None = None,
 ) -> list[Chip]:
-    """Return one chip per filter. `names` maps a filter's values to display names; `held` are other parameters to keep."""
+    """Return one chip per filter. `names` maps a filter's values to display names; `extra_parameters` are other parameters to
+    keep."""
     return [
         Chip(
             name.replace("_", " "),
             (names or {}).get(name, {}).get(value, value),
-            _filter_url(endpoint, {**(held or {}), **{other: filters[other] for other in filters if other != name}}),
+            _filter_url(endpoint, {**(extra_parameters or {}), **{other: filters[other] for other in filters if other != name}}),
         )
         for name, value in filters.items()
     ]
@@ -48,12 +49,12 @@ def _filter_url(endpoint: str, values: dict[str, Any]) -> str:
     return url_for(endpoint, **values)
 
 
-def narrowed(query: Any, conditions: Sequence[Any]) -> Any:
+def apply_conditions(query: Any, conditions: Sequence[Any]) -> Any:
     """Return `query` with all `conditions` applied."""
     return query.where(*conditions) if conditions else query
 
 
-def as_uuid(what: str, text: str) -> UUID:
+def parse_uuid(what: str, text: str) -> UUID:
     """Parse an id. Raises `InvalidInput` if `text` is not a UUID."""
     try:
         return UUID(text)

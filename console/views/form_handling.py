@@ -10,14 +10,14 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf import FlaskForm
 
-from console.forms.fields import OnceForm
-from shared.core.errors import AlreadySent, Busy, InvalidInput, TooManyAttempts
-from shared.operations.form_idempotency import Shown, Submission, new_token, once, take_shown
+from console.forms.fields import SingleUseForm
+from shared.core.errors import AlreadySubmitted, InvalidInput, SignInQueueFull, TooManyAttempts
+from shared.operations.form_idempotency import FormResult, Submission, new_token, submit_once, take_shown
 
-EXPECTED_ERRORS = (InvalidInput, TooManyAttempts, Busy)
+EXPECTED_ERRORS = (InvalidInput, TooManyAttempts, SignInQueueFull)
 
 
-def perform(action: Callable[[], str], target: str) -> ResponseReturnValue:
+def run_action(action: Callable[[], str], target: str) -> ResponseReturnValue:
     """Run the action and redirect to `target`, flashing its message or that of the `InvalidInput` it raised."""
     try:
         flash(action(), "good")
@@ -26,8 +26,9 @@ def perform(action: Callable[[], str], target: str) -> ResponseReturnValue:
     return redirect(target, 303)
 
 
-def submit(form: FlaskForm, action: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
-    """Validate the form, run the action (once for a `OnceForm`), and redirect to `target`, a URL or a function called afterwards.
+def submit_form(form: FlaskForm, action: Callable[[], str], target: str | Callable[[], str]) -> ResponseReturnValue | None:
+    """Validate the form, run the action (once for a `SingleUseForm`), and redirect to `target`, a URL or a function called
+    afterwards.
 
     Returns None if validation or the action fails; the errors are on `form`.
     """
@@ -38,14 +39,14 @@ def submit(form: FlaskForm, action: Callable[[], str], target: str | Callable[[]
         return target if isinstance(target, str) else target()
 
     try:
-        if not isinstance(form, OnceForm):
+        if not isinstance(form, SingleUseForm):
             message, url = action(), destination()
         else:
             with _once(form) as submission:
                 message, url = action(), destination()
                 submission.result = url
-    except AlreadySent as error:
-        if not error.same:
+    except AlreadySubmitted as error:
+        if not error.same_content:
             form.form_errors = [str(error)]
             return None
         message, url = str(error), error.result
@@ -56,7 +57,7 @@ def submit(form: FlaskForm, action: Callable[[], str], target: str | Callable[[]
     return redirect(url, 303)
 
 
-def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -> ResponseReturnValue | None:
+def submit_with_secret(form: SingleUseForm, make: Callable[[], tuple[str, str]], endpoint: str) -> ResponseReturnValue | None:
     """Like `submit`, for a result with a secret that is shown once. Redirects to `endpoint` with the form's id.
 
     `make` returns the values for `shown`: a reference to the created object, of at most 200 characters, and the secret.
@@ -66,10 +67,10 @@ def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -
     try:
         with _once(form) as submission:
             submission.result, secret = make()
-            submission.show(secret, current_user.get_id())
+            submission.store_secret(secret, current_user.get_id())
             id = submission.id
-    except AlreadySent as error:
-        if not error.same:
+    except AlreadySubmitted as error:
+        if not error.same_content:
             form.form_errors = [str(error)]
             return None
         id = error.id
@@ -79,10 +80,11 @@ def create(form: OnceForm, make: Callable[[], tuple[str, str]], endpoint: str) -
     return redirect(url_for(endpoint, form_id=id), 303)
 
 
-def claim(form: OnceForm) -> None:
+def use_once(form: SingleUseForm) -> None:
     """Mark a validated form as used, before an action that cannot be part of a transaction, such as a call.
 
-    The form gets a new token for when it is shown again. Raises `AlreadySent`, and `InvalidInput` for a form without a token.
+    The form gets a new token for when it is shown again. Raises `AlreadySubmitted`, and `InvalidInput` for a form without a
+    token.
     """
     try:
         with _once(form):
@@ -91,7 +93,7 @@ def claim(form: OnceForm) -> None:
         form.token.data = new_token()
 
 
-def shown(form_id: str) -> Shown:
+def take_shown_secret(form_id: str) -> FormResult:
     """Return the result of the signed-in person's form, with its secret the first time. Everyone else gets 404."""
     found = take_shown(current_user.person.id, form_id, current_user.get_id(), take=request.method == "GET")
     if found is None:
@@ -99,5 +101,5 @@ def shown(form_id: str) -> Shown:
     return found
 
 
-def _once(form: OnceForm) -> AbstractContextManager[Submission]:
-    return once(current_user.person.id, form.token.data or "", f"{request.path} {form.content()}")
+def _once(form: SingleUseForm) -> AbstractContextManager[Submission]:
+    return submit_once(current_user.person.id, form.token.data or "", f"{request.path} {form.fingerprint_text()}")

@@ -11,12 +11,12 @@ from flask.typing import ResponseReturnValue
 from console import dashboard, id_labels
 from console.actions import holds_and_jobs
 from console.forms.holds_and_jobs import ReasonForm, SettleForm
-from console.views.filters import asked, chips
-from console.views.form_handling import submit
-from console.views.view import View, changes, shows
+from console.views.filters import active_filters, chips
+from console.views.form_handling import submit_form
+from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput
-from shared.ledger.sweep import SILENT_MS
+from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, EdgeProcess, Hold, MediaJob, UsageLedger
 from shared.operations.accounts import find_account
 from shared.operations.holds import find_hold
@@ -26,9 +26,9 @@ STUCK, RUNNING = "stuck", "running"
 
 
 class HoldsView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
-        now, filters = now_ms(), asked(("account", "state"))
+        now, filters = now_ms(), active_filters(("account", "state"))
         rows = _open_holds(filters, now)
         alive = _alive(now)
         return self.page(
@@ -41,22 +41,24 @@ class HoldsView(View):
             shown=MAX_ROWS,
         )
 
-    @shows("/<uuid:call_id>")
+    @page_route("/<uuid:call_id>")
     def detail(self, call_id: UUID) -> ResponseReturnValue:
         return self._page(call_id, ReasonForm(), SettleForm())
 
-    @changes("/<uuid:call_id>/release", "hold.release")
+    @action_route("/<uuid:call_id>/release", "hold.release")
     def release(self, call_id: UUID) -> ResponseReturnValue:
         find_hold(call_id)
         form, target = ReasonForm(), url_for("usage.receipt", call_id=call_id)
-        done = submit(form, lambda: holds_and_jobs.release_hold(call_id, form.reason.data), target)
+        done = submit_form(form, lambda: holds_and_jobs.release_hold(call_id, form.reason.data), target)
         return done or (self._page(call_id, form, SettleForm(formdata=None)), 422)
 
-    @changes("/<uuid:call_id>/settle", "hold.settle")
+    @action_route("/<uuid:call_id>/settle", "hold.settle")
     def settle(self, call_id: UUID) -> ResponseReturnValue:
         find_hold(call_id)
         form, target = SettleForm(), url_for("usage.receipt", call_id=call_id)
-        done = submit(form, lambda: holds_and_jobs.settle_hold(call_id, form.credits.number(), form.reason.data), target)
+        done = submit_form(
+            form, lambda: holds_and_jobs.settle_hold(call_id, form.credits.required_value(), form.reason.data), target
+        )
         return done or (self._page(call_id, ReasonForm(formdata=None), form), 422)
 
     def _page(self, call_id: UUID, release: ReasonForm, settle: SettleForm) -> str:
@@ -65,7 +67,7 @@ class HoldsView(View):
             "holds/detail.html",
             hold=hold,
             state=_state(hold, _alive(now), now),
-            key=id_labels.keys([hold.__data__["api_key"]]).get(hold.__data__["api_key"]),
+            key=id_labels.key_labels([hold.__data__["api_key"]]).get(hold.__data__["api_key"]),
             process=EdgeProcess.get_or_none(EdgeProcess.id == hold.edge_process) if hold.edge_process else None,
             job=MediaJob.select(MediaJob.id).where(MediaJob.id == call_id).first(),
             called=UsageLedger.select(UsageLedger.id).where(UsageLedger.id == call_id).exists(),
@@ -81,7 +83,7 @@ def _open_holds(filters: dict[str, str], now: int) -> list[Any]:
     )
     if "account" in filters:
         query = query.where(Hold.account == find_account(filters["account"]).id)
-    reporting = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)
+    reporting = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - HEARTBEAT_TIMEOUT_MS)
     orphaned = Hold.edge_process.is_null(False) & Hold.edge_process.not_in(reporting)
     stuck = (Hold.expires_at < now) | orphaned
     state = filters.get("state")
@@ -95,7 +97,7 @@ def _open_holds(filters: dict[str, str], now: int) -> list[Any]:
 
 
 def _alive(now: int) -> set[UUID]:
-    return {row.id for row in EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - SILENT_MS)}
+    return {row.id for row in EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - HEARTBEAT_TIMEOUT_MS)}
 
 
 def _state(hold: Hold, alive: set[UUID], now: int) -> str:

@@ -6,10 +6,10 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 
 from console import dashboard, id_labels, queue_depth
-from console.charts import charts_of
-from console.time_ranges import DEFAULT, RANGES, range_named
-from console.views.filters import as_uuid, asked, chips
-from console.views.view import View, shows
+from console.charts import usage_charts
+from console.time_ranges import DEFAULT_RANGE, RANGES, find_range
+from console.views.filters import active_filters, chips, parse_uuid
+from console.views.view import View, page_route
 from shared.core.clock import now_ms
 from shared.operations.accounts import find_account
 from shared.rollup import Scope
@@ -20,31 +20,31 @@ FILTERS = ("account", "model", "channel")
 class HomeView(View):
     """Key figures with links to their details."""
 
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
-        now, chosen, filters = now_ms(), range_named(request.args.get("range", "")), asked(FILTERS)
+        now, chosen, filters = now_ms(), find_range(request.args.get("range", "")), active_filters(FILTERS)
         span = chosen.span(now)
-        held = {"range": chosen.name} if chosen is not DEFAULT else {}
-        channels = id_labels.channels()
+        held = {"range": chosen.name} if chosen is not DEFAULT_RANGE else {}
+        channels = id_labels.channel_choices()
         usage = dashboard.usage(_scope(filters), span, now)
         return self.page(
             "home.html",
             usage=usage,
-            charts=charts_of(usage.steps, span.step),
+            charts=usage_charts(usage.buckets, span.step),
             chosen=chosen,
             ranges=RANGES,
             filters=filters,
             held=held,
             chips=chips("home.index", filters, {"channel": dict(channels)}, held),
-            models=id_labels.models(),
+            models=id_labels.model_ids(),
             channels=channels,
             holds=dashboard.holds(now),
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),
-            queues=queue_depth.depths(current_app.extensions["yout_settings"].redis_url),
+            queues=queue_depth.queue_depths(current_app.extensions["yout_settings"].redis_url),
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
-            count_up_to=dashboard.COUNT_UP_TO,
+            count_up_to=dashboard.MAX_COUNT,
         )
 
 
@@ -52,5 +52,5 @@ def _scope(filters: dict[str, str]) -> Scope:
     return Scope(
         find_account(filters["account"]).id if "account" in filters else None,
         filters.get("model"),
-        as_uuid("channel", filters["channel"]) if "channel" in filters else None,
+        parse_uuid("channel", filters["channel"]) if "channel" in filters else None,
     )

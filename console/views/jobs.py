@@ -12,15 +12,15 @@ from flask_wtf import FlaskForm
 from console import exports, id_labels
 from console.actions import holds_and_jobs
 from console.forms.holds_and_jobs import ReasonForm, RefundForm
-from console.paging import page_of
-from console.query_timeout import within
-from console.views.filters import asked, chips, narrowed
-from console.views.form_handling import perform, submit
-from console.views.time_filters import read_moment
-from console.views.view import View, changes, shows
+from console.paging import fetch_page
+from console.query_timeout import run_with_timeout
+from console.views.filters import active_filters, apply_conditions, chips
+from console.views.form_handling import run_action, submit_form
+from console.views.time_filters import parse_timestamp
+from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import MEDIA_KINDS, MEDIA_STATES, Account, LedgerEntry, MediaJob, MediaOutput
 from shared.operations.accounts import find_account
 from shared.operations.media_jobs import find_job
@@ -45,12 +45,12 @@ SHOWN = {
 
 
 class JobsView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
+        filters = active_filters(FILTERS)
         rows = MediaJob.select(*SHOWN.values(), MediaJob.progress, Account.id, Account.email).join(Account)
-        query = narrowed(rows, _conditions(filters))
-        page = within(lambda: page_of(query, [MediaJob.id], request.args.get("before")))
+        query = apply_conditions(rows, _conditions(filters))
+        page = run_with_timeout(lambda: fetch_page(query, [MediaJob.id], request.args.get("before")))
         return self.page(
             "jobs/list.html",
             page=page,
@@ -60,42 +60,42 @@ class JobsView(View):
             kinds=MEDIA_KINDS,
         )
 
-    @shows("/jobs.csv")
+    @page_route("/jobs.csv")
     def export(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
+        filters = active_filters(FILTERS)
         began = MediaJob.id <= UUID(int=now_ms() << 80 | (1 << 80) - 1)
         query = MediaJob.select(*SHOWN.values()).where(began, *_conditions(filters))
 
         def line(row: tuple[Any, ...]) -> tuple[Any, ...]:
             id, created, *rest, finished = row
-            return (id, iso_moment(created), *rest, iso_moment(finished))
+            return (id, format_timestamp(created), *rest, format_timestamp(finished))
 
         return exports.export("jobs", filters, query, [MediaJob.id], tuple(SHOWN), line)
 
-    @shows("/<uuid:job_id>")
+    @page_route("/<uuid:job_id>")
     def detail(self, job_id: UUID) -> ResponseReturnValue:
         return self._page(job_id)
 
-    @changes("/<uuid:job_id>/poll", "job.poll")
+    @action_route("/<uuid:job_id>/poll", "job.poll")
     def poll(self, job_id: UUID) -> ResponseReturnValue:
         find_job(job_id)
-        return perform(lambda: holds_and_jobs.poll_job(job_id), url_for("jobs.detail", job_id=job_id))
+        return run_action(lambda: holds_and_jobs.poll_job(job_id), url_for("jobs.detail", job_id=job_id))
 
-    @changes("/<uuid:job_id>/cancel", "job.end")
+    @action_route("/<uuid:job_id>/cancel", "job.end")
     def cancel(self, job_id: UUID) -> ResponseReturnValue:
         return self._end(job_id, holds_and_jobs.cancel_job, ReasonForm())
 
-    @changes("/<uuid:job_id>/fail", "job.end")
+    @action_route("/<uuid:job_id>/fail", "job.end")
     def fail(self, job_id: UUID) -> ResponseReturnValue:
         return self._end(job_id, holds_and_jobs.fail_job, ReasonForm())
 
-    @changes("/<uuid:job_id>/refund", "job.refund")
+    @action_route("/<uuid:job_id>/refund", "job.refund")
     def refund(self, job_id: UUID) -> ResponseReturnValue:
         return self._end(job_id, holds_and_jobs.refund_job, RefundForm())
 
     def _end(self, job_id: UUID, action: Any, form: FlaskForm) -> ResponseReturnValue:
         find_job(job_id)
-        done = submit(form, lambda: action(job_id, form.reason.data), url_for("jobs.detail", job_id=job_id))
+        done = submit_form(form, lambda: action(job_id, form.reason.data), url_for("jobs.detail", job_id=job_id))
         return done or (self._page(job_id, form), 422)
 
     def _page(self, job_id: UUID, submitted: FlaskForm | None = None) -> str:
@@ -105,7 +105,7 @@ class JobsView(View):
             "jobs/detail.html",
             job=job,
             account=find_account(row["account"]),
-            key=id_labels.keys([row["api_key"]]).get(row["api_key"]),
+            key=id_labels.key_labels([row["api_key"]]).get(row["api_key"]),
             channel=id_labels.channel_names([job.channel]).get(job.channel) if job.channel else None,
             outputs=list(MediaOutput.select().where(MediaOutput.job == job_id).order_by(MediaOutput.position)),
             refunded=_refunded(job),
@@ -128,7 +128,7 @@ def _conditions(filters: dict[str, str]) -> list[Any]:
     if "account" in filters:
         conditions.append(MediaJob.account == find_account(filters["account"]).id)
     if "since" in filters:
-        conditions.append(MediaJob.id >= UUID(int=read_moment(filters["since"]) << 80))
+        conditions.append(MediaJob.id >= UUID(int=parse_timestamp(filters["since"]) << 80))
     if "until" in filters:
-        conditions.append(MediaJob.id < UUID(int=read_moment(filters["until"]) << 80))
+        conditions.append(MediaJob.id < UUID(int=parse_timestamp(filters["until"]) << 80))
     return conditions

@@ -12,79 +12,81 @@ from console.actions import accounts
 from console.actions import customers as actions
 from console.forms.customers import KeyForm, RevokeManyForm, RotateForm
 from console.forms.fields import RevokeForm
-from console.paging import page_of
-from console.views.form_handling import create, shown, submit
-from console.views.view import View, changes, shows
+from console.paging import fetch_page
+from console.views.form_handling import submit_form, submit_with_secret, take_shown_secret
+from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
-from shared.identity.api_key_format import MARK, digest, well_formed
-from shared.identity.emails import lookup_email
+from shared.identity.api_key_format import PREFIX, digest, is_well_formed
+from shared.identity.emails import normalize_for_lookup
 from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
 from shared.operations.key_rotation import MAX_KEYS
 
 _SHOWN = [field for field in ApiKey._meta.sorted_fields if field.name != "digest"]
-_PREFIX_LENGTH = len(MARK) + 4
+_PREFIX_LENGTH = len(PREFIX) + 4
 
 
 class KeysView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         text = request.args.get("q", "").strip()
-        if well_formed(text):  # a full key was pasted: redirect, so that it leaves the page and the URL
+        if is_well_formed(text):  # a full key was pasted: redirect, so that it leaves the page and the URL
             found = ApiKey.get_or_none(ApiKey.digest == digest(text))
             target = url_for("keys.detail", key_id=found.id) if found else url_for("keys.index", q=text[:_PREFIX_LENGTH])
             return redirect(target, 303)
-        text = text[:_PREFIX_LENGTH] if text.startswith(MARK) else text
+        text = text[:_PREFIX_LENGTH] if text.startswith(PREFIX) else text
         query = _matching(text)
-        page = page_of(query, [ApiKey.id], request.args.get("before"))
+        page = fetch_page(query, [ApiKey.id], request.args.get("before"))
         return self.page("keys/list.html", q=text, page=page, now=now_ms())
 
-    @shows("/revoke")
+    @page_route("/revoke")
     def several(self) -> ResponseReturnValue:
         """List the active keys that a search matches, before a bulk revocation."""
         return self._several(RevokeManyForm(formdata=None))
 
-    @changes("/revoke", "key.revoke_many")
+    @action_route("/revoke", "key.revoke_many")
     def revoke_several(self) -> ResponseReturnValue:
         form, found = RevokeManyForm(), _working(_searched())
-        done = submit(form, lambda: actions.revoke_keys([key.id for key in found], form.confirmation.data), url_for("keys.index"))
+        done = submit_form(
+            form, lambda: actions.revoke_keys([key.id for key in found], form.confirmation.data), url_for("keys.index")
+        )
         return done or (self._several(form), 422)
 
-    @shows("/<uuid:key_id>")
+    @page_route("/<uuid:key_id>")
     def detail(self, key_id: UUID) -> ResponseReturnValue:
         return self._page(_find(key_id))
 
-    @shows("/<uuid:key_id>/edit")
+    @page_route("/<uuid:key_id>/edit")
     def edit(self, key_id: UUID) -> ResponseReturnValue:
         key = _find(key_id)
-        return self.page("keys/edit.html", key=key, form=KeyForm.of(key))
+        return self.page("keys/edit.html", key=key, form=KeyForm.from_key(key))
 
-    @changes("/<uuid:key_id>/edit", "key.edit")
+    @action_route("/<uuid:key_id>/edit", "key.edit")
     def update(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), KeyForm()
-        done = submit(form, lambda: actions.update_key(key, form), url_for("keys.detail", key_id=key.id))
+        done = submit_form(form, lambda: actions.update_key(key, form), url_for("keys.detail", key_id=key.id))
         return done or (self.page("keys/edit.html", key=key, form=form), 422)
 
-    @changes("/<uuid:key_id>/revoke", "key.revoke")
+    @action_route("/<uuid:key_id>/revoke", "key.revoke")
     def revoke(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RevokeForm()
         target = url_for("keys.detail", key_id=key.id)
-        done = submit(form, lambda: accounts.revoke_key(key, form.confirmation.data), target)
+        done = submit_form(form, lambda: accounts.revoke_key(key, form.confirmation.data), target)
         return done or (self._page(key, form), 422)
 
-    @changes("/<uuid:key_id>/rotate", "key.rotate")
+    @action_route("/<uuid:key_id>/rotate", "key.rotate")
     def rotate(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RotateForm()
-        done = create(form, lambda: actions.rotate_key(key, form.grace_hours.number()), "keys.made")
+        done = submit_with_secret(form, lambda: actions.rotate_key(key, form.grace_hours.required_value()), "keys.made")
         if done is None and form.form_errors:  # the key is no longer active, so its page lacks this form
             flash(" ".join(form.form_errors), "bad")
             return redirect(url_for("keys.detail", key_id=key_id), 303)
         return done or (self._page(key, rotate=form), 422)
 
-    @shows("/made/<form_id>")
+    @page_route("/made/<form_id>")
     def made(self, form_id: str) -> ResponseReturnValue:
-        ids, secret = shown(form_id)
+        ids, secret = take_shown_secret(form_id)
         key, old = (_find(UUID(id)) for id in ids.split())
         if secret is None:
             advice = "If the key was not copied, rotate it again or revoke it."
@@ -115,9 +117,9 @@ def _searched() -> str:
 def _matching(text: str) -> Any:
     """Select keys whose prefix, or whose owner's email, starts with `text`."""
     query = ApiKey.select(*_SHOWN, Account).join(Account)
-    if text.startswith(MARK):
+    if text.startswith(PREFIX):
         return query.where(ApiKey.prefix.startswith(text[:_PREFIX_LENGTH]))
-    return query.where(Account.email.startswith(lookup_email(text))) if text else query
+    return query.where(Account.email.startswith(normalize_for_lookup(text))) if text else query
 
 
 def _working(text: str) -> list[ApiKey]:

@@ -10,22 +10,22 @@ from flask.typing import ResponseReturnValue
 from peewee import SQL, fn
 
 from console import exports
-from console.paging import page_of
-from console.query_timeout import within
-from console.views.filters import asked, chips, narrowed
-from console.views.time_filters import read_moment
+from console.paging import fetch_page
+from console.query_timeout import run_with_timeout
+from console.views.filters import active_filters, apply_conditions, chips
+from console.views.time_filters import parse_timestamp
 from console.views.usage_filters import request_id
-from console.views.view import View, changes, shows
+from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.core.timestamps import iso_moment
-from shared.ledger.verify import verify
+from shared.core.timestamps import format_timestamp
+from shared.ledger.verify import verify_ledger
 from shared.models import LEDGER_KINDS, Account, Hold, LedgerEntry, UsageLedger
 from shared.operations.accounts import find_account
 
 FILTERS = ("account", "kind", "actor", "request", "since", "until")
 ORDER: list[Any] = [LedgerEntry.created_at, LedgerEntry.account, LedgerEntry.seq]
-ADD_UP = 10_000
+MAX_ROWS_SUMMED = 10_000
 VERIFY_SECONDS = 5.0
 _EXPORTED = (
     LedgerEntry.kind,
@@ -38,37 +38,37 @@ _EXPORTED = (
 
 
 class LedgerView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         return self._page()
 
-    @shows("/ledger.csv")
+    @page_route("/ledger.csv")
     def export(self) -> ResponseReturnValue:
-        filters = asked(FILTERS)
+        filters = active_filters(FILTERS)
         conditions = [*_conditions(filters), LedgerEntry.created_at <= now_ms()]
         query = LedgerEntry.select(*ORDER, Account.email, *_EXPORTED).join(Account).where(*conditions)
         header = ("created_at", "account_id", "number", "account", *(column.name for column in _EXPORTED))
-        return exports.export("ledger", filters, query, ORDER, header, lambda row: (iso_moment(row[0]), *row[1:]))
+        return exports.export("ledger", filters, query, ORDER, header, lambda row: (format_timestamp(row[0]), *row[1:]))
 
-    @changes("/verify", "ledger.verify")
+    @action_route("/verify", "ledger.verify")
     def verify(self) -> ResponseReturnValue:
-        return self._page(asked_to_verify=True)
+        return self._page(verify_requested=True)
 
-    def _page(self, asked_to_verify: bool = False) -> str:
-        filters = asked(FILTERS)
+    def _page(self, verify_requested: bool = False) -> str:
+        filters = active_filters(FILTERS)
         conditions = _conditions(filters)
-        query = narrowed(LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account), conditions)
+        query = apply_conditions(LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account), conditions)
         # One account's entries are ordered by its primary key, (account, seq).
         order = [LedgerEntry.seq] if filters.keys() == {"account"} else ORDER
         return self.page(
             "ledger/list.html",
-            page=within(lambda: page_of(query, order, request.args.get("before"))),
-            sums=within(lambda: _sums(conditions)) if filters else [],
+            page=run_with_timeout(lambda: fetch_page(query, order, request.args.get("before"))),
+            sums=run_with_timeout(lambda: _sums(conditions)) if filters else [],
             filters=filters,
             chips=chips("ledger.index", filters),
             kinds=LEDGER_KINDS,
-            asked_to_verify=asked_to_verify,
-            report=within(lambda: verify(now_ms()), VERIFY_SECONDS) if asked_to_verify else None,
+            asked_to_verify=verify_requested,
+            report=run_with_timeout(lambda: verify_ledger(now_ms()), VERIFY_SECONDS) if verify_requested else None,
         )
 
 
@@ -85,9 +85,9 @@ def _conditions(filters: dict[str, str]) -> list[Any]:
     if "request" in filters:
         conditions += _of_call(request_id(filters["request"]))
     if "since" in filters:
-        conditions.append(LedgerEntry.created_at >= read_moment(filters["since"]))
+        conditions.append(LedgerEntry.created_at >= parse_timestamp(filters["since"]))
     if "until" in filters:
-        conditions.append(LedgerEntry.created_at < read_moment(filters["until"]))
+        conditions.append(LedgerEntry.created_at < parse_timestamp(filters["until"]))
     return conditions
 
 
@@ -101,8 +101,8 @@ def _of_call(call: UUID) -> list[Any]:
 
 
 def _sums(conditions: list[Any]) -> list[tuple[str, int, int]]:
-    """Return (kind, entries, credits) over the newest `ADD_UP` entries."""
-    newest = narrowed(LedgerEntry.select(LedgerEntry.kind, LedgerEntry.amount), conditions)
-    newest = newest.order_by(LedgerEntry.created_at.desc()).limit(ADD_UP)
+    """Return (kind, entries, credits) over the newest `MAX_ROWS_SUMMED` entries."""
+    newest = apply_conditions(LedgerEntry.select(LedgerEntry.kind, LedgerEntry.amount), conditions)
+    newest = newest.order_by(LedgerEntry.created_at.desc()).limit(MAX_ROWS_SUMMED)
     rows: Any = newest.select_from(newest.c.kind, fn.COUNT(SQL("*")), fn.SUM(newest.c.amount)).group_by(newest.c.kind).tuples()
     return sorted((kind, int(count), int(amount)) for kind, count, amount in rows)

@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 
 from console.actions import catalog as actions
 from console.forms.catalog import RouteForm
-from console.views.form_handling import perform, submit
-from console.views.view import View, changes, shows
+from console.views.form_handling import run_action, submit_form
+from console.views.view import View, action_route, page_route
 from shared.models import ChannelModel
 from shared.operations.model_routes import find_route
 
@@ -19,26 +19,26 @@ class RoutesView(View):
     def is_visible(self) -> bool:
         return False
 
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         """Redirect: routes are listed on the pages of their model and channel."""
         return redirect(url_for("models.index"), 303)
 
-    @shows("/<uuid:route_id>")
+    @page_route("/<uuid:route_id>")
     def detail(self, route_id: UUID) -> ResponseReturnValue:
         return self._page(find_route(route_id))
 
-    @changes("/<uuid:route_id>", "model.route")
+    @action_route("/<uuid:route_id>", "model.route")
     def update(self, route_id: UUID) -> ResponseReturnValue:
         route, form = find_route(route_id), RouteForm()
         upstream = (form.upstream_model.data or "").strip() or route.model.id
-        done = submit(form, lambda: actions.update_route(route_id, form, upstream), _model_url(route))
+        done = submit_form(form, lambda: actions.update_route(route_id, form, upstream), _model_url(route))
         return done or (self._page(route, form), 422)
 
-    @changes("/<uuid:route_id>/remove", "model.route")
+    @action_route("/<uuid:route_id>/remove", "model.route")
     def remove(self, route_id: UUID) -> ResponseReturnValue:
         target = _model_url(find_route(route_id))
-        return perform(lambda: actions.remove_route(route_id), target)
+        return run_action(lambda: actions.remove_route(route_id), target)
 
     def _page(self, route: ChannelModel, form: RouteForm | None = None) -> str:
         values = {"cost_input": route.cost_per_1k_input, "cost_output": route.cost_per_1k_output}

@@ -10,24 +10,24 @@ from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from console.actions import catalog as actions
-from console.channel_test import Tried
+from console.channel_test import TestCallResult
 from console.dashboard import models_used
-from console.forms.catalog import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TryForm
-from console.time_ranges import range_named
-from console.views.filters import as_uuid
-from console.views.form_handling import claim, perform, submit
+from console.forms.catalog import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TestCallForm
+from console.time_ranges import find_range
+from console.views.filters import parse_uuid
+from console.views.form_handling import run_action, submit_form, use_once
 from console.views.margins import margins
-from console.views.view import View, changes, shows
-from shared.billing.pricing import PriceList, charge
-from shared.billing.token_usage import Usage
+from console.views.view import View, action_route, page_route
+from shared.billing.pricing import PriceList, call_charge
+from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
-from shared.core.errors import AlreadySent, InvalidInput, NotFound
+from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalog import Rates, find_model
-from shared.operations.price_drafts import COLUMNS, Seen, find_draft, rates_of, written
-from shared.operations.prices_in_force import price_in_force, prices_in_force
+from shared.operations.price_drafts import COLUMNS, ReviewedPrice, find_draft, rates_line, rates_of
+from shared.operations.prices_in_force import current_price, current_prices
 
-EXAMPLE = Usage(input_tokens=1_000, output_tokens=500)
+EXAMPLE = TokenUsage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
 SHOWING = {
     "": "All",
@@ -40,17 +40,17 @@ SHOWING = {
 
 
 class ModelsView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         routes = defaultdict(list)
         for route in _routes():
             routes[route.model_id].append(route)
-        prices, drafts = prices_in_force(), _drafted()
+        prices, drafts = current_prices(), _drafted()
         showing = request.args.get("show", "")
         hidden: Collection[str] = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
         if showing == "unused":
             now = now_ms()
-            hidden = models_used(range_named("30d").span(now), now)
+            hidden = models_used(find_range("30d").span(now), now)
         kept = drafts if showing == "drafts" else None
         rows: Any = AIModel.select().order_by(AIModel.id)
         models = [
@@ -62,60 +62,62 @@ class ModelsView(View):
             "models/list.html", models=models, prices=prices, routes=routes, drafts=drafts, showing=showing, choices=SHOWING
         )
 
-    @shows("/new")
+    @page_route("/new")
     def new(self) -> ResponseReturnValue:
         return self._new(NewModelForm(formdata=None, per_call=0, minimum=10))
 
-    @changes("/new", "model.edit")
+    @action_route("/new", "model.edit")
     def create(self) -> ResponseReturnValue:
         form = NewModelForm()
         form.channel.choices = _channel_names()
-        done = submit(form, lambda: actions.create_model(form, _rates(form)), lambda: _model_url(form.model.data.strip()))
+        done = submit_form(form, lambda: actions.create_model(form, _rates(form)), lambda: _model_url(form.model.data.strip()))
         return done or (self._new(form), 422)
 
-    @shows("/<path:model_id>")
+    @page_route("/<path:model_id>")
     def detail(self, model_id: str) -> ResponseReturnValue:
         return self._page(find_model(model_id))
 
-    @changes("/<path:model_id>/edit", "model.edit")
+    @action_route("/<path:model_id>/edit", "model.edit")
     def edit(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), ModelForm()
-        done = submit(form, lambda: actions.update_model(model.id, form), _model_url(model.id))
+        done = submit_form(form, lambda: actions.update_model(model.id, form), _model_url(model.id))
         return done or (self._page(model, edit=form), 422)
 
-    @changes("/<path:model_id>/draft", "model.price")
+    @action_route("/<path:model_id>/draft", "model.price")
     def draft(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), RatesForm()
-        done = submit(form, lambda: actions.save_draft(model.id, _rates(form)), _model_url(model.id) + "#price")
+        done = submit_form(form, lambda: actions.save_draft(model.id, _rates(form)), _model_url(model.id) + "#price")
         return done or (self._page(model, rates=form), 422)
 
-    @changes("/<path:model_id>/draft/publish", "model.price")
+    @action_route("/<path:model_id>/draft/publish", "model.price")
     def publish(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), PublishForm()
-        done = submit(form, lambda: actions.publish_draft(model.id, _seen(form), form.moment()), _model_url(model.id))
+        done = submit_form(
+            form, lambda: actions.publish_draft(model.id, _seen(form), form.effective_at_ms()), _model_url(model.id)
+        )
         return done or (self._page(model, publish=form), 422)
 
-    @changes("/<path:model_id>/draft/discard", "model.price")
+    @action_route("/<path:model_id>/draft/discard", "model.price")
     def discard(self, model_id: str) -> ResponseReturnValue:
         model = find_model(model_id)
-        return perform(lambda: actions.discard_draft(model.id), _model_url(model.id))
+        return run_action(lambda: actions.discard_draft(model.id), _model_url(model.id))
 
-    @changes("/<path:model_id>/routes", "model.route")
+    @action_route("/<path:model_id>/routes", "model.route")
     def add_route(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), NewRouteForm()
         form.channel.choices = _channel_names()
-        done = submit(form, lambda: actions.add_route(model.id, form), _model_url(model.id))
+        done = submit_form(form, lambda: actions.add_route(model.id, form), _model_url(model.id))
         return done or (self._page(model, route=form), 422)
 
-    @changes("/<path:model_id>/try", "model.try")
+    @action_route("/<path:model_id>/try", "model.try")
     def try_out(self, model_id: str) -> ResponseReturnValue:
-        model, form = find_model(model_id), TryForm()
+        model, form = find_model(model_id), TestCallForm()
         if not form.validate_on_submit():
             return self._page(model, trying=form), 422
         try:
-            claim(form)
+            use_once(form)
             tried = actions.try_model(model.id, form.prompt.data, form.account.data)
-        except AlreadySent as error:
+        except AlreadySubmitted as error:
             form.form_errors = [str(error)]
             return self._page(model, trying=form), 422
         except (InvalidInput, NotFound) as error:
@@ -123,13 +125,13 @@ class ModelsView(View):
             return self._page(model, trying=form), 422
         return self._page(model, trying=form, tried=tried)
 
-    @changes("/<path:model_id>/enable", "model.status")
+    @action_route("/<path:model_id>/enable", "model.status")
     def enable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.enable_model(model_id), _model_url(model_id))
+        return run_action(lambda: actions.enable_model(model_id), _model_url(model_id))
 
-    @changes("/<path:model_id>/disable", "model.status")
+    @action_route("/<path:model_id>/disable", "model.status")
     def disable(self, model_id: str) -> ResponseReturnValue:
-        return perform(lambda: actions.disable_model(model_id), _model_url(model_id))
+        return run_action(lambda: actions.disable_model(model_id), _model_url(model_id))
 
     def _new(self, form: NewModelForm) -> str | Response:
         form.channel.choices = _channel_names()
@@ -145,15 +147,15 @@ class ModelsView(View):
         rates: RatesForm | None = None,
         publish: PublishForm | None = None,
         route: NewRouteForm | None = None,
-        trying: TryForm | None = None,
-        tried: Tried | None = None,
+        trying: TestCallForm | None = None,
+        tried: TestCallResult | None = None,
     ) -> str:
-        price, draft = price_in_force(model.id), find_draft(model.id)
+        price, draft = current_price(model.id), find_draft(model.id)
         routes = [row for row in _routes() if row.model_id == model.id]
         route = route or NewRouteForm(formdata=None, priority=0, weight=1)
         route.channel.choices = [name for name in _channel_names() if name not in {row.channel.name for row in routes}]
         shown = publish or PublishForm(formdata=None)
-        shown.seen_draft.data, shown.seen_price.data = written(draft) if draft else "", str(price.id) if price else ""
+        shown.seen_draft.data, shown.seen_price.data = rates_line(draft) if draft else "", str(price.id) if price else ""
         prices = Price.select().where(Price.model == model).order_by(Price.effective_at.desc()).limit(PRICES_SHOWN)
         return self.page(
             "models/detail.html",
@@ -165,7 +167,7 @@ class ModelsView(View):
             rates=rates or _rates_form(draft or price),
             publish=shown,
             route=route,
-            trying=trying or TryForm(formdata=None),
+            trying=trying or TestCallForm(formdata=None),
             tried=tried,
             prices=list(prices),
             routes=routes,
@@ -190,7 +192,7 @@ def _example(row: Price | PriceDraft | None) -> int | None:
     if row is None:
         return None
     values: dict[str, Any] = {name: getattr(row, name, None) for name in PriceList._fields}  # a draft lacks some of these fields
-    return charge(PriceList(**values), EXAMPLE)
+    return call_charge(PriceList(**values), EXAMPLE)
 
 
 def _drafted() -> set[str]:
@@ -227,16 +229,16 @@ def _rates_form(row: Price | PriceDraft | None) -> RatesForm:
 
 def _rates(form: RatesForm) -> Rates:
     return Rates(
-        input=form.input.number(),
-        output=form.output.number(),
+        input=form.input.required_value(),
+        output=form.output.required_value(),
         cached_input=form.cached_input.data,
         cache_write=form.cache_write.data,
-        per_call=form.per_call.number(),
-        minimum=form.minimum.number(),
+        per_call=form.per_call.required_value(),
+        minimum=form.minimum.required_value(),
         per_5_seconds=form.per_5_seconds.data,
         per_1k_characters=form.per_1k_characters.data,
     )
 
 
-def _seen(form: PublishForm) -> Seen:
-    return Seen(form.seen_draft.data or "", as_uuid("price", form.seen_price.data) if form.seen_price.data else None)
+def _seen(form: PublishForm) -> ReviewedPrice:
+    return ReviewedPrice(form.seen_draft.data or "", parse_uuid("price", form.seen_price.data) if form.seen_price.data else None)

@@ -11,8 +11,8 @@ from peewee import fn
 
 from console.actions import customers as actions
 from console.forms.customers import NewPlanForm, PlanForm
-from console.views.form_handling import perform, submit
-from console.views.view import View, changes, shows
+from console.views.form_handling import run_action, submit_form
+from console.views.view import View, action_route, page_route
 from shared.models import Account, Plan, Subscription
 from shared.operations.plans import find_plan
 
@@ -20,7 +20,7 @@ SUBSCRIBERS_SHOWN = 50
 
 
 class PlansView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         counts: Any = (
             Subscription.select(Subscription.plan, fn.COUNT(Subscription.id))
@@ -31,33 +31,33 @@ class PlansView(View):
         plans: Any = Plan.select().order_by(Plan.name)
         return self.page("plans/list.html", plans=list(plans), subscribers=dict(counts))
 
-    @shows("/new")
+    @page_route("/new")
     def new(self) -> ResponseReturnValue:
         return self.page("plans/new.html", form=NewPlanForm(formdata=None, price_cents=0))
 
-    @changes("/new", "plan.edit")
+    @action_route("/new", "plan.edit")
     def create(self) -> ResponseReturnValue:
         form = NewPlanForm()
-        done = submit(form, lambda: actions.create_plan(form), lambda: _plan_url(find_plan(form.name.data).id))
+        done = submit_form(form, lambda: actions.create_plan(form), lambda: _plan_url(find_plan(form.name.data).id))
         return done or (self.page("plans/new.html", form=form), 422)
 
-    @shows("/<uuid:plan_id>")
+    @page_route("/<uuid:plan_id>")
     def detail(self, plan_id: UUID) -> ResponseReturnValue:
         return self._page(find_plan(plan_id))
 
-    @changes("/<uuid:plan_id>", "plan.edit")
+    @action_route("/<uuid:plan_id>", "plan.edit")
     def change(self, plan_id: UUID) -> ResponseReturnValue:
         plan, form = find_plan(plan_id), PlanForm()
-        done = submit(form, lambda: actions.change_plan(plan.id, form), _plan_url(plan_id))
+        done = submit_form(form, lambda: actions.change_plan(plan.id, form), _plan_url(plan_id))
         return done or (self._page(plan, form), 422)
 
-    @changes("/<uuid:plan_id>/enable", "plan.edit")
+    @action_route("/<uuid:plan_id>/enable", "plan.edit")
     def enable(self, plan_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_plan_status(plan_id, "active"), _plan_url(plan_id))
+        return run_action(lambda: actions.set_plan_status(plan_id, "active"), _plan_url(plan_id))
 
-    @changes("/<uuid:plan_id>/disable", "plan.edit")
+    @action_route("/<uuid:plan_id>/disable", "plan.edit")
     def disable(self, plan_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: actions.set_plan_status(plan_id, "disabled"), _plan_url(plan_id))
+        return run_action(lambda: actions.set_plan_status(plan_id, "disabled"), _plan_url(plan_id))
 
     def _page(self, plan: Plan, form: PlanForm | None = None) -> str:
         subscribers = (

@@ -10,67 +10,67 @@ from flask.typing import ResponseReturnValue
 
 from console.actions import staff
 from console.forms.fields import NewStaffForm, ResetPasswordForm, RoleForm
-from console.paging import page_of
+from console.paging import fetch_page
 from console.security.roles import ACTIONS
-from console.views.form_handling import create, perform, shown, submit
-from console.views.view import View, changes, shows
+from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
+from console.views.view import View, action_route, page_route
 from shared.core.errors import NotFound
 from shared.models import STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
-from shared.operations.staff_sessions import living_sessions
+from shared.operations.staff_sessions import active_sessions
 
 
 class StaffView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
         return self._list(NewStaffForm(formdata=None))
 
-    @changes("/", "staff.manage")
+    @action_route("/", "staff.manage")
     def make(self) -> ResponseReturnValue:
         form = NewStaffForm()
-        done = create(form, lambda: staff.create_staff(form.email.data, form.role.data), "staff.made")
+        done = submit_with_secret(form, lambda: staff.create_staff(form.email.data, form.role.data), "staff.made")
         return done or (self._list(form), 422)
 
-    @shows("/made/<form_id>")
+    @page_route("/made/<form_id>")
     def made(self, form_id: str) -> ResponseReturnValue:
-        id, password = shown(form_id)
+        id, password = take_shown_secret(form_id)
         person = _find(UUID(id))
         if password is None:
             what, back = f"The password of {person.email}", _staff_url(person.id)
             return self.page("shown.html", what=what, advice="If it was not copied, reset the password again.", back=back)
         return self.page("staff/password.html", person=person, password=password)
 
-    @shows("/<uuid:staff_id>")
+    @page_route("/<uuid:staff_id>")
     def detail(self, staff_id: UUID) -> ResponseReturnValue:
         return self._page(_find(staff_id))
 
-    @changes("/<uuid:staff_id>/role", "staff.manage")
+    @action_route("/<uuid:staff_id>/role", "staff.manage")
     def role(self, staff_id: UUID) -> ResponseReturnValue:
         person, form = _find(staff_id), RoleForm()
-        done = submit(form, lambda: staff.set_staff_role(person.id, form.role.data), _staff_url(staff_id))
+        done = submit_form(form, lambda: staff.set_staff_role(person.id, form.role.data), _staff_url(staff_id))
         return done or (self._page(_find(staff_id), form), 422)
 
-    @changes("/<uuid:staff_id>/disable", "staff.manage")
+    @action_route("/<uuid:staff_id>/disable", "staff.manage")
     def disable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.set_staff_status(staff_id, "disabled"), _staff_url(staff_id))
+        return run_action(lambda: staff.set_staff_status(staff_id, "disabled"), _staff_url(staff_id))
 
-    @changes("/<uuid:staff_id>/enable", "staff.manage")
+    @action_route("/<uuid:staff_id>/enable", "staff.manage")
     def enable(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.set_staff_status(staff_id, "active"), _staff_url(staff_id))
+        return run_action(lambda: staff.set_staff_status(staff_id, "active"), _staff_url(staff_id))
 
-    @changes("/<uuid:staff_id>/password", "staff.manage")
+    @action_route("/<uuid:staff_id>/password", "staff.manage")
     def password(self, staff_id: UUID) -> ResponseReturnValue:
         form = ResetPasswordForm()
-        done = create(form, lambda: staff.reset_staff_password(_find(staff_id).email), "staff.made")
+        done = submit_with_secret(form, lambda: staff.reset_staff_password(_find(staff_id).email), "staff.made")
         return done or (self._page(_find(staff_id), reset=form), 422)
 
-    @changes("/<uuid:staff_id>/second-factor/off", "staff.manage")
+    @action_route("/<uuid:staff_id>/second-factor/off", "staff.manage")
     def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.turn_off_second_factor(_find(staff_id)), _staff_url(staff_id))
+        return run_action(lambda: staff.disable_second_factor(_find(staff_id)), _staff_url(staff_id))
 
-    @changes("/<uuid:staff_id>/sign-out", "staff.manage")
+    @action_route("/<uuid:staff_id>/sign-out", "staff.manage")
     def sign_out(self, staff_id: UUID) -> ResponseReturnValue:
-        return perform(lambda: staff.sign_out_staff(_find(staff_id)), _staff_url(staff_id))
+        return run_action(lambda: staff.sign_out_staff(_find(staff_id)), _staff_url(staff_id))
 
     def _list(self, form: NewStaffForm) -> str:
         people: Any = StaffUser.select().order_by(StaffUser.email)
@@ -83,7 +83,7 @@ class StaffView(View):
             form=form or RoleForm(formdata=None, role=person.role),
             reset=reset or ResetPasswordForm(formdata=None),
             codes_left=recovery_codes_left(person.id),
-            page=page_of(living_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
+            page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
         )
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from shared.core.errors import InvalidInput
 
 
-def read_moment(text: str) -> int:
+def parse_timestamp(text: str) -> int:
     """Return milliseconds UTC. Raises `InvalidInput`, also for an offset other than Z: the console shows only UTC."""
     try:
         moment = datetime.fromisoformat(text.strip().removesuffix("Z"))

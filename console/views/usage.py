@@ -10,16 +10,16 @@ from flask.typing import ResponseReturnValue
 from peewee import JOIN
 
 from console import exports, id_labels
-from console.paging import page_of
-from console.query_timeout import within
+from console.paging import fetch_page
+from console.query_timeout import run_with_timeout
 from console.time_ranges import RANGES
-from console.views.filters import asked, chips, narrowed
-from console.views.usage_filters import FILTERS, MORE, read_filters, sums
-from console.views.view import View, shows
-from shared.billing.receipts import receipt_of
+from console.views.filters import active_filters, apply_conditions, chips
+from console.views.usage_filters import FILTERS, SECONDARY_FILTERS, read_filters, usage_totals
+from console.views.view import View, page_route
+from shared.billing.receipts import compute_receipt
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, Price, UsageLedger
 
 ORDER = [UsageLedger.created_at, UsageLedger.id]
@@ -47,32 +47,32 @@ EXPORTED = {
 
 
 class UsageView(View):
-    @shows("/")
+    @page_route("/")
     def index(self) -> ResponseReturnValue:
-        filters, now = asked(FILTERS), now_ms()
+        filters, now = active_filters(FILTERS), now_ms()
         chosen = read_filters(filters, now)
-        query = narrowed(UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account), chosen.conditions)
-        page = within(lambda: page_of(query, ORDER, request.args.get("before")))
+        query = apply_conditions(UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account), chosen.conditions)
+        page = run_with_timeout(lambda: fetch_page(query, ORDER, request.args.get("before")))
         rows = page.rows if page else []
-        channels = id_labels.channels()
+        channels = id_labels.channel_choices()
         return self.page(
             "usage/list.html",
             page=page,
-            strip=within(lambda: sums(chosen, now)),
+            strip=run_with_timeout(lambda: usage_totals(chosen, now)),
             filters=filters,
             chips=chips("usage.index", filters, {"channel": dict(channels)}),
-            keys=id_labels.keys(row.api_key for row in rows),
+            keys=id_labels.key_labels(row.api_key for row in rows),
             channel_names=id_labels.channel_names(row.channel for row in rows),
             channels=channels,
-            models=id_labels.models(),
+            models=id_labels.model_ids(),
             statuses=USAGE_STATUSES,
             ranges=RANGES,
-            more=bool(filters.keys() & MORE),
+            more=bool(filters.keys() & SECONDARY_FILTERS),
         )
 
-    @shows("/usage.csv")
+    @page_route("/usage.csv")
     def export(self) -> ResponseReturnValue:
-        filters, now = asked(FILTERS), now_ms()
+        filters, now = active_filters(FILTERS), now_ms()
         query = (
             UsageLedger.select(*ORDER, *EXPORTED.values())
             .join(Account)
@@ -81,9 +81,9 @@ class UsageView(View):
             .where(*read_filters(filters, now).conditions, UsageLedger.created_at <= now)
         )
         header = ("began_at", "request_id", *EXPORTED)
-        return exports.export("usage", filters, query, ORDER, header, lambda row: (iso_moment(row[0]), *row[1:]))
+        return exports.export("usage", filters, query, ORDER, header, lambda row: (format_timestamp(row[0]), *row[1:]))
 
-    @shows("/<uuid:call_id>")
+    @page_route("/<uuid:call_id>")
     def receipt(self, call_id: UUID) -> ResponseReturnValue:
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
@@ -92,10 +92,10 @@ class UsageView(View):
         return self.page(
             "usage/receipt.html",
             call=call,
-            receipt=receipt_of(call, price, job),
+            receipt=compute_receipt(call, price, job),
             job=job,
             price=price,
-            key=id_labels.keys([call.api_key]).get(call.api_key),
+            key=id_labels.key_labels([call.api_key]).get(call.api_key),
             channel=Channel.select(Channel.id, Channel.name).where(Channel.id == call.channel).first() if call.channel else None,
             entries=_entries(call),
             trail=list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at)),

@@ -9,45 +9,45 @@ from uuid import UUID
 from peewee import fn
 
 from console.time_ranges import RANGES
-from console.views.filters import as_uuid, narrowed
-from console.views.time_filters import read_moment
+from console.views.filters import apply_conditions, parse_uuid
+from console.views.time_filters import parse_timestamp
 from shared.core.errors import InvalidInput
 from shared.models import USAGE_STATUSES, UsageLedger
 from shared.operations.accounts import find_account
-from shared.rollup import Scope, Span, Tally, figures
+from shared.rollup import Scope, Tally, TimeSpan, read_figures
 
 FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
-MORE = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # collapsed until one is set
-SUMMED = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
-ADD_UP = 10_000  # most calls to add up one by one, for filters that the rollups lack
+SECONDARY_FILTERS = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # collapsed until one is set
+ROLLUP_FILTERS = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
+MAX_ROWS_SUMMED = 10_000  # most calls to add up one by one, for filters that the rollups lack
 FOREVER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class UsageFilters:
     """Parsed filters: `conditions` for a query of calls; `scope` and `span` for the rollups, valid if `summed`."""
 
     conditions: list[Any]
     scope: Scope
-    span: Span
-    summed: bool
+    span: TimeSpan
+    covered_by_rollups: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class UsageTotals:
     """The totals above the table. `newest` is how many calls they cover if not all could be added up."""
 
     tally: Tally
     newest: int | None = None
 
 
-def read_filters(filters: dict[str, str], now: int) -> Chosen:
+def read_filters(filters: dict[str, str], now: int) -> UsageFilters:
     """Parse the filters. Raises `InvalidInput` for an invalid value, `NotFound` for an unknown account."""
     since, until = _span(filters, now)
     scope = Scope(
         find_account(filters["account"]).id if "account" in filters else None,
         filters.get("model"),
-        as_uuid("channel", filters["channel"]) if "channel" in filters else None,
+        parse_uuid("channel", filters["channel"]) if "channel" in filters else None,
         _status(filters.get("status")),
     )
     conditions: list[Any] = []
@@ -58,14 +58,14 @@ def read_filters(filters: dict[str, str], now: int) -> Chosen:
     columns = (UsageLedger.account, UsageLedger.model, UsageLedger.channel, UsageLedger.status)
     conditions += [column == value for column, value in zip(columns, scope, strict=True) if value is not None]
     conditions += _call_conditions(filters)
-    return Chosen(conditions, scope, Span(since or 0, min(until or FOREVER, now + 1)), filters.keys() <= SUMMED)
+    return UsageFilters(conditions, scope, TimeSpan(since or 0, min(until or FOREVER, now + 1)), filters.keys() <= ROLLUP_FILTERS)
 
 
 def _call_conditions(filters: dict[str, str]) -> list[Any]:
     """Return the conditions that the rollups cannot apply."""
     conditions: list[Any] = []
     if "key" in filters:
-        conditions.append(UsageLedger.api_key == as_uuid("key", filters["key"]))
+        conditions.append(UsageLedger.api_key == parse_uuid("key", filters["key"]))
     if "error" in filters:
         conditions.append(UsageLedger.error_code == filters["error"])
     if "request" in filters:
@@ -79,12 +79,12 @@ def _call_conditions(filters: dict[str, str]) -> list[Any]:
 
 def request_id(text: str) -> UUID:
     """Parse a request id as customers see it, with or without a prefix such as `chatcmpl-`."""
-    return as_uuid("request", text.rsplit("_", 1)[-1].removeprefix("chatcmpl-"))
+    return parse_uuid("request", text.rsplit("_", 1)[-1].removeprefix("chatcmpl-"))
 
 
 def _span(filters: dict[str, str], now: int) -> tuple[int | None, int | None]:
-    since = read_moment(filters["since"]) if "since" in filters else None
-    until = read_moment(filters["until"]) if "until" in filters else None
+    since = parse_timestamp(filters["since"]) if "since" in filters else None
+    until = parse_timestamp(filters["until"]) if "until" in filters else None
     if "range" in filters:
         known = next((known for known in RANGES if known.name == filters["range"]), None)
         if known is None:
@@ -105,12 +105,15 @@ def _is_yes(name: str, text: str) -> bool:
     return text == "yes"
 
 
-def sums(chosen: Chosen, now: int) -> Strip:
-    """Return the totals of the filtered calls: from the rollups if they cover every filter, else of the newest `ADD_UP` calls."""
-    if chosen.summed:
-        found = figures(chosen.scope, chosen.span, "all", now)
-        return Strip(found.total, found.total.calls if found.lacking else None)
-    newest = narrowed(UsageLedger.select(), chosen.conditions).order_by(UsageLedger.created_at.desc()).limit(ADD_UP)
+def usage_totals(chosen: UsageFilters, now: int) -> UsageTotals:
+    """Return the totals of the filtered calls: from the rollups if they cover every filter, else of the newest `MAX_ROWS_SUMMED`
+    calls."""
+    if chosen.covered_by_rollups:
+        found = read_figures(chosen.scope, chosen.span, "all", now)
+        return UsageTotals(found.total, found.total.calls if found.missing_span else None)
+    newest = (
+        apply_conditions(UsageLedger.select(), chosen.conditions).order_by(UsageLedger.created_at.desc()).limit(MAX_ROWS_SUMMED)
+    )
     failed = newest.c.status.in_(("failed", "expired")).cast("integer")
     added = [fn.COALESCE(fn.SUM(value), 0) for value in (failed, newest.c.estimated.cast("integer"))]
     columns = (
@@ -126,4 +129,4 @@ def sums(chosen: Chosen, now: int) -> Strip:
     row: Any = newest.select_from(fn.COUNT(newest.c.id), *added).tuples().get()
     counts: list[Any] = [int(value) for value in row]
     tally = Tally(*counts)
-    return Strip(tally, tally.calls if tally.calls == ADD_UP else None)
+    return UsageTotals(tally, tally.calls if tally.calls == MAX_ROWS_SUMMED else None)

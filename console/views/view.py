@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from flask_admin import BaseView, expose
 
-from console.security.roles import action, oneself
+from console.security.roles import action, self_service
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -20,12 +20,12 @@ class View(BaseView):
         return cast(str, self.render(template, **values))
 
 
-def shows(rule: str) -> Callable[[_F], _F]:
+def page_route(rule: str) -> Callable[[_F], _F]:
     """Serve a page at `rule`, relative to the view's URL."""
     return cast(Callable[[_F], _F], expose(rule))
 
 
-def changes(rule: str, name: str) -> Callable[[_F], _F]:
+def action_route(rule: str, name: str) -> Callable[[_F], _F]:
     """Accept form submissions at `rule`, for the action `name` of `console.security.roles`."""
 
     def declare(view: _F) -> _F:
@@ -34,10 +34,10 @@ def changes(rule: str, name: str) -> Callable[[_F], _F]:
     return declare
 
 
-def changes_oneself(rule: str) -> Callable[[_F], _F]:
+def self_service_route(rule: str) -> Callable[[_F], _F]:
     """Accept form submissions at `rule` by which any signed-in person changes only their own data."""
 
     def declare(view: _F) -> _F:
-        return cast(_F, expose(rule, methods=("POST",))(oneself(view)))
+        return cast(_F, expose(rule, methods=("POST",))(self_service(view)))
 
     return declare

@@ -8,32 +8,34 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import INTEGER, MOMENT, OPEN, WEB, Answer, declare, one_of, or_null, record
-from edge.request_context import AccountCaller, VisitorCaller, caller, private, read, services
+from edge.http.api_spec import INTEGER, OPEN_OBJECT, TIMESTAMP, WEB, ResponseSpec, describe_route, enum, nullable, response_schema
+from edge.request_context import AccountCaller, VisitorCaller, caller, read, services, uncached_json
 from shared.core.clock import now_ms
-from shared.core.timestamps import iso_moment
-from shared.ledger.visitor_pool import standing
+from shared.core.timestamps import format_timestamp
+from shared.ledger.visitor_pool import visitor_allowance_state
 from shared.models import Account, Plan, Subscription
 
 limit = Blueprint("limit", __name__)
 
 
-_ACCOUNT = record({"kind": one_of("account"), "balance": INTEGER, "held": INTEGER, "plan": or_null(OPEN), "rate_limits": OPEN})
-_VISITOR = record(
-    {"kind": one_of("anonymous"), "daily_allowance": INTEGER, "used": INTEGER, "remaining": INTEGER, "resets_at": MOMENT}
+_ACCOUNT = response_schema(
+    {"kind": enum("account"), "balance": INTEGER, "held": INTEGER, "plan": nullable(OPEN_OBJECT), "rate_limits": OPEN_OBJECT}
+)
+_VISITOR = response_schema(
+    {"kind": enum("anonymous"), "daily_allowance": INTEGER, "used": INTEGER, "remaining": INTEGER, "resets_at": TIMESTAMP}
 )
 
 
 @limit.get("/api/chat/limit/")
-@declare(
+@describe_route(
     "Retrieve remaining credits and rate limits",
     callers=WEB,
-    answers={200: Answer({"anyOf": [_ACCOUNT, _VISITOR]}, "Amounts are in credits.")},
+    responses={200: ResponseSpec({"anyOf": [_ACCOUNT, _VISITOR]}, "Amounts are in credits.")},
 )
 async def show_limit() -> Response:
     """Return the account's balance, plan and the caller's rate limits; for a visitor, today's allowance."""
     found = await caller()
-    return private(await _visitor(found) if isinstance(found, VisitorCaller) else await _account(found))
+    return uncached_json(await _visitor(found) if isinstance(found, VisitorCaller) else await _account(found))
 
 
 async def _account(found: AccountCaller) -> dict[str, Any]:
@@ -44,13 +46,13 @@ async def _account(found: AccountCaller) -> dict[str, Any]:
 
 
 async def _visitor(found: VisitorCaller) -> dict[str, Any]:
-    today = await read(partial(standing, found.visitor, services().visitors, now_ms()))
+    today = await read(partial(visitor_allowance_state, found.visitor, services().visitors, now_ms()))
     return {
         "kind": "anonymous",
         "daily_allowance": today.daily_allowance,
         "used": today.used,
         "remaining": today.remaining,
-        "resets_at": iso_moment(today.resets_at),
+        "resets_at": format_timestamp(today.resets_at),
     }
 
 
@@ -70,7 +72,7 @@ def _plan(subscription: Subscription) -> dict[str, Any]:
     return {
         "name": subscription.plan.name,
         "plan_active": subscription.suspended_at is None,
-        "renews_at": iso_moment(subscription.renews_at),
+        "renews_at": format_timestamp(subscription.renews_at),
         "monthly_credits": subscription.plan.monthly_credits,
         "overage_cap": subscription.overage_cap,
         "overage_used": subscription.overage_used,

@@ -11,35 +11,35 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.conversation_recorder import History
-from edge.call.endpoint_adapter import KEEPALIVE, Asked, Surface, spent, usage_of
+from edge.call.conversation_recorder import ConversationRecorder
+from edge.call.endpoint_adapter import KEEPALIVE, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import MOST_TOKENS, chat_call
+from edge.call.requests import MAX_TOKENS, build_chat_call
 from edge.http.api_spec import (
     ANY,
+    AUTH_ERRORS,
     BOOLEAN,
-    CALL,
+    CALL_ERRORS,
     EVENTS,
     ID,
-    IDENTITY,
     TEXT,
     WEB,
-    Answer,
-    Declaration,
+    ResponseSpec,
+    RouteSpec,
     array,
+    enum,
     example,
+    integer,
     number,
-    one_of,
-    text,
-    whole,
-    wish,
+    request_schema,
+    string,
 )
-from edge.http.errors import render_event
-from edge.http.fields import LONGEST_MODEL, json_object, only_fields
-from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
+from edge.http.errors import render_native_error
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, reject_unknown_fields
+from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.dialects.base import ChatCall
-from shared.operations.conversations import Turn
+from shared.operations.conversations import ChatMessage
 
 FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
 MESSAGE_FIELDS = ("role", "content")
@@ -47,29 +47,31 @@ ROLES = ("system", "developer", "user", "assistant")
 _ANSWER = ("text", "refusal")  # the kinds of pieces that make up the answer
 
 
-def read(data: bytes) -> Asked:
+def parse(data: bytes) -> ParsedRequest:
     """Parse a body. Raises `InvalidRequest`."""
-    body = json_object(data)
-    only_fields("", body, FIELDS)
+    body = parse_json_object(data)
+    reject_unknown_fields("", body, FIELDS)
     messages = _messages(body)
     store, conversation = _storage(body)
     chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
     options = {"model": body.get("model"), "stream": True, **chosen}
-    call = chat_call({**options, "messages": messages}, len(data))
+    call = build_chat_call({**options, "messages": messages}, len(data))
     if not store and conversation is None:
-        return Asked(call, Events())
-    listener = KeptEvents()
-    said = [Turn(message["role"], message["content"]) for message in call.body["messages"]]
+        return ParsedRequest(call, NativeEvents())
+    listener = RecordingEvents()
+    said = [ChatMessage(message["role"], message["content"]) for message in call.body["messages"]]
 
-    def build(turns: list[Turn]) -> ChatCall:
+    def build(turns: list[ChatMessage]) -> ChatCall:
         whole = [{"role": turn.role, "content": turn.content} for turn in turns]
-        return chat_call({**options, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
+        return build_chat_call({**options, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
 
-    return Asked(call, listener, History(conversation, stores=store, said=said, build=build, listener=listener))
+    return ParsedRequest(
+        call, listener, ConversationRecorder(conversation, stores=store, new_turns=said, build=build, listener=listener)
+    )
 
 
 def _messages(body: dict[str, Any]) -> object:
-    """Return the messages; a `prompt` becomes one. `chat_call` validates what is not checked here."""
+    """Return the messages; a `prompt` becomes one. `build_chat_call` validates what is not checked here."""
     messages, prompt = body.get("messages"), body.get("prompt")
     if prompt is None:
         for index, message in enumerate(messages if isinstance(messages, list) else ()):
@@ -84,7 +86,7 @@ def _messages(body: dict[str, Any]) -> object:
 
 def _check_message(message: object, where: str) -> None:
     if isinstance(message, dict):
-        only_fields(f"{where}.", message, MESSAGE_FIELDS)
+        reject_unknown_fields(f"{where}.", message, MESSAGE_FIELDS)
         if message.get("role") not in ROLES:
             raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
         if message.get("content") is None:
@@ -101,39 +103,45 @@ def _storage(body: dict[str, Any]) -> tuple[bool, str | None]:
     return bool(store), conversation
 
 
-class Events:
+class NativeEvents:
     """Renders one answer as native events; it is always a stream."""
 
     __slots__ = ()
     conversation: UUID | None = None
 
-    def relay(self, chunks: bytes) -> bytes:
+    def transform_chunks(self, chunks: bytes) -> bytes:
         """Translate complete canonical events to native events."""
-        return _events(pieces_of_events(chunks))
+        return _events(deltas_of_events(chunks))
 
-    def ending(self, event: Finished) -> bytes:
+    def finish(self, event: Finished) -> bytes:
         """Return the content of the last chunk, and the event that closes the stream."""
-        pieces, reason = pieces_of_body(event.body)
+        pieces, reason = deltas_of_body(event.body)
         return _events(pieces) + b"data: " + orjson.dumps(self._done(event, reason)) + b"\n\n"
 
-    def failure(self, error: BaseException) -> bytes:
+    def render_failure(self, error: BaseException) -> bytes:
         """Return the error's code and message as an event."""
-        return render_event(error)
+        return render_native_error(error)
 
     def keepalive(self) -> bytes:
         """Return a comment, which clients ignore."""
         return KEEPALIVE
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the closing event."""
-        return self._done(event, pieces_of_body(event.body)[1])
+        return self._done(event, deltas_of_body(event.body)[1])
 
     def _done(self, event: Finished, reason: str) -> dict[str, Any]:
         conversation = self.conversation and str(self.conversation)
-        return {"done": True, "finish_reason": reason, "usage": usage_of(event), **spent(event), "conversation_id": conversation}
+        return {
+            "done": True,
+            "finish_reason": reason,
+            "usage": openai_usage(event),
+            **cost_fields(event),
+            "conversation_id": conversation,
+        }
 
 
-class KeptEvents(Events):
+class RecordingEvents(NativeEvents):
     """Renders a call of a stored conversation, and records its answer."""
 
     __slots__ = ("_pieces", "conversation")
@@ -142,17 +150,17 @@ class KeptEvents(Events):
         self.conversation: UUID | None = None
         self._pieces: list[str] = []
 
-    def hear(self, event: bytes | Finished) -> None:
+    def record(self, event: bytes | Finished) -> None:
         """Record the delivered text of the answer."""
-        pieces = pieces_of_body(event.body)[0] if isinstance(event, Finished) else pieces_of_events(event)
+        pieces = deltas_of_body(event.body)[0] if isinstance(event, Finished) else deltas_of_events(event)
         self._pieces += [piece.text for piece in pieces if piece.kind in _ANSWER]
 
-    def heard(self) -> str:
+    def recorded_text(self) -> str:
         """Return the recorded answer."""
         return "".join(self._pieces)
 
 
-def _events(pieces: Iterable[Piece]) -> bytes:
+def _events(pieces: Iterable[Delta]) -> bytes:
     """Render pieces as events. Tool calls and provider signatures have none."""
     events = b""
     for piece in pieces:
@@ -162,31 +170,31 @@ def _events(pieces: Iterable[Piece]) -> bytes:
     return events
 
 
-def _open(data: bytes, _: UUID) -> Asked:
-    return read(data)
+def _open(data: bytes, _: UUID) -> ParsedRequest:
+    return parse(data)
 
 
-_TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
+_TURN = request_schema({"role": enum(*ROLES), "content": ANY}, required=("role", "content"))
 _EVENTS = 'Server-sent events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), then `{"done"}` or `{"error"}`.'
-DECLARATION = Declaration(
+DECLARATION = RouteSpec(
     "Stream a chat completion",
     WEB,
     {
-        200: Answer(
+        200: ResponseSpec(
             None,
             _EVENTS,
             (EVENTS,),
         )
     },
-    (*CALL, NotFound, PurgeRunning, DailyAllowanceExhausted, *IDENTITY),
+    (*CALL_ERRORS, NotFound, PurgeRunning, DailyAllowanceExhausted, *AUTH_ERRORS),
     body=example(
-        wish(
+        request_schema(
             {
-                "model": text(LONGEST_MODEL),
+                "model": string(MAX_MODEL_LENGTH),
                 "prompt": TEXT,
                 "messages": array(_TURN, 1),
                 "temperature": number(0, 2),
-                "max_tokens": whole(1, MOST_TOKENS),
+                "max_tokens": integer(1, MAX_TOKENS),
                 "conversation_id": ID,
                 "store": BOOLEAN,
             },
@@ -197,4 +205,4 @@ DECLARATION = Declaration(
     notes="Send `prompt` or `messages`. `store: true` stores the conversation if your plan includes it; `conversation_id`"
     " continues one. Visitors without an account can use free models.",
 )
-NATIVE = Surface(_open, for_web=True, declaration=DECLARATION)
+NATIVE = EndpointAdapter(_open, allows_web_callers=True, declaration=DECLARATION)

@@ -14,26 +14,26 @@ from edge.http.api_spec import (
     BOOLEAN,
     ID,
     INTEGER,
-    MOMENT,
     PAGE,
     STRING,
-    Answer,
+    TIMESTAMP,
+    ResponseSpec,
     array,
-    declare,
-    one_of,
-    or_null,
+    describe_route,
+    enum,
+    integer,
+    nullable,
     page_of,
-    record,
-    whole,
+    response_schema,
 )
-from edge.http.paging import read_page, whole_number
-from edge.request_context import account_caller, private, read, write
+from edge.http.paging import query_integer, read_page
+from edge.request_context import account_caller, read, uncached_json, write
 from shared.core.errors import InvalidRequest, NotFound
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import MESSAGE_STATUSES, Conversation, Message
 from shared.operations.conversations import (
-    LARGEST_PAGE,
-    MOST_MESSAGES,
+    MAX_MESSAGES,
+    MAX_PAGE_SIZE,
     delete_conversation,
     find_conversation,
     list_conversations,
@@ -41,18 +41,20 @@ from shared.operations.conversations import (
 )
 
 conversations = Blueprint("conversations", __name__)
-_CONVERSATION = {"id": ID, "title": STRING, "message_count": INTEGER, "created": MOMENT, "updated": MOMENT}
-_MESSAGE = record(
-    {"role": STRING, "content": ANY, "status": one_of(*MESSAGE_STATUSES), "model": or_null(STRING), "created": MOMENT}
+_CONVERSATION = {"id": ID, "title": STRING, "message_count": INTEGER, "created": TIMESTAMP, "updated": TIMESTAMP}
+_MESSAGE = response_schema(
+    {"role": STRING, "content": ANY, "status": enum(*MESSAGE_STATUSES), "model": nullable(STRING), "created": TIMESTAMP}
 )
 
 
 @conversations.get("/api/chat/conversations/")
-@declare(
+@describe_route(
     "List stored conversations",
     query=PAGE,
-    answers={200: Answer(page_of("conversations", record(_CONVERSATION)), "A page of conversations, newest first.")},
-    refusals=(InvalidRequest,),
+    responses={
+        200: ResponseSpec(page_of("conversations", response_schema(_CONVERSATION)), "A page of conversations, newest first.")
+    },
+    errors=(InvalidRequest,),
 )
 async def show_conversations() -> Response:
     """List conversations, newest first. Pass `next` as `after` to get the next page."""
@@ -61,30 +63,30 @@ async def show_conversations() -> Response:
     rows = await read(partial(list_conversations, caller.account, after=page.after, limit=page.limit + 1))
     more = len(rows) > page.limit
     shown = rows[: page.limit]
-    return private({"conversations": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
+    return uncached_json({"conversations": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
 
 
 @conversations.get("/api/chat/conversations/<conversation_id>/")
-@declare(
+@describe_route(
     "Retrieve a conversation",
     path={"conversation_id": ID},
-    query={"start": whole(0, MOST_MESSAGES), "limit": whole(1, LARGEST_PAGE)},
-    answers={
-        200: Answer(
-            record({**_CONVERSATION, "messages": array(_MESSAGE), "next": or_null(INTEGER)}),
+    query={"start": integer(0, MAX_MESSAGES), "limit": integer(1, MAX_PAGE_SIZE)},
+    responses={
+        200: ResponseSpec(
+            response_schema({**_CONVERSATION, "messages": array(_MESSAGE), "next": nullable(INTEGER)}),
             "The conversation with its messages.",
         )
     },
-    refusals=(InvalidRequest, NotFound),
+    errors=(InvalidRequest, NotFound),
 )
 async def show_conversation(conversation_id: str) -> Response:
     """Return a conversation with a page of its messages, oldest first, from position `start`."""
     caller = await account_caller()
-    start = whole_number("start", 0, MOST_MESSAGES, 0)
-    limit = whole_number("limit", 1, LARGEST_PAGE, LARGEST_PAGE)
+    start = query_integer("start", 0, MAX_MESSAGES, 0)
+    limit = query_integer("limit", 1, MAX_PAGE_SIZE, MAX_PAGE_SIZE)
     row, messages = await read(partial(_read, caller.account, conversation_id, start, limit))
     follows = start + len(messages)
-    return private(
+    return uncached_json(
         {
             **_document(row),
             "messages": [_message(message) for message in messages],
@@ -94,19 +96,21 @@ async def show_conversation(conversation_id: str) -> Response:
 
 
 @conversations.delete("/api/chat/conversations/<conversation_id>/")
-@declare(
+@describe_route(
     "Delete a conversation",
     path={"conversation_id": ID},
-    answers={
-        200: Answer(record({"id": ID, "deleted": BOOLEAN}), "Deleted with its messages. Shares are snapshots and stay online.")
+    responses={
+        200: ResponseSpec(
+            response_schema({"id": ID, "deleted": BOOLEAN}), "Deleted with its messages. Shares are snapshots and stay online."
+        )
     },
-    refusals=(NotFound,),
+    errors=(NotFound,),
 )
 async def remove_conversation(conversation_id: str) -> Response:
     """Permanently delete a conversation and its messages."""
     caller = await account_caller()
     await write(partial(delete_conversation, caller.account, conversation_id))
-    return private({"id": str(UUID(conversation_id)), "deleted": True})
+    return uncached_json({"id": str(UUID(conversation_id)), "deleted": True})
 
 
 def _read(account: UUID, conversation: str, start: int, limit: int) -> tuple[Conversation, list[Message]]:
@@ -119,8 +123,8 @@ def _document(row: Conversation) -> dict[str, Any]:
         "id": str(row.id),
         "title": row.title,
         "message_count": row.message_count,
-        "created": iso_moment(row.created_at),
-        "updated": iso_moment(row.updated_at),
+        "created": format_timestamp(row.created_at),
+        "updated": format_timestamp(row.updated_at),
     }
 
 
@@ -130,5 +134,5 @@ def _message(row: Message) -> dict[str, Any]:
         "content": orjson.loads(row.content),
         "status": row.status,
         "model": row.model,
-        "created": iso_moment(row.created_at),
+        "created": format_timestamp(row.created_at),
     }

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from edge.http.fields import json_object, only_fields
+from edge.http.fields import parse_json_object, reject_unknown_fields
 from edge.identity.keys import KeyRow
 from shared.core.errors import InvalidInput, InvalidRequest
-from shared.core.timestamps import read_moment
-from shared.operations.keys import LARGEST_LIMIT, YEAR_10000
+from shared.core.timestamps import parse_timestamp
+from shared.operations.keys import MAX_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
-from shared.text.client_address import Network, canonical_network
+from shared.text.client_address import Network, normalize_network
 
-MOST_ENTRIES = 1_000  # in `allowed_models` or `allowed_ips`
+MAX_ENTRIES = 1_000  # in `allowed_models` or `allowed_ips`
 
 
 class KeyRequest(NamedTuple):
@@ -30,14 +30,14 @@ class KeyRequest(NamedTuple):
     can_manage: bool | None = None
 
 
-NO_BOUNDS = KeyRequest("", None, None, None, None, None, None)  # for web sessions
+UNLIMITED = KeyRequest("", None, None, None, None, None, None)  # for web sessions
 
 
-def bounds_of(creator: KeyRow | None) -> KeyRequest:
+def limits_for_new_keys(creator: KeyRow | None) -> KeyRequest:
     """Return the widest key that `creator` may create. None means a web session, which has no bounds."""
     if creator is None:
-        return NO_BOUNDS
-    own = creator.own
+        return UNLIMITED
+    own = creator.own_limits
     limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
     return KeyRequest(
         "", creator.expires_at, *limits, creator.allowed_models, creator.allowed_ips, creator.monthly_credit_limit, False
@@ -49,12 +49,12 @@ def read_key_request(data: bytes, bounds: KeyRequest, models: Collection[str], n
 
     `models` are the ids in the catalog, `now` is in milliseconds UTC. Raises `InvalidRequest` with the field's name.
     """
-    return check_key_request(json_object(data), bounds, models, now)
+    return check_key_request(parse_json_object(data), bounds, models, now)
 
 
 def check_key_request(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
     """Like `read_key_request`, for a parsed body."""
-    only_fields("", body, KeyRequest._fields)
+    reject_unknown_fields("", body, KeyRequest._fields)
     return KeyRequest(
         _name(body.get("name")),
         _expiry(body.get("expires_at"), bounds.expires_at, now),
@@ -73,7 +73,7 @@ def read_key_changes(data: bytes, bounds: KeyRequest, models: Collection[str], n
 
     Raises `InvalidRequest` with the field's name.
     """
-    return check_key_changes(json_object(data), bounds, models, now)
+    return check_key_changes(parse_json_object(data), bounds, models, now)
 
 
 def check_key_changes(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def _name(value: object) -> str:
 def _limit(field: str, value: object, maximum: int | None) -> int | None:
     if value is None:
         return maximum
-    if type(value) is not int or not 1 <= value <= LARGEST_LIMIT:
-        raise InvalidRequest(f"'{field}' must be an integer between 1 and {LARGEST_LIMIT}.", field)
+    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
+        raise InvalidRequest(f"'{field}' must be an integer between 1 and {MAX_LIMIT}.", field)
     if maximum is not None and value > maximum:
         raise InvalidRequest(f"'{field}' cannot exceed {maximum}, the limit of your API key.", field)
     return value
@@ -117,7 +117,7 @@ def _expiry(value: object, latest: int | None, now: int) -> int | None:
     try:
         if not isinstance(value, str):
             raise ValueError("not a string")
-        moment = read_moment(value)
+        moment = parse_timestamp(value)
     except ValueError:
         raise InvalidRequest(
             "'expires_at' must be an ISO 8601 time with a UTC offset, such as 2027-01-31T09:30:00Z.", "expires_at"
@@ -160,14 +160,14 @@ def _addresses(value: object, bounds: list[str] | None) -> list[str] | None:
 def _strings(field: str, value: object) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise InvalidRequest(f"'{field}' must be a list of strings.", field)
-    if not 1 <= len(value) <= MOST_ENTRIES:
-        raise InvalidRequest(f"'{field}' must have 1 to {MOST_ENTRIES} entries; omit it to allow all.", field)
+    if not 1 <= len(value) <= MAX_ENTRIES:
+        raise InvalidRequest(f"'{field}' must have 1 to {MAX_ENTRIES} entries; omit it to allow all.", field)
     return value
 
 
 def _network(entry: str) -> Network | None:
     try:
-        return canonical_network(entry)
+        return normalize_network(entry)
     except ValueError:
         return None
 

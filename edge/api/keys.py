@@ -9,45 +9,45 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response
 
-from edge.api.key_request import MOST_ENTRIES, KeyRequest, bounds_of, read_key_changes, read_key_request
+from edge.api.key_request import MAX_ENTRIES, KeyRequest, limits_for_new_keys, read_key_changes, read_key_request
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     BOOLEAN,
     ID,
-    MOMENT,
-    OPEN,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    TIMESTAMP,
+    ResponseSpec,
     array,
-    declare,
+    describe_route,
     example,
-    or_null,
-    record,
-    text,
-    whole,
-    wish,
+    integer,
+    nullable,
+    request_schema,
+    response_schema,
+    string,
 )
 from edge.request_context import (
     AccountCaller,
     account_caller,
     count_request,
-    managing_caller,
-    private,
+    manager_caller,
     read,
     read_body,
     require_manager,
     services,
+    uncached_json,
     write,
 )
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
-from shared.operations.keys import LARGEST_LIMIT, CreatedKey, create_key, revoke_key
+from shared.operations.keys import MAX_LIMIT, CreatedKey, create_key, revoke_key
 
-MOST_KEYS = 100  # active keys of an account
+MAX_KEYS = 100  # active keys of an account
 NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
 
 keys = Blueprint("keys", __name__)
@@ -55,87 +55,89 @@ _KEY = {
     "id": ID,
     "name": STRING,
     "prefix": STRING,
-    "created": MOMENT,
-    "last_used": or_null(MOMENT),
-    "expires_at": or_null(MOMENT),
-    "limits": OPEN,
+    "created": TIMESTAMP,
+    "last_used": nullable(TIMESTAMP),
+    "expires_at": nullable(TIMESTAMP),
+    "limits": OPEN_OBJECT,
     "can_manage": BOOLEAN,
-    "created_by": or_null(ID),
+    "created_by": nullable(ID),
 }
-_LIMIT = whole(1, LARGEST_LIMIT)
+_LIMIT = integer(1, MAX_LIMIT)
 _FIELDS = {
-    "name": text(100),
-    "expires_at": MOMENT,
+    "name": string(100),
+    "expires_at": TIMESTAMP,
     "rpm": _LIMIT,
     "tpm": _LIMIT,
     "concurrency": _LIMIT,
     "monthly_credit_limit": _LIMIT,
-    "allowed_models": array(STRING, 1, MOST_ENTRIES),
-    "allowed_ips": array(STRING, 1, MOST_ENTRIES),
+    "allowed_models": array(STRING, 1, MAX_ENTRIES),
+    "allowed_ips": array(STRING, 1, MAX_ENTRIES),
     "can_manage": BOOLEAN,
 }
-_REQUEST = wish(_FIELDS, required=("name",))
-_CHANGES = {**wish(_FIELDS, required=()), "minProperties": 1}
+_REQUEST = request_schema(_FIELDS, required=("name",))
+_CHANGES = {**request_schema(_FIELDS, required=()), "minProperties": 1}
 
 
 @keys.get("/api/chat/keys/")
-@declare(
+@describe_route(
     "List API keys",
-    answers={200: Answer(record({"keys": array(record(_KEY))}), "The active keys, without their secrets.")},
+    responses={
+        200: ResponseSpec(response_schema({"keys": array(response_schema(_KEY))}), "The active keys, without their secrets.")
+    },
     notes="A key that has limits or lacks `can_manage` sees only itself and the keys that it created.",
 )
 async def list_keys() -> Response:
     """List the active keys visible to the caller, oldest first."""
-    return private({"keys": await read(partial(_list, await account_caller()))})
+    return uncached_json({"keys": await read(partial(_list, await account_caller()))})
 
 
 @keys.post("/api/chat/keys/")
-@declare(
+@describe_route(
     "Create an API key",
     body=example(_REQUEST, {"name": "production"}),
-    answers={201: Answer(record({**_KEY, "secret": STRING}), "The key. Its secret is not shown again.")},
-    refusals=(InvalidRequest, RequestTooLarge, RateLimited),
+    responses={201: ResponseSpec(response_schema({**_KEY, "secret": STRING}), "The key. Its secret is not shown again.")},
+    errors=(InvalidRequest, RequestTooLarge, RateLimited),
     notes="Omitted fields default to those of the calling key, whose limits the new key cannot exceed. Usage of the new key also"
     " counts toward the calling key's limits, and revoking the calling key revokes it too. The calling key needs `can_manage`.",
 )
-async def make_key() -> Response:
+async def create_key_view() -> Response:
     """Create a key and return it with its secret. No other response contains the secret."""
-    caller = await managing_caller()
+    caller = await manager_caller()
     data = await read_body()
-    requested = read_key_request(data, bounds_of(caller.key), services().catalog.models, now_ms())
+    requested = read_key_request(data, limits_for_new_keys(caller.key), services().catalog.models, now_ms())
     standing = await count_request(caller.limits)
     created = await write(partial(create, caller, requested))
-    response = private({**_document(created.row), "secret": created.secret}, 201)
+    response = uncached_json({**_document(created.row), "secret": created.secret}, 201)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})
     return response
 
 
 @keys.patch("/api/chat/keys/<key_id>/")
-@declare(
+@describe_route(
     "Update an API key",
     path={"key_id": ID},
     body=example(_CHANGES, {"name": "staging", "rpm": 60}),
-    answers={200: Answer(record(_KEY), "The updated key. Changes take effect with the next request.")},
-    refusals=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
+    responses={200: ResponseSpec(response_schema(_KEY), "The updated key. Changes take effect with the next request.")},
+    errors=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
     notes="Only the fields in the body change. Null removes a limit, or resets it to the calling key's."
     " The calling key needs `can_manage`.",
 )
-async def change_key(key_id: str) -> Response:
+async def update_key_view(key_id: str) -> Response:
     """Update the fields in the body."""
-    caller = await managing_caller()
+    caller = await manager_caller()
     data = await read_body()
-    changes = read_key_changes(data, bounds_of(caller.key), services().catalog.models, now_ms())
+    changes = read_key_changes(data, limits_for_new_keys(caller.key), services().catalog.models, now_ms())
     await count_request(caller.limits)
     row = await write(partial(update_own, caller, key_id, changes))
-    return private(_document(row))
+    return uncached_json(_document(row))
 
 
 @keys.post("/api/chat/keys/<key_id>/revoke/")
-@declare(
+@describe_route(
     "Revoke an API key",
     path={"key_id": ID},
-    answers={200: Answer(record({"id": ID, "revoked_at": MOMENT}), "Takes effect with the next request.")},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(response_schema({"id": ID, "revoked_at": TIMESTAMP}), "Takes effect with the next request.")},
+    errors=(NotFound,),
     notes="Also revokes the keys that it created. A key can always revoke itself; to revoke other keys it needs `can_manage`.",
 )
 async def revoke(key_id: str) -> Response:
@@ -144,7 +146,7 @@ async def revoke(key_id: str) -> Response:
     if caller.key is None or str(caller.key.key) != key_id.lower():
         require_manager(caller)
     row = await write(partial(revoke_own, caller, key_id))
-    return private({"id": str(row.id), "revoked_at": iso_moment(row.revoked_at)})
+    return uncached_json({"id": str(row.id), "revoked_at": format_timestamp(row.revoked_at)})
 
 
 def _visible(caller: AccountCaller) -> Any:
@@ -154,7 +156,7 @@ def _visible(caller: AccountCaller) -> Any:
     """
     own = ApiKey.account == caller.account
     key = caller.key
-    if key is None or (key.can_manage and not key.limited):
+    if key is None or (key.can_manage and not key.has_limits):
         return own
     return own & ((ApiKey.id == key.key) | (ApiKey.parent == key.key))
 
@@ -175,8 +177,8 @@ def _list(caller: AccountCaller) -> list[dict[str, Any]]:
 
 def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
     """Create the requested key. Raises `InvalidRequest` if the account has reached the limit."""
-    if ApiKey.select().where(_active(caller.account)).count() >= MOST_KEYS:
-        raise InvalidRequest(f"The account has reached the limit of {MOST_KEYS} active keys. Revoke an unused key first.")
+    if ApiKey.select().where(_active(caller.account)).count() >= MAX_KEYS:
+        raise InvalidRequest(f"The account has reached the limit of {MAX_KEYS} active keys. Revoke an unused key first.")
     fields = requested._asdict()
     parent = caller.key.key if caller.key is not None else None
     return create_key(caller.account, fields.pop("name"), **fields, parent=parent, actor=caller.actor, address=caller.address)
@@ -217,9 +219,9 @@ def _document(row: ApiKey, last_call: int | None = None, spent: int = 0) -> dict
         "id": str(row.id),
         "name": row.name,
         "prefix": row.prefix,
-        "created": iso_moment(row.created_at),
-        "last_used": iso_moment(last_call),
-        "expires_at": iso_moment(row.expires_at),
+        "created": format_timestamp(row.created_at),
+        "last_used": format_timestamp(last_call),
+        "expires_at": format_timestamp(row.expires_at),
         "spent_this_month": spent,
         "can_manage": row.can_manage,
         "created_by": str(row.parent) if row.parent is not None else None,

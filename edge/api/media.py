@@ -14,37 +14,37 @@ from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     ANY,
     ANYBODY,
-    CALL,
+    CALL_ERRORS,
     EVENTS,
     ID,
     INTEGER,
     JSON,
-    MOMENT,
-    OPEN,
+    OPEN_OBJECT,
     PAGE,
     STRING,
-    Answer,
+    TIMESTAMP,
+    ResponseSpec,
     array,
-    declare,
+    describe_route,
+    enum,
     example,
+    integer,
+    nullable,
     number,
-    one_of,
-    or_null,
     page_of,
-    record,
-    text,
-    whole,
-    wish,
+    request_schema,
+    response_schema,
+    string,
 )
-from edge.http.errors import render_event
-from edge.http.fields import LONGEST_MODEL
+from edge.http.errors import render_native_error
+from edge.http.fields import MAX_MODEL_LENGTH
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
-from edge.request_context import account_caller, private, read, read_body, services, write
+from edge.request_context import account_caller, read, read_body, services, uncached_json, write
 from shared import media
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, Unavailable, UpstreamTimeout, YoutError
-from shared.files.signed_urls import check
+from shared.files.signed_urls import verify_url
 from shared.media import webhooks
 from shared.models import MediaJob, MediaOutput
 
@@ -57,96 +57,98 @@ MAX_STREAM_SECONDS = 900
 NO_SUCH_FILE = "No such file, or its link has expired. Retrieve the job to get a new link."
 
 
-_JOB = record(
+_JOB = response_schema(
     {
         "job_uuid": ID,
-        "kind": one_of(*jobs.MEDIA_KINDS),
+        "kind": enum(*jobs.MEDIA_KINDS),
         "model": STRING,
-        "status": one_of(*jobs.MEDIA_STATES),
+        "status": enum(*jobs.MEDIA_STATES),
         "progress": INTEGER,
-        "output_url": or_null(STRING),
-        "outputs": array(OPEN),
-        "error": or_null(OPEN),
+        "output_url": nullable(STRING),
+        "outputs": array(OPEN_OBJECT),
+        "error": nullable(OPEN_OBJECT),
         "credits_cost": INTEGER,
-        "created": MOMENT,
-        "finished": or_null(MOMENT),
+        "created": TIMESTAMP,
+        "finished": nullable(TIMESTAMP),
     }
 )
-_PROMPT = text(requests.LONGEST_PROMPT)
-_ORDER = {"model": text(LONGEST_MODEL), "callback_url": STRING, "user": text(512, 0), "safety_identifier": text(512, 0)}
+_PROMPT = string(requests.MAX_PROMPT_LENGTH)
+_ORDER = {"model": string(MAX_MODEL_LENGTH), "callback_url": STRING, "user": string(512, 0), "safety_identifier": string(512, 0)}
 _ORDERS = {
     "image": example(
-        wish(
+        request_schema(
             {
                 **_ORDER,
                 "prompt": _PROMPT,
-                "n": whole(1, requests.MOST_PICTURES),
+                "n": integer(1, requests.MAX_IMAGES),
                 "size": STRING,
                 "quality": STRING,
                 "style": STRING,
                 "background": STRING,
                 "moderation": STRING,
-                "output_format": one_of(*requests.IMAGE_FORMATS),
-                "output_compression": whole(0, 100),
+                "output_format": enum(*requests.IMAGE_FORMATS),
+                "output_compression": integer(0, 100),
             },
             required=("model", "prompt"),
         ),
         {"model": "$image", "prompt": "A lighthouse"},
     ),
     "video": example(
-        wish({**_ORDER, "prompt": _PROMPT, "seconds": ANY, "size": STRING, "quality": STRING}, required=("model", "prompt")),
+        request_schema(
+            {**_ORDER, "prompt": _PROMPT, "seconds": ANY, "size": STRING, "quality": STRING}, required=("model", "prompt")
+        ),
         {"model": "$video", "prompt": "A lighthouse"},
     ),
     "speech": example(
-        wish(
+        request_schema(
             {
                 **_ORDER,
                 "input": _PROMPT,
                 "voice": ANY,
-                "instructions": text(requests.LONGEST_PROMPT, 0),
+                "instructions": string(requests.MAX_PROMPT_LENGTH, 0),
                 "speed": number(0.25, 4),
-                "response_format": one_of(*requests.SPEECH_FORMATS),
+                "response_format": enum(*requests.SPEECH_FORMATS),
             },
             required=("model", "input"),
         ),
         {"model": "$speech", "input": "Hello"},
     ),
 }
-_SECRET = record({"secret": STRING})
+_SECRET = response_schema({"secret": STRING})
 
 
 @api.post("/<any(image, video, speech):kind>/")
-@declare(
+@describe_route(
     "Create a media job",
     bodies=_ORDERS,
-    answers={
-        202: Answer(
-            record({"job_uuid": ID, "status": one_of(*jobs.MEDIA_STATES), "credits_cost": INTEGER}),
+    responses={
+        202: ResponseSpec(
+            response_schema({"job_uuid": ID, "status": enum(*jobs.MEDIA_STATES), "credits_cost": INTEGER}),
             "The job. Poll it until it finishes.",
         )
     },
-    refusals=(*CALL, Unavailable),
+    errors=(*CALL_ERRORS, Unavailable),
     notes="Credits are held when the job is created, charged if it succeeds, and released otherwise.",
 )
 async def create(kind: str) -> Response:
     """Create a job and return its id with a 202."""
-    terms = await submission.read_terms()
+    terms = await submission.read_context()
     data = await read_body()
-    call, callback_url = requests.native(kind, data)
-    (job, _), standing = await submission.order(call, terms.for_body(data), callback_url)
+    call, callback_url = requests.parse_native_request(kind, data)
+    (job, _), standing = await submission.submit(call, terms.for_body(data), callback_url)
     cost = job.credits_held if job.credits_charged is None else job.credits_charged
-    response = private({"job_uuid": str(job.id), "status": job.status, "credits_cost": cost}, 202)
+    response = uncached_json({"job_uuid": str(job.id), "status": job.status, "credits_cost": cost}, 202)
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(standing)})
     response.headers["location"] = f"/api/media/jobs/{job.id}/"
     return response
 
 
 @api.get("/jobs/")
-@declare(
+@describe_route(
     "List media jobs",
-    query={**PAGE, "kind": one_of(*jobs.MEDIA_KINDS), "status": one_of(*jobs.MEDIA_STATES)},
-    answers={200: Answer(page_of("jobs", _JOB), "A page of jobs, newest first.")},
-    refusals=(InvalidRequest, NotFound),
+    query={**PAGE, "kind": enum(*jobs.MEDIA_KINDS), "status": enum(*jobs.MEDIA_STATES)},
+    responses={200: ResponseSpec(page_of("jobs", _JOB), "A page of jobs, newest first.")},
+    errors=(InvalidRequest, NotFound),
 )
 async def list_own() -> Response:
     """List the account's jobs, newest first. `after` is the last id of the previous page."""
@@ -156,57 +158,57 @@ async def list_own() -> Response:
     found = await jobs.list_jobs(
         caller.account,
         limit=limit + 1,
-        after=jobs.job_id(after) if after else None,
+        after=jobs.parse_job_id(after) if after else None,
         kind=_choice("kind", jobs.MEDIA_KINDS),
         status=_choice("status", jobs.MEDIA_STATES),
     )
     page = found[:limit]
     following = str(page[-1].job.id) if len(found) > limit else None
-    return private({"jobs": [jobs.document(job) for job in page], "next": following})
+    return uncached_json({"jobs": [jobs.document(job) for job in page], "next": following})
 
 
 @api.get("/jobs/<id>/")
-@declare(
+@describe_route(
     "Retrieve a media job",
     path={"id": ID},
-    answers={200: Answer(_JOB, "The job, or with `Accept: text/event-stream` a stream of its changes.", (JSON, EVENTS))},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(_JOB, "The job, or with `Accept: text/event-stream` a stream of its changes.", (JSON, EVENTS))},
+    errors=(NotFound,),
 )
-async def show(id: str) -> Response:
+async def retrieve_job(id: str) -> Response:
     """Return a job, or a stream of its changes if `Accept` prefers `text/event-stream`."""
     caller = await account_caller()
-    found = await jobs.find(caller.account, jobs.job_id(id))
+    found = await jobs.find_job(caller.account, jobs.parse_job_id(id))
     if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
         return _stream(found)
-    return private(jobs.document(found))
+    return uncached_json(jobs.document(found))
 
 
 @api.post("/jobs/<id>/cancel/")
-@declare(
+@describe_route(
     "Cancel a media job",
     path={"id": ID},
-    answers={200: Answer(_JOB, "The job. Its held credits are released; a finished job is returned unchanged.")},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(_JOB, "The job. Its held credits are released; a finished job is returned unchanged.")},
+    errors=(NotFound,),
 )
 async def cancel(id: str) -> Response:
     """Cancel a job and release its held credits. A finished job stays unchanged."""
     caller = await account_caller()
-    await write(partial(media.cancel, caller.account, jobs.job_id(id)))
-    return private(jobs.document(await jobs.find(caller.account, jobs.job_id(id))))
+    await write(partial(media.cancel_job, caller.account, jobs.parse_job_id(id)))
+    return uncached_json(jobs.document(await jobs.find_job(caller.account, jobs.parse_job_id(id))))
 
 
 @api.get("/files/<id>")
-@declare(
+@describe_route(
     "Download a file by its signed link",
     callers=ANYBODY,
     query={"expires": STRING, "signature": STRING},
-    answers={200: Answer(None, "The file.", ("*/*",)), 206: Answer(None, "The requested range.", ("*/*",))},
-    refusals=(NotFound, Unavailable),
+    responses={200: ResponseSpec(None, "The file.", ("*/*",)), 206: ResponseSpec(None, "The requested range.", ("*/*",))},
+    errors=(NotFound, Unavailable),
 )
-async def fetch(id: str) -> Response:
+async def download_file(id: str) -> Response:
     """Return a file to anyone with its signed link."""
     path, settings = f"/api/media/files/{id}", services().settings
-    if not check(path, request.args.get("expires", ""), request.args.get("signature", ""), settings.secret_key, now_ms()):
+    if not verify_url(path, request.args.get("expires", ""), request.args.get("signature", ""), settings.secret_key, now_ms()):
         raise NotFound(NO_SUCH_FILE)
     found = await read(partial(_output, id))
     if found is None:
@@ -215,19 +217,26 @@ async def fetch(id: str) -> Response:
 
 
 @api.get("/webhook-secret/")
-@declare("Retrieve the webhook signing secret", answers={200: Answer(_SECRET)})
+@describe_route("Retrieve the webhook signing secret", responses={200: ResponseSpec(_SECRET)})
 async def show_secret() -> Response:
     """Return the secret that signs the account's webhooks."""
     caller = await account_caller()
-    return private({"secret": await write(partial(webhooks.secret_of, caller.account, services().settings.secret_key))})
+    return uncached_json(
+        {"secret": await write(partial(webhooks.get_or_create_secret, caller.account, services().settings.secret_key))}
+    )
 
 
 @api.post("/webhook-secret/")
-@declare("Rotate the webhook signing secret", answers={200: Answer(_SECRET, "The new secret. It replaces the old one at once.")})
-async def renew_secret() -> Response:
+@describe_route(
+    "Rotate the webhook signing secret",
+    responses={200: ResponseSpec(_SECRET, "The new secret. It replaces the old one at once.")},
+)
+async def rotate_secret() -> Response:
     """Replace the webhook signing secret."""
     caller = await account_caller()
-    return private({"secret": await write(partial(webhooks.replace_secret, caller.account, services().settings.secret_key))})
+    return uncached_json(
+        {"secret": await write(partial(webhooks.replace_secret, caller.account, services().settings.secret_key))}
+    )
 
 
 def _stream(found: jobs.FoundJob) -> Response:
@@ -242,13 +251,13 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
     account, id = found.job.__data__["account"], found.job.id
     loop = asyncio.get_running_loop()
     until = loop.time() + MAX_STREAM_SECONDS
-    async with aclosing(services().watch.changes(id)) as changes:
+    async with aclosing(services().job_poller.changes(id)) as changes:
         following = asyncio.ensure_future(anext(changes, None))
         try:
             while True:
                 done, _ = await asyncio.wait([following], timeout=KEEPALIVE_SECONDS)
                 if loop.time() > until:
-                    yield render_event(
+                    yield render_native_error(
                         UpstreamTimeout("The stream reached its time limit; the job is still running. Reconnect to follow it.")
                     )
                     return
@@ -257,10 +266,10 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
                     continue
                 if following.result() is None:
                     return
-                yield b"data: " + orjson.dumps(jobs.document(await jobs.find(account, id))) + b"\n\n"
+                yield b"data: " + orjson.dumps(jobs.document(await jobs.find_job(account, id))) + b"\n\n"
                 following = asyncio.ensure_future(anext(changes, None))
         except YoutError as error:
-            yield render_event(error)
+            yield render_native_error(error)
         finally:
             following.cancel()
             await asyncio.wait([following])  # a generator cannot be closed while its next item is awaited
@@ -268,7 +277,7 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
 
 def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:
     try:
-        output = MediaOutput.get_or_none(MediaOutput.id == jobs.job_id(id))
+        output = MediaOutput.get_or_none(MediaOutput.id == jobs.parse_job_id(id))
     except NotFound:
         return None
     return (output.job, output) if output is not None else None

@@ -6,26 +6,37 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, OPEN, STRING, Answer, array, declare, or_null, record
-from edge.request_context import answer, caller, services
+from edge.http.api_spec import (
+    ANYBODY,
+    BOOLEAN,
+    INTEGER,
+    OPEN_OBJECT,
+    STRING,
+    ResponseSpec,
+    array,
+    describe_route,
+    nullable,
+    response_schema,
+)
+from edge.request_context import caller, json_response, services
 from edge.v1.models import pricing
 from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 
-catalogue = Blueprint("catalogue", __name__)
+catalog_models = Blueprint("catalogue", __name__)
 
 
-@catalogue.get("/api/chat/models/")
-@declare(
+@catalog_models.get("/api/chat/models/")
+@describe_route(
     "List models with prices",
     callers=ANYBODY,
-    answers={
-        200: Answer(
-            record(
+    responses={
+        200: ResponseSpec(
+            response_schema(
                 {
                     "models": array(
-                        record(
+                        response_schema(
                             {
                                 "id": STRING,
                                 "name": STRING,
@@ -33,8 +44,8 @@ catalogue = Blueprint("catalogue", __name__)
                                 "kind": STRING,
                                 "description": STRING,
                                 "tags": array(STRING),
-                                "context_window": or_null(INTEGER),
-                                "pricing": OPEN,
+                                "context_window": nullable(INTEGER),
+                                "pricing": OPEN_OBJECT,
                                 "free": BOOLEAN,
                             }
                         )
@@ -45,13 +56,13 @@ catalogue = Blueprint("catalogue", __name__)
         )
     },
 )
-async def list_catalogue() -> Response:
+async def list_models() -> Response:
     """List all active models that have a price, ordered by id."""
     await caller()  # credentials are optional, but must be valid if sent
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]
-    return answer({"models": [_document(model, price) for model, price in priced if price is not None]})
+    return json_response({"models": [_document(model, price) for model, price in priced if price is not None]})
 
 
 def _document(model: CatalogModel, price: PriceList) -> dict[str, Any]:

@@ -10,45 +10,57 @@ import orjson
 from quart import Blueprint, Response
 
 from edge.call.web_auth import visitor_limits
-from edge.http.api_spec import ANYBODY, ID, MOMENT, OPEN, STRING, WEB, Answer, declare, one_of, or_null, record
+from edge.http.api_spec import (
+    ANYBODY,
+    ID,
+    OPEN_OBJECT,
+    STRING,
+    TIMESTAMP,
+    WEB,
+    ResponseSpec,
+    describe_route,
+    enum,
+    nullable,
+    response_schema,
+)
 from edge.request_context import (
     VisitorCaller,
     account_caller,
     caller,
     count_request,
-    private,
     read,
     require_manager,
     services,
+    uncached_json,
     write,
 )
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import NotFound, RateLimited
-from shared.core.timestamps import iso_moment
-from shared.files.certificates import public_pem, sign
+from shared.core.timestamps import format_timestamp
+from shared.files.certificates import public_pem, sign_certificate
 from shared.models import PURGE_STATUSES, PurgeJob
 from shared.operations.purges import ACTOR, begin_purge, find_purge, purge_visitor
 
-purging = Blueprint("purging", __name__)
-_PURGE = record(
+purge_routes = Blueprint("purging", __name__)
+_PURGE = response_schema(
     {
         "id": ID,
-        "status": one_of(*PURGE_STATUSES),
-        "step": or_null(STRING),
-        "created": MOMENT,
-        "finished": or_null(MOMENT),
-        "removed": OPEN,
-        "certificate": or_null(OPEN),
+        "status": enum(*PURGE_STATUSES),
+        "step": nullable(STRING),
+        "created": TIMESTAMP,
+        "finished": nullable(TIMESTAMP),
+        "removed": OPEN_OBJECT,
+        "certificate": nullable(OPEN_OBJECT),
     }
 )
 
 
-@purging.post("/api/chat/purge/")
-@declare(
+@purge_routes.post("/api/chat/purge/")
+@describe_route(
     "Delete the account's data",
     callers=WEB,
-    answers={202: Answer(_PURGE, "The purge. Poll it until it is done; a visitor's purge is done at once.")},
-    refusals=(RateLimited,),
+    responses={202: ResponseSpec(_PURGE, "The purge. Poll it until it is done; a visitor's purge is done at once.")},
+    errors=(RateLimited,),
     notes="Deletes conversations, messages, stored responses, shares, media and all records of individual calls."
     " This cannot be undone. An API key needs `can_manage`.",
 )
@@ -57,33 +69,33 @@ async def start_purge() -> Response:
     found = await caller()
     if isinstance(found, VisitorCaller):
         await count_request(visitor_limits(services().settings, found.visitor))
-        return private(await _purge_visitor(found.visitor), 202)
+        return uncached_json(await _purge_visitor(found.visitor), 202)
     require_manager(found)
     await count_request(found.limits)
     job = await write(partial(begin_purge, found.account, actor=found.actor, address=found.address))
     if job.status == "queued":
-        services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
-    return private(_document(job), 202)
+        services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))
+    return uncached_json(_document(job), 202)
 
 
-@purging.get("/api/chat/purge/<purge_id>/")
-@declare(
+@purge_routes.get("/api/chat/purge/<purge_id>/")
+@describe_route(
     "Retrieve a purge",
     path={"purge_id": ID},
-    answers={200: Answer(_PURGE, "Its progress and, when done, its signed certificate.")},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(_PURGE, "Its progress and, when done, its signed certificate.")},
+    errors=(NotFound,),
 )
 async def show_purge(purge_id: str) -> Response:
     """Return a purge's progress and, when done, its certificate."""
     account = (await account_caller()).account
-    return private(_document(await read(partial(find_purge, account, purge_id))))
+    return uncached_json(_document(await read(partial(find_purge, account, purge_id))))
 
 
-@purging.get("/.well-known/yout-purge-key.pem")
-@declare(
+@purge_routes.get("/.well-known/yout-purge-key.pem")
+@describe_route(
     "Retrieve the public key for purge certificates",
     callers=ANYBODY,
-    answers={200: Answer(None, "An Ed25519 public key in PEM.", ("application/x-pem-file",))},
+    responses={200: ResponseSpec(None, "An Ed25519 public key in PEM.", ("application/x-pem-file",))},
 )
 async def show_key() -> Response:
     """Return the public key that verifies purge certificates."""
@@ -94,7 +106,7 @@ async def _purge_visitor(visitor: str) -> dict[str, Any]:
     """Purge a visitor's data and return the purge document. No row is kept, and the certificate names no account."""
     id, now, settings = new_id(), now_ms(), services().settings
     done = await write(partial(purge_visitor, visitor, services().visitors, now))
-    moment = iso_moment(now)
+    moment = format_timestamp(now)
     removed = {"usage_rows": done.removed.usage, "holds": done.removed.holds, "idempotency_claims": done.removed.claims}
     certificate = {
         "kind": "yout-purge-visitor",
@@ -103,7 +115,7 @@ async def _purge_visitor(visitor: str) -> dict[str, Any]:
         "requested_at": moment,
         "finished_at": moment,
         "removed": removed,
-        "remains": {"allowance_used_until_midnight": done.remains.used},
+        "remains": {"allowance_used_until_midnight": done.allowance.used},
     }
     return {
         "id": str(id),
@@ -112,7 +124,7 @@ async def _purge_visitor(visitor: str) -> dict[str, Any]:
         "created": moment,
         "finished": moment,
         "removed": removed,
-        "certificate": sign(certificate, settings.secret_key),
+        "certificate": sign_certificate(certificate, settings.secret_key),
     }
 
 
@@ -121,8 +133,8 @@ def _document(job: PurgeJob) -> dict[str, Any]:
         "id": str(job.id),
         "status": job.status,
         "step": job.step or None,
-        "created": iso_moment(job.created_at),
-        "finished": iso_moment(job.finished_at),
+        "created": format_timestamp(job.created_at),
+        "finished": format_timestamp(job.finished_at),
         "removed": job.removed,
         "certificate": orjson.loads(job.certificate) if job.certificate is not None else None,
     }

@@ -9,17 +9,27 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response, request
 
-from edge.call.alternatives import Fit, cheapest, fitting
-from edge.call.candidates import dearest, offers_for
-from edge.call.requests import chat, heavy_tokens, text_of
-from edge.http.api_spec import BOOLEAN, CALL, INTEGER, OPEN, STRING, Answer, array, declare, record
-from edge.http.errors import cheaper_document
-from edge.http.headers import Scope, cap_of, read_headers
-from edge.request_context import AccountCaller, account_caller, count_request, private, read, read_body, services
+from edge.call.alternatives import Alternative, affordable_models, cheapest_alternatives
+from edge.call.candidates import find_candidates, max_quote
+from edge.call.requests import max_non_text_tokens, parse_chat_request, prompt_text
+from edge.http.api_spec import (
+    BOOLEAN,
+    CALL_ERRORS,
+    INTEGER,
+    OPEN_OBJECT,
+    STRING,
+    ResponseSpec,
+    array,
+    describe_route,
+    response_schema,
+)
+from edge.http.errors import alternatives_document
+from edge.http.headers import Scope, parse_max_credits, read_headers
+from edge.request_context import AccountCaller, account_caller, count_request, read, read_body, services, uncached_json
 from edge.v1.chat import CHAT_REQUEST
 from edge.v1.models import pricing
-from shared.billing.pricing import Quote, affordable_output, charge
-from shared.billing.token_usage import Usage
+from shared.billing.pricing import Quote, affordable_output, call_charge
+from shared.billing.token_usage import TokenUsage
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InsufficientCredits
@@ -30,16 +40,16 @@ RECENT_MS = 7 * 24 * 3600 * 1000
 RECENT_CALLS = 50
 MAX_MODELS = 20
 
-quoting = Blueprint("quoting", __name__)
+quote_routes = Blueprint("quoting", __name__)
 
 
-@quoting.post("/api/quote/")
-@declare(
+@quote_routes.post("/api/quote/")
+@describe_route(
     "Quote a chat completion",
     body=CHAT_REQUEST,
-    answers={
-        200: Answer(
-            record(
+    responses={
+        200: ResponseSpec(
+            response_schema(
                 {
                     "model": STRING,
                     "input_tokens": INTEGER,
@@ -47,39 +57,39 @@ quoting = Blueprint("quoting", __name__)
                     "typical": INTEGER,
                     "required": INTEGER,
                     "fits": BOOLEAN,
-                    "cheaper_models": array(record({"id": STRING, "worst": INTEGER})),
-                    "models": array(OPEN),
+                    "cheaper_models": array(response_schema({"id": STRING, "worst": INTEGER})),
+                    "models": array(OPEN_OBJECT),
                 }
             ),
             "The quote in credits. Nothing is held or charged.",
         )
     },
-    refusals=(*CALL,),
+    errors=(*CALL_ERRORS,),
 )
 async def quote_call() -> Response:
     """Quote a call. Body and errors are those of a chat completion; `x-yout-max-credits` applies."""
     caller = await account_caller()
     await count_request(caller.limits)
-    call = chat(await read_body())
-    cap = cap_of(read_headers(cast(Scope, request.scope)).max_credits)
+    call = parse_chat_request(await read_body())
+    cap = parse_max_credits(read_headers(cast(Scope, request.scope)).max_credits)
     now = now_ms()
     usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]
     try:
-        offers = offers_for(services().catalog, call, cap)
+        offers = find_candidates(services().catalog, call, cap)
     except InsufficientCredits as refusal:
-        refusal.cheaper = cheapest(usable, call, refusal.free)
+        refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
         raise
     for offer in offers:
         if not _may_use(caller, services().catalog.models[offer.call.model], now):
             raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
-    quoted = dearest(offers, cap)
-    counted = await services().count_tokens(text_of(call.body))
-    input_tokens = max(1, counted + heavy_tokens(call.body) // 3)
+    quoted = max_quote(offers, cap)
+    counted = await services().count_tokens(prompt_text(call.body))
+    input_tokens = max(1, counted + max_non_text_tokens(call.body) // 3)
     account, output_tokens = await read(partial(_read, caller.account, call.model, now))
     typical_output = min(output_tokens * call.choices, quoted.paid_tokens)
     free = account.balance - account.held
     fits = quoted.minimum <= free
-    return private(
+    return uncached_json(
         {
             "model": call.model,
             "pricing": {**pricing(quoted.price), "minimum_credits": quoted.price.minimum_credits},
@@ -87,14 +97,17 @@ async def quote_call() -> Response:
             "output_limit": quoted.output_tokens,
             "typical_output_tokens": typical_output,
             "worst": quoted.bound,
-            "typical": min(charge(quoted.price, Usage(input_tokens, typical_output)), quoted.bound),
+            "typical": min(call_charge(quoted.price, TokenUsage(input_tokens, typical_output)), quoted.bound),
             "required": quoted.minimum,
             "balance": account.balance,
             "held": account.held,
             "max_tokens_affordable": affordable_output(quoted, free),
             "fits": fits,
-            "cheaper_models": [] if fits else cheaper_document(cheapest(usable, call, free)),
-            "models": [_fit(fit, Usage(input_tokens, typical_output)) for fit in fitting(usable, call, free)[:MAX_MODELS]],
+            "cheaper_models": [] if fits else alternatives_document(cheapest_alternatives(usable, call, free)),
+            "models": [
+                _alternative(fit, TokenUsage(input_tokens, typical_output))
+                for fit in affordable_models(usable, call, free)[:MAX_MODELS]
+            ],
         }
     )
 
@@ -104,13 +117,13 @@ def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
     return holder is not None and holder.may_use(model, now)
 
 
-def _fit(fit: Fit, expected: Usage) -> dict[str, Any]:
+def _alternative(fit: Alternative, expected: TokenUsage) -> dict[str, Any]:
     quoted: Quote = fit.quote
     typical = expected._replace(output_tokens=min(expected.output_tokens, quoted.paid_tokens))
     return {
         "id": fit.model.id,
         "worst": quoted.bound,
-        "typical": min(charge(quoted.price, typical), quoted.bound),
+        "typical": min(call_charge(quoted.price, typical), quoted.bound),
         "required": quoted.minimum,
     }
 

@@ -8,15 +8,15 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import OPEN, STRING, Answer, declare, record
+from edge.http.api_spec import OPEN_OBJECT, STRING, ResponseSpec, describe_route, response_schema
 from edge.http.errors import request_id
-from edge.request_context import account_caller, private, read, services
+from edge.request_context import account_caller, read, services, uncached_json
 from edge.v1.models import pricing
 from shared.billing.pricing import PriceList
-from shared.billing.receipts import Receipt, receipt_of
+from shared.billing.receipts import Receipt, compute_receipt
 from shared.catalog.snapshot import Catalog
 from shared.core.errors import NotFound
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import MediaJob, Price, UsageLedger
 
 NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
@@ -26,22 +26,22 @@ receipts = Blueprint("receipts", __name__)
 
 
 @receipts.get("/api/receipts/<id>/")
-@declare(
+@describe_route(
     "Retrieve a receipt",
-    answers={
-        200: Answer(
-            record({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN}),
+    responses={
+        200: ResponseSpec(
+            response_schema({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN_OBJECT}),
             "The cost of the call, step by step.",
         )
     },
-    refusals=(NotFound,),
+    errors=(NotFound,),
     notes="`id` is the `x-request-id` header of the call's response.",
 )
 async def show_receipt(id: str) -> Response:
     """Return the receipt of a call of the account."""
     caller = await account_caller()
     found = await read(partial(_find, caller.account, id))
-    return private(_document(*found, services().catalog))
+    return uncached_json(_document(*found, services().catalog))
 
 
 def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob | None]:
@@ -57,10 +57,10 @@ def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob |
 
 
 def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:
-    receipt = receipt_of(call, price, job)
+    receipt = compute_receipt(call, price, job)
     return {
         "request_id": request_id(call.id),
-        "created": iso_moment(call.created_at),
+        "created": format_timestamp(call.created_at),
         "model": call.model,
         "asked_model": call.asked_model or call.model,
         "status": call.status,
@@ -75,12 +75,12 @@ def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, cata
             "estimated": call.estimated,
         },
         "price": _price(price),
-        "steps": _steps(receipt, "tokens" if job is None else "count") if receipt.due is not None else [],
-        "cost": receipt.due,
+        "steps": _steps(receipt, "tokens" if job is None else "count") if receipt.computed_charge is not None else [],
+        "cost": receipt.computed_charge,
         "credits_charged": call.credits,
         "of_it_overage": call.overage_credits,
         "not_charged": call.overrun_credits,
-        "why": receipt.words or None,
+        "why": receipt.explanation or None,
         "attempts": call.attempts,
         "failed_attempts": call.failed_attempts.split(",") if call.failed_attempts else [],
         "channel": _channel(call, catalog),
@@ -95,7 +95,7 @@ def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
     noun = " tokens" if counted == "tokens" else ""
     lines = [
         {
-            "step": f"{line.what.lower()}{noun} × credits" + (f" per {line.per:,}" if line.per > 1 else ""),
+            "step": f"{line.label.lower()}{noun} × credits" + (f" per {line.per:,}" if line.per > 1 else ""),
             counted: line.tokens,
             "rate": line.rate,
             "result": line.thousandths,
@@ -108,7 +108,11 @@ def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
         {"step": "total in thousandths of a credit", "result": total},
         {"step": "divided by 1,000 and rounded up", "result": -(-total // 1000)},
         {"step": "plus the price per call", "rate": receipt.per_call, "result": receipt.sum},
-        {"step": "at least the minimum charge; zero if all prices are zero", "rate": receipt.minimum, "result": receipt.due},
+        {
+            "step": "at least the minimum charge; zero if all prices are zero",
+            "rate": receipt.minimum,
+            "result": receipt.computed_charge,
+        },
     ]
 
 
@@ -116,7 +120,7 @@ def _price(price: Price | None) -> dict[str, Any] | None:
     if price is None:
         return None
     listed = PriceList(**{name: price.__data__[name] for name in PriceList._fields})
-    since = {"id": str(price.id), "effective_at": iso_moment(price.effective_at)}
+    since = {"id": str(price.id), "effective_at": format_timestamp(price.effective_at)}
     return {**since, **pricing(listed), "minimum_credits": price.minimum_credits}
 
 

@@ -12,81 +12,85 @@ from edge.http.api_spec import (
     ANY,
     BOOLEAN,
     ID,
-    MOMENT,
     PAGE,
     STRING,
-    Answer,
+    TIMESTAMP,
+    ResponseSpec,
     array,
-    declare,
+    describe_route,
+    enum,
     example,
-    one_of,
-    or_null,
+    nullable,
     page_of,
-    record,
-    text,
-    wish,
+    request_schema,
+    response_schema,
+    string,
 )
-from edge.http.fields import json_object, only_fields
+from edge.http.fields import parse_json_object, reject_unknown_fields
 from edge.http.paging import read_page
 from edge.http.public_url import edge_url
-from edge.request_context import account_caller, count_request, private, read, read_body, write
+from edge.request_context import account_caller, count_request, read, read_body, uncached_json, write
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.models import Share
-from shared.operations.conversations import Turn
-from shared.operations.shares import MOST_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
+from shared.operations.conversations import ChatMessage
+from shared.operations.shares import MAX_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
 from shared.operations.validation import check_text
 
 FIELDS = ("conversation_id", "messages", "title")
 MESSAGE_FIELDS = ("role", "content")
 ROLES = ("system", "developer", "user", "assistant", "tool")
-LONGEST_TITLE = 200
+MAX_TITLE_LENGTH = 200
 
-sharing = Blueprint("sharing", __name__)
-_SHARE = record(
+share_routes = Blueprint("sharing", __name__)
+_SHARE = response_schema(
     {
         "slug": STRING,
         "url": STRING,
         "delete_url": STRING,
         "title": STRING,
-        "conversation_id": or_null(ID),
-        "created": MOMENT,
+        "conversation_id": nullable(ID),
+        "created": TIMESTAMP,
     }
 )
-_TURN = wish({"role": one_of(*ROLES), "content": ANY}, required=("role", "content"))
-_REQUEST = wish({"conversation_id": ID, "messages": array(_TURN, 1, MOST_MESSAGES), "title": text(LONGEST_TITLE)}, required=())
+_TURN = request_schema({"role": enum(*ROLES), "content": ANY}, required=("role", "content"))
+_REQUEST = request_schema(
+    {"conversation_id": ID, "messages": array(_TURN, 1, MAX_MESSAGES), "title": string(MAX_TITLE_LENGTH)}, required=()
+)
 
 
 class ShareRequest(NamedTuple):
     """The conversation to share (by id), or `messages`. `title` defaults to the conversation's title."""
 
     conversation: str | None
-    messages: list[Turn]
+    messages: list[ChatMessage]
     title: str | None
 
 
-@sharing.post("/api/chat/share/")
-@declare(
+@share_routes.post("/api/chat/share/")
+@describe_route(
     "Create a share",
     body=example(_REQUEST, {"title": "Greeting", "messages": [{"role": "user", "content": "Hello"}]}),
-    answers={201: Answer(_SHARE, "The share. Anyone with the `url` can read it until you send a DELETE to `delete_url`.")},
-    refusals=(InvalidRequest, RequestTooLarge, NotFound, PurgeRunning, RateLimited),
+    responses={
+        201: ResponseSpec(_SHARE, "The share. Anyone with the `url` can read it until you send a DELETE to `delete_url`.")
+    },
+    errors=(InvalidRequest, RequestTooLarge, NotFound, PurgeRunning, RateLimited),
     notes="Send a `conversation_id`, or `messages` with a `title`. A share is a snapshot of the user and assistant messages.",
 )
-async def make_share() -> Response:
+async def create_share() -> Response:
     """Publish a snapshot and return its URLs. Anyone with the `url` can read it until it is revoked."""
     caller = await account_caller()
     requested = read_share_request(await read_body())
     await count_request(caller.limits)
-    return private(_document(await write(partial(_share, caller.account, requested))), 201)
+    return uncached_json(_document(await write(partial(_share, caller.account, requested))), 201)
 
 
-@sharing.get("/api/chat/share/")
-@declare(
+@share_routes.get("/api/chat/share/")
+@describe_route(
     "List shares",
     query=PAGE,
-    answers={200: Answer(page_of("shares", _SHARE), "A page of shares, newest first.")},
-    refusals=(InvalidRequest,),
+    responses={200: ResponseSpec(page_of("shares", _SHARE), "A page of shares, newest first.")},
+    errors=(InvalidRequest,),
 )
 async def show_shares() -> Response:
     """List the account's shares, newest first. Pass `next` as `after` to get the next page."""
@@ -95,26 +99,26 @@ async def show_shares() -> Response:
     rows = await read(partial(list_shares, caller.account, after=page.after, limit=page.limit + 1))
     more = len(rows) > page.limit
     shown = rows[: page.limit]
-    return private({"shares": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
+    return uncached_json({"shares": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
 
 
-@sharing.delete("/api/chat/share/<slug>/")
-@declare(
+@share_routes.delete("/api/chat/share/<slug>/")
+@describe_route(
     "Revoke a share",
-    answers={200: Answer(record({"slug": STRING, "revoked": BOOLEAN}), "Permanently revoked.")},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(response_schema({"slug": STRING, "revoked": BOOLEAN}), "Permanently revoked.")},
+    errors=(NotFound,),
 )
-async def take_back(slug: str) -> Response:
+async def revoke(slug: str) -> Response:
     """Permanently revoke a share. Its URL returns 404 from now on."""
     caller = await account_caller()
     await write(partial(revoke_share, caller.account, slug))
-    return private({"slug": slug, "revoked": True})
+    return uncached_json({"slug": slug, "revoked": True})
 
 
 def read_share_request(data: bytes) -> ShareRequest:
     """Parse a body. Raises `InvalidRequest` with the field's name."""
-    body = json_object(data)
-    only_fields("", body, FIELDS)
+    body = parse_json_object(data)
+    reject_unknown_fields("", body, FIELDS)
     conversation, messages = body.get("conversation_id"), body.get("messages")
     if (conversation is None) == (messages is None):
         raise InvalidRequest("Send either 'conversation_id', or 'messages' with a 'title'.", "conversation_id")
@@ -134,27 +138,27 @@ def _title(value: object) -> str | None:
     if not isinstance(value, str):
         raise InvalidRequest("'title' must be a string.", "title")
     try:
-        return check_text("title", value, LONGEST_TITLE)
+        return check_text("title", value, MAX_TITLE_LENGTH)
     except InvalidInput as problem:
         raise InvalidRequest(str(problem), "title") from None
 
 
-def _messages(value: object) -> list[Turn]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_MESSAGES:
-        raise InvalidRequest(f"'messages' must be a list of 1 to {MOST_MESSAGES} messages.", "messages")
+def _messages(value: object) -> list[ChatMessage]:
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_MESSAGES:
+        raise InvalidRequest(f"'messages' must be a list of 1 to {MAX_MESSAGES} messages.", "messages")
     return [_turn(message, f"messages[{index}]") for index, message in enumerate(value)]
 
 
-def _turn(message: object, where: str) -> Turn:
+def _turn(message: object, where: str) -> ChatMessage:
     if not isinstance(message, dict):
         raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
-    only_fields(f"{where}.", message, MESSAGE_FIELDS)
+    reject_unknown_fields(f"{where}.", message, MESSAGE_FIELDS)
     role, content = message.get("role"), message.get("content")
     if role not in ROLES:
         raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
     if not isinstance(content, str) and not (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
         raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
-    return Turn(str(role), content)
+    return ChatMessage(str(role), content)
 
 
 def _share(account: UUID, requested: ShareRequest) -> Share:
@@ -171,5 +175,5 @@ def _document(row: Share) -> dict[str, Any]:
         "delete_url": f"{base}/api/chat/share/{row.slug}/",
         "title": row.title,
         "conversation_id": str(row.conversation) if row.conversation is not None else None,
-        "created": iso_moment(row.created_at),
+        "created": format_timestamp(row.created_at),
     }

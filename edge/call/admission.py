@@ -17,25 +17,25 @@ from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
 
-from edge.call.alternatives import cheaper_models
-from edge.call.call_state import Hold
-from edge.call.requests import text_of
-from edge.http.errors import face, request_id
+from edge.call.alternatives import alternatives_for_caller
+from edge.call.call_state import CallState
+from edge.call.requests import prompt_text
+from edge.http.errors import error_spec, request_id
 from edge.services import Services
-from edge.store.limiter import Ticket
+from edge.store.limiter import Permit
 from shared import tokenizer
-from shared.billing.pricing import Quote, charge
-from shared.billing.token_usage import Usage, settle_usage
+from shared.billing.pricing import Quote, call_charge
+from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
-from shared.core.errors import InsufficientCredits, InvalidKey, YoutError
+from shared.core.errors import InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits
 from shared.dialects.base import ChatCall
-from shared.dialects.translators import BY_THE_CALL
-from shared.ledger import Claim, Rare, Reservation, Settled, Settlement
+from shared.dialects.translators import KINDS_BILLED_PER_CALL
+from shared.ledger import Claim, Reservation, Settled, Settlement, UsageDetails
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement; then the error is sent and the settlement continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
-TOKENS_OF_AN_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
+TOKENS_PER_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
 ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without an output limit, until its usage is known
 
 
@@ -48,7 +48,7 @@ class Caller(NamedTuple):
     digest: str
     limits: KeyLimits
     address: str
-    claim: Claim | None = None
+    idempotency_claim: Claim | None = None
     session: str = ""
     visitor: str = ""
 
@@ -56,25 +56,25 @@ class Caller(NamedTuple):
 class Admission:
     """One call's rate limit permit and hold; see the module docstring."""
 
-    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "services", "settling", "ticket", "usage")
+    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "permit", "services", "settling", "usage")
 
     def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
         self.settling = False  # a settlement is queued; no second one may follow
-        self.hold: Hold | None = None
-        self.ticket: Ticket | None = None
-        self.usage = Usage(0, 0)  # the usage charged for, set by the settlement
+        self.hold: CallState | None = None
+        self.permit: Permit | None = None
+        self.usage = TokenUsage(0, 0)  # the usage charged for, set by the settlement
         self._caller = caller
         self._call = call
         self._quote = quote
 
-    async def __aenter__(self) -> Hold:
+    async def __aenter__(self) -> CallState:
         services, caller, call = self.services, self._caller, self._call
         services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
-        self.ticket = await services.limiter.take(self.call_id, caller.limits, call.input_estimate + output)
+        self.permit = await services.limiter.acquire(self.call_id, caller.limits, call.input_estimate + output)
         try:
             taken = await services.ledger.reserve(
                 Reservation(
@@ -87,40 +87,42 @@ class Admission:
                     expires_at=self.created_at + services.settings.hold_seconds * 1000,
                     edge_process=services.process_id,
                     address=caller.address,
-                    claim=caller.claim,
+                    claim=caller.idempotency_claim,
                     account=caller.limits.account if not caller.visitor else None,
                     fallbacks=call.fallbacks,
                 )
             )
         except BaseException as error:
-            services.limiter.give(self.ticket, 0)
-            if isinstance(error, InvalidKey):
-                services.keys.forget(caller.digest)
+            services.limiter.release(self.permit, 0)
+            if isinstance(error, InvalidApiKey):
+                services.keys.drop_from_cache(caller.digest)
             if isinstance(error, InsufficientCredits):
-                error.cheaper = await cheaper_models(services, call, error.free, digest=caller.digest, session=caller.session)
+                error.alternatives = await alternatives_for_caller(
+                    services, call, error.available, digest=caller.digest, session=caller.session
+                )
             if isinstance(error, YoutError):
-                error.standing = self.ticket.standing
+                error.rate_limit_state = self.permit.standing
             raise
         if taken.api_key is not None:
-            services.keys.learn(caller.digest, taken.api_key, taken)
-            services.calls.admitted(taken.api_key)
+            services.keys.update_cache(caller.digest, taken.api_key, taken)
+            services.inflight.set_payer(taken.api_key)
         elif caller.session:
-            services.calls.admitted(caller.session)
-        self.hold = Hold(self.call_id, call, self._quote, taken)
+            services.inflight.set_payer(caller.session)
+        self.hold = CallState(self.call_id, call, self._quote, taken)
         return self.hold
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self.settling or self.hold is None:
             return
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
-            cut_by = self.services.calls.cut_by()
-            code = "client_closed" if cut_by is None else face(cut_by).code
-            self.hold.abandoned = cut_by is None
+            cut_by = self.services.inflight.abort_reason()
+            code = "client_closed" if cut_by is None else error_spec(cut_by).code
+            self.hold.client_disconnected = cut_by is None
             if self.hold.owes_prompt:
                 self.services.spawn(self.services.abandoned.count(self._caller.limits))
             self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
             return
-        self.hold.settlement = self.services.spawn(self._settle("failed", face(error).code))
+        self.hold.settlement = self.services.spawn(self._settle("failed", error_spec(error).code))
         await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
 
     async def settle(self) -> Settled:
@@ -129,14 +131,14 @@ class Admission:
         Raises `SettlementPending` if the database does not accept it in time; the settlement
         continues in the background.
         """
-        self.services.calls.answered()
+        self.services.inflight.mark_answered()
         return await self._settle("completed", None)
 
     async def _settle(self, status: str, error_code: str | None) -> Settled:
         hold = self.hold
         assert hold is not None  # noqa: S101  (entered)
         usage = self.usage = await self._usage(hold)
-        cost = charge(hold.quote.price, usage) if hold.delivered or hold.owes_prompt else 0
+        cost = call_charge(hold.quote.price, usage) if hold.delivered or hold.owes_prompt else 0
         first, now = hold.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
@@ -155,57 +157,62 @@ class Admission:
             first_token_ms=int((first - hold.started) * 1000) if first is not None else None,
             duration_ms=int((now - hold.started) * 1000),
             created_at=self.created_at,
-            claimed=self._caller.claim is not None,
-            rare=self._usage_details(hold, status),
+            has_claim=self._caller.idempotency_claim is not None,
+            details=self._usage_details(hold, status),
         )
         self.settling = True  # no await before `settle` queues it, so a cancellation cannot come in between
         settlement = self.services.ledger.settle(item)
-        if self.ticket is not None:
-            self.services.limiter.give(self.ticket, usage.total_tokens)
-            self.ticket = None
+        if self.permit is not None:
+            self.services.limiter.release(self.permit, usage.total_tokens)
+            self.permit = None
         settled = await settlement
         self._report(item, settled)
         return settled
 
-    def _usage_details(self, hold: Hold, status: str) -> Rare | None:
+    def _usage_details(self, hold: CallState, status: str) -> UsageDetails | None:
         """Return the details that most calls do not have: fallback model, failed attempts, truncation."""
         requested = self._call.model if hold.call.model != self._call.model else None
-        cut = hold.cut(status)
+        cut = hold.truncation(status)
         if not (requested or cut or hold.failures):
             return None
-        return Rare(requested, ",".join(hold.failures)[:MAX_FAILURES_CHARS] or None, cut)
+        return UsageDetails(requested, ",".join(hold.failures)[:MAX_FAILURES_CHARS] or None, cut)
 
-    async def _usage(self, hold: Hold) -> Usage:
-        if self._call.kind in BY_THE_CALL or not (hold.delivered or hold.owes_prompt):
-            return Usage(0, 0)
+    async def _usage(self, hold: CallState) -> TokenUsage:
+        if self._call.kind in KINDS_BILLED_PER_CALL or not (hold.delivered or hold.owes_prompt):
+            return TokenUsage(0, 0)
         if not hold.delivered:
-            return Usage(await self._count_input(), 0, estimated=True)
-        reported = hold.told()
-        if hold.stopped:  # all paid output was delivered; the excess is not charged
+            return TokenUsage(await self._count_input(), 0, estimated=True)
+        reported = hold.reported_usage()
+        if hold.output_exceeded:  # all paid output was delivered; the excess is not charged
             reported = reported._replace(output_tokens=hold.paid_output)
-        decide = partial(settle_usage, reported, delivered=True, plausible_output=hold.quote.paid_tokens)
+        decide = partial(resolve_usage, reported, delivered=True, plausible_output=hold.quote.paid_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
-            return usage._replace(estimated=hold.stopped)
-        if hold.stopped:
-            return decide(input_estimate=tokenizer.estimate(text_of(self._call.body)), output_estimate=0)
+            return usage._replace(estimated=hold.output_exceeded)
+        if hold.output_exceeded:
+            return decide(input_estimate=tokenizer.estimate_tokens(prompt_text(self._call.body)), output_estimate=0)
         return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(hold))
 
     async def _count_input(self) -> int:
-        return await self.services.count_tokens(text_of(self._call.body)) or self._call.input_estimate
+        return await self.services.count_tokens(prompt_text(self._call.body)) or self._call.input_estimate
 
-    async def _count_output(self, hold: Hold) -> int:
+    async def _count_output(self, hold: CallState) -> int:
         """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""
-        kept, size = hold.text()
+        kept, size = hold.delivered_text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
-        return text_tokens + hold.images() * TOKENS_OF_AN_IMAGE
+        return text_tokens + hold.delivered_images() * TOKENS_PER_IMAGE
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage
         self.services.metrics.record(
-            item.status or "", settled.credits, settled.overrun, usage.input_tokens, usage.output_tokens, item.first_token_ms
+            item.status or "",
+            settled.credits,
+            settled.uncharged_cost,
+            usage.input_tokens,
+            usage.output_tokens,
+            item.first_token_ms,
         )
         self.services.call_log.write(
             {

@@ -12,31 +12,31 @@ from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import RequestRefused, YoutError
 from shared.dialects.base import ChatCall
-from shared.dialects.translators import served
+from shared.dialects.translators import routes_for_kind
 
 MAX_LISTED = 5  # models in a 402 error
 
 
-class Fit(NamedTuple):
+class Alternative(NamedTuple):
     """A model that could serve the call, with its quote."""
 
     model: CatalogModel
     quote: Quote
 
 
-def fitting(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> list[Fit]:
+def affordable_models(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> list[Alternative]:
     """Return the models that support the call and whose minimum `credits` cover, lowest maximum cost first."""
     needs = _needs(call)
     found = []
     for model in models:
-        if model.kind != call.kind or not served(model.routes, call.kind) or not needs <= set(model.capabilities):
+        if model.kind != call.kind or not routes_for_kind(model.routes, call.kind) or not needs <= set(model.capabilities):
             continue
         try:
             quoted = quote_call(model, call, None)
         except RequestRefused:  # no price, or a window that is too small
             continue
         if quoted.minimum <= credits:
-            found.append(Fit(model, quoted))
+            found.append(Alternative(model, quoted))
     return sorted(found, key=lambda fit: (fit.quote.bound, fit.quote.minimum, fit.model.id))
 
 
@@ -50,12 +50,12 @@ def _needs(call: ChatCall) -> set[str]:
     return needs
 
 
-def cheapest(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
+def cheapest_alternatives(models: Iterable[CatalogModel], call: ChatCall, credits: int) -> tuple[tuple[str, int], ...]:
     """Return the affordable models for a 402 error, as pairs of id and maximum cost in credits."""
-    return tuple((fit.model.id, fit.quote.bound) for fit in fitting(models, call, credits)[:MAX_LISTED])
+    return tuple((fit.model.id, fit.quote.bound) for fit in affordable_models(models, call, credits)[:MAX_LISTED])
 
 
-async def cheaper_models(
+async def alternatives_for_caller(
     services: Services, call: ChatCall, credits: int, *, digest: str, session: str
 ) -> tuple[tuple[str, int], ...]:
     """Return the cheapest affordable models that the caller (digest of a key or web session) may use for `call`.
@@ -69,4 +69,6 @@ async def cheaper_models(
     except YoutError:  # the 402 error is sent without alternatives
         return ()
     now = now_ms()
-    return cheapest((model for model in services.catalog.models.values() if holder.may_use(model, now)), call, credits)
+    return cheapest_alternatives(
+        (model for model in services.catalog.models.values() if holder.may_use(model, now)), call, credits
+    )

@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from edge.call.admission import Caller
-from edge.call.endpoint_adapter import Asked, Surface
+from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
 from edge.call.exchange import exchange
-from edge.call.responses import Send, open_line, respond, send_refusal
+from edge.call.responses import Send, respond, response_context, send_logged_error
 from edge.call.web_auth import web_caller
-from edge.http.client_ip import peer_address
-from edge.http.content_coding import DecodedBody, codings_of
+from edge.http.client_ip import client_ip
+from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.errors import request_id
-from edge.http.headers import Scope, cap_of, claim_of, read_headers
+from edge.http.headers import Scope, idempotency_claim, parse_max_credits, read_headers
 from edge.http.request_body import ClientGone, Receive
 from edge.services import Services
 from shared.core.clock import new_id
@@ -24,47 +24,47 @@ from shared.core.errors import RequestRefused
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def call_handler(services: Services, surface: Surface) -> Handler:
+def call_handler(services: Services, surface: EndpointAdapter) -> Handler:
     """Return the handler of a POST that calls a model. `surface` parses the body and renders the response."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
-        line = open_line(send, surface, request_id(call_id))
+        line = response_context(send, surface, request_id(call_id))
         try:
             headers = read_headers(scope)
             if headers.origin is not None:
                 line.headers.extend(services.cors.headers(headers.origin))
             if headers.content_encoding is not None:
-                receive = DecodedBody(receive, codings_of(headers.content_encoding), services.settings.max_body_bytes)
-            if surface.for_web and not headers.key_sent:
+                receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
+            if surface.allows_web_callers and not headers.has_key:
                 caller = await web_caller(services, scope)
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
-                address = peer_address(scope, headers.forwarded_for, services.settings.trusted_proxies)
+                address = client_ip(scope, headers.forwarded_for, services.settings.trusted_proxies)
                 digest, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
                 body = await services.bodies.read(receive, headers.content_length, address)
                 caller = Caller(digest, limits, address)
             try:
-                if surface.read_form is None:
-                    parsed = surface.read(body, call_id)
+                if surface.parse_form is None:
+                    parsed = surface.parse(body, call_id)
                 else:
                     parsed = await _read_form(surface, scope, body, call_id)
                 if headers.idempotency_key is not None:
-                    same_as = body if parsed.same_as is None else parsed.same_as
-                    caller = caller._replace(claim=claim_of(headers.idempotency_key, same_as))
-                cap = cap_of(headers.max_credits)
+                    same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
+                    caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
+                cap = parse_max_credits(headers.max_credits)
             except RequestRefused as refusal:
-                raise await services.keys.first_refusal(caller.digest, refusal) from None
-            if parsed.history is not None:
-                parsed = parsed._replace(call=await parsed.history.open(services, caller))
+                raise await services.keys.key_error_or(caller.digest, refusal) from None
+            if parsed.extension is not None:
+                parsed = parsed._replace(call=await parsed.extension.prepare_call(services, caller))
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format
-            await send_refusal(line, error)
+            await send_logged_error(line, error)
             return
         events = exchange(services, call_id, caller, parsed.call, cap)
-        if parsed.history is not None:
-            events = parsed.history.keep(services, parsed.call.model, events)
+        if parsed.extension is not None:
+            events = parsed.extension.record(services, parsed.call.model, events)
         await _until_gone(services, receive, respond(services, line, parsed, events))
 
     return handle
@@ -72,7 +72,7 @@ def call_handler(services: Services, surface: Surface) -> Handler:
 
 async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
     """Run `work`, and cancel it when the client disconnects. Registers it in `services.calls`, so that it can be cut off."""
-    running = services.calls.begin()
+    running = services.inflight.begin()
     watch = asyncio.get_running_loop().create_task(_watch(receive, running.task))
     try:
         await work
@@ -80,7 +80,7 @@ async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
         if not watch.done():  # cancelled by the server's shutdown, not by the client
             raise
     finally:
-        services.calls.end(running)
+        services.inflight.end(running)
         watch.cancel()
 
 
@@ -90,8 +90,8 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
     task.cancel()
 
 
-async def _read_form(surface: Surface, scope: Scope, body: bytes, call_id: UUID) -> Asked:
+async def _read_form(surface: EndpointAdapter, scope: Scope, body: bytes, call_id: UUID) -> ParsedRequest:
     sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
-    if surface.read_form is None or not sent.lower().startswith("multipart/form-data"):
-        return surface.read(body, call_id)
-    return await asyncio.to_thread(surface.read_form, body, sent, call_id)
+    if surface.parse_form is None or not sent.lower().startswith("multipart/form-data"):
+        return surface.parse(body, call_id)
+    return await asyncio.to_thread(surface.parse_form, body, sent, call_id)

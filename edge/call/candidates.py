@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
-from shared.catalog.routing import Preferences, allowed
+from shared.catalog.routing import RoutingPreferences, filter_routes
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
 from shared.core.errors import InsufficientCredits, InvalidRequest, ModelNotFound
 from shared.dialects.base import ChatCall
-from shared.dialects.translators import served
+from shared.dialects.translators import routes_for_kind
 
 
-class Offer(NamedTuple):
+class Candidate(NamedTuple):
     """A model that may serve the call: the call for it, its quote, and the routes to try."""
 
     call: ChatCall
@@ -22,24 +22,24 @@ class Offer(NamedTuple):
     routes: Sequence[Route]
 
 
-def offers_for(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Offer, ...]:
+def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Candidate, ...]:
     """Return the candidates for `call` in order of preference. Raises subclasses of `RequestRefused`."""
     if not call.fallbacks and call.preferences is None:
-        return (_offer(catalog, call, cap),)
+        return (_candidate(catalog, call, cap),)
     calls = [call, *(call._replace(model=id, body={**call.body, "model": id}) for id in call.fallbacks)]
-    found: list[Offer] = []
+    found: list[Candidate] = []
     first_error: InvalidRequest | InsufficientCredits | None = None
     for candidate in calls:
         try:
-            found.append(_offer(catalog, candidate, cap))
+            found.append(_candidate(catalog, candidate, cap))
         except (InvalidRequest, InsufficientCredits) as error:  # too long or too expensive for this model, maybe not for others
             first_error = first_error or error
     if first_error is not None and not found:
         raise first_error
-    return _preferred(found, call.preferences or Preferences())
+    return _preferred(found, call.preferences or RoutingPreferences())
 
 
-def dearest(offers: Sequence[Offer], cap: int | None) -> Quote:
+def max_quote(offers: Sequence[Candidate], cap: int | None) -> Quote:
     """Return the quote to hold, which covers every candidate."""
     if len(offers) == 1:
         return offers[0].quote
@@ -47,29 +47,32 @@ def dearest(offers: Sequence[Offer], cap: int | None) -> Quote:
     return quoted._replace(minimum=max(offer.quote.minimum for offer in offers), cap=cap)
 
 
-def _offer(catalog: Catalog, call: ChatCall, cap: int | None) -> Offer:
+def _candidate(catalog: Catalog, call: ChatCall, cap: int | None) -> Candidate:
     model = catalog.models.get(call.model)
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
-    return Offer(call, quote_call(model, call, cap), served(model.routes, call.kind))
+    return Candidate(call, quote_call(model, call, cap), routes_for_kind(model.routes, call.kind))
 
 
-def _preferred(offers: list[Offer], preferences: Preferences) -> tuple[Offer, ...]:
+def _preferred(offers: list[Candidate], preferences: RoutingPreferences) -> tuple[Candidate, ...]:
     found = [offer for offer in offers if _affordable(offer.quote, preferences)]
     if not found:
         raise InvalidRequest("All requested models cost more than 'provider.max_price'.", "provider.max_price")
     if preferences.sort == "price":
         found.sort(key=lambda offer: offer.quote.bound)
-    found = [offer._replace(routes=allowed(offer.routes, preferences)) for offer in found]
+    found = [offer._replace(routes=filter_routes(offer.routes, preferences)) for offer in found]
     found = [offer for offer in found if offer.routes]
     if not found:
         raise InvalidRequest("No channel of this model matches 'provider'.", "provider", "no_matching_provider")
     return tuple(found)
 
 
-def _affordable(quoted: Quote, preferences: Preferences) -> bool:
+def _affordable(quoted: Quote, preferences: RoutingPreferences) -> bool:
     price = quoted.price
-    limits = ((price.credits_per_1k_input, preferences.dearest_input), (price.credits_per_1k_output, preferences.dearest_output))
+    limits = (
+        (price.credits_per_1k_input, preferences.max_input_price),
+        (price.credits_per_1k_output, preferences.max_output_price),
+    )
     return all(maximum is None or rate <= maximum for rate, maximum in limits)
 
 
@@ -78,7 +81,7 @@ def _output_limit(model: CatalogModel, window: int | None, requested: int | None
     maximum = model.max_output_tokens or window
     if requested is not None:
         return requested if maximum is None else min(requested, maximum)
-    return model.max_output_tokens or model.unasked_output or window or DEFAULT_OUTPUT_TOKENS
+    return model.max_output_tokens or model.default_output_limit or window or DEFAULT_OUTPUT_TOKENS
 
 
 def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:

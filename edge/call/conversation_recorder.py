@@ -11,27 +11,27 @@ from typing import Protocol
 from uuid import UUID
 
 from edge.call.admission import Caller
-from edge.call.call_state import Hold
+from edge.call.call_state import CallState
 from edge.call.endpoint_adapter import Events
 from edge.call.exchange import Admitted, Finished
 from edge.services import Services
 from shared.core.errors import AccessDenied
 from shared.dialects.base import ChatCall
-from shared.operations.conversations import Keeping, Turn, begin_turn, keep_turn
+from shared.operations.conversations import ChatMessage, ConversationState, begin_turn, store_turn
 
 log = logging.getLogger("yout.edge")
 
 
-class Listener(Protocol):
+class RecordingRenderer(Protocol):
     """A renderer that also records the delivered answer and reports the conversation's id."""
 
     conversation: UUID | None
 
-    def hear(self, event: bytes | Finished) -> None: ...
-    def heard(self) -> str: ...
+    def record(self, event: bytes | Finished) -> None: ...
+    def recorded_text(self) -> str: ...
 
 
-class History:
+class ConversationRecorder:
     """The conversation of one call. `build` creates the call from all messages, the earlier ones first."""
 
     def __init__(
@@ -39,18 +39,18 @@ class History:
         conversation: str | None,
         *,
         stores: bool,
-        said: Sequence[Turn],
-        build: Callable[[list[Turn]], ChatCall],
-        listener: Listener,
+        new_turns: Sequence[ChatMessage],
+        build: Callable[[list[ChatMessage]], ChatCall],
+        listener: RecordingRenderer,
     ) -> None:
         self._conversation = conversation
         self._stores = stores
-        self._said = said
+        self._said = new_turns
         self._build = build
         self._listener = listener
-        self._keeping: Keeping | None = None
+        self._keeping: ConversationState | None = None
 
-    async def open(self, services: Services, caller: Caller) -> ChatCall:
+    async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with the conversation's earlier messages. Raises the errors of `begin_turn` and of authentication."""
         if caller.visitor:
             raise AccessDenied(
@@ -58,16 +58,16 @@ class History:
             )
         if caller.digest:  # `admit` may have used the cache; stored messages require a key that is valid now
             await services.keys.look_up(caller.digest)
-        begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, coming=len(self._said))
-        keeping = await services.reader.read(begin)
+        begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, new_count=len(self._said))
+        keeping = await services.database_reader.read(begin)
         self._keeping = keeping
-        if not keeping.fresh:
+        if not keeping.is_new:
             self._listener.conversation = keeping.conversation
-        return self._build([*keeping.earlier, *self._said])
+        return self._build([*keeping.history, *self._said])
 
-    async def keep(self, services: Services, model: str, events: Events) -> Events:
+    async def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield `events` and store the turn: a complete answer before its last event, a truncated one after its settlement."""
-        hold: Hold | None = None
+        hold: CallState | None = None
         whole = False
         try:
             async with aclosing(events):
@@ -75,7 +75,7 @@ class History:
                     if isinstance(event, Admitted):
                         hold = event.hold
                     else:
-                        self._listener.hear(event)
+                        self._listener.record(event)
                         if isinstance(event, Finished):
                             whole = True
                             await self._keep(services, model, whole=True)
@@ -84,16 +84,16 @@ class History:
             if not whole and hold is not None:
                 services.spawn(self._keep_truncated(services, model, hold))
 
-    async def _keep_truncated(self, services: Services, model: str, hold: Hold) -> None:
+    async def _keep_truncated(self, services: Services, model: str, hold: CallState) -> None:
         if hold.settlement is not None:
             await asyncio.wait([hold.settlement])
         await self._keep(services, model, whole=False)
 
     async def _keep(self, services: Services, model: str, *, whole: bool) -> None:
-        keeping, answer = self._keeping, self._listener.heard()
-        if keeping is None or not keeping.stores or not answer:
+        keeping, answer = self._keeping, self._listener.recorded_text()
+        if keeping is None or not keeping.store or not answer:
             return
-        kept = await services.ledger.run(partial(keep_turn, keeping, self._said, answer, model=model, whole=whole))
+        kept = await services.ledger.run(partial(store_turn, keeping, self._said, answer, model=model, complete=whole))
         if isinstance(kept, Exception):
             log.error("failed to store a conversation turn: %s", type(kept).__name__)
         self._listener.conversation = keeping.conversation if kept is True else None

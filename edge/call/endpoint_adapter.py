@@ -1,7 +1,7 @@
 """Surfaces: adapters between the API format of a POST route and the exchange. Pure.
 
 A surface parses a body into a `ChatCall`, and renders canonical chat events (`dialects.base`) and errors in its own format.
-A new format only needs a new `Surface` value.
+A new format only needs a new `EndpointAdapter` value.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from uuid import UUID
 
 from edge.call.admission import Caller
 from edge.call.exchange import Admitted, Finished
-from edge.http.api_spec import Declaration
-from edge.http.errors import Problem, render, render_frame
+from edge.http.api_spec import RouteSpec
+from edge.http.errors import RenderedError, render_error, render_stream_error
 from edge.services import Services
 from shared.dialects.base import ChatCall
 
@@ -23,7 +23,7 @@ Events = AsyncGenerator[Admitted | bytes | Finished, None]
 KEEPALIVE = b": keepalive\n"
 
 
-class Written(NamedTuple):
+class RawResponse(NamedTuple):
     """A complete response that is not JSON, with its own headers."""
 
     headers: list[tuple[bytes, bytes]]
@@ -33,92 +33,92 @@ class Written(NamedTuple):
 class Renderer(Protocol):
     """Renders the response to one call. It may keep state. Streams consist of complete server-sent events.
 
-    relay      translates complete canonical events, possibly to nothing; None forwards them unchanged
-    ending     the end of a settled stream
-    failure    the end of a failed stream
+    transform_chunks  translates complete canonical events, possibly to nothing; None forwards them unchanged
+    finish     the end of a settled stream
+    render_failure  the end of a failed stream
     keepalive  sent while the upstream is silent
-    whole      the response to a call that does not stream
+    render_complete  the response to a call that does not stream
     """
 
     @property
-    def relay(self) -> Callable[[bytes], bytes] | None: ...
+    def transform_chunks(self) -> Callable[[bytes], bytes] | None: ...
 
-    def ending(self, event: Finished) -> bytes: ...
-    def failure(self, error: BaseException) -> bytes: ...
+    def finish(self, event: Finished) -> bytes: ...
+    def render_failure(self, error: BaseException) -> bytes: ...
     def keepalive(self) -> bytes: ...
-    def whole(self, event: Finished) -> dict[str, Any] | Written: ...
+    def render_complete(self, event: Finished) -> dict[str, Any] | RawResponse: ...
 
 
-class LikeChats:
+class ChatStreamDefaults:
     """The default `failure` and `keepalive` of streams, in OpenAI's chat format."""
 
     __slots__ = ()
 
-    def failure(self, error: BaseException) -> bytes:
+    def render_failure(self, error: BaseException) -> bytes:
         """Return the error event. No `[DONE]` follows it."""
-        return render_frame(error)
+        return render_stream_error(error)
 
     def keepalive(self) -> bytes:
         """Return a comment, which clients ignore."""
         return KEEPALIVE
 
 
-class Unstreamed(LikeChats):
+class NonStreamingRenderer(ChatStreamDefaults):
     """The base class of renderers for calls that never stream."""
 
     __slots__ = ()
 
-    relay = None
+    transform_chunks = None
 
-    def ending(self, event: Finished) -> NoReturn:
+    def finish(self, event: Finished) -> NoReturn:
         """Never called; required by the `Renderer` protocol."""
         raise NotImplementedError("this kind of call never streams")
 
 
-class Beside(Protocol):
+class CallExtension(Protocol):
     """An optional extension of a call, around the exchange (`edge.call.conversation_recorder`)."""
 
-    async def open(self, services: Services, caller: Caller) -> ChatCall: ...
-    def keep(self, services: Services, model: str, events: Events) -> Events: ...
+    async def prepare_call(self, services: Services, caller: Caller) -> ChatCall: ...
+    def record(self, services: Services, model: str, events: Events) -> Events: ...
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """A parsed body: the call and the renderer of its response.
 
-    `same_as` replaces the body for the comparison of `Idempotency-Key`s, if equal requests can have different bytes.
+    `idempotency_body` replaces the body for the comparison of `Idempotency-Key`s, if equal requests can have different bytes.
     """
 
     call: ChatCall
     renderer: Renderer
-    history: Beside | None = None
-    same_as: bytes | None = None
+    extension: CallExtension | None = None
+    idempotency_body: bytes | None = None
 
 
-class Surface(NamedTuple):
+class EndpointAdapter(NamedTuple):
     """The adapter of a POST route that calls a model.
 
-    read        parses the body of the call with this id; raises subclasses of `RequestRefused`
-    problem     renders an error for a request id
+    parse       parses the body of the call with this id; raises subclasses of `RequestRefused`
+    render_error  renders an error for a request id
     id_headers  the response headers for the request id
-    for_web     whether web sessions and visitors may call, in addition to keys
+    allows_web_callers  whether web sessions and visitors may call, in addition to keys
     declaration the route's part of the OpenAPI document
-    read_form   parses a multipart body with this content type; runs in a thread, because files may be large
+    parse_form  parses a multipart body with this content type; runs in a thread, because files may be large
     """
 
-    read: Callable[[bytes, UUID], Asked]
-    problem: Callable[[BaseException, str], Problem] = render
+    parse: Callable[[bytes, UUID], ParsedRequest]
+    render_error: Callable[[BaseException, str], RenderedError] = render_error
     id_headers: tuple[bytes, ...] = (b"x-request-id",)
-    for_web: bool = False
-    declaration: Declaration | None = None
-    read_form: Callable[[bytes, str, UUID], Asked] | None = None
+    allows_web_callers: bool = False
+    declaration: RouteSpec | None = None
+    parse_form: Callable[[bytes, str, UUID], ParsedRequest] | None = None
 
 
-def spent(event: Finished) -> dict[str, int]:
+def cost_fields(event: Finished) -> dict[str, int]:
     """Return the call's cost and the remaining balance in credits."""
     return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
 
 
-def usage_of(event: Finished) -> dict[str, Any]:
+def openai_usage(event: Finished) -> dict[str, Any]:
     """Return the charged usage in OpenAI's chat format."""
     used = event.usage
     written = {"cache_write_tokens": used.cache_write_tokens} if used.cache_write_tokens else {}

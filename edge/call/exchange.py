@@ -14,13 +14,13 @@ from uuid import UUID
 
 from edge.call import upstream
 from edge.call.admission import Admission, Caller
-from edge.call.alternatives import cheaper_models
-from edge.call.call_state import Hold
-from edge.call.candidates import dearest, offers_for
+from edge.call.alternatives import alternatives_for_caller
+from edge.call.call_state import CallState
+from edge.call.candidates import find_candidates, max_quote
 from edge.services import Services
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.errors import InsufficientCredits, RequestRefused
-from shared.core.token_bucket import Standing
+from shared.core.token_bucket import RateLimitState
 from shared.dialects.base import ChatCall
 from shared.ledger import Settled
 
@@ -28,8 +28,8 @@ from shared.ledger import Settled
 class Admitted(NamedTuple):
     """The call was admitted: the first event. `hold` will have the channel that serves the call."""
 
-    standing: Standing
-    hold: Hold
+    rate_limit_status: RateLimitState
+    hold: CallState
 
 
 class Finished(NamedTuple):
@@ -37,40 +37,42 @@ class Finished(NamedTuple):
 
     body: dict[str, Any]
     frame: dict[str, Any]
-    usage: Usage
+    usage: TokenUsage
     settled: Settled
 
 
 async def exchange(
-    services: Services, call_id: UUID, caller: Caller, call: ChatCall, cap: int | None
+    services: Services, call_id: UUID, caller: Caller, call: ChatCall, max_credits: int | None
 ) -> AsyncGenerator[Admitted | bytes | Finished, None]:
-    """Serve one call. `cap` is the caller's own limit in credits. Raises the errors of `shared.core.errors`."""
+    """Serve one call. `max_credits` is the caller's own limit in credits. Raises the errors of `shared.core.errors`."""
     try:
-        offers = offers_for(services.catalog, call, cap)
+        offers = find_candidates(services.catalog, call, max_credits)
     except RequestRefused as refusal:
-        refused = await services.keys.first_refusal(caller.digest, refusal)
+        refused = await services.keys.key_error_or(caller.digest, refusal)
         if isinstance(refused, InsufficientCredits):  # `cap` does not cover the call
-            refused.cheaper = await cheaper_models(services, call, refused.free, digest=caller.digest, session=caller.session)
+            refused.alternatives = await alternatives_for_caller(
+                services, call, refused.available, digest=caller.digest, session=caller.session
+            )
         raise refused from None
-    admission = Admission(services, call_id, caller, call, dearest(offers, cap))
+    admission = Admission(services, call_id, caller, call, max_quote(offers, max_credits))
     async with admission as hold:
-        assert admission.ticket is not None  # noqa: S101  (set by `__aenter__`)
-        yield Admitted(admission.ticket.standing, hold)
+        assert admission.permit is not None  # noqa: S101  (set by `__aenter__`)
+        yield Admitted(admission.permit.standing, hold)
         if call.stream:
             # Closed explicitly: otherwise the upstream would keep working until garbage collection.
-            async with aclosing(upstream.stream(services, offers, hold)) as relays:
+            async with aclosing(upstream.relay_stream(services, offers, hold)) as relays:
                 async for relay in relays:
-                    hold.relayed()
+                    hold.mark_relayed()
                     yield relay
             assert hold.reader is not None  # noqa: S101  (set by a completed stream)
-            hold.relayed()
-            body, frame = hold.reader.tail(), hold.reader.frame()
+            hold.mark_relayed()
+            body, frame = hold.reader.final_chunk(), hold.reader.chunk_fields()
         else:
-            await upstream.answer(services, offers, hold)
+            await upstream.fetch_completion(services, offers, hold)
             assert hold.answer is not None  # noqa: S101  (set by `answer`)
-            hold.relayed()
+            hold.mark_relayed()
             body, frame = hold.answer.body, {}
         settled = await admission.settle()
-    if hold.rest:
-        yield hold.rest  # after the settlement, so that a slow client does not keep credits held
+    if hold.remaining_bytes:
+        yield hold.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
     yield Finished(body, frame, admission.usage, settled)

@@ -12,13 +12,13 @@ from typing import Any
 import orjson
 
 from edge.call.routing_options import read_models, read_preferences
-from edge.http.fields import json_object, model_of
+from edge.http.fields import parse_json_object, requested_model
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
-MOST_CHOICES = 128
-MOST_TOKENS = 10_000_000
-MOST_STOPS = 16
+MAX_CHOICES = 128
+MAX_TOKENS = 10_000_000
+MAX_STOP_SEQUENCES = 16
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
 # Upper bound in tokens for a part that is not text: no provider documents more for an image or a minute of audio.
@@ -26,12 +26,12 @@ IMAGE_TOKENS = 3_000
 MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
 
 
-def chat(data: bytes) -> ChatCall:
+def parse_chat_request(data: bytes) -> ChatCall:
     """Parse the body of `POST /v1/chat/completions`."""
-    return chat_call(json_object(data), len(data))
+    return build_chat_call(parse_json_object(data), len(data))
 
 
-def chat_call(body: dict[str, Any], size: int) -> ChatCall:
+def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """Return the validated call of a parsed chat body. `size` is the size of its JSON in bytes."""
     _check_fields(body)
     fallbacks: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         first, fallbacks = read_models(body)
         preferences = read_preferences(body.get("provider"))
         body = {name: value for name, value in body.items() if name not in ("models", "provider")} | {"model": first}
-    model = model_of(body)
+    model = requested_model(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
@@ -59,7 +59,7 @@ def chat_call(body: dict[str, Any], size: int) -> ChatCall:
         body=body,
         stream=_flag(body, "stream"),
         include_usage=_include_usage(body),
-        choices=_integer(body, "n", 1, MOST_CHOICES) or 1,
+        choices=_integer(body, "n", 1, MAX_CHOICES) or 1,
         output_limit=_output_limit(body),
         # Each token of text takes at least one byte of the body.
         input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
@@ -145,7 +145,7 @@ def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
     return size, tokens
 
 
-def heavy_tokens(body: Mapping[str, Any]) -> int:
+def max_non_text_tokens(body: Mapping[str, Any]) -> int:
     """Return an upper bound for the tokens of all parts of a chat body that are not text."""
     tokens = 0
     for index, message in enumerate(body["messages"]):
@@ -164,7 +164,7 @@ def _longest_string(value: object) -> int:
 
 def _output_limit(body: Mapping[str, Any]) -> int | None:
     """Return `max_completion_tokens` or `max_tokens`, the smaller one if both are set."""
-    limits = [_integer(body, name, 1, MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
+    limits = [_integer(body, name, 1, MAX_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
@@ -204,15 +204,15 @@ def _number(body: Mapping[str, Any], name: str, low: float, high: float) -> None
 def _stop(value: object) -> None:
     if value is None or isinstance(value, str):
         return
-    if not isinstance(value, list) or len(value) > MOST_STOPS or not _is_list_of(value, str):
-        raise InvalidRequest(f"'stop' must be a string or a list of at most {MOST_STOPS} strings.", "stop")
+    if not isinstance(value, list) or len(value) > MAX_STOP_SEQUENCES or not _is_list_of(value, str):
+        raise InvalidRequest(f"'stop' must be a string or a list of at most {MAX_STOP_SEQUENCES} strings.", "stop")
 
 
 def _is_list_of(value: object, kind: type) -> bool:
     return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
-def text_of(body: Mapping[str, Any]) -> str:
+def prompt_text(body: Mapping[str, Any]) -> str:
     """Return all text that the model reads, for a local token count: contents, tool calls and tools, or embedding inputs."""
     if "messages" not in body:
         inputs = body.get("input")

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge.call.endpoint_adapter import Asked, Events, Renderer, Surface, Written
+from edge.call.endpoint_adapter import EndpointAdapter, Events, ParsedRequest, RawResponse, Renderer
 from edge.call.exchange import Admitted, Finished
 from edge.http.errors import is_internal
 from edge.services import Services
 from shared.core.errors import YoutError
 from shared.core.failure_report import describe_failure
-from shared.core.token_bucket import Standing, reset_ms
+from shared.core.token_bucket import RateLimitState, ms_until_full
 
 log = logging.getLogger("yout.edge")
 
@@ -31,19 +31,19 @@ Headers = list[tuple[bytes, bytes]]
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-class Line(NamedTuple):
+class ResponseContext(NamedTuple):
     """The context of one response: where to send it, the surface that renders errors, the request id, common headers."""
 
     send: Send
-    surface: Surface
+    surface: EndpointAdapter
     request_id: str
     headers: Headers
 
 
-def open_line(send: Send, surface: Surface, request_id: str) -> Line:
+def response_context(send: Send, surface: EndpointAdapter, request_id: str) -> ResponseContext:
     """Return the response context of a new request."""
     name = request_id.encode()
-    return Line(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
+    return ResponseContext(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
 
 
 _JSON = (b"content-type", b"application/json")
@@ -53,7 +53,7 @@ _SSE: Headers = [
 ]
 
 
-async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> None:
+async def send_complete(line: ResponseContext, status: int, headers: Headers, body: bytes) -> None:
     """Send a complete response, with `headers` in addition to the common ones."""
     await line.send(
         {
@@ -65,19 +65,19 @@ async def send_whole(line: Line, status: int, headers: Headers, body: bytes) -> 
     await line.send({"type": "http.response.body", "body": body})
 
 
-async def send_refusal(line: Line, error: Exception) -> None:
+async def send_logged_error(line: ResponseContext, error: Exception) -> None:
     """Send `error` in the surface's format, and log it if it is internal."""
     await send_error(line, _reported(error, line))
 
 
-async def send_error(line: Line, error: BaseException) -> None:
+async def send_error(line: ResponseContext, error: BaseException) -> None:
     """Send `error` in the surface's format."""
-    problem = line.surface.problem(error, line.request_id)
-    standing = rate_headers(error.standing) if isinstance(error, YoutError) and error.standing else []
-    await send_whole(line, problem.status, [*standing, *problem.headers], problem.body)
+    problem = line.surface.render_error(error, line.request_id)
+    standing = rate_headers(error.rate_limit_state) if isinstance(error, YoutError) and error.rate_limit_state else []
+    await send_complete(line, problem.status, [*standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, line: Line, parsed: Asked, events: Events) -> None:
+async def respond(services: Services, line: ResponseContext, parsed: ParsedRequest, events: Events) -> None:
     """Send the response for `events`. Errors become error responses; a cancellation propagates."""
     async with aclosing(events):  # closed explicitly: otherwise the hold would last until garbage collection
         if parsed.call.stream:
@@ -86,20 +86,20 @@ async def respond(services: Services, line: Line, parsed: Asked, events: Events)
             await _respond_whole(services, line, parsed.renderer, events)
 
 
-async def _respond_whole(services: Services, line: Line, renderer: Renderer, events: Events) -> None:
+async def _respond_whole(services: Services, line: ResponseContext, renderer: Renderer, events: Events) -> None:
     try:
         async for event in events:
             if isinstance(event, Admitted):
-                line.headers.extend(rate_headers(event.standing))
+                line.headers.extend(rate_headers(event.rate_limit_status))
                 event.hold.headers = line.headers
             elif isinstance(event, Finished):
-                whole = renderer.whole(event)
-                if isinstance(whole, Written):
-                    await send_whole(line, 200, whole.headers, whole.body)
+                whole = renderer.render_complete(event)
+                if isinstance(whole, RawResponse):
+                    await send_complete(line, 200, whole.headers, whole.body)
                 else:
-                    await send_whole(line, 200, [_JSON], orjson.dumps(whole))
+                    await send_complete(line, 200, [_JSON], orjson.dumps(whole))
     except asyncio.CancelledError:
-        cut_by = services.calls.cut_by()
+        cut_by = services.inflight.abort_reason()
         if cut_by is None:
             raise
         await send_error(line, cut_by)
@@ -110,7 +110,7 @@ async def _respond_whole(services: Services, line: Line, renderer: Renderer, eve
 class _Stream:
     """Sends one response as server-sent events."""
 
-    def __init__(self, services: Services, line: Line, renderer: Renderer) -> None:
+    def __init__(self, services: Services, line: ResponseContext, renderer: Renderer) -> None:
         self._services = services
         self._line = line
         self._renderer = renderer
@@ -122,7 +122,7 @@ class _Stream:
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(services.settings.keepalive_first_seconds, self._tick)
 
     async def run(self, events: Events) -> None:
-        relay = self._renderer.relay
+        relay = self._renderer.transform_chunks
         try:
             async for event in events:
                 if self._keepalive is not None:
@@ -132,12 +132,12 @@ class _Stream:
                     if data:
                         await self._write(data)
                 elif isinstance(event, Admitted):
-                    self._line.headers.extend(rate_headers(event.standing))
+                    self._line.headers.extend(rate_headers(event.rate_limit_status))
                     event.hold.headers = self._line.headers
                 else:
-                    await self._write(self._renderer.ending(event), more=False)
+                    await self._write(self._renderer.finish(event), more=False)
         except asyncio.CancelledError:
-            cut_by = self._services.calls.cut_by()
+            cut_by = self._services.inflight.abort_reason()
             if cut_by is None:
                 raise
             await events.aclose()  # settles, even if the client does not read the error below
@@ -159,7 +159,7 @@ class _Stream:
     async def _fail(self, error: Exception) -> None:
         await self._finish_keepalive()
         if self._begun:
-            await self._write(self._renderer.failure(error), more=False)
+            await self._write(self._renderer.render_failure(error), more=False)
         else:
             await send_error(self._line, error)
 
@@ -186,23 +186,23 @@ class _Stream:
         self._timer = self._loop.call_later(max(interval - silent, 0.1), self._tick)
 
 
-def _reported(error: Exception, line: Line) -> Exception:
+def _reported(error: Exception, line: ResponseContext) -> Exception:
     """Return `error`, after logging it if it is internal; the caller then gets a 500 without the cause."""
     if is_internal(error):
         log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
     return error
 
 
-def rate_headers(standing: Standing) -> Headers:
+def rate_headers(standing: RateLimitState) -> Headers:
     """Return the `x-ratelimit-*` headers in OpenAI's format."""
     limit, left, token_limit, tokens_left = standing
     return [
         (b"x-ratelimit-limit-requests", b"%d" % limit),
         (b"x-ratelimit-remaining-requests", b"%d" % left),
-        (b"x-ratelimit-reset-requests", _duration(reset_ms(left, limit))),
+        (b"x-ratelimit-reset-requests", _duration(ms_until_full(left, limit))),
         (b"x-ratelimit-limit-tokens", b"%d" % token_limit),
         (b"x-ratelimit-remaining-tokens", b"%d" % tokens_left),
-        (b"x-ratelimit-reset-tokens", _duration(reset_ms(tokens_left, token_limit))),
+        (b"x-ratelimit-reset-tokens", _duration(ms_until_full(tokens_left, token_limit))),
     ]
 
 

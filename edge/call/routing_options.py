@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NoReturn
 
-from shared.catalog.routing import Preferences
+from shared.catalog.routing import RoutingPreferences
 from shared.core.errors import InvalidRequest
 
-MOST_MODELS = 8
-MOST_NAMES = 50
-LONGEST_MODEL = 200
+MAX_MODELS = 8
+MAX_NAMES = 50
+MAX_MODEL_LENGTH = 200
 FIELDS = ("order", "only", "ignore", "allow_fallbacks", "sort", "data_collection", "max_price")
 SORTS: tuple[Literal["price", "latency", "throughput"], ...] = ("price", "latency", "throughput")
 
@@ -23,14 +23,14 @@ def read_models(body: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     value, model = body.get("models"), body.get("model")
     if value is None:
         return model, ()
-    if not isinstance(value, list) or not 1 <= len(value) <= MOST_MODELS or not all(map(_is_model, value)):
-        _refuse("models", f"must be a list of 1 to {MOST_MODELS} model ids")
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_MODELS or not all(map(_is_model, value)):
+        _refuse("models", f"must be a list of 1 to {MAX_MODELS} model ids")
     first = value[0] if model is None else model
     others = dict.fromkeys(name for name in value if name != first)
     return first, tuple(others)
 
 
-def read_preferences(value: object) -> Preferences | None:
+def read_preferences(value: object) -> RoutingPreferences | None:
     """Parse the `provider` object; None if it is missing. Raises `InvalidRequest`."""
     if value is None:
         return None
@@ -49,15 +49,15 @@ def read_preferences(value: object) -> Preferences | None:
     if fall_back is not None and not isinstance(fall_back, bool):
         _refuse("provider.allow_fallbacks", "must be true or false")
     prices = _prices(value.get("max_price"))
-    return Preferences(
+    return RoutingPreferences(
         order=_names(value, "order") or (),
         only=_names(value, "only"),
         ignore=_names(value, "ignore") or (),
-        fall_back=fall_back is not False,
+        allow_fallbacks=fall_back is not False,
         sort=sort,
-        keeps_nothing=collection == "deny",
-        dearest_input=prices.get("prompt"),
-        dearest_output=prices.get("completion"),
+        zero_retention=collection == "deny",
+        max_input_price=prices.get("prompt"),
+        max_output_price=prices.get("completion"),
     )
 
 
@@ -65,8 +65,8 @@ def _names(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
     names = value.get(name)
     if names is None:
         return None
-    if not isinstance(names, list) or len(names) > MOST_NAMES or not all(isinstance(entry, str) for entry in names):
-        _refuse(f"provider.{name}", f"must be a list of at most {MOST_NAMES} channel or provider names")
+    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(entry, str) for entry in names):
+        _refuse(f"provider.{name}", f"must be a list of at most {MAX_NAMES} channel or provider names")
     return tuple(names)
 
 
@@ -84,7 +84,7 @@ def _prices(value: object) -> dict[str, int]:
 
 
 def _is_model(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= LONGEST_MODEL
+    return isinstance(value, str) and 0 < len(value) <= MAX_MODEL_LENGTH
 
 
 def _refuse(param: str, why: str) -> NoReturn:

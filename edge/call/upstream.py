@@ -18,17 +18,17 @@ from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from edge.call.call_state import Hold
-from edge.call.candidates import Offer
+from edge.call.call_state import CallState
+from edge.call.candidates import Candidate
 from edge.services import Services
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes
-from shared.catalog.failover import Health, backoff_seconds
-from shared.catalog.routing import order, prefer
+from shared.catalog.failover import RouteHealth, backoff_seconds
+from shared.catalog.routing import order_routes, sort_by_preferences
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
 from shared.core.errors import (
     InvalidRequest,
-    NoUpstream,
+    NoAvailableChannel,
     SettingsError,
     Unavailable,
     UpstreamFailed,
@@ -37,19 +37,19 @@ from shared.core.errors import (
 )
 from shared.dialects.base import BlockedPrompt, BrokenStream, ChatCall, MalformedStream, StreamReader, Target, UnsupportedField
 from shared.dialects.retry_after import retry_after_ms
-from shared.dialects.translators import translator
+from shared.dialects.translators import dialect_for
 from transport.http_client import BodyTooLarge, FirstByteTimeout, HttpClientError, HttpRequest, HttpResponse, ReadTimeout
 
 log = logging.getLogger("yout.edge")
 
-MOST_ATTEMPTS = 3
-LARGEST_ANSWER = 64_000_000  # bytes
-LARGEST_ERROR = 65_536
+MAX_ATTEMPTS = 3
+MAX_RESPONSE_BYTES = 64_000_000  # bytes
+MAX_ERROR_BYTES = 65_536
 MAX_UNRELAYED_BYTES = 65_536  # of chunks without content, kept back before the first with content
 MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be a large image
 AFTER_FINISH_SECONDS = 10  # time limit for usage and the end marker after the finish reason
-OF_THE_MODEL = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model may not have
-BAD_ANSWER = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
+MODEL_SPECIFIC_ERRORS = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model may not have
+UPSTREAM_ERRORS = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class _Failed(Exception):
         self.of_request = of_request
 
 
-class Attempt(Protocol[R]):
+class AttemptFunction(Protocol[R]):
     """Makes one attempt of a call on a route. Raises `_Failed`, `UpstreamRejected` or `UnsupportedField`."""
 
     def __call__(self, call: ChatCall, route: Route, /) -> Awaitable[R]: ...
@@ -90,7 +90,7 @@ class _Opened(NamedTuple):
     began: float  # time of the first token, in seconds of `time.monotonic`
 
 
-class Patience:
+class StreamTimeout:
     """The timeout for the next bytes of a stream: `idle_seconds`, and less once the answer has finished.
 
     Some providers send a finish reason with every chunk, so an answer that still grows has not finished.
@@ -111,42 +111,42 @@ class Patience:
         return min(self._idle_seconds, self._ends_at - now)
 
 
-async def answer(services: Services, offers: Sequence[Offer], hold: Hold) -> None:
+async def fetch_completion(services: Services, offers: Sequence[Candidate], hold: CallState) -> None:
     """Get a complete answer and store it in `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
     began = time.monotonic()
     route = await _with_failover(services, offers, hold, partial(_answer_once, services, hold))
     tokens = hold.answer.usage.output_tokens if hold.answer is not None else None
     if tokens:
-        services.health.pace_of(route).saw_tokens(tokens, time.monotonic() - began)
+        services.health.speed_of(route).record_tokens(tokens, time.monotonic() - began)
 
 
-async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> AsyncGenerator[bytes, None]:
+async def relay_stream(services: Services, offers: Sequence[Candidate], hold: CallState) -> AsyncGenerator[bytes, None]:
     """Yield the bytes to relay; `hold.reader` has the final events. Raises like `answer`, also in mid-stream."""
     response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
     limit, received = RelayLimit(hold.paid_output), 0
-    patience = Patience(services.settings.upstream_idle_seconds)
+    patience = StreamTimeout(services.settings.upstream_idle_seconds)
     try:
         while True:
-            over = received > limit.max_bytes or (reader.text_bytes > limit.look_at and _exceeded(limit, reader))
+            over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
             if over and not (reader.finished or reader.done):
-                hold.stop(relay)
+                hold.stop_stream(relay)
                 break
             if relay:
                 yield relay
-            if reader.broken is not None:
-                raise reader.broken
+            if reader.error is not None:
+                raise reader.error
             if reader.done or over:
                 break
             data = await response.read(timeout=patience.seconds(reader, time.monotonic()))
             if not data:
-                relay = reader.end()
+                relay = reader.close()
                 if relay:
                     yield relay
                 break
             received += len(data)
             relay = reader.feed(data)
             del data  # freed while a slow client reads the relay
-    except BAD_ANSWER as error:
+    except UPSTREAM_ERRORS as error:
         if reader.finished:
             return  # the answer is complete, only the data after it is missing
         if isinstance(error, ReadTimeout):
@@ -154,7 +154,7 @@ async def stream(services: Services, offers: Sequence[Offer], hold: Hold) -> Asy
         raise UpstreamFailed("The model stopped responding mid-answer.") from None
     finally:
         _release(services, response, reader)
-        _learn_pace(services, route, reader, began)
+        _record_speed(services, route, reader, began)
 
 
 def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:
@@ -169,10 +169,10 @@ def _release(services: Services, response: HttpResponse, reader: StreamReader) -
         response.cancel()
 
 
-def _learn_pace(services: Services, route: Route, reader: StreamReader, began: float) -> None:
+def _record_speed(services: Services, route: Route, reader: StreamReader, began: float) -> None:
     tokens = reader.usage().output_tokens
     if reader.finished and tokens:
-        services.health.pace_of(route).saw_tokens(tokens, time.monotonic() - began)
+        services.health.speed_of(route).record_tokens(tokens, time.monotonic() - began)
 
 
 async def _drain(response: HttpResponse) -> None:
@@ -185,7 +185,7 @@ async def _drain(response: HttpResponse) -> None:
         response.release()
 
 
-async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold, attempt: Attempt[T]) -> T:
+async def _with_failover(services: Services, offers: Sequence[Candidate], hold: CallState, attempt: AttemptFunction[T]) -> T:
     """Return the result of the first successful attempt. Models are tried in the caller's order."""
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
@@ -193,7 +193,7 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
     try:
         for offer in offers:
             if offer.call is not hold.call:
-                hold.offer(offer.call, offer.quote)
+                hold.switch_model(offer.call, offer.quote)
             try:
                 return await _try_routes(services, offer, hold, attempt)
             except UnsupportedField as error:
@@ -201,20 +201,20 @@ async def _with_failover(services: Services, offers: Sequence[Offer], hold: Hold
             except Unavailable as error:
                 failed = error
             except UpstreamRejected as error:
-                if error.code not in OF_THE_MODEL:
+                if error.code not in MODEL_SPECIFIC_ERRORS:
                     raise
                 rejected = error
     finally:
-        hold.routed()
+        hold.add_routing_headers()
     if rejected is not None:
         raise rejected
     if failed is None and unsupported is not None:
         unsupported = unsupported.named(hold.call.field_name)
         raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
-    raise failed or NoUpstream()
+    raise failed or NoAvailableChannel()
 
 
-async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Attempt[T]) -> T:
+async def _try_routes(services: Services, offer: Candidate, hold: CallState, attempt: AttemptFunction[T]) -> T:
     """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
     health = services.health
     routes = _ordered(offer, health, hold.account)
@@ -222,7 +222,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     attempts = 0
-    while queue and attempts < MOST_ATTEMPTS:
+    while queue and attempts < MAX_ATTEMPTS:
         retry, wait_ms, route = queue.popleft()
         breaker = health.of_payer(route, hold.account)
         if retry:
@@ -242,7 +242,7 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         except _Failed as failure:
             attempts += 1
             failed = failure.error
-            hold.failed(failure.why)
+            hold.mark_failed(failure.why)
             if failure.of_request:
                 breaker.abandon()
             else:
@@ -255,60 +255,60 @@ async def _try_routes(services: Services, offer: Offer, hold: Hold, attempt: Att
         else:
             breaker.succeed()
             if offer.call.stream:
-                health.pace_of(route).saw_first_token((time.monotonic() - began) * 1000)
+                health.speed_of(route).record_first_token((time.monotonic() - began) * 1000)
             return result
     if failed is None and unsupported is not None:
         raise unsupported
-    raise failed or NoUpstream()
+    raise failed or NoAvailableChannel()
 
 
-def _ordered(offer: Offer, health: Health, payer: UUID) -> list[Route]:
-    routes = order(offer.routes, health, now_ms(), random.random, payer)
+def _ordered(offer: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
+    routes = order_routes(offer.routes, health, now_ms(), random.random, payer)
     preferences = offer.call.preferences
-    return routes if preferences is None else prefer(routes, preferences, health)
+    return routes if preferences is None else sort_by_preferences(routes, preferences, health)
 
 
-async def _answer_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> Route:
+async def _answer_once(services: Services, hold: CallState, call: ChatCall, route: Route) -> Route:
     response = await _send(services, call, hold, route)
     try:
-        limit = max_answer_bytes(hold.paid_output, LARGEST_ANSWER) if call.kind == "chat" else LARGEST_ANSWER
+        limit = max_answer_bytes(hold.paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
         data = await response.read_all(limit=limit, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = translator(route.dialect, call.kind).read_answer(data, call, _answer_id(hold), int(time.time()))
+        hold.answer = dialect_for(route.dialect, call.kind).parse_response(data, call, _answer_id(hold), int(time.time()))
     except BlockedPrompt as error:
         raise _blocked(call) from error
-    except BAD_ANSWER as error:
+    except UPSTREAM_ERRORS as error:
         raise _failure(error) from error
     finally:
         response.release()
     return route
 
 
-async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Route) -> _Opened:
+async def _open_once(services: Services, hold: CallState, call: ChatCall, route: Route) -> _Opened:
     """Open a stream and read until it delivers content or ends.
 
     Chunks without content are not relayed yet, so that another channel can still take over.
     """
     response = await _send(services, call, hold, route)
-    reader = translator(route.dialect, call.kind).read_stream(call, _answer_id(hold), int(time.time()))
+    reader = dialect_for(route.dialect, call.kind).new_stream_reader(call, _answer_id(hold), int(time.time()))
     relay, received = b"", 0
     try:
         while not (reader.delivered or reader.finished or reader.done or len(relay) > MAX_UNRELAYED_BYTES):
             data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
             if not data:
-                relay += reader.end()
+                relay += reader.close()
                 break
             received += len(data)
             if received > MAX_BYTES_BEFORE_DELIVERY:
                 raise MalformedStream("too many bytes without content")
             relay += reader.feed(data)
-            if reader.broken is not None:
+            if reader.error is not None:
                 break
-        if reader.broken is not None and not reader.answered:
-            raise reader.broken  # nothing was relayed yet, so retry instead of sending a truncated answer
+        if reader.error is not None and not reader.is_complete:
+            raise reader.error  # nothing was relayed yet, so retry instead of sending a truncated answer
     except BlockedPrompt as error:
         response.cancel()
         raise _blocked(call) from error
-    except BAD_ANSWER as error:
+    except UPSTREAM_ERRORS as error:
         response.cancel()
         raise _failure(error) from error
     except BaseException:
@@ -318,7 +318,7 @@ async def _open_once(services: Services, hold: Hold, call: ChatCall, route: Rout
     return _Opened(response, reader, relay, route, time.monotonic())
 
 
-async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) -> HttpResponse:
+async def _send(services: Services, call: ChatCall, hold: CallState, route: Route) -> HttpResponse:
     """Send the request. Return the response if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
     settings = services.settings
     target = Target(
@@ -326,21 +326,21 @@ async def _send(services: Services, call: ChatCall, hold: Hold, route: Route) ->
         secret=_secret(services, route),
         referer=settings.referer,
         pseudonym=partial(services.pseudonym, hold.account, route.channel),
-        clamp=hold.clamp,
+        max_output_tokens=hold.output_clamp,
         output_limit=hold.quote.output_tokens // call.choices,
     )
-    adapted = call.told_to(route.dialect, route.settings)
-    request = HttpRequest(*translator(route.dialect, call.kind).request(adapted, target))
-    hold.attempt(route)
+    adapted = call.for_dialect(route.dialect, route.settings)
+    request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
+    hold.start_attempt(route)
     try:
         response = await services.http.open(
-            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(hold.sent, route)
+            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(hold.mark_sent, route)
         )
     except HttpClientError as error:
         raise _failure(error) from error
     if response.status == 200:
         return response
-    hold.working = False
+    hold.provider_working = False
     await _refuse(response, call, target)
     raise AssertionError("unreachable")
 
@@ -351,27 +351,27 @@ def _secret(services: Services, route: Route) -> str:
         return services.secret(route.sealed_secret)
     except SettingsError as error:
         log.error("channel %s: %s", route.channel, error)
-        raise _Failed(NoUpstream(), "sealed_secret", same_route=False) from None
+        raise _Failed(NoAvailableChannel(), "sealed_secret", same_route=False) from None
 
 
 async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:
     """Read an error response and raise the matching error."""
     wait_ms = retry_after_ms(response.headers.get, now_ms())
     try:
-        data = await response.read_all(limit=LARGEST_ERROR, timeout=5)
+        data = await response.read_all(limit=MAX_ERROR_BYTES, timeout=5)
     except HttpClientError:
         data = b""
     finally:
         response.release()
     status = response.status
-    error = translator(target.route.dialect, call.kind).read_error(status, data, call, target)
-    if error.about_request:
+    error = dialect_for(target.route.dialect, call.kind).parse_error(status, data, call, target)
+    if error.is_request_error:
         message = error.message or "The provider rejected this request."
         raise UpstreamRejected(message, _field_of(call, error.param), error.code)
     why = f"status_{status}"
     pause = wait_ms if wait_ms is not None else error.retry_after_ms
     if status == 429:
-        raise _Failed(NoUpstream(), why, pause)
+        raise _Failed(NoAvailableChannel(), why, pause)
     if status in (408, 504):
         raise _Failed(UpstreamTimeout(), why, pause)
     # 401, 402, 403 and 404 concern our credential or catalog, not the caller; retrying the same route would not help.
@@ -397,5 +397,5 @@ def _field_of(call: ChatCall, param: str | None) -> str | None:
     return param if param is None or call.field_name is None else call.field_name(param)
 
 
-def _answer_id(hold: Hold) -> str:
+def _answer_id(hold: CallState) -> str:
     return f"chatcmpl-{hold.call_id.hex}"

@@ -6,20 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from edge.call.admission import Caller
-from edge.http.client_ip import peer_address
-from edge.http.web_headers import SAFE_METHODS, Sent, cookie_value, read_sent
-from edge.identity.sessions import SessionRow, check_active
+from edge.http.client_ip import client_ip
+from edge.http.web_headers import SAFE_METHODS, WebHeaders, cookie_value, read_web_headers
+from edge.identity.sessions import SessionRow, require_active
 from edge.services import Services
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied
 from shared.core.settings import Settings
-from shared.core.token_bucket import KeyLimits, Limits
+from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.identity.visitor_id import visitor_digest
-from shared.text.origins import host_of, is_foreign
-from shared.text.plain_text import cut
+from shared.text.origins import host_of, is_cross_origin
+from shared.text.plain_text import truncate
 
 
-async def session_of(services: Services, sent: Sent, method: str) -> SessionRow | None:
+async def authenticate_session(services: Services, sent: WebHeaders, method: str) -> SessionRow | None:
     """Return the request's web session, or None if it has no session cookie.
 
     Raises `InvalidSession`, and `AccessDenied` for a suspended account and for an unsafe request without a valid CSRF token.
@@ -28,18 +28,20 @@ async def session_of(services: Services, sent: Sent, method: str) -> SessionRow 
     if not secret:
         return None
     row = await services.sessions.look_up(secret)
-    check_active(row)
+    require_active(row)
     if method not in SAFE_METHODS:
         require_own_origin(sent, services.settings)
-        if not services.sessions.proves(secret, sent.csrf_token):
+        if not services.sessions.verify_csrf_token(secret, sent.csrf_token):
             raise AccessDenied("Cookie-authenticated requests require the page's CSRF token in 'x-csrf-token'.", "csrf_failed")
     return row
 
 
-def require_own_origin(sent: Sent, settings: Settings) -> None:
+def require_own_origin(sent: WebHeaders, settings: Settings) -> None:
     """Raise `AccessDenied` for a browser's request from another site's page. Other clients send neither header."""
-    if is_foreign(sent.origin, sent.fetch_site, (sent.host, host_of(settings.public_url))):
-        seen = f"The origin {cut(sent.origin, 100)} does not match the host {cut(sent.host, 100)}. " if sent.origin else ""
+    if is_cross_origin(sent.origin, sent.fetch_site, (sent.host, host_of(settings.public_url))):
+        seen = (
+            f"The origin {truncate(sent.origin, 100)} does not match the host {truncate(sent.host, 100)}. " if sent.origin else ""
+        )
         raise AccessDenied(
             f"Cross-site request blocked. {seen}Pages of other sites need an API key. If you run this service, make its proxy"
             " forward the Host header, or set YOUT_PUBLIC_URL to its public URL.",
@@ -49,34 +51,34 @@ def require_own_origin(sent: Sent, settings: Settings) -> None:
 
 def session_limits(services: Services, row: SessionRow) -> KeyLimits:
     """Return the rate limits of a session: those of its account, shared with all its keys."""
-    return services.keys.in_force(row.account, row.account, row.own)
+    return services.keys.effective_limits(row.account, row.account, row.own)
 
 
-def visitor_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
+def visitor_digest_of(services: Services, scope: dict[str, Any], sent: WebHeaders) -> str:
     """Return the daily digest that identifies a visitor."""
-    settings, address = services.settings, address_of(services, scope, sent)
+    settings, address = services.settings, client_address(services, scope, sent)
     return visitor_digest(settings.secret_key, address, sent.user_agent, now_ms(), settings.visitors_per_network)
 
 
 def visitor_limits(settings: Settings, visitor: str) -> KeyLimits:
     """Return a visitor's rate limits. The daily allowance bounds tokens, so their rate limit is the default."""
-    limits = Limits(settings.visitor_rpm, settings.default_tpm, settings.visitor_concurrency)
+    limits = RateLimits(settings.visitor_rpm, settings.default_tpm, settings.visitor_concurrency)
     scope = UUID(visitor[:32])  # takes the place of an account id
     return KeyLimits(scope, scope, limits, limits)
 
 
-def address_of(services: Services, scope: dict[str, Any], sent: Sent) -> str:
+def client_address(services: Services, scope: dict[str, Any], sent: WebHeaders) -> str:
     """Return the client's IP address, behind trusted proxies."""
-    return peer_address(scope, sent.forwarded_for.encode("latin-1"), services.settings.trusted_proxies)
+    return client_ip(scope, sent.forwarded_for.encode("latin-1"), services.settings.trusted_proxies)
 
 
 async def web_caller(services: Services, scope: dict[str, Any]) -> Caller:
-    """Return the caller of a request without a key: a session, else a visitor. Raises like `session_of`."""
-    sent = read_sent(scope)
-    address = address_of(services, scope, sent)
-    row = await session_of(services, sent, scope["method"])
+    """Return the caller of a request without a key: a session, else a visitor. Raises like `authenticate_session`."""
+    sent = read_web_headers(scope)
+    address = client_address(services, scope, sent)
+    row = await authenticate_session(services, sent, scope["method"])
     if row is not None:
         return Caller("", session_limits(services, row), address, session=row.digest)
     require_own_origin(sent, services.settings)
-    visitor = visitor_of(services, scope, sent)
+    visitor = visitor_digest_of(services, scope, sent)
     return Caller("", visitor_limits(services.settings, visitor), address, visitor=visitor)

@@ -16,7 +16,7 @@ from shared.core import errors
 
 Schema = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Any])
-Refusals = tuple[type[errors.YoutError], ...]
+ErrorTypes = tuple[type[errors.YoutError], ...]
 
 ANYBODY, KEY, ACCOUNT, WEB = (), ("key",), ("key", "session"), ("key", "session", "visitor")
 
@@ -25,106 +25,106 @@ TEXT: Schema = {"type": "string", "minLength": 1}
 INTEGER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "boolean"}
 ID: Schema = {"type": "string", "format": "uuid"}
-MOMENT: Schema = {"type": "string", "format": "date-time"}
+TIMESTAMP: Schema = {"type": "string", "format": "date-time"}
 ANY: Schema = {}
-OPEN: Schema = {"type": "object"}
+OPEN_OBJECT: Schema = {"type": "object"}
 JSON, EVENTS, HTML, PLAIN = "application/json", "text/event-stream", "text/html", "text/plain"
 FORM = "multipart/form-data"
 FILE: Schema = {"type": "string", "format": "binary"}
 
 # Errors of every route that authenticates its caller.
-IDENTITY: Refusals = (errors.InvalidKey, errors.AccessDenied, errors.DatabaseUnavailable)
+AUTH_ERRORS: ErrorTypes = (errors.InvalidApiKey, errors.AccessDenied, errors.DatabaseUnavailable)
 # Errors of every route that calls a model.
-CALL: Refusals = (
+CALL_ERRORS: ErrorTypes = (
     *(errors.InvalidRequest, errors.UpstreamRejected, errors.RequestTooLarge, errors.InsufficientCredits, errors.ModelNotFound),
-    *(errors.IdempotencyConflict, errors.RateLimited, errors.UpstreamTimeout, errors.UpstreamFailed, errors.NoUpstream),
+    *(errors.IdempotencyConflict, errors.RateLimited, errors.UpstreamTimeout, errors.UpstreamFailed, errors.NoAvailableChannel),
 )
 
 
-class Answer(NamedTuple):
+class ResponseSpec(NamedTuple):
     """A success response: its description (`says`) and its media types, with a `schema` if it is JSON."""
 
     schema: Schema | None = None
-    says: str = ""
-    types: tuple[str, ...] = (JSON,)
+    description: str = ""
+    media_types: tuple[str, ...] = (JSON,)
 
 
-class Declaration(NamedTuple):
+class RouteSpec(NamedTuple):
     """What the API reference says about a route. `bodies` maps a path parameter's values to their request bodies."""
 
     summary: str
     callers: tuple[str, ...]
-    answers: Mapping[int, Answer]
-    refusals: Refusals = ()
+    responses: Mapping[int, ResponseSpec]
+    errors: ErrorTypes = ()
     body: Schema | None = None
     bodies: Mapping[str, Schema] | None = None
     query: Mapping[str, Schema] | None = None
     path: Mapping[str, Schema] | None = None
     notes: str = ""
-    shape: str = "openai"  # of its errors: `openai`, or `messages` for Anthropic's
-    takes: str = JSON  # media type of the request body
+    error_format: str = "openai"  # of its errors: `openai`, or `messages` for Anthropic's
+    body_type: str = JSON  # media type of the request body
 
 
-def declare(
+def describe_route(
     summary: str,
     *,
     callers: tuple[str, ...] = ACCOUNT,
-    answers: Mapping[int, Answer],
-    refusals: Refusals = (),
+    responses: Mapping[int, ResponseSpec],
+    errors: ErrorTypes = (),
     **fields: Any,
 ) -> Callable[[View], View]:
-    """Attach a declaration to a view. Routes with `callers` get the errors in `IDENTITY` too."""
-    made = Declaration(summary, callers, answers, (*refusals, *(IDENTITY if callers else ())), **fields)
+    """Attach a declaration to a view. Routes with `callers` get the errors in `AUTH_ERRORS` too."""
+    made = RouteSpec(summary, callers, responses, (*errors, *(AUTH_ERRORS if callers else ())), **fields)
 
     def mark(view: View) -> View:
-        view.declaration = made  # type: ignore[attr-defined]  # read by `declaration_of`
+        view.declaration = made  # type: ignore[attr-defined]  # read by `route_spec`
         return view
 
     return mark
 
 
-def declaration_of(view: object) -> Declaration | None:
+def route_spec(view: object) -> RouteSpec | None:
     """Return the declaration of a view, or None."""
-    found: Declaration | None = getattr(view, "declaration", None)
+    found: RouteSpec | None = getattr(view, "declaration", None)
     return found
 
 
-def record(properties: Mapping[str, Schema], optional: Collection[str] = ()) -> Schema:
+def response_schema(properties: Mapping[str, Schema], optional: Collection[str] = ()) -> Schema:
     """Return the schema of a response object. All properties but the `optional` ones are required; more may be added later."""
     required = [name for name in properties if name not in optional]
     return {"type": "object", "properties": dict(properties), "required": required}
 
 
-def wish(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
+def request_schema(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
     """Return the schema of a request object without other properties. Properties that are not `required` may be null."""
-    fields = {name: schema if name in required else or_null(schema) for name, schema in properties.items()}
+    fields = {name: schema if name in required else nullable(schema) for name, schema in properties.items()}
     return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
 
-def open_wish(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
+def open_request_schema(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
     """Return the schema of a request object whose unknown fields are forwarded to the provider."""
-    return {**wish(properties, required), "additionalProperties": True}
+    return {**request_schema(properties, required), "additionalProperties": True}
 
 
-def or_null(schema: Schema) -> Schema:
+def nullable(schema: Schema) -> Schema:
     """Return `schema`, made nullable."""
     if isinstance(schema.get("type"), str) and "enum" not in schema:
         return {**schema, "type": [schema["type"], "null"]}
     return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
-def array(items: Schema, least: int = 0, most: int | None = None) -> Schema:
-    """Return an array schema with `least` to `most` items."""
-    limits = {"minItems": least} if least else {}
-    return {"type": "array", "items": items, **limits, **({"maxItems": most} if most is not None else {})}
+def array(items: Schema, min_items: int = 0, max_items: int | None = None) -> Schema:
+    """Return an array schema with `min_items` to `max_items` items."""
+    limits = {"minItems": min_items} if min_items else {}
+    return {"type": "array", "items": items, **limits, **({"maxItems": max_items} if max_items is not None else {})}
 
 
-def text(most: int, least: int = 1) -> Schema:
+def string(most: int, least: int = 1) -> Schema:
     """Return a string schema with `least` to `most` characters."""
     return {"type": "string", "minLength": least, "maxLength": most}
 
 
-def whole(low: int, high: int) -> Schema:
+def integer(low: int, high: int) -> Schema:
     """Return an integer schema from `low` to `high`."""
     return {"type": "integer", "minimum": low, "maximum": high}
 
@@ -134,7 +134,7 @@ def number(low: float, high: float) -> Schema:
     return {"type": "number", "minimum": low, "maximum": high}
 
 
-def one_of(*values: str) -> Schema:
+def enum(*values: str) -> Schema:
     """Return a string enum schema."""
     return {"type": "string", "enum": list(values)}
 
@@ -146,15 +146,15 @@ def example(schema: Schema, value: Any) -> Schema:
 
 def page_of(name: str, item: Schema) -> Schema:
     """Return the schema of a page: its items, and the value of `after` for the next page."""
-    return record({name: array(item), "next": or_null(STRING)})
+    return response_schema({name: array(item), "next": nullable(STRING)})
 
 
-SPENT = record({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of a call and the remaining balance
+COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of a call and the remaining balance
 
 
-def declare_call(summary: str, answer: Answer, body: Schema, more: Refusals = (), **fields: Any) -> Declaration:
+def describe_model_call(summary: str, answer: ResponseSpec, body: Schema, more: ErrorTypes = (), **fields: Any) -> RouteSpec:
     """Return the declaration of a route under `/v1` that calls a model. `more` are errors beyond the common ones."""
-    return Declaration(summary, KEY, {200: answer}, (*CALL, *more, *IDENTITY), body=body, **fields)
+    return RouteSpec(summary, KEY, {200: answer}, (*CALL_ERRORS, *more, *AUTH_ERRORS), body=body, **fields)
 
 
-PAGE: Mapping[str, Schema] = {"limit": whole(1, 100), "after": ID}
+PAGE: Mapping[str, Schema] = {"limit": integer(1, 100), "after": ID}

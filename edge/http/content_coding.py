@@ -177,7 +177,7 @@ _DECODERS: Mapping[str, Callable[[], _Decoder]] = {
 }
 
 
-def codings_of(header: bytes) -> list[str]:
+def parse_codings(header: bytes) -> list[str]:
     """Return the codings of a `Content-Encoding` header in the order they were applied, without `identity`.
 
     Raises `UnsupportedContentCoding`.

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from edge.http.content_coding import DecodedBody, codings_of
+from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.cors import PATHS, Cors
 from edge.http.errors import request_id
 from shared.core.clock import new_id
@@ -70,10 +70,10 @@ def _is_odd(path: str) -> bool:
     return "//" in path or path.startswith("/v1/v1/")
 
 
-Refused = tuple[int, list[tuple[bytes, bytes]], bytes]
+RefusedRequest = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
-def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> Refused:
+def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> RefusedRequest:
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     return status, [(b"content-type", b"application/json"), *headers], orjson.dumps({"error": error})
 
@@ -88,7 +88,7 @@ _NO_WEBSOCKETS = _error(
 )
 
 
-def _refuse(scope: Scope, cors: Cors) -> Refused | None:
+def _refuse(scope: Scope, cors: Cors) -> RefusedRequest | None:
     """Return the response to a request that Quart should not see, or None."""
     method, headers = scope["method"], scope["headers"]
     if not all(_is_host(value) for name, value in headers if name == b"host"):
@@ -123,7 +123,7 @@ def _prepare(scope: Scope, receive: Receive, max_body_bytes: int) -> tuple[Scope
     headers = [field for field in scope["headers"] if field[0] not in (b"content-encoding", b"content-length")]
     scope = {**scope, "headers": headers}
     try:
-        codings = codings_of(coding)
+        codings = parse_codings(coding)
     except YoutError as error:
         scope[BODY_ERROR] = error
         return scope, receive

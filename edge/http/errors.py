@@ -12,7 +12,7 @@ from edge.http.content_coding import ACCEPTED
 from shared.core import errors
 
 
-class Face(NamedTuple):
+class ErrorSpec(NamedTuple):
     """The status, type and code of an error. `may_retry` is sent as `x-should-retry` unless it is None.
 
     `retry_after_seconds` is sent as `Retry-After`; every 503 has it.
@@ -28,39 +28,39 @@ class Face(NamedTuple):
 RETRY_AFTER_SECONDS = 5  # about as long as a restart or a database failover takes
 
 # Looked up along the class's MRO. A code of "" means the error's own `code`.
-FACES: dict[type[BaseException], Face] = {
-    errors.RequestTooLarge: Face(413, "invalid_request_error", "request_too_large"),
-    errors.UnsupportedContentCoding: Face(415, "invalid_request_error", "unsupported_content_encoding"),
-    errors.InvalidRequest: Face(400, "invalid_request_error", ""),
-    errors.UpstreamRejected: Face(400, "invalid_request_error", ""),
-    errors.InvalidKey: Face(401, "authentication_error", "invalid_api_key", may_retry=False),
-    errors.InsufficientCredits: Face(402, "insufficient_credits", "insufficient_credits", may_retry=False),
-    errors.AccessDenied: Face(403, "permission_error", "", may_retry=False),
-    errors.ModelNotFound: Face(404, "invalid_request_error", "model_not_found", may_retry=False),
-    errors.NotFound: Face(404, "invalid_request_error", "not_found", may_retry=False),
-    errors.PurgeRunning: Face(409, "invalid_request_error", "purge_in_progress", may_retry=False),
-    errors.TooManyAbandonedCalls: Face(429, "rate_limit_error", "too_many_abandoned_calls"),
-    errors.RateLimited: Face(429, "rate_limit_error", "rate_limit_exceeded"),
-    errors.AlreadySent: Face(409, "invalid_request_error", "already_sent", may_retry=False),
-    errors.TooManyAttempts: Face(429, "rate_limit_error", "rate_limit_exceeded"),
-    errors.DailyAllowanceExhausted: Face(429, "rate_limit_error", "daily_allowance_exhausted"),
-    errors.UpstreamTimeout: Face(504, "upstream_error", "upstream_timeout"),
-    errors.UpstreamFailed: Face(502, "upstream_error", "upstream_error"),
-    errors.NoUpstream: Face(503, "upstream_error", "no_upstream_available", retry_after_seconds=RETRY_AFTER_SECONDS),
-    errors.SettlementPending: Face(
+ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {
+    errors.RequestTooLarge: ErrorSpec(413, "invalid_request_error", "request_too_large"),
+    errors.UnsupportedContentCoding: ErrorSpec(415, "invalid_request_error", "unsupported_content_encoding"),
+    errors.InvalidRequest: ErrorSpec(400, "invalid_request_error", ""),
+    errors.UpstreamRejected: ErrorSpec(400, "invalid_request_error", ""),
+    errors.InvalidApiKey: ErrorSpec(401, "authentication_error", "invalid_api_key", may_retry=False),
+    errors.InsufficientCredits: ErrorSpec(402, "insufficient_credits", "insufficient_credits", may_retry=False),
+    errors.AccessDenied: ErrorSpec(403, "permission_error", "", may_retry=False),
+    errors.ModelNotFound: ErrorSpec(404, "invalid_request_error", "model_not_found", may_retry=False),
+    errors.NotFound: ErrorSpec(404, "invalid_request_error", "not_found", may_retry=False),
+    errors.PurgeRunning: ErrorSpec(409, "invalid_request_error", "purge_in_progress", may_retry=False),
+    errors.TooManyAbandonedCalls: ErrorSpec(429, "rate_limit_error", "too_many_abandoned_calls"),
+    errors.RateLimited: ErrorSpec(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.AlreadySubmitted: ErrorSpec(409, "invalid_request_error", "already_sent", may_retry=False),
+    errors.TooManyAttempts: ErrorSpec(429, "rate_limit_error", "rate_limit_exceeded"),
+    errors.DailyAllowanceExhausted: ErrorSpec(429, "rate_limit_error", "daily_allowance_exhausted"),
+    errors.UpstreamTimeout: ErrorSpec(504, "upstream_error", "upstream_timeout"),
+    errors.UpstreamFailed: ErrorSpec(502, "upstream_error", "upstream_error"),
+    errors.NoAvailableChannel: ErrorSpec(503, "upstream_error", "no_upstream_available", retry_after_seconds=RETRY_AFTER_SECONDS),
+    errors.SettlementPending: ErrorSpec(
         503, "service_unavailable", "settlement_pending", may_retry=False, retry_after_seconds=RETRY_AFTER_SECONDS
     ),
-    errors.Unavailable: Face(503, "service_unavailable", "service_unavailable", retry_after_seconds=RETRY_AFTER_SECONDS),
+    errors.Unavailable: ErrorSpec(503, "service_unavailable", "service_unavailable", retry_after_seconds=RETRY_AFTER_SECONDS),
 }
-INTERNAL = Face(500, "server_error", "internal_error")
+INTERNAL = ErrorSpec(500, "server_error", "internal_error")
 CONFLICTS = {
-    "in_progress": Face(409, "invalid_request_error", "idempotency_in_progress", may_retry=False),
-    "key_used": Face(409, "invalid_request_error", "idempotency_key_used", may_retry=False),
-    "key_reused": Face(400, "invalid_request_error", "idempotency_key_reused", may_retry=False),
+    "in_progress": ErrorSpec(409, "invalid_request_error", "idempotency_in_progress", may_retry=False),
+    "key_used": ErrorSpec(409, "invalid_request_error", "idempotency_key_used", may_retry=False),
+    "key_reused": ErrorSpec(400, "invalid_request_error", "idempotency_key_reused", may_retry=False),
 }
 
 
-class Problem(NamedTuple):
+class RenderedError(NamedTuple):
     """A rendered error: HTTP status, headers and JSON body."""
 
     status: int
@@ -68,12 +68,12 @@ class Problem(NamedTuple):
     body: bytes
 
 
-def face(error: BaseException) -> Face:
+def error_spec(error: BaseException) -> ErrorSpec:
     """Return the table entry of `error`. Anything but a domain error is a generic 500."""
     if isinstance(error, errors.IdempotencyConflict):
-        return CONFLICTS[error.kind]
+        return CONFLICTS[error.code]
     for kind in type(error).__mro__:
-        found = FACES.get(kind)
+        found = ERROR_SPECS.get(kind)
         if found is not None:
             return found if found.code else found._replace(code=getattr(error, "code", "invalid_request"))
     return INTERNAL
@@ -81,16 +81,16 @@ def face(error: BaseException) -> Face:
 
 def is_internal(error: BaseException) -> bool:
     """Return whether `error` is internal: callers get a generic 500, and the cause is logged."""
-    return face(error) is INTERNAL
+    return error_spec(error) is INTERNAL
 
 
-def render(error: BaseException, _: str = "") -> Problem:
+def render_error(error: BaseException, _: str = "") -> RenderedError:
     """Render `error` as an HTTP response in OpenAI's format, which has no field for the request id."""
-    spec = face(error)
-    return Problem(spec.status, own_headers(error, spec), orjson.dumps(document(error)))
+    spec = error_spec(error)
+    return RenderedError(spec.status, error_headers(error, spec), orjson.dumps(error_document(error)))
 
 
-def own_headers(error: BaseException, spec: Face) -> list[tuple[bytes, bytes]]:
+def error_headers(error: BaseException, spec: ErrorSpec) -> list[tuple[bytes, bytes]]:
     """Return the content type and the retry headers of `error`."""
     headers = [(b"content-type", b"application/json")]
     if spec.may_retry is not None:
@@ -107,20 +107,20 @@ def own_headers(error: BaseException, spec: Face) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-def render_frame(error: BaseException) -> bytes:
+def render_stream_error(error: BaseException) -> bytes:
     """Render `error` as the last event of a started stream, which then ends without `[DONE]`."""
-    return b"data: " + orjson.dumps({"error": document(error)["error"]}) + b"\n\n"
+    return b"data: " + orjson.dumps({"error": error_document(error)["error"]}) + b"\n\n"
 
 
-def render_event(error: BaseException) -> bytes:
+def render_native_error(error: BaseException) -> bytes:
     """Render `error` as the last event of a native stream, with only its code and message."""
-    full = document(error)["error"]
+    full = error_document(error)["error"]
     return b"data: " + orjson.dumps({"error": {"code": full["code"], "message": full["message"]}}) + b"\n\n"
 
 
-def document(error: BaseException) -> dict[str, Any]:
+def error_document(error: BaseException) -> dict[str, Any]:
     """Return `error` in OpenAI's format, with our extra fields under `yout`."""
-    spec = face(error)
+    spec = error_spec(error)
     message = str(error) if spec is not INTERNAL else "Internal server error. You were not charged."
     param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)
     body: dict[str, Any] = {"error": {"message": message, "type": spec.type, "param": param, "code": spec.code}}
@@ -136,7 +136,7 @@ def _extra(error: BaseException) -> dict[str, Any]:
             "required": error.required,
             "balance": error.balance,
             "max_tokens_affordable": error.max_tokens_affordable,
-            "cheaper_models": cheaper_document(error.cheaper),
+            "cheaper_models": alternatives_document(error.alternatives),
         }
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
@@ -146,7 +146,7 @@ def _extra(error: BaseException) -> dict[str, Any]:
     return {}
 
 
-def cheaper_document(cheaper: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def alternatives_document(cheaper: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Return alternative models in the format of a 402 error and a quote."""
     return [{"id": id, "worst": worst} for id, worst in cheaper]
 

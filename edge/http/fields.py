@@ -10,41 +10,41 @@ import orjson
 
 from edge.http.client_options import drop_client_options
 from shared.core.errors import InvalidRequest
-from shared.text.json_depth import too_deep
+from shared.text.json_depth import is_too_deep
 
-LONGEST_MODEL = 200
-LONGEST_NAME = 100  # of a field, as far as an error repeats it
+MAX_MODEL_LENGTH = 200
+MAX_QUOTED_NAME = 100  # of a field, as far as an error repeats it
 
 
-def model_of(body: Mapping[str, Any]) -> str:
+def requested_model(body: Mapping[str, Any]) -> str:
     """Return the requested model's id."""
     model = body.get("model")
-    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+    if not isinstance(model, str) or not model or len(model) > MAX_MODEL_LENGTH:
         raise InvalidRequest("'model' must be a model id; see GET /v1/models.", "model")
     return model
 
 
-def json_object(data: bytes) -> dict[str, Any]:
+def parse_json_object(data: bytes) -> dict[str, Any]:
     """Parse a JSON object. Rejects deep nesting and client library options."""
     try:
         body = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         if data.startswith(codecs.BOM_UTF8):  # parsers may ignore it (RFC 8259, section 8.1)
-            return json_object(data[len(codecs.BOM_UTF8) :])
+            return parse_json_object(data[len(codecs.BOM_UTF8) :])
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
             raise InvalidRequest("The body appears to be UTF-16 or UTF-32. Send JSON as UTF-8.") from None
         raise InvalidRequest(f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body must be a JSON object.")
-    if too_deep(data, body):
+    if is_too_deep(data, body):
         raise InvalidRequest("The body is nested too deeply.")
     drop_client_options(body)
     return body
 
 
-def only_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
+def reject_unknown_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
     """Reject fields that are not `known`. `where` is the path to the object, with a trailing dot."""
     unknown = next((name for name in found if name not in known), None)
     if unknown is not None:
-        param = f"{where}{unknown[:LONGEST_NAME]}"
+        param = f"{where}{unknown[:MAX_QUOTED_NAME]}"
         raise InvalidRequest(f"'{param}' is not supported here; the fields are {', '.join(known)}.", param)

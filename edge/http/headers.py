@@ -9,10 +9,10 @@ from shared.core.errors import InvalidRequest
 from shared.ledger import Claim
 
 Scope = dict[str, Any]
-LONGEST_IDEMPOTENCY_KEY = 255
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
-class Wanted(NamedTuple):
+class ApiHeaders(NamedTuple):
     """The headers of an API request."""
 
     authorization: bytes | None
@@ -25,7 +25,7 @@ class Wanted(NamedTuple):
     origin: bytes | None
 
     @property
-    def key_sent(self) -> bool:
+    def has_key(self) -> bool:
         """Whether the request has a header for an API key."""
         return self.authorization is not None or self.x_api_key is not None
 
@@ -37,14 +37,14 @@ _NAMES = (
 _LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
 
 
-def read_headers(scope: Scope) -> Wanted:
+def read_headers(scope: Scope) -> ApiHeaders:
     """Return the API headers. Raises `InvalidRequest` if a header that must be unique is repeated."""
     found = dict.fromkeys(_NAMES)
     for name, value in scope["headers"]:
         if name in found:
             first = found[name]
             found[name] = value if first is None else _repeated(name, first, value)
-    return Wanted(*found.values())
+    return ApiHeaders(*found.values())
 
 
 def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
@@ -54,16 +54,16 @@ def _repeated(name: bytes, first: bytes, second: bytes) -> bytes:
     raise InvalidRequest(f"Send the '{name.decode()}' header only once.", name.decode())
 
 
-def claim_of(key: bytes | None, body: bytes) -> Claim | None:
+def idempotency_claim(key: bytes | None, body: bytes) -> Claim | None:
     """Return the idempotency claim for a key and a body, or None without a key. Raises `InvalidRequest`."""
     if key is None:
         return None
-    if not 1 <= len(key) <= LONGEST_IDEMPOTENCY_KEY:
-        raise InvalidRequest(f"'Idempotency-Key' must have 1 to {LONGEST_IDEMPOTENCY_KEY} characters.", "Idempotency-Key")
+    if not 1 <= len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
+        raise InvalidRequest(f"'Idempotency-Key' must have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.", "Idempotency-Key")
     return Claim(hashlib.sha256(key).hexdigest(), hashlib.sha256(body).hexdigest())
 
 
-def cap_of(value: bytes | None) -> int | None:
+def parse_max_credits(value: bytes | None) -> int | None:
     """Parse `x-yout-max-credits`, the caller's own limit. Raises `InvalidRequest`."""
     if value is None:
         return None

@@ -13,8 +13,8 @@ from werkzeug.http import parse_options_header
 from edge.http.client_options import refuse_client_options
 from shared.core.errors import InvalidRequest
 
-MOST_PARTS = 100
-LARGEST_FIELD = 2_000_000  # bytes; files are limited only by the body size
+MAX_PARTS = 100
+MAX_FIELD_BYTES = 2_000_000  # bytes; files are limited only by the body size
 _MAX_NAME = 64
 _NAME = re.compile(r"[A-Za-z]\w*(\[\w*\])*", re.ASCII)
 
@@ -39,11 +39,11 @@ def read_form(body: bytes, content_type: str) -> Form:
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise InvalidRequest("The Content-Type must include the boundary: multipart/form-data; boundary=…")
-    parser = MultiPartParser(_in_memory, max_form_memory_size=LARGEST_FIELD, max_form_parts=MOST_PARTS)
+    parser = MultiPartParser(_in_memory, max_form_memory_size=MAX_FIELD_BYTES, max_form_parts=MAX_PARTS)
     try:
         fields, files = parser.parse(BytesIO(body), boundary.encode("latin-1"), len(body))
     except RequestEntityTooLarge:
-        raise InvalidRequest(f"The form exceeds {MOST_PARTS} parts, or a text field exceeds {LARGEST_FIELD} bytes.") from None
+        raise InvalidRequest(f"The form exceeds {MAX_PARTS} parts, or a text field exceeds {MAX_FIELD_BYTES} bytes.") from None
     except ValueError:
         raise InvalidRequest("The body is not valid multipart/form-data with the boundary in its Content-Type.") from None
     for name in (*fields, *files):

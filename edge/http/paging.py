@@ -24,12 +24,12 @@ def read_page() -> Page:
     """Parse `limit` and `after` from the current request. Raises `InvalidRequest`."""
     after = request.args.get("after")
     try:
-        return Page(whole_number("limit", 1, MAX_LIMIT, DEFAULT_LIMIT), None if after is None else UUID(after))
+        return Page(query_integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT), None if after is None else UUID(after))
     except ValueError:
         raise InvalidRequest("'after' must be the 'next' value of the previous page.", "after") from None
 
 
-def whole_number(name: str, low: int, high: int, default: int) -> int:
+def query_integer(name: str, low: int, high: int, default: int) -> int:
     """Parse the query parameter `name` as an integer between `low` and `high`. Raises `InvalidRequest`."""
     text = request.args.get(name)
     if text is None:

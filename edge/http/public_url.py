@@ -9,7 +9,7 @@ from typing import Any, cast
 from quart import current_app, request
 
 from shared.core.settings import Settings
-from shared.text.client_address import canonical_address, is_trusted
+from shared.text.client_address import is_trusted, normalize_address
 
 # Underscores are allowed: names of containers and Windows hosts have them, and nginx forwards them.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
@@ -37,7 +37,7 @@ def public_url(settings: Settings, scope: Mapping[str, Any], headers: Mapping[st
             scheme = "https" if _last(headers.get("x-forwarded-proto")).lower() == "https" else "http"
             return f"{scheme}://{host}"
     if settings.bind_host in _EVERYWHERE and server and server[1]:
-        address = canonical_address(server[0])
+        address = normalize_address(server[0])
         if address:
             return f"http://{f'[{address}]' if ':' in address else address}:{server[1]}"
     return settings.edge_url

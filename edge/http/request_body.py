@@ -11,7 +11,7 @@ from shared.text.client_address import network_of
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 SMALL_BODY_BYTES = 16 * 1024  # not counted
-ADDRESS_SHARE = 2  # one network may use 1/2 of the limit
+NETWORK_SHARE_DIVISOR = 2  # one network may use 1/2 of the limit
 
 
 class ClientGone(Exception):
@@ -27,19 +27,19 @@ class BodyBudget:
         self._by_address: dict[str, int] = {}
 
     @property
-    def taken(self) -> int:
+    def used_bytes(self) -> int:
         """The number of bytes in use."""
         return self._taken
 
-    def take(self, address: str, count: int) -> None:
+    def acquire(self, address: str, count: int) -> None:
         """Acquire `count` bytes. Raises `Overloaded` if that would exceed a limit."""
         of_address = self._by_address.get(address, 0) + count
-        if self._taken + count > self._limit or of_address > self._limit // ADDRESS_SHARE:
+        if self._taken + count > self._limit or of_address > self._limit // NETWORK_SHARE_DIVISOR:
             raise Overloaded
         self._taken += count
         self._by_address[address] = of_address
 
-    def give(self, address: str, count: int) -> None:
+    def release(self, address: str, count: int) -> None:
         """Release `count` bytes."""
         self._taken -= count
         left = self._by_address[address] - count
@@ -79,7 +79,7 @@ class BodyReader:
             while more:
                 if size > self._limit:
                     raise RequestTooLarge(self._limit)
-                self._budget.take(network, size - taken)
+                self._budget.acquire(network, size - taken)
                 taken = size
                 chunk, more = await _next(receive)
                 size += len(chunk)
@@ -89,7 +89,7 @@ class BodyReader:
             return b"".join(chunks)
         finally:
             if taken:
-                self._budget.give(network, taken)
+                self._budget.release(network, taken)
 
 
 def receive_from(body: AsyncIterator[bytes]) -> Receive:

@@ -9,7 +9,7 @@ _NAMES = (b"cookie", b"user-agent", b"host", b"origin", b"sec-fetch-site", b"x-c
 _LISTS = {b"cookie": "; ", b"x-forwarded-for": ", "}
 
 
-class Sent(NamedTuple):
+class WebHeaders(NamedTuple):
     """The headers of a request without an API key; "" for a missing one."""
 
     cookie: str
@@ -21,7 +21,7 @@ class Sent(NamedTuple):
     forwarded_for: str
 
 
-def read_sent(scope: dict[str, Any]) -> Sent:
+def read_web_headers(scope: dict[str, Any]) -> WebHeaders:
     """Return the last value of each header, and all values of list headers.
 
     HTTP/2 may split cookies over several headers (RFC 9113, section 8.2.3), and each proxy may add an `X-Forwarded-For`.
@@ -32,7 +32,7 @@ def read_sent(scope: dict[str, Any]) -> Sent:
             separator = _LISTS.get(name) if found[name] else None
             text = value.decode("latin-1")
             found[name] = text if separator is None else f"{found[name]}{separator}{text}"
-    return Sent(*found.values())
+    return WebHeaders(*found.values())
 
 
 def cookie_value(header: str, name: str) -> str:

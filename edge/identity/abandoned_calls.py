@@ -15,12 +15,12 @@ from uuid import UUID, uuid5
 from edge.store.limiter import Limiter
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import RateLimited, TooManyAbandonedCalls
-from shared.core.token_bucket import KeyLimits, Limits
+from shared.core.token_bucket import KeyLimits, RateLimits
 
 MIN_PER_MINUTE = 30
 CONCURRENCY_FACTOR = 3  # the limit per minute is at most this many times the payer's limit of concurrent requests
-REFUSED_MS = 30_000
-MAX_REMEMBERED = 10_000  # payers over their limit
+BLOCK_MS = 30_000
+MAX_BLOCKED_PAYERS = 10_000  # payers over their limit
 _UNLIMITED = 10**9  # tokens and concurrent requests are not limited here
 
 
@@ -40,19 +40,19 @@ class AbandonedCalls:
                 raise TooManyAbandonedCalls(left_ms)
 
     async def count(self, payer: KeyLimits) -> None:
-        """Count an abandoned call. Over the limit, reject the payer's calls for `REFUSED_MS`."""
+        """Count an abandoned call. Over the limit, reject the payer's calls for `BLOCK_MS`."""
         allowed = max(MIN_PER_MINUTE, CONCURRENCY_FACTOR * payer.account_limits.concurrency)
-        limits = Limits(min(self._per_minute, allowed), _UNLIMITED, _UNLIMITED)
+        limits = RateLimits(min(self._per_minute, allowed), _UNLIMITED, _UNLIMITED)
         scope = uuid5(payer.account, "abandoned calls")
         try:
-            ticket = await self._limiter.take(new_id(), KeyLimits(scope, scope, limits, limits), 0)
+            ticket = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
         except RateLimited:
             self._refuse(payer.account)
         else:
-            self._limiter.give(ticket, 0)
+            self._limiter.release(ticket, 0)
 
     def _refuse(self, account: UUID) -> None:
-        self._refused_until[account] = now_ms() + REFUSED_MS
+        self._refused_until[account] = now_ms() + BLOCK_MS
         self._refused_until.move_to_end(account)
-        if len(self._refused_until) > MAX_REMEMBERED:
+        if len(self._refused_until) > MAX_BLOCKED_PAYERS:
             self._refused_until.popitem(last=False)

@@ -14,16 +14,16 @@ from uuid import UUID
 
 from peewee import JOIN
 
-from edge.identity.refused_keys import GatheredReads, RefusedKeys
+from edge.identity.refused_keys import BatchedReads, RefusedKeys
 from edge.store.database_reader import DatabaseReader, with_plan
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
-from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidKey, InvalidRequest, RequestRefused
+from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidApiKey, InvalidRequest, RequestRefused
 from shared.core.settings import Settings
-from shared.core.token_bucket import KeyLimits, Limits, narrower
+from shared.core.token_bucket import KeyLimits, RateLimits, effective_limits
 from shared.identity import api_key_format
-from shared.identity.payer import Parent
-from shared.ledger import OwnLimits, Reserved
+from shared.identity.payer import ParentKey
+from shared.ledger import HoldTaken, KeyAndPlanLimits
 from shared.models import Account, ApiKey, Plan
 
 MAX_CACHED_KEYS = 50_000
@@ -39,67 +39,67 @@ class KeyRow(NamedTuple):
     allowed_models: list[str] | None
     allowed_ips: list[str] | None
     plan_models: list[str] | None
-    own: OwnLimits
+    own_limits: KeyAndPlanLimits
     monthly_credit_limit: int | None = None
     can_manage: bool = False
 
     @property
-    def limited(self) -> bool:
+    def has_limits(self) -> bool:
         """Whether the key has any limit. Such a key can manage only the keys that it created."""
-        own = self.own
+        own = self.own_limits
         limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
         return any(limit is not None for limit in limits)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Return whether key and plan allow `model`, and it has a price at `now` (milliseconds UTC)."""
-        return model.usable(now, self.allowed_models, self.plan_models)
+        return model.is_usable(now, self.allowed_models, self.plan_models)
 
 
 class Keys:
     """Key look-ups, with a cache of the limits of recently used keys by digest."""
 
     def __init__(self, settings: Settings, reader: DatabaseReader, refused: RefusedKeys) -> None:
-        self._defaults = Limits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
+        self._defaults = RateLimits(settings.default_rpm, settings.default_tpm, settings.default_concurrency)
         self._reader = reader
         self._refused = refused
-        self._gathered = GatheredReads(self._read_together)
-        self._cached: OrderedDict[str, tuple[OwnLimits, KeyLimits]] = OrderedDict()
+        self._gathered = BatchedReads(self._read_together)
+        self._cached: OrderedDict[str, tuple[KeyAndPlanLimits, KeyLimits]] = OrderedDict()
 
     async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
         """Return the digest and limits of the request's key. Recently used keys are cached.
 
-        Raises `InvalidKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
+        Raises `InvalidApiKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
-            digest = bearer(authorization, x_api_key)
+            digest = key_digest(authorization, x_api_key)
             cached = self._cached.get(digest)
             if cached is not None:
                 return digest, cached[1]
             row = await self.look_up(digest, address)
-        except InvalidKey:
+        except InvalidApiKey:
             await self._count_refusal(authorization, x_api_key, address)
             raise
-        return digest, self._remember(digest, row.account, row.key, row.own)
+        return digest, self._remember(digest, row.account, row.key, row.own_limits)
 
     async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
         """Read the request's key from the database. Raises like `admit`."""
         try:
-            return await self.look_up(bearer(authorization, x_api_key), address)
-        except InvalidKey:
+            return await self.look_up(key_digest(authorization, x_api_key), address)
+        except InvalidApiKey:
             await self._count_refusal(authorization, x_api_key, address)
             raise
 
-    def learn(self, digest: str, key: UUID, taken: Reserved) -> None:
+    def update_cache(self, digest: str, key: UUID, taken: HoldTaken) -> None:
         """Refresh the cached limits from the row that the reserve statement has just read."""
         cached = self._cached.get(digest)
-        if cached is None or cached[0] != taken.own_limits:
-            self._remember(digest, taken.account, key, taken.own_limits)
+        if cached is None or cached[0] != taken.rate_limits:
+            self._remember(digest, taken.account, key, taken.rate_limits)
 
-    def forget(self, digest: str) -> None:
+    def drop_from_cache(self, digest: str) -> None:
         """Remove a rejected key from the cache."""
         self._cached.pop(digest, None)
 
-    async def first_refusal(self, digest: str, error: RequestRefused) -> RequestRefused:
+    async def key_error_or(self, digest: str, error: RequestRefused) -> RequestRefused:
         """Return `error`, or the error of the key if that is invalid: authentication errors take precedence.
 
         `digest` is "" for web sessions and visitors, which are checked before.
@@ -109,25 +109,25 @@ class Keys:
         try:
             await self.look_up(digest)
         except RequestRefused as refusal:
-            self.forget(digest)
+            self.drop_from_cache(digest)
             return refusal
         except DatabaseUnavailable:
             pass
         return error
 
     async def look_up(self, digest: str, address: str = "") -> KeyRow:
-        """Read a key from the database. Raises `InvalidKey`, `AccessDenied` (account suspended), `DatabaseUnavailable`.
+        """Read a key from the database. Raises `InvalidApiKey`, `AccessDenied` (account suspended), `DatabaseUnavailable`.
 
         If the network of `address` has sent too many invalid keys, the read is delayed and batched with others.
         """
-        if self._refused.knows(digest):
-            raise InvalidKey
+        if self._refused.is_cached(digest):
+            raise InvalidApiKey
         try:
             if self._refused.is_throttled(address):
                 return await self._gathered.get(digest)
             return await self._reader.read(partial(_read_key, digest))
-        except InvalidKey:
-            self._refused.remember(digest)
+        except InvalidApiKey:
+            self._refused.cache(digest)
             raise
 
     async def _read_together(self, digests: Collection[str]) -> Mapping[str, KeyRow | RequestRefused]:
@@ -137,33 +137,35 @@ class Keys:
         if authorization is not None or x_api_key is not None:  # a request without a key is not a guess
             await self._refused.count(address)
 
-    def in_force(self, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
+    def effective_limits(self, account: UUID, key: UUID, own: KeyAndPlanLimits) -> KeyLimits:
         """Return the limits in force for a key with these columns, with defaults filled in."""
-        whole = Limits(
+        whole = RateLimits(
             own.plan_rpm or self._defaults.rpm,
             own.plan_tpm or self._defaults.tpm,
             own.plan_concurrency or self._defaults.concurrency,
         )
-        limits = KeyLimits(account, own.meter or key, whole, narrower(whole, own.key_rpm, own.key_tpm, own.key_concurrency))
+        limits = KeyLimits(
+            account, own.meter or key, whole, effective_limits(whole, own.key_rpm, own.key_tpm, own.key_concurrency)
+        )
         if own.parent is None:
             return limits
-        parent = narrower(whole, own.parent.rpm, own.parent.tpm, own.parent.concurrency)
+        parent = effective_limits(whole, own.parent.rpm, own.parent.tpm, own.parent.concurrency)
         if parent == whole:
             return limits
         return limits._replace(parent=own.parent.meter, parent_limits=parent)
 
-    def _remember(self, digest: str, account: UUID, key: UUID, own: OwnLimits) -> KeyLimits:
-        limits = self.in_force(account, key, own)
+    def _remember(self, digest: str, account: UUID, key: UUID, own: KeyAndPlanLimits) -> KeyLimits:
+        limits = self.effective_limits(account, key, own)
         self._cached[digest] = (own, limits)
         if len(self._cached) > MAX_CACHED_KEYS:
             self._cached.popitem(last=False)
         return limits
 
 
-def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
+def key_digest(authorization: bytes | None, x_api_key: bytes | None) -> str:
     """Return the digest of the key in `Authorization: Bearer …` or `x-api-key`.
 
-    Raises `InvalidKey` if it is missing or malformed, `InvalidRequest` for two different keys.
+    Raises `InvalidApiKey` if it is missing or malformed, `InvalidRequest` for two different keys.
     """
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
@@ -173,15 +175,15 @@ def bearer(authorization: bytes | None, x_api_key: bytes | None) -> str:
     elif x_api_key is not None:
         secret = x_api_key.strip()
     text = secret.decode("latin-1")
-    if not api_key_format.well_formed(text):
-        raise InvalidKey
+    if not api_key_format.is_well_formed(text):
+        raise InvalidApiKey
     return api_key_format.digest(text)
 
 
-def objection(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:
+def key_error(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:
     """Return the error that rejects a key with these columns at `now` (milliseconds UTC), or None if it is valid."""
     if revoked_at is not None or (expires_at is not None and expires_at <= now):
-        return InvalidKey()
+        return InvalidApiKey()
     if account_status != "active":
         return AccessDenied("This account is suspended. Contact support.", "account_suspended")
     return None
@@ -204,13 +206,13 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
         *(ApiKey.meter, creator.id, creator.meter, creator.monthly_credit_limit, creator.rpm, creator.tpm, creator.concurrency),
     )
     query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
-    found: dict[str, KeyRow | RequestRefused] = {digest: InvalidKey() for digest in digests}
+    found: dict[str, KeyRow | RequestRefused] = {digest: InvalidApiKey() for digest in digests}
     now = now_ms()
     for row in query.where(ApiKey.digest.in_(list(digests))).tuples():
         digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
         *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
-        bound = Parent(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
-        own = OwnLimits(*rates)._replace(meter=meter or key, parent=bound)
+        bound = ParentKey(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
+        own = KeyAndPlanLimits(*rates)._replace(meter=meter or key, parent=bound)
         valid = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
-        found[digest] = objection(revoked_at, expires_at, status, now) or valid
+        found[digest] = key_error(revoked_at, expires_at, status, now) or valid
     return found

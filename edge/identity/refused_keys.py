@@ -17,18 +17,18 @@ from uuid import UUID
 
 from edge.store.limiter import Limiter
 from shared.core.clock import new_id, now_ms
-from shared.core.errors import RateLimited, RequestRefused, TooManyRefusedKeys
+from shared.core.errors import RateLimited, RequestRefused, TooManyInvalidKeys
 from shared.core.secrets import derive_key
 from shared.core.settings import Settings
-from shared.core.token_bucket import KeyLimits, Limits
+from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.text.client_address import network_of
 
 T = TypeVar("T")
 
-REMEMBERED_MS = 10_000
-MAX_REMEMBERED = 20_000  # cached refused keys and networks over their limit
-GATHER_SECONDS = 0.1
-MAX_GATHERED = 500  # keys per batch
+CACHE_MS = 10_000
+MAX_CACHED = 20_000  # cached refused keys and networks over their limit
+BATCH_SECONDS = 0.1
+MAX_BATCH = 500  # keys per batch
 _UNLIMITED = 10**9  # tokens and concurrent requests are not limited here
 
 
@@ -42,11 +42,11 @@ class RefusedKeys:
         self._refused: OrderedDict[str, int] = OrderedDict()  # key digest → expiry of its cache entry
         self._throttled: OrderedDict[str, int] = OrderedDict()  # network → end of its throttling
 
-    def remember(self, digest: str) -> None:
+    def cache(self, digest: str) -> None:
         """Cache an invalid key. It cannot become valid: a new key has a new secret."""
-        _put(self._refused, digest, now_ms() + REMEMBERED_MS)
+        _put(self._refused, digest, now_ms() + CACHE_MS)
 
-    def knows(self, digest: str) -> bool:
+    def is_cached(self, digest: str) -> bool:
         """Return whether the key is cached as invalid."""
         return self._refused.get(digest, 0) > now_ms()
 
@@ -55,22 +55,22 @@ class RefusedKeys:
         return bool(self._throttled) and self._throttled.get(network_of(address), 0) > now_ms()
 
     async def count(self, address: str) -> None:
-        """Count an invalid key from `address`. Raises `TooManyRefusedKeys` for a network over its limit."""
+        """Count an invalid key from `address`. Raises `TooManyInvalidKeys` for a network over its limit."""
         network = network_of(address)
         wait_ms = self._throttled.get(network, 0) - now_ms()
         if wait_ms > 0:
-            raise TooManyRefusedKeys(wait_ms)
-        limits = Limits(self._per_minute, _UNLIMITED, _UNLIMITED)
+            raise TooManyInvalidKeys(wait_ms)
+        limits = RateLimits(self._per_minute, _UNLIMITED, _UNLIMITED)
         scope = UUID(bytes=hmac.new(self._secret, network.encode(errors="replace"), hashlib.sha256).digest()[:16])
         try:
-            ticket = await self._limiter.take(new_id(), KeyLimits(scope, scope, limits, limits), 0)
+            ticket = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
         except RateLimited as error:
             _put(self._throttled, network, now_ms() + error.retry_after_ms)
-            raise TooManyRefusedKeys(error.retry_after_ms) from None
-        self._limiter.give(ticket, 0)
+            raise TooManyInvalidKeys(error.retry_after_ms) from None
+        self._limiter.release(ticket, 0)
 
 
-class GatheredReads(Generic[T]):
+class BatchedReads(Generic[T]):
     """Batches reads of single keys, at most ten batches per second. `read` returns the key or the error for each digest."""
 
     def __init__(self, read: Callable[[Collection[str]], Awaitable[Mapping[str, T | RequestRefused]]]) -> None:
@@ -79,11 +79,11 @@ class GatheredReads(Generic[T]):
         self._task: asyncio.Task[None] | None = None
 
     async def get(self, digest: str) -> T:
-        """Read a digest with the next batch. Raises its error, or `TooManyRefusedKeys` if the batch is full."""
+        """Read a digest with the next batch. Raises its error, or `TooManyInvalidKeys` if the batch is full."""
         future = self._waiting.get(digest)
         if future is None:
-            if len(self._waiting) >= MAX_GATHERED:
-                raise TooManyRefusedKeys(int(GATHER_SECONDS * 1000))
+            if len(self._waiting) >= MAX_BATCH:
+                raise TooManyInvalidKeys(int(BATCH_SECONDS * 1000))
             loop = asyncio.get_running_loop()
             future = self._waiting[digest] = loop.create_future()
             if self._task is None:
@@ -95,7 +95,7 @@ class GatheredReads(Generic[T]):
 
     async def _run(self) -> None:
         while self._waiting:
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(BATCH_SECONDS)
             waiting, self._waiting = self._waiting, {}
             found: Mapping[str, T | Exception]
             try:
@@ -110,5 +110,5 @@ class GatheredReads(Generic[T]):
 def _put(memory: OrderedDict[str, int], name: str, until: int) -> None:
     memory[name] = until
     memory.move_to_end(name)
-    if len(memory) > MAX_REMEMBERED:
+    if len(memory) > MAX_CACHED:
         memory.popitem(last=False)

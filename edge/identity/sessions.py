@@ -13,18 +13,18 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.store.database_reader import DatabaseReader, with_plan
-from edge.store.ledger_batcher import LedgerQueue
+from edge.store.ledger_batcher import LedgerBatcher
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InvalidSession
 from shared.core.secrets import derive_key
 from shared.core.settings import Settings
 from shared.identity import web_sessions
-from shared.ledger import OwnLimits
+from shared.ledger import KeyAndPlanLimits
 from shared.models import Account, Plan, WebSession
 from shared.operations.web_accounts import touch_session
 
-NAME = "yout_session"
+COOKIE_NAME = "yout_session"
 
 
 class SessionRow(NamedTuple):
@@ -36,30 +36,30 @@ class SessionRow(NamedTuple):
     status: str
     seen_at: int
     plan_models: list[str] | None
-    own: OwnLimits
+    own: KeyAndPlanLimits
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Return whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""
-        return model.usable(now, self.plan_models)
+        return model.is_usable(now, self.plan_models)
 
 
 class Sessions:
     """Looks up sessions and issues CSRF tokens."""
 
-    def __init__(self, settings: Settings, reader: DatabaseReader, ledger: LedgerQueue) -> None:
+    def __init__(self, settings: Settings, reader: DatabaseReader, ledger: LedgerBatcher) -> None:
         self.secure = settings.secure_cookies
         # Browsers accept a __Host- cookie only over HTTPS, for this exact host and all its paths.
-        self.cookie = f"__Host-{NAME}" if self.secure else NAME
+        self.cookie = f"__Host-{COOKIE_NAME}" if self.secure else COOKIE_NAME
         self._csrf_key = derive_key(settings.secret_key, "csrf")
         self._reader = reader
         self._ledger = ledger
 
     async def look_up(self, secret: str) -> SessionRow:
         """Return the session of a cookie, even of a suspended account. Raises `InvalidSession`, `DatabaseUnavailable`."""
-        if len(secret) > web_sessions.LONGEST_SECRET or not secret.isascii():
+        if len(secret) > web_sessions.MAX_SECRET_LENGTH or not secret.isascii():
             raise InvalidSession
         row = await self.find(web_sessions.digest(secret))
-        if now_ms() - row.seen_at > web_sessions.TOUCH_MS:
+        if now_ms() - row.seen_at > web_sessions.TOUCH_INTERVAL_MS:
             self._ledger.run(partial(touch_session, row.digest))  # not awaited: it only extends the session
         return row
 
@@ -71,12 +71,12 @@ class Sessions:
         """Return the CSRF token that unsafe requests with this cookie must send."""
         return hmac.new(self._csrf_key, secret.encode(), hashlib.sha256).hexdigest()
 
-    def proves(self, secret: str, token: str) -> bool:
+    def verify_csrf_token(self, secret: str, token: str) -> bool:
         """Return whether `token` is the CSRF token of the cookie."""
         return hmac.compare_digest(self.csrf_token(secret).encode(), token.encode(errors="replace"))
 
 
-def check_active(row: SessionRow) -> None:
+def require_active(row: SessionRow) -> None:
     """Raise `AccessDenied` unless the account is active."""
     if row.status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
@@ -93,5 +93,5 @@ def _read_session(digest: str) -> SessionRow:
     expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency = row
     if revoked_at is not None or expires_at <= now_ms() or status == "closed":
         raise InvalidSession
-    own = OwnLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
+    own = KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
     return SessionRow(digest, account, email, status, seen_at, plan_models, own)

@@ -12,7 +12,7 @@ from shared.core.errors import NotFound
 from shared.models import MediaJob, MediaOutput
 
 # File extensions by media type.
-ENDINGS = {
+EXTENSIONS = {
     "image/png": "png", "image/jpeg": "jpg", "image/gif": "gif", "image/webp": "webp",
     "video/mp4": "mp4", "video/webm": "webm",
     "audio/mpeg": "mp3", "audio/ogg": "ogg", "audio/wav": "wav", "audio/flac": "flac", "audio/aac": "aac", "audio/mp4": "m4a",
@@ -47,7 +47,7 @@ async def file_response(job: MediaJob, output: MediaOutput) -> Response:
 
 
 def _headers(job: MediaJob, output: MediaOutput, etag: str) -> dict[str, str]:
-    ending = ENDINGS.get(output.media_type, "bin")
+    ending = EXTENSIONS.get(output.media_type, "bin")
     return {
         "content-type": output.media_type,
         "content-disposition": f'attachment; filename="{job.kind}-{job.id.hex[:12]}-{output.position + 1}.{ending}"',

@@ -6,12 +6,12 @@ import asyncio
 from functools import partial
 from uuid import UUID
 
-from edge.media.jobs import FoundJob, find
+from edge.media.jobs import FoundJob, find_job
 from edge.request_context import read, services, write
 from shared import media
 from shared.core.errors import (
     ModelNotFound,
-    NoUpstream,
+    NoAvailableChannel,
     StorageUnavailable,
     UpstreamFailed,
     UpstreamRejected,
@@ -19,53 +19,53 @@ from shared.core.errors import (
     YoutError,
 )
 from shared.media import Submitted
-from shared.media.failure_messages import REASONS, reason
+from shared.media.failure_messages import MESSAGES, failure_message
 from shared.models import Account, MediaJob
 
 _TIMEOUTS = ("upstream_timeout", "job_timeout")
 
 
-async def made(submitted: Submitted) -> FoundJob:
+async def wait_for_job(submitted: Submitted) -> FoundJob:
     """Wait for a job and return it once it has succeeded. Raises the API error for any other outcome.
 
     The job is cancelled if the client disconnects, its key is revoked or the server stops, unless an earlier request
     submitted it.
     """
     job = submitted.job
-    running = services().calls.begin()
+    running = services().inflight.begin()
     running.payer = job.__data__["api_key"]
     try:
-        await services().watch.end(job.id)
+        await services().job_poller.wait_until_ended(job.id)
     except asyncio.CancelledError:
-        if submitted.fresh:
+        if submitted.is_new:
             services().spawn(_cancel(job))
-        if running.cut_by is not None:
-            raise running.cut_by from None
+        if running.abort_reason is not None:
+            raise running.abort_reason from None
         raise
     finally:
-        services().calls.end(running)
-    found = await find(job.__data__["account"], job.id)
+        services().inflight.end(running)
+    found = await find_job(job.__data__["account"], job.id)
     if found.job.status != "succeeded":
-        raise failure(found.job)
+        raise job_error(found.job)
     return found
 
 
-def failure(job: MediaJob) -> YoutError:
+def job_error(job: MediaJob) -> YoutError:
     """Return the API error for a job that failed or was cancelled."""
     code = job.error_code
     if job.status == "cancelled" or code is None:
         return UpstreamFailed("The job was cancelled. You were not charged.")
-    if code not in REASONS:
-        return UpstreamRejected(reason(code), None, code)
+    if code not in MESSAGES:
+        return UpstreamRejected(failure_message(code), None, code)
     if code in _TIMEOUTS:
-        return UpstreamTimeout(reason(code))
+        return UpstreamTimeout(failure_message(code))
     if code == "no_upstream_available":
-        return NoUpstream()
+        return NoAvailableChannel()
     if code == "storage_unavailable":
         return StorageUnavailable()
     if code == "model_not_found":
         return ModelNotFound(job.model)
-    return UpstreamFailed(reason(code))
+    return UpstreamFailed(failure_message(code))
 
 
 async def balance_of(account: UUID) -> int:
@@ -74,4 +74,4 @@ async def balance_of(account: UUID) -> int:
 
 
 async def _cancel(job: MediaJob) -> None:
-    await write(partial(media.cancel, job.__data__["account"], job.id))
+    await write(partial(media.cancel_job, job.__data__["account"], job.id))

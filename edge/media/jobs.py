@@ -12,10 +12,10 @@ from edge.request_context import read, services
 from shared.core.errors import NotFound
 from shared.media.finish_job import NO_SUCH_JOB
 from shared.media.job_json import job_document
-from shared.media.output_urls import public_link
+from shared.media.output_urls import signed_output_url
 from shared.models import MEDIA_KINDS, MEDIA_STATES, MediaJob, MediaOutput
 
-__all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find", "job_id", "list_jobs"]
+__all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find_job", "list_jobs", "parse_job_id"]
 
 
 class FoundJob(NamedTuple):
@@ -25,7 +25,7 @@ class FoundJob(NamedTuple):
     outputs: list[MediaOutput]
 
 
-def job_id(text: str) -> UUID:
+def parse_job_id(text: str) -> UUID:
     """Parse a job id from a path. Raises `NotFound`, so that an invalid id looks like an unknown one."""
     try:
         return UUID(text)
@@ -33,7 +33,7 @@ def job_id(text: str) -> UUID:
         raise NotFound(NO_SUCH_JOB) from None
 
 
-async def find(account: UUID, id: UUID, kind: str | None = None) -> FoundJob:
+async def find_job(account: UUID, id: UUID, kind: str | None = None) -> FoundJob:
     """Return a job of the account, optionally of this `kind`. Raises `NotFound`."""
     found = await read(partial(_find, account, id))
     if found is None or (kind is not None and found.job.kind != kind):
@@ -57,7 +57,7 @@ async def list_jobs(
 def document(found: FoundJob) -> dict[str, Any]:
     """Return the API's document of a job, with signed links that expire."""
     settings, base = services().settings, edge_url()
-    return job_document(found.job, found.outputs, lambda output: public_link(base, found.job, output, settings))
+    return job_document(found.job, found.outputs, lambda output: signed_output_url(base, found.job, output, settings))
 
 
 def _find(account: UUID, id: UUID) -> FoundJob | None:

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edge.http.fields import LONGEST_MODEL, json_object, only_fields
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, reject_unknown_fields
 from shared.billing.pricing import MediaUnits
 from shared.core.errors import InvalidRequest
 from shared.dialects.media import MediaCall
 
-LONGEST_PROMPT = 32_000  # characters, as at OpenAI
-MOST_PICTURES = 10
-MOST_SECONDS = 60
+MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
+MAX_IMAGES = 10
+MAX_SECONDS = 60
 DEFAULT_SECONDS = 4
 IMAGE_FORMATS = ("png", "jpeg", "webp", "gif")
 SPEECH_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
@@ -42,30 +42,30 @@ FIELDS = {
     "video": (*_COMMON, "prompt", "seconds", "size", "quality"),
 }
 # Fields that are not forwarded to the provider.
-_OURS = ("callback_url", "response_format", "stream_format", "stream", "partial_images")
+_OWN_FIELDS = ("callback_url", "response_format", "stream_format", "stream", "partial_images")
 
 Body = Mapping[str, Any]
 
 
-def native(kind: str, data: bytes) -> tuple[MediaCall, str | None]:
+def parse_native_request(kind: str, data: bytes) -> tuple[MediaCall, str | None]:
     """Parse the body of `POST /api/media/<kind>/`. Return the call and its `callback_url`."""
-    body = json_object(data)
-    only_fields("", body, (*FIELDS[kind], "callback_url"))
+    body = parse_json_object(data)
+    reject_unknown_fields("", body, (*FIELDS[kind], "callback_url"))
     callback = body.get("callback_url")
     if callback is not None and not isinstance(callback, str):
         raise InvalidRequest("'callback_url' must be a string.", "callback_url")
-    return media_call(kind, body), callback
+    return build_media_call(kind, body), callback
 
 
-def media_call(kind: str, body: Body) -> MediaCall:
+def build_media_call(kind: str, body: Body) -> MediaCall:
     """Return the validated call of a body."""
     model = body.get("model")
-    if not isinstance(model, str) or not model or len(model) > LONGEST_MODEL:
+    if not isinstance(model, str) or not model or len(model) > MAX_MODEL_LENGTH:
         raise InvalidRequest("'model' must be a model id; see GET /v1/models.", "model")
     for name in ("user", "safety_identifier"):
         _string(body, name, 512)
     units, options, changes = _READERS[kind](body)
-    passed = {name: value for name, value in body.items() if name not in _OURS and value is not None}
+    passed = {name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None}
     return MediaCall(kind, model, {**passed, **changes}, units, options)
 
 
@@ -74,7 +74,7 @@ Read = tuple[MediaUnits, dict[str, Any], dict[str, Any]]
 
 def _image(body: Body) -> Read:
     _prompt(body, "prompt")
-    count = _whole(body, "n", 1, MOST_PICTURES) or 1
+    count = _whole(body, "n", 1, MAX_IMAGES) or 1
     size = _matching(body, "size", _SIZE, "'auto', or WIDTHxHEIGHT such as 1024x1024")
     for name in ("quality", "style", "background", "moderation"):
         _matching(body, name, _WORD, "one word")
@@ -89,7 +89,7 @@ def _speech(body: Body) -> Read:
     voice = body.get("voice")
     if voice is not None and not isinstance(voice, str | dict):
         raise InvalidRequest("'voice' must be a voice name.", "voice")
-    _string(body, "instructions", LONGEST_PROMPT)
+    _string(body, "instructions", MAX_PROMPT_LENGTH)
     speed = body.get("speed")
     if speed is not None and (isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.25 <= speed <= 4):
         raise InvalidRequest("'speed' must be a number between 0.25 and 4.", "speed")
@@ -117,8 +117,8 @@ def _prompt(body: Body, name: str) -> str:
     text = body.get(name)
     if not isinstance(text, str) or not text.strip():
         raise InvalidRequest(f"'{name}' must be a non-empty string.", name)
-    if len(text) > LONGEST_PROMPT:
-        raise InvalidRequest(f"'{name}' must have at most {LONGEST_PROMPT} characters, but has {len(text)}.", name)
+    if len(text) > MAX_PROMPT_LENGTH:
+        raise InvalidRequest(f"'{name}' must have at most {MAX_PROMPT_LENGTH} characters, but has {len(text)}.", name)
     return text
 
 
@@ -140,8 +140,8 @@ def _seconds(value: object) -> int:
     if value is None:
         return DEFAULT_SECONDS
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 4 else value
-    if type(number) is not int or not 1 <= number <= MOST_SECONDS:
-        raise InvalidRequest(f"'seconds' must be an integer between 1 and {MOST_SECONDS}.", "seconds")
+    if type(number) is not int or not 1 <= number <= MAX_SECONDS:
+        raise InvalidRequest(f"'seconds' must be an integer between 1 and {MAX_SECONDS}.", "seconds")
     return number
 
 

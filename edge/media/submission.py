@@ -8,26 +8,33 @@ from typing import NamedTuple, cast
 
 from quart import request
 
-from edge.http.headers import Scope, cap_of, claim_of, read_headers
-from edge.identity.keys import bearer
+from edge.http.headers import Scope, idempotency_claim, parse_max_credits, read_headers
+from edge.identity.keys import key_digest
 from edge.request_context import AccountCaller, account_caller, key_caller, services, write
 from shared import media
 from shared.billing.pricing import Quote, media_quote
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import new_id, now_ms
-from shared.core.errors import InsufficientCredits, InvalidRequest, ModelNotFound, NoUpstream, OutboundRefused, QueueUnavailable
+from shared.core.errors import (
+    InsufficientCredits,
+    InvalidRequest,
+    ModelNotFound,
+    NoAvailableChannel,
+    OutboundRefused,
+    QueueUnavailable,
+)
 from shared.core.settings import Settings
-from shared.core.token_bucket import Standing
+from shared.core.token_bucket import RateLimitState
 from shared.dialects.media import MediaCall
 from shared.job_queue import MEDIA_QUEUE
 from shared.ledger import Claim, Reservation
-from shared.media import Submitted, Wish, webhooks
-from shared.safe_http import check_url, policy_of
+from shared.media import JobRequest, Submitted, webhooks
+from shared.safe_http import check_url, policy_from_settings
 
 HOLD_GRACE_SECONDS = 120  # the media sweep fails a job at its deadline, well before the hold sweep would release its credits
 
 
-class Terms(NamedTuple):
+class SubmissionContext(NamedTuple):
     """The caller and options of a submission, from the request's headers. Either `digest` (of a key) or `session` is set."""
 
     caller: AccountCaller
@@ -37,38 +44,40 @@ class Terms(NamedTuple):
     cap: int | None = None
     idempotency_key: bytes | None = None
 
-    def for_body(self, data: bytes) -> Terms:
+    def for_body(self, data: bytes) -> SubmissionContext:
         """Add the idempotency claim for this body. Raises `InvalidRequest` for an `Idempotency-Key` of invalid length."""
-        return self._replace(claim=claim_of(self.idempotency_key, data))
+        return self._replace(claim=idempotency_claim(self.idempotency_key, data))
 
 
-class Order(NamedTuple):
+class SubmittedJob(NamedTuple):
     """A submitted job, and the caller's rate limit status."""
 
     submitted: Submitted
-    standing: Standing
+    standing: RateLimitState
 
 
-async def read_terms(*, key_only: bool = False) -> Terms:
+async def read_context(*, key_only: bool = False) -> SubmissionContext:
     """Authenticate the request and read its headers, before the body is received.
 
     Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` rejects web sessions, for OpenAI's paths.
     """
     sent = read_headers(cast(Scope, request.scope))
-    caller = await (key_account() if key_only else account_caller())
+    caller = await (require_key() if key_only else account_caller())
     session = caller.session.digest if caller.session is not None else ""
-    digest = "" if session else bearer(sent.authorization, sent.x_api_key)
-    return Terms(caller, digest, session, cap=cap_of(sent.max_credits), idempotency_key=sent.idempotency_key)
+    digest = "" if session else key_digest(sent.authorization, sent.x_api_key)
+    return SubmissionContext(
+        caller, digest, session, cap=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key
+    )
 
 
-async def key_account() -> AccountCaller:
+async def require_key() -> AccountCaller:
     """Return the caller of a request that must have a key. Raises like `key_caller`."""
     key, address = await key_caller()
-    limits = services().keys.in_force(key.account, key.key, key.own)
+    limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
     return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
 
 
-async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) -> Order:
+async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | None = None) -> SubmittedJob:
     """Submit `call` as a job, or return the job that its `Idempotency-Key` created before.
 
     Raises `ModelNotFound`, `InsufficientCredits`, the errors of the ledger, and `QueueUnavailable` if the workers cannot be
@@ -80,21 +89,23 @@ async def order(call: MediaCall, terms: Terms, callback_url: str | None = None) 
         raise ModelNotFound(call.model)
     quote = _quote(model, call, terms.cap)
     if not model.routes:
-        raise NoUpstream
+        raise NoAvailableChannel
     if callback_url is not None:
         _check_callback(callback_url)
-    ticket = await own.limiter.take(new_id(), terms.caller.limits, 0)
-    own.limiter.give(ticket, 0)
+    ticket = await own.limiter.acquire(new_id(), terms.caller.limits, 0)
+    own.limiter.release(ticket, 0)
     if ticket.local:  # Redis is down, so no worker would get the job
         raise QueueUnavailable
     submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
-    sent = not submitted.fresh or await asyncio.to_thread(own.jobs.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE)
-    if not sent and await write(partial(media.withdraw, submitted.job.id, now_ms())):
+    sent = not submitted.is_new or await asyncio.to_thread(
+        own.job_queue.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE
+    )
+    if not sent and await write(partial(media.undo_submission, submitted.job.id, now_ms())):
         raise QueueUnavailable
-    return Order(submitted, ticket.standing)
+    return SubmittedJob(submitted, ticket.standing)
 
 
-def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | None, settings: Settings) -> Submitted:
+def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_url: str | None, settings: Settings) -> Submitted:
     """Create hold and job. Runs in the ledger thread, in a transaction."""
     now = now_ms()
     deadline_at = now + settings.media_job_seconds * 1000
@@ -109,9 +120,9 @@ def _submit(call: MediaCall, quote: Quote, terms: Terms, callback_url: str | Non
         claim=terms.claim,
         account=terms.caller.account,
     )
-    submitted = media.submit(ask, Wish(call, media.seal_body(call, settings.secret_key), deadline_at, callback_url), now)
+    submitted = media.submit(ask, JobRequest(call, media.encrypt_body(call, settings.secret_key), deadline_at, callback_url), now)
     if callback_url is not None:
-        webhooks.secret_of(terms.caller.account, settings.secret_key)  # creates the secret on first use
+        webhooks.get_or_create_secret(terms.caller.account, settings.secret_key)  # creates the secret on first use
     return submitted
 
 
@@ -131,6 +142,6 @@ def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
 
 def _check_callback(url: str) -> None:
     try:
-        check_url(url, policy_of(services().settings))
+        check_url(url, policy_from_settings(services().settings))
     except OutboundRefused as refusal:
         raise InvalidRequest(f"'callback_url' is not allowed. {refusal}", "callback_url") from None

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from quart import Quart
 from werkzeug.routing import Rule
 
-from edge.call.endpoint_adapter import Surface
-from edge.http.api_spec import JSON, Answer, Declaration, Refusals, Schema, declaration_of, or_null, record
-from edge.http.errors import CONFLICTS, FACES, Face
+from edge.call.endpoint_adapter import EndpointAdapter
+from edge.http.api_spec import JSON, ErrorTypes, ResponseSpec, RouteSpec, Schema, nullable, response_schema, route_spec
+from edge.http.errors import CONFLICTS, ERROR_SPECS, ErrorSpec
 from shared.core import errors
 
 # HTML pages and their assets are not part of the API.
-NOT_THE_API = ("web", "assets")
+HIDDEN_BLUEPRINTS = ("web", "assets")
 VERSION = "1"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")
@@ -28,13 +28,15 @@ OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
         *("model_not_allowed", "plan_required", "ip_not_allowed", "account_suspended", "csrf_failed", "foreign_origin"),
     ),
 }
-_MESSAGE = {"message": {"type": "string"}, "type": {"type": "string"}, "param": or_null({"type": "string"})}
+_MESSAGE = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable({"type": "string"})}
 ERRORS: Mapping[str, Schema] = {
-    "openai": record({"error": record({**_MESSAGE, "code": {"type": "string"}}), "yout": {"type": "object"}}, optional=("yout",)),
-    "messages": record(
+    "openai": response_schema(
+        {"error": response_schema({**_MESSAGE, "code": {"type": "string"}}), "yout": {"type": "object"}}, optional=("yout",)
+    ),
+    "messages": response_schema(
         {
             "type": {"const": "error"},
-            "error": record({**_MESSAGE, "code": {"type": "string"}}),
+            "error": response_schema({**_MESSAGE, "code": {"type": "string"}}),
             "request_id": {"type": "string"},
             "yout": {"type": "object"},
         },
@@ -57,26 +59,26 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    declaration: Declaration | None
-    choice: str = ""  # the value of a path parameter with an enumerated type
+    declaration: RouteSpec | None
+    path_value: str = ""  # the value of a path parameter with an enumerated type
     name: str = ""
 
 
-def routes_of(app: Quart, surfaces: Mapping[str, Surface]) -> Iterator[Route]:
+def routes_of(app: Quart, surfaces: Mapping[str, EndpointAdapter]) -> Iterator[Route]:
     """Yield all routes of the API: those of Quart and the raw ASGI ones."""
     for path, surface in surfaces.items():
         yield Route("POST", path + ("/" if path.startswith("/api/") else ""), surface.declaration, name=path.strip("/"))
     for rule in app.url_map.iter_rules():
-        if rule.endpoint.split(".")[0] in NOT_THE_API or rule.endpoint == "static":
+        if rule.endpoint.split(".")[0] in HIDDEN_BLUEPRINTS or rule.endpoint == "static":
             continue
-        found = declaration_of(app.view_functions[rule.endpoint])
+        found = route_spec(app.view_functions[rule.endpoint])
         for path, choice in _paths(rule):
             for method in METHODS:
                 if method in (rule.methods or ()):
                     yield Route(method, path, found, choice, rule.endpoint)
 
 
-def openapi(app: Quart, surfaces: Mapping[str, Surface], url: str) -> dict[str, Any]:
+def openapi(app: Quart, surfaces: Mapping[str, EndpointAdapter], url: str) -> dict[str, Any]:
     """Return the OpenAPI document for the base URL `url`."""
     paths: dict[str, dict[str, Any]] = {}
     for route in sorted(routes_of(app, surfaces), key=lambda route: (route.path, METHODS.index(route.method))):
@@ -102,7 +104,7 @@ def _paths(rule: Rule) -> list[tuple[str, str]]:
     return [(_PARAMETER.sub(r"{\1}", rule.rule.replace(choice[0], value)), value) for value in values]
 
 
-def _operation(route: Route, declared: Declaration) -> dict[str, Any]:
+def _operation(route: Route, declared: RouteSpec) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": declared.summary,
@@ -118,9 +120,9 @@ def _operation(route: Route, declared: Declaration) -> dict[str, Any]:
     parameters += [_parameter(name, "query", declared.query) for name in declared.query or ()]
     if parameters:
         operation["parameters"] = parameters
-    body = declared.bodies[route.choice] if declared.bodies else declared.body
+    body = declared.bodies[route.path_value] if declared.bodies else declared.body
     if body is not None:
-        operation["requestBody"] = {"required": True, "content": {declared.takes: {"schema": body}}}
+        operation["requestBody"] = {"required": True, "content": {declared.body_type: {"schema": body}}}
     return operation
 
 
@@ -135,26 +137,28 @@ def _parameter(name: str, place: str, schemas: Mapping[str, Schema] | None) -> d
     return {"name": name, "in": place, "required": place == "path", "schema": schema}
 
 
-def _responses(declared: Declaration) -> dict[str, Any]:
-    found = {str(status): _answer(answer) for status, answer in declared.answers.items()}
-    for status, codes in sorted(refused(declared.refusals).items()):
+def _responses(declared: RouteSpec) -> dict[str, Any]:
+    found = {str(status): _answer(answer) for status, answer in declared.responses.items()}
+    for status, codes in sorted(error_codes(declared.errors).items()):
         described = {"description": ", ".join(f"`{code}`" for code in codes)}
-        schema = {"$ref": f"#/components/schemas/Error_{declared.shape}"}
+        schema = {"$ref": f"#/components/schemas/Error_{declared.error_format}"}
         content = {**found.get(str(status), {}).get("content", {}), JSON: {"schema": schema}}
         found[str(status)] = {**described, "content": content}
     return found
 
 
-def _answer(answer: Answer) -> dict[str, Any]:
-    content = {kind: {"schema": answer.schema} if answer.schema is not None and kind == JSON else {} for kind in answer.types}
-    return {"description": answer.says or "Done.", **({"content": content} if content else {})}
+def _answer(answer: ResponseSpec) -> dict[str, Any]:
+    content = {
+        kind: {"schema": answer.schema} if answer.schema is not None and kind == JSON else {} for kind in answer.media_types
+    }
+    return {"description": answer.description or "Done.", **({"content": content} if content else {})}
 
 
-def refused(refusals: Refusals) -> dict[int, list[str]]:
+def error_codes(refusals: ErrorTypes) -> dict[int, list[str]]:
     """Return the error codes by status, from the error table."""
     found: dict[int, list[str]] = {}
     for kind in refusals:
-        for face in _faces(kind):
+        for face in _error_specs(kind):
             for code in (face.code,) if face.code else OWN_CODES[kind]:
                 codes = found.setdefault(face.status, [])
                 if code not in codes:
@@ -162,7 +166,7 @@ def refused(refusals: Refusals) -> dict[int, list[str]]:
     return found
 
 
-def _faces(kind: type[BaseException]) -> tuple[Face, ...]:
+def _error_specs(kind: type[BaseException]) -> tuple[ErrorSpec, ...]:
     if kind is errors.IdempotencyConflict:
         return tuple(CONFLICTS.values())
-    return (next(FACES[base] for base in kind.__mro__ if base in FACES),)
+    return (next(ERROR_SPECS[base] for base in kind.__mro__ if base in ERROR_SPECS),)

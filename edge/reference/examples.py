@@ -27,12 +27,12 @@ def examples(call: Call) -> dict[str, str]:
     return {"curl": _curl(call), "Python": _python(call), "Node": _node(call)}
 
 
-def fill(value: Any, models: Mapping[str, str]) -> Any:
+def fill_models(value: Any, models: Mapping[str, str]) -> Any:
     """Replace `$model`, `$image` and other kinds in an example with models of the catalog."""
     if isinstance(value, dict):
-        return {name: fill(item, models) for name, item in value.items()}
+        return {name: fill_models(item, models) for name, item in value.items()}
     if isinstance(value, list):
-        return [fill(item, models) for item in value]
+        return [fill_models(item, models) for item in value]
     if isinstance(value, str) and value.startswith("$"):
         kind = "chat" if value == "$model" else value[1:]
         return models.get(kind, f"a-{kind}-model")

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import peewee
 
-from shared.core.database import drop_connection, generation
-from shared.core.database_errors import may_pass
+from shared.core.database import connection_generation, drop_connection
+from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable
 from shared.models import Account, Plan, Subscription
 
@@ -42,13 +42,13 @@ class DatabaseReader:
         self._executor.shutdown(wait=False)
 
     def _read(self, query: Callable[[], T]) -> T:
-        if self._seen.generation != generation():
-            self._seen.generation = generation()
+        if self._seen.generation != connection_generation():
+            self._seen.generation = connection_generation()
             drop_connection()
         try:
             return query()
         except Exception as error:  # re-raised unless it is known to be temporary
-            if not may_pass(error):
+            if not is_temporary(error):
                 raise
             drop_connection(error)
             raise DatabaseUnavailable from error

@@ -11,74 +11,75 @@ from uuid import UUID
 from shared.core.errors import SettlementPending
 
 
-class RunningCall:
+class InflightCall:
     """A call in progress.
 
-    `payer` is the id of a key or the digest of a session; None before admission and for visitors. `cut_by` is the error that cut
+    `payer` is the id of a key or the digest of a session; None before admission and for visitors. `abort_reason` is the error
+    that cut
     it off. `answered` is true once only its settlement is missing.
     """
 
-    __slots__ = ("answered", "cut_by", "payer", "since", "task")
+    __slots__ = ("abort_reason", "answered", "payer", "since", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.since = time.monotonic()
         self.payer: UUID | str | None = None
-        self.cut_by: Exception | None = None
+        self.abort_reason: Exception | None = None
         self.answered = False
 
-    def cut(self, error: Exception) -> None:
+    def abort(self, error: Exception) -> None:
         """Cut the call off: cancel its task, send `error` to the caller, settle what was delivered."""
-        if self.cut_by is None:
-            self.cut_by = SettlementPending() if self.answered else error
+        if self.abort_reason is None:
+            self.abort_reason = SettlementPending() if self.answered else error
             self.task.cancel()
 
 
-class RunningCalls:
+class InflightCalls:
     """All calls in progress, by task, so that code can find its own call without passing it along."""
 
     def __init__(self) -> None:
-        self._calls: dict[asyncio.Task[Any], RunningCall] = {}
+        self._calls: dict[asyncio.Task[Any], InflightCall] = {}
 
     def __len__(self) -> int:
         return len(self._calls)
 
-    def __iter__(self) -> Iterator[RunningCall]:
+    def __iter__(self) -> Iterator[InflightCall]:
         return iter(tuple(self._calls.values()))
 
-    def begin(self) -> RunningCall:
+    def begin(self) -> InflightCall:
         """Register a call that the current task serves."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (ASGI servers run handlers in tasks)
-        call = self._calls[task] = RunningCall(task)
+        call = self._calls[task] = InflightCall(task)
         return call
 
-    def end(self, call: RunningCall) -> None:
+    def end(self, call: InflightCall) -> None:
         """Unregister a call."""
         self._calls.pop(call.task, None)
 
-    def admitted(self, payer: UUID | str) -> None:
+    def set_payer(self, payer: UUID | str) -> None:
         """Set the payer of the current task's call: the id of a key, or the digest of a session."""
         call = self._current()
         if call is not None:
             call.payer = payer
 
-    def answered(self) -> None:
+    def mark_answered(self) -> None:
         """Mark the current task's call as answered: only its settlement is missing."""
         call = self._current()
         if call is not None:
             call.answered = True
 
-    def cut_by(self) -> Exception | None:
+    def abort_reason(self) -> Exception | None:
         """Return the error that cut off the current task's call, or None if it was not cut off or the client disconnected."""
         call = self._current()
-        return call.cut_by if call is not None else None
+        return call.abort_reason if call is not None else None
 
     async def wait(self, seconds: float) -> None:
         """Wait up to `seconds` until the calls in progress have ended."""
         if self._calls:
             await asyncio.wait(self._calls, timeout=seconds)
 
-    def _current(self) -> RunningCall | None:
+    def _current(self) -> InflightCall | None:
         task = asyncio.current_task()
         return self._calls.get(task) if task is not None else None

@@ -12,7 +12,7 @@ from shared.core.errors import DatabaseUnavailable
 from shared.models import MediaJob
 
 POLL_SECONDS = 0.25
-LARGEST_QUERY = 500
+MAX_QUERY = 500
 
 Read = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -31,7 +31,7 @@ class State(NamedTuple):
 GONE = State("gone", 0)
 
 
-class JobWatch:
+class JobPoller:
     """Reports changes of jobs. `read` runs a query in the reader thread."""
 
     def __init__(self, read: Read) -> None:
@@ -57,7 +57,7 @@ class JobWatch:
             if not queues:
                 del self._waiting[job]
 
-    async def end(self, job: UUID) -> State:
+    async def wait_until_ended(self, job: UUID) -> State:
         """Wait until `job` ends and return its final state."""
         state = GONE
         async for state in self.changes(job):  # noqa: B007  (only the last one counts)
@@ -67,8 +67,8 @@ class JobWatch:
     async def _watch(self) -> None:
         while self._waiting:
             jobs = list(self._waiting)
-            for first in range(0, len(jobs), LARGEST_QUERY):
-                batch = jobs[first : first + LARGEST_QUERY]
+            for first in range(0, len(jobs), MAX_QUERY):
+                batch = jobs[first : first + MAX_QUERY]
                 try:
                     found: dict[UUID, State] = await self._read(partial(_states, batch))
                 except DatabaseUnavailable:  # retried at the next interval; waiting requests have their own timeouts

@@ -18,31 +18,31 @@ from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.core.database import drop_connection, transaction
-from shared.core.database_errors import Fault, describe, fault_of, may_pass
+from shared.core.database_errors import ErrorKind, classify_error, describe_error, is_temporary
 from shared.core.errors import DatabaseUnavailable, RequestRefused, Unavailable
 from shared.ledger import (
-    NO_VISITORS,
+    VISITORS_DISABLED,
+    HoldTaken,
     Reservation,
-    Reserved,
     Settled,
     Settlement,
-    VisitorTerms,
+    VisitorSettings,
     batch_transaction,
     lock_in_order,
     release,
     reserve,
     settle,
 )
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 
 log = logging.getLogger("yout.ledger")
 
-LARGEST_BATCH = 256
+MAX_BATCH = 256
 _RETRY = object()  # the database is unavailable: retry soon, before anything else
 _LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
-LATER_SECONDS = 2.0
-APART_SECONDS = 5.0  # time limit for committing a failed batch in parts; the rest is retried later
+CONFLICT_RETRY_SECONDS = 2.0
+SPLIT_SECONDS = 5.0  # time limit for committing a failed batch in parts; the rest is retried later
 RELEASE_SECONDS = 2.0  # between attempts to release holds whose commit is uncertain
 
 
@@ -57,10 +57,10 @@ class _Batch(NamedTuple):
     jobs: list[_Waiting]
 
 
-class LedgerQueue:
+class LedgerBatcher:
     """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue."""
 
-    def __init__(self, visitors: VisitorTerms = NO_VISITORS) -> None:
+    def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED) -> None:
         self._visitors = visitors
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
@@ -81,18 +81,18 @@ class LedgerQueue:
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
 
-    async def reserve(self, ask: Reservation) -> Reserved:
+    async def reserve(self, reservation: Reservation) -> HoldTaken:
         """Reserve credits. Raises the errors of `shared.ledger.reserve`, and `DatabaseUnavailable`."""
-        future = self._submit(self._reservations, ask)
+        future = self._submit(self._reservations, reservation)
         try:
             result = await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # cancelled after the commit, before this task resumed
-                self._release_unclaimed(ask, future.result())
+                self._release_unclaimed(reservation, future.result())
             raise
         if isinstance(result, RequestRefused | Unavailable):
             raise result
-        taken: Reserved = result
+        taken: HoldTaken = result
         return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
@@ -138,8 +138,8 @@ class LedgerQueue:
                 self._idle.set()
             return
         self._busy = True
-        batch = _Batch(self._settlements[:LARGEST_BATCH], self._reservations[:LARGEST_BATCH], self._jobs)
-        del self._settlements[:LARGEST_BATCH], self._reservations[:LARGEST_BATCH]
+        batch = _Batch(self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH], self._jobs)
+        del self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
         self._jobs = []
         self._batches.put(batch)
 
@@ -150,7 +150,7 @@ class LedgerQueue:
                 again.append(waiting)
             elif result is _LATER:
                 self._postponed += 1
-                self._loop.call_later(LATER_SECONDS, self._requeue, waiting)
+                self._loop.call_later(CONFLICT_RETRY_SECONDS, self._requeue, waiting)
             elif waiting.future.done():  # the caller disconnected meanwhile
                 self._release_unclaimed(waiting.item, result)
             elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
@@ -172,8 +172,8 @@ class LedgerQueue:
 
     def _release_unclaimed(self, ask: Any, result: Any) -> None:
         """Release a hold (and its Idempotency-Key) whose caller has gone before receiving it."""
-        if isinstance(result, Reserved):
-            self.settle(Settlement(ask.call, result.account, 0, claimed=ask.claim is not None))
+        if isinstance(result, HoldTaken):
+            self.settle(Settlement(ask.call, result.account, 0, has_claim=ask.claim is not None))
 
     # --- in the ledger thread
 
@@ -189,26 +189,28 @@ class LedgerQueue:
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:
             return self._transact(settlements, reservations)
-        except Exception as error:  # any database error; `fault_of` says whether it is temporary
-            fault = fault_of(error)
-            if fault is Fault.TEMPORARY:
-                log.warning("the database is unavailable: %s", describe(error))
+        except Exception as error:  # any database error; `classify_error` says whether it is temporary
+            fault = classify_error(error)
+            if fault is ErrorKind.TEMPORARY:
+                log.warning("the database is unavailable: %s", describe_error(error))
                 drop_connection(error)
                 self._uncertain += self._committing
                 return _put_off(settlements, reservations, _RETRY)
-            parts = _by_account(settlements, reservations) if fault is Fault.CONFLICT else _one_by_one(settlements, reservations)
+            parts = (
+                _by_account(settlements, reservations) if fault is ErrorKind.CONFLICT else _one_by_one(settlements, reservations)
+            )
             if len(parts) > 1:
-                return self._commit_apart(parts)
-            if fault is Fault.CONFLICT:
-                log.warning("another transaction holds an account's lock: %s", describe(error))
+                return self._commit_separately(parts)
+            if fault is ErrorKind.CONFLICT:
+                log.warning("another transaction holds an account's lock: %s", describe_error(error))
                 return _put_off(settlements, reservations, _LATER)
             log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
             return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
 
-    def _commit_apart(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
+    def _commit_separately(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
         """Commit each part in its own transaction, so that one bad call does not fail the others."""
         results: list[tuple[_Waiting, Any]] = []
-        ends_at = time.monotonic() + APART_SECONDS
+        ends_at = time.monotonic() + SPLIT_SECONDS
         for part in parts:
             results += self._commit(*part) if time.monotonic() < ends_at else _put_off(*part, _RETRY)
         return results
@@ -236,10 +238,10 @@ class LedgerQueue:
             return
         try:
             with batch_transaction():
-                accounts = {POOL if ask.visitor else ask.account for ask in self._uncertain}
+                accounts = {POOL_ACCOUNT_ID if ask.visitor else ask.account for ask in self._uncertain}
                 release([ask.call for ask in self._uncertain], now, [account for account in accounts if account is not None])
         except Exception as error:  # re-raised unless another transaction holds the lock
-            if fault_of(error) is not Fault.CONFLICT:
+            if classify_error(error) is not ErrorKind.CONFLICT:
                 raise
             self._release_at = time.monotonic() + RELEASE_SECONDS
         else:
@@ -252,12 +254,12 @@ class LedgerQueue:
                 with transaction():
                     results.append((job, job.item()))
             except Exception as error:  # the thread must survive: every settlement depends on it
-                if not may_pass(error):
+                if not is_temporary(error):
                     log.exception("the database rejected a job")
                     results.append((job, DatabaseUnavailable()))
                     continue
                 drop_connection(error)
-                if fault_of(error) is Fault.CONFLICT:
+                if classify_error(error) is ErrorKind.CONFLICT:
                     results.append((job, DatabaseUnavailable()))
                     continue
                 # Fail the remaining jobs: each would wait for the unavailable database.

@@ -16,46 +16,46 @@ from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.core.errors import RateLimited
-from shared.core.redis_url import read_redis_url
-from shared.core.token_bucket import Bucket, KeyLimits, Limits, Standing, refill, wait_ms
+from shared.core.redis_url import parse_redis_url
+from shared.core.token_bucket import Bucket, KeyLimits, RateLimits, RateLimitState, bucket_level, ms_until_available
 from transport.redis_script import Argument, RedisFailed, RedisScript
 
 log = logging.getLogger("yout.limiter")
 
 SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
 SOCKET_SECONDS = 0.5
-GIVE_SECONDS = 0.02  # how long a release waits to be batched with the next acquire
-PAUSE_SECONDS = 1.0  # no calls to Redis for this long after a failure
-LARGEST_BATCH = 128
+RELEASE_DELAY_SECONDS = 0.02  # how long a release waits to be batched with the next acquire
+RETRY_REDIS_SECONDS = 1.0  # no calls to Redis for this long after a failure
+MAX_BATCH = 128
 MAX_OWED = 10_000
 MAX_LOCAL_SCOPES = 20_000
-SHORT_OF = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
+LIMIT_NAMES = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
 CONCURRENCY_RETRY_MS = 1_000
 
 
-class Ticket(NamedTuple):
+class Permit(NamedTuple):
     """A permit for one call. Return it with `Limiter.give`."""
 
     call: UUID
     limits: KeyLimits
     tokens: int
-    standing: Standing
+    standing: RateLimitState
     local: bool
 
 
 class _Scope(NamedTuple):
     name: str
-    limits: Limits
+    limits: RateLimits
 
 
-class _Take(NamedTuple):
+class _Acquire(NamedTuple):
     call: UUID
     scopes: list[_Scope]
     tokens: int
     future: asyncio.Future[list[int] | None]
 
 
-class _Give(NamedTuple):
+class _Release(NamedTuple):
     call: UUID
     scopes: list[_Scope]
     tokens: int
@@ -65,10 +65,10 @@ class Limiter:
     """Limits requests, tokens and concurrency of keys and accounts. A slot is freed after `lease_seconds` at the latest."""
 
     def __init__(self, url: str, lease_seconds: int) -> None:
-        self._script = RedisScript(read_redis_url(url), SCRIPT, SOCKET_SECONDS)
+        self._script = RedisScript(parse_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
-        self._waiting: list[_Take | _Give] = []
-        self._owed: list[_Give] = []  # releases to send once Redis is back
+        self._waiting: list[_Acquire | _Release] = []
+        self._owed: list[_Release] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
@@ -79,33 +79,33 @@ class Limiter:
         """Whether the local limiter is used, after a recent failure of Redis."""
         return time.monotonic() < self._paused_until
 
-    async def take(self, call: UUID, limits: KeyLimits, tokens: int) -> Ticket:
+    async def acquire(self, call: UUID, limits: KeyLimits, tokens: int) -> Permit:
         """Acquire one request, `tokens` tokens and a slot in all scopes, or in none. Raises `RateLimited`."""
         scopes = _scopes(limits)
         answer = None
         if not self.degraded:
             future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Take(call, scopes, tokens, future))
+            self._waiting.append(_Acquire(call, scopes, tokens, future))
             self._start()
             try:
                 answer = await future
             except asyncio.CancelledError:
                 if future.done() and not future.cancelled():  # cancelled after the answer, before this task resumed
-                    self._give_back(call, scopes, tokens, future.result())
+                    self._undo(call, scopes, tokens, future.result())
                 raise
         if answer is None:
-            return Ticket(call, limits, tokens, self._local.take(call, scopes, tokens), local=True)
+            return Permit(call, limits, tokens, self._local.acquire(call, scopes, tokens), local=True)
         if answer[0]:
-            raise RateLimited(SHORT_OF[answer[0]], answer[2], answer[1], Standing(*answer[3:]))
-        return Ticket(call, limits, tokens, Standing(*answer[1:]), local=False)
+            raise RateLimited(LIMIT_NAMES[answer[0]], answer[2], answer[1], RateLimitState(*answer[3:]))
+        return Permit(call, limits, tokens, RateLimitState(*answer[1:]), local=False)
 
-    def give(self, ticket: Ticket, used_tokens: int) -> None:
+    def release(self, ticket: Permit, used_tokens: int) -> None:
         """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
         scopes = _scopes(ticket.limits)
         if ticket.local:
-            self._local.give(ticket.call, scopes, ticket.tokens - used_tokens)
+            self._local.release(ticket.call, scopes, ticket.tokens - used_tokens)
         else:
-            self._return(_Give(ticket.call, scopes, ticket.tokens - used_tokens))
+            self._return(_Release(ticket.call, scopes, ticket.tokens - used_tokens))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
@@ -118,19 +118,19 @@ class Limiter:
             await self._running
         self._script.close()
 
-    def _return(self, give: _Give) -> None:
+    def _return(self, give: _Release) -> None:
         if self.degraded:
-            self._owe(give)
+            self._retry_later(give)
             return
         self._waiting.append(give)
-        self._start_within(GIVE_SECONDS)  # batched with the next acquire, or sent alone
+        self._start_within(RELEASE_DELAY_SECONDS)  # batched with the next acquire, or sent alone
 
-    def _give_back(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
+    def _undo(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
         """Release a granted permit whose caller was cancelled before receiving it."""
         if answer is not None and answer[0] == 0:
-            self._return(_Give(call, scopes, tokens))
+            self._return(_Release(call, scopes, tokens))
 
-    def _owe(self, give: _Give) -> None:
+    def _retry_later(self, give: _Release) -> None:
         if len(self._owed) < MAX_OWED:
             self._owed.append(give)
 
@@ -149,7 +149,7 @@ class Limiter:
 
     async def _run(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             try:
                 answers = await self._script.run(*_arguments(batch, self._lease_ms))
             except RedisFailed as error:
@@ -157,26 +157,26 @@ class Limiter:
                 self._fall_back(batch)
                 break
             for operation, answer in zip(batch, answers, strict=True):
-                if isinstance(operation, _Give):
+                if isinstance(operation, _Release):
                     continue
                 if operation.future.done():
-                    self._give_back(operation.call, operation.scopes, operation.tokens, answer)
+                    self._undo(operation.call, operation.scopes, operation.tokens, answer)
                 else:
                     operation.future.set_result(answer)
         self._running = None
 
-    def _fall_back(self, unanswered: list[_Take | _Give]) -> None:
+    def _fall_back(self, unanswered: list[_Acquire | _Release]) -> None:
         """Use the local limiter for a while, and remember which slots to free when Redis is back."""
-        self._paused_until = time.monotonic() + PAUSE_SECONDS
+        self._paused_until = time.monotonic() + RETRY_REDIS_SECONDS
         for operation in (*unanswered, *self._waiting):
-            if isinstance(operation, _Give):
-                self._owe(operation)
+            if isinstance(operation, _Release):
+                self._retry_later(operation)
                 continue
-            self._owe(_Give(operation.call, operation.scopes, 0))  # Redis may have granted it
+            self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may have granted it
             if not operation.future.done():
                 operation.future.set_result(None)
         self._waiting = []
-        self._start_within(PAUSE_SECONDS + GIVE_SECONDS)
+        self._start_within(RETRY_REDIS_SECONDS + RELEASE_DELAY_SECONDS)
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
@@ -189,13 +189,13 @@ def _scopes(limits: KeyLimits) -> list[_Scope]:
     return scopes
 
 
-def _arguments(batch: list[_Take | _Give], lease_ms: int) -> tuple[list[str], list[Argument]]:
+def _arguments(batch: list[_Acquire | _Release], lease_ms: int) -> tuple[list[str], list[Argument]]:
     names: list[str] = []
     values: list[Argument] = []
     for operation in batch:
         for scope in operation.scopes:
             names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
-        if isinstance(operation, _Take):
+        if isinstance(operation, _Acquire):
             values += ("t", operation.call.hex, lease_ms, operation.tokens, len(operation.scopes))
             for scope in operation.scopes:
                 values += scope.limits
@@ -212,26 +212,26 @@ class LocalLimiter:
         self._buckets: OrderedDict[str, tuple[Bucket, Bucket]] = OrderedDict()
         self._slots: dict[str, set[UUID]] = {}
 
-    def take(self, call: UUID, scopes: list[_Scope], tokens: int) -> Standing:
+    def acquire(self, call: UUID, scopes: list[_Scope], tokens: int) -> RateLimitState:
         """Like `Limiter.take`."""
         now = now_ms()
         levels = [self._levels(scope, now) for scope in scopes]
         for scope, (requests, left) in zip(scopes, levels, strict=True):
             limits = scope.limits
-            standing = Standing(limits.rpm, int(requests), limits.tpm, max(0, int(left)))
+            standing = RateLimitState(limits.rpm, int(requests), limits.tpm, max(0, int(left)))
             if requests < 1:
-                raise RateLimited(SHORT_OF[1], limits.rpm, wait_ms(requests, limits.rpm, 1), standing)
+                raise RateLimited(LIMIT_NAMES[1], limits.rpm, ms_until_available(requests, limits.rpm, 1), standing)
             if left < min(tokens, limits.tpm):
-                raise RateLimited(SHORT_OF[2], limits.tpm, wait_ms(left, limits.tpm, tokens), standing)
+                raise RateLimited(LIMIT_NAMES[2], limits.tpm, ms_until_available(left, limits.tpm, tokens), standing)
             if len(self._slots.get(scope.name, ())) >= limits.concurrency:
-                raise RateLimited(SHORT_OF[3], limits.concurrency, CONCURRENCY_RETRY_MS, standing)
+                raise RateLimited(LIMIT_NAMES[3], limits.concurrency, CONCURRENCY_RETRY_MS, standing)
         for scope, (requests, left) in zip(scopes, levels, strict=True):
             self._store(scope.name, Bucket(requests - 1, now), Bucket(left - tokens, now))
             self._slots.setdefault(scope.name, set()).add(call)
         (requests, left), limits = min(zip(levels, (scope.limits for scope in scopes), strict=True), key=lambda pair: pair[0][0])
-        return Standing(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
+        return RateLimitState(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
 
-    def give(self, call: UUID, scopes: list[_Scope], tokens: int) -> None:
+    def release(self, call: UUID, scopes: list[_Scope], tokens: int) -> None:
         """Like `Limiter.give`; `tokens` is the estimate minus the usage."""
         now = now_ms()
         for scope in scopes:
@@ -245,7 +245,7 @@ class LocalLimiter:
 
     def _levels(self, scope: _Scope, now: int) -> tuple[float, float]:
         requests, tokens = self._buckets.get(scope.name, (None, None))
-        return refill(requests, scope.limits.rpm, now), refill(tokens, scope.limits.tpm, now)
+        return bucket_level(requests, scope.limits.rpm, now), bucket_level(tokens, scope.limits.tpm, now)
 
     def _store(self, name: str, requests: Bucket, tokens: Bucket) -> None:
         self._buckets[name] = (requests, tokens)

@@ -8,58 +8,58 @@ from uuid import UUID
 import orjson
 
 from edge.call import requests
-from edge.call.endpoint_adapter import Asked, LikeChats, Surface, spent, usage_of
+from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
 from edge.http import fields
 from edge.http.api_spec import (
     ANY,
     BOOLEAN,
+    COST_SCHEMA,
     EVENTS,
     JSON,
-    OPEN,
-    SPENT,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    ResponseSpec,
     array,
-    declare_call,
+    describe_model_call,
+    enum,
     example,
+    integer,
     number,
-    one_of,
-    open_wish,
-    record,
-    text,
-    whole,
+    open_request_schema,
+    response_schema,
+    string,
 )
 
 DONE = b"data: [DONE]\n\n"
 
 
-class Chunks(LikeChats):
+class ChatRenderer(ChatStreamDefaults):
     """Renders OpenAI's chunks, with our `yout` object in the last one."""
 
     __slots__ = ("_include_usage",)
 
-    relay = None
+    transform_chunks = None
 
     def __init__(self, include_usage: bool) -> None:
         self._include_usage = include_usage
 
-    def ending(self, event: Finished) -> bytes:
+    def finish(self, event: Finished) -> bytes:
         """Return the last chunk, the usage chunk if requested, and `[DONE]`."""
         if not self._include_usage:
-            last = {**event.body, "yout": spent(event)}
+            last = {**event.body, "yout": cost_fields(event)}
             return b"data: " + orjson.dumps(last) + b"\n\n" + DONE
-        usage = {**event.frame, "choices": [], "usage": usage_of(event), "yout": spent(event)}
+        usage = {**event.frame, "choices": [], "usage": openai_usage(event), "yout": cost_fields(event)}
         return b"data: " + orjson.dumps(event.body) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the completion."""
-        return {**event.body, "usage": _reported_usage(event), "yout": spent(event)}
+        return {**event.body, "usage": _reported_usage(event), "yout": cost_fields(event)}
 
 
 def _reported_usage(event: Finished) -> Any:
     """Return the provider's usage with all its details and OpenAI's required fields; our own count if it is implausible."""
-    reported, ours = event.body.get("usage"), usage_of(event)
+    reported, ours = event.body.get("usage"), openai_usage(event)
     if not isinstance(reported, dict) or event.usage.estimated:
         return ours
     for name in ("prompt_tokens_details", "completion_tokens_details"):
@@ -68,29 +68,29 @@ def _reported_usage(event: Finished) -> Any:
     return {**reported, **ours}
 
 
-def _read(data: bytes, _: UUID) -> Asked:
-    call = requests.chat(data)
-    return Asked(call, Chunks(call.include_usage))
+def _read(data: bytes, _: UUID) -> ParsedRequest:
+    call = requests.parse_chat_request(data)
+    return ParsedRequest(call, ChatRenderer(call.include_usage))
 
 
-_TURN = open_wish({"role": one_of(*sorted(requests.ROLES)), "content": ANY}, required=("role", "content"))
+_TURN = open_request_schema({"role": enum(*sorted(requests.ROLES)), "content": ANY}, required=("role", "content"))
 CHAT_REQUEST = example(
-    open_wish(
+    open_request_schema(
         {
-            "model": text(fields.LONGEST_MODEL),
+            "model": string(fields.MAX_MODEL_LENGTH),
             "messages": array(_TURN, 1),
             "stream": BOOLEAN,
             "temperature": number(0, 2),
             "top_p": number(0, 1),
             "presence_penalty": number(-2, 2),
             "frequency_penalty": number(-2, 2),
-            "max_tokens": whole(1, requests.MOST_TOKENS),
-            "max_completion_tokens": whole(1, requests.MOST_TOKENS),
-            "n": whole(1, requests.MOST_CHOICES),
-            "stop": {"anyOf": [STRING, array(STRING, 0, requests.MOST_STOPS)]},
-            "tools": array(OPEN),
+            "max_tokens": integer(1, requests.MAX_TOKENS),
+            "max_completion_tokens": integer(1, requests.MAX_TOKENS),
+            "n": integer(1, requests.MAX_CHOICES),
+            "stop": {"anyOf": [STRING, array(STRING, 0, requests.MAX_STOP_SEQUENCES)]},
+            "tools": array(OPEN_OBJECT),
             "tool_choice": ANY,
-            "response_format": OPEN,
+            "response_format": OPEN_OBJECT,
             "reasoning_effort": STRING,
             "user": STRING,
         },
@@ -98,10 +98,12 @@ CHAT_REQUEST = example(
     ),
     {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
 )
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create a chat completion",
-    Answer(
-        record({"id": STRING, "object": STRING, "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
+    ResponseSpec(
+        response_schema(
+            {"id": STRING, "object": STRING, "choices": array(OPEN_OBJECT), "usage": OPEN_OBJECT, "yout": COST_SCHEMA}
+        ),
         "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
@@ -109,4 +111,4 @@ DECLARATION = declare_call(
     notes="Unlisted fields are forwarded to the provider, or rejected if it does not support them. `models` and `provider`"
     " control routing. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
 )
-CHAT = Surface(_read, declaration=DECLARATION)
+CHAT = EndpointAdapter(_read, declaration=DECLARATION)

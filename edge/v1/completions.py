@@ -8,31 +8,31 @@ from uuid import UUID
 import msgspec
 import orjson
 
-from edge.call.endpoint_adapter import Asked, LikeChats, Surface, spent, usage_of
+from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import MOST_CHOICES, MOST_TOKENS, chat_call
+from edge.call.requests import MAX_CHOICES, MAX_TOKENS, build_chat_call
 from edge.http.api_spec import (
     BOOLEAN,
+    COST_SCHEMA,
     EVENTS,
     JSON,
-    OPEN,
-    SPENT,
+    OPEN_OBJECT,
     STRING,
     TEXT,
-    Answer,
+    ResponseSpec,
     array,
-    declare_call,
+    describe_model_call,
+    enum,
     example,
+    integer,
     number,
-    one_of,
-    open_wish,
-    record,
-    text,
-    whole,
+    open_request_schema,
+    response_schema,
+    string,
 )
-from edge.http.fields import LONGEST_MODEL, json_object
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.v1.chat import DONE
-from edge.v1.deltas import text_of
+from edge.v1.deltas import text_or_empty
 from edge.v1.field_names import prompt_field
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
@@ -41,9 +41,9 @@ OUTPUT_TOKENS = 16  # OpenAI's default for this API
 _CHAT_FIELDS = ("messages", "tools", "functions", "modalities", "response_format")
 
 
-def read(data: bytes) -> tuple[ChatCall, str]:
+def parse(data: bytes) -> tuple[ChatCall, str]:
     """Parse a body. Return the call, and the text to prepend to each choice (the prompt with `echo`, else "")."""
-    body = json_object(data)
+    body = parse_json_object(data)
     for name in _CHAT_FIELDS:
         if body.get(name):
             raise InvalidRequest(f"'{name}' is not supported here; use POST /v1/chat/completions.", name)
@@ -63,7 +63,7 @@ def read(data: bytes) -> tuple[ChatCall, str]:
     chat["messages"] = [{"role": "user", "content": prompt}]
     if chat.get("max_tokens") is None:
         chat["max_tokens"] = OUTPUT_TOKENS
-    return chat_call(chat, len(data))._replace(field_name=prompt_field), prompt if echo else ""
+    return build_chat_call(chat, len(data))._replace(field_name=prompt_field), prompt if echo else ""
 
 
 def _prompt(value: object) -> str:
@@ -93,7 +93,7 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-class Texts(LikeChats):
+class CompletionRenderer(ChatStreamDefaults):
     """Renders text completions. `echo` is prepended to each choice."""
 
     __slots__ = ("_call", "_echo", "_echoed", "_id")
@@ -104,23 +104,23 @@ class Texts(LikeChats):
         self._echo = echo
         self._echoed: set[int] = set()
 
-    def relay(self, chunks: bytes) -> bytes:
+    def transform_chunks(self, chunks: bytes) -> bytes:
         """Translate complete canonical events to chunks, dropping those without text."""
         frames = (self._frame(_decode(event[6:])) for event in chunks.split(b"\n\n") if event)
         with_text = (frame for frame in frames if any(choice["text"] for choice in frame["choices"]))
         return b"".join([b"data: " + orjson.dumps(frame) + b"\n\n" for frame in with_text])
 
-    def ending(self, event: Finished) -> bytes:
+    def finish(self, event: Finished) -> bytes:
         """Return the last chunk, the usage chunk if requested, and `[DONE]`."""
         last = self._frame(msgspec.convert(event.body, _Chunk))
         if not self._call.include_usage:
-            return b"data: " + orjson.dumps({**last, "yout": spent(event)}) + b"\n\n" + DONE
-        usage = {**last, "choices": [], "usage": usage_of(event), "yout": spent(event)}
+            return b"data: " + orjson.dumps({**last, "yout": cost_fields(event)}) + b"\n\n" + DONE
+        usage = {**last, "choices": [], "usage": openai_usage(event), "yout": cost_fields(event)}
         return b"data: " + orjson.dumps(last) + b"\n\ndata: " + orjson.dumps(usage) + b"\n\n" + DONE
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the completion."""
-        return {**self._frame(msgspec.convert(event.body, _Chunk)), "usage": usage_of(event), "yout": spent(event)}
+        return {**self._frame(msgspec.convert(event.body, _Chunk)), "usage": openai_usage(event), "yout": cost_fields(event)}
 
     def _frame(self, chunk: _Chunk) -> dict[str, Any]:
         choices = [self._choice(choice) for choice in chunk.choices]
@@ -129,33 +129,41 @@ class Texts(LikeChats):
 
     def _choice(self, choice: _Choice) -> dict[str, Any]:
         delta = choice.delta or choice.message or _Delta()
-        text = text_of(delta.content) + text_of(delta.refusal)
+        text = text_or_empty(delta.content) + text_or_empty(delta.refusal)
         if choice.index not in self._echoed:
             self._echoed.add(choice.index)
             text = self._echo + text
         return {"index": choice.index, "text": text, "logprobs": None, "finish_reason": choice.finish_reason}
 
 
-def _open(data: bytes, call_id: UUID) -> Asked:
-    call, echo = read(data)
-    return Asked(call, Texts(call_id, call, echo))
+def _open(data: bytes, call_id: UUID) -> ParsedRequest:
+    call, echo = parse(data)
+    return ParsedRequest(call, CompletionRenderer(call_id, call, echo))
 
 
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create a completion (legacy)",
-    Answer(
-        record({"id": STRING, "object": one_of("text_completion"), "choices": array(OPEN), "usage": OPEN, "yout": SPENT}),
+    ResponseSpec(
+        response_schema(
+            {
+                "id": STRING,
+                "object": enum("text_completion"),
+                "choices": array(OPEN_OBJECT),
+                "usage": OPEN_OBJECT,
+                "yout": COST_SCHEMA,
+            }
+        ),
         "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
     body=example(
-        open_wish(
+        open_request_schema(
             {
-                "model": text(LONGEST_MODEL),
+                "model": string(MAX_MODEL_LENGTH),
                 "prompt": {"anyOf": [TEXT, array(TEXT, 1, 1)]},
-                "max_tokens": whole(1, MOST_TOKENS),
+                "max_tokens": integer(1, MAX_TOKENS),
                 "temperature": number(0, 2),
-                "n": whole(1, MOST_CHOICES),
+                "n": integer(1, MAX_CHOICES),
                 "stream": BOOLEAN,
                 "echo": BOOLEAN,
             },
@@ -164,4 +172,4 @@ DECLARATION = declare_call(
         {"model": "$model", "prompt": "Hello"},
     ),
 )
-COMPLETIONS = Surface(_open, declaration=DECLARATION)
+COMPLETIONS = EndpointAdapter(_open, declaration=DECLARATION)

@@ -1,7 +1,7 @@
 """Converts canonical answers to sequences of blocks: reasoning, text, refusals, images, tool calls. Pure.
 
 Chat deltas may interleave these. Responses and Messages have items and blocks that open, grow and close, one after the other.
-`Blocks` converts the former to the latter, and a `Shape` renders the events.
+`Blocks` converts the former to the latter, and a `BlockRenderer` renders the events.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any, Protocol
 
 import orjson
 
-from edge.v1.deltas import Piece
+from edge.v1.deltas import Delta
 
 
 class Block:
     """One block. `index` is its position in the answer."""
 
-    __slots__ = ("id", "index", "kind", "logprobs", "name", "parts", "signed", "tool")
+    __slots__ = ("id", "index", "kind", "logprobs", "name", "parts", "signature", "tool")
 
-    def __init__(self, index: int, first: Piece) -> None:
+    def __init__(self, index: int, first: Delta) -> None:
         self.index = index
         self.kind = first.kind
         self.tool, self.id, self.name = first.tool, first.id, first.name
         self.parts: list[str] = []
         self.logprobs: list[Any] = []
-        self.signed: Mapping[str, Any] | None = first.signed
+        self.signature: Mapping[str, Any] | None = first.signature
 
     @property
     def text(self) -> str:
@@ -38,12 +38,12 @@ class Block:
         return self.text or "{}"
 
 
-class Shape(Protocol):
+class BlockRenderer(Protocol):
     """Renders the changes of blocks as complete server-sent events."""
 
-    def opened(self, block: Block) -> bytes: ...
-    def grew(self, block: Block, piece: Piece) -> bytes: ...
-    def closed(self, block: Block) -> bytes: ...
+    def block_opened(self, block: Block) -> bytes: ...
+    def extended(self, block: Block, piece: Delta) -> bytes: ...
+    def block_closed(self, block: Block) -> bytes: ...
 
 
 class Blocks:
@@ -51,13 +51,13 @@ class Blocks:
 
     __slots__ = ("_open", "_shape", "_waiting", "all")
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: BlockRenderer) -> None:
         self.all: list[Block] = []
         self._shape = shape
         self._open: Block | None = None
-        self._waiting: list[Piece] = []  # deltas of other tool calls, while one is incomplete
+        self._waiting: list[Delta] = []  # deltas of other tool calls, while one is incomplete
 
-    def add(self, pieces: Iterable[Piece]) -> bytes:
+    def add(self, pieces: Iterable[Delta]) -> bytes:
         """Add deltas. Return their events."""
         return b"".join([self._add(piece) for piece in pieces])
 
@@ -69,7 +69,7 @@ class Blocks:
             events += self._grow(piece)
         return events + self._close()
 
-    def _add(self, piece: Piece) -> bytes:
+    def _add(self, piece: Delta) -> bytes:
         open_block = self._open
         if open_block is not None and open_block.kind == "tool" and not _same(open_block, piece) and not _is_whole(open_block):
             self._waiting.append(piece)
@@ -80,32 +80,32 @@ class Blocks:
             events += self.add(waiting)
         return events
 
-    def _grow(self, piece: Piece) -> bytes:
+    def _grow(self, piece: Delta) -> bytes:
         events = b""
         block = self._open
         if block is None or not _same(block, piece):
             events = self._close()
             block = self._open = Block(len(self.all), piece)
             self.all.append(block)
-            events += self._shape.opened(block)
+            events += self._shape.block_opened(block)
         block.logprobs.extend(piece.logprobs)
-        block.signed = piece.signed
+        block.signature = piece.signature
         if piece.text:
             block.parts.append(piece.text)
-            events += self._shape.grew(block, piece)
+            events += self._shape.extended(block, piece)
         return events
 
     def _close(self) -> bytes:
         block, self._open = self._open, None
-        return self._shape.closed(block) if block is not None else b""
+        return self._shape.block_closed(block) if block is not None else b""
 
 
-def _same(block: Block, piece: Piece) -> bool:
-    if block.kind != piece.kind or block.signed is not None or block.kind == "image":
+def _same(block: Block, piece: Delta) -> bool:
+    if block.kind != piece.kind or block.signature is not None or block.kind == "image":
         return False
     if block.kind == "tool":
         return block.tool == piece.tool
-    return piece.signed is None or piece.signed.get("type") == "thinking"
+    return piece.signature is None or piece.signature.get("type") == "thinking"
 
 
 def _is_whole(block: Block) -> bool:

@@ -13,14 +13,14 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from edge.v1.images_in_text import as_markdown
-from edge.v1.provider_fields import signed_id
+from edge.v1.provider_fields import id_with_signature
 from shared.dialects.strip_foreign_fields import signed_blocks
 
 Kind = Literal["reasoning", "text", "refusal", "tool", "image"]
 _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
-class Piece(NamedTuple):
+class Delta(NamedTuple):
     """A delta of one block. `tool` is the index of a tool call in the answer.
 
     An image is its own block, with its data URL as `text`.
@@ -34,10 +34,10 @@ class Piece(NamedTuple):
     id: str = ""
     name: str = ""
     logprobs: tuple[Any, ...] = ()
-    signed: Mapping[str, Any] | None = None
+    signature: Mapping[str, Any] | None = None
 
 
-class _Delta(msgspec.Struct):
+class _ChunkDelta(msgspec.Struct):
     content: Any = None
     reasoning_content: Any = None
     reasoning: Any = None
@@ -49,7 +49,7 @@ class _Delta(msgspec.Struct):
 
 class _Choice(msgspec.Struct):
     index: int = 0
-    delta: _Delta | None = None
+    delta: _ChunkDelta | None = None
     finish_reason: str | None = None
     logprobs: Any = None
 
@@ -61,47 +61,47 @@ class _Chunk(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Chunk).decode
 
 
-def pieces_of_events(chunks: bytes) -> list[Piece]:
+def deltas_of_events(chunks: bytes) -> list[Delta]:
     """Return the deltas of complete canonical events, each a line of `data: ` and a chunk."""
-    return [piece for event in chunks.split(b"\n\n") if event for piece in _pieces_of_chunk(_decode(event[6:]))]
+    return [piece for event in chunks.split(b"\n\n") if event for piece in _deltas_of_chunk(_decode(event[6:]))]
 
 
-def pieces_of_body(body: Mapping[str, Any]) -> tuple[list[Piece], str]:
+def deltas_of_body(body: Mapping[str, Any]) -> tuple[list[Delta], str]:
     """Return the deltas of a completion or a stream's last chunk, and the finish reason."""
-    pieces: list[Piece] = []
+    pieces: list[Delta] = []
     reason = "stop"
     for choice in body["choices"]:
         if (choice.get("index") or 0) == 0:
-            delta = msgspec.convert(choice.get("message") or choice.get("delta") or {}, _Delta)
-            pieces += _pieces(delta, choice.get("logprobs"))
+            delta = msgspec.convert(choice.get("message") or choice.get("delta") or {}, _ChunkDelta)
+            pieces += _deltas(delta, choice.get("logprobs"))
             reason = choice.get("finish_reason") or reason
     return pieces, reason
 
 
-def _pieces_of_chunk(chunk: _Chunk) -> list[Piece]:
+def _deltas_of_chunk(chunk: _Chunk) -> list[Delta]:
     for choice in chunk.choices:
         if choice.index == 0 and choice.delta is not None:
-            return _pieces(choice.delta, choice.logprobs)
+            return _deltas(choice.delta, choice.logprobs)
     return []
 
 
-def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
-    pieces: list[Piece] = []
-    reasoning = text_of(delta.reasoning_content) or text_of(delta.reasoning)
+def _deltas(delta: _ChunkDelta, logprobs: Any) -> list[Delta]:
+    pieces: list[Delta] = []
+    reasoning = text_or_empty(delta.reasoning_content) or text_or_empty(delta.reasoning)
     signed = signed_blocks(delta.thinking_blocks)
     if reasoning and len(signed) > 1:  # a complete answer: each signature belongs to the text of its own block
         for block in signed:
-            pieces.append(Piece("reasoning", text_of(block.get("thinking")), signed=block))
+            pieces.append(Delta("reasoning", text_or_empty(block.get("thinking")), signature=block))
     else:
-        pieces += [Piece("reasoning", reasoning)] if reasoning else []
-        pieces += [Piece("reasoning", "", signed=block) for block in signed]
-    content = text_of(delta.content)
+        pieces += [Delta("reasoning", reasoning)] if reasoning else []
+        pieces += [Delta("reasoning", "", signature=block) for block in signed]
+    content = text_or_empty(delta.content)
     if content:
         entries = logprobs.get("content") if isinstance(logprobs, dict) else None
-        pieces.append(Piece("text", content, logprobs=tuple(entries) if isinstance(entries, list) else ()))
-    refusal = text_of(delta.refusal)
+        pieces.append(Delta("text", content, logprobs=tuple(entries) if isinstance(entries, list) else ()))
+    refusal = text_or_empty(delta.refusal)
     if refusal:
-        pieces.append(Piece("refusal", refusal))
+        pieces.append(Delta("refusal", refusal))
     if isinstance(delta.images, list):
         pieces += [_image(image) for image in delta.images]
     if isinstance(delta.tool_calls, list):
@@ -109,20 +109,20 @@ def _pieces(delta: _Delta, logprobs: Any) -> list[Piece]:
     return pieces
 
 
-def _image(image: Mapping[str, Any]) -> Piece:
+def _image(image: Mapping[str, Any]) -> Delta:
     """Return the delta of an image. An https URL becomes a Markdown image, because only the chat format has a field for it."""
     url = image["image_url"].get("url")
     url = url if isinstance(url, str) else ""
-    return Piece("image", url) if _IMAGE.match(url) else Piece("text", as_markdown(url))
+    return Delta("image", url) if _IMAGE.match(url) else Delta("text", as_markdown(url))
 
 
-def _tool(call: Mapping[str, Any], place: int) -> Piece:
+def _tool(call: Mapping[str, Any], place: int) -> Delta:
     function = call.get("function") or {}
-    return Piece(
+    return Delta(
         "tool",
         function.get("arguments") or "",
         tool=call.get("index", place),
-        id=signed_id(call.get("id") or "", _signature(call)),
+        id=id_with_signature(call.get("id") or "", _signature(call)),
         name=function.get("name") or "",
     )
 
@@ -134,6 +134,6 @@ def _signature(call: Mapping[str, Any]) -> str:
     return signature if isinstance(signature, str) else ""
 
 
-def text_of(value: Any) -> str:
+def text_or_empty(value: Any) -> str:
     """Return the value if it is a string, else ""."""
     return value if isinstance(value, str) else ""

@@ -5,38 +5,38 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from edge.call.endpoint_adapter import Asked, Surface, Unstreamed, spent
+from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, cost_fields
 from edge.call.exchange import Finished
 from edge.http.api_spec import (
     ANY,
+    COST_SCHEMA,
     INTEGER,
-    OPEN,
-    SPENT,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    ResponseSpec,
     array,
-    declare_call,
+    describe_model_call,
+    enum,
     example,
-    one_of,
-    open_wish,
-    record,
-    text,
-    whole,
+    integer,
+    open_request_schema,
+    response_schema,
+    string,
 )
-from edge.http.fields import LONGEST_MODEL, json_object, model_of
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
-MOST_INPUTS = 2_048
+MAX_INPUTS = 2_048
 MAX_DIMENSIONS = 65_536
 MAX_TOKEN_ID = 2**31
 FORMATS = ("float", "base64")
 
 
-def read(data: bytes) -> ChatCall:
+def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's `choices` is the number of inputs."""
-    body = json_object(data)
-    model = model_of(body)
+    body = parse_json_object(data)
+    model = requested_model(body)
     count, tokens = _count(body.get("input"))
     if (body.get("encoding_format") or "float") not in FORMATS:
         raise InvalidRequest(f"'encoding_format' must be {' or '.join(FORMATS)}.", "encoding_format")
@@ -63,8 +63,8 @@ def read(data: bytes) -> ChatCall:
 def _count(value: object) -> tuple[int, int]:
     """Return the number of inputs, and of tokens if the inputs are token ids (0 for text). Raises `InvalidRequest`."""
     inputs = value if isinstance(value, list) and value and not _is_tokens(value) else [value]
-    if len(inputs) > MOST_INPUTS:
-        raise InvalidRequest(f"'input' has {len(inputs)} inputs; the maximum is {MOST_INPUTS}.", "input")
+    if len(inputs) > MAX_INPUTS:
+        raise InvalidRequest(f"'input' has {len(inputs)} inputs; the maximum is {MAX_INPUTS}.", "input")
     tokens = 0
     for index, item in enumerate(inputs):
         where = f"input[{index}]" if inputs is value else "input"
@@ -81,41 +81,41 @@ def _is_tokens(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(type(item) is int and 0 <= item < MAX_TOKEN_ID for item in value)
 
 
-class Vectors(Unstreamed):
+class EmbeddingsRenderer(NonStreamingRenderer):
     """Renders a list of embeddings."""
 
     __slots__ = ()
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the embeddings in the order of their inputs."""
         used = event.usage.input_tokens
-        return {**event.body, "usage": {"prompt_tokens": used, "total_tokens": used}, "yout": spent(event)}
+        return {**event.body, "usage": {"prompt_tokens": used, "total_tokens": used}, "yout": cost_fields(event)}
 
 
-def _open(data: bytes, _: UUID) -> Asked:
-    return Asked(read(data), Vectors())
+def _open(data: bytes, _: UUID) -> ParsedRequest:
+    return ParsedRequest(parse(data), EmbeddingsRenderer())
 
 
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create embeddings",
-    Answer(
-        record(
+    ResponseSpec(
+        response_schema(
             {
-                "object": one_of("list"),
-                "data": array(OPEN),
-                "usage": record({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
-                "yout": SPENT,
+                "object": enum("list"),
+                "data": array(OPEN_OBJECT),
+                "usage": response_schema({"prompt_tokens": INTEGER, "total_tokens": INTEGER}),
+                "yout": COST_SCHEMA,
             }
         ),
         "The embeddings, in the order of their inputs.",
     ),
     body=example(
-        open_wish(
+        open_request_schema(
             {
-                "model": text(LONGEST_MODEL),
+                "model": string(MAX_MODEL_LENGTH),
                 "input": ANY,
-                "encoding_format": one_of(*FORMATS),
-                "dimensions": whole(1, MAX_DIMENSIONS),
+                "encoding_format": enum(*FORMATS),
+                "dimensions": integer(1, MAX_DIMENSIONS),
                 "user": STRING,
             },
             required=("model", "input"),
@@ -123,4 +123,4 @@ DECLARATION = declare_call(
         {"model": "$embedding", "input": ["Hello"]},
     ),
 )
-EMBEDDINGS = Surface(_open, declaration=DECLARATION)
+EMBEDDINGS = EndpointAdapter(_open, declaration=DECLARATION)

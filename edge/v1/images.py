@@ -10,10 +10,24 @@ import orjson
 from quart import Blueprint, Response, stream_with_context
 
 from edge.call.responses import rate_headers
-from edge.http.api_spec import CALL, INTEGER, KEY, OPEN, Answer, array, declare, example, one_of, open_wish, record, text, whole
-from edge.http.fields import LONGEST_MODEL, json_object
+from edge.http.api_spec import (
+    CALL_ERRORS,
+    INTEGER,
+    KEY,
+    OPEN_OBJECT,
+    ResponseSpec,
+    array,
+    describe_route,
+    enum,
+    example,
+    integer,
+    open_request_schema,
+    response_schema,
+    string,
+)
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.media import jobs, requests, submission
-from edge.media.job_wait import balance_of, made
+from edge.media.job_wait import balance_of, wait_for_job
 from edge.request_context import read_body, services
 from shared.core.errors import InvalidRequest, Unavailable
 from shared.models import MediaOutput
@@ -24,38 +38,40 @@ FORMATS = ("b64_json", "url")
 
 
 @images.post("/v1/images/generations")
-@declare(
+@describe_route(
     "Generate images",
     callers=KEY,
     body=example(
-        open_wish(
+        open_request_schema(
             {
-                "model": text(LONGEST_MODEL),
-                "prompt": text(requests.LONGEST_PROMPT),
-                "n": whole(1, requests.MOST_PICTURES),
-                "response_format": one_of(*FORMATS),
-                "output_format": one_of(*requests.IMAGE_FORMATS),
+                "model": string(MAX_MODEL_LENGTH),
+                "prompt": string(requests.MAX_PROMPT_LENGTH),
+                "n": integer(1, requests.MAX_IMAGES),
+                "response_format": enum(*FORMATS),
+                "output_format": enum(*requests.IMAGE_FORMATS),
             },
             required=("model", "prompt"),
         ),
         {"model": "$image", "prompt": "A lighthouse", "response_format": "url"},
     ),
-    answers={200: Answer(record({"created": INTEGER, "data": array(OPEN), "yout": OPEN}), "The images.")},
-    refusals=(*CALL, Unavailable),
+    responses={
+        200: ResponseSpec(response_schema({"created": INTEGER, "data": array(OPEN_OBJECT), "yout": OPEN_OBJECT}), "The images.")
+    },
+    errors=(*CALL_ERRORS, Unavailable),
     notes="Creates a media job, as under `/api/media/`, and waits until it ends.",
 )
 async def generate() -> Response:
     """Generate images, and return them as base64 (`b64_json`) or as signed links that expire (`url`)."""
-    terms = await submission.read_terms(key_only=True)
+    terms = await submission.read_context(key_only=True)
     data = await read_body()
-    body = json_object(data)
+    body = parse_json_object(data)
     response_format = body.get("response_format") or "b64_json"
     if response_format not in FORMATS:
         raise InvalidRequest("'response_format' must be b64_json or url.", "response_format")
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for images.", "stream")
-    ordered = await submission.order(requests.media_call("image", body), terms.for_body(data))
-    found = await made(ordered.submitted)
+    ordered = await submission.submit(requests.build_media_call("image", body), terms.for_body(data))
+    found = await wait_for_job(ordered.submitted)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,
         **{

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 _DATA_URL = r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+"
 _MARKDOWN = re.compile(rf"!\[image\]\(({_DATA_URL})\)", re.ASCII)
@@ -29,4 +29,4 @@ def image_url(data: str) -> str:
         head = base64.b64decode(data[: HEAD_BYTES * 4 // 3 // 4 * 4])
     except (binascii.Error, ValueError):
         head = b""
-    return f"data:{media_type(head) or 'image/png'};base64,{data}"
+    return f"data:{detect_media_type(head) or 'image/png'};base64,{data}"

@@ -6,46 +6,60 @@ from typing import Any
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import BOOLEAN, INTEGER, KEY, OPEN, STRING, Answer, array, declare, one_of, or_null, record
-from edge.request_context import answer, key_caller, services
+from edge.http.api_spec import (
+    BOOLEAN,
+    INTEGER,
+    KEY,
+    OPEN_OBJECT,
+    STRING,
+    ResponseSpec,
+    array,
+    describe_route,
+    enum,
+    nullable,
+    response_schema,
+)
+from edge.request_context import json_response, key_caller, services
 from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import ModelNotFound
 
 models = Blueprint("models", __name__)
-MODEL = record(
+MODEL = response_schema(
     {
         "id": STRING,
-        "object": one_of("model"),
+        "object": enum("model"),
         "created": INTEGER,
         "owned_by": STRING,
-        "context_window": or_null(INTEGER),
-        "max_output_tokens": or_null(INTEGER),
+        "context_window": nullable(INTEGER),
+        "max_output_tokens": nullable(INTEGER),
         "modality": STRING,
         "capabilities": array(STRING),
         "free": BOOLEAN,
-        "pricing": OPEN,
+        "pricing": OPEN_OBJECT,
     }
 )
 
 
 @models.get("/v1/models")
-@declare(
+@describe_route(
     "List models",
     callers=KEY,
-    answers={200: Answer(record({"object": one_of("list"), "data": array(MODEL)}), "The models available to the key.")},
+    responses={
+        200: ResponseSpec(response_schema({"object": enum("list"), "data": array(MODEL)}), "The models available to the key.")
+    },
 )
 async def list_models() -> Response:
     """List the active models with a price that the key may use."""
     key, _ = await key_caller()
     now = now_ms()
     found = [_document(model, now) for model in services().catalog.models.values() if key.may_use(model, now)]
-    return answer({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
+    return json_response({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
 
 
 @models.get("/v1/models/<path:model_id>")
-@declare("Retrieve a model", callers=KEY, answers={200: Answer(MODEL)}, refusals=(ModelNotFound,))
+@describe_route("Retrieve a model", callers=KEY, responses={200: ResponseSpec(MODEL)}, errors=(ModelNotFound,))
 async def get_model(model_id: str) -> Response:
     """Return one model. Ids may contain slashes, but not at the end."""
     model_id = model_id.rstrip("/")
@@ -54,7 +68,7 @@ async def get_model(model_id: str) -> Response:
     model = services().catalog.models.get(model_id)
     if model is None or not key.may_use(model, now):
         raise ModelNotFound(model_id)
-    return answer(_document(model, now))
+    return json_response(_document(model, now))
 
 
 def _document(model: CatalogModel, now: int) -> dict[str, Any]:

@@ -6,24 +6,36 @@ from typing import Any
 from uuid import UUID
 
 from edge.call.admission import Caller
-from edge.call.endpoint_adapter import Asked, Events, Surface, Unstreamed, spent
+from edge.call.endpoint_adapter import EndpointAdapter, Events, NonStreamingRenderer, ParsedRequest, cost_fields
 from edge.call.exchange import Finished
 from edge.call.requests import IMAGE_TOKENS
-from edge.http.api_spec import ANY, OPEN, SPENT, STRING, Answer, array, declare_call, example, open_wish, record, text
-from edge.http.fields import LONGEST_MODEL, json_object, model_of
+from edge.http.api_spec import (
+    ANY,
+    COST_SCHEMA,
+    OPEN_OBJECT,
+    STRING,
+    ResponseSpec,
+    array,
+    describe_model_call,
+    example,
+    open_request_schema,
+    response_schema,
+    string,
+)
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
 from edge.services import Services
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
-MOST_INPUTS = 2_048
+MAX_INPUTS = 2_048
 KIND = "moderation"
 
 
-def read(data: bytes) -> ChatCall:
+def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's model is "" if the body has none. Raises `InvalidRequest`."""
-    body = json_object(data)
-    model = model_of(body) if body.get("model") is not None else ""
+    body = parse_json_object(data)
+    model = requested_model(body) if body.get("model") is not None else ""
     for name in ("user", "safety_identifier"):
         if body.get(name) is not None and not isinstance(body[name], str):
             raise InvalidRequest(f"'{name}' must be a string.", name)
@@ -50,8 +62,8 @@ def _measure(value: object) -> tuple[int, int, int]:
         return 1, 0, 0
     if not isinstance(value, list) or not value:
         raise InvalidRequest("'input' must be a string, an array of strings, or an array of content parts.", "input")
-    if len(value) > MOST_INPUTS:
-        raise InvalidRequest(f"'input' has {len(value)} inputs; the maximum is {MOST_INPUTS}.", "input")
+    if len(value) > MAX_INPUTS:
+        raise InvalidRequest(f"'input' has {len(value)} inputs; the maximum is {MAX_INPUTS}.", "input")
     if isinstance(value[0], str):
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item:
@@ -78,23 +90,23 @@ def _image_size(part: Any, where: str) -> int:
     raise InvalidRequest(f"'{where}' must be a content part of type 'text' or 'image_url'.", where)
 
 
-class Verdicts(Unstreamed):
+class ModerationRenderer(NonStreamingRenderer):
     """Renders the provider's response with our `yout` object."""
 
     __slots__ = ()
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the results in the order of their inputs."""
-        return {**event.body, "yout": spent(event)}
+        return {**event.body, "yout": cost_fields(event)}
 
 
-class OnlyModel:
+class DefaultModel:
     """Chooses the model of a call without one: the only moderation model available to the key."""
 
     def __init__(self, call: ChatCall) -> None:
         self._call = call
 
-    async def open(self, services: Services, caller: Caller) -> ChatCall:
+    async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with its model. Raises `InvalidRequest` unless exactly one is available, and the key's own errors."""
         key = await services.keys.look_up(caller.digest)
         now = now_ms()
@@ -106,29 +118,29 @@ class OnlyModel:
         )
         raise InvalidRequest(available, "model")
 
-    def keep(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (the protocol's signature)
+    def record(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (the protocol's signature)
         """Return the events unchanged."""
         return events
 
 
-def _open(data: bytes, _: UUID) -> Asked:
-    call = read(data)
-    return Asked(call, Verdicts(), None if call.model else OnlyModel(call))
+def _open(data: bytes, _: UUID) -> ParsedRequest:
+    call = parse(data)
+    return ParsedRequest(call, ModerationRenderer(), None if call.model else DefaultModel(call))
 
 
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create a moderation",
-    Answer(
-        record({"id": STRING, "model": STRING, "results": array(OPEN), "yout": SPENT}),
+    ResponseSpec(
+        response_schema({"id": STRING, "model": STRING, "results": array(OPEN_OBJECT), "yout": COST_SCHEMA}),
         "One result for each text, or one for all parts.",
     ),
     body=example(
-        open_wish(
-            {"input": ANY, "model": text(LONGEST_MODEL), "user": STRING, "safety_identifier": STRING},
+        open_request_schema(
+            {"input": ANY, "model": string(MAX_MODEL_LENGTH), "user": STRING, "safety_identifier": STRING},
             required=("input",),
         ),
         {"model": "$moderation", "input": ["Hello"]},
     ),
     notes="If `model` is omitted, the key's only moderation model is used; an error if there are several.",
 )
-MODERATIONS = Surface(_open, declaration=DECLARATION)
+MODERATIONS = EndpointAdapter(_open, declaration=DECLARATION)

@@ -19,7 +19,7 @@ from shared.dialects.base import REASONING, ChatCall
 Body = dict[str, Any]
 
 # Field (of the body, a message, a part, a tool or a tool call) → the dialects that support it.
-NATIVE: dict[str, tuple[str, ...]] = {
+PROVIDER_FIELDS: dict[str, tuple[str, ...]] = {
     "thinking": ("anthropic",),
     "thinking_blocks": ("anthropic",),
     "cache_control": ("anthropic",),
@@ -32,24 +32,24 @@ _DIALECTS = ("anthropic", "gemini", REASONING)
 _SIGNED = "__signed_"
 
 
-def with_natives(rich: Body, check: Callable[[Body], ChatCall]) -> ChatCall:
+def with_provider_fields(rich: Body, check: Callable[[Body], ChatCall]) -> ChatCall:
     """Return the call of a body with native fields. `check` validates the portable body, and may remove fields from it."""
-    portable = _without(rich, frozenset(NATIVE))
+    portable = _without(rich, frozenset(PROVIDER_FIELDS))
     call = check(portable)
-    if not _has_native(rich):
+    if not _has_provider_field(rich):
         return call
     removed = portable.keys() - call.body.keys()
     has_thoughts = any("reasoning_content" in message for message in rich["messages"])
     names = _DIALECTS if has_thoughts else _DIALECTS[:-1]
-    return call._replace(natives={name: _without(rich, _unsupported_by(name) | removed) for name in names})
+    return call._replace(bodies_by_dialect={name: _without(rich, _unsupported_by(name) | removed) for name in names})
 
 
 def _unsupported_by(dialect: str) -> frozenset[str]:
-    return frozenset(field for field, known in NATIVE.items() if dialect not in known)
+    return frozenset(field for field, known in PROVIDER_FIELDS.items() if dialect not in known)
 
 
-def _has_native(body: Mapping[str, Any]) -> bool:
-    return any(field in owner for owner in _owners(body) for field in NATIVE)
+def _has_provider_field(body: Mapping[str, Any]) -> bool:
+    return any(field in owner for owner in _owners(body) for field in PROVIDER_FIELDS)
 
 
 def _owners(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -86,7 +86,7 @@ def _keep(owner: Mapping[str, Any], excluded: frozenset[str]) -> Body:
     return {name: value for name, value in owner.items() if name not in excluded}
 
 
-def signed_id(id: str, signature: str) -> str:
+def id_with_signature(id: str, signature: str) -> str:
     """Return a tool call's id with the provider's signature appended."""
     return f"{id}{_SIGNED}{_encode(signature.encode())}" if signature else id
 
@@ -101,18 +101,18 @@ def tool_call(id: str, name: str, arguments: str) -> Body:
     return call
 
 
-def plain_id(id: str) -> str:
+def id_without_signature(id: str) -> str:
     """Return a tool call's id without the signature."""
     return id.partition(_SIGNED)[0]
 
 
-def seal_thinking(blocks: list[Any]) -> str:
+def encode_thinking(blocks: list[Any]) -> str:
     """Encode signed thinking blocks as one opaque string, which SDKs send back."""
     return _encode(orjson.dumps(blocks))
 
 
-def open_thinking(text: str) -> list[Any]:
-    """Decode the result of `seal_thinking`. Return an empty list for anything else."""
+def decode_thinking(text: str) -> list[Any]:
+    """Decode the result of `encode_thinking`. Return an empty list for anything else."""
     data = _decode(text)
     try:
         blocks = orjson.loads(data) if data else []
@@ -121,13 +121,13 @@ def open_thinking(text: str) -> list[Any]:
     return blocks if isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks) else []
 
 
-def thoughts_in(blocks: list[Any]) -> str:
+def thinking_text(blocks: list[Any]) -> str:
     """Return the text of thinking blocks, signed or not."""
     texts = [block.get("thinking") for block in blocks]
     return "\n".join(text for text in texts if isinstance(text, str) and text)
 
 
-def signed(blocks: list[Any]) -> list[Any]:
+def signed_blocks(blocks: list[Any]) -> list[Any]:
     """Return the thinking blocks that can be sent back to their provider."""
     return [block for block in blocks if block.get("signature") or block.get("type") == "redacted_thinking"]
 

@@ -9,15 +9,29 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import Asked, Surface, Unstreamed, Written, spent
+from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, RawResponse, cost_fields
 from edge.call.exchange import Finished
-from edge.http.api_spec import FILE, FORM, JSON, PLAIN, SPENT, STRING, Answer, array, declare_call, number, one_of, record, text
-from edge.http.fields import LONGEST_MODEL, model_of
+from edge.http.api_spec import (
+    COST_SCHEMA,
+    FILE,
+    FORM,
+    JSON,
+    PLAIN,
+    STRING,
+    ResponseSpec,
+    array,
+    describe_model_call,
+    enum,
+    number,
+    response_schema,
+    string,
+)
+from edge.http.fields import MAX_MODEL_LENGTH, requested_model
 from edge.http.multipart import File, Form, read_form
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS, TEXT_FORMATS
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 FORMATS = (*JSON_FORMATS, *TEXT_FORMATS)
 GRANULARITIES = ("word", "segment")
@@ -32,10 +46,10 @@ _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
 _VIDEO_TYPES = ("video/mp4", "video/webm", "video/mpeg")  # recorders use these types for audio-only containers, too
 
 
-def read(form: Form) -> ChatCall:
+def parse(form: Form) -> ChatCall:
     """Return the call of a form, with a body for `dialects.transcriptions`. Raises `InvalidRequest`."""
     fields = _single(form)
-    model = model_of(fields)
+    model = requested_model(fields)
     format = fields.get("response_format") or "json"
     if format not in FORMATS:
         raise InvalidRequest(f"'response_format' must be one of {', '.join(FORMATS)}.", "response_format")
@@ -104,7 +118,7 @@ def _described(file: File) -> tuple[str, str]:
     if _AUDIO.fullmatch(file.type) or file.type in _VIDEO_TYPES:
         kind = file.type
     else:
-        kind = media_type(file.data[:HEAD_BYTES]) or "application/octet-stream"
+        kind = detect_media_type(file.data[:HEAD_BYTES]) or "application/octet-stream"
     extension = file.name.rpartition(".")[2].lower()
     if extension not in EXTENSIONS:
         subtype = kind.partition("/")[2]
@@ -112,7 +126,7 @@ def _described(file: File) -> tuple[str, str]:
     return f"audio.{extension}" if extension else "audio", kind
 
 
-class Transcript(Unstreamed):
+class TranscriptRenderer(NonStreamingRenderer):
     """Renders a transcript. Formats other than JSON report the cost in headers."""
 
     __slots__ = ("_format",)
@@ -120,35 +134,35 @@ class Transcript(Unstreamed):
     def __init__(self, format: str) -> None:
         self._format = format
 
-    def whole(self, event: Finished) -> dict[str, Any] | Written:
+    def render_complete(self, event: Finished) -> dict[str, Any] | RawResponse:
         """Return the provider's response, with the cost."""
         if self._format in JSON_FORMATS:
-            return {**event.body, "yout": spent(event)}
+            return {**event.body, "yout": cost_fields(event)}
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"x-content-type-options", b"nosniff"),
             (b"x-yout-credits-charged", b"%d" % event.settled.credits),
             (b"x-yout-balance", b"%d" % event.settled.balance),
         ]
-        return Written(headers, event.body["text"].encode())
+        return RawResponse(headers, event.body["text"].encode())
 
 
-def _open_form(data: bytes, content_type: str, _: UUID) -> Asked:
+def _open_form(data: bytes, content_type: str, _: UUID) -> ParsedRequest:
     form = read_form(data, content_type)
-    call = read(form)
+    call = parse(form)
     # Each request has a new boundary, so equal forms have different bytes.
     same = [sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
-    return Asked(call, Transcript(call.body["response_format"]), same_as=orjson.dumps(same))
+    return ParsedRequest(call, TranscriptRenderer(call.body["response_format"]), idempotency_body=orjson.dumps(same))
 
 
-def _refuse(_: bytes, __: UUID) -> Asked:
+def _refuse(_: bytes, __: UUID) -> ParsedRequest:
     raise InvalidRequest("The body must be multipart/form-data with the fields 'file' and 'model'.")
 
 
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create a transcription",
-    Answer(
-        record({"text": STRING, "yout": SPENT}),
+    ResponseSpec(
+        response_schema({"text": STRING, "yout": COST_SCHEMA}),
         "The transcript. For text, srt and vtt, the cost is in the `x-yout-…` headers.",
         (JSON, PLAIN),
     ),
@@ -156,16 +170,16 @@ DECLARATION = declare_call(
         "type": "object",
         "properties": {
             "file": FILE,
-            "model": text(LONGEST_MODEL),
+            "model": string(MAX_MODEL_LENGTH),
             "language": STRING,
             "prompt": STRING,
-            "response_format": one_of(*FORMATS),
+            "response_format": enum(*FORMATS),
             "temperature": number(0, 1),
-            "timestamp_granularities[]": array(one_of(*GRANULARITIES)),
+            "timestamp_granularities[]": array(enum(*GRANULARITIES)),
         },
         "required": ["file", "model"],
         "additionalProperties": STRING,
     },
-    takes=FORM,
+    body_type=FORM,
 )
-TRANSCRIPTIONS = Surface(_refuse, declaration=DECLARATION, read_form=_open_form)
+TRANSCRIPTIONS = EndpointAdapter(_refuse, declaration=DECLARATION, parse_form=_open_form)

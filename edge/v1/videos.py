@@ -14,33 +14,33 @@ from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     ANY,
     BOOLEAN,
-    CALL,
+    CALL_ERRORS,
     INTEGER,
     KEY,
-    OPEN,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    ResponseSpec,
     array,
-    declare,
+    describe_route,
+    enum,
     example,
-    one_of,
-    open_wish,
-    or_null,
-    record,
-    text,
-    whole,
+    integer,
+    nullable,
+    open_request_schema,
+    response_schema,
+    string,
 )
 from edge.http.client_options import refuse_client_options
-from edge.http.fields import LONGEST_MODEL, json_object
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.http.multipart import read_form
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
-from edge.request_context import private, read_body, services, write
+from edge.request_context import read_body, services, uncached_json, write
 from shared import media
 from shared.core.errors import InvalidRequest, NotFound, Unavailable
 from shared.files.storage import Storage
-from shared.media.failure_messages import reason
+from shared.media.failure_messages import failure_message
 from shared.media.finish_job import NO_SUCH_JOB
 from shared.media.retention import delete_job
 from shared.models import MediaJob
@@ -54,59 +54,59 @@ STATUSES = {"queued": "queued", "running": "in_progress", "succeeded": "complete
 CANCELLED = {"code": "cancelled", "message": "The job was cancelled. You were not charged."}
 
 
-_VIDEO = record(
+_VIDEO = response_schema(
     {
         "id": STRING,
-        "object": one_of("video"),
+        "object": enum("video"),
         "model": STRING,
-        "status": one_of(*sorted(set(STATUSES.values()))),
+        "status": enum(*sorted(set(STATUSES.values()))),
         "progress": INTEGER,
         "created_at": INTEGER,
-        "completed_at": or_null(INTEGER),
-        "error": or_null(OPEN),
-        "yout": OPEN,
+        "completed_at": nullable(INTEGER),
+        "error": nullable(OPEN_OBJECT),
+        "yout": OPEN_OBJECT,
     }
 )
-_LIST = record({"object": one_of("list"), "data": array(_VIDEO), "has_more": BOOLEAN})
+_LIST = response_schema({"object": enum("list"), "data": array(_VIDEO), "has_more": BOOLEAN})
 
 
 @videos.post("/v1/videos")
-@declare(
+@describe_route(
     "Create a video",
     callers=KEY,
     body=example(
-        open_wish(
-            {"model": text(LONGEST_MODEL), "prompt": text(requests.LONGEST_PROMPT), "seconds": ANY, "size": STRING},
+        open_request_schema(
+            {"model": string(MAX_MODEL_LENGTH), "prompt": string(requests.MAX_PROMPT_LENGTH), "seconds": ANY, "size": STRING},
             required=("model", "prompt"),
         ),
         {"model": "$video", "prompt": "A lighthouse"},
     ),
-    answers={200: Answer(_VIDEO, "The video job. Poll it until it finishes.")},
-    refusals=(*CALL, Unavailable),
+    responses={200: ResponseSpec(_VIDEO, "The video job. Poll it until it finishes.")},
+    errors=(*CALL_ERRORS, Unavailable),
 )
 async def create() -> Response:
     """Submit a video job. OpenAI's SDKs send a form."""
-    terms = await submission.read_terms(key_only=True)
+    terms = await submission.read_context(key_only=True)
     body = await _body()
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary is different each time
-    ordered = await submission.order(requests.media_call("video", body), terms.for_body(canonical))
-    found = await jobs.find(terms.caller.account, ordered.submitted.job.id)
-    response = private(_document(found.job))
+    ordered = await submission.submit(requests.build_media_call("video", body), terms.for_body(canonical))
+    found = await jobs.find_job(terms.caller.account, ordered.submitted.job.id)
+    response = uncached_json(_document(found.job))
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
     return response
 
 
 @videos.get("/v1/videos")
-@declare(
+@describe_route(
     "List videos",
     callers=KEY,
-    query={"limit": whole(1, MAX_LISTED), "order": one_of("asc", "desc"), "after": STRING},
-    answers={200: Answer(_LIST)},
-    refusals=(InvalidRequest, NotFound),
+    query={"limit": integer(1, MAX_LISTED), "order": enum("asc", "desc"), "after": STRING},
+    responses={200: ResponseSpec(_LIST)},
+    errors=(InvalidRequest, NotFound),
 )
 async def list_own() -> Response:
     """List the account's videos."""
-    caller = await submission.key_account()
+    caller = await submission.require_key()
     sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
     if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MAX_LISTED):
         raise InvalidRequest(f"'limit' must be an integer between 1 and {MAX_LISTED}.", "limit")
@@ -118,23 +118,23 @@ async def list_own() -> Response:
     )
     page = [_document(entry.job) for entry in found[:limit]]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-    return private({"object": "list", "data": page, "has_more": len(found) > limit, **ends})
+    return uncached_json({"object": "list", "data": page, "has_more": len(found) > limit, **ends})
 
 
 @videos.get("/v1/videos/<id>")
-@declare("Retrieve a video", callers=KEY, answers={200: Answer(_VIDEO)}, refusals=(NotFound,))
+@describe_route("Retrieve a video", callers=KEY, responses={200: ResponseSpec(_VIDEO)}, errors=(NotFound,))
 async def retrieve(id: str) -> Response:
     """Return a video job."""
-    return private(_document((await _find(id)).job))
+    return uncached_json(_document((await _find(id)).job))
 
 
 @videos.get("/v1/videos/<id>/content")
-@declare(
+@describe_route(
     "Download a video",
     callers=KEY,
-    query={"variant": one_of("video")},
-    answers={200: Answer(None, "The video file.", ("*/*",)), 206: Answer(None, "The requested range.", ("*/*",))},
-    refusals=(InvalidRequest, NotFound, Unavailable),
+    query={"variant": enum("video")},
+    responses={200: ResponseSpec(None, "The video file.", ("*/*",)), 206: ResponseSpec(None, "The requested range.", ("*/*",))},
+    errors=(InvalidRequest, NotFound, Unavailable),
 )
 async def content(id: str) -> Response:
     """Return the video file."""
@@ -147,25 +147,25 @@ async def content(id: str) -> Response:
 
 
 @videos.delete("/v1/videos/<id>")
-@declare(
+@describe_route(
     "Delete a video",
     callers=KEY,
-    answers={200: Answer(record({"id": STRING, "object": one_of("video.deleted"), "deleted": BOOLEAN}))},
-    refusals=(NotFound, Unavailable),
+    responses={200: ResponseSpec(response_schema({"id": STRING, "object": enum("video.deleted"), "deleted": BOOLEAN}))},
+    errors=(NotFound, Unavailable),
 )
 async def delete(id: str) -> Response:
     """Cancel a running video job, and delete it with its files."""
     found = await _find(id)
-    await write(partial(media.cancel, found.job.__data__["account"], found.job.id))
+    await write(partial(media.cancel_job, found.job.__data__["account"], found.job.id))
     await asyncio.to_thread(_delete_files, services().storage, found)
     await write(partial(delete_job, found.job.id))
-    return private({"id": _name(found.job), "object": "video.deleted", "deleted": True})
+    return uncached_json({"id": _name(found.job), "object": "video.deleted", "deleted": True})
 
 
 async def _body() -> dict[str, Any]:
     data = await read_body()
     if request.mimetype != "multipart/form-data":
-        return json_object(data)
+        return parse_json_object(data)
     form = await asyncio.to_thread(read_form, data, request.headers["content-type"])
     refuse_client_options(name for name, _ in (*form.fields, *form.files))
     for name, _ in form.files:
@@ -174,14 +174,14 @@ async def _body() -> dict[str, Any]:
 
 
 async def _find(id: str) -> FoundJob:
-    caller = await submission.key_account()
-    return await jobs.find(caller.account, _id(id), "video")
+    caller = await submission.require_key()
+    return await jobs.find_job(caller.account, _id(id), "video")
 
 
 def _id(text: str) -> UUID:
     if not text.startswith(PREFIX):
         raise NotFound(NO_SUCH_JOB)
-    return jobs.job_id(text.removeprefix(PREFIX))
+    return jobs.parse_job_id(text.removeprefix(PREFIX))
 
 
 def _name(job: MediaJob) -> str:
@@ -199,7 +199,7 @@ def _document(job: MediaJob) -> dict[str, Any]:
     if job.status == "cancelled":
         error = CANCELLED
     elif job.error_code is not None:
-        error = {"code": job.error_code, "message": reason(job.error_code)}
+        error = {"code": job.error_code, "message": failure_message(job.error_code)}
     return {
         "id": _name(job),
         "object": "video",

@@ -14,8 +14,8 @@ from quart import Blueprint, Response, abort, request
 
 import shared
 
-FRESH_SECONDS = 300  # cache time of a file requested without its version
-LASTING_SECONDS = 365 * 24 * 3600
+CACHE_SECONDS = 300  # cache time of a file requested without its version
+VERSIONED_CACHE_SECONDS = 365 * 24 * 3600
 FOLDERS = (Path(shared.__file__).parent / "static", Path(__file__).parent / "static")
 
 assets = Blueprint("assets", __name__)
@@ -38,7 +38,7 @@ def _load(path: Path) -> Asset:
 _FILES = {path.relative_to(folder).as_posix(): _load(path) for folder in FOLDERS for path in folder.rglob("*") if path.is_file()}
 
 
-def asset(name: str) -> str:
+def asset_url(name: str) -> str:
     """Return the versioned URL of a file such as `web.css`. Raises `KeyError` if there is no such file."""
     return f"/assets/{name}?v={_FILES[name].version}"
 
@@ -51,6 +51,6 @@ async def show_asset(name: str) -> Response:
         abort(404)
     response = Response(found.data, content_type=found.content_type)
     lasting = request.args.get("v") == found.version
-    response.headers["cache-control"] = f"public, max-age={LASTING_SECONDS if lasting else FRESH_SECONDS}"
+    response.headers["cache-control"] = f"public, max-age={VERSIONED_CACHE_SECONDS if lasting else CACHE_SECONDS}"
     response.headers["x-content-type-options"] = "nosniff"
     return response

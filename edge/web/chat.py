@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 
 from edge.request_context import read, services
 from edge.web.pages import page
-from edge.web.web_session import visit
+from edge.web.web_session import page_session
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.models import Plan, Subscription
@@ -19,7 +19,7 @@ chat = Blueprint("chat", __name__)
 
 @chat.get("/chat")
 async def show_chat() -> Response:
-    session = visit().session
+    session = page_session().session
     if session is None or session.status != "active":
         welcome = services().visitors.pool_credits > 0
         return await page("chat.html", models=_models(None, free_only=True) if welcome else [], stores=False, signed_in=False)

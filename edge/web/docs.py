@@ -10,7 +10,7 @@ from quart import Blueprint, Response, current_app
 from edge.http.api_spec import EVENTS, FORM
 from edge.http.public_url import edge_url
 from edge.reference.document import openapi
-from edge.reference.examples import Call, examples, fill
+from edge.reference.examples import Call, examples, fill_models
 from edge.request_context import services
 from edge.web.pages import page
 from shared.core.clock import now_ms
@@ -32,7 +32,7 @@ SECTIONS = {
     "api/quote": "Quotes and receipts",
     "api/receipts": "Quotes and receipts",
 }
-OTHERS = "Other endpoints"
+OTHER_SECTION = "Other endpoints"
 CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
 
 
@@ -60,9 +60,9 @@ class Entry(NamedTuple):
 async def show_docs() -> Response:
     document = openapi(current_app, current_app.extensions["surfaces"], edge_url())
     entries = list(_entries(document, _models()))
-    sections: dict[str, list[Entry]] = {title: [] for title in (*SECTIONS.values(), OTHERS)}
+    sections: dict[str, list[Entry]] = {title: [] for title in (*SECTIONS.values(), OTHER_SECTION)}
     for entry in entries:
-        sections[SECTIONS.get(entry.operation["tags"][0], OTHERS)].append(entry)
+        sections[SECTIONS.get(entry.operation["tags"][0], OTHER_SECTION)].append(entry)
     return await page("docs.html", edge=edge_url(), sections={title: found for title, found in sections.items() if found})
 
 
@@ -134,7 +134,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _examples(
     url: str, method: str, path: str, operation: Mapping[str, Any], schema: Mapping[str, Any] | None, models: Mapping[str, str]
 ) -> dict[str, str]:
-    body = fill(schema["examples"][0], models) if schema and schema.get("examples") else None
+    body = fill_models(schema["examples"][0], models) if schema and schema.get("examples") else None
     answers = operation["responses"].get("200", {}).get("content", {})
     call = Call(method, url + path, body, bool(operation["security"][:1] and operation["security"][0]), list(answers) == [EVENTS])
     return examples(call)

@@ -7,12 +7,12 @@ from contextlib import suppress
 from quart import Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from edge.http.errors import face
+from edge.http.errors import error_spec
 from edge.http.web_headers import SAFE_METHODS
 from edge.web.page_request import API
 from edge.web.pages import add_headers, page
-from edge.web.web_session import begin_visit, end_visit
-from shared.core.errors import InvalidKey, YoutError
+from edge.web.web_session import load_session, update_cookies
+from shared.core.errors import InvalidApiKey, YoutError
 
 _HEADINGS = {
     400: "Bad request",
@@ -41,21 +41,21 @@ async def error_page(error: Exception) -> Response:
     status, message = _message(error)
     if "visit" not in g and request.method in SAFE_METHODS:  # the error came before the session look-up
         with suppress(YoutError):  # show the page even if the look-up fails
-            await begin_visit()
+            await load_session()
     heading = _HEADINGS.get(status, "Something went wrong")
     response = await page("error.html", status, heading=heading, words=message, request_id=g.request_id)
-    wait = face(error).retry_after_seconds
+    wait = error_spec(error).retry_after_seconds
     if wait is not None:
         response.headers["retry-after"] = str(wait)
-    return await add_headers(await end_visit(response))
+    return await add_headers(await update_cookies(response))
 
 
 def _message(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
         return error.code or 500, _MESSAGES.get(error.code or 500, "The request is malformed.")
-    if isinstance(error, InvalidKey):
+    if isinstance(error, InvalidApiKey):
         return 403, str(error)
-    spec = face(error)
+    spec = error_spec(error)
     if isinstance(error, YoutError):
         return spec.status, str(error)
     return 500, "An internal error occurred and was logged. You were not charged. Try again later."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DONE = {
+FLASH_MESSAGES = {
     "signed-out": "You have been signed out.",
     "signed-out-everywhere": "Signed out of all other browsers.",
     "session-ended": "Session ended. That browser has been signed out.",

@@ -10,24 +10,24 @@ from peewee import Case, fn
 from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
-from edge.api.key_request import NO_BOUNDS, KeyRequest, check_key_changes, check_key_request
+from edge.api.key_request import UNLIMITED, KeyRequest, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.call.web_auth import session_limits
 from edge.http.public_url import edge_url
 from edge.request_context import AccountCaller, count_request, read, services, write
 from edge.web.form_idempotency import create_once, shown
 from edge.web.pages import page, read_after, read_slow
-from edge.web.web_session import address, go, signed_in
+from edge.web.web_session import address, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited
-from shared.core.timestamps import iso_moment
+from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
-from shared.operations.web_accounts import actor_of
+from shared.operations.web_accounts import account_actor
 
 keys = Blueprint("account_keys", __name__)
 _NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit")
-SHOWN = 50  # keys on a page
+PAGE_SIZE = 50  # keys on a page
 _DATE_LENGTH = len("2027-01-31")
 
 
@@ -37,18 +37,18 @@ async def show_keys() -> Response:
 
 
 @keys.post("/account/keys")
-async def make_key() -> Response:
+async def create_key_page() -> Response:
     form = await request.form
     caller = _caller()
     try:
-        requested = check_key_request(_read_form(form), NO_BOUNDS, services().catalog.models, now_ms())
+        requested = check_key_request(_read_form(form), UNLIMITED, services().catalog.models, now_ms())
         await count_request(caller.limits)
         form_id = await create_once(form, partial(_create, caller, requested))
     except RateLimited as error:
         return await _page(429, form, {"": str(error)})
     except InvalidRequest as error:
         return await _page(422, form, {error.param or "": str(error)})
-    return go(f"/account/keys/created/{form_id}")
+    return redirect_to(f"/account/keys/created/{form_id}")
 
 
 @keys.get("/account/keys/created/<form_id>")
@@ -56,37 +56,37 @@ async def show_created_key(form_id: str) -> Response:
     found = await shown(form_id)
     if found is None:
         raise NotFound("Key not found. See API keys for your keys.")
-    key = await read(partial(find_own, signed_in().account, found.result))
+    key = await read(partial(find_own, require_session().account, found.result))
     return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 
 
 @keys.get("/account/keys/<key_id>/revoke")
-async def ask_revoke(key_id: str) -> Response:
-    row = await read(partial(find_own, signed_in().account, key_id))
+async def show_revoke(key_id: str) -> Response:
+    row = await read(partial(find_own, require_session().account, key_id))
     return await page("account/key_revoke.html", key=row)
 
 
 @keys.post("/account/keys/<key_id>/revoke")
 async def do_revoke(key_id: str) -> Response:
     await write(partial(revoke_own, _caller(), key_id))
-    return go("/account/keys", "key-revoked")
+    return redirect_to("/account/keys", "key-revoked")
 
 
 @keys.get("/account/keys/<key_id>/edit")
 async def show_edit(key_id: str) -> Response:
-    return await _edit_page(await read(partial(find_own, signed_in().account, key_id)))
+    return await _edit_page(await read(partial(find_own, require_session().account, key_id)))
 
 
 @keys.post("/account/keys/<key_id>/edit")
 async def do_edit(key_id: str) -> Response:
     form = await request.form
-    row = await read(partial(find_own, signed_in().account, key_id))
+    row = await read(partial(find_own, require_session().account, key_id))
     try:
-        changes = check_key_changes(_read_changes(form, row), NO_BOUNDS, services().catalog.models, now_ms())
+        changes = check_key_changes(_read_changes(form, row), UNLIMITED, services().catalog.models, now_ms())
         await write(partial(update_own, _caller(), key_id, changes))
     except InvalidRequest as error:
         return await _edit_page(row, 422, form, {error.param or "": str(error)})
-    return go("/account/keys", "key-updated")
+    return redirect_to("/account/keys", "key-updated")
 
 
 def _create(caller: AccountCaller, requested: KeyRequest) -> tuple[str, str]:
@@ -95,13 +95,13 @@ def _create(caller: AccountCaller, requested: KeyRequest) -> tuple[str, str]:
 
 
 def _caller() -> AccountCaller:
-    session = signed_in()
+    session = require_session()
     limits = session_limits(services(), session)
-    return AccountCaller(session.account, actor_of(session.account), address(), limits, session=session)
+    return AccountCaller(session.account, account_actor(session.account), address(), limits, session=session)
 
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
-    rows, older = await read_slow(partial(_read, signed_in().account, read_after()))
+    rows, older = await read_slow(partial(_read, require_session().account, read_after()))
     models = sorted(services().catalog.models)
     context = {"rows": rows, "older": older, "models": models, "now": now_ms()}
     return await page("account/keys.html", status, form=form or MultiDict(), wrong=wrong or {}, **context)
@@ -120,7 +120,7 @@ def _filled(row: ApiKey) -> MultiDict[str, str]:
     """Return the form with a key's current values."""
     form = MultiDict({"name": row.name, "allowed_ips": " ".join(row.allowed_ips or ())})
     form.update({limit: str(getattr(row, limit) or "") for limit in _NUMBERS})
-    form["expires_at"] = (iso_moment(row.expires_at) or "")[:_DATE_LENGTH]
+    form["expires_at"] = (format_timestamp(row.expires_at) or "")[:_DATE_LENGTH]
     form.setlist("allowed_models", row.allowed_models or [])
     if row.can_manage:
         form["can_manage"] = "on"
@@ -137,7 +137,7 @@ def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
     return body if row.parent is not None else {**body, "can_manage": bool(form.get("can_manage"))}
 
 
-class Shown(NamedTuple):
+class KeyRow(NamedTuple):
     """A key, the time of its last call, and its cost this month in credits."""
 
     key: ApiKey
@@ -145,7 +145,7 @@ class Shown(NamedTuple):
     spent: int
 
 
-def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
+def _read(account: UUID, after: UUID | None) -> tuple[list[KeyRow], UUID | None]:
     """Return a page of keys after the id `after`, and the id for the next page. Active keys come first, then newest first."""
     spent = month_spending(account, now_ms())
     revoked = ApiKey.revoked_at.is_null(False)
@@ -155,9 +155,9 @@ def _read(account: UUID, after: UUID | None) -> tuple[list[Shown], UUID | None]:
     if last is not None:
         older = ApiKey.id < last.id
         query = query.where(revoked & older if last.revoked_at is not None else revoked | older)
-    rows = list(query.order_by(Case(None, [(revoked, 1)], 0), ApiKey.id.desc()).limit(SHOWN + 1))
-    found = [Shown(row, row.last_call, spent.get(row.id, 0)) for row in rows[:SHOWN]]
-    return found, rows[SHOWN - 1].id if len(rows) > SHOWN else None
+    rows = list(query.order_by(Case(None, [(revoked, 1)], 0), ApiKey.id.desc()).limit(PAGE_SIZE + 1))
+    found = [KeyRow(row, row.last_call, spent.get(row.id, 0)) for row in rows[:PAGE_SIZE]]
+    return found, rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:

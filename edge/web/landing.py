@@ -9,12 +9,12 @@ from edge.request_context import services
 from edge.web.pages import page
 from shared.core.clock import now_ms
 
-front = Blueprint("front", __name__)
+landing = Blueprint("front", __name__)
 SHOWN_MODELS = 12
 
 
-@front.get("/")
-async def show_front() -> Response:
+@landing.get("/")
+async def show_landing() -> Response:
     now = now_ms()
     models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id))
     priced = [(model, price) for model in models if (price := model.price_at(now)) is not None]

@@ -11,21 +11,21 @@ from quart import Blueprint, Response, render_template, request
 from werkzeug.datastructures import MultiDict
 
 from edge.call.web_auth import session_limits
-from edge.http.errors import face
-from edge.http.headers import claim_of
+from edge.http.errors import error_spec
+from edge.http.headers import idempotency_claim
 from edge.media import jobs, requests, submission
-from edge.request_context import AccountCaller, private, services, write
+from edge.request_context import AccountCaller, services, uncached_json, write
 from edge.web.pages import page
-from edge.web.web_session import address, csrf_token, go, signed_in
+from edge.web.web_session import address, csrf_token, redirect_to, require_session
 from shared.billing.pricing import MediaUnits, media_quote
 from shared.catalog.snapshot import CatalogModel
 from shared.core import formats
 from shared.core.clock import now_ms
-from shared.core.errors import AlreadySent, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
-from shared.media import cancel
-from shared.media.output_urls import public_link
+from shared.core.errors import AlreadySubmitted, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
+from shared.media import cancel_job
+from shared.media.output_urls import signed_output_url
 from shared.models import MediaJob
-from shared.operations.web_accounts import actor_of
+from shared.operations.web_accounts import account_actor
 
 media = Blueprint("account_media", __name__)
 JOBS_PER_PAGE = 12
@@ -57,11 +57,11 @@ class File(NamedTuple):
     size_bytes: int
 
 
-class Shown(NamedTuple):
+class JobView(NamedTuple):
     """A job as the page shows it. `told` is its API document."""
 
     job: MediaJob
-    told: dict[str, Any]
+    document: dict[str, Any]
     files: list[File]
 
     @property
@@ -75,52 +75,52 @@ async def show_media() -> Response:
 
 
 @media.post("/account/media")
-async def make() -> Response:
+async def create_job() -> Response:
     form = await request.form
     kind = _kind(form.get("kind"))
-    session = signed_in()
+    session = require_session()
     caller = AccountCaller(
-        session.account, actor_of(session.account), address(), session_limits(services(), session), session=session
+        session.account, account_actor(session.account), address(), session_limits(services(), session), session=session
     )
     try:
         body = orjson.dumps(_body(kind, form))
-        call, _ = requests.native(kind, body)
-        claim = claim_of(_form_token(form), body)  # resubmitting the form returns the same job
-        await submission.order(call, submission.Terms(caller, session=session.digest, claim=claim))
+        call, _ = requests.parse_native_request(kind, body)
+        claim = idempotency_claim(_form_token(form), body)  # resubmitting the form returns the same job
+        await submission.submit(call, submission.SubmissionContext(caller, session=session.digest, claim=claim))
     except InvalidRequest as error:
         return await _page(kind, 422, form, {_field(error.param): str(error)})
     except IdempotencyConflict as conflict:
-        again = AlreadySent("", "", same=conflict.kind != "key_reused")
-        return await _page(kind, face(again).status, form, {"": str(again)})
+        again = AlreadySubmitted("", "", same=conflict.code != "key_reused")
+        return await _page(kind, error_spec(again).status, form, {"": str(again)})
     except (RequestRefused, Unavailable) as error:
-        return await _page(kind, face(error).status, form, {"": str(error)})
-    return go(f"/account/media?kind={kind}", "media-ordered")
+        return await _page(kind, error_spec(error).status, form, {"": str(error)})
+    return redirect_to(f"/account/media?kind={kind}", "media-ordered")
 
 
 @media.get("/account/media/price")
 async def price() -> Response:
     """Return the price of the form's choices, for the page's script."""
-    signed_in()
+    require_session()
     model = services().catalog.models.get(request.args.get("model", ""))
     if model is None or model.kind not in KINDS:
         raise InvalidRequest("'model' must be one of the form's models.", "model")
-    return private({"words": _price_words(model, _units(model.kind, request.args))})
+    return uncached_json({"words": _price_words(model, _units(model.kind, request.args))})
 
 
 @media.get("/account/media/jobs/<id>")
 async def show_job(id: str) -> Response:
     """Return the HTML of one job, for the page's script."""
-    found = await jobs.find(signed_in().account, jobs.job_id(id))
+    found = await jobs.find_job(require_session().account, jobs.parse_job_id(id))
     html = await render_template("account/media_job.html", shown=_shown(found), csrf_token=csrf_token, kinds=KINDS)
     return Response(html, content_type="text/html; charset=utf-8")
 
 
 @media.post("/account/media/jobs/<id>/cancel")
 async def do_cancel(id: str) -> Response:
-    account: UUID = signed_in().account
-    found = await jobs.find(account, jobs.job_id(id))
-    await write(partial(cancel, account, found.job.id))
-    return go(f"/account/media?kind={found.job.kind}", "media-cancelled")
+    account: UUID = require_session().account
+    found = await jobs.find_job(account, jobs.parse_job_id(id))
+    await write(partial(cancel_job, account, found.job.id))
+    return redirect_to(f"/account/media?kind={found.job.kind}", "media-cancelled")
 
 
 async def _page(
@@ -128,7 +128,7 @@ async def _page(
 ) -> Response:
     after = request.args.get("after")
     found = await jobs.list_jobs(
-        signed_in().account, limit=JOBS_PER_PAGE + 1, after=jobs.job_id(after) if after else None, kind=kind
+        require_session().account, limit=JOBS_PER_PAGE + 1, after=jobs.parse_job_id(after) if after else None, kind=kind
     )
     models = _models(kind)
     chosen = form or MultiDict()
@@ -165,13 +165,13 @@ def _id(model: CatalogModel) -> str:
     return model.id
 
 
-def _shown(found: jobs.FoundJob) -> Shown:
+def _shown(found: jobs.FoundJob) -> JobView:
     # URLs without a host, so that the files come from the same edge as the page.
     files = [
-        File(public_link("", found.job, output, services().settings), output.media_type, output.size_bytes)
+        File(signed_output_url("", found.job, output, services().settings), output.media_type, output.size_bytes)
         for output in found.outputs
     ]
-    return Shown(found.job, jobs.document(found), files)
+    return JobView(found.job, jobs.document(found), files)
 
 
 def _field(param: str | None) -> str:
@@ -213,10 +213,10 @@ def _units(kind: str, form: MultiDict[str, str]) -> MediaUnits:
         return min(int(text), maximum) if text.isascii() and text.isdigit() and len(text) < 8 else 1
 
     if kind == "image":
-        return MediaUnits(max(1, integer("n", requests.MOST_PICTURES)))
+        return MediaUnits(max(1, integer("n", requests.MAX_IMAGES)))
     if kind == "video":
-        return MediaUnits(seconds=max(1, integer("seconds", requests.MOST_SECONDS)))
-    characters = integer("characters", requests.LONGEST_PROMPT) if "characters" in form else len(form.get("prompt", ""))
+        return MediaUnits(seconds=max(1, integer("seconds", requests.MAX_SECONDS)))
+    characters = integer("characters", requests.MAX_PROMPT_LENGTH) if "characters" in form else len(form.get("prompt", ""))
     return MediaUnits(characters=characters)
 
 
@@ -225,4 +225,4 @@ def _price_words(model: CatalogModel, units: MediaUnits) -> str:
     if found is None:
         return ""
     cost = media_quote(found, units).bound
-    return f"{formats.credits(cost)} credits ({formats.usd(cost, services().settings.credits_per_usd)})"
+    return f"{formats.format_credits(cost)} credits ({formats.format_usd(cost, services().settings.credits_per_usd)})"

@@ -13,11 +13,11 @@ from edge.request_context import read
 from edge.web.form_idempotency import create_once
 from edge.web.pages import page
 from edge.web.password_auth import count_redemption
-from edge.web.web_session import address, go, signed_in
+from edge.web.web_session import address, redirect_to, require_session
 from shared.core.errors import InvalidRequest, TooManyAttempts
 from shared.models import Account, ApiKey, LedgerEntry, Plan, Subscription
 from shared.operations.redeem_codes import redeem
-from shared.operations.web_accounts import actor_of
+from shared.operations.web_accounts import account_actor
 
 overview = Blueprint("overview", __name__)
 LATEST = 12
@@ -39,7 +39,7 @@ async def show_overview() -> Response:
 
 @overview.post("/account/redeem")
 async def redeem_code() -> Response:
-    session = signed_in()
+    session = require_session()
     form = await request.form
     code = form.get("code", "")
     try:
@@ -49,16 +49,16 @@ async def redeem_code() -> Response:
         return await _page(429, code, str(error))
     except InvalidRequest as error:
         return await _page(422, code, str(error))
-    return go("/account", "redeemed")
+    return redirect_to("/account", "redeemed")
 
 
 def _redeem(account: UUID, code: str, address: str) -> tuple[str, str]:
-    redeem(account, code, actor=actor_of(account), address=address)
+    redeem(account, code, actor=account_actor(account), address=address)
     return "", ""
 
 
 async def _page(status: int = 200, code: str = "", wrong: str = "") -> Response:
-    found = await read(partial(_read, signed_in().account))
+    found = await read(partial(_read, require_session().account))
     return await page("account/overview.html", status, **found._asdict(), edge=edge_url(), code=code, wrong=wrong)
 
 

@@ -10,9 +10,9 @@ from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
 
 from edge.request_context import services
-from edge.web.assets import asset
-from edge.web.flash_messages import DONE
-from edge.web.web_session import csrf_token, visit
+from edge.web.assets import asset_url
+from edge.web.flash_messages import FLASH_MESSAGES
+from edge.web.web_session import csrf_token, page_session
 from shared.core import formats
 from shared.core.settings import Settings
 from shared.operations.form_idempotency import new_token
@@ -36,14 +36,14 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 async def page(template: str, status: int = 200, **context: Any) -> Response:
     """Render a page. In addition to `context`, templates get the session and the flash message that the URL names."""
-    seen = visit()
+    seen = page_session()
     html = await render_template(
         template,
         session=seen.session,
         status=status,
         csrf_token=csrf_token,
         form_token=new_token,
-        done=DONE.get(request.args.get("done", "")),
+        done=FLASH_MESSAGES.get(request.args.get("done", "")),
         here=request.path.rstrip("/") or "/",
         sign_up_open=services().settings.sign_up == "open",
         sends_mail=services().settings.sends_mail,
@@ -81,12 +81,12 @@ def install(app: Quart, settings: Settings) -> None:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(
-        credits=formats.credits,
-        signed=formats.signed,
-        duration=formats.duration,
-        when=formats.when,
-        exact=formats.exact,
+        credits=formats.format_credits,
+        signed=formats.format_signed,
+        duration=formats.format_duration,
+        when=formats.time_element,
+        exact=formats.format_exact_time,
         short_id=formats.short_id,
-        usd=lambda amount: formats.usd(amount, settings.credits_per_usd),
+        usd=lambda amount: formats.format_usd(amount, settings.credits_per_usd),
     )
-    app.jinja_env.globals.update(asset=asset)
+    app.jinja_env.globals.update(asset=asset_url)

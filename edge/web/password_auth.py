@@ -13,10 +13,10 @@ from quart import request
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.web_session import KIND, address, known_browser
-from shared.core.errors import Busy, InvalidInput, TooManyAttempts, YoutError
+from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
 from shared.identity import passwords
-from shared.identity.attempt_limits import Limits, Place, confirmation_limits, password_limits
-from shared.identity.emails import lookup_email
+from shared.identity.attempt_limits import AttemptLimits, AttemptOrigin, confirmation_limits, password_limits
+from shared.identity.emails import normalize_for_lookup
 from shared.identity.passwords import check_password
 from shared.identity.web_sessions import agent_label
 from shared.models import Account
@@ -30,7 +30,7 @@ MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
 MAX_NETWORK_VERIFICATION_MAILS = 10  # per network in 15 minutes
 
 
-class Proven(NamedTuple):
+class VerifiedAccount(NamedTuple):
     """An account with a verified password, its e-mail address and current hash."""
 
     account: UUID
@@ -38,20 +38,20 @@ class Proven(NamedTuple):
     password_hash: str
 
 
-async def prove(email: str, password: str) -> Proven | None:
+async def verify_password(email: str, password: str) -> VerifiedAccount | None:
     """Return the account with this e-mail address and password, or None. Takes equal time for all failures.
 
-    Raises `TooManyAttempts`, and `Busy` if too many passwords are being checked.
+    Raises `TooManyAttempts`, and `SignInQueueFull` if too many passwords are being checked.
     """
-    email = lookup_email(email)
-    place = Place(network_of(address()), known_browser(email))
+    email = normalize_for_lookup(email)
+    place = AttemptOrigin(network_of(address()), known_browser(email))
     return await _prove(email, password, password_limits(KIND, email, place), place)
 
 
-async def confirm(session: SessionRow, password: str) -> Proven | None:
+async def confirm_password(session: SessionRow, password: str) -> VerifiedAccount | None:
     """Verify the password of a signed-in member, who must enter it again. Returns and raises like `prove`."""
     limits = confirmation_limits(KIND, str(session.account), session.digest)
-    return await _prove(session.email, password, limits, Place(network_of(address()), session.digest))
+    return await _prove(session.email, password, limits, AttemptOrigin(network_of(address()), session.digest))
 
 
 async def count_sign_up() -> None:
@@ -77,47 +77,47 @@ async def count_verification_mail(account: UUID) -> None:
 async def hash_new(password: str, email: str) -> str:
     """Return the hash of a new password.
 
-    Raises `InvalidInput` if it is too short, too long, or the e-mail address; and `Busy`.
+    Raises `InvalidInput` if it is too short, too long, or the e-mail address; and `SignInQueueFull`.
     """
     password = check_password(password)
-    if lookup_email(password) == email:
+    if normalize_for_lookup(password) == email:
         raise InvalidInput("The password must not be your e-mail address.")
     with services().hashes.slot(network_of(address())):
         return await _hash(lambda: passwords.hash_password(password))
 
 
-def agent() -> str:
+def browser_label() -> str:
     """Return the label of the request's browser for the list of sessions."""
     return agent_label(request.headers.get("user-agent", ""))
 
 
-async def _prove(email: str, password: str, limits: Limits, place: Place) -> Proven | None:
-    with services().hashes.slot(place.network, known=place.known):
+async def _prove(email: str, password: str, limits: AttemptLimits, place: AttemptOrigin) -> VerifiedAccount | None:
+    with services().hashes.slot(place.network, known=place.browser_is_known):
         await _begin(limits.keys)
         try:
             found = await read(lambda: _find(email))
-            verdict = await _hash(partial(passwords.check, found.password_hash if found else None, password))
+            verdict = await _hash(partial(passwords.check_hash, found.password_hash if found else None, password))
         except YoutError:  # the password was not checked: the attempt does not count
-            await asyncio.to_thread(services().throttle.succeed, limits.keys)
+            await asyncio.to_thread(services().throttle.record_success, limits.keys)
             raise
-        if found is None or not verdict.right:
+        if found is None or not verdict.matches:
             return None
-        await asyncio.to_thread(services().throttle.succeed, limits.keys, limits.clear)
+        await asyncio.to_thread(services().throttle.record_success, limits.keys, limits.reset_on_success)
         return await _renew(found, password) if verdict.outdated else found
 
 
-async def _renew(found: Proven, password: str) -> Proven:
+async def _renew(found: VerifiedAccount, password: str) -> VerifiedAccount:
     """Replace an outdated hash, unless the queue is full."""
     try:
         fresh = await _hash(lambda: passwords.hash_password(password))
-    except Busy:
+    except SignInQueueFull:
         return found
     await write(partial(renew_hash, found.account, found.password_hash, fresh))
     return found._replace(password_hash=fresh)
 
 
 async def _begin(limits: dict[str, int]) -> None:
-    wait_ms = await asyncio.to_thread(services().throttle.begin, limits)
+    wait_ms = await asyncio.to_thread(services().throttle.count_attempt, limits)
     if wait_ms:
         raise TooManyAttempts(wait_ms)
 
@@ -126,8 +126,8 @@ def _hash(work: Callable[[], T]) -> Awaitable[T]:
     return asyncio.wrap_future(services().hashes.submit(work))
 
 
-def _find(email: str) -> Proven | None:
+def _find(email: str) -> VerifiedAccount | None:
     """Return the account with this e-mail address, if it can sign in."""
     open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
     row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
-    return Proven(*row) if row is not None else None
+    return VerifiedAccount(*row) if row is not None else None

@@ -5,10 +5,10 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from edge.web.chat import chat
-from edge.web.conversations import stored
+from edge.web.conversations import stored_content
 from edge.web.docs import docs
 from edge.web.keys import keys
-from edge.web.landing import front
+from edge.web.landing import landing
 from edge.web.media import media
 from edge.web.overview import overview
 from edge.web.pages import add_headers
@@ -16,17 +16,17 @@ from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
 from edge.web.usage import usage
 from edge.web.verification import verification
-from edge.web.web_session import SignInNeeded, begin_visit, end_visit, to_sign_in
+from edge.web.web_session import SignInRequired, load_session, redirect_to_sign_in, update_cookies
 from edge.web.your_data import data
 
 web = Blueprint("web", __name__, template_folder="templates")
-web.before_request(begin_visit)
-web.after_request(end_visit)
+web.before_request(load_session)
+web.after_request(update_cookies)
 web.after_request(add_headers)
-for blueprint in (front, docs, chat, sign_in, overview, keys, usage, media, stored, sessions, data, verification):
+for blueprint in (landing, docs, chat, sign_in, overview, keys, usage, media, stored_content, sessions, data, verification):
     web.register_blueprint(blueprint)
 
 
-@web.errorhandler(SignInNeeded)
-async def sign_in_first(_: SignInNeeded) -> Response:
-    return to_sign_in()
+@web.errorhandler(SignInRequired)
+async def sign_in_first(_: SignInRequired) -> Response:
+    return redirect_to_sign_in()

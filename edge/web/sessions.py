@@ -7,18 +7,18 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.http.errors import face
+from edge.http.errors import error_spec
 from edge.request_context import read, services, write
 from edge.web.pages import page
-from edge.web.password_auth import agent, confirm, hash_new
-from edge.web.web_session import address, go, remember_browser, set_session, signed_in
+from edge.web.password_auth import browser_label, confirm_password, hash_new
+from edge.web.web_session import address, redirect_to, remember_browser, require_session, set_session
 from shared.core.clock import now_ms
-from shared.core.errors import Busy, InvalidInput, InvalidRequest, TooManyAttempts
-from shared.identity.emails import canonical_email
+from shared.core.errors import InvalidInput, InvalidRequest, SignInQueueFull, TooManyAttempts
+from shared.identity.emails import normalize_email
 from shared.models import WebSession
 from shared.operations.accounts import change_email
 from shared.operations.verification import request_verification
-from shared.operations.web_accounts import actor_of, change_password, end_own_session
+from shared.operations.web_accounts import account_actor, change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
 SESSIONS_SHOWN = 50  # the most recently used ones
@@ -31,63 +31,63 @@ async def show_sessions() -> Response:
 
 @sessions.post("/account/sessions/<digest>/end")
 async def end(digest: str) -> Response:
-    session = signed_in()
+    session = require_session()
     await write(partial(end_own_session, session.account, digest))
-    return go("/account/sessions", "session-ended")
+    return redirect_to("/account/sessions", "session-ended")
 
 
 @sessions.post("/account/password")
 async def new_password() -> Response:
-    session = signed_in()
+    session = require_session()
     form = await request.form
     try:
-        proven = await confirm(session, form.get("current", ""))
-    except (TooManyAttempts, Busy) as error:
-        return await _page(face(error).status, {"current": str(error)})
+        proven = await confirm_password(session, form.get("current", ""))
+    except (TooManyAttempts, SignInQueueFull) as error:
+        return await _page(error_spec(error).status, {"current": str(error)})
     if proven is None:
         return await _page(422, {"current": "Incorrect password."})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
-    except (InvalidInput, Busy) as error:
-        return await _page(503 if isinstance(error, Busy) else 422, {"password": str(error)})
-    change = partial(change_password, session.account, proven.password_hash, password_hash, agent(), address=address())
-    response = set_session(go("/account/sessions", "password-changed"), await write(change))
+    except (InvalidInput, SignInQueueFull) as error:
+        return await _page(503 if isinstance(error, SignInQueueFull) else 422, {"password": str(error)})
+    change = partial(change_password, session.account, proven.password_hash, password_hash, browser_label(), address=address())
+    response = set_session(redirect_to("/account/sessions", "password-changed"), await write(change))
     return remember_browser(response, session.email)
 
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
     """Change the e-mail address. It is entered twice, so that a typo cannot lock the member out, and needs the password."""
-    session = signed_in()
+    session = require_session()
     form = await request.form
     try:
-        email = canonical_email(form.get("email", ""))
-        if canonical_email(form.get("again", "")) != email:
+        email = normalize_email(form.get("email", ""))
+        if normalize_email(form.get("again", "")) != email:
             return await _page(422, {"again": "The addresses do not match."}, email)
     except InvalidInput as error:
         return await _page(422, {"email": str(error)}, form.get("email", ""))
     try:
-        proven = await confirm(session, form.get("password_now", ""))
-    except (TooManyAttempts, Busy) as error:
-        return await _page(face(error).status, {"password_now": str(error)}, email)
+        proven = await confirm_password(session, form.get("password_now", ""))
+    except (TooManyAttempts, SignInQueueFull) as error:
+        return await _page(error_spec(error).status, {"password_now": str(error)}, email)
     if proven is None:
         return await _page(422, {"password_now": "Incorrect password."}, email)
     try:
         verifying = await write(partial(_change_email, session.account, email, address(), services().settings.sends_mail))
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
-    return remember_browser(go("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
+    return remember_browser(redirect_to("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
 
 
 def _change_email(account: UUID, email: str, address: str, sends_mail: bool) -> bool:
     """Change the address and return whether a verification mail is sent. It has a daily limit, so it needs no throttle."""
-    actor = actor_of(account)
+    actor = account_actor(account)
     change_email(account, email, actor=actor, address=address)
     return sends_mail and request_verification(account, actor=actor, address=address)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
-    session = signed_in()
+    session = require_session()
     rows = await read(partial(_open_sessions, session.account))
     context = {
         "rows": rows,

@@ -14,15 +14,15 @@ from uuid import UUID
 from markupsafe import Markup
 from quart import Blueprint, Response, render_template, request
 
-from edge.call.web_auth import address_of
-from edge.http.api_spec import ANYBODY, HTML, JSON, MOMENT, STRING, Answer, array, declare, one_of, record
+from edge.call.web_auth import client_address
+from edge.http.api_spec import ANYBODY, HTML, JSON, STRING, TIMESTAMP, ResponseSpec, array, describe_route, enum, response_schema
 from edge.http.headers import Scope
-from edge.http.web_headers import read_sent
-from edge.request_context import answer, count_request, read, services
+from edge.http.web_headers import read_web_headers
+from edge.request_context import count_request, json_response, read, services
 from edge.web.share_renderer import ShareRenderer
 from shared.core.errors import NotFound, RateLimited
-from shared.core.timestamps import iso_moment
-from shared.core.token_bucket import KeyLimits, Limits
+from shared.core.timestamps import format_timestamp
+from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.models import Share
 from shared.operations.shares import find_share, shared_messages
 from shared.text.client_address import network_of
@@ -54,18 +54,20 @@ _renderer = ShareRenderer()
 share_page = Blueprint("share_page", __name__, template_folder="templates")
 
 
-_SHARED = record({"title": STRING, "messages": array(record({"role": one_of(*NAMES), "content": STRING})), "created": MOMENT})
+_SHARED = response_schema(
+    {"title": STRING, "messages": array(response_schema({"role": enum(*NAMES), "content": STRING})), "created": TIMESTAMP}
+)
 
 
 @share_page.get("/c/<slug>")
-@declare(
+@describe_route(
     "Retrieve a shared conversation",
     callers=ANYBODY,
-    answers={
-        200: Answer(_SHARED, "The page, or JSON with `Accept: application/json`.", (HTML, JSON)),
-        404: Answer(None, "", (HTML,)),
+    responses={
+        200: ResponseSpec(_SHARED, "The page, or JSON with `Accept: application/json`.", (HTML, JSON)),
+        404: ResponseSpec(None, "", (HTML,)),
     },
-    refusals=(NotFound, RateLimited),
+    errors=(NotFound, RateLimited),
 )
 async def show_share(slug: str) -> Response:
     """Return the share as a page or JSON. Revoked and unknown slugs get the same response."""
@@ -78,16 +80,16 @@ async def show_share(slug: str) -> Response:
     except NotFound:
         return await _missing(wants_json)
     if wants_json:
-        return _with_headers(answer(_document(share)))
+        return _with_headers(json_response(_document(share)))
     messages = await _rendered(share)
-    page = await render_template("share.html", title=share.title, messages=messages, created=iso_moment(share.created_at))
+    page = await render_template("share.html", title=share.title, messages=messages, created=format_timestamp(share.created_at))
     return _with_headers(Response(page, content_type="text/html; charset=utf-8"))
 
 
 async def _missing(wants_json: bool) -> Response:
     if wants_json:
         error = {"message": "No such share.", "type": "invalid_request_error", "param": None, "code": "not_found"}
-        return _with_headers(answer({"error": error}, 404))
+        return _with_headers(json_response({"error": error}, 404))
     page = await render_template("share_missing.html")
     return _with_headers(Response(page, status=404, content_type="text/html; charset=utf-8"))
 
@@ -110,14 +112,14 @@ async def _count_read() -> None:
     """Count one read for the reader's network. Raises `RateLimited`."""
     scope = cast(Scope, request.scope)
     settings = services().settings
-    network = network_of(address_of(services(), scope, read_sent(scope)))
+    network = network_of(client_address(services(), scope, read_web_headers(scope)))
     reader = UUID(bytes=hmac.digest(settings.secret_key.encode(), f"share-reader/{network}".encode(), "sha256")[:16])
-    limits = Limits(READS_PER_MINUTE, settings.default_tpm, settings.default_concurrency)
+    limits = RateLimits(READS_PER_MINUTE, settings.default_tpm, settings.default_concurrency)
     await count_request(KeyLimits(reader, reader, limits, limits))
 
 
 def _document(share: Share) -> dict[str, Any]:
-    return {"title": share.title, "messages": shared_messages(share), "created": iso_moment(share.created_at)}
+    return {"title": share.title, "messages": shared_messages(share), "created": format_timestamp(share.created_at)}
 
 
 def _with_headers(response: Response) -> Response:

@@ -8,19 +8,28 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.http.errors import face, own_headers
+from edge.http.errors import error_headers, error_spec
 from edge.request_context import read, services, write
 from edge.web.pages import page
-from edge.web.password_auth import agent, count_sign_up, hash_new, prove
-from edge.web.web_session import address, clear_session, go, remember_browser, safe_target, set_session, signed_in, visit
+from edge.web.password_auth import browser_label, count_sign_up, hash_new, verify_password
+from edge.web.web_session import (
+    address,
+    clear_session,
+    page_session,
+    redirect_to,
+    remember_browser,
+    require_session,
+    safe_target,
+    set_session,
+)
 from shared.core.clock import now_ms
-from shared.core.errors import Busy, InvalidInput, InvalidRequest, NotFound, TooManyAttempts
+from shared.core.errors import InvalidInput, InvalidRequest, NotFound, SignInQueueFull, TooManyAttempts
 from shared.identity.account_links import PASSWORD, AccountLink, proves, read_token
-from shared.identity.emails import MAX_LENGTH, canonical_email
+from shared.identity.emails import MAX_LENGTH, normalize_email
 from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
 from shared.models import Account
-from shared.operations.web_accounts import begin_session, change_password, end_session, end_sessions, sign_up
+from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
 
 sign_in = Blueprint("sign_in", __name__)
 
@@ -29,8 +38,8 @@ WRONG = "Incorrect e-mail address or password."
 
 @sign_in.get("/sign-in")
 async def show_sign_in() -> Response:
-    if visit().session is not None:
-        return go(safe_target(request.args.get("next")))
+    if page_session().session is not None:
+        return redirect_to(safe_target(request.args.get("next")))
     return await page("sign_in.html", email="", wrong="")
 
 
@@ -41,20 +50,22 @@ async def do_sign_in() -> Response:
     if len(email) > MAX_LENGTH:
         return await page("sign_in.html", 422, email="", wrong=f"E-mail addresses can have at most {MAX_LENGTH} characters.")
     try:
-        proven = await prove(email, password)
-    except (TooManyAttempts, Busy) as error:
-        return _wait(await page("sign_in.html", face(error).status, email=email, wrong=str(error)), error)
+        proven = await verify_password(email, password)
+    except (TooManyAttempts, SignInQueueFull) as error:
+        return _wait(await page("sign_in.html", error_spec(error).status, email=email, wrong=str(error)), error)
     if proven is None:
         return await page("sign_in.html", 403, email=email, wrong=WRONG)
     await _end_current_session()
-    session = await write(partial(begin_session, proven.account, agent(), proven_by=proven.password_hash, address=address()))
-    return remember_browser(set_session(go(safe_target(request.args.get("next"))), session), proven.email)
+    session = await write(
+        partial(create_session, proven.account, browser_label(), password_hash=proven.password_hash, address=address())
+    )
+    return remember_browser(set_session(redirect_to(safe_target(request.args.get("next"))), session), proven.email)
 
 
 @sign_in.get("/sign-up")
 async def show_sign_up() -> Response:
-    if visit().session is not None:
-        return go("/account")
+    if page_session().session is not None:
+        return redirect_to("/account")
     _require_open()
     return await page("sign_up.html", email="", wrong="", field_name="")
 
@@ -67,7 +78,7 @@ async def do_sign_up() -> Response:
     field = "email"
     try:
         await count_sign_up()
-        email = canonical_email(email)
+        email = normalize_email(email)
         if settings.sends_mail:
             recipient(email)
         field = "password"
@@ -78,31 +89,33 @@ async def do_sign_up() -> Response:
         account = await write(
             partial(sign_up, email, password_hash, settings.sign_up_credits, **origin, verify=settings.sends_mail)
         )
-    except (TooManyAttempts, Busy) as error:
+    except (TooManyAttempts, SignInQueueFull) as error:
         shown = email[:MAX_LENGTH]
-        return _wait(await page("sign_up.html", face(error).status, email=shown, wrong=str(error), field_name=""), error)
+        return _wait(await page("sign_up.html", error_spec(error).status, email=shown, wrong=str(error), field_name=""), error)
     except InvalidInput as error:
         return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(error), field_name=field)
     except InvalidRequest:  # the address is taken; a sign-up cannot hide that, but reveals nothing more
         wrong = "This address cannot be used for a new account. If it is yours, sign in."
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
     await _end_current_session()
-    session = await write(partial(begin_session, account.id, agent(), proven_by=password_hash, address=address()))
-    return remember_browser(set_session(go("/account", "welcome-verify" if settings.sends_mail else "welcome"), session), email)
+    session = await write(partial(create_session, account.id, browser_label(), password_hash=password_hash, address=address()))
+    return remember_browser(
+        set_session(redirect_to("/account", "welcome-verify" if settings.sends_mail else "welcome"), session), email
+    )
 
 
 @sign_in.post("/sign-out")
 async def do_sign_out() -> Response:
     await _end_current_session()
-    return clear_session(go("/sign-in", "signed-out"))
+    return clear_session(redirect_to("/sign-in", "signed-out"))
 
 
 @sign_in.post("/sign-out-everywhere")
 async def do_sign_out_everywhere() -> Response:
     """End all other sessions of the account."""
-    session = signed_in()
-    await write(partial(end_sessions, session.account, but=session.digest))
-    return go("/account/sessions", "signed-out-everywhere")
+    session = require_session()
+    await write(partial(end_sessions, session.account, except_digest=session.digest))
+    return redirect_to("/account/sessions", "signed-out-everywhere")
 
 
 @sign_in.get("/password/<token>")
@@ -118,11 +131,13 @@ async def use_password_link(token: str) -> Response:
         password_hash = await hash_new((await request.form).get("password", ""), found.email)
     except InvalidInput as error:
         return await page("password_link.html", 422, email=found.email, wrong=str(error))
-    except Busy as error:
+    except SignInQueueFull as error:
         return _wait(await page("password_link.html", 503, email=found.email, wrong=str(error)), error)
     await _end_current_session()
-    session = await write(partial(change_password, found.account, found.password_hash, password_hash, agent(), address=address()))
-    return remember_browser(set_session(go("/account", "password-changed"), session), found.email)
+    session = await write(
+        partial(change_password, found.account, found.password_hash, password_hash, browser_label(), address=address())
+    )
+    return remember_browser(set_session(redirect_to("/account", "password-changed"), session), found.email)
 
 
 class _Linked(NamedTuple):
@@ -151,7 +166,7 @@ def _find(link: AccountLink) -> _Linked | None:
 
 async def _end_current_session() -> None:
     """End the browser's current session, if any, because its cookie is about to be replaced."""
-    current = visit().session
+    current = page_session().session
     if current is not None:
         await write(partial(end_session, current.digest))
 
@@ -161,8 +176,8 @@ def _require_open() -> None:
         raise NotFound("Sign-up is closed. Ask the operator of this service for an account.")
 
 
-def _wait(response: Response, error: TooManyAttempts | Busy) -> Response:
-    for name, value in own_headers(error, face(error)):
+def _wait(response: Response, error: TooManyAttempts | SignInQueueFull) -> Response:
+    for name, value in error_headers(error, error_spec(error)):
         if name == b"retry-after":
             response.headers["retry-after"] = value.decode()
     return response

@@ -14,11 +14,11 @@ from edge.http.errors import request_id
 from edge.request_context import services
 from edge.services import Services
 from edge.web.pages import page, read_slow
-from edge.web.web_session import signed_in
-from shared.billing.usage_report import DAY_MS, PAGE, Used, UsedCall, each_day, used_by_day, used_calls
+from edge.web.web_session import require_session
+from shared.billing.usage_report import DAY_MS, PAGE_SIZE, CallUsage, DailyUsage, iter_days, usage_by_call, usage_by_day
 from shared.core.clock import now_ms
-from shared.core.timestamps import iso_moment
-from shared.text.csv_rows import csv_head, csv_rows
+from shared.core.timestamps import format_timestamp
+from shared.text.csv_rows import csv_header, csv_rows
 
 usage = Blueprint("usage", __name__)
 SPANS = (7, 30, 90)
@@ -29,7 +29,7 @@ CSV_HEAD = (
 )
 
 
-class Sums(NamedTuple):
+class UsageTotals(NamedTuple):
     """Totals of calls, tokens and credits."""
 
     calls: int = 0
@@ -37,8 +37,8 @@ class Sums(NamedTuple):
     output_tokens: int = 0
     credits: int = 0
 
-    def plus(self, row: Used) -> Sums:
-        return Sums(
+    def plus(self, row: DailyUsage) -> UsageTotals:
+        return UsageTotals(
             self.calls + row.calls,
             self.input_tokens + row.input_tokens,
             self.output_tokens + row.output_tokens,
@@ -48,15 +48,15 @@ class Sums(NamedTuple):
 
 @usage.get("/account/usage")
 async def show_usage() -> Response:
-    session, days = signed_in(), _span()
+    session, days = require_session(), _span()
     since, until = _range(days)
-    rows = await read_slow(partial(used_by_day, session.account, since, until))
-    by_day = dict.fromkeys(each_day(since, until), Sums())
-    by_model: dict[str, Sums] = {}
-    total = Sums()
+    rows = await read_slow(partial(usage_by_day, session.account, since, until))
+    by_day = dict.fromkeys(iter_days(since, until), UsageTotals())
+    by_model: dict[str, UsageTotals] = {}
+    total = UsageTotals()
     for row in rows:
         by_day[row.day] = by_day[row.day].plus(row)
-        by_model[row.model] = by_model.get(row.model, Sums()).plus(row)
+        by_model[row.model] = by_model.get(row.model, UsageTotals()).plus(row)
         total = total.plus(row)
     models = sorted(by_model.items(), key=lambda item: (-item[1].credits, -item[1].calls, item[0]))
     written = [(day, _date(day), sums) for day, sums in by_day.items()]
@@ -65,7 +65,7 @@ async def show_usage() -> Response:
 
 @usage.get("/account/usage.csv")
 async def download() -> Response:
-    session, days = signed_in(), _span()
+    session, days = require_session(), _span()
     since, until = _range(days)
     # `services()` is called here, because the request context ends before the file is sent.
     body = _csv(services(), session.account, since, until)
@@ -76,19 +76,19 @@ async def download() -> Response:
 
 
 async def _csv(services: Services, account: UUID, since: int, until: int) -> AsyncIterator[bytes]:
-    yield csv_head(CSV_HEAD)
+    yield csv_header(CSV_HEAD)
     after: tuple[int, UUID] | None = None
     while True:
-        calls = await services.slow_reader.read(partial(used_calls, account, since, until, after))
+        calls = await services.slow_reader.read(partial(usage_by_call, account, since, until, after))
         yield csv_rows(_cells(call) for call in calls)
-        if len(calls) < PAGE:
+        if len(calls) < PAGE_SIZE:
             return
         after = (calls[-1].at, calls[-1].id)
 
 
-def _cells(call: UsedCall) -> tuple[object, ...]:
+def _cells(call: CallUsage) -> tuple[object, ...]:
     """Return the cells for the columns of `CSV_HEAD`."""
-    call_columns = (iso_moment(call.at), request_id(call.id), call.key_name, call.model, call.status)
+    call_columns = (format_timestamp(call.at), request_id(call.id), call.key_name, call.model, call.status)
     usage_columns = (call.input_tokens, call.cached_tokens, call.output_tokens, call.credits)
     return (*call_columns, *usage_columns, "yes" if call.estimated else "", call.duration_ms)
 

@@ -11,13 +11,13 @@ from quart import Blueprint, Response
 from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import count_verification_mail
-from edge.web.web_session import address, go, signed_in, visit
+from edge.web.web_session import address, page_session, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, TooManyAttempts
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.models import Account
 from shared.operations.verification import confirm_email, request_verification
-from shared.operations.web_accounts import actor_of
+from shared.operations.web_accounts import account_actor
 
 verification = Blueprint("verification", __name__)
 
@@ -50,7 +50,9 @@ async def confirm(link: str) -> Response:
     if found.expired and not found.verified:
         return await _page("expired", found, 410)
     try:
-        done = await write(partial(confirm_email, found.account, found.email, actor=actor_of(found.account), address=address()))
+        done = await write(
+            partial(confirm_email, found.account, found.email, actor=account_actor(found.account), address=address())
+        )
     except NotFound:  # the address was changed or the account closed in the meantime
         return await _invalid()
     return await _page("verified", found, credits=done.credits)
@@ -68,11 +70,11 @@ async def resend_expired(link: str) -> Response:
 
 @verification.post("/account/verify-email")
 async def resend() -> Response:
-    session = signed_in()
+    session = require_session()
     wrong = await _request(session.account)
     if wrong:
         return await _page("refused", None, 429, wrong=wrong)
-    return go("/account", "verification-sent")
+    return redirect_to("/account", "verification-sent")
 
 
 async def _request(account: UUID) -> str:
@@ -81,7 +83,7 @@ async def _request(account: UUID) -> str:
         raise NotFound("This service sends no mail.")
     try:
         await count_verification_mail(account)
-        queued = await write(partial(request_verification, account, actor=actor_of(account), address=address()))
+        queued = await write(partial(request_verification, account, actor=account_actor(account), address=address()))
     except (TooManyAttempts, InvalidRequest) as problem:
         return str(problem)
     return "" if queued else "We sent several emails today. Check your spam folder, or try again tomorrow."
@@ -106,7 +108,7 @@ def _find(account: UUID) -> Account | None:
 
 async def _invalid() -> Response:
     """Show the page for an invalid link, where a signed-in member can request a new one."""
-    session = visit().session
+    session = page_session().session
     own = await read(partial(_find, session.account)) if session is not None else None
     can_resend = own is not None and own.email_verified_at is None and services().settings.sends_mail
     return await _page("invalid", None, 404, can_resend=can_resend)

@@ -12,88 +12,88 @@ from urllib.parse import quote, urlsplit
 
 from quart import Response, g, request
 
-from edge.call.web_auth import address_of, require_own_origin
+from edge.call.web_auth import client_address, require_own_origin
 from edge.http.headers import Scope
-from edge.http.web_headers import SAFE_METHODS, Sent, cookie_value, read_sent
-from edge.identity.sessions import SessionRow, check_active
+from edge.http.web_headers import SAFE_METHODS, WebHeaders, cookie_value, read_web_headers
+from edge.identity.sessions import SessionRow, require_active
 from edge.request_context import refuse_unstorable, services
 from edge.web.page_request import MAX_FORM_BYTES
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InvalidSession, RequestTooLarge, YoutError
 from shared.identity.attempt_limits import BROWSER_COOKIE, BROWSER_MS, browser_cookie
-from shared.identity.attempt_limits import known_browser as read_browser
-from shared.identity.web_sessions import LONGEST_MS, NewSession
-from shared.text.plain_text import cut
+from shared.identity.attempt_limits import read_browser_cookie as read_browser
+from shared.identity.web_sessions import MAX_LIFETIME_MS, NewSession
+from shared.text.plain_text import truncate
 
 FORM_COOKIE = "yout_form"
 KIND = "member"  # the account kind in throttle keys and browser cookies
 
 
-class SignInNeeded(YoutError):
+class SignInRequired(YoutError):
     """The page requires a signed-in member."""
 
 
-class Visit(NamedTuple):
+class PageSession(NamedTuple):
     """The session of a request. CSRF tokens derive from `secret`; `ended` is true if the cookie's session is invalid."""
 
     session: SessionRow | None
     secret: str
-    sent: Sent
+    sent: WebHeaders
     ended: bool
 
 
-NOBODY = Visit(None, "", Sent(*[""] * len(Sent._fields)), False)  # before the cookies are read
+NO_SESSION = PageSession(None, "", WebHeaders(*[""] * len(WebHeaders._fields)), False)  # before the cookies are read
 
 
-def visit() -> Visit:
+def page_session() -> PageSession:
     """Return the visit of the current request."""
-    found: Visit = g.get("visit", NOBODY)
+    found: PageSession = g.get("visit", NO_SESSION)
     return found
 
 
-async def begin_visit() -> None:
+async def load_session() -> None:
     """Read the cookies before a request, and check the CSRF token of unsafe ones.
 
     Raises `AccessDenied`, `RequestTooLarge`, `DatabaseUnavailable`, and `InvalidRequest` for text that cannot be stored.
     """
-    sent = read_sent(cast(Scope, request.scope))
+    sent = read_web_headers(cast(Scope, request.scope))
     secret = cookie_value(sent.cookie, services().sessions.cookie)
     session = None
     if secret:
         try:
             session = await services().sessions.look_up(secret)
         except InvalidSession:
-            g.visit = Visit(None, _form_secret(sent), sent, True)
+            g.visit = PageSession(None, _form_secret(sent), sent, True)
     if not secret or session is not None:
-        g.visit = Visit(session, secret or _form_secret(sent), sent, False)
+        g.visit = PageSession(session, secret or _form_secret(sent), sent, False)
     if request.method not in SAFE_METHODS:
         await _check_form(sent)
 
 
-async def _check_form(sent: Sent) -> None:
+async def _check_form(sent: WebHeaders) -> None:
     """Raise `AccessDenied` for a form from another site or with an invalid token, `InvalidRequest` for NUL characters."""
     if (request.content_length or 0) > MAX_FORM_BYTES:
         raise RequestTooLarge(MAX_FORM_BYTES)
     require_own_origin(sent, services().settings)
     form = await request.form
     refuse_unstorable(form.items(multi=True))
-    if not services().sessions.proves(visit().secret, form.get("csrf_token", "")):
+    if not services().sessions.verify_csrf_token(page_session().secret, form.get("csrf_token", "")):
         raise AccessDenied(_why_refused(sent), "csrf_failed")
 
 
-def _why_refused(sent: Sent) -> str:
+def _why_refused(sent: WebHeaders) -> str:
     if services().sessions.secure and sent.origin.startswith("http://"):
         return (
             "This site requires HTTPS for its cookies, but this form was sent over plain HTTP to"
-            f" {cut(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, make"
+            f" {truncate(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, make"
             " its proxy redirect HTTP to HTTPS."
         )
     return "The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies."
 
 
-async def end_visit(response: Response) -> Response:
+async def update_cookies(response: Response) -> Response:
     """Set the form cookie for browsers without a session, and delete invalid session cookies, after a request."""
-    seen: Visit | None = g.get("visit")
+    seen: PageSession | None = g.get("visit")
     if seen is None:
         return response
     if seen.ended and "set_session" not in g:
@@ -105,27 +105,27 @@ async def end_visit(response: Response) -> Response:
 
 def csrf_token() -> str:
     """Return the CSRF token for the page's forms and scripts."""
-    return services().sessions.csrf_token(visit().secret)
+    return services().sessions.csrf_token(page_session().secret)
 
 
-def signed_in() -> SessionRow:
-    """Return the session. Raises `SignInNeeded`, and `AccessDenied` for a suspended account."""
-    session = visit().session
+def require_session() -> SessionRow:
+    """Return the session. Raises `SignInRequired`, and `AccessDenied` for a suspended account."""
+    session = page_session().session
     if session is None:
-        raise SignInNeeded
-    check_active(session)
+        raise SignInRequired
+    require_active(session)
     return session
 
 
 def address() -> str:
     """Return the client's IP address."""
-    return address_of(services(), cast(Scope, request.scope), visit().sent)
+    return client_address(services(), cast(Scope, request.scope), page_session().sent)
 
 
 def set_session(response: Response, session: NewSession) -> Response:
     """Set the session cookie. Its secret is always new, which prevents session fixation."""
     g.set_session = True
-    _set_cookie(response, services().sessions.cookie, session.secret, LONGEST_MS // 1000)
+    _set_cookie(response, services().sessions.cookie, session.secret, MAX_LIFETIME_MS // 1000)
     return response
 
 
@@ -138,7 +138,7 @@ def remember_browser(response: Response, email: str) -> Response:
 
 def known_browser(email: str) -> str:
     """The token of a browser that has signed in to this account before, or ""."""
-    held = cookie_value(visit().sent.cookie, _prefixed(BROWSER_COOKIE))
+    held = cookie_value(page_session().sent.cookie, _prefixed(BROWSER_COOKIE))
     return read_browser(held, services().settings.secret_key, KIND, email, now_ms())
 
 
@@ -149,17 +149,17 @@ def clear_session(response: Response) -> Response:
     return response
 
 
-def go(path: str, done: str = "") -> Response:
+def redirect_to(path: str, done: str = "") -> Response:
     """Redirect to a page, with the name of a flash message in `flash_messages.DONE`."""
     if done:
         path += f"{'&' if '?' in path else '?'}done={done}"
     return Response("", 303, {"location": path})
 
 
-def to_sign_in() -> Response:
+def redirect_to_sign_in() -> Response:
     """Redirect to the sign-in page, and from there back to the requested page."""
     target = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
-    return go(f"/sign-in?next={quote(target, safe='/')}")
+    return redirect_to(f"/sign-in?next={quote(target, safe='/')}")
 
 
 def safe_target(text: str | None) -> str:
@@ -174,7 +174,7 @@ def safe_target(text: str | None) -> str:
     return "/account" if parts.scheme or parts.netloc else text
 
 
-def _form_secret(sent: Sent) -> str:
+def _form_secret(sent: WebHeaders) -> str:
     held = cookie_value(sent.cookie, _form_cookie())
     return held if 20 <= len(held) <= 64 and held.isascii() else secrets.token_urlsafe(24)
 

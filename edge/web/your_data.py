@@ -14,12 +14,12 @@ from quart import Blueprint, Response, request
 from edge.request_context import read, services, write
 from edge.services import Services
 from edge.web.pages import page
-from edge.web.web_session import address, go, signed_in
-from shared.identity.emails import lookup_email
+from edge.web.web_session import address, redirect_to, require_session
+from shared.identity.emails import normalize_for_lookup
 from shared.models import Account
-from shared.operations.account_export import PAGE, TABLES, read_rows
+from shared.operations.account_export import PAGE_SIZE, TABLES, read_rows
 from shared.operations.purges import ACTOR, begin_purge, find_purge, latest_purge
-from shared.operations.web_accounts import actor_of
+from shared.operations.web_accounts import account_actor
 
 data = Blueprint("data", __name__)
 
@@ -31,7 +31,7 @@ async def show_data() -> Response:
 
 @data.get("/account/export.json")
 async def export() -> Response:
-    session = signed_in()
+    session = require_session()
     # `services()` is called here, because the request context ends before the file is sent.
     response = Response(_export(services(), session.account), content_type="application/json")
     response.headers["content-disposition"] = 'attachment; filename="yout-account.json"'
@@ -41,26 +41,26 @@ async def export() -> Response:
 
 @data.post("/account/purge")
 async def purge() -> Response:
-    session = signed_in()
+    session = require_session()
     typed = (await request.form).get("confirmation", "")
-    if lookup_email(typed) != session.email:
+    if normalize_for_lookup(typed) != session.email:
         return await _page(422, "Enter the e-mail address of your account exactly as shown above.")
-    job = await write(partial(begin_purge, session.account, actor=actor_of(session.account), address=address()))
+    job = await write(partial(begin_purge, session.account, actor=account_actor(session.account), address=address()))
     if job.status == "queued":
-        services().spawn(asyncio.to_thread(services().jobs.send, ACTOR, str(job.id)))
-    return go("/account/data")
+        services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))
+    return redirect_to("/account/data")
 
 
 @data.get("/account/purge/<purge_id>/certificate.json")
 async def certificate(purge_id: str) -> Response:
-    job = await read(partial(find_purge, signed_in().account, purge_id))
+    job = await read(partial(find_purge, require_session().account, purge_id))
     response = Response(job.certificate or "null", content_type="application/json")
     response.headers["content-disposition"] = f'attachment; filename="yout-purge-{job.id}.json"'
     return response
 
 
 async def _page(status: int = 200, wrong: str = "") -> Response:
-    session = signed_in()
+    session = require_session()
     job = await read(partial(latest_purge, session.account))
     balance = await read(lambda: Account.get_by_id(session.account).balance)
     return await page("account/data.html", status, job=job, wrong=wrong, email=session.email, balance=balance)
@@ -75,7 +75,7 @@ async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
         while True:
             rows, last = await services.slow_reader.read(partial(read_rows, table, account, after))
             yield (b",\n" if after is not None and rows else b"") + b",\n".join(orjson.dumps(row, default=str) for row in rows)
-            if len(rows) < PAGE:
+            if len(rows) < PAGE_SIZE:
                 break
             after = last
         yield b"]"

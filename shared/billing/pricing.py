@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 
 # A shorter output is useless, so a call is refused if the pool cannot pay for this many tokens.
-SENSIBLE_OUTPUT_TOKENS = 16
+MIN_USEFUL_OUTPUT_TOKENS = 16
 # Video is billed per started step of this length.
 VIDEO_STEP_SECONDS = 5
 # The output limit if neither the catalog nor the caller sets one.
@@ -71,7 +71,7 @@ class Quote(NamedTuple):
         return self.output_tokens + self.reasoning_tokens
 
 
-def charge(price: PriceList, usage: Usage) -> int:
+def call_charge(price: PriceList, usage: TokenUsage) -> int:
     """Return the credits for `usage` at `price`."""
     cached_rate = price.credits_per_1k_cached_input
     if cached_rate is None:
@@ -94,13 +94,13 @@ class MediaUnits(NamedTuple):
     characters: int = 0
 
 
-def media_charge(price: PriceList, used: MediaUnits) -> int:
+def media_charge(price: PriceList, delivered: MediaUnits) -> int:
     """Return the credits for delivered media. If nothing was delivered (no `units`), the charge is 0."""
-    if price.is_zero or used.units == 0:
+    if price.is_zero or delivered.units == 0:
         return 0
-    seconds = -(-used.seconds // VIDEO_STEP_SECONDS) * (price.credits_per_5_seconds or 0)
-    characters = -(-used.characters * (price.credits_per_1k_characters or 0) // 1000)
-    return max(price.minimum_credits, price.credits_per_call * used.units + seconds + characters)
+    seconds = -(-delivered.seconds // VIDEO_STEP_SECONDS) * (price.credits_per_5_seconds or 0)
+    characters = -(-delivered.characters * (price.credits_per_1k_characters or 0) // 1000)
+    return max(price.minimum_credits, price.credits_per_call * delivered.units + seconds + characters)
 
 
 def media_quote(price: PriceList, requested: MediaUnits, cap: int | None = None) -> Quote:
@@ -138,7 +138,7 @@ def quote(
     output_tokens, reasoning_tokens = output_limit * choices, reasoning_limit * choices
     paid_output = output_tokens + reasoning_tokens
     bound = _total(price, input_bound * _max_input_rate(price) + paid_output * price.credits_per_1k_output)
-    least_output = min(output_tokens, SENSIBLE_OUTPUT_TOKENS * choices) + reasoning_tokens
+    least_output = min(output_tokens, MIN_USEFUL_OUTPUT_TOKENS * choices) + reasoning_tokens
     least_input = min(input_estimate, input_bound)
     minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
     if cap is not None:
@@ -146,15 +146,15 @@ def quote(
     return Quote(price, bound, minimum, least_input, output_tokens, cap, reasoning_tokens)
 
 
-def affordable_output(quoted: Quote, credits: int) -> int:
+def affordable_output(quote: Quote, credits: int) -> int:
     """Return how many output tokens `credits` can pay for after the estimated input and reasoning, at most the quote's limit."""
-    price = quoted.price
+    price = quote.price
     if price.is_zero:
-        return quoted.output_tokens
+        return quote.output_tokens
     if credits < price.minimum_credits:
         return 0
     if price.credits_per_1k_output == 0:
-        return quoted.output_tokens if credits >= quoted.minimum else 0
-    thousandths = (credits - price.credits_per_call) * 1000 - quoted.input_tokens * price.credits_per_1k_input
-    affordable = thousandths // price.credits_per_1k_output - quoted.reasoning_tokens
-    return max(0, min(quoted.output_tokens, affordable))
+        return quote.output_tokens if credits >= quote.minimum else 0
+    thousandths = (credits - price.credits_per_call) * 1000 - quote.input_tokens * price.credits_per_1k_input
+    affordable = thousandths // price.credits_per_1k_output - quote.reasoning_tokens
+    return max(0, min(quote.output_tokens, affordable))

@@ -9,10 +9,10 @@ from shared.models import MediaJob, Price, UsageLedger
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReceiptLine:
     """`tokens` (or images, seconds, characters) at `rate` credits per `per` units, which is `thousandths` of a credit."""
 
-    what: str
+    label: str
     tokens: int
     rate: int
     thousandths: int
@@ -24,20 +24,20 @@ class Receipt:
     """The computation of a charge, in credits.
 
     sum      the lines and the price per call, rounded up once
-    due      `sum`, but at least the price's minimum; None if the price is no longer known
-    words    why `charged` differs from `due`, or ""
+    computed_charge  `sum`, but at least the price's minimum; None if the price is no longer known
+    explanation  why `charged` differs from `due`, or ""
     """
 
-    lines: list[Line]
+    lines: list[ReceiptLine]
     per_call: int
     minimum: int
     sum: int
-    due: int | None
+    computed_charge: int | None
     charged: int
-    words: str
+    explanation: str
 
 
-def receipt_of(call: UsageLedger, price: Price | None, job: MediaJob | None = None) -> Receipt:
+def compute_receipt(call: UsageLedger, price: Price | None, job: MediaJob | None = None) -> Receipt:
     """Compute the receipt of a call at the price in force when it began; for a media `job`, from what was delivered."""
     if price is None:
         return Receipt([], 0, 0, 0, None, call.credits, "The price of this call was deleted, so the charge cannot be recomputed.")
@@ -50,7 +50,7 @@ def receipt_of(call: UsageLedger, price: Price | None, job: MediaJob | None = No
     return Receipt(lines, per_call, price.minimum_credits, total, due, call.credits, _explanation(call, due))
 
 
-def _lines(call: UsageLedger, price: Price) -> list[Line]:
+def _lines(call: UsageLedger, price: Price) -> list[ReceiptLine]:
     cached_rate, written_rate = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
     uncached = call.input_tokens - call.cached_tokens - call.cache_write_tokens
     counted = [
@@ -59,21 +59,21 @@ def _lines(call: UsageLedger, price: Price) -> list[Line]:
         ("Cache write", call.cache_write_tokens, price.credits_per_1k_input if written_rate is None else written_rate),
         ("Output", call.output_tokens, price.credits_per_1k_output),
     ]
-    return [Line(what, tokens, rate, tokens * rate) for what, tokens, rate in counted if tokens or what != "Cache write"]
+    return [ReceiptLine(what, tokens, rate, tokens * rate) for what, tokens, rate in counted if tokens or what != "Cache write"]
 
 
-def _media_lines(job: MediaJob, price: Price) -> list[Line]:
+def _media_lines(job: MediaJob, price: Price) -> list[ReceiptLine]:
     """Return the lines of a media job."""
     counts = job.options
     if job.kind == "image":
         count = counts.get("delivered", 0)
-        return [Line("Images", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
+        return [ReceiptLine("Images", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
     if job.kind == "video":
         seconds, rate = counts.get("seconds", 0), price.credits_per_5_seconds or 0
         steps = -(-seconds // VIDEO_STEP_SECONDS)
-        return [Line("Seconds, in started steps", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
+        return [ReceiptLine("Seconds, in started steps", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
     characters, rate = counts.get("characters", 0), price.credits_per_1k_characters or 0
-    return [Line("Characters", characters, rate, characters * rate)]
+    return [ReceiptLine("Characters", characters, rate, characters * rate)]
 
 
 def _explanation(call: UsageLedger, due: int) -> str:

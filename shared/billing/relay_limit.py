@@ -34,32 +34,34 @@ _RUN = re.compile(rb"(%b)\1{3,}" % _CHARACTER, re.DOTALL)
 class RelayLimit:
     """The limit of one stream of a call that pays for `tokens` output tokens, over all choices.
 
-    `look_at` is the number of text bytes at which to call `exceeded` next, `max_bytes` the limit on all bytes of the stream.
+    `next_check_at` is the number of text bytes at which to call `exceeded` next, `max_bytes` the limit on all bytes of the
+    stream.
     """
 
-    __slots__ = ("look_at", "max_bytes", "tokens")
+    __slots__ = ("max_bytes", "next_check_at", "tokens")
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
-        self.look_at = _UNSUSPICIOUS_BYTES_PER_TOKEN * tokens + _UNSUSPICIOUS_BYTES
+        self.next_check_at = _UNSUSPICIOUS_BYTES_PER_TOKEN * tokens + _UNSUSPICIOUS_BYTES
         self.max_bytes = _OVERHEAD_BYTES_PER_TOKEN * tokens + _OVERHEAD_BYTES
 
     def exceeded(self, text: bytes | bytearray, size: int) -> bool:
-        """Whether an answer with `size` bytes of text, which begins with `text`, is over the limit; sets the next `look_at`."""
-        self.look_at = int(size * _NEXT_LOOK)
+        """Whether an answer with `size` bytes of text, which begins with `text`, is over the limit; sets the next
+        `next_check_at`."""
+        self.next_check_at = int(size * _NEXT_LOOK)
         limit = MARGIN_FACTOR * self.tokens + MARGIN_TOKENS
         if size > MAX_RUN_BYTES_PER_TOKEN * limit:
             return True
-        return least_tokens(text) * size > limit * max(len(text), 1)
+        return min_token_count(text) * size > limit * max(len(text), 1)
 
 
-def least_tokens(text: bytes | bytearray) -> int:
+def min_token_count(text: bytes | bytearray) -> int:
     """A lower bound of the tokens that `text` (UTF-8) has in any provider's vocabulary."""
     sample = text[:_SAMPLE_BYTES]
     without_runs = len(_RUN.sub(rb"\1", sample)) * len(text) // max(len(sample), 1)
     return max(len(text.split()), without_runs // MAX_BYTES_PER_TOKEN)
 
 
-def max_answer_bytes(tokens: int, at_most: int) -> int:
+def max_answer_bytes(tokens: int, limit: int) -> int:
     """Maximum bytes of a non-streaming answer: room for `tokens` with log probabilities, and for a few images."""
-    return min(at_most, 8_000_000 + 8_192 * tokens)
+    return min(limit, 8_000_000 + 8_192 * tokens)

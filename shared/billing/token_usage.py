@@ -1,7 +1,7 @@
 """Token usage of a call, in one form for all providers. Pure.
 
-As in OpenAI's API, `Usage` includes cached tokens in the input and reasoning tokens in the output. Dialects of providers that
-count differently convert first.
+As in OpenAI's API, `TokenUsage` includes cached tokens in the input and reasoning tokens in the output. Dialects of providers
+that count differently convert first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 IMPLAUSIBLE_FACTOR = 10
 
 
-class Usage(NamedTuple):
+class TokenUsage(NamedTuple):
     """Token counts of one call.
 
     `cached_tokens` and `cache_write_tokens` are disjoint parts of `input_tokens`: tokens read from and written to the provider's
@@ -76,9 +76,9 @@ def _first_count(value: Mapping[str, Any], *names: str) -> int | None:
     return None
 
 
-def settle_usage(
+def resolve_usage(
     reported: PartialUsage, *, input_estimate: int, output_estimate: int, delivered: bool, plausible_output: int
-) -> Usage:
+) -> TokenUsage:
     """Decide a call's usage: the provider's counts if plausible, otherwise local estimates.
 
     `input_estimate` and `output_estimate` are local token counts; `plausible_output` is the maximum output of the call. Delivered
@@ -96,7 +96,7 @@ def settle_usage(
     if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > limit:
         output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
     cached_tokens = min(reported.cached_tokens or 0, input_tokens)
-    return Usage(
+    return TokenUsage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,

@@ -15,10 +15,10 @@ from peewee import SQL, fn
 from shared.models import AccountUsage, ApiKey, RollupState, UsageLedger
 
 DAY_MS = 24 * 3600 * 1000
-PAGE = 1_000  # calls per query
+PAGE_SIZE = 1_000  # calls per query
 
 
-class Used(NamedTuple):
+class DailyUsage(NamedTuple):
     """Calls, tokens and credits of one day and model. `day` is its first millisecond UTC."""
 
     day: int
@@ -29,7 +29,7 @@ class Used(NamedTuple):
     credits: int
 
 
-class UsedCall(NamedTuple):
+class CallUsage(NamedTuple):
     """One call, with the name of its key."""
 
     id: UUID
@@ -45,7 +45,7 @@ class UsedCall(NamedTuple):
     duration_ms: int
 
 
-def used_by_day(account: UUID, since: int, until: int) -> list[Used]:
+def usage_by_day(account: UUID, since: int, until: int) -> list[DailyUsage]:
     """Return the usage in [since, until) by day and model. Both are the start of a day in milliseconds UTC."""
     rolled = RollupState.select(RollupState.rolled_until).scalar() or 0
     summed = min(max(rolled - rolled % DAY_MS, since), until)
@@ -66,10 +66,10 @@ def used_by_day(account: UUID, since: int, until: int) -> list[Used]:
         .tuples()
     )
     rows = [*days, *((number * DAY_MS, *columns) for number, *columns in rest)]
-    return sorted(Used(day, model, *(int(amount or 0) for amount in amounts)) for day, model, *amounts in rows)
+    return sorted(DailyUsage(day, model, *(int(amount or 0) for amount in amounts)) for day, model, *amounts in rows)
 
 
-def used_calls(account: UUID, since: int, until: int, after: tuple[int, UUID] | None = None) -> list[UsedCall]:
+def usage_by_call(account: UUID, since: int, until: int, after: tuple[int, UUID] | None = None) -> list[CallUsage]:
     """Return a page of the calls in [since, until), oldest first, after the call with this time and id."""
     calls = UsageLedger
     query = calls.select(
@@ -80,10 +80,10 @@ def used_calls(account: UUID, since: int, until: int, after: tuple[int, UUID] | 
     if after is not None:
         at, id = after
         query = query.where((calls.created_at > at) | ((calls.created_at == at) & (calls.id > id)))
-    rows: Any = query.order_by(calls.created_at, calls.id).limit(PAGE).tuples()
-    return [UsedCall(*row) for row in rows]
+    rows: Any = query.order_by(calls.created_at, calls.id).limit(PAGE_SIZE).tuples()
+    return [CallUsage(*row) for row in rows]
 
 
-def each_day(since: int, until: int) -> Iterator[int]:
+def iter_days(since: int, until: int) -> Iterator[int]:
     """Return the days in [since, until)."""
     return iter(range(since, until, DAY_MS))

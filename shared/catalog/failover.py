@@ -16,17 +16,17 @@ from shared.catalog.snapshot import Route
 
 FAILURES_TO_OPEN = 5  # consecutive failures
 FIRST_COOLDOWN_MS = 5_000
-LONGEST_COOLDOWN_MS = 120_000
+MAX_COOLDOWN_MS = 120_000
 PROBE_MS = 30_000  # after this time, an unfinished probe no longer blocks others
-NEWEST_SHARE = 0.2  # weight of the latest call in a moving average
+MOVING_AVERAGE_WEIGHT = 0.2  # weight of the latest call in a moving average
 MAX_FAILURES_OF_A_PAYER = 3  # consecutive failures that count for all payers: fewer than open a breaker
 MAX_PAYER_BREAKERS = 10_000
 FIRST_BACKOFF_SECONDS = 0.25
-LONGEST_BACKOFF_SECONDS = 4.0
+MAX_BACKOFF_SECONDS = 4.0
 
 
 @dataclass(slots=True)
-class Breaker:
+class CircuitBreaker:
     """Circuit breaker of one route, as observed by one process."""
 
     failures: int = 0
@@ -34,29 +34,29 @@ class Breaker:
     open_until: int = 0
     probe_until: int = 0
 
-    def admits(self, now: int) -> bool:
+    def allows_call(self, now: int) -> bool:
         """Return whether a call may use the route: closed, or half open without a running probe."""
         return self.openings == 0 or (now >= self.open_until and now >= self.probe_until)
 
-    def begin(self, now: int) -> None:
+    def record_start(self, now: int) -> None:
         """Record the start of a call. In the half-open state it is the probe."""
         if self.openings:
             self.probe_until = now + PROBE_MS
 
-    def succeed(self) -> None:
+    def record_success(self) -> None:
         """Record a successful call and close the breaker."""
         self.failures = self.openings = self.open_until = self.probe_until = 0
 
-    def fail(self, now: int, retry_after_ms: int | None = None) -> None:
+    def record_failure(self, now: int, retry_after_ms: int | None = None) -> None:
         """Record a failed call. Opens after `FAILURES_TO_OPEN` in a row, after a failed probe, or if `retry_after_ms` is set."""
         self.failures += 1
         if self.openings or self.failures >= FAILURES_TO_OPEN or retry_after_ms:
-            cooldown = min(LONGEST_COOLDOWN_MS, FIRST_COOLDOWN_MS * 2 ** min(self.openings, 10))
+            cooldown = min(MAX_COOLDOWN_MS, FIRST_COOLDOWN_MS * 2 ** min(self.openings, 10))
             self.openings += 1
-            self.open_until = now + max(cooldown if not retry_after_ms else 0, min(retry_after_ms or 0, LONGEST_COOLDOWN_MS))
+            self.open_until = now + max(cooldown if not retry_after_ms else 0, min(retry_after_ms or 0, MAX_COOLDOWN_MS))
             self.probe_until = 0
 
-    def abandon(self) -> None:
+    def record_abandoned(self) -> None:
         """Record a call that ended without a result (the caller disconnected), so that another call can probe."""
         self.probe_until = 0
 
@@ -65,99 +65,99 @@ class Breaker:
 class PayerBreaker:
     """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail."""
 
-    shared: Breaker
+    shared: CircuitBreaker
     key: tuple[UUID, UUID]
-    owned: OrderedDict[tuple[UUID, UUID], Breaker]
+    owned: OrderedDict[tuple[UUID, UUID], CircuitBreaker]
 
     def admits(self, now: int) -> bool:
         """Whether both breakers allow a call."""
         own = self._own()
-        return self.shared.admits(now) and (own is None or own.admits(now))
+        return self.shared.allows_call(now) and (own is None or own.allows_call(now))
 
     def begin(self, now: int) -> None:
         """Mark a call as started. In the half-open state it is the probe."""
-        self.shared.begin(now)
+        self.shared.record_start(now)
         own = self._own()
         if own is not None:
-            own.begin(now)
+            own.record_start(now)
 
     def succeed(self) -> None:
         """Close the breaker after a successful call."""
-        self.shared.succeed()
+        self.shared.record_success()
         if self.owned:
             self.owned.pop(self.key, None)
 
     def fail(self, now: int, retry_after_ms: int | None = None) -> None:
         """Count a failed call. At most `MAX_FAILURES_OF_A_PAYER` in a row count for all payers, unless the provider said how long
         to wait."""
-        own = self.owned.pop(self.key, None) or Breaker()
+        own = self.owned.pop(self.key, None) or CircuitBreaker()
         self.owned[self.key] = own  # latest failures last
         if len(self.owned) > MAX_PAYER_BREAKERS:
             self.owned.popitem(last=False)
-        own.fail(now, retry_after_ms)
+        own.record_failure(now, retry_after_ms)
         if retry_after_ms or own.failures <= MAX_FAILURES_OF_A_PAYER:
-            self.shared.fail(now, retry_after_ms)
+            self.shared.record_failure(now, retry_after_ms)
         else:
-            self.shared.abandon()
+            self.shared.record_abandoned()
 
     def abandon(self) -> None:
         """Ignore a call that says nothing about the route: the caller disconnected, or the request was the reason."""
-        self.shared.abandon()
+        self.shared.record_abandoned()
         own = self._own()
         if own is not None:
-            own.abandon()
+            own.record_abandoned()
 
-    def _own(self) -> Breaker | None:
+    def _own(self) -> CircuitBreaker | None:
         return self.owned.get(self.key) if self.owned else None
 
 
 @dataclass(slots=True)
-class Pace:
+class RouteSpeed:
     """Speed of a route, as observed by one process: moving averages, None before the first call."""
 
     first_token_ms: float | None = None
-    tokens_a_second: float | None = None
+    tokens_per_second: float | None = None
 
-    def saw_first_token(self, ms: float) -> None:
+    def record_first_token(self, ms: float) -> None:
         self.first_token_ms = _blend(self.first_token_ms, ms)
 
-    def saw_tokens(self, tokens: int, seconds: float) -> None:
+    def record_tokens(self, tokens: int, seconds: float) -> None:
         if seconds > 0:
-            self.tokens_a_second = _blend(self.tokens_a_second, tokens / seconds)
+            self.tokens_per_second = _blend(self.tokens_per_second, tokens / seconds)
 
 
 def _blend(average: float | None, newest: float) -> float:
-    return newest if average is None else average + NEWEST_SHARE * (newest - average)
+    return newest if average is None else average + MOVING_AVERAGE_WEIGHT * (newest - average)
 
 
 @dataclass(slots=True)
-class Health:
+class RouteHealth:
     """Breakers and paces of one process, by route id. `owned` holds the breakers of single payers."""
 
-    breakers: dict[UUID, Breaker] = field(default_factory=dict)
-    paces: dict[UUID, Pace] = field(default_factory=dict)
-    owned: OrderedDict[tuple[UUID, UUID], Breaker] = field(default_factory=OrderedDict)
+    breakers: dict[UUID, CircuitBreaker] = field(default_factory=dict)
+    speeds: dict[UUID, RouteSpeed] = field(default_factory=dict)
+    owned: OrderedDict[tuple[UUID, UUID], CircuitBreaker] = field(default_factory=OrderedDict)
 
     def of_payer(self, route: Route, payer: UUID) -> PayerBreaker:
         """Return the breaker of a route for the calls of `payer`, an account's id."""
-        return PayerBreaker(self.of(route), (route.id, payer), self.owned)
+        return PayerBreaker(self.breaker_of(route), (route.id, payer), self.owned)
 
-    def of(self, route: Route) -> Breaker:
+    def breaker_of(self, route: Route) -> CircuitBreaker:
         breaker = self.breakers.get(route.id)
         if breaker is None:
-            breaker = self.breakers[route.id] = Breaker()
+            breaker = self.breakers[route.id] = CircuitBreaker()
         return breaker
 
-    def pace_of(self, route: Route) -> Pace:
-        pace = self.paces.get(route.id)
+    def speed_of(self, route: Route) -> RouteSpeed:
+        pace = self.speeds.get(route.id)
         if pace is None:
-            pace = self.paces[route.id] = Pace()
+            pace = self.speeds[route.id] = RouteSpeed()
         return pace
 
-    def forget_all_but(self, routes: Iterable[UUID]) -> None:
+    def keep_only(self, routes: Iterable[UUID]) -> None:
         """Delete the state of all other routes, because they were removed from the catalog."""
         kept = set(routes)
-        self.paces = {id: pace for id, pace in self.paces.items() if id in kept}
+        self.speeds = {id: pace for id, pace in self.speeds.items() if id in kept}
         self.breakers = {id: breaker for id, breaker in self.breakers.items() if id in kept}
         for key in [key for key in tuple(self.owned) if key[0] not in kept]:
             self.owned.pop(key, None)
@@ -165,5 +165,5 @@ class Health:
 
 def backoff_seconds(retry: int, random: Callable[[], float]) -> float:
     """Return the delay before the retry with this number (from 1): exponential, half of it random ("equal jitter")."""
-    longest: float = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (retry - 1))
+    longest: float = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (retry - 1))
     return longest * (0.5 + random() / 2)

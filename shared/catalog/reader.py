@@ -9,7 +9,7 @@ from peewee import fn
 from shared.billing.pricing import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
-from shared.catalog.templates.known_models import longest_answer
+from shared.catalog.templates.known_models import max_output_tokens
 from shared.core.clock import now_ms
 from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
 
@@ -20,7 +20,7 @@ def read_version() -> int:
     return row.version if row else 0
 
 
-def load() -> Catalog:
+def load_catalog() -> Catalog:
     """Load the whole catalog. The version is read first, so a change made meanwhile causes another load."""
     version, now = read_version(), now_ms()
     prices = _prices()
@@ -74,7 +74,7 @@ def _routes(now: int) -> dict[str, list[Route]]:
 def _with_output_limits(routes: Iterable[Route]) -> tuple[Route, ...]:
     """Set an output limit on Anthropic routes, for a model without one: the API requires `max_tokens` and caps it by model."""
     return tuple(
-        route._replace(demanded=longest_answer(route.upstream_model)) if route.dialect == "anthropic" else route
+        route._replace(required_output_limit=max_output_tokens(route.upstream_model)) if route.dialect == "anthropic" else route
         for route in routes
     )
 
@@ -97,7 +97,7 @@ def route_of(link: ChannelModel) -> Route:
         weight=link.weight,
         public_name=_header_text(settings.get("public_name")) or provider,
         provider=provider,
-        keeps_nothing=settings.get("data_collection") == "deny",
+        zero_retention=settings.get("data_collection") == "deny",
         reasoning_tokens=of_model(settings, "reasoning_tokens_limit", link.upstream_model, 0),
     )
 

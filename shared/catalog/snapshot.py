@@ -17,9 +17,9 @@ class Route(NamedTuple):
 
     public_name    the channel's name that callers see and can select
     provider       the provider's slug, shared by all of its channels
-    keeps_nothing  the provider neither stores requests nor trains on them
+    zero_retention  the provider neither stores requests nor trains on them
     reasoning_tokens  maximum reasoning of a choice, if the provider's output limit does not count it
-    demanded       output limit sent for calls without one: set if the provider requires a limit and the catalog has none
+    required_output_limit  output limit sent for calls without one: set if the provider requires a limit and the catalog has none
     """
 
     id: UUID
@@ -34,8 +34,8 @@ class Route(NamedTuple):
     weight: int
     public_name: str = ""
     provider: str = ""
-    keeps_nothing: bool = False
-    demanded: int | None = None
+    zero_retention: bool = False
+    required_output_limit: int | None = None
     reasoning_tokens: int = 0
 
 
@@ -56,9 +56,9 @@ class CatalogModel(NamedTuple):
     routes: tuple[Route, ...]
 
     @property
-    def unasked_output(self) -> int | None:
+    def default_output_limit(self) -> int | None:
         """The output limit that the providers get for a call without one; None if any route sends no limit."""
-        demanded = [route.demanded for route in self.routes if route.demanded is not None]
+        demanded = [route.required_output_limit for route in self.routes if route.required_output_limit is not None]
         return max(demanded) if demanded and len(demanded) == len(self.routes) else None
 
     @property
@@ -70,7 +70,7 @@ class CatalogModel(NamedTuple):
         """Return the price in force at `now` (milliseconds UTC), or None if none is yet."""
         return next((price for price in self.prices if price.effective_at <= now), None)
 
-    def usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
+    def is_usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
         """Whether the model has a price at `now` and is in every one of the `allowed` lists (None allows all models)."""
         return all(models is None or self.id in models for models in allowed) and self.price_at(now) is not None
 
@@ -83,4 +83,4 @@ class Catalog(NamedTuple):
     stale_at: int | None = None
 
 
-EMPTY = Catalog(0, {})
+EMPTY_CATALOG = Catalog(0, {})

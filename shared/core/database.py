@@ -23,22 +23,25 @@ database = peewee.DatabaseProxy()
 # secure_delete: deleted data is overwritten in the file; otherwise a purge would leave it there.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
-ANSWER_SECONDS = 30.0  # default timeout of a statement, on the client's side
+STATEMENT_TIMEOUT_SECONDS = 30.0  # default timeout of a statement, on the client's side
 # Limits of a transaction on the request path. They are shorter than any `answer_seconds`, so a healthy server reports the cause
 # before the client gives up.
-LOCK_MS = 2_000
-STATEMENT_MS = 5_000
-IDLE_MS = 5_000  # without a statement; then the server aborts the transaction and releases its locks
-BATCH_MS = 8_000  # for the whole transaction
-TRANSACTION_IDLE_MS = 60_000  # as IDLE_MS, for all other transactions
+LOCK_TIMEOUT_MS = 2_000
+STATEMENT_TIMEOUT_MS = 5_000
+IDLE_TIMEOUT_MS = 5_000  # without a statement; then the server aborts the transaction and releases its locks
+BATCH_TIMEOUT_MS = 8_000  # for the whole transaction
+TRANSACTION_IDLE_TIMEOUT_MS = 60_000  # as IDLE_MS, for all other transactions
 _READ_ONLY = "25006"  # read_only_sql_transaction
 _LOST_STATEMENT = ("26000", "42P05")  # the prepared statement does not exist, or already exists
 
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # the format in which Peewee stores ids
 
 
-def open_database(url: str, *, max_connections: int = 8, answer_seconds: float = ANSWER_SECONDS) -> peewee.Database:
-    """Return a database for `url` without connecting. `answer_seconds` limits each wait for PostgreSQL; 0 means no limit.
+def open_database(
+    url: str, *, max_connections: int = 8, statement_timeout_seconds: float = STATEMENT_TIMEOUT_SECONDS
+) -> peewee.Database:
+    """Return a database for `url` without connecting. `statement_timeout_seconds` limits each wait for PostgreSQL; 0 means no
+    limit.
 
     `url` is `sqlite:///path`, `postgres://…` or `postgresql://…`. Raises `SettingsError` for an invalid one.
     """
@@ -47,7 +50,7 @@ def open_database(url: str, *, max_connections: int = 8, answer_seconds: float =
     arguments = postgres_arguments(url)
     pool: peewee.Database = Postgres(
         arguments.pop("dbname"),
-        answer_seconds=answer_seconds,
+        statement_timeout_seconds=statement_timeout_seconds,
         max_connections=max_connections,
         stale_timeout=300,
         timeout=CONNECT_SECONDS,
@@ -73,7 +76,7 @@ def _make_private_folder(folder: Path) -> None:
         os.chmod(folder, 0o700)
 
 
-def bind(target: peewee.Database) -> None:
+def bind_database(target: peewee.Database) -> None:
     """Make `target` the database of all models in this process."""
     database.initialize(target)
 
@@ -88,7 +91,8 @@ def transaction() -> Iterator[Any]:
     """A write transaction on the bound database.
 
     SQLite begins IMMEDIATE. Otherwise a transaction that starts with a read fails at its first write ("database is locked") if
-    another process wrote in between. PostgreSQL aborts the transaction after `TRANSACTION_IDLE_MS` without a statement, because
+    another process wrote in between. PostgreSQL aborts the transaction after `TRANSACTION_IDLE_TIMEOUT_MS` without a statement,
+    because
     its locks block others.
     """
     if is_sqlite():
@@ -98,7 +102,7 @@ def transaction() -> Iterator[Any]:
     outermost = not database.in_transaction()
     with database.atomic() as atomic:
         if outermost:
-            database.execute_sql(f"SET LOCAL idle_in_transaction_session_timeout = {TRANSACTION_IDLE_MS}")
+            database.execute_sql(f"SET LOCAL idle_in_transaction_session_timeout = {TRANSACTION_IDLE_TIMEOUT_MS}")
         yield atomic
 
 
@@ -120,7 +124,7 @@ def snapshot(statement_seconds: float | None = None) -> Iterator[None]:
         yield
 
 
-def unlocked(query: Any) -> Any:
+def skip_locked(query: Any) -> Any:
     """Make `query` lock its rows and skip those that another transaction has locked. Used by sweeps, which run again soon."""
     return query if is_sqlite() else query.for_update("FOR UPDATE SKIP LOCKED")
 
@@ -141,12 +145,12 @@ def drop_connection(error: BaseException | None = None) -> None:
         _generation += 1
         database.close_idle()
     elif code in _LOST_STATEMENT:
-        database.obj.prepares = False
+        database.obj.prepares_statements = False
     if not database.is_closed():
         database.manual_close()
 
 
-def generation() -> int:
+def connection_generation() -> int:
     """Return a number that changes when all older connections must be dropped before their next use."""
     return _generation
 

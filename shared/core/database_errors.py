@@ -16,7 +16,7 @@ import psycopg
 from playhouse.pool import MaxConnectionsExceeded
 
 
-class Fault(Enum):
+class ErrorKind(Enum):
     """Whether a failed statement can succeed when it is retried.
 
     TEMPORARY   the database is unavailable, refuses or is overloaded: retry later, on a new connection
@@ -34,73 +34,75 @@ class Fault(Enum):
 # Two characters stand for a class of codes; a full code takes precedence over its class. Any other code is a bug.
 SQLSTATES = MappingProxyType(
     {
-        "0A": Fault.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
-        "08": Fault.TEMPORARY,  # connection exception; also PgBouncer's refusals (08P01), e.g. "server login has been failing"
-        "23": Fault.CONSTRAINT,  # integrity constraint violation
-        "25006": Fault.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
-        "25P03": Fault.TEMPORARY,  # idle_in_transaction_session_timeout
-        "25P04": Fault.TEMPORARY,  # transaction_timeout
-        "26": Fault.TEMPORARY,  # invalid_sql_statement_name: a pooler switched to a server without the prepared statement
-        "28": Fault.TEMPORARY,  # invalid authorization: the password is being rotated
-        "3D": Fault.TEMPORARY,  # invalid catalog name: the database is being restored
-        "40": Fault.CONFLICT,  # serialization failure, deadlock
-        "40002": Fault.CONSTRAINT,  # transaction_integrity_constraint_violation
-        "42501": Fault.TEMPORARY,  # insufficient_privilege: a privilege was revoked, or is not granted yet
-        "42P05": Fault.TEMPORARY,  # duplicate_prepared_statement: see 26
-        "53": Fault.TEMPORARY,  # insufficient resources: disk, memory, connections
-        "55": Fault.TEMPORARY,  # object not in prerequisite state
-        "55006": Fault.CONFLICT,  # object_in_use
-        "55P03": Fault.CONFLICT,  # lock_not_available
-        "57": Fault.TEMPORARY,  # operator intervention: shutdown, start, recovery
-        "57014": Fault.CONFLICT,  # query_canceled, by statement_timeout: the statement waited for a lock
-        "58": Fault.TEMPORARY,  # system error: I/O
-        "XX": Fault.BUG,  # data or index corrupted: an operator must repair it, and one bad row must not hold up the others
-        "XX000": Fault.TEMPORARY,  # internal_error: "tuple concurrently updated", or the refusal of a pooler such as Supavisor
+        "0A": ErrorKind.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
+        # connection exception; also PgBouncer's refusals (08P01), e.g. "server login has been failing"
+        "08": ErrorKind.TEMPORARY,
+        "23": ErrorKind.CONSTRAINT,  # integrity constraint violation
+        "25006": ErrorKind.TEMPORARY,  # read_only_sql_transaction: a standby, or set by an operator
+        "25P03": ErrorKind.TEMPORARY,  # idle_in_transaction_session_timeout
+        "25P04": ErrorKind.TEMPORARY,  # transaction_timeout
+        "26": ErrorKind.TEMPORARY,  # invalid_sql_statement_name: a pooler switched to a server without the prepared statement
+        "28": ErrorKind.TEMPORARY,  # invalid authorization: the password is being rotated
+        "3D": ErrorKind.TEMPORARY,  # invalid catalog name: the database is being restored
+        "40": ErrorKind.CONFLICT,  # serialization failure, deadlock
+        "40002": ErrorKind.CONSTRAINT,  # transaction_integrity_constraint_violation
+        "42501": ErrorKind.TEMPORARY,  # insufficient_privilege: a privilege was revoked, or is not granted yet
+        "42P05": ErrorKind.TEMPORARY,  # duplicate_prepared_statement: see 26
+        "53": ErrorKind.TEMPORARY,  # insufficient resources: disk, memory, connections
+        "55": ErrorKind.TEMPORARY,  # object not in prerequisite state
+        "55006": ErrorKind.CONFLICT,  # object_in_use
+        "55P03": ErrorKind.CONFLICT,  # lock_not_available
+        "57": ErrorKind.TEMPORARY,  # operator intervention: shutdown, start, recovery
+        "57014": ErrorKind.CONFLICT,  # query_canceled, by statement_timeout: the statement waited for a lock
+        "58": ErrorKind.TEMPORARY,  # system error: I/O
+        "XX": ErrorKind.BUG,  # data or index corrupted: an operator must repair it, and one bad row must not hold up the others
+        # internal_error: "tuple concurrently updated", or the refusal of a pooler such as Supavisor
+        "XX000": ErrorKind.TEMPORARY,
     }
 )
 
 # By primary result code.
 SQLITE_CODES = MappingProxyType(
     {
-        sqlite3.SQLITE_BUSY: Fault.TEMPORARY,
-        sqlite3.SQLITE_LOCKED: Fault.TEMPORARY,
-        sqlite3.SQLITE_NOMEM: Fault.TEMPORARY,
-        sqlite3.SQLITE_READONLY: Fault.TEMPORARY,
-        sqlite3.SQLITE_INTERRUPT: Fault.TEMPORARY,
-        sqlite3.SQLITE_IOERR: Fault.TEMPORARY,
-        sqlite3.SQLITE_FULL: Fault.TEMPORARY,
-        sqlite3.SQLITE_CANTOPEN: Fault.TEMPORARY,
-        sqlite3.SQLITE_PROTOCOL: Fault.TEMPORARY,
-        sqlite3.SQLITE_PERM: Fault.TEMPORARY,
-        sqlite3.SQLITE_CONSTRAINT: Fault.CONSTRAINT,
+        sqlite3.SQLITE_BUSY: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_LOCKED: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_NOMEM: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_READONLY: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_INTERRUPT: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_IOERR: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_FULL: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_CANTOPEN: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_PROTOCOL: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_PERM: ErrorKind.TEMPORARY,
+        sqlite3.SQLITE_CONSTRAINT: ErrorKind.CONSTRAINT,
     }
 )
 
 
-def fault_of(error: BaseException) -> Fault:
+def classify_error(error: BaseException) -> ErrorKind:
     """Return the fault of a Peewee or driver error according to the tables. Any other exception is a bug."""
     if isinstance(error, MaxConnectionsExceeded):
-        return Fault.TEMPORARY
+        return ErrorKind.TEMPORARY
     if not isinstance(error, peewee.PeeweeException | psycopg.Error | sqlite3.Error):
-        return Fault.BUG
+        return ErrorKind.BUG
     driver = _driver_error(error)
     if isinstance(driver, sqlite3.Error):
         code = getattr(driver, "sqlite_errorcode", None)
         if code is not None:
-            return SQLITE_CODES.get(code & 0xFF, Fault.BUG)
+            return SQLITE_CODES.get(code & 0xFF, ErrorKind.BUG)
     code = sqlstate(error)
     if code is not None:
-        return SQLSTATES.get(code) or SQLSTATES.get(code[:2], Fault.BUG)
+        return SQLSTATES.get(code) or SQLSTATES.get(code[:2], ErrorKind.BUG)
     if isinstance(driver, psycopg.errors.PipelineAborted):  # a consequence of an earlier failed statement
-        return Fault.BUG
+        return ErrorKind.BUG
     # Errors raised by the driver itself have no code: these classes mean that the connection failed.
     lost = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
-    return Fault.TEMPORARY if isinstance(error, lost) else Fault.BUG
+    return ErrorKind.TEMPORARY if isinstance(error, lost) else ErrorKind.BUG
 
 
-def may_pass(error: BaseException) -> bool:
+def is_temporary(error: BaseException) -> bool:
     """Return whether a retry may succeed."""
-    return fault_of(error) in (Fault.TEMPORARY, Fault.CONFLICT)
+    return classify_error(error) in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT)
 
 
 def sqlstate(error: BaseException) -> str | None:
@@ -109,7 +111,7 @@ def sqlstate(error: BaseException) -> str | None:
     return driver.sqlstate if isinstance(driver, psycopg.Error) else None
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return `error` for a log line: class and code. The message is omitted because it may quote values."""
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)

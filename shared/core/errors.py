@@ -44,9 +44,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from shared.core.billing_periods import moment_text
-from shared.core.token_bucket import LONGEST_RETRY_MS, Standing
-from shared.text.plain_text import cut
+from shared.core.billing_periods import format_timestamp
+from shared.core.token_bucket import MAX_RETRY_AFTER_MS, RateLimitState
+from shared.text.plain_text import truncate
 
 
 class YoutError(Exception):
@@ -55,7 +55,7 @@ class YoutError(Exception):
     `standing` is the caller's rate limit state, if it was known when the request was refused.
     """
 
-    standing: Standing | None = None
+    rate_limit_state: RateLimitState | None = None
 
 
 class SettingsError(YoutError):
@@ -74,7 +74,7 @@ class NotFound(YoutError):
     """No such row, or it belongs to another account. The two cases must look the same."""
 
 
-class AlreadySent(YoutError):
+class AlreadySubmitted(YoutError):
     """The form was already submitted. `id` and `result` are the first submission's; `same` means with the same content."""
 
     def __init__(self, id: str, result: str, *, same: bool) -> None:
@@ -85,7 +85,7 @@ class AlreadySent(YoutError):
         )
         self.id = id
         self.result = result
-        self.same = same
+        self.same_content = same
 
 
 class TooManyAttempts(YoutError):
@@ -142,14 +142,14 @@ class UnsupportedContentCoding(InvalidRequest):
         super().__init__(message, "Content-Encoding", code="unsupported_content_encoding")
 
 
-class InvalidKey(RequestRefused):
+class InvalidApiKey(RequestRefused):
     """Missing, unknown, expired or revoked API key. The message does not reveal which."""
 
     def __init__(self) -> None:
         super().__init__("Incorrect API key provided. Find or create your key in your account, and send it as a bearer token.")
 
 
-class InvalidSession(InvalidKey):
+class InvalidSession(InvalidApiKey):
     """Missing, unknown, expired or revoked session. The message does not reveal which."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class ModelNotFound(RequestRefused):
     """Unknown, inactive or unpriced model."""
 
     def __init__(self, model: str) -> None:
-        shown = cut(model, 101, "…")
+        shown = truncate(model, 101, "…")
         super().__init__(f"The model '{shown}' does not exist or you do not have access to it. GET /v1/models lists yours.")
 
 
@@ -177,13 +177,13 @@ class InsufficientCredits(RequestRefused):
     """The credit pool (or the caller's own cap) cannot cover the call. All amounts are in credits.
 
     required               the call's minimum
-    free                   available to the call: `balance` less `held` unless given
+    available              available to the call: `balance` less `held` unless given
     held                   reserved by running calls, part of `balance`
     max_tokens_affordable  output tokens that the free credits can pay for, after the input
-    cheaper                models that can serve the call for the free credits, with the maximum cost at each
+    alternatives           models that can serve the call for the free credits, with the maximum cost at each
     """
 
-    cheaper: tuple[tuple[str, int], ...] = ()
+    alternatives: tuple[tuple[str, int], ...] = ()
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class InsufficientCredits(RequestRefused):
         left = f"{balance - held} are available" + (f" ({held} are held by running calls)" if held else "")
         super().__init__(message or f"This call needs at least {required} credits; {left}. Add credits or lower max_tokens.")
         self.required = required
-        self.free = balance - held if free is None else free
+        self.available = balance - held if free is None else free
         self.balance = balance
         self.max_tokens_affordable = max_tokens_affordable
 
@@ -206,14 +206,14 @@ class InsufficientCredits(RequestRefused):
 class RateLimited(RequestRefused):
     """A limit on requests, tokens or concurrent requests is reached. `retry_after_ms` is at most 60,000."""
 
-    def __init__(self, what: str, limit: int, retry_after_ms: int, standing: Standing | None = None) -> None:
+    def __init__(self, what: str, limit: int, retry_after_ms: int, standing: RateLimitState | None = None) -> None:
         super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
-        self.what = what
-        self.standing = standing
+        self.limit_name = what
+        self.rate_limit_state = standing
         self.retry_after_ms = retry_after_ms
 
 
-class TooManyRefusedKeys(RateLimited):
+class TooManyInvalidKeys(RateLimited):
     """Too many invalid keys came from the caller's network. Valid keys still work."""
 
     def __init__(self, retry_after_ms: int) -> None:
@@ -222,7 +222,7 @@ class TooManyRefusedKeys(RateLimited):
             "Too many requests with an invalid API key came from your network. Check your key; valid keys still work."
             f" Try again in {retry_after_ms / 1000:.3g} s.",
         )
-        self.what = "refused keys"
+        self.limit_name = "refused keys"
         self.retry_after_ms = retry_after_ms
 
 
@@ -235,20 +235,22 @@ class TooManyAbandonedCalls(RateLimited):
             "Too many of your calls were abandoned before their answer began. Wait for answers, or raise your client's timeout."
             f" Try again in {retry_after_ms / 1000:.3g} s.",
         )
-        self.what = "abandoned calls"
+        self.limit_name = "abandoned calls"
         self.retry_after_ms = retry_after_ms
 
 
 class DailyAllowanceExhausted(RequestRefused):
     """A visitor's daily allowance, or the pool of all visitors, is used up. Times in milliseconds UTC.
 
-    `retry_after_ms` is the time until `resets_at`, limited to `LONGEST_RETRY_MS`.
+    `retry_after_ms` is the time until `resets_at`, limited to `MAX_RETRY_AFTER_MS`.
     """
 
-    def __init__(self, whose: str, resets_at: int, now: int) -> None:
-        super().__init__(f"{whose} cannot cover this call. It resets at {moment_text(resets_at)}. Sign up to continue now.")
+    def __init__(self, allowance: str, resets_at: int, now: int) -> None:
+        super().__init__(
+            f"{allowance} cannot cover this call. It resets at {format_timestamp(resets_at)}. Sign up to continue now."
+        )
         self.resets_at = resets_at
-        self.retry_after_ms = min(LONGEST_RETRY_MS, max(1, resets_at - now))
+        self.retry_after_ms = min(MAX_RETRY_AFTER_MS, max(1, resets_at - now))
 
 
 class IdempotencyConflict(RequestRefused):
@@ -262,7 +264,7 @@ class IdempotencyConflict(RequestRefused):
 
     def __init__(self, kind: str, call_id: UUID | None = None, credits_charged: int | None = None) -> None:
         super().__init__(self.MESSAGES[kind])
-        self.kind = kind
+        self.code = kind
         self.call_id = call_id
         self.credits_charged = credits_charged
 
@@ -315,7 +317,7 @@ class Overloaded(Unavailable):
         super().__init__("The server is receiving too much data right now. Nothing was charged; try again shortly.")
 
 
-class NoUpstream(Unavailable):
+class NoAvailableChannel(Unavailable):
     """The model has no available channel."""
 
     def __init__(self) -> None:
@@ -336,14 +338,14 @@ class UpstreamTimeout(UpstreamFailed):
         super().__init__(message)
 
 
-class Busy(Unavailable):
+class SignInQueueFull(Unavailable):
     """The queue of passwords to check is full."""
 
     def __init__(self) -> None:
         super().__init__("Too many people are signing in right now. Try again in a few seconds.")
 
 
-class Stopping(Unavailable):
+class ServerStopping(Unavailable):
     """The process is shutting down, and the call did not finish within the time to drain."""
 
     def __init__(self) -> None:

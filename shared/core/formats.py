@@ -9,56 +9,58 @@ from markupsafe import Markup
 
 from shared.core.clock import now_ms
 
-THIN = "\u202f"  # narrow no-break space
+NARROW_SPACE = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
 _STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
 
 
-def credits(amount: int) -> str:
+def format_credits(amount: int) -> str:
     """Format credits as `14 999 990`, with narrow spaces and a true minus sign."""
-    return f"{amount:,}".replace(",", THIN).replace("-", MINUS)
+    return f"{amount:,}".replace(",", NARROW_SPACE).replace("-", MINUS)
 
 
-def signed(amount: int) -> str:
+def format_signed(amount: int) -> str:
     """Format credits with a sign: `+500`, `−12`."""
-    return ("+" if amount > 0 else "") + credits(amount)
+    return ("+" if amount > 0 else "") + format_credits(amount)
 
 
-def duration(ms: int | None) -> str:
+def format_duration(ms: int | None) -> str:
     """Format a duration as `420 ms`, `1.42 s` or `3 min 5 s`; `–` for None."""
     if ms is None:
         return "–"
     if ms < 1000:
-        return f"{ms}{THIN}ms"
+        return f"{ms}{NARROW_SPACE}ms"
     if ms < 60_000:
-        return f"{ms / 1000:.2f}{THIN}s"
-    return f"{ms // 60_000}{THIN}min {ms // 1000 % 60}{THIN}s"
+        return f"{ms / 1000:.2f}{NARROW_SPACE}s"
+    return f"{ms // 60_000}{NARROW_SPACE}min {ms // 1000 % 60}{NARROW_SPACE}s"
 
 
-def exact(ms: int) -> str:
+def format_exact_time(ms: int) -> str:
     """Format a time as `2026-11-22 09:30:00.123 UTC`."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     return f"{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d} UTC"
 
 
-def relative(ms: int, now: int) -> str:
+def format_relative_time(ms: int, now: int) -> str:
     """Format a time as `just now`, `12 s ago`, `in 3 min` or `2 d ago`; as a date if it is 30 days away or more."""
     seconds = abs(now - ms) // 1000
     if seconds < 2:
         return "just now"
     for below, size, unit in _STEPS:
         if seconds < below:
-            text = f"{seconds // size}{THIN}{unit}"
+            text = f"{seconds // size}{NARROW_SPACE}{unit}"
             return f"{text} ago" if ms <= now else f"in {text}"
-    return exact(ms)[:10]
+    return format_exact_time(ms)[:10]
 
 
-def when(ms: int | None) -> Markup:
+def time_element(ms: int | None) -> Markup:
     """Return a `<time>` element with the relative time as text and the exact time as title; `–` for None."""
     if ms is None:
         return Markup("–")
     machine = datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(machine, exact(ms), relative(ms, now_ms()))
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        machine, format_exact_time(ms), format_relative_time(ms, now_ms())
+    )
 
 
 def short_id(value: UUID | str) -> Markup:
@@ -67,8 +69,8 @@ def short_id(value: UUID | str) -> Markup:
     return Markup('<code class="id" title="{}" data-copy="{}">{}…{}</code>').format(text, text, text[:8], text[-4:])
 
 
-def usd(amount: int, credits_per_usd: int) -> str:
+def format_usd(amount: int, credits_per_usd: int) -> str:
     """Format the value of credits as `≈ 12.50 USD`."""
     worth = amount / credits_per_usd
     digits = 2 if abs(worth) >= 1 or worth == 0 else 4
-    return f"≈{THIN}{worth:,.{digits}f} USD".replace(",", THIN).replace("-", MINUS)
+    return f"≈{NARROW_SPACE}{worth:,.{digits}f} USD".replace(",", NARROW_SPACE).replace("-", MINUS)

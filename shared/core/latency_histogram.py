@@ -14,20 +14,20 @@ BOUNDS_MS = (
 )
 
 
-def columns(measure: str) -> tuple[str, ...]:
+def column_names(measure: str) -> tuple[str, ...]:
     """Return the names of the columns that count `measure` (`first_token`, `duration`) by bucket: `first_token_0`, …"""
     return tuple(f"{measure}_{bound}" for bound in BOUNDS_MS)
 
 
-def quantile(counts: Sequence[int], share: float) -> int | None:
-    """Return the time in milliseconds within which `share` of the calls stayed, or None if there are no counts.
+def percentile(counts: Sequence[int], fraction: float) -> int | None:
+    """Return the time in milliseconds within which `fraction` of the calls stayed, or None if there are no counts.
 
     Interpolates linearly inside a bucket. The last bucket has no upper bound, so its lower bound is returned.
     """
     total = sum(counts)
     if not total:
         return None
-    target, seen = share * total, 0
+    target, seen = fraction * total, 0
     for number, count in enumerate(counts):
         if count and seen + count >= target:
             low = BOUNDS_MS[number]

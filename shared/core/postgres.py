@@ -58,7 +58,7 @@ class _Adapter(peewee.Psycopg3Adapter):
     def connect(self, db: Any, **params: Any) -> Connection:
         connection = Connection.connect(dbname=db.database, autocommit=True, **params)
         connection.answer_seconds = db.answer_seconds
-        connection.prepare_threshold = PREPARE_AFTER if db.prepares and _is_direct(connection) else None
+        connection.prepare_threshold = PREPARE_AFTER if db.prepares_statements and _is_direct(connection) else None
         return connection
 
 
@@ -79,9 +79,9 @@ class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library h
 
     psycopg3_adapter = _Adapter
 
-    def __init__(self, name: str, *, answer_seconds: float, **options: Any) -> None:
-        self.answer_seconds = answer_seconds
-        self.prepares = True
+    def __init__(self, name: str, *, statement_timeout_seconds: float, **options: Any) -> None:
+        self.answer_seconds = statement_timeout_seconds
+        self.prepares_statements = True
         super().__init__(name, prefer_psycopg3=True, **options)
 
     def _is_closed(self, connection: Connection) -> bool:

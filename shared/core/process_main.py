@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import peewee
 
-from shared.core.database_errors import may_pass
+from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable, YoutError
 from shared.core.settings import Settings
 
@@ -19,7 +19,9 @@ log = logging.getLogger("yout.process")
 EXIT_SECONDS = 5.0  # after the drain time; platforms send SIGKILL at about that time
 
 
-def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[logging.LogRecord], bool] | None = None) -> int:
+def run_process(
+    name: str, serve: Callable[[Settings], int], log_filter: Callable[[logging.LogRecord], bool] | None = None
+) -> int:
     """Load the settings, log to standard error, and call `serve`. Returns the exit code.
 
     If the process cannot start, prints one line to standard error that begins with `name`. The exit code is then 2 for an invalid
@@ -34,7 +36,7 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug messages contain stored values
         return serve(settings)
     except (peewee.PeeweeException, DatabaseUnavailable) as error:
-        if not (isinstance(error, DatabaseUnavailable) or may_pass(error)):
+        if not (isinstance(error, DatabaseUnavailable) or is_temporary(error)):
             raise
         reason = str(error.__cause__ or error)
         print(f"{name}: The database of DATABASE_URL is unavailable: {'; '.join(reason.splitlines())}", file=sys.stderr)
@@ -44,7 +46,7 @@ def run(name: str, serve: Callable[[Settings], int], log_filter: Callable[[loggi
         return 2
 
 
-def exit_after(drain_seconds: float) -> None:
+def start_exit_timer(drain_seconds: float) -> None:
     """End the process `EXIT_SECONDS` after its drain time, even if a thread is still waiting for an unresponsive server."""
     timer = threading.Timer(drain_seconds + EXIT_SECONDS, _exit)
     timer.daemon = True

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from shared.core.setting_values import is_host_name, split_address
+from shared.core.setting_values import is_host_name, split_url
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
@@ -66,9 +66,9 @@ class RedisAddress(NamedTuple):
         return options
 
 
-def read_redis_url(url: str) -> RedisAddress:
+def parse_redis_url(url: str) -> RedisAddress:
     """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises `ValueError`; the message never quotes a password."""
-    parts = split_address(url)
+    parts = split_url(url)
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with redis://, rediss:// or unix://")
     if parts.fragment:

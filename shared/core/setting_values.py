@@ -13,7 +13,7 @@ _QUOTES = "\"'`“”‘’"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
-def plain(text: str, *, exact: bool) -> str:
+def clean_value(text: str, *, exact: bool) -> str:
     """Return a value without surrounding whitespace. With `exact`, for secrets, such whitespace is an error.
 
     Quotes around the value and control characters are errors: they result from copying, or from a file format in which quotes are
@@ -29,7 +29,7 @@ def plain(text: str, *, exact: bool) -> str:
     return value
 
 
-def split_address(text: str) -> SplitResult:
+def split_url(text: str) -> SplitResult:
     """Call `urlsplit`, without its error messages, which quote the whole URL including the password."""
     try:
         return urlsplit(text)
@@ -64,14 +64,14 @@ def log_level(text: str) -> str:
     return text.lower()
 
 
-def web_address(example: str) -> Callable[[str], str]:
+def http_url(example: str) -> Callable[[str], str]:
     """Return a parser for `http://` and `https://` URLs. It removes trailing slashes."""
 
     def parse(text: str) -> str:
         wrong = _NOT_IN_ADDRESSES.search(text)
         if wrong is not None:
             raise ValueError(f"contains {wrong[0]!r}, which no URL may have; remove it, or write it as %{ord(wrong[0]):02X}")
-        parts = split_address(text)
+        parts = split_url(text)
         try:
             invalid_port = parts.port == 0
         except ValueError:
@@ -97,6 +97,6 @@ def header_value(text: str) -> str:
     return text
 
 
-def authority(host: str, port: int) -> str:
+def host_and_port(host: str, port: int) -> str:
     """Return `host:port`, with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

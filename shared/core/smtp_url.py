@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote
 
-from shared.core.setting_values import is_host_name, split_address
+from shared.core.setting_values import is_host_name, split_url
 
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 _UNREADABLE = "cannot be parsed; percent-encode special characters in its user and password (%XX)"
@@ -34,7 +34,7 @@ class SmtpServer(NamedTuple):
 
 def read_smtp_url(url: str) -> SmtpServer:
     """Read `smtp://user:password@host:port` or `smtps://…`. Raises `ValueError`; the message never quotes a password."""
-    parts = split_address(url)
+    parts = split_url(url)
     if parts.scheme not in DEFAULT_PORTS:
         raise ValueError("must start with smtp:// or smtps://")
     if parts.fragment:

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 WINDOW_MS = 60_000
-LONGEST_RETRY_MS = 60_000  # maximum retry-after: some clients obey even if it is weeks
+MAX_RETRY_AFTER_MS = 60_000  # maximum retry-after: some clients obey even if it is weeks
 
 
-class Limits(NamedTuple):
+class RateLimits(NamedTuple):
     """Limits of a key or account: requests per minute, tokens per minute, concurrent requests."""
 
     rpm: int
@@ -31,10 +31,10 @@ class KeyLimits(NamedTuple):
 
     account: UUID
     key: UUID
-    account_limits: Limits
-    key_limits: Limits
+    account_limits: RateLimits
+    key_limits: RateLimits
     parent: UUID | None = None
-    parent_limits: Limits | None = None
+    parent_limits: RateLimits | None = None
 
 
 class Bucket(NamedTuple):
@@ -44,7 +44,7 @@ class Bucket(NamedTuple):
     at: int
 
 
-class Standing(NamedTuple):
+class RateLimitState(NamedTuple):
     """Values of the `x-ratelimit-*` headers: the scope with the least remaining, for requests and for tokens."""
 
     limit_requests: int
@@ -53,27 +53,27 @@ class Standing(NamedTuple):
     remaining_tokens: int
 
 
-def refill(bucket: Bucket | None, limit: int, now: int) -> float:
+def bucket_level(bucket: Bucket | None, limit: int, now: int) -> float:
     """Return the level of a bucket at `now`. A new bucket is full."""
     if bucket is None:
         return float(limit)
     return min(float(limit), bucket.level + max(0, now - bucket.at) * limit / WINDOW_MS)
 
 
-def wait_ms(level: float, limit: int, needed: float) -> int:
-    """Return the time until `needed` tokens fit into a bucket, at most `LONGEST_RETRY_MS`."""
+def ms_until_available(level: float, limit: int, needed: float) -> int:
+    """Return the time until `needed` tokens fit into a bucket, at most `MAX_RETRY_AFTER_MS`."""
     missing = min(needed, limit) - level
-    return max(1, min(LONGEST_RETRY_MS, math.ceil(missing * WINDOW_MS / limit)))
+    return max(1, min(MAX_RETRY_AFTER_MS, math.ceil(missing * WINDOW_MS / limit)))
 
 
-def reset_ms(remaining: int, limit: int) -> int:
+def ms_until_full(remaining: int, limit: int) -> int:
     """Return the time until a bucket is full again."""
     return max(0, -(-(limit - remaining) * WINDOW_MS // limit))
 
 
-def narrower(account: Limits, rpm: int | None, tpm: int | None, concurrency: int | None) -> Limits:
+def effective_limits(account: RateLimits, rpm: int | None, tpm: int | None, concurrency: int | None) -> RateLimits:
     """Return a key's own limits where set, at most the account's."""
-    return Limits(
+    return RateLimits(
         min(account.rpm, rpm or account.rpm),
         min(account.tpm, tpm or account.tpm),
         min(account.concurrency, concurrency or account.concurrency),

@@ -17,12 +17,12 @@ from typing import Any
 
 import orjson
 
-from shared.dialects.anthropic_request import body_of
-from shared.dialects.anthropic_response import AnthropicTranslator, events_of
-from shared.dialects.base import Answer, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
-from shared.dialects.content_parts import json_format
-from shared.dialects.openai import answer_of, error_object, request_headers, scrub
-from shared.dialects.translated_stream import TranslatedStream, decoded, whole
+from shared.dialects.anthropic_request import build_body
+from shared.dialects.anthropic_response import AnthropicTranslator, message_events
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, StreamReader, Target
+from shared.dialects.content_parts import response_format
+from shared.dialects.openai import error_object, request_headers, scrub_message, to_answer
+from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
 
 VERSION = "2023-06-01"
 _PATH = re.compile(r"([a-z_]+)(?:\.[\w.]+)?: ")
@@ -34,38 +34,43 @@ _OURS = re.compile(r"credit balance|billing|your (?:account|workspace|organi[sz]
 class AnthropicDialect:
     """See the module's docstring."""
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`. Raises `UnsupportedField`."""
         version = str(target.route.settings.get("version") or VERSION)
         headers = request_headers(target, {"anthropic-version": version, "x-api-key": target.secret})
-        return VendorRequest("POST", f"{target.route.base_url}/messages", headers, orjson.dumps(body_of(call, target)))
+        return ProviderRequest("POST", f"{target.route.base_url}/messages", headers, orjson.dumps(build_body(call, target)))
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a message that was not streamed, with the same translation as for streams."""
-        translator = AnthropicTranslator(json_format(call.body)[0] != "text")
+        translator = AnthropicTranslator(response_format(call.body)[0] != "text")
         try:
-            chunks = [chunk for event in events_of(decoded(data)) for chunk in translator.read(event) if chunk is not None]
-            body: dict[str, Any] = whole(chunks)
+            chunks = [
+                chunk
+                for event in message_events(parse_json_object(data))
+                for chunk in translator.read(event)
+                if chunk is not None
+            ]
+            body: dict[str, Any] = merge_chunks(chunks)
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("the response does not have the documented format") from None
-        return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
+        return to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
 
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
-        translator = AnthropicTranslator(json_format(call.body)[0] != "text")
-        return TranslatedStream(call.model, call_id, began, translator)
+        translator = AnthropicTranslator(response_format(call.body)[0] != "text")
+        return TranslatedStream(call.model, call_id, created, translator)
 
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 can concern the request, and even a 400 may concern our account."""
         message = error_object(data).get("message")
         message = message if isinstance(message, str) else ""
         if status not in (400, 413, 422) or _OURS.search(message):
-            return VendorError(False, None, None, None)
+            return ProviderError(False, None, None, None)
         path = _PATH.match(message)
         param = _PARAMS.get(path[1], path[1]) if path else None
         too_long = "prompt is too long" in message
         code = "context_length_exceeded" if too_long else None
-        return VendorError(True, scrub(message, call.model, target) or None, "messages" if too_long else param, code)
+        return ProviderError(True, scrub_message(message, call.model, target) or None, "messages" if too_long else param, code)
 
 
 ANTHROPIC = AnthropicDialect()

@@ -12,7 +12,7 @@ from shared.dialects import content_parts, tool_ids
 from shared.dialects.anthropic_fields import MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.base import Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
-from shared.dialects.field_support import refuse
+from shared.dialects.field_support import raise_unsupported
 from shared.dialects.strip_foreign_fields import signed_blocks
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # "Vision"
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 Ids = Mapping[str, str]
 
 
-def messages_of(request: Mapping[str, Any], target: Target) -> tuple[list[Json], list[Json]]:
+def convert_messages(request: Mapping[str, Any], target: Target) -> tuple[list[Json], list[Json]]:
     """Return the system blocks and the turns. Consecutive messages of one role form one turn; tool results are user turns.
 
     If the model accepts it, later instructions stay in place, right after a user turn. So the provider's cache of the beginning
@@ -30,7 +30,7 @@ def messages_of(request: Mapping[str, Any], target: Target) -> tuple[list[Json],
     rejects it. Raises `UnsupportedField`.
     """
     in_place = _takes_system_in_place(target)
-    ids = tool_ids.rewritten(request["messages"], TOOL_IDS, unwanted=_NOT_IN_IDS)
+    ids = tool_ids.rewrite_ids(request["messages"], TOOL_IDS, invalid_characters=_NOT_IN_IDS)
     system: list[Json] = []
     turns: list[Json] = []
     later: list[Json] = []  # instructions to insert after the user turn
@@ -57,12 +57,12 @@ def _check_last_turn(turns: list[Json], request: Mapping[str, Any], target: Targ
     if last is not None and last["role"] == "assistant":
         if not of_model(target.route.settings, "prefill", target.route.upstream_model, True):
             position = max(index for index, message in enumerate(request["messages"]) if message["role"] == "assistant")
-            refuse(f"messages[{position}].role", "this model cannot continue an assistant message")
+            raise_unsupported(f"messages[{position}].role", "this model cannot continue an assistant message")
         block = last["content"][-1]
         if block["type"] == "text":
             last["content"][-1] = {**block, "text": block["text"].rstrip()}
     if not turns:
-        refuse("messages", "at least one message must have content")
+        raise_unsupported("messages", "at least one message must have content")
 
 
 def _with_text(blocks: list[Json]) -> list[Json]:
@@ -88,7 +88,7 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
         content = _with_text([_block(message, where, part) for where, part in message.parts])
         id = str(message.fields.get("tool_call_id") or "")
         if not id:
-            refuse(f"{message.where}.tool_call_id", "the id of the call with this result is required")
+            raise_unsupported(f"{message.path}.tool_call_id", "the id of the call with this result is required")
         return [{"type": "tool_result", "tool_use_id": ids.get(id, id), "content": content}]
     blocks = [_block(message, where, part) for where, part in message.parts]
     if message.role == "assistant":
@@ -97,9 +97,9 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
         blocks = [*signed_blocks(message.fields.get("thinking_blocks")), *blocks]
         blocks = _with_text(blocks)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
-            id, name, arguments = content_parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
+            id, name, arguments = content_parts.parse_tool_call(f"{message.path}.tool_calls[{index}]", call)
             if not id:
-                refuse(f"{message.where}.tool_calls[{index}].id", "an id is required, because the result refers to it")
+                raise_unsupported(f"{message.path}.tool_calls[{index}].id", "an id is required, because the result refers to it")
             blocks.append({"type": "tool_use", "id": ids.get(id, id), "name": name, "input": arguments})
     return _with_text(blocks)
 
@@ -108,13 +108,13 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
     """Return a content block, with its `cache_control`."""
     match part["type"]:
         case "image_url":
-            block = _media(f"{where}.image_url.url", content_parts.url_of(where, part, "image_url"), None, "image")
+            block = _media(f"{where}.image_url.url", content_parts.media_url(where, part, "image_url"), None, "image")
         case "file":
-            url, name = content_parts.file_of(where, part)
+            url, name = content_parts.file_url(where, part)
             block = _media(f"{where}.file.file_data", url, name, "document")
         case "thinking":
             if message.role != "assistant" or not isinstance(part.get("signature"), str):
-                refuse(f"{where}.signature", "only signed thinking is accepted, in assistant messages")
+                raise_unsupported(f"{where}.signature", "only signed thinking is accepted, in assistant messages")
             block = {"type": "thinking", "thinking": part.get("thinking", ""), "signature": part["signature"]}
         case _:
             return _text(message, where, part)
@@ -124,7 +124,7 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
 def _text(message: Message, where: str, part: Mapping[str, Any]) -> Json:
     text = content_parts.text_of_part(part)
     if text is None:
-        refuse(f"{where}.type", f"messages with the role '{message.role}' can only contain text")
+        raise_unsupported(f"{where}.type", f"messages with the role '{message.role}' can only contain text")
     return {"type": "text", "text": text, **_cache_control(part)}
 
 
@@ -141,7 +141,7 @@ def _cached(message: Message, blocks: list[Json]) -> list[Json]:
 
 def _media(where: str, url: str, name: str | None, of_url: str) -> Json:
     """Return an image or document block by the content's type. `of_url` is the block type of an https URL."""
-    found = content_parts.inline(url)
+    found = content_parts.parse_data_url(url)
     if found is None:
         block: Json = {"type": of_url, "source": {"type": "url", "url": content_parts.require_https(where, url)}}
     elif found.media_type in IMAGE_TYPES:
@@ -151,7 +151,7 @@ def _media(where: str, url: str, name: str | None, of_url: str) -> Json:
     elif found.media_type == "application/pdf":
         block = {"type": "document", "source": {"type": "base64", "media_type": found.media_type, "data": found.data}}
     else:
-        refuse(where, "must be JPEG, PNG, GIF, WebP, PDF or plain text")
+        raise_unsupported(where, "must be JPEG, PNG, GIF, WebP, PDF or plain text")
     return {**block, "title": name} if name and block["type"] == "document" else block
 
 
@@ -159,5 +159,5 @@ def _plain_text(where: str, data: str) -> Json:
     try:
         text = base64.b64decode(data).decode()
     except (binascii.Error, UnicodeDecodeError):
-        refuse(where, "text files must be base64-encoded UTF-8")
+        raise_unsupported(where, "text files must be base64-encoded UTF-8")
     return {"type": "text", "media_type": "text/plain", "data": text}

@@ -7,33 +7,39 @@ from typing import Any
 
 from shared.dialects import content_parts
 from shared.dialects.anthropic_fields import FIELDS
-from shared.dialects.anthropic_messages import messages_of
+from shared.dialects.anthropic_messages import convert_messages
 from shared.dialects.anthropic_response import JSON_TOOL
-from shared.dialects.anthropic_thinking import MIN_BUDGET, fit, takes_forced_tools, think, thinks
+from shared.dialects.anthropic_thinking import (
+    MIN_BUDGET,
+    remove_incompatible,
+    requests_thinking,
+    set_thinking,
+    supports_forced_tools,
+)
 from shared.dialects.base import ChatCall, Target
-from shared.dialects.field_support import check_fields, passed_on, refuse
-from shared.dialects.json_schema import ANTHROPIC, Unconvertible, Work, convert, object_at_root
+from shared.dialects.field_support import check_fields, passed_fields, raise_unsupported
+from shared.dialects.json_schema import ANTHROPIC, Unconvertible, WorkBudget, convert, object_at_root
 
-LEAST_OUTPUT = 1
+MIN_OUTPUT_TOKENS = 1
 TIERS = {"auto": "auto", "default": "standard_only"}
 Json = dict[str, Any]
 
 
-def body_of(call: ChatCall, target: Target) -> Json:
+def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
     request = call.body
     check_fields(request, FIELDS)
     content_parts.check_options(request)
-    body: Json = {"model": target.route.upstream_model, **passed_on(request, FIELDS)}
-    system, body["messages"] = messages_of(request, target)
+    body: Json = {"model": target.route.upstream_model, **passed_fields(request, FIELDS)}
+    system, body["messages"] = convert_messages(request, target)
     if system:
         body["system"] = system
     body["max_tokens"] = _output_limit(request, target)
     _limits(body, request)
     _tools(body, request)
-    think(body, request, target)
+    set_thinking(body, request, target)
     _format(body, request, target)
-    fit(body, request, target)
+    remove_incompatible(body, request, target)
     _identity(body, request, target)
     _caching(body, request)
     if target.route.settings.get("body"):
@@ -43,24 +49,24 @@ def body_of(call: ChatCall, target: Target) -> Json:
 
 def _output_limit(request: Mapping[str, Any], target: Target) -> int:
     """Return the caller's limit, or else the model's, at most what the credits pay for."""
-    limit = content_parts.output_limit(request, None) or target.route.demanded or target.output_limit or MIN_BUDGET
-    return max(LEAST_OUTPUT, limit if target.clamp is None else min(limit, target.clamp))
+    limit = content_parts.output_limit(request, None) or target.route.required_output_limit or target.output_limit or MIN_BUDGET
+    return max(MIN_OUTPUT_TOKENS, limit if target.max_output_tokens is None else min(limit, target.max_output_tokens))
 
 
 def _limits(body: Json, request: Mapping[str, Any]) -> None:
-    if stops := content_parts.stops(request):
+    if stops := content_parts.stop_sequences(request):
         if not all(stop.strip() for stop in stops):
-            refuse("stop", "stop sequences must not be only whitespace")
+            raise_unsupported("stop", "stop sequences must not be only whitespace")
         body["stop_sequences"] = stops
     if (tier := request.get("service_tier")) is not None:
         if tier not in TIERS:
-            refuse("service_tier", "must be auto or default")
+            raise_unsupported("service_tier", "must be auto or default")
         body["service_tier"] = TIERS[tier]
 
 
 def _tools(body: Json, request: Mapping[str, Any]) -> None:
-    work = Work()
-    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.functions_of(request)]
+    work = WorkBudget()
+    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.function_tools(request)]
     name = content_parts.chosen_function(request)
     if not tools:
         return
@@ -73,7 +79,7 @@ def _tools(body: Json, request: Mapping[str, Any]) -> None:
         body["tool_choice"] = choice
 
 
-def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work: Work) -> Json:
+def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work: WorkBudget) -> Json:
     strict = bool(function.get("strict"))
     schema = _input_schema(f"{where}.function.parameters", function.get("parameters") or {}, work, strict=strict)
     made: Json = {"name": function["name"], "input_schema": schema}
@@ -85,21 +91,21 @@ def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work
     return {**made, **marks}
 
 
-def _input_schema(where: str, schema: Mapping[str, Any], work: Work, *, strict: bool) -> Mapping[str, Any]:
+def _input_schema(where: str, schema: Mapping[str, Any], work: WorkBudget, *, strict: bool) -> Mapping[str, Any]:
     """Return a tool's input schema: any JSON Schema with an object root, or for strict tools, one in the provider's subset."""
     if strict:
-        return content_parts.converted(where, schema, ANTHROPIC, object_root=True, work=work)
+        return content_parts.convert_schema(where, schema, ANTHROPIC, object_root=True, work=work)
     if not schema:
         return {"type": "object", "properties": {}}
     try:
         return object_at_root(schema, work)
     except Unconvertible as error:
-        refuse(".".join(filter(None, (where, error.where))), error.why)
+        raise_unsupported(".".join(filter(None, (where, error.where))), error.why)
 
 
 def _format(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Use the provider's format for a schema. For `json_object` and unsupported schemas, use a tool that must be called."""
-    kind, schema = content_parts.json_format(request)
+    kind, schema = content_parts.response_format(request)
     if kind == "text":
         return
     where = "response_format.json_schema.schema"
@@ -108,17 +114,17 @@ def _format(body: Json, request: Mapping[str, Any], target: Target) -> None:
             made = convert(schema, ANTHROPIC)
         except Unconvertible as error:
             strict = request["response_format"]["json_schema"].get("strict")
-            if strict or "tools" in body or thinks(body) or not takes_forced_tools(target):
-                refuse(".".join(filter(None, (where, error.where))), error.why)
+            if strict or "tools" in body or requests_thinking(body) or not supports_forced_tools(target):
+                raise_unsupported(".".join(filter(None, (where, error.where))), error.why)
         else:
             body["output_config"] = {**body.get("output_config", {}), "format": {"type": "json_schema", "schema": made}}
             return
     if "tools" in body:
-        refuse("response_format", "with tools, it must be a json_schema that the model supports natively")
-    if thinks(body):
-        refuse("response_format", "with reasoning, it must be a json_schema that the model supports natively")
+        raise_unsupported("response_format", "with tools, it must be a json_schema that the model supports natively")
+    if requests_thinking(body):
+        raise_unsupported("response_format", "with reasoning, it must be a json_schema that the model supports natively")
     input_schema = (
-        _input_schema(where, schema, Work(), strict=False) if schema else {"type": "object", "additionalProperties": True}
+        _input_schema(where, schema, WorkBudget(), strict=False) if schema else {"type": "object", "additionalProperties": True}
     )
     body["tools"] = [{"name": JSON_TOOL, "description": "Return the answer as a JSON object.", "input_schema": input_schema}]
     body["tool_choice"] = {"type": "tool", "name": JSON_TOOL, "disable_parallel_tool_use": True}

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from shared.dialects.base import BrokenStream, MalformedStream
-from shared.dialects.translated_stream import delta, finish, usage_chunk
+from shared.dialects.translated_stream import delta_chunk, finish_chunk, usage_chunk
 
 JSON_TOOL = "yout_json_answer"  # the tool that replaces a `response_format`
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details")
@@ -33,7 +33,7 @@ class AnthropicTranslator:
             case "message_start":
                 # Its output tokens are only a first value. If the stream is cut, counting the delivered text is more exact.
                 yield from self._usage_chunks(event["message"].get("usage"), but="output_tokens")
-                yield delta(0, role="assistant", content="")
+                yield delta_chunk(0, role="assistant", content="")
             case "content_block_start":
                 yield from self._begin(event["content_block"])
             case "content_block_delta":
@@ -44,7 +44,7 @@ class AnthropicTranslator:
                 yield from self._usage_chunks(event.get("usage"))
                 reason = event["delta"].get("stop_reason")
                 if reason:
-                    yield finish(0, self._finish_reason(reason))
+                    yield finish_chunk(0, self._finish_reason(reason))
             case "message_stop":
                 yield None
             case "error":
@@ -55,22 +55,24 @@ class AnthropicTranslator:
         match block["type"]:
             case "text":
                 if block.get("text"):
-                    yield delta(0, content=block["text"])
+                    yield delta_chunk(0, content=block["text"])
             case "thinking":
                 if block.get("thinking"):
-                    yield delta(0, reasoning_content=block["thinking"])
+                    yield delta_chunk(0, reasoning_content=block["thinking"])
             case "tool_use" if not self._is_json(block):
                 function = {"name": block["name"], "arguments": ""}
-                yield delta(0, tool_calls=[{"index": self._calls, "id": block["id"], "type": "function", "function": function}])
+                yield delta_chunk(
+                    0, tool_calls=[{"index": self._calls, "id": block["id"], "type": "function", "function": function}]
+                )
                 self._calls += 1
 
     def _continue(self, piece: dict[str, Any]) -> Chunks:
         match piece["type"]:
             case "text_delta":
-                yield delta(0, content=piece["text"])
+                yield delta_chunk(0, content=piece["text"])
             case "thinking_delta":
                 self._block["thinking"] = self._block.get("thinking", "") + piece["thinking"]
-                yield delta(0, reasoning_content=piece["thinking"])
+                yield delta_chunk(0, reasoning_content=piece["thinking"])
             case "signature_delta":
                 self._block["signature"] = self._block.get("signature", "") + piece["signature"]
             case "input_json_delta" if piece["partial_json"] and self._block["type"] == "tool_use":
@@ -84,15 +86,15 @@ class AnthropicTranslator:
                 yield self._arguments(orjson.dumps(block.get("input") or {}).decode())
             case "thinking" if block.get("signature"):
                 whole = {"type": "thinking", "thinking": block.get("thinking", ""), "signature": block["signature"]}
-                yield delta(0, thinking_blocks=[whole])
+                yield delta_chunk(0, thinking_blocks=[whole])
             case "redacted_thinking":
-                yield delta(0, thinking_blocks=[{"type": "redacted_thinking", "data": block["data"]}])
+                yield delta_chunk(0, thinking_blocks=[{"type": "redacted_thinking", "data": block["data"]}])
         self._block = {}
 
     def _arguments(self, text: str) -> dict[str, Any]:
         if self._is_json(self._block):
-            return delta(0, content=text)
-        return delta(0, tool_calls=[{"index": self._calls - 1, "function": {"arguments": text}}])
+            return delta_chunk(0, content=text)
+        return delta_chunk(0, tool_calls=[{"index": self._calls - 1, "function": {"arguments": text}}])
 
     def _is_json(self, block: dict[str, Any]) -> bool:
         return self._json_tool and block["name"] == JSON_TOOL
@@ -127,7 +129,7 @@ def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
     return usage
 
 
-def events_of(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def message_events(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the stream events that are equivalent to a message. Raises `MalformedStream` if it is not a message."""
     if message.get("type") != "message" or not isinstance(message.get("content"), list):
         raise MalformedStream("not a message")

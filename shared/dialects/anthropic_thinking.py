@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects.base import Target
-from shared.dialects.field_support import refuse
+from shared.dialects.field_support import raise_unsupported
 
 MIN_BUDGET = 1_024  # thinking tokens, the provider's minimum
 BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_768, "max": 32_768}
@@ -17,11 +17,11 @@ _THINKS = ("enabled", "adaptive")
 Json = dict[str, Any]
 
 
-def think(body: Json, request: Mapping[str, Any], target: Target) -> None:
+def set_thinking(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Set `thinking` as the model accepts it. The caller's `thinking` decides whether to think, the effort decides how much."""
     effort, own = request.get("reasoning_effort"), body.get("thinking")
     if effort not in (None, "none", *EFFORTS):
-        refuse("reasoning_effort", f"must be one of none, {', '.join(EFFORTS)}")
+        raise_unsupported("reasoning_effort", f"must be one of none, {', '.join(EFFORTS)}")
     if effort is not None:
         effort = nearest_effort(target.route.settings, target.route.upstream_model, effort)
     style = _setting(target, "thinking", "adaptive")
@@ -41,20 +41,20 @@ def think(body: Json, request: Mapping[str, Any], target: Target) -> None:
     _fit_budget(body, target)
 
 
-def fit(body: Json, request: Mapping[str, Any], target: Target) -> None:
+def remove_incompatible(body: Json, request: Mapping[str, Any], target: Target) -> None:
     """Remove incompatible parameters: thinking with a forced tool or prefilled answer, and sampling with thinking.
 
     Raises `UnsupportedField` if a tool is forced and the model does not support that.
     """
     forced = body.get("tool_choice", {}).get("type") in ("any", "tool")
-    if forced and not takes_forced_tools(target):
+    if forced and not supports_forced_tools(target):
         by_format = "tool_choice" not in request or not request.get("tools")
-        refuse(
+        raise_unsupported(
             "response_format" if by_format else "tool_choice", "must be a json_schema" if by_format else "must be auto or none"
         )
     prefilled = body["messages"][-1]["role"] == "assistant"
     always = _setting(target, "thinking", "adaptive") == "adaptive_only"
-    if (forced or prefilled) and (thinks(body) or (always and "thinking" not in body)):
+    if (forced or prefilled) and (requests_thinking(body) or (always and "thinking" not in body)):
         _turn_off(body, target)
     if _type(body.get("thinking")) == "enabled" and _continues_without_thinking(body["messages"]):
         del body["thinking"]
@@ -63,11 +63,11 @@ def fit(body: Json, request: Mapping[str, Any], target: Target) -> None:
 
 def _sampling(body: Json, request: Mapping[str, Any], target: Target) -> None:
     takes = _setting(target, "sampling", "all")
-    is_thinking = thinks(body)
+    is_thinking = requests_thinking(body)
     temperature, top_p = request.get("temperature"), request.get("top_p")
     if temperature is not None and takes != "none" and not is_thinking:
         if temperature > 1:
-            refuse("temperature", "must be at most 1")
+            raise_unsupported("temperature", "must be at most 1")
         body["temperature"] = temperature
     too_low = is_thinking and top_p is not None and top_p < MIN_TOP_P_THINKING
     if takes == "none" or too_low or (takes == "one" and "temperature" in body):
@@ -112,7 +112,7 @@ def _budget(body: Json, effort: str) -> None:
 def _fit_budget(body: Json, target: Target) -> None:
     """Reduce the caller's thinking budget below the output limit set by the credits, as the provider requires."""
     thinking = body.get("thinking")
-    if target.clamp is None or not isinstance(thinking, dict):
+    if target.max_output_tokens is None or not isinstance(thinking, dict):
         return
     budget = thinking.get("budget_tokens")
     if type(budget) is not int or budget < body["max_tokens"]:
@@ -121,12 +121,12 @@ def _fit_budget(body: Json, target: Target) -> None:
     body["thinking"] = {**thinking, "budget_tokens": fitting} if fitting >= MIN_BUDGET else {"type": "disabled"}
 
 
-def takes_forced_tools(target: Target) -> bool:
+def supports_forced_tools(target: Target) -> bool:
     """Return whether the model accepts a `tool_choice` that forces a tool."""
     return bool(_setting(target, "forced_tools", True))
 
 
-def thinks(body: Json) -> bool:
+def requests_thinking(body: Json) -> bool:
     """Return whether the body requests thinking."""
     return _type(body.get("thinking")) in _THINKS
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from shared.billing.token_usage import PartialUsage
-from shared.catalog.routing import Preferences
+from shared.catalog.routing import RoutingPreferences
 from shared.catalog.snapshot import Route
 
 REASONING = "reasoning"
@@ -19,7 +19,7 @@ class ChatCall(NamedTuple):
     output_limit    maximum tokens per choice set by the caller, or None
     input_bound     upper bound of the input tokens (computed from bytes)
     input_estimate  estimated input tokens
-    natives         bodies by dialect, with fields that `body` lacks, or None. The one under `REASONING` is for providers of
+    bodies_by_dialect  bodies by dialect, with fields that `body` lacks, or None. The one under `REASONING` is for providers of
                     OpenAI's format that require the reasoning of earlier answers
     kind            kind of model; all except `chat` have no output tokens, never stream, and define their own `body`
     fallbacks       other models that may serve the call, in order
@@ -35,25 +35,25 @@ class ChatCall(NamedTuple):
     output_limit: int | None
     input_bound: int
     input_estimate: int
-    natives: Mapping[str, Mapping[str, Any]] | None = None
+    bodies_by_dialect: Mapping[str, Mapping[str, Any]] | None = None
     kind: str = "chat"
     fallbacks: tuple[str, ...] = ()
-    preferences: Preferences | None = None
+    preferences: RoutingPreferences | None = None
     field_name: Callable[[str], str] | None = None
 
-    def told_to(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
+    def for_dialect(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
         """Return the call with the body for `dialect` on a channel with these settings."""
-        if self.natives is None:
+        if self.bodies_by_dialect is None:
             return self
         needs_reasoning = dialect == "openai" and settings.get("required_history")
-        return self._replace(body=self.natives.get(REASONING if needs_reasoning else dialect, self.body))
+        return self._replace(body=self.bodies_by_dialect.get(REASONING if needs_reasoning else dialect, self.body))
 
 
 class Target(NamedTuple):
     """Destination of a call: the route, its decrypted secret, and what the provider may learn about the caller.
 
     pseudonym      converts a caller's user id to one that differs for every channel
-    clamp          output limit set by the hold, in tokens per choice, or None
+    max_output_tokens  output limit set by the hold, in tokens per choice, or None
     output_limit   output limit that the hold pays for in any case, for providers that require a limit
     """
 
@@ -61,11 +61,11 @@ class Target(NamedTuple):
     secret: str
     referer: str
     pseudonym: Callable[[str], str]
-    clamp: int | None = None
+    max_output_tokens: int | None = None
     output_limit: int | None = None
 
 
-class VendorRequest(NamedTuple):
+class ProviderRequest(NamedTuple):
     """An HTTP request to a provider. Header names are in lower case."""
 
     method: str
@@ -81,17 +81,18 @@ class Answer(NamedTuple):
     usage: PartialUsage
     text: str
     delivered: bool
-    images: int = 0
+    image_count: int = 0
 
 
-class VendorError(NamedTuple):
-    """A parsed error of a provider. `about_request` means that the request itself is invalid, so no other channel would help.
+class ProviderError(NamedTuple):
+    """A parsed error of a provider. `is_request_error` means that the request itself is invalid, so no other channel would help.
 
-    If `about_request`, `message` is scrubbed and can be shown to the caller, otherwise it is None. `retry_after_ms` is the delay
+    If `is_request_error`, `message` is scrubbed and can be shown to the caller, otherwise it is None. `retry_after_ms` is the
+    delay
     that the response body asks for.
     """
 
-    about_request: bool
+    is_request_error: bool
     message: str | None
     param: str | None
     code: str | None
@@ -109,12 +110,12 @@ class StreamReader(Protocol):
 
     delivered   some part of an answer has arrived
     finished    every choice that began has its finish reason
-    answered    delivered and finished; later errors cost nothing but the usage, and only set `broken`
+    is_complete  delivered and finished; later errors cost nothing but the usage, and only set `broken`
     done        the end marker has arrived
     text_bytes  size of the delivered text in UTF-8; `text()` returns only its beginning if it is too long to keep
     """
 
-    broken: Exception | None
+    error: Exception | None
 
     @property
     def delivered(self) -> bool: ...
@@ -125,16 +126,16 @@ class StreamReader(Protocol):
     @property
     def text_bytes(self) -> int: ...
     @property
-    def answered(self) -> bool: ...
+    def is_complete(self) -> bool: ...
 
     def feed(self, data: bytes) -> bytes: ...
-    def end(self) -> bytes: ...
-    def frame(self) -> dict[str, Any]: ...
-    def tail(self) -> dict[str, Any]: ...
+    def close(self) -> bytes: ...
+    def chunk_fields(self) -> dict[str, Any]: ...
+    def final_chunk(self) -> dict[str, Any]: ...
     def usage(self) -> PartialUsage: ...
     def text(self) -> str: ...
-    def stop(self) -> None: ...
-    def images(self) -> int: ...
+    def truncate(self) -> None: ...
+    def image_count(self) -> int: ...
 
 
 class MalformedStream(Exception):
@@ -171,10 +172,10 @@ class Dialect(Protocol):
     """Interface of a dialect. All functions are pure.
 
     `call_id` (`chatcmpl-…`) and `began` (Unix seconds) fill in what the provider omits. `request` raises `UnsupportedField`;
-    `read_answer` raises `MalformedStream` for invalid data; `read_answer` and stream readers raise `BlockedPrompt`.
+    `parse_response` raises `MalformedStream` for invalid data; `parse_response` and stream readers raise `BlockedPrompt`.
     """
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest: ...
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer: ...
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader: ...
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError: ...
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest: ...
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer: ...
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader: ...
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError: ...

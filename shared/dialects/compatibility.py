@@ -38,7 +38,7 @@ This page is generated from the tables that the dialects use (`shared/dialects/*
 """
 
 
-def document() -> str:
+def render_page() -> str:
     """Return the whole page."""
     sections = [_HEAD]
     for title, part in (("Request", 0), ("Messages", 1), ("Content parts", 2)):
@@ -58,9 +58,13 @@ def _table(columns: dict[str, Fields]) -> str:
 def _cell(field: Field | None, dialect: str) -> str:
     if field is None:
         return "passed" if dialect == "openai" else "refused"
-    neutral = f" (accepted: {', '.join(f'`{orjson.dumps(value).decode()}`' for value in field.neutral)})" if field.neutral else ""
-    return f"{field.how}{': ' + field.note if field.note else ''}{neutral}"
+    neutral = (
+        f" (accepted: {', '.join(f'`{orjson.dumps(value).decode()}`' for value in field.accepted_values)})"
+        if field.accepted_values
+        else ""
+    )
+    return f"{field.support}{': ' + field.note if field.note else ''}{neutral}"
 
 
 if __name__ == "__main__":
-    sys.stdout.write(document())
+    sys.stdout.write(render_page())

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from shared.dialects.field_support import Fields, check_fields, refuse
-from shared.dialects.json_schema import Profile, Unconvertible, Work, convert
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.dialects.field_support import Fields, check_fields, raise_unsupported
+from shared.dialects.json_schema import Profile, Unconvertible, WorkBudget, convert
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 _DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(?P<data>[A-Za-z0-9+/=\s]*)")
 _HEAD_CHARACTERS = (HEAD_BYTES + 2) // 3 * 4  # of base64 text
@@ -19,7 +19,7 @@ _SPELLINGS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-p
 SYSTEM_ROLES = frozenset({"system", "developer"})
 
 
-class Inline(NamedTuple):
+class DataUrl(NamedTuple):
     """Content of a data URL: its media type, detected from the content if possible, and the base64 text."""
 
     media_type: str
@@ -29,7 +29,7 @@ class Inline(NamedTuple):
 class Message(NamedTuple):
     """A message of a call, its path (`messages[3]`) for errors, and its parts with their paths. Plain text is one part."""
 
-    where: str
+    path: str
     fields: Mapping[str, Any]
     parts: list[tuple[str, dict[str, Any]]]
 
@@ -43,7 +43,7 @@ def messages(body: Mapping[str, Any], fields: Fields, part_fields: Fields) -> It
     for index, message in enumerate(body["messages"]):
         where = f"messages[{index}]"
         if message["role"] == "function":
-            refuse(f"{where}.role", "use the role 'tool'")
+            raise_unsupported(f"{where}.role", "use the role 'tool'")
         check_fields({name: value for name, value in message.items() if value not in ("", [], {})}, fields, f"{where}.")
         content = message.get("content")
         parts = [{"type": "text", "text": content}] if isinstance(content, str) and content else content or []
@@ -51,8 +51,8 @@ def messages(body: Mapping[str, Any], fields: Fields, part_fields: Fields) -> It
         for path, part in found:
             kind = part["type"]
             field = part_fields.get(kind)
-            if field is None or field.how == "refused":
-                refuse(f"{path}.type", f"content parts of the type '{kind[:40]}' are not supported")
+            if field is None or field.support == "refused":
+                raise_unsupported(f"{path}.type", f"content parts of the type '{kind[:40]}' are not supported")
         if message.get("name") and message["role"] != "tool":
             found = _named(where, message["name"], found)
         yield Message(where, message, found)
@@ -78,40 +78,40 @@ def plain_text(message: Message) -> str:
     for where, part in message.parts:
         text = text_of_part(part)
         if text is None:
-            refuse(f"{where}.type", "messages with this role can only contain text")
+            raise_unsupported(f"{where}.type", "messages with this role can only contain text")
         pieces.append(text or "")
     return "\n".join(pieces)
 
 
-def url_of(where: str, part: Mapping[str, Any], kind: str) -> str:
+def media_url(where: str, part: Mapping[str, Any], kind: str) -> str:
     """Return the URL of an `image_url` or `video_url` part, whose value is an object or, in some clients, the URL itself."""
     value = part.get(kind)
     url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str) or not url:
-        refuse(f"{where}.{kind}.url", "must be a base64 data URL or an https URL")
+        raise_unsupported(f"{where}.{kind}.url", "must be a base64 data URL or an https URL")
     if isinstance(value, dict) and value.get("detail") == "low":
-        refuse(f"{where}.{kind}.detail", "images are always used in full")
+        raise_unsupported(f"{where}.{kind}.detail", "images are always used in full")
     return str(url)
 
 
-def file_of(where: str, part: Mapping[str, Any]) -> tuple[str, str | None]:
+def file_url(where: str, part: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return the data URL (or https URL) of a `file` part, and its name."""
     file = part.get("file")
     if not isinstance(file, dict):
-        refuse(f"{where}.file", "must be an object with 'file_data'")
+        raise_unsupported(f"{where}.file", "must be an object with 'file_data'")
     if file.get("file_id") is not None:
-        refuse(f"{where}.file.file_id", "send the file as a data URL in 'file_data'")
+        raise_unsupported(f"{where}.file.file_id", "send the file as a data URL in 'file_data'")
     data = file.get("file_data")
     if not isinstance(data, str) or not data:
-        refuse(f"{where}.file.file_data", "must be a base64 data URL")
+        raise_unsupported(f"{where}.file.file_data", "must be a base64 data URL")
     name = file.get("filename")
     return str(data), name if isinstance(name, str) and name else None
 
 
-def inline(url: str) -> Inline | None:
+def parse_data_url(url: str) -> DataUrl | None:
     """Return the content of a data URL; None for other URLs."""
     match = _DATA_URL.fullmatch(url) if url.startswith("data:") else None
-    return Inline(_media_type(match["type"].lower(), match["data"]), match["data"]) if match else None
+    return DataUrl(_media_type(match["type"].lower(), match["data"]), match["data"]) if match else None
 
 
 def _media_type(label: str, data: str) -> str:
@@ -126,41 +126,41 @@ def _media_type(label: str, data: str) -> str:
         head = binascii.a2b_base64(text[: len(text) // 4 * 4])
     except binascii.Error:
         head = b""
-    found = "application/pdf" if head.startswith(b"%PDF-") else media_type(head)
+    found = "application/pdf" if head.startswith(b"%PDF-") else detect_media_type(head)
     return found or _SPELLINGS.get(label, label)
 
 
 def require_https(where: str, url: str) -> str:
     """Return an https URL, which the provider fetches itself. Raises `UnsupportedField` for other URLs."""
     if not url.startswith("https://"):
-        refuse(where, "must be a base64 data URL or an https URL")
+        raise_unsupported(where, "must be a base64 data URL or an https URL")
     return url
 
 
-def arguments_of(where: str, call: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+def parse_tool_call(where: str, call: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     """Return id, name and arguments of a function call in an assistant message. Raises `UnsupportedField`."""
     function = call.get("function")
     if call.get("type", "function") != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        refuse(f"{where}.function", "only function calls with a name are supported")
+        raise_unsupported(f"{where}.function", "only function calls with a name are supported")
     text = function.get("arguments") or "{}"
     try:
         arguments = orjson.loads(text) if isinstance(text, str) else None
     except orjson.JSONDecodeError:
         arguments = None
     if not isinstance(arguments, dict):
-        refuse(f"{where}.function.arguments", "must be a JSON object as a string")
+        raise_unsupported(f"{where}.function.arguments", "must be a JSON object as a string")
     return str(call.get("id") or ""), function["name"], arguments
 
 
-def functions_of(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+def function_tools(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Return every tool with its path and its function. Raises `UnsupportedField` for other types of tools."""
     found = []
     for index, tool in enumerate(body.get("tools") or ()):
         where, function = f"tools[{index}]", tool.get("function")
         if tool.get("type", "function") != "function" or not isinstance(function, dict):
-            refuse(f"{where}.type", "only function tools are supported")
+            raise_unsupported(f"{where}.type", "only function tools are supported")
         if not isinstance(function.get("name"), str):
-            refuse(f"{where}.function.name", "must be a string")
+            raise_unsupported(f"{where}.function.name", "must be a string")
         found.append((where, tool, function))
     return found
 
@@ -170,15 +170,15 @@ def chosen_function(body: Mapping[str, Any]) -> str | None:
     choice = body.get("tool_choice")
     if isinstance(choice, str) or choice is None:
         if choice not in (None, "auto", "none", "required"):
-            refuse("tool_choice", "must be auto, none, required or a function")
+            raise_unsupported("tool_choice", "must be auto, none, required or a function")
         return None
     function = choice.get("function")
     if choice.get("type") != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        refuse("tool_choice", "must be auto, none, required or a function")
+        raise_unsupported("tool_choice", "must be auto, none, required or a function")
     return str(function["name"])
 
 
-def json_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
+def response_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
     """Return the type of `response_format` (`text`, `json_object` or `json_schema`) and its schema. Raises `UnsupportedField`."""
     response_format = body.get("response_format")
     if not response_format:
@@ -188,12 +188,12 @@ def json_format(body: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
         return kind, None
     named = response_format.get("json_schema")
     if kind != "json_schema" or not isinstance(named, dict) or not isinstance(named.get("schema"), dict):
-        refuse("response_format", "must be text, json_object, or json_schema with a schema")
+        raise_unsupported("response_format", "must be text, json_object, or json_schema with a schema")
     return "json_schema", named["schema"]
 
 
-def converted(
-    where: str, schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: Work | None = None
+def convert_schema(
+    where: str, schema: Mapping[str, Any], profile: Profile, *, object_root: bool = False, work: WorkBudget | None = None
 ) -> dict[str, Any]:
     """Convert the schema at the path `where` to a provider's subset. `work` as for `convert`.
 
@@ -202,7 +202,7 @@ def converted(
     try:
         return convert(schema, profile, object_root=object_root, work=work)
     except Unconvertible as error:
-        refuse(".".join(filter(None, (where, error.where))), error.why)
+        raise_unsupported(".".join(filter(None, (where, error.where))), error.why)
 
 
 def output_limit(body: Mapping[str, Any], clamp: int | None) -> int | None:
@@ -211,7 +211,7 @@ def output_limit(body: Mapping[str, Any], clamp: int | None) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def stops(body: Mapping[str, Any]) -> list[str]:
+def stop_sequences(body: Mapping[str, Any]) -> list[str]:
     """Return `stop` as a list without empty strings."""
     stop = body.get("stop")
     return [each for each in ([stop] if isinstance(stop, str) else stop or ()) if each]
@@ -222,4 +222,4 @@ def check_options(body: Mapping[str, Any]) -> None:
     for name, known in (("metadata", ("user_id",)), ("stream_options", ("include_usage",))):
         for key, value in (body.get(name) or {}).items():
             if key not in known and value not in (None, False):
-                refuse(f"{name}.{key[:40]}", f"only {', '.join(known)} is supported")
+                raise_unsupported(f"{name}.{key[:40]}", f"only {', '.join(known)} is supported")

@@ -15,23 +15,23 @@ from typing import Any
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
-from shared.dialects.nonstreaming import AnsweredWhole
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
+from shared.dialects.nonstreaming import NonStreamingDialect
 from shared.dialects.openai import request_headers
 
 
-class Embeddings(AnsweredWhole):
+class Embeddings(NonStreamingDialect):
     """A `Dialect` for calls of the kind `embedding`. `call.choices` is the number of inputs."""
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name and a pseudonym as user."""
         body = {**call.body, "model": target.route.upstream_model}
         if body.get("user") is not None:
             body["user"] = target.pseudonym(str(body["user"]))
         body.update(target.route.settings.get("body") or {})
-        return VendorRequest("POST", f"{target.route.base_url}/embeddings", request_headers(target), orjson.dumps(body))
+        return ProviderRequest("POST", f"{target.route.base_url}/embeddings", request_headers(target), orjson.dumps(body))
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (a list has neither)
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (a list has neither)
         """Parse a list with one embedding per input, in order. Raises `MalformedStream` if it is invalid."""
         try:
             body = orjson.loads(data)

@@ -10,21 +10,21 @@ from typing import Any, Literal, NamedTuple, NoReturn
 
 from shared.dialects.base import UnsupportedField
 
-LONGEST_NAME = 100  # maximum length of a field name in an error
+MAX_NAME_LENGTH = 100  # maximum length of a field name in an error
 
 
 class Field(NamedTuple):
     """How a dialect handles one field.
 
-    how      `mapped`: translated to the provider's format, or handled by the platform; `passed`: sent under the same name;
+    support  `mapped`: translated to the provider's format, or handled by the platform; `passed`: sent under the same name;
              `refused`: a 400 that names the field
     note     text for the documentation
-    neutral  accepted values of a refused field, because they request nothing special
+    accepted_values  accepted values of a refused field, because they request nothing special
     """
 
-    how: Literal["mapped", "passed", "refused"]
+    support: Literal["mapped", "passed", "refused"]
     note: str = ""
-    neutral: tuple[Any, ...] = ()
+    accepted_values: tuple[Any, ...] = ()
 
 
 Fields = Mapping[str, Field]
@@ -48,18 +48,18 @@ def check_fields(body: Mapping[str, Any], fields: Fields, where: str = "") -> No
         if value is None:
             continue
         field = fields.get(name)
-        if field is None or (field.how == "refused" and not _is_neutral(value, field.neutral)):
-            refuse(f"{where}{name[:LONGEST_NAME]}", field.note if field is not None else "")
+        if field is None or (field.support == "refused" and not _is_neutral(value, field.accepted_values)):
+            raise_unsupported(f"{where}{name[:MAX_NAME_LENGTH]}", field.note if field is not None else "")
 
 
-def refuse(param: str, why: str = "") -> NoReturn:
+def raise_unsupported(param: str, reason: str = "") -> NoReturn:
     """Raise `UnsupportedField` for the field at the path `param`."""
-    raise UnsupportedField(param, why)
+    raise UnsupportedField(param, reason)
 
 
-def passed_on(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
+def passed_fields(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     """Return the fields of `body` that are sent to the provider unchanged."""
-    return {name: body[name] for name, field in fields.items() if field.how == "passed" and body.get(name) is not None}
+    return {name: body[name] for name, field in fields.items() if field.support == "passed" and body.get(name) is not None}
 
 
 def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:

@@ -8,8 +8,8 @@ Anthropic's Messages.
 
 from __future__ import annotations
 
-KNOWN = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
-GAVE_UP = "error"  # no answer; the call may be retried
+OPENAI_REASONS = frozenset({"stop", "length", "tool_calls", "content_filter", "function_call"})
+FAILED = "error"  # no answer; the call may be retried
 _BROKEN = (
     *(
         "error",
@@ -29,7 +29,7 @@ _FILTERED = (
     *("image_safety", "image_prohibited_content", "image_recitation", "escalation", "error_toxic"),
 )
 _MEANINGS = {
-    **dict.fromkeys(_BROKEN, GAVE_UP),
+    **dict.fromkeys(_BROKEN, FAILED),
     **dict.fromkeys(("model_length", "max_tokens", "max_length", "model_context_window_exceeded", "continuation"), "length"),
     **dict.fromkeys(("tool_use", "tool_call"), "tool_calls"),
     **dict.fromkeys(_FILTERED, "content_filter"),
@@ -37,14 +37,16 @@ _MEANINGS = {
 }
 
 
-def meaning(reason: str, *, delivered: bool) -> str:
-    """Return OpenAI's finish reason for `reason`, or `GAVE_UP`.
+def to_openai_reason(reason: str, *, delivered: bool) -> str:
+    """Return OpenAI's finish reason for `reason`, or `FAILED`.
 
     A reason that explains nothing (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, unknown ones) means `stop` if
     something was delivered. Without any output it is a failure, because an unexplained empty answer is not an answer.
     """
-    if reason in KNOWN:
+    if reason in OPENAI_REASONS:
         return reason
     word = reason.lower()
     plain = word.partition(":")[0].strip()
-    return _MEANINGS.get(word) or (plain if plain in KNOWN else _MEANINGS.get(plain)) or ("stop" if delivered else GAVE_UP)
+    return (
+        _MEANINGS.get(word) or (plain if plain in OPENAI_REASONS else _MEANINGS.get(plain)) or ("stop" if delivered else FAILED)
+    )

@@ -16,11 +16,20 @@ from typing import Any
 
 import orjson
 
-from shared.dialects.base import Answer, BrokenStream, ChatCall, MalformedStream, StreamReader, Target, VendorError, VendorRequest
-from shared.dialects.gemini_request import body_of
+from shared.dialects.base import (
+    Answer,
+    BrokenStream,
+    ChatCall,
+    MalformedStream,
+    ProviderError,
+    ProviderRequest,
+    StreamReader,
+    Target,
+)
+from shared.dialects.gemini_request import build_body
 from shared.dialects.gemini_response import GeminiTranslator
-from shared.dialects.openai import answer_of, error_object, request_headers, scrub
-from shared.dialects.translated_stream import TranslatedStream, decoded, whole
+from shared.dialects.openai import error_object, request_headers, scrub_message, to_answer
+from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
 
 _ACCOUNT_REASONS = ("API_KEY_INVALID", "API_KEY_SERVICE_BLOCKED", "SERVICE_DISABLED", "BILLING_DISABLED", "CONSUMER_INVALID")
 _ACCOUNT_WORDS = re.compile(r"api key|billing|location is not supported", re.IGNORECASE)
@@ -32,34 +41,34 @@ _DELAY = re.compile(r"(\d{1,6})(?:\.\d+)?s")
 class GeminiDialect:
     """See the module's docstring."""
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`. Raises `UnsupportedField`."""
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         url = f"{target.route.base_url}/models/{target.route.upstream_model}:{method}"
         headers = request_headers(target, {"x-goog-api-key": target.secret})
-        return VendorRequest("POST", url, headers, orjson.dumps(body_of(call, target)))
+        return ProviderRequest("POST", url, headers, orjson.dumps(build_body(call, target)))
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse an answer that was not streamed, with the same translation as for streams."""
-        answer = decoded(data)
+        answer = parse_json_object(data)
         if not isinstance(answer.get("candidates"), list) and not answer.get("promptFeedback"):
             raise MalformedStream("no candidates")
         try:
             chunks = [chunk for chunk in _translator(call, call_id).read(answer) if chunk is not None]
-            body: dict[str, Any] = whole(chunks)
+            body: dict[str, Any] = merge_chunks(chunks)
         except BrokenStream as error:
             raise MalformedStream(str(error)) from None
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("the response does not have the documented format") from None
         if not body["choices"]:
             raise MalformedStream("no candidates")
-        return answer_of({"id": call_id, "object": "chat.completion", "created": began, "model": call.model, **body})
+        return to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
 
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> StreamReader:
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
-        return TranslatedStream(call.model, call_id, began, _translator(call, call_id))
+        return TranslatedStream(call.model, call_id, created, _translator(call, call_id))
 
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. A 400 concerns the request, unless it is about our API key, project or location."""
         error = error_object(data)
         message = error.get("message")
@@ -68,11 +77,13 @@ class GeminiDialect:
         details = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
         ours = any(str(one.get("reason")) in _ACCOUNT_REASONS for one in details) or error.get("status") == "FAILED_PRECONDITION"
         if status not in (400, 413, 422) or ours or _ACCOUNT_WORDS.search(message):
-            return VendorError(False, None, None, None, _retry_after_ms(details))
+            return ProviderError(False, None, None, None, _retry_after_ms(details))
         if "token count" in message and "exceeds" in message:
-            return VendorError(True, scrub(message, call.model, target) or None, "messages", "context_length_exceeded")
+            return ProviderError(True, scrub_message(message, call.model, target) or None, "messages", "context_length_exceeded")
         path = _PATH.search(message)
-        return VendorError(True, scrub(message, call.model, target) or None, _PARAMS.get(path[1].lower()) if path else None, None)
+        return ProviderError(
+            True, scrub_message(message, call.model, target) or None, _PARAMS.get(path[1].lower()) if path else None, None
+        )
 
 
 def _translator(call: ChatCall, call_id: str) -> GeminiTranslator:

@@ -13,9 +13,9 @@ from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects import content_parts
 from shared.dialects.base import ChatCall, Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
-from shared.dialects.field_support import check_fields, refuse
+from shared.dialects.field_support import check_fields, raise_unsupported
 from shared.dialects.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
-from shared.dialects.json_schema import GEMINI, Work
+from shared.dialects.json_schema import GEMINI, WorkBudget
 
 BUDGETS = {"none": 0, "minimal": 512, "low": 1_024, "medium": 8_192, "high": 24_576, "xhigh": 24_576, "max": 24_576}
 LEVELS = {
@@ -42,7 +42,7 @@ MAX_STOPS = 5  # reference of GenerationConfig
 Json = dict[str, Any]
 
 
-def body_of(call: ChatCall, target: Target) -> Json:
+def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
     request = call.body
     check_fields(request, FIELDS)
@@ -51,7 +51,7 @@ def body_of(call: ChatCall, target: Target) -> Json:
     needs_signatures = _style(target) == "level"
     system, contents = _contents(request, needs_signatures=needs_signatures)
     if not contents:
-        refuse("messages", "at least one message must have content")
+        raise_unsupported("messages", "at least one message must have content")
     body: Json = {"contents": contents}
     if system:
         body["systemInstruction"] = {"parts": system}
@@ -92,7 +92,7 @@ def _parts(message: Message, names: dict[str, str], *, needs_signatures: bool) -
             found.append({"text": message.fields["refusal"]})
         found += _images(message)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
-            id, name, arguments = content_parts.arguments_of(f"{message.where}.tool_calls[{index}]", call)
+            id, name, arguments = content_parts.parse_tool_call(f"{message.path}.tool_calls[{index}]", call)
             names[id] = name
             google = (call.get("extra_content") or {}).get("google") or {}
             signature = google.get("thought_signature")
@@ -108,10 +108,10 @@ def _images(message: Message) -> list[Json]:
     found: list[Json] = []
     images = message.fields.get("images")
     for index, image in enumerate(images if isinstance(images, list) else ()):
-        where = f"{message.where}.images[{index}]"
+        where = f"{message.path}.images[{index}]"
         if not isinstance(image, dict):
-            refuse(where, "must be an object with 'image_url'")
-        made = _media(f"{where}.image_url.url", content_parts.url_of(where, image, "image_url"))
+            raise_unsupported(where, "must be an object with 'image_url'")
+        made = _media(f"{where}.image_url.url", content_parts.media_url(where, image, "image_url"))
         extra = image.get("extra_content")
         google = extra.get("google") if isinstance(extra, dict) else None
         signature = google.get("thought_signature") if isinstance(google, dict) else None
@@ -122,7 +122,7 @@ def _images(message: Message) -> list[Json]:
 def _function_response(message: Message, names: Mapping[str, str]) -> Json:
     name = names.get(str(message.fields.get("tool_call_id") or "")) or message.fields.get("name")
     if not isinstance(name, str):
-        refuse(f"{message.where}.tool_call_id", "must be the id of an earlier call")
+        raise_unsupported(f"{message.path}.tool_call_id", "must be the id of an earlier call")
     text = content_parts.plain_text(message)
     try:
         response = orjson.loads(text)
@@ -134,26 +134,26 @@ def _function_response(message: Message, names: Mapping[str, str]) -> Json:
 def _part(where: str, part: Mapping[str, Any]) -> Json | None:
     match part["type"]:
         case "image_url" | "video_url" as kind:
-            return _media(f"{where}.{kind}.url", content_parts.url_of(where, part, kind))
+            return _media(f"{where}.{kind}.url", content_parts.media_url(where, part, kind))
         case "file":
-            url, _ = content_parts.file_of(where, part)
+            url, _ = content_parts.file_url(where, part)
             return _media(f"{where}.file.file_data", url)
         case "input_audio":
             audio = part.get("input_audio")
             if not isinstance(audio, dict) or not isinstance(audio.get("data"), str) or not isinstance(audio.get("format"), str):
-                refuse(f"{where}.input_audio", "must be an object with base64 'data' and a 'format'")
+                raise_unsupported(f"{where}.input_audio", "must be an object with base64 'data' and a 'format'")
             return {"inlineData": {"mimeType": f"audio/{audio['format']}", "data": audio["data"]}}
         case "thinking":
             return None
         case _:
             text = content_parts.text_of_part(part)
             if text is None:
-                refuse(where, "must have text")
+                raise_unsupported(where, "must have text")
             return {"text": text} if text else None  # the provider rejects empty parts
 
 
 def _media(where: str, url: str) -> Json:
-    found = content_parts.inline(url)
+    found = content_parts.parse_data_url(url)
     if found is not None:
         return {"inlineData": {"mimeType": found.media_type, "data": found.data}}
     kind, _ = mimetypes.guess_type(urlsplit(content_parts.require_https(where, url)).path)
@@ -161,11 +161,11 @@ def _media(where: str, url: str) -> Json:
 
 
 def _tools(body: Json, request: Mapping[str, Any]) -> None:
-    functions = content_parts.functions_of(request)
+    functions = content_parts.function_tools(request)
     name = content_parts.chosen_function(request)
     if not functions:
         return
-    work = Work()
+    work = WorkBudget()
     body["tools"] = [{"functionDeclarations": [_declaration(where, function, work) for where, _, function in functions]}]
     choice = "named" if name else request.get("tool_choice") or "auto"
     mode = {"named": "ANY", "required": "ANY", "none": "NONE", "auto": "AUTO"}[choice]
@@ -174,13 +174,13 @@ def _tools(body: Json, request: Mapping[str, Any]) -> None:
     body["toolConfig"] = {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": [name]} if name else {})}}
 
 
-def _declaration(where: str, function: Mapping[str, Any], work: Work) -> Json:
+def _declaration(where: str, function: Mapping[str, Any], work: WorkBudget) -> Json:
     made: Json = {"name": function["name"]}
     if function.get("description"):
         made["description"] = function["description"]
     parameters = function.get("parameters")
     if isinstance(parameters, dict):
-        schema = content_parts.converted(f"{where}.function.parameters", parameters, GEMINI, object_root=True, work=work)
+        schema = content_parts.convert_schema(f"{where}.function.parameters", parameters, GEMINI, object_root=True, work=work)
         if schema.get("properties") or schema.get("additionalProperties"):
             made["parametersJsonSchema"] = schema
     return made
@@ -188,26 +188,26 @@ def _declaration(where: str, function: Mapping[str, Any], work: Work) -> Json:
 
 def _generation(request: Mapping[str, Any], target: Target) -> Json:
     config: Json = {theirs: request[ours] for ours, theirs in _SAMPLING.items() if request.get(ours) is not None}
-    limit = content_parts.output_limit(request, target.clamp)
+    limit = content_parts.output_limit(request, target.max_output_tokens)
     if limit is not None:
         config["maxOutputTokens"] = limit
-    if stops := content_parts.stops(request):
+    if stops := content_parts.stop_sequences(request):
         if len(stops) > MAX_STOPS:
-            refuse("stop", f"at most {MAX_STOPS} stop sequences are allowed")
+            raise_unsupported("stop", f"at most {MAX_STOPS} stop sequences are allowed")
         config["stopSequences"] = stops
     if request.get("logprobs"):
         config["responseLogprobs"] = True
         if request.get("top_logprobs"):
             config["logprobs"] = request["top_logprobs"]
-    kind, schema = content_parts.json_format(request)
+    kind, schema = content_parts.response_format(request)
     if kind != "text":
         config["responseMimeType"] = "application/json"
         if schema is not None:
-            config["responseJsonSchema"] = content_parts.converted("response_format.json_schema.schema", schema, GEMINI)
+            config["responseJsonSchema"] = content_parts.convert_schema("response_format.json_schema.schema", schema, GEMINI)
     modalities = request.get("modalities")
     if modalities:
         if not set(modalities) <= {"text", "image"}:
-            refuse("modalities", "must be text and image")
+            raise_unsupported("modalities", "must be text and image")
         config["responseModalities"] = [modality.upper() for modality in dict.fromkeys(modalities)]
     effort = request.get("reasoning_effort")
     if effort is not None and (thinking := _thinking(effort, target)):
@@ -222,7 +222,7 @@ def _style(target: Target) -> str:
 
 def _thinking(requested: str, target: Target) -> Json:
     if requested not in LEVELS:
-        refuse("reasoning_effort", f"must be one of {', '.join(LEVELS)}")
+        raise_unsupported("reasoning_effort", f"must be one of {', '.join(LEVELS)}")
     effort = nearest_effort(target.route.settings, target.route.upstream_model, requested)
     style = _style(target)
     if style == "none" or effort not in LEVELS:

@@ -9,7 +9,7 @@ import orjson
 
 from shared.dialects.base import BlockedPrompt, BrokenStream
 from shared.dialects.openai_response import image_of
-from shared.dialects.translated_stream import delta, finish, usage_chunk
+from shared.dialects.translated_stream import delta_chunk, finish_chunk, usage_chunk
 
 # Fields of a part other than its data.
 _BESIDE = frozenset({"thought", "thoughtSignature", "videoMetadata", "partMetadata", "mediaResolution", "text", "functionCall"})
@@ -37,7 +37,7 @@ class GeminiTranslator:
             if not self._open:
                 raise BlockedPrompt
             for index in sorted(self._open):  # blocked in the middle of the answer, which ends here
-                yield finish(index, "content_filter")
+                yield finish_chunk(index, "content_filter")
         for candidate in candidates:
             yield from self._read_candidate(candidate)
 
@@ -53,7 +53,7 @@ class GeminiTranslator:
         if not reason or reason == UNSPECIFIED:
             return
         self._open.discard(index)
-        yield finish(index, reason)
+        yield finish_chunk(index, reason)
 
     def _read_part(self, index: int, part: dict[str, Any]) -> Chunks:
         call = part.get("functionCall")
@@ -62,13 +62,13 @@ class GeminiTranslator:
             if number and self._one_call:
                 return
             self._calls[index] = number + 1
-            yield delta(index, tool_calls=[self._call(index, number, call, part.get("thoughtSignature"))])
+            yield delta_chunk(index, tool_calls=[self._call(index, number, call, part.get("thoughtSignature"))])
         elif part.get("text"):
-            yield delta(index, **{"reasoning_content" if part.get("thought") else "content": part["text"]})
+            yield delta_chunk(index, **{"reasoning_content" if part.get("thought") else "content": part["text"]})
         elif not part.get("thought"):  # drafts within thoughts are not part of the answer
             fields = _other_fields(part)
             if fields:
-                yield delta(index, **fields)
+                yield delta_chunk(index, **fields)
 
     def _call(self, index: int, number: int, call: dict[str, Any], signature: str | None) -> dict[str, Any]:
         made = {

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from shared.billing.pricing import MediaUnits
-from shared.dialects.base import Target, VendorError, VendorRequest
+from shared.dialects.base import ProviderError, ProviderRequest, Target
 
 
 class MediaCall(NamedTuple):
@@ -30,32 +30,32 @@ class MediaCall(NamedTuple):
     options: Mapping[str, Any]
 
 
-class Link(NamedTuple):
+class FileUrl(NamedTuple):
     """A file at a URL named by the provider. It is downloaded with protection against internal addresses."""
 
     url: str
 
 
-class Download(NamedTuple):
+class AuthenticatedDownload(NamedTuple):
     """A file that the provider delivers to the owner of the credential."""
 
-    request: VendorRequest
+    build_request: ProviderRequest
 
 
-Piece = bytes | Link | Download
+MediaFile = bytes | FileUrl | AuthenticatedDownload
 
 
 class MediaAnswer(NamedTuple):
     """A parsed response.
 
-    pieces       the files, in order; empty while the provider is working
-    vendor_job   id of the provider's job if it continues
+    files        the files, in order; empty while the provider is working
+    provider_job_id  id of the provider's job if it continues
     progress     percent, or None if not reported
     failure      validated error code if the provider failed, else None
     """
 
-    pieces: tuple[Piece, ...] = ()
-    vendor_job: str | None = None
+    files: tuple[MediaFile, ...] = ()
+    provider_job_id: str | None = None
     progress: int | None = None
     failure: str | None = None
 
@@ -70,9 +70,9 @@ class MediaDialect(Protocol):
     `raw` means that the response body is the file itself, and `read` is not called. `read` raises `MalformedAnswer`.
     """
 
-    raw: bool
+    body_is_file: bool
 
-    def begin(self, call: MediaCall, target: Target) -> VendorRequest: ...
-    def read(self, data: bytes, target: Target) -> MediaAnswer: ...
-    def poll(self, vendor_job: str, target: Target) -> VendorRequest: ...
-    def read_error(self, status: int, data: bytes, call: MediaCall, target: Target) -> VendorError: ...
+    def build_request(self, call: MediaCall, target: Target) -> ProviderRequest: ...
+    def parse_response(self, data: bytes, target: Target) -> MediaAnswer: ...
+    def build_poll_request(self, vendor_job: str, target: Target) -> ProviderRequest: ...
+    def parse_error(self, status: int, data: bytes, call: MediaCall, target: Target) -> ProviderError: ...

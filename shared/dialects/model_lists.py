@@ -7,24 +7,24 @@ from typing import Any
 import orjson
 
 from shared.dialects.anthropic import VERSION
-from shared.dialects.base import MalformedStream, Target, VendorRequest
+from shared.dialects.base import MalformedStream, ProviderRequest, Target
 from shared.dialects.openai import request_headers
 
-MOST_MODELS = 1_000
+MAX_MODELS = 1_000
 _GEMINI_PREFIX = "models/"
 
 
-def request(target: Target) -> VendorRequest:
-    """Return the request for the list, limited to `MOST_MODELS` if the provider has paging."""
+def request(target: Target) -> ProviderRequest:
+    """Return the request for the list, limited to `MAX_MODELS` if the provider has paging."""
     route = target.route
     url, own = f"{route.base_url}/models", None
     if route.dialect == "anthropic":
-        url += f"?limit={MOST_MODELS}"
+        url += f"?limit={MAX_MODELS}"
         own = {"anthropic-version": str(route.settings.get("version") or VERSION), "x-api-key": target.secret}
     elif route.dialect == "gemini":
-        url += f"?pageSize={MOST_MODELS}"
+        url += f"?pageSize={MAX_MODELS}"
         own = {"x-goog-api-key": target.secret}
-    return VendorRequest("GET", url, request_headers(target, own), b"")
+    return ProviderRequest("GET", url, request_headers(target, own), b"")
 
 
 def read(dialect: str, data: bytes) -> list[str]:
@@ -39,7 +39,7 @@ def read(dialect: str, data: bytes) -> list[str]:
         raise MalformedStream("not a list of models") from None
     if not isinstance(rows, list) or not all(isinstance(name, str) for name in names):
         raise MalformedStream("not a list of models")
-    return list(dict.fromkeys(names))[:MOST_MODELS]
+    return list(dict.fromkeys(names))[:MAX_MODELS]
 
 
 def _generates(row: Any) -> bool:

@@ -8,27 +8,27 @@ from __future__ import annotations
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
-from shared.dialects.nonstreaming import AnsweredWhole
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
+from shared.dialects.nonstreaming import NonStreamingDialect
 from shared.dialects.openai import request_headers
-from shared.text.json_depth import too_deep
+from shared.text.json_depth import is_too_deep
 
 IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
-class Moderations(AnsweredWhole):
+class Moderations(NonStreamingDialect):
     """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs, which are judged separately."""
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name and pseudonyms for user ids."""
         body = {**call.body, "model": target.route.upstream_model}
         for name in IDENTITY_FIELDS:
             if body.get(name) is not None:
                 body[name] = target.pseudonym(str(body[name]))
         body.update(target.route.settings.get("body") or {})
-        return VendorRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
+        return ProviderRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (unused: the answer has no time)
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the answer has no time)
         """Parse a result for each input. Replaces an id that is not `modr-…`. Raises `MalformedStream` for invalid data."""
         try:
             body = orjson.loads(data)
@@ -39,7 +39,7 @@ class Moderations(AnsweredWhole):
             raise MalformedStream("not a result for each input")
         if not all(isinstance(item.get("categories"), dict) for item in results):
             raise MalformedStream("a result without categories")
-        if too_deep(data, body):
+        if is_too_deep(data, body):
             raise MalformedStream("nested too deeply to be relayed")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("modr-")):
             body["id"] = f"modr-{call_id.removeprefix('chatcmpl-')}"

@@ -40,15 +40,15 @@ import orjson
 from shared.billing.token_usage import read_openai_usage
 from shared.catalog.model_settings import nearest_effort
 from shared.catalog.snapshot import Route
-from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorError, VendorRequest
-from shared.dialects.finish_reasons import GAVE_UP, meaning
-from shared.dialects.openai_quirks import fit
-from shared.dialects.openai_response import LABELS, end_of, mend_choices
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, Target
+from shared.dialects.finish_reasons import FAILED, to_openai_reason
+from shared.dialects.openai_quirks import adapt_request
+from shared.dialects.openai_response import LABELS, finish_reason_of, normalize_choices
 from shared.dialects.openai_stream import OpenAIStream
-from shared.dialects.strip_foreign_fields import is_plain, without_foreign
-from shared.text.json_depth import too_deep
+from shared.dialects.strip_foreign_fields import has_no_answer_fields, strip_foreign_fields
+from shared.text.json_depth import is_too_deep
 
-LONGEST_MESSAGE = 600
+MAX_MESSAGE_LENGTH = 600
 _IDENTITY_FIELDS = ("user", "safety_identifier")
 # Must never reach a caller: keys, hosts, addresses, and ids of organizations, projects and requests.
 _SECRETS = re.compile(
@@ -69,7 +69,7 @@ _PARAM = re.compile(r"[A-Za-z][\w.\[\]-]{0,63}")
 class OpenAIDialect:
     """See the module's docstring."""
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`: with its model name, usage, pseudonyms and the output limit."""
         route = target.route
         body = {**call.body, "model": route.upstream_model}
@@ -81,20 +81,20 @@ class OpenAIDialect:
         _pseudonymise(body, target)
         if body.get("store"):
             body["store"] = False  # no content is stored, here or at the provider
-        _limit_output(body, target.clamp, settings.get("max_tokens"))
+        _limit_output(body, target.max_output_tokens, settings.get("max_tokens"))
         if "reasoning_effort" in body:
             _fit_effort(body, route)
         if settings:
-            fit(body, settings, route.upstream_model)
+            adapt_request(body, settings, route.upstream_model)
         if settings.get("body"):
             body.update(settings["body"])
         data = orjson.dumps(body)
         accepted = settings.get("history")
-        if isinstance(accepted, list) and not is_plain(data):
-            data = orjson.dumps(without_foreign(body, accepted))
-        return VendorRequest("POST", _url(route), request_headers(target), data)
+        if isinstance(accepted, list) and not has_no_answer_fields(data):
+            data = orjson.dumps(strip_foreign_fields(body, accepted))
+        return ProviderRequest("POST", _url(route), request_headers(target), data)
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a chat completion. Raises `MalformedStream` for invalid data."""
         try:
             body = orjson.loads(data.removeprefix(BOM))
@@ -102,20 +102,20 @@ class OpenAIDialect:
             raise MalformedStream("not JSON") from None
         if not isinstance(body, dict) or not _choices_are_whole(body.get("choices")):
             raise MalformedStream("no choices")
-        if too_deep(data, body):
+        if is_too_deep(data, body):
             raise MalformedStream("nested too deeply to be relayed")
         if not (isinstance(body.get("id"), str) and body["id"].startswith("chatcmpl-")):
             body["id"] = call_id
         if type(body.get("created")) is not int:
-            body["created"] = began
+            body["created"] = created
         body.update(object="chat.completion", model=call.model)
-        return answer_of(body)
+        return to_answer(body)
 
-    def read_stream(self, call: ChatCall, call_id: str, began: int) -> OpenAIStream:
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> OpenAIStream:
         """Return a reader for one stream. `call_id` replaces an id that is not `chatcmpl-…`."""
-        return OpenAIStream(call.model, call_id, began)
+        return OpenAIStream(call.model, call_id, created)
 
-    def read_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> VendorError:
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 concern the request."""
         return read_openai_error(status, data, call.model, target)
 
@@ -123,27 +123,27 @@ class OpenAIDialect:
 OPENAI = OpenAIDialect()
 
 
-def read_openai_error(status: int, data: bytes, model: str, target: Target) -> VendorError:
+def read_openai_error(status: int, data: bytes, model: str, target: Target) -> ProviderError:
     """Parse an error of a call of `model`. Only 400, 413 and 422 concern the request."""
     if status not in (400, 413, 422):
-        return VendorError(False, None, None, None)
+        return ProviderError(False, None, None, None)
     error = error_object(data)
     message = error.get("message")
-    shown = scrub(message, model, target) if isinstance(message, str) else None
-    return VendorError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
+    shown = scrub_message(message, model, target) if isinstance(message, str) else None
+    return ProviderError(True, shown or None, _matching(_PARAM, error.get("param")), _matching(_CODE, error.get("code")))
 
 
-def scrub(message: str, model: str, target: Target) -> str:
-    """Return a provider's message without keys, hosts and account details, at most `LONGEST_MESSAGE` characters.
+def scrub_message(message: str, model: str, target: Target) -> str:
+    """Return a provider's message without keys, hosts and account details, at most `MAX_MESSAGE_LENGTH` characters.
 
     The provider's model name is replaced by the caller's.
     """
-    text = message[: 4 * LONGEST_MESSAGE].replace("\0", "")  # limits the cost of a huge message
+    text = message[: 4 * MAX_MESSAGE_LENGTH].replace("\0", "")  # limits the cost of a huge message
     text = re.sub(rf"(?<![\w.-]){re.escape(target.route.upstream_model)}(?![\w-])", "\0", text)
     for secret in (target.secret, urlsplit(target.route.base_url).netloc):
         if secret:
             text = text.replace(secret, "[removed]")
-    return _SECRETS.sub("[removed]", text).replace("\0", model)[:LONGEST_MESSAGE]
+    return _SECRETS.sub("[removed]", text).replace("\0", model)[:MAX_MESSAGE_LENGTH]
 
 
 def request_headers(target: Target, own: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
@@ -226,19 +226,19 @@ def _choices_are_whole(choices: object) -> bool:
     )
 
 
-def answer_of(body: dict[str, Any]) -> Answer:
+def to_answer(body: dict[str, Any]) -> Answer:
     """Normalize a provider's chat completion in place and return it as an answer. Raises `MalformedStream` if it failed."""
     for name in LABELS:
         if not isinstance(body.get(name), str | None):
             body.pop(name, None)
     choices = body["choices"]
-    delivered = mend_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
+    delivered = normalize_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
     if body.get("error") and not delivered.anything:
         raise MalformedStream("the provider reported an error")
     for choice in choices:
         reason = choice.get("finish_reason")
-        end = meaning(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"
-        if end == GAVE_UP:
+        end = to_openai_reason(reason, delivered=delivered.anything) if isinstance(reason, str) and reason else "stop"
+        if end == FAILED:
             raise MalformedStream("the provider failed to complete its answer")
-        choice["finish_reason"] = end_of(end, choice["message"])
+        choice["finish_reason"] = finish_reason_of(end, choice["message"])
     return Answer(body, read_openai_usage(body.get("usage")), *delivered)

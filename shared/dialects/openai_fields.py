@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.dialects.field_support import Fields, mapped, passed
-from shared.dialects.strip_foreign_fields import LEFT_BY_ANSWERS
+from shared.dialects.strip_foreign_fields import ANSWER_FIELDS
 
 _SAMPLING = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
 _IF_ACCEPTED = "sent to providers that accept it, omitted for others"
@@ -42,7 +42,7 @@ MESSAGE_FIELDS: Fields = {
     "tool_calls": passed("`extra_content` in them like `reasoning_content`; ids are rewritten to the provider's format"),
     "tool_call_id": passed("rewritten like its call's id"),
     **{name: passed() for name in ("refusal", "audio", "function_call")},
-    **{name: passed(_IF_ACCEPTED) for name in LEFT_BY_ANSWERS if name != "thinking"},
+    **{name: passed(_IF_ACCEPTED) for name in ANSWER_FIELDS if name != "thinking"},
 }
 
 PART_FIELDS: Fields = {

@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 import orjson
 
-from shared.dialects.base import Target, VendorError, VendorRequest
-from shared.dialects.media import Download, Link, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, Piece
+from shared.dialects.base import ProviderError, ProviderRequest, Target
+from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, MediaFile
 from shared.dialects.openai import read_openai_error, request_headers
 
 _VENDOR_JOB = re.compile(r"[\w.:-]{1,200}", re.ASCII)
@@ -33,10 +33,10 @@ _IDENTITY_FIELDS = ("user", "safety_identifier")
 class _OpenAIMedia:
     """Common part of the three formats."""
 
-    raw = False
+    body_is_file = False
     path = ""
 
-    def begin(self, call: MediaCall, target: Target) -> VendorRequest:
+    def build_request(self, call: MediaCall, target: Target) -> ProviderRequest:
         """Return the request for `call`, with the provider's model name, pseudonyms, and the channel's extra fields."""
         body = {**call.body, "model": target.route.upstream_model}
         for name in _IDENTITY_FIELDS:
@@ -45,13 +45,13 @@ class _OpenAIMedia:
         self._adapt(body, target)
         settings = target.route.settings
         body.update(settings.get("media_body", settings.get("body")) or {})
-        return VendorRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
+        return ProviderRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
 
-    def poll(self, vendor_job: str, target: Target) -> VendorRequest:  # noqa: ARG002  (as in `MediaDialect`)
+    def build_poll_request(self, vendor_job: str, target: Target) -> ProviderRequest:  # noqa: ARG002  (as in `MediaDialect`)
         """Only video has jobs to poll."""
         raise MalformedAnswer("this format has no jobs")
 
-    def read_error(self, status: int, data: bytes, call: MediaCall, target: Target) -> VendorError:
+    def parse_error(self, status: int, data: bytes, call: MediaCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 concern the request."""
         return read_openai_error(status, data, call.model, target)
 
@@ -64,7 +64,7 @@ class OpenAIImages(_OpenAIMedia):
 
     path = "/images/generations"
 
-    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
+    def parse_response(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
         """Return the images. A damaged one is left out, as if it had not been delivered."""
         items = _object(data).get("data")
         if not isinstance(items, list):
@@ -79,10 +79,10 @@ class OpenAIImages(_OpenAIMedia):
 class OpenAISpeech(_OpenAIMedia):
     """Speech: the response body is the file."""
 
-    raw = True
+    body_is_file = True
     path = "/audio/speech"
 
-    def read(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
+    def parse_response(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
         """Not called: the body is stored as it arrives."""
         return MediaAnswer((data,))
 
@@ -92,14 +92,14 @@ class OpenAIVideos(_OpenAIMedia):
 
     path = "/videos"
 
-    def read(self, data: bytes, target: Target) -> MediaAnswer:
+    def parse_response(self, data: bytes, target: Target) -> MediaAnswer:
         """Return the state of the provider's job, and where to download the video."""
         body = _object(data)
         id, status, progress = body.get("id"), body.get("status"), body.get("progress")
         if not isinstance(id, str) or not _VENDOR_JOB.fullmatch(id) or not isinstance(status, str):
             raise MalformedAnswer("not a video job")
         if status == "completed":
-            return MediaAnswer((Download(self._get(f"/videos/{quote(id, safe='')}/content", target)),), id, 100)
+            return MediaAnswer((AuthenticatedDownload(self._get(f"/videos/{quote(id, safe='')}/content", target)),), id, 100)
         if status in _WORKING:
             percent = int(progress) if isinstance(progress, int | float) and 0 <= progress <= 100 else None
             return MediaAnswer((), id, percent)
@@ -107,11 +107,11 @@ class OpenAIVideos(_OpenAIMedia):
         code = error.get("code") if isinstance(error, dict) else None
         return MediaAnswer((), id, None, code if isinstance(code, str) and _CODE.fullmatch(code) else "upstream_error")
 
-    def poll(self, vendor_job: str, target: Target) -> VendorRequest:
+    def build_poll_request(self, vendor_job: str, target: Target) -> ProviderRequest:
         return self._get(f"/videos/{quote(vendor_job, safe='')}", target)
 
-    def _get(self, path: str, target: Target) -> VendorRequest:
-        return VendorRequest("GET", target.route.base_url + path, request_headers(target), b"")
+    def _get(self, path: str, target: Target) -> ProviderRequest:
+        return ProviderRequest("GET", target.route.base_url + path, request_headers(target), b"")
 
 
 MEDIA_DIALECTS: dict[tuple[str, str], MediaDialect] = {
@@ -131,7 +131,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return body
 
 
-def _image(item: object) -> Piece | None:
+def _image(item: object) -> MediaFile | None:
     if not isinstance(item, dict):
         return None
     encoded, url = item.get("b64_json"), item.get("url")
@@ -140,4 +140,4 @@ def _image(item: object) -> Piece | None:
             return base64.b64decode(encoded.partition("base64,")[2] or encoded)  # some providers send a data URL
         except binascii.Error:
             return None
-    return Link(url) if isinstance(url, str) and url else None
+    return FileUrl(url) if isinstance(url, str) and url else None

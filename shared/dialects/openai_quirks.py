@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from shared.catalog.model_settings import of_model
-from shared.dialects.content_parts import converted
-from shared.dialects.field_support import refuse
-from shared.dialects.json_schema import OPENAI, Work
-from shared.dialects.strip_foreign_fields import thought_of
-from shared.dialects.tool_ids import rewritten
+from shared.dialects.content_parts import convert_schema
+from shared.dialects.field_support import raise_unsupported
+from shared.dialects.json_schema import OPENAI, WorkBudget
+from shared.dialects.strip_foreign_fields import reasoning_of
+from shared.dialects.tool_ids import rewrite_ids
 
 Json = dict[str, Any]
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
@@ -18,7 +18,7 @@ _OTHER_ROLES = {"developer": "system", "system": "developer"}
 _OF_MESSAGES = ("roles", "named_roles", "tool_ids", "required_history")
 
 
-def fit(body: Json, settings: Mapping[str, Any], model: str) -> None:
+def adapt_request(body: Json, settings: Mapping[str, Any], model: str) -> None:
     """Change `body`, a copy of the caller's, to what the provider accepts. Raises `UnsupportedField`."""
     if any(name in settings for name in _OF_MESSAGES):
         body["messages"] = _messages(body, settings)
@@ -41,7 +41,7 @@ def fit(body: Json, settings: Mapping[str, Any], model: str) -> None:
 
 def _fit_tools(body: Json, effort: Any) -> None:
     if effort is False:
-        refuse("tools", "use a model that accepts tools")
+        raise_unsupported("tools", "use a model that accepts tools")
     if isinstance(effort, str):
         body["reasoning_effort"] = effort
 
@@ -56,10 +56,10 @@ def _fit_schemas(body: Json) -> None:
     response_format = body.get("response_format") or {}
     named = response_format.get("json_schema")
     if isinstance(named, dict) and named.get("strict") and isinstance(named.get("schema"), dict):
-        schema = converted("response_format.json_schema.schema", named["schema"], OPENAI)
+        schema = convert_schema("response_format.json_schema.schema", named["schema"], OPENAI)
         body["response_format"] = {**response_format, "json_schema": {**named, "schema": schema}}
     if any(_is_strict(tool) for tool in body.get("tools") or ()):
-        work = Work()
+        work = WorkBudget()
         body["tools"] = [
             _convert_tool(tool, index, work) if _is_strict(tool) else tool for index, tool in enumerate(body["tools"])
         ]
@@ -70,17 +70,17 @@ def _is_strict(tool: Mapping[str, Any]) -> bool:
     return isinstance(function, dict) and bool(function.get("strict")) and isinstance(function.get("parameters"), dict)
 
 
-def _convert_tool(tool: Json, index: int, work: Work) -> Json:
+def _convert_tool(tool: Json, index: int, work: WorkBudget) -> Json:
     function = tool["function"]
     where = f"tools[{index}].function.parameters"
-    schema = converted(where, function["parameters"], OPENAI, object_root=True, work=work)
+    schema = convert_schema(where, function["parameters"], OPENAI, object_root=True, work=work)
     return {**tool, "function": {**function, "parameters": schema}}
 
 
 def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:
     roles, named, required = settings.get("roles"), settings.get("named_roles"), settings.get("required_history")
     has_calls = any("tool_calls" in message or "tool_call_id" in message for message in body["messages"])
-    ids = rewritten(body["messages"], settings["tool_ids"]) if has_calls and settings.get("tool_ids") else {}
+    ids = rewrite_ids(body["messages"], settings["tool_ids"]) if has_calls and settings.get("tool_ids") else {}
     if not ids and roles is None and named is None and not required:
         return list(body["messages"])
     has_tools = bool(body.get("tools"))
@@ -96,7 +96,9 @@ def _messages(body: Json, settings: Mapping[str, Any]) -> list[Json]:
         if ids:
             changed.update(_with_ids(message, ids))
         if required and role == "assistant" and (has_tools or message.get("tool_calls")):
-            changed.update({name: thought_of(message) or instead for name, instead in required.items() if not message.get(name)})
+            changed.update(
+                {name: reasoning_of(message) or instead for name, instead in required.items() if not message.get(name)}
+            )
         made.append(
             {name: value for name, value in {**message, **changed}.items() if name != "name" or value} if changed else message
         )
@@ -107,7 +109,7 @@ def _role(role: str, roles: Collection[str], index: int) -> str:
     other = _OTHER_ROLES.get(role)
     if other is None or other not in roles:
         why = "use the role 'tool'" if role == "function" and "tool" in roles else f"must be one of {', '.join(roles)}"
-        refuse(f"messages[{index}].role", why)
+        raise_unsupported(f"messages[{index}].role", why)
     return other
 
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from shared.dialects.finish_reasons import meaning
-from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, whole_calls
+from shared.dialects.finish_reasons import to_openai_reason
+from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, normalize_calls
 
 Json = dict[str, Any]
-CALLED = ("tool_calls", "function_call")  # finish reasons of answers with tool calls
-CUT = ("length", "content_filter")  # finish reasons of incomplete answers
+CALL_REASONS = ("tool_calls", "function_call")  # finish reasons of answers with tool calls
+CUT_REASONS = ("length", "content_filter")  # finish reasons of incomplete answers
 LABELS = ("service_tier", "system_fingerprint")  # of a whole answer, and of a chunk
-LISTS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
-TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
+LIST_FIELDS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
+TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 class Delivered(NamedTuple):
@@ -32,7 +32,7 @@ class Delivered(NamedTuple):
     images: int
 
 
-class Deltas:
+class DeltaNormalizer:
     """The deltas of one choice of a stream. `name` is used to create ids of calls without one."""
 
     __slots__ = ("_calls", "_function", "_numbers")
@@ -40,11 +40,12 @@ class Deltas:
     def __init__(self, name: str) -> None:
         self._calls = ToolCalls(name)
         self._function = ""  # the relayed name of a legacy `function_call`
-        self._numbers = dict.fromkeys(LISTS, 0)
+        self._numbers = dict.fromkeys(LIST_FIELDS, 0)
 
-    def number(self, owner: Mapping[str, Any], changes: Json) -> None:
-        """Add an `index` to entries of `LISTS`: OpenAI's SDKs merge the lists of all deltas by index, and raise without one."""
-        for name in LISTS:
+    def add_indexes(self, owner: Mapping[str, Any], changes: Json) -> None:
+        """Add an `index` to entries of `LIST_FIELDS`: OpenAI's SDKs merge the lists of all deltas by index, and raise without
+        one."""
+        for name in LIST_FIELDS:
             entries = changes.get(name, owner.get(name))
             if not isinstance(entries, list):
                 continue
@@ -80,15 +81,15 @@ class Deltas:
         """Whether the choice has tool calls."""
         return bool(self._calls)
 
-    def rest(self, reason: str) -> list[Json]:
+    def missing_fragments(self, reason: str) -> list[Json]:
         """Return fragments of tool calls that are still missing at the end of the choice."""
-        return self._calls.rest(cut=reason in CUT)
+        return self._calls.missing_fragments(cut=reason in CUT_REASONS)
 
 
-def mended_texts(owner: Mapping[str, Any]) -> Json:
+def normalize_texts(owner: Mapping[str, Any]) -> Json:
     """Return the changes to a delta or message that make its text fields text, and `images` a list of images."""
     changes: Json = {
-        name: text_of(owner[name]) for name in TEXTS[1:] if owner.get(name) is not None and not isinstance(owner[name], str)
+        name: text_of(owner[name]) for name in TEXT_FIELDS[1:] if owner.get(name) is not None and not isinstance(owner[name], str)
     }
     images = owner.get("images")
     if images and not (isinstance(images, list) and all(map(_is_image, images))):
@@ -102,7 +103,7 @@ def mended_texts(owner: Mapping[str, Any]) -> Json:
     return changes
 
 
-def mended_chunk(value: Any) -> Json | None:
+def normalize_chunk(value: Any) -> Json | None:
     """Return a decoded chunk with fields converted to OpenAI's types where possible; None for an empty value.
 
     PHP serializes an empty object as `[]`; others write indexes as text, `false` or 0 for no finish reason, a single call without
@@ -128,10 +129,10 @@ def _mended_choice(choice: Any) -> Any:
     message = choice.get("message")
     delta = choice.get("delta") or (message if isinstance(message, dict) else {})
     if isinstance(delta, dict):
-        delta = {name: value for name, value in delta.items() if name not in CALLED or _is_call(name, value)}
+        delta = {name: value for name, value in delta.items() if name not in CALL_REASONS or _is_call(name, value)}
         if isinstance(delta.get("tool_calls"), dict):
             delta["tool_calls"] = [delta["tool_calls"]]
-        delta = with_valid_objects({**delta, **mended_texts(delta)})
+        delta = with_valid_objects({**delta, **normalize_texts(delta)})
     mended = {
         name: value for name, value in choice.items() if name != "message" and (name != "logprobs" or isinstance(value, dict))
     }
@@ -147,7 +148,7 @@ def with_valid_objects(owner: Json) -> Json:
     kept = {
         name: value for name, value in owner.items() if name != "audio" or value is None or (value and isinstance(value, dict))
     }
-    for name in LISTS[2:]:
+    for name in LIST_FIELDS[2:]:
         if isinstance(kept.get(name), list):
             kept[name] = [entry for entry in kept[name] if isinstance(entry, dict)]
         elif kept.get(name) is not None:
@@ -155,14 +156,14 @@ def with_valid_objects(owner: Json) -> Json:
     return kept
 
 
-def counted(owner: Mapping[str, Any]) -> tuple[str, int]:
+def countable_text(owner: Mapping[str, Any]) -> tuple[str, int]:
     """Return the text of a delta or message to count, without its calls, and its number of images."""
     reasoning = owner.get("reasoning_content") or owner.get("reasoning") or ""  # some providers send the same text in both
     images = owner.get("images")
     return (owner.get("content") or "") + reasoning + (owner.get("refusal") or ""), len(images) if isinstance(images, list) else 0
 
 
-def mend_choices(choices: list[Json], call_id: str) -> Delivered:
+def normalize_choices(choices: list[Json], call_id: str) -> Delivered:
     """Normalize the choices of a complete answer in place. Returns what they deliver."""
     texts: list[str] = []
     images = 0
@@ -176,14 +177,14 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
         choice["message"] = message
         message["role"] = "assistant"
         message.setdefault("content", None)
-        message.update(mended_texts(message))
-        text, more = counted(message)
+        message.update(normalize_texts(message))
+        text, more = countable_text(message)
         texts.append(text)
         images += more
         calls = message.pop("tool_calls", None)
         if calls:
-            cut = meaning(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT
-            calls, text = whole_calls(calls, f"{call_id}_{choice['index']}", cut=cut)
+            cut = to_openai_reason(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT_REASONS
+            calls, text = normalize_calls(calls, f"{call_id}_{choice['index']}", cut=cut)
             texts.append(text)
         if calls:
             message["tool_calls"] = calls
@@ -196,12 +197,12 @@ def mend_choices(choices: list[Json], call_id: str) -> Delivered:
     return Delivered(text, bool(text) or bool(images) or other, images)
 
 
-def end_of(reason: str, message: Mapping[str, Any]) -> str:
+def finish_reason_of(reason: str, message: Mapping[str, Any]) -> str:
     """Return the finish reason of a choice: some providers use `stop` despite tool calls, others `tool_calls` without any."""
     if reason == "stop" and (message.get("tool_calls") or message.get("function_call")):
         return "tool_calls" if message.get("tool_calls") else "function_call"
     called = message.get("tool_calls") or message.get("function_call")
-    return "stop" if reason in CALLED and not called else reason
+    return "stop" if reason in CALL_REASONS and not called else reason
 
 
 def image_of(value: Any) -> Json:

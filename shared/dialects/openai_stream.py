@@ -15,11 +15,19 @@ import orjson
 from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import BrokenStream, MalformedStream
-from shared.dialects.finish_reasons import GAVE_UP, meaning
-from shared.dialects.openai_response import CALLED, LISTS, TEXTS, Deltas, counted, mended_chunk, mended_texts
+from shared.dialects.finish_reasons import FAILED, to_openai_reason
+from shared.dialects.openai_response import (
+    CALL_REASONS,
+    LIST_FIELDS,
+    TEXT_FIELDS,
+    DeltaNormalizer,
+    countable_text,
+    normalize_chunk,
+    normalize_texts,
+)
 from shared.dialects.tool_calls import json_bytes
 
-LARGEST_EVENT = 8_000_000  # maximum bytes of one event; no provider sends as much
+MAX_EVENT_BYTES = 8_000_000  # maximum bytes of one event; no provider sends as much
 Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
 
@@ -72,7 +80,7 @@ class OpenAIStream:
 
     __slots__ = (
         *(
-            "broken",
+            "error",
             "delivered",
             "done",
             "_begun",
@@ -94,7 +102,7 @@ class OpenAIStream:
     def __init__(self, model: str, call_id: str, began: int) -> None:
         self.delivered = False  # any output has arrived: text, a tool call, audio
         self.done = False  # [DONE] has arrived
-        self.broken: Exception | None = None  # error after the events that `feed` returned last
+        self.error: Exception | None = None  # error after the events that `feed` returned last
         self._model = model
         self._id = call_id
         self._created = began
@@ -109,7 +117,7 @@ class OpenAIStream:
         self._tail = b""  # the latest chunk with a finish reason, held back
         self._begun: set[int] = set()
         self._called: dict[int, str] = {}  # finish reason by choice, for choices that called a tool
-        self._deltas: dict[int, Deltas] = {}  # by choice, for choices with more than text
+        self._deltas: dict[int, DeltaNormalizer] = {}  # by choice, for choices with more than text
         self._images = 0
         self._is_odd = False  # whether the last counted delta has more than text
         self._ended: set[int] = set()
@@ -121,7 +129,7 @@ class OpenAIStream:
         return bool(self._ended) and self._begun == self._ended
 
     @property
-    def answered(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the answer is complete and not empty: later errors cost nothing but the usage."""
         return self.delivered and self.finished
 
@@ -133,35 +141,35 @@ class OpenAIStream:
             data = self._carry + data
         cut = data.rfind(b"\n\n")
         self._carry = data[cut + 2 :] if cut >= 0 else data
-        if len(self._carry) > LARGEST_EVENT:
+        if len(self._carry) > MAX_EVENT_BYTES:
             raise MalformedStream("an event without an end")
         if cut < 0:
             return b""
         relay: list[bytes] = []
         try:
             for event in data[:cut].split(b"\n\n"):
-                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else payload_of(event)
+                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else event_data(event)
                 if payload and not self.done:
                     self._read(payload, relay)
         except (MalformedStream, BrokenStream) as error:
-            if not relay and not self.answered:
+            if not relay and not self.is_complete:
                 raise
-            self.broken = error  # the events before it are relayed first
+            self.error = error  # the events before it are relayed first
         if len(self._counted) > MAX_KEPT_TEXT_BYTES:
             self._dropped += len(self._counted) - MAX_KEPT_TEXT_BYTES
             del self._counted[MAX_KEPT_TEXT_BYTES:]
         return b"".join(relay)
 
-    def end(self) -> bytes:
+    def close(self) -> bytes:
         """Process the end of the connection. Returns what is left to relay. Raises `BrokenStream` if it was too early."""
         relay = self.feed(b"\n\n") if self._carry.strip() else b""  # a last event without a blank line
         if not (self.done or self.finished):
             raise BrokenStream("the stream ended before its finish reason")
         return relay
 
-    def tail(self) -> dict[str, Any]:
+    def final_chunk(self) -> dict[str, Any]:
         """Return the final chunk: the one held back, with a finish reason for every choice that has none."""
-        chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.frame(), "choices": []}
+        chunk: dict[str, Any] = orjson.loads(self._tail) if self._tail else {**self.chunk_fields(), "choices": []}
         self._close(chunk["choices"])
         for index in sorted((self._begun or {0}) - self._ended):
             delta = {} if index in self._begun else {"role": "assistant", "content": ""}
@@ -169,7 +177,7 @@ class OpenAIStream:
             self._close(chunk["choices"][-1:])
         return chunk
 
-    def frame(self) -> dict[str, Any]:
+    def chunk_fields(self) -> dict[str, Any]:
         """Return the fields that every chunk of this stream has, without choices."""
         return {"id": self._id, "object": _OBJECT, "created": self._created, "model": self._model}
 
@@ -177,7 +185,7 @@ class OpenAIStream:
         """Return the usage reported so far."""
         return self._usage
 
-    def stop(self) -> None:
+    def truncate(self) -> None:
         """Stop reading: choices that have not ended get the finish reason `length`."""
         for index in (self._begun or {0}) - self._ended:
             self._reasons[index] = "length"
@@ -191,7 +199,7 @@ class OpenAIStream:
         """The size of all text delivered so far, in UTF-8."""
         return len(self._counted) + self._dropped
 
-    def images(self) -> int:
+    def image_count(self) -> int:
         """Return the number of images delivered so far."""
         return self._images
 
@@ -214,7 +222,7 @@ class OpenAIStream:
             try:
                 chunk = _decode(payload)
             except msgspec.ValidationError:
-                mended = mended_chunk(orjson.loads(payload))
+                mended = normalize_chunk(orjson.loads(payload))
                 if mended is None:
                     return
                 payload = json_bytes(mended)
@@ -255,8 +263,8 @@ class OpenAIStream:
             after_end = after_end or index in self._ended
             if choice.finish_reason and (index not in self._ended or index in reopened):
                 ends.append(index)
-                self._reasons[index] = end = meaning(choice.finish_reason, delivered=self.delivered)
-                if end == GAVE_UP:
+                self._reasons[index] = end = to_openai_reason(choice.finish_reason, delivered=self.delivered)
+                if end == FAILED:
                     raise BrokenStream("the provider failed to complete its answer")
         if after_end and not (ends or carries):
             return  # nothing may follow the finish reason of a choice
@@ -289,13 +297,13 @@ class OpenAIStream:
         """Add missing parts of tool calls to choices that end, and set their finish reason accordingly."""
         for choice in choices:
             index = choice["index"]
-            if index not in self._called and choice["finish_reason"] in CALLED:
+            if index not in self._called and choice["finish_reason"] in CALL_REASONS:
                 choice["finish_reason"] = "stop"  # SDKs raise if there are no calls
             if not choice["finish_reason"] or index not in self._called:
                 continue
             if choice["finish_reason"] == "stop":
                 choice["finish_reason"] = self._called[index]
-            missing = self._deltas[index].rest(choice["finish_reason"])
+            missing = self._deltas[index].missing_fragments(choice["finish_reason"])
             if missing:
                 choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *missing]
 
@@ -371,18 +379,18 @@ class OpenAIStream:
 
     def _mend(self, index: int, delta: _Delta) -> dict[str, Any]:
         """Return the changes to a delta with more than text, and count what `_count` could not."""
-        fields = {name: getattr(delta, name) for name in (*TEXTS, *LISTS)}
-        changed = mended_texts(fields)
+        fields = {name: getattr(delta, name) for name in (*TEXT_FIELDS, *LIST_FIELDS)}
+        changed = normalize_texts(fields)
         if changed or delta.images:
-            text_only = counted({name: text for name, text in fields.items() if isinstance(text, str)})[0]
+            text_only = countable_text({name: text for name, text in fields.items() if isinstance(text, str)})[0]
             del self._counted[len(self._counted) - len(text_only.encode(errors="replace")) :]
-            text, images = counted({**fields, **changed})
+            text, images = countable_text({**fields, **changed})
             self._counted += text.encode(errors="replace")
             self._images += images
         deltas = self._deltas.get(index)
         if deltas is None:
-            deltas = self._deltas[index] = Deltas(f"{self._id.removeprefix('chatcmpl-')}_{index}")
-        deltas.number(fields, changed)
+            deltas = self._deltas[index] = DeltaNormalizer(f"{self._id.removeprefix('chatcmpl-')}_{index}")
+        deltas.add_indexes(fields, changed)
         if delta.tool_calls:
             self._counted += deltas.calls(delta.tool_calls, changed).encode(errors="replace")
             if deltas.called:
@@ -409,7 +417,7 @@ def _field(name: bytes, value: object) -> bytes:
     return b'"%s":%s' % (name, orjson.dumps(value, default=repr))
 
 
-def payload_of(event: bytes) -> bytes:
+def event_data(event: bytes) -> bytes:
     """Return the data of an SSE event: its `data` lines. Other fields, comments and byte order marks are dropped (HTML 9.2.6).
 
     The standard allows one byte order mark, at the beginning of a stream. Streams merged by a proxy may have more.

@@ -10,22 +10,22 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 # Fields of messages, parts and tool calls. `thinking` is also a type of part; `cache_control` also occurs in tools and the body.
-LEFT_BY_ANSWERS = (
+ANSWER_FIELDS = (
     *("reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "annotations", "extra_content"),
     *("cache_control", "thinking", "images", "content_parts"),
 )
-_MARKS = (*(f'"{name}":'.encode() for name in LEFT_BY_ANSWERS if name != "thinking"), b'"type":"thinking"')
+_MARKS = (*(f'"{name}":'.encode() for name in ANSWER_FIELDS if name != "thinking"), b'"type":"thinking"')
 Json = dict[str, Any]
 
 
-def is_plain(data: bytes) -> bool:
+def has_no_answer_fields(data: bytes) -> bool:
     """Return whether a body, serialized by orjson, has none of these fields, as most do."""
     return not any(mark in data for mark in _MARKS)
 
 
-def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
+def strip_foreign_fields(body: Mapping[str, Any], accepted: Collection[str]) -> Json:
     """Return a copy of `body` without these fields, except those that the provider accepts."""
-    foreign = frozenset(LEFT_BY_ANSWERS) - set(taken)
+    foreign = frozenset(ANSWER_FIELDS) - set(accepted)
     kept: Json = _keep(body, foreign & {"cache_control"})
     kept["messages"] = [_message(message, foreign) for message in body["messages"]]
     if isinstance(body.get("tools"), list):
@@ -33,7 +33,7 @@ def without_foreign(body: Mapping[str, Any], taken: Collection[str]) -> Json:
     return kept
 
 
-def thought_of(message: Mapping[str, Any]) -> str:
+def reasoning_of(message: Mapping[str, Any]) -> str:
     """Return the reasoning before a message, under whichever name its provider uses; "" if there is none."""
     for name in ("reasoning_content", "reasoning"):
         if isinstance(message.get(name), str) and message[name]:

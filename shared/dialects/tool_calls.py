@@ -93,7 +93,7 @@ class ToolCalls:
         """Whether any call has started."""
         return bool(self._calls)
 
-    def rest(self, *, cut: bool) -> list[Json]:
+    def missing_fragments(self, *, cut: bool) -> list[Json]:
         """Return what is missing when the choice ends: calls that never had a name, and `{}` for calls without arguments.
 
         A choice that was `cut` ended early, so missing arguments are not added.
@@ -182,7 +182,7 @@ class ToolCalls:
         return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": merged}
 
 
-def whole_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json], str]:
+def normalize_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json], str]:
     """Normalize the `tool_calls` of a complete answer. Returns them and their text to count. `cut` as for `rest`."""
     calls: list[Json] = []
     text = ""

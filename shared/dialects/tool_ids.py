@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
-SHORT = 9  # length of a new id: Mistral's format, which fits everywhere
+NEW_ID_LENGTH = 9  # length of a new id: Mistral's format, which fits everywhere
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def rewritten(messages: Iterable[Mapping[str, Any]], pattern: str, *, unwanted: str | None = None) -> dict[str, str]:
+def rewrite_ids(messages: Iterable[Mapping[str, Any]], pattern: str, *, invalid_characters: str | None = None) -> dict[str, str]:
     """Return new ids for those in `messages` that do not fully match `pattern`.
 
-    `unwanted` matches characters that may be replaced by `_`, to keep ids readable. The result only depends on the ids.
+    `invalid_characters` matches characters that may be replaced by `_`, to keep ids readable. The result only depends on the ids.
     """
     ids = list(dict.fromkeys(_ids(messages)))
     taken = {id for id in ids if re.fullmatch(pattern, id)}
@@ -27,7 +27,7 @@ def rewritten(messages: Iterable[Mapping[str, Any]], pattern: str, *, unwanted: 
     made: dict[str, str] = {}
     for id in ids:
         if id not in taken and id:
-            made[id] = next(new for new in _candidates(id, unwanted) if new not in taken)
+            made[id] = next(new for new in _candidates(id, invalid_characters) if new not in taken)
             taken.add(made[id])
     return made
 
@@ -47,7 +47,7 @@ def _candidates(id: str, unwanted: str | None) -> Iterator[str]:
     for attempt in count():
         number = int.from_bytes(hashlib.sha256(f"{attempt}:{id}".encode(errors="surrogatepass")).digest())
         letters = []
-        for _ in range(SHORT):
+        for _ in range(NEW_ID_LENGTH):
             number, place = divmod(number, len(_ALPHABET))
             letters.append(_ALPHABET[place])
         yield "".join(letters)

@@ -15,17 +15,17 @@ from typing import Any
 import orjson
 
 from shared.billing.token_usage import PartialUsage, read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, Target, VendorRequest
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
 from shared.dialects.moderations import IDENTITY_FIELDS
-from shared.dialects.nonstreaming import AnsweredWhole
+from shared.dialects.nonstreaming import NonStreamingDialect
 from shared.dialects.openai import request_headers
-from shared.text.json_depth import too_deep
+from shared.text.json_depth import is_too_deep
 
 JSON_FORMATS = ("json", "verbose_json")
 TEXT_FORMATS = ("text", "srt", "vtt")
 
 
-class Transcriptions(AnsweredWhole):
+class Transcriptions(NonStreamingDialect):
     """A `Dialect` for calls of the kind `transcription`. Their `body` is not the caller's JSON object, but has these keys:
 
     fields           other form fields as pairs of texts; names are plain identifiers, optionally with `[]`
@@ -35,7 +35,7 @@ class Transcriptions(AnsweredWhole):
     file_type        media type
     """
 
-    def request(self, call: ChatCall, target: Target) -> VendorRequest:
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name, pseudonyms, and the channel's extra fields."""
         settings = target.route.settings
         own = list(_form_fields(settings.get("media_body", settings.get("body")) or {}))
@@ -47,9 +47,9 @@ class Transcriptions(AnsweredWhole):
         boundary = secrets.token_hex(16)
         headers = {**dict(request_headers(target)), "content-type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, [*fields, *own], call.body)
-        return VendorRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
+        return ProviderRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
 
-    def read_answer(self, data: bytes, call: ChatCall, call_id: str, began: int) -> Answer:  # noqa: ARG002  (unused: the answer has neither)
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the answer has neither)
         """Parse the transcript; plain text becomes `{"text": …}`. Silence counts as not delivered. Raises `MalformedStream`."""
         format = call.body["response_format"]
         if format in TEXT_FORMATS:
@@ -61,7 +61,7 @@ class Transcriptions(AnsweredWhole):
             raise MalformedStream("not JSON") from None
         if not isinstance(body, dict) or not isinstance(body.get("text"), str):
             raise MalformedStream("no text")
-        if too_deep(data, body):
+        if is_too_deep(data, body):
             raise MalformedStream("nested too deeply to be relayed")
         if "model" in body:
             body["model"] = call.model

@@ -13,10 +13,10 @@ import orjson
 
 from shared.billing.token_usage import PartialUsage
 from shared.dialects.base import BlockedPrompt, BrokenStream, MalformedStream
-from shared.dialects.openai_stream import LARGEST_EVENT, OpenAIStream, payload_of
-from shared.text.json_depth import too_deep
+from shared.dialects.openai_stream import MAX_EVENT_BYTES, OpenAIStream, event_data
+from shared.text.json_depth import is_too_deep
 
-END = b"data: [DONE]\n\n"
+DONE_EVENT = b"data: [DONE]\n\n"
 
 
 class Translator(Protocol):
@@ -48,9 +48,9 @@ class EventSplitter:
         data = self._carry + data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         cut = data.rfind(b"\n\n")
         self._carry = data[cut + 2 :] if cut >= 0 else data
-        if len(self._carry) > LARGEST_EVENT:
+        if len(self._carry) > MAX_EVENT_BYTES:
             raise MalformedStream("an event without an end")
-        return [payload for event in data[:cut].split(b"\n\n") if (payload := payload_of(event))] if cut >= 0 else []
+        return [payload for event in data[:cut].split(b"\n\n") if (payload := event_data(event))] if cut >= 0 else []
 
     def rest(self) -> list[bytes]:
         """Return the last event if its blank line is missing."""
@@ -60,13 +60,13 @@ class EventSplitter:
 class TranslatedStream:
     """One stream. See `shared.dialects.base.StreamReader`."""
 
-    __slots__ = ("_inner", "_splitter", "_translator", "broken")
+    __slots__ = ("_inner", "_splitter", "_translator", "error")
 
     def __init__(self, model: str, call_id: str, began: int, translator: Translator) -> None:
         self._inner = OpenAIStream(model, call_id, began)
         self._splitter = EventSplitter()
         self._translator = translator
-        self.broken: Exception | None = None
+        self.error: Exception | None = None
 
     @property
     def delivered(self) -> bool:
@@ -81,32 +81,32 @@ class TranslatedStream:
         return self._inner.finished
 
     @property
-    def answered(self) -> bool:
-        return self._inner.answered
+    def is_complete(self) -> bool:
+        return self._inner.is_complete
 
     def feed(self, data: bytes) -> bytes:
         """Process bytes as they arrive. Returns complete canonical events to relay (or nothing)."""
         return self._translate(self._splitter.split(data))
 
-    def end(self) -> bytes:
+    def close(self) -> bytes:
         """Process the end of the connection. Returns what is left to relay. Raises `BrokenStream` if it was too early."""
         relay = self._translate(self._splitter.rest())
-        if self.broken is None:
-            relay += self._inner.end()
+        if self.error is None:
+            relay += self._inner.close()
             self._inner.done = True  # some providers just close the connection after the last finish reason
         return relay
 
-    def tail(self) -> dict[str, Any]:
-        return self._inner.tail()
+    def final_chunk(self) -> dict[str, Any]:
+        return self._inner.final_chunk()
 
-    def frame(self) -> dict[str, Any]:
-        return self._inner.frame()
+    def chunk_fields(self) -> dict[str, Any]:
+        return self._inner.chunk_fields()
 
     def usage(self) -> PartialUsage:
         return self._inner.usage()
 
-    def stop(self) -> None:
-        self._inner.stop()
+    def truncate(self) -> None:
+        self._inner.truncate()
 
     def text(self) -> str:
         return self._inner.text()
@@ -115,34 +115,34 @@ class TranslatedStream:
     def text_bytes(self) -> int:
         return self._inner.text_bytes
 
-    def images(self) -> int:
-        return self._inner.images()
+    def image_count(self) -> int:
+        return self._inner.image_count()
 
     def _translate(self, payloads: list[bytes]) -> bytes:
         canonical: list[bytes] = []
         error: Exception | None = None
         try:
             for payload in payloads:
-                for chunk in self._translator.read(decoded(payload)):
-                    canonical.append(END if chunk is None else b"data: " + orjson.dumps(self._framed(chunk)) + b"\n\n")
+                for chunk in self._translator.read(parse_json_object(payload)):
+                    canonical.append(DONE_EVENT if chunk is None else b"data: " + orjson.dumps(self._framed(chunk)) + b"\n\n")
         except (MalformedStream, BrokenStream, BlockedPrompt) as failure:
             error = failure
         except (TypeError, ValueError, KeyError, AttributeError, orjson.JSONEncodeError):
             # Events are read in their documented format; any other format causes one of these exceptions.
             error = MalformedStream("an event does not have the documented format")
         relay = self._inner.feed(b"".join(canonical)) if canonical else b""
-        error = self._inner.broken or error
+        error = self._inner.error or error
         if error is not None:
-            if not relay and not self.answered:
+            if not relay and not self.is_complete:
                 raise error
-            self.broken = error  # the events before it are relayed first
+            self.error = error  # the events before it are relayed first
         return relay
 
     def _framed(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        return {**self._inner.frame(), **chunk}
+        return {**self._inner.chunk_fields(), **chunk}
 
 
-def decoded(payload: bytes) -> dict[str, Any]:
+def parse_json_object(payload: bytes) -> dict[str, Any]:
     """Return the JSON object of an event or answer. Raises `MalformedStream`."""
     try:
         value = orjson.loads(payload.removeprefix(BOM))
@@ -150,17 +150,17 @@ def decoded(payload: bytes) -> dict[str, Any]:
         raise MalformedStream("not JSON") from None
     if not isinstance(value, dict):
         raise MalformedStream("not a JSON object")
-    if too_deep(payload, value):
+    if is_too_deep(payload, value):
         raise MalformedStream("nested too deeply to be relayed")
     return value
 
 
-def delta(index: int, **fields: Any) -> dict[str, Any]:
+def delta_chunk(index: int, **fields: Any) -> dict[str, Any]:
     """Return a chunk with a delta of one choice."""
     return {"choices": [{"index": index, "delta": fields, "finish_reason": None}]}
 
 
-def finish(index: int, reason: str, **fields: Any) -> dict[str, Any]:
+def finish_chunk(index: int, reason: str, **fields: Any) -> dict[str, Any]:
     """Return the chunk that ends a choice. `reason` is the provider's word (see `finish_reasons`)."""
     return {"choices": [{"index": index, "delta": {}, "finish_reason": reason, **fields}]}
 
@@ -170,7 +170,7 @@ def usage_chunk(usage: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [], "usage": usage}
 
 
-def whole(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+def merge_chunks(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     """Merge the chunks of a complete answer into one chat completion."""
     message: dict[int, dict[str, Any]] = {}
     ends: dict[int, dict[str, Any]] = {}

@@ -11,19 +11,19 @@ from shared.dialects.embeddings import EMBEDDINGS
 from shared.dialects.moderations import MODERATIONS
 from shared.dialects.transcriptions import TRANSCRIPTIONS
 
-OTHERS: dict[tuple[str, str], Dialect] = {
+NON_CHAT_DIALECTS: dict[tuple[str, str], Dialect] = {
     ("embedding", "openai"): EMBEDDINGS,
     ("moderation", "openai"): MODERATIONS,
     ("transcription", "openai"): TRANSCRIPTIONS,
 }
-BY_THE_CALL = ("moderation", "transcription")  # billed per call; tokens are not counted
+KINDS_BILLED_PER_CALL = ("moderation", "transcription")  # billed per call; tokens are not counted
 
 
-def translator(dialect: str, kind: str) -> Dialect:
+def dialect_for(dialect: str, kind: str) -> Dialect:
     """Return the translator for calls of this kind on channels of this dialect."""
-    return DIALECTS[dialect] if kind == "chat" else OTHERS[kind, dialect]
+    return DIALECTS[dialect] if kind == "chat" else NON_CHAT_DIALECTS[kind, dialect]
 
 
-def served(routes: Sequence[Route], kind: str) -> Sequence[Route]:
+def routes_for_kind(routes: Sequence[Route], kind: str) -> Sequence[Route]:
     """Return the routes that can serve calls of this kind."""
-    return routes if kind == "chat" else [route for route in routes if (kind, route.dialect) in OTHERS]
+    return routes if kind == "chat" else [route for route in routes if (kind, route.dialect) in NON_CHAT_DIALECTS]

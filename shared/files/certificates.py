@@ -25,14 +25,14 @@ from shared.core.secrets import derive_key
 PURPOSE = "purge-certificate"  # a label, not a secret: changing it changes the key
 
 
-def sign(certificate: dict[str, Any], secret_key: str) -> dict[str, Any]:
+def sign_certificate(certificate: dict[str, Any], secret_key: str) -> dict[str, Any]:
     """Return the certificate as a signed document."""
     key = _private_key(secret_key)
-    signature = base64.b64encode(key.sign(canonical(certificate))).decode()
+    signature = base64.b64encode(key.sign(canonical_json(certificate))).decode()
     return {"certificate": certificate, "signature": signature, "key_id": _key_id(key.public_key())}
 
 
-def verify(document: object, key: Ed25519PublicKey) -> dict[str, Any]:
+def verify_certificate(document: object, key: Ed25519PublicKey) -> dict[str, Any]:
     """Return the certificate of a signed document. Raises `InvalidInput` if it is malformed or the signature is not valid."""
     if not isinstance(document, dict) or not isinstance(document.get("certificate"), dict):
         raise InvalidInput("Not a purge certificate. Expected a JSON object with 'certificate', 'signature' and 'key_id'.")
@@ -43,13 +43,13 @@ def verify(document: object, key: Ed25519PublicKey) -> dict[str, Any]:
         )
     certificate: dict[str, Any] = document["certificate"]
     try:
-        key.verify(base64.b64decode(str(document.get("signature")), validate=True), canonical(certificate))
+        key.verify(base64.b64decode(str(document.get("signature")), validate=True), canonical_json(certificate))
     except (InvalidSignature, binascii.Error):
         raise InvalidInput("The signature is invalid: the certificate was changed after it was signed.") from None
     return certificate
 
 
-def canonical(certificate: dict[str, Any]) -> bytes:
+def canonical_json(certificate: dict[str, Any]) -> bytes:
     """Return the bytes to sign."""
     return json.dumps(certificate, sort_keys=True, separators=(",", ":")).encode()
 
@@ -64,7 +64,7 @@ def public_pem(secret_key: str) -> bytes:
     return public_key(secret_key).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def read_public_pem(data: bytes) -> Ed25519PublicKey:
+def parse_public_key(data: bytes) -> Ed25519PublicKey:
     """Parse a public key in PEM. Raises `InvalidInput`."""
     try:
         key = load_pem_public_key(data)

@@ -14,12 +14,12 @@ from shared.core.secrets import derive_key
 PURPOSE = "expiring-link"
 
 
-def sign(path: str, expires_at: int, secret_key: str) -> str:
+def sign_url(path: str, expires_at: int, secret_key: str) -> str:
     """Return `path` (no query) with `?expires=…&signature=…`, valid until `expires_at` (milliseconds UTC)."""
     return f"{path}?expires={expires_at}&signature={_signature(path, expires_at, secret_key)}"
 
 
-def check(path: str, expires: str, signature: str, secret_key: str, now: int) -> bool:
+def verify_url(path: str, expires: str, signature: str, secret_key: str, now: int) -> bool:
     """Return whether the query values are a signature of `path` that is still valid at `now` (milliseconds UTC)."""
     if not (expires.isascii() and expires.isdigit() and len(expires) <= 15):
         return False

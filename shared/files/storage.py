@@ -66,7 +66,7 @@ class Storage:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def check(self) -> None:
+    def check_writable(self) -> None:
         """Write a byte and delete it."""
         key = new_key()
         with _translated():

@@ -14,10 +14,10 @@ from typing import NamedTuple
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS = {character: digit for digit, character in enumerate(ALPHABET)}
 _NO_DIGIT = 1 << 64  # an invalid character: the sum never equals a CRC-32
-MARK = "yout-"
+PREFIX = "yout-"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
-LENGTH = len(MARK) + RANDOM_LENGTH + CHECKSUM_LENGTH
+LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
 
 
 class NewKey(NamedTuple):
@@ -31,8 +31,8 @@ class NewKey(NamedTuple):
 def new_key() -> NewKey:
     """Create a key from the system's random source (190 bits)."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
-    secret = MARK + body + checksum(body)
-    return NewKey(secret, digest(secret), secret[: len(MARK) + 4] + "…")
+    secret = PREFIX + body + checksum(body)
+    return NewKey(secret, digest(secret), secret[: len(PREFIX) + 4] + "…")
 
 
 def checksum(body: str) -> str:
@@ -45,14 +45,14 @@ def checksum(body: str) -> str:
     return "".join(reversed(characters))
 
 
-def well_formed(secret: str) -> bool:
+def is_well_formed(secret: str) -> bool:
     """Return whether `secret` has the format and checksum of a key. The key need not exist."""
-    if len(secret) != LENGTH or not secret.startswith(MARK) or not secret.isascii():
+    if len(secret) != LENGTH or not secret.startswith(PREFIX) or not secret.isascii():
         return False
     value = 0  # decoding the checksum is faster than encoding the CRC-32
     for character in secret[-CHECKSUM_LENGTH:]:
         value = value * len(ALPHABET) + _DIGITS.get(character, _NO_DIGIT)
-    return value == zlib.crc32(secret[len(MARK) : -CHECKSUM_LENGTH].encode())
+    return value == zlib.crc32(secret[len(PREFIX) : -CHECKSUM_LENGTH].encode())
 
 
 def digest(secret: str) -> str:

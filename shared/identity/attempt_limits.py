@@ -14,54 +14,54 @@ from typing import NamedTuple
 
 from shared.core.secrets import derive_key
 
-FAILURES_A_PERSON = 10  # per throttle window, from one network or one known browser
-FAILURES_A_NETWORK = 30
-FAILURES_A_PERSON_EVERYWHERE = 100  # from all unknown browsers together
-CONFIRMATIONS_A_PERSON = 30  # wrong passwords in all sessions of a person together
+MAX_FAILURES_PER_PERSON = 10  # per throttle window, from one network or one known browser
+MAX_FAILURES_PER_NETWORK = 30
+MAX_FAILURES_PER_PERSON_TOTAL = 100  # from all unknown browsers together
+MAX_CONFIRMATIONS_PER_PERSON = 30  # wrong passwords in all sessions of a person together
 BROWSER_COOKIE = "yout_browser"
 BROWSER_MS = 365 * 24 * 3600 * 1000
 _NONCE_LENGTH = 22
 
 
-class Limits(NamedTuple):
+class AttemptLimits(NamedTuple):
     """Limits for one attempt: maximum failures by throttle key, and the keys to clear after a success."""
 
     keys: dict[str, int]
-    clear: tuple[str, ...]
+    reset_on_success: tuple[str, ...]
 
 
-class Place(NamedTuple):
+class AttemptOrigin(NamedTuple):
     """Origin of an attempt: the network, and the token of a known browser ("" for an unknown one)."""
 
     network: str
     browser: str = ""
 
     @property
-    def known(self) -> bool:
+    def browser_is_known(self) -> bool:
         """Whether the person has signed in from this browser before."""
         return bool(self.browser)
 
 
-def password_limits(kind: str, person: str, place: Place) -> Limits:
+def password_limits(kind: str, person: str, place: AttemptOrigin) -> AttemptLimits:
     """Return the limits for a sign-in of `person` (an e-mail address). `kind` separates members from staff."""
-    if place.known:
+    if place.browser_is_known:
         own = f"{kind} browser {place.browser}"
-        return Limits({own: FAILURES_A_PERSON}, (own,))
+        return AttemptLimits({own: MAX_FAILURES_PER_PERSON}, (own,))
     own = f"{kind} {person} from {place.network}"
-    everywhere = {f"{kind} {person}": FAILURES_A_PERSON_EVERYWHERE, f"{kind} network {place.network}": FAILURES_A_NETWORK}
-    return Limits({own: FAILURES_A_PERSON, **everywhere}, (own,))
+    everywhere = {f"{kind} {person}": MAX_FAILURES_PER_PERSON_TOTAL, f"{kind} network {place.network}": MAX_FAILURES_PER_NETWORK}
+    return AttemptLimits({own: MAX_FAILURES_PER_PERSON, **everywhere}, (own,))
 
 
-def confirmation_limits(kind: str, person: str, session: str) -> Limits:
+def confirmation_limits(kind: str, person: str, session: str) -> AttemptLimits:
     """Return the limits for entering a password or code again within a session."""
     own = f"{kind} session {session}"
-    return Limits({own: FAILURES_A_PERSON, f"{kind} sessions of {person}": CONFIRMATIONS_A_PERSON}, (own,))
+    return AttemptLimits({own: MAX_FAILURES_PER_PERSON, f"{kind} sessions of {person}": MAX_CONFIRMATIONS_PER_PERSON}, (own,))
 
 
-def code_limits(person: str, place: Place) -> Limits:
+def code_limits(person: str, place: AttemptOrigin) -> AttemptLimits:
     """Return the limits for a second-factor code. It follows a correct password, so the network does not matter."""
-    own = f"code browser {place.browser}" if place.known else f"code {person}"
-    return Limits({own: FAILURES_A_PERSON}, (own,))
+    own = f"code browser {place.browser}" if place.browser_is_known else f"code {person}"
+    return AttemptLimits({own: MAX_FAILURES_PER_PERSON}, (own,))
 
 
 def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
@@ -70,7 +70,7 @@ def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
     return f"{nonce}.{ends}.{_sign(secret_key, kind, person, nonce, ends)}"
 
 
-def known_browser(cookie: str, secret_key: str, kind: str, person: str, now: int) -> str:
+def read_browser_cookie(cookie: str, secret_key: str, kind: str, person: str, now: int) -> str:
     """Return the token in a known browser's cookie, or "" if the cookie is invalid, expired or another person's."""
     nonce, _, rest = cookie.partition(".")
     ends, _, signature = rest.partition(".")

@@ -13,14 +13,14 @@ import unicodedata
 import idna
 
 from shared.core.errors import InvalidInput
-from shared.text.plain_text import cut
+from shared.text.plain_text import truncate
 
 MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3
 MAX_LOCAL_LENGTH = 64  # RFC 5321, 4.5.3.1.1
 _ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 
 
-def canonical_email(text: str) -> str:
+def normalize_email(text: str) -> str:
     """Return the normalized address. Raises `InvalidInput` if it is invalid."""
     if len(text) > 4 * MAX_LENGTH:
         raise InvalidInput(f"An e-mail address can have at most {MAX_LENGTH} characters.")
@@ -37,10 +37,10 @@ def canonical_email(text: str) -> str:
     return found
 
 
-def lookup_email(text: str) -> str:
+def normalize_for_lookup(text: str) -> str:
     """Return the normalized address for a lookup. An invalid address matches no row, so it is truncated, not rejected."""
     try:
-        return canonical_email(text)
+        return normalize_email(text)
     except InvalidInput:
         return text.strip().lower().replace("\0", "")[:MAX_LENGTH]
 
@@ -59,4 +59,4 @@ def _canonical_domain(domain: str, text: str) -> str:
 
 
 def _invalid(text: str) -> InvalidInput:
-    return InvalidInput(f"{cut(text, 61, '…')!r} is not a valid e-mail address. Use the form name@example.com.")
+    return InvalidInput(f"{truncate(text, 61, '…')!r} is not a valid e-mail address. Use the form name@example.com.")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
-from shared.core.errors import Busy
+from shared.core.errors import SignInQueueFull
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class HashQueue:
 
     @contextmanager
     def slot(self, network: str, *, known: bool = False) -> Iterator[None]:
-        """Hold a slot for one attempt. Raises `Busy` if all slots, or all of the network's, are taken.
+        """Hold a slot for one attempt. Raises `SignInQueueFull` if all slots, or all of the network's, are taken.
 
         Take it before any other work for the attempt, so that refusing a flood of attempts is cheap.
         """
@@ -43,7 +43,7 @@ class HashQueue:
         with self._lock:
             limit = self._max_waiting + (self._max_known if known else 0)
             if self._held.total() >= limit or self._held[key] >= MAX_PER_NETWORK:
-                raise Busy
+                raise SignInQueueFull
             self._held[key] += 1
         try:
             yield
@@ -54,18 +54,18 @@ class HashQueue:
                     del self._held[key]
 
     def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Run `work` in the thread. The future raises `Busy` if `work` does not start within 1.5 seconds."""
+        """Run `work` in the thread. The future raises `SignInQueueFull` if `work` does not start within 1.5 seconds."""
         deadline = time.monotonic() + MAX_WAIT_SECONDS
 
         def run() -> T:
             if time.monotonic() > deadline:
-                raise Busy
+                raise SignInQueueFull
             return work()
 
         return self._thread.submit(run)
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread and return its result. Raises `Busy`."""
+        """Run `work` in the thread and return its result. Raises `SignInQueueFull`."""
         return self.submit(work).result()
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.core.clock import now_ms
-from shared.core.redis_url import read_redis_url
+from shared.core.redis_url import parse_redis_url
 from shared.core.secrets import derive_key
 
 log = logging.getLogger("yout.throttle")
@@ -47,17 +47,17 @@ class Throttle:
         self._script: Any = None
         if redis_url:
             options: dict[str, Any] = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS}
-            self._redis = redis.Redis(**read_redis_url(redis_url).client_options(), retry=Retry(NoBackoff(), 0), **options)
+            self._redis = redis.Redis(**parse_redis_url(redis_url).client_options(), retry=Retry(NoBackoff(), 0), **options)
             self._script = self._redis.register_script(_SCRIPT)
 
-    def begin(self, limits: Mapping[str, int]) -> int:
+    def count_attempt(self, limits: Mapping[str, int]) -> int:
         """Count an attempt under each key of `limits` (key → attempts per window), unless one of them is at its limit.
 
         Returns 0, or the milliseconds until the next attempt is allowed. A refused attempt is not counted.
         """
         return self._run("begin", limits)
 
-    def succeed(self, limits: Mapping[str, int], clear: Sequence[str] = ()) -> None:
+    def record_success(self, limits: Mapping[str, int], clear: Sequence[str] = ()) -> None:
         """After a success, clear the keys in `clear` and subtract this attempt from the other keys of `limits`."""
         self._run("clear", {key: limits[key] for key in clear})
         self._run("return", {key: limit for key, limit in limits.items() if key not in clear})

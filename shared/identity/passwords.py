@@ -14,22 +14,22 @@ from shared.core.errors import InvalidInput
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # base58: without 0, O, I and l
 GENERATED_LENGTH = 20  # 117 bits
-SHORTEST, LONGEST = 12, 1024  # characters; the upper limit bounds the work per attempt
-MAX_TYPED = 4 * LONGEST  # NFKC may combine up to four code points into one
+MIN_LENGTH, MAX_LENGTH = 12, 1024  # characters; the upper limit bounds the work per attempt
+MAX_INPUT_LENGTH = 4 * MAX_LENGTH  # NFKC may combine up to four code points into one
 
 # OWASP's first choice ("Password Storage Cheat Sheet"): 19 MiB, two passes, one lane. With the library's default, 64 MiB in four
 # lanes, a few concurrent sign-ins would use every CPU core and a quarter of a gigabyte.
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
-class Verdict(NamedTuple):
+class PasswordCheck(NamedTuple):
     """Whether a password matches, and whether its hash should be replaced because its parameters are outdated."""
 
-    right: bool
+    matches: bool
     outdated: bool
 
 
-def generate() -> str:
+def generate_password() -> str:
     """Return a new password of 20 base58 characters."""
     return "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
 
@@ -42,10 +42,10 @@ def normalize(password: str) -> str:
 def check_password(password: str) -> str:
     """Return the normalized new password. Raises `InvalidInput` if it is too short, too long or not valid text."""
     password = normalize(password)
-    if len(password) < SHORTEST:
-        raise InvalidInput(f"The password must have at least {SHORTEST} characters. Four unusual words are easy to remember.")
-    if len(password) > LONGEST:
-        raise InvalidInput(f"The password can have at most {LONGEST} characters.")
+    if len(password) < MIN_LENGTH:
+        raise InvalidInput(f"The password must have at least {MIN_LENGTH} characters. Four unusual words are easy to remember.")
+    if len(password) > MAX_LENGTH:
+        raise InvalidInput(f"The password can have at most {MAX_LENGTH} characters.")
     if not _is_text(password):
         raise InvalidInput("The password contains a character that cannot be used. Type it instead of pasting it.")
     return password
@@ -59,26 +59,26 @@ def hash_password(password: str) -> str:
     return _hasher.hash(normalize(password))
 
 
-def check(stored_hash: str | None, password: str) -> Verdict:
+def check_hash(stored_hash: str | None, password: str) -> PasswordCheck:
     """Compare `password` with `stored_hash`.
 
     If it is None (no such person), the same work is done, so that the time does not reveal whether the person exists. Older
     hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
     """
-    if len(password) > MAX_TYPED or not _is_text(password):
-        return Verdict(False, False)
+    if len(password) > MAX_INPUT_LENGTH or not _is_text(password):
+        return PasswordCheck(False, False)
     one_form = normalize(password)
-    if len(one_form) > LONGEST:
-        return Verdict(False, False)
+    if len(one_form) > MAX_LENGTH:
+        return PasswordCheck(False, False)
     for form in (one_form, password) if one_form != password else (one_form,):
         if _verify(stored_hash or _dummy_hash(), form) and stored_hash is not None:
-            return Verdict(True, form != one_form or _hasher.check_needs_rehash(stored_hash))
-    return Verdict(False, False)
+            return PasswordCheck(True, form != one_form or _hasher.check_needs_rehash(stored_hash))
+    return PasswordCheck(False, False)
 
 
 def matches(stored_hash: str | None, password: str) -> bool:
     """Return whether `password` matches `stored_hash`. See `check`."""
-    return check(stored_hash, password).right
+    return check_hash(stored_hash, password).matches
 
 
 def _verify(stored_hash: str, password: str) -> bool:
@@ -95,4 +95,4 @@ def _is_text(password: str) -> bool:
 
 @cache
 def _dummy_hash() -> str:
-    return _hasher.hash(generate())
+    return _hasher.hash(generate_password())

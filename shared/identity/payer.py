@@ -8,10 +8,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.errors import AccessDenied
-from shared.text.client_address import canonical_address, canonical_network
+from shared.text.client_address import normalize_address, normalize_network
 
 
-class Parent(NamedTuple):
+class ParentKey(NamedTuple):
     """The key that created another one, with its limits. Calls of both count under its `meter`."""
 
     meter: UUID
@@ -21,7 +21,7 @@ class Parent(NamedTuple):
     concurrency: int | None = None
 
 
-class OwnLimits(NamedTuple):
+class KeyAndPlanLimits(NamedTuple):
     """Rate limits from the database, for the edge's limiter; None if the key or plan sets none.
 
     `meter` is the id under which a key's calls are counted: its own, or that of the first key in its chain of rotations.
@@ -34,7 +34,7 @@ class OwnLimits(NamedTuple):
     plan_tpm: int | None = None
     plan_concurrency: int | None = None
     meter: UUID | None = None
-    parent: Parent | None = None
+    parent: ParentKey | None = None
 
 
 class Payer(NamedTuple):
@@ -46,13 +46,13 @@ class Payer(NamedTuple):
     revoked_at: int | None
     plan_models: list[str] | None
     overage: UUID | None
-    limits: OwnLimits
+    limits: KeyAndPlanLimits
     api_key: UUID | None = None
     allowed_models: list[str] | None = None
     allowed_ips: list[str] | None = None
     monthly_limit: int | None = None
 
-    def usable(self, now: int) -> bool:
+    def is_usable(self, now: int) -> bool:
         """Return whether the key or session is neither revoked nor expired."""
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
@@ -71,8 +71,8 @@ def check_access(payer: Payer, model: str, address: str) -> None:
 
 def address_allowed(address: str, allowed: Sequence[str]) -> bool:
     """Return whether `address` is in one of the `allowed` addresses and networks. Spellings do not matter."""
-    canonical = canonical_address(address)
+    canonical = normalize_address(address)
     if not canonical:
         return False
     caller = ip_address(canonical)
-    return any(caller in canonical_network(network) for network in allowed)
+    return any(caller in normalize_network(network) for network in allowed)

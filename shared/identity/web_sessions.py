@@ -9,10 +9,10 @@ import hashlib
 import secrets
 from typing import NamedTuple
 
-IDLE_MS = 7 * 24 * 3600 * 1000  # maximum time without use
-LONGEST_MS = 30 * 24 * 3600 * 1000  # maximum lifetime
-TOUCH_MS = 5 * 60 * 1000  # interval of updates to `seen_at`
-LONGEST_SECRET = 64
+IDLE_TIMEOUT_MS = 7 * 24 * 3600 * 1000  # maximum time without use
+MAX_LIFETIME_MS = 30 * 24 * 3600 * 1000  # maximum lifetime
+TOUCH_INTERVAL_MS = 5 * 60 * 1000  # interval of updates to `seen_at`
+MAX_SECRET_LENGTH = 64
 
 # The first match counts: Edge and Opera also contain "Chrome", and Chrome contains "Safari".
 _BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrom", "Chrome"), ("Safari/", "Safari"))
@@ -40,9 +40,9 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def ends_at(created_at: int, seen_at: int) -> int:
+def expiry(created_at: int, seen_at: int) -> int:
     """Return when a session that was last used at `seen_at` ends. All times in milliseconds UTC."""
-    return min(created_at + LONGEST_MS, seen_at + IDLE_MS)
+    return min(created_at + MAX_LIFETIME_MS, seen_at + IDLE_TIMEOUT_MS)
 
 
 def agent_label(user_agent: str) -> str:

@@ -16,32 +16,32 @@ Invariants, checked by `verify.verify`: `balance = sum(ledger)`, `held = sum(ope
 `plan_credits = sum(their movements)`, and each allowance and overage holds as much as open holds use of it.
 """
 
-from shared.identity.payer import OwnLimits
+from shared.identity.payer import KeyAndPlanLimits
 from shared.ledger.allowances import month_spending
-from shared.ledger.entries import post
+from shared.ledger.entries import post_entry
 from shared.ledger.idempotency import Claim
 from shared.ledger.renewals import renew_subscriptions
-from shared.ledger.reserve import Reservation, Reserved, reserve
-from shared.ledger.settle import Rare, Settled, Settlement, release, settle
+from shared.ledger.reserve import HoldTaken, Reservation, reserve
+from shared.ledger.settle import Settled, Settlement, UsageDetails, release, settle
 from shared.ledger.sql import batch_transaction, lock_in_order
 from shared.ledger.sweep import sweep
-from shared.ledger.visitor_pool import NO_VISITORS, VisitorTerms, renew_pool
-from shared.ledger.visitor_pool import standing as visitor_standing
+from shared.ledger.visitor_pool import VISITORS_DISABLED, VisitorSettings, renew_pool
+from shared.ledger.visitor_pool import visitor_allowance_state as visitor_standing
 
 __all__ = [
-    "NO_VISITORS",
+    "VISITORS_DISABLED",
     "Claim",
-    "OwnLimits",
-    "Rare",
+    "HoldTaken",
+    "KeyAndPlanLimits",
     "Reservation",
-    "Reserved",
     "Settled",
     "Settlement",
-    "VisitorTerms",
+    "UsageDetails",
+    "VisitorSettings",
     "batch_transaction",
     "lock_in_order",
     "month_spending",
-    "post",
+    "post_entry",
     "release",
     "renew_pool",
     "renew_subscriptions",

@@ -25,10 +25,10 @@ class Meter(NamedTuple):
     held: int = 0
 
     @property
-    def free(self) -> int:
+    def available(self) -> int:
         return max(0, self.allowed - self.used - self.held)
 
-    def take(self, credits: int) -> Meter:
+    def hold(self, credits: int) -> Meter:
         """Return the meter with `credits` more held."""
         return self._replace(held=self.held + credits)
 
@@ -36,7 +36,7 @@ class Meter(NamedTuple):
         """Return the meter with `taken` no longer held and `used` added to what is used."""
         return self._replace(held=self.held - taken, used=self.used + used)
 
-    def allow(self, credits: int) -> Meter:
+    def with_limit(self, credits: int) -> Meter:
         """Return the meter with a new limit of `credits`, or more if more is used and held already."""
         return self._replace(allowed=max(credits, self.used + self.held))
 
@@ -96,7 +96,7 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
     return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
 
 
-def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
+def init_key_counter(account: UUID, meter: UUID, limit: int, now: int) -> None:
     """Set up the counter of a meter whose limit is new or changed. Run inside a transaction that holds the account's lock.
 
     This month's charges of its keys, and of keys that they created, count as used; the holds of running calls count as held.
@@ -122,7 +122,7 @@ def count_key(account: UUID, meter: UUID, limit: int, now: int) -> None:
         [account, [*own, *children], month_start(now)],
     ).fetchone()[0]
     counted = Meter(0, max(counted_before.used, int(summed)), int(held))  # the sum is smaller if usage rows were purged
-    write_meters({}, {(account, name): counted.allow(limit)})
+    write_meters({}, {(account, name): counted.with_limit(limit)})
 
 
 _COLUMNS = ("account_id", "name", "kind", "period", "allowed", "used", "held")

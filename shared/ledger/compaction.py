@@ -25,7 +25,7 @@ BATCH = 1_000
 UNLIMITED = 1_000_000  # no limit: little is left for the last step
 
 
-class Collapsed(NamedTuple):
+class RemovedRows(NamedTuple):
     """Counts of removed rows: ledger entries (without opening entries of earlier steps), and rows about calls."""
 
     entries: int = 0
@@ -39,7 +39,7 @@ class Collapsed(NamedTuple):
         return sum(self)
 
 
-class Remains(NamedTuple):
+class RemainingLedger(NamedTuple):
     """An account after its collapse, in credits. `entries` is 1, or 0 if the balance is 0."""
 
     balance: int
@@ -48,31 +48,31 @@ class Remains(NamedTuple):
     entries: int
 
 
-def fold(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
+def merge_oldest_entries(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
     """Merge up to `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
 
-    Run inside a transaction, after `forget_overage`.
+    Run inside a transaction, after `merge_overage`.
     """
     rows = execute(f"{_ENTRIES} ORDER BY seq LIMIT ?", [account, batch]).fetchall()
     if rows and rows[-1][1] == 0:  # an opening entry of 0 is not allowed: stop one entry earlier
         rows.pop()
     if len(rows) < 2:
-        return Collapsed()
+        return RemovedRows()
     seq, balance = rows[-1][:2]
     usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
     execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
     _insert_opening(account, seq, balance, sum(row[4] for row in rows), now)
-    return Collapsed(entries=_count_entries(rows), usage=usage)
+    return RemovedRows(entries=_count_entries(rows), usage=usage)
 
 
-def forget_overage(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
+def merge_overage(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
     """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`."""
     rows = execute(
         "SELECT id, subscription, amount, call FROM overage_entry WHERE account_id = ? AND call IS NOT NULL LIMIT ?",
         [account, batch],
     ).fetchall()
     if not rows:
-        return Collapsed()
+        return RemovedRows()
     calls = [call for _, _, _, call in rows]
     execute("DELETE FROM overage_entry WHERE account_id = ? AND id IN ?", [account, [id for id, *_ in rows]])
     execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, calls])
@@ -87,27 +87,27 @@ def forget_overage(account: UUID, now: int, batch: int = BATCH) -> Collapsed:
         ).fetchall()
         amount = total + sum(row[0] for row in merged)
         insert("overage_entry", _OVERAGE_COLUMNS, [(new_id(), account, subscription, "charge", amount, now)])
-    return Collapsed(overage=len(rows), usage=_delete_usage(account, calls))
+    return RemovedRows(overage=len(rows), usage=_delete_usage(account, calls))
 
 
-def forget_calls(account: UUID, batch: int = BATCH) -> Collapsed:
+def delete_calls(account: UUID, batch: int = BATCH) -> RemovedRows:
     """Delete up to `batch` free calls, closed holds and used idempotency keys each. Run inside a transaction."""
     usage = _delete("usage_ledger", "id", account, "credits = 0", batch)
     holds = _delete("hold", "id", account, "state <> 'held'", batch)
     claims = _delete("idempotency_claim", "key_digest", account, _FINISHED, batch)
-    return Collapsed(usage=usage, holds=holds, claims=claims)
+    return RemovedRows(usage=usage, holds=holds, claims=claims)
 
 
-def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
+def compact_ledger(account: UUID, now: int) -> tuple[RemovedRows, RemainingLedger]:
     """Replace what is left of an account's ledger by entry number 1, and delete every call that is not running.
 
-    Run inside a transaction, after `fold` and `forget_calls` have left little to do.
+    Run inside a transaction, after `fold` and `delete_calls` have left little to do.
     """
     pool = lock_accounts([account])()[account]
-    overage = forget_overage(account, now, UNLIMITED)
+    overage = merge_overage(account, now, UNLIMITED)
     rows = execute(_ENTRIES, [account]).fetchall()
     execute("DELETE FROM ledger_entry WHERE account_id = ?", [account])
-    removed = Collapsed(
+    removed = RemovedRows(
         entries=_count_entries(rows),
         overage=overage.overage,
         usage=overage.usage + execute("DELETE FROM usage_ledger WHERE account_id = ?", [account]).rowcount,
@@ -118,10 +118,10 @@ def collapse(account: UUID, now: int) -> tuple[Collapsed, Remains]:
     if entries:
         _insert_opening(account, 1, pool.balance, pool.plan_credits, now)
     change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)})
-    return removed, Remains(pool.balance, pool.plan_credits, pool.held, entries)
+    return removed, RemainingLedger(pool.balance, pool.plan_credits, pool.held, entries)
 
 
-def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
+def delete_visitor_calls(pool: UUID, allowance: str) -> RemovedRows:
     """Delete a visitor's ended calls from the pool that paid for them. Run inside a transaction.
 
     The pool's charges stay, without references to calls. The allowance stays used until its day ends.
@@ -130,9 +130,9 @@ def forget_visitor(pool: UUID, allowance: str) -> Collapsed:
     ended = "account_id = ? AND allowance = ? AND state <> 'held'"
     calls = [row[0] for row in execute(f"SELECT id FROM hold WHERE {ended}", [pool, allowance]).fetchall()]
     if not calls:
-        return Collapsed()
+        return RemovedRows()
     execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [pool, calls])
-    return Collapsed(
+    return RemovedRows(
         usage=_delete_usage(pool, calls),
         holds=execute("DELETE FROM hold WHERE account_id = ? AND id IN ?", [pool, calls]).rowcount,
         claims=execute("DELETE FROM idempotency_claim WHERE account_id = ? AND call IN ?", [pool, calls]).rowcount,

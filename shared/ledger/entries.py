@@ -9,11 +9,11 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.ledger.sql import AccountState, change_accounts, execute, lock_accounts
 from shared.models import LedgerEntry
 
-MOST_CREDITS = 10**15  # per entry; far below BIGINT, so that a typo cannot overflow a sum
+MAX_CREDITS = 10**15  # per entry; far below BIGINT, so that a typo cannot overflow a sum
 SIGNS = {"grant": 1, "purchase": 1, "refund": 1, "expiry": -1, "adjustment": 0}
 
 
-def post(
+def post_entry(
     account: UUID, kind: str, amount: int, *, actor: str, reason: str, call: UUID | None = None, plan: bool = False
 ) -> LedgerEntry:
     """Add `amount` credits (signed) to an account and return the entry. Run inside a transaction.
@@ -23,17 +23,17 @@ def post(
     call    for a refund: plan credits in the call's charge are refunded as plan credits
 
     A negative amount uses plan credits first; an expiry uses nothing else. Raises `NotFound` for an unknown account. Raises
-    `InvalidInput` for an amount of zero, with the wrong sign, beyond `MOST_CREDITS` or beyond the available credits, and for an
+    `InvalidInput` for an amount of zero, with the wrong sign, beyond `MAX_CREDITS` or beyond the available credits, and for an
     expiry beyond the plan credits.
     """
-    if amount == 0 or amount * SIGNS[kind] < 0 or abs(amount) > MOST_CREDITS:
+    if amount == 0 or amount * SIGNS[kind] < 0 or abs(amount) > MAX_CREDITS:
         sign = {1: "positive", -1: "negative", 0: "other than zero"}[SIGNS[kind]]
-        raise InvalidInput(f"The amount of a {kind} must be a whole number of credits, {sign}, and at most {MOST_CREDITS}.")
+        raise InvalidInput(f"The amount of a {kind} must be a whole number of credits, {sign}, and at most {MAX_CREDITS}.")
     pool = lock_accounts([account])().get(account)
     if pool is None:
         raise NotFound("No such account.")
-    if pool.free + amount < 0:
-        raise InvalidInput(f"Only {pool.free} of the account's {pool.balance} credits are available; {pool.held} are held.")
+    if pool.available + amount < 0:
+        raise InvalidInput(f"Only {pool.available} of the account's {pool.balance} credits are available; {pool.held} are held.")
     if kind == "expiry" and pool.plan_credits + amount < 0:
         raise InvalidInput(f"Only {pool.plan_credits} of the account's {pool.balance} credits are plan credits, which expire.")
     plan_amount = _plan_part(pool, kind, amount, account, call, plan)

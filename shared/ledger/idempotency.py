@@ -19,12 +19,12 @@ class Claim(NamedTuple):
     key_digest: str
     body_digest: str
 
-    def of_visitor(self, visitor: str) -> Claim:
+    def for_visitor(self, visitor: str) -> Claim:
         """Return the claim for a visitor. Visitors share one account, so the key's digest is made specific to the visitor."""
         return self._replace(key_digest=hashlib.sha256(f"{visitor}/{self.key_digest}".encode()).hexdigest())
 
 
-class Claimed(NamedTuple):
+class StoredClaim(NamedTuple):
     """A stored claim."""
 
     body_digest: str
@@ -34,7 +34,7 @@ class Claimed(NamedTuple):
     expires_at: int
 
 
-Claims = dict[tuple[UUID, str], Claimed]  # by account and key digest
+Claims = dict[tuple[UUID, str], StoredClaim]  # by account and key digest
 
 
 def read_claims(claims: Iterable[tuple[UUID, Claim]]) -> Claims:
@@ -47,10 +47,10 @@ def read_claims(claims: Iterable[tuple[UUID, Claim]]) -> Claims:
         " WHERE account_id IN ? AND key_digest IN ?",
         [sorted({account for account, _ in keys}), sorted({digest for _, digest in keys})],
     )
-    return {(as_uuid(account), digest): Claimed(body, as_uuid(call), *rest) for account, digest, body, call, *rest in rows}
+    return {(as_uuid(account), digest): StoredClaim(body, as_uuid(call), *rest) for account, digest, body, call, *rest in rows}
 
 
-def check_claim(claim: Claim, claimed: Claimed | None, now: int) -> None:
+def check_claim(claim: Claim, claimed: StoredClaim | None, now: int) -> None:
     """Raise `IdempotencyConflict` if the key's first call is running or done, or had another body."""
     if claimed is None or claimed.expires_at <= now:
         return

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.core.database import is_sqlite
-from shared.identity.payer import OwnLimits, Parent, Payer
+from shared.identity.payer import KeyAndPlanLimits, ParentKey, Payer
 from shared.ledger.sql import AccountState, as_list, as_uuid, execute
 
 Payers = dict[str, Payer]
@@ -63,9 +63,9 @@ def _read(cursor: Any, pools: Pools) -> Payers:
         payer = (account, status, expires, revoked, as_list(plan_models), as_uuid(overage) if overage else None)
         if key:
             id, models, ips, monthly, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key
-            parent = Parent(as_uuid(parent_meter), *creator) if parent_meter is not None else None
-            limits = OwnLimits(own_rpm, own_tpm, own_concurrency, rpm, tpm, concurrency, as_uuid(meter), parent)
+            parent = ParentKey(as_uuid(parent_meter), *creator) if parent_meter is not None else None
+            limits = KeyAndPlanLimits(own_rpm, own_tpm, own_concurrency, rpm, tpm, concurrency, as_uuid(meter), parent)
             found[digest] = Payer(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly)
         else:
-            found[digest] = Payer(*payer, OwnLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency))
+            found[digest] = Payer(*payer, KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency))
     return found

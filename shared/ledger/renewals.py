@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.core.billing_periods import moment_text, next_renewal
+from shared.core.billing_periods import format_timestamp, next_renewal
 from shared.core.clock import new_id
 from shared.core.database import transaction
-from shared.ledger.entries import post
+from shared.ledger.entries import post_entry
 from shared.ledger.sql import as_uuid, execute, lock_accounts
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 
 ACTOR = "system"
 
@@ -63,10 +63,10 @@ def renew_subscriptions(now: int) -> int:
 
 def _step(subscription: UUID, now: int) -> bool:
     with transaction():
-        return begin_period(subscription, now)
+        return start_period(subscription, now)
 
 
-def begin_period(subscription: UUID, now: int, actor: str = ACTOR) -> bool:
+def start_period(subscription: UUID, now: int, actor: str = ACTOR) -> bool:
     """Start the period that is due, or end a cancelled subscription. Returns whether it did. Run inside a transaction."""
     due = _lock_due(subscription)
     if due is None or due.status != "active" or due.renews_at > now:
@@ -112,16 +112,16 @@ def _grant(due: _Due, actor: str) -> tuple[int, int]:
     """Expire what would exceed the rollover cap, then grant. Returns both amounts. Held credits do not expire."""
     pool = lock_accounts([due.account])()[due.account]
     excess = pool.plan_credits + due.monthly_credits - due.most_plan_credits
-    expired = max(0, min(excess, pool.plan_credits, pool.free))
+    expired = max(0, min(excess, pool.plan_credits, pool.available))
     if expired:
-        post(due.account, "expiry", -expired, actor=actor, reason=f"{due.plan_name}: beyond the rollover cap")
+        post_entry(due.account, "expiry", -expired, actor=actor, reason=f"{due.plan_name}: beyond the rollover cap")
     if due.monthly_credits:
-        reason = f"{due.plan_name}: period from {moment_text(due.renews_at)}"
-        post(due.account, "grant", due.monthly_credits, actor=actor, reason=reason, plan=True)
+        reason = f"{due.plan_name}: period from {format_timestamp(due.renews_at)}"
+        post_entry(due.account, "grant", due.monthly_credits, actor=actor, reason=reason, plan=True)
     return expired, due.monthly_credits
 
 
-def raise_grant(account: UUID, subscription: UUID, monthly_credits: int, plan_name: str, *, actor: str) -> int:
+def grant_difference(account: UUID, subscription: UUID, monthly_credits: int, plan_name: str, *, actor: str) -> int:
     """Grant the difference between a larger plan and what the current period has granted. Returns the amount.
 
     Run inside a transaction that holds the account's lock.
@@ -133,7 +133,7 @@ def raise_grant(account: UUID, subscription: UUID, monthly_credits: int, plan_na
     if row is None or monthly_credits <= row[1]:
         return 0
     more = int(monthly_credits - row[1])
-    post(account, "grant", more, actor=actor, reason=f"{plan_name}: raised within the period", plan=True)
+    post_entry(account, "grant", more, actor=actor, reason=f"{plan_name}: raised within the period", plan=True)
     execute(
         "UPDATE subscription_period SET granted = granted + ?, state = 'granted' WHERE subscription_id = ? AND starts_at = ?",
         [more, subscription, row[0]],
@@ -166,9 +166,9 @@ def bill_overage(account: UUID, subscription: UUID, now: int) -> int:
 def expire_plan_credits(account: UUID) -> None:
     """Expire an account's plan credits that no call holds. Run inside a transaction."""
     pool = lock_accounts([account])()[account]
-    expired = min(pool.plan_credits, pool.free)
+    expired = min(pool.plan_credits, pool.available)
     if expired:
-        post(account, "expiry", -expired, actor=ACTOR, reason="the subscription has ended")
+        post_entry(account, "expiry", -expired, actor=ACTOR, reason="the subscription has ended")
 
 
 def _close_ended(now: int) -> int:
@@ -177,7 +177,7 @@ def _close_ended(now: int) -> int:
         "SELECT s.id, a.id FROM subscription s JOIN account a ON a.id = s.account_id WHERE s.status = 'ended' AND a.id <> ?"
         " AND (s.overage_used > 0 OR a.plan_credits > 0 AND a.balance > a.held AND NOT EXISTS"
         " (SELECT 1 FROM subscription o WHERE o.account_id = a.id AND o.status = 'active'))",
-        [POOL],
+        [POOL_ACCOUNT_ID],
     ).fetchall()
     for id, account in rows:
         with transaction():

@@ -12,16 +12,16 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.billing.pricing import Quote, affordable_output
-from shared.core.billing_periods import day_end, day_of, moment_text, month_end
+from shared.core.billing_periods import day_of, format_timestamp, next_day_start, next_month_start
 from shared.core.errors import (
     AccessDenied,
     DailyAllowanceExhausted,
     InsufficientCredits,
-    InvalidKey,
+    InvalidApiKey,
     InvalidSession,
     RequestRefused,
 )
-from shared.identity.payer import OwnLimits, Payer, check_access
+from shared.identity.payer import KeyAndPlanLimits, Payer, check_access
 from shared.ledger.allowances import (
     Meter,
     MeterId,
@@ -31,10 +31,10 @@ from shared.ledger.allowances import (
     visitor_allowance,
     write_meters,
 )
-from shared.ledger.idempotency import CLAIM_MS, Claim, Claimed, Claims, check_claim, read_claims, write_claims
+from shared.ledger.idempotency import CLAIM_MS, Claim, Claims, StoredClaim, check_claim, read_claims, write_claims
 from shared.ledger.payers import Payers, Pools, lock_payers
 from shared.ledger.sql import AccountState, Change, change_accounts, execute, insert
-from shared.ledger.visitor_pool import LEAST_CREDITS, NO_VISITORS, POOL, VisitorTerms, open_pool
+from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID, VISITORS_DISABLED, VisitorSettings, lock_pool
 
 NO_METER = Meter(0)
 
@@ -61,18 +61,18 @@ class Reservation(NamedTuple):
     fallbacks: tuple[str, ...] = ()
 
 
-class Reserved(NamedTuple):
+class HoldTaken(NamedTuple):
     """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors."""
 
     account: UUID
     api_key: UUID | None
     amount: int
-    own_limits: OwnLimits
+    rate_limits: KeyAndPlanLimits
 
 
 class _Granted(NamedTuple):
     reservation: Reservation
-    reserved: Reserved
+    reserved: HoldTaken
     claim: Claim | None = None
     overage: int = 0
     subscription: UUID | None = None
@@ -89,28 +89,28 @@ class _BatchState(NamedTuple):
     claims: Claims
     meters: dict[MeterId, Meter]
     free_models: frozenset[str]
-    visitors: VisitorTerms
+    visitors: VisitorSettings
     now: int
 
     def payer(self, reservation: Reservation) -> Payer:
-        """Return the payer of `reservation`. Raises `InvalidKey` or `InvalidSession`."""
+        """Return the payer of `reservation`. Raises `InvalidApiKey` or `InvalidSession`."""
         payer = self.sessions.get(reservation.session) if reservation.session else self.keys.get(reservation.digest)
-        if payer is None or not payer.usable(self.now):
-            raise InvalidSession if reservation.session else InvalidKey
+        if payer is None or not payer.is_usable(self.now):
+            raise InvalidSession if reservation.session else InvalidApiKey
         return payer
 
 
 def reserve(
-    reservations: Sequence[Reservation], now: int, visitors: VisitorTerms = NO_VISITORS
-) -> list[Reserved | RequestRefused]:
+    reservations: Sequence[Reservation], now: int, visitors: VisitorSettings = VISITORS_DISABLED
+) -> list[HoldTaken | RequestRefused]:
     """Decide each of `reservations` in order and write the holds of those that are accepted. Run inside a transaction.
 
-    Returns for each a `Reserved`, or the error to report to its caller. The error is not raised, because it does not concern
+    Returns for each a `HoldTaken`, or the error to report to its caller. The error is not raised, because it does not concern
     the rest of the batch.
     """
     state = _read_state(reservations, now, visitors)
     meters = dict(state.meters)
-    results: list[Reserved | RequestRefused] = []
+    results: list[HoldTaken | RequestRefused] = []
     granted: list[_Granted] = []
     for reservation in reservations:
         try:
@@ -125,7 +125,7 @@ def reserve(
     return results
 
 
-def _read_state(reservations: Sequence[Reservation], now: int, visitors: VisitorTerms) -> _BatchState:
+def _read_state(reservations: Sequence[Reservation], now: int, visitors: VisitorSettings) -> _BatchState:
     for reservation in reservations:
         if bool(reservation.digest) + bool(reservation.session) + bool(reservation.visitor) != 1:
             raise ValueError(f"call {reservation.call} must be paid by a key, a session or a visitor")
@@ -136,10 +136,10 @@ def _read_state(reservations: Sequence[Reservation], now: int, visitors: Visitor
     meters, free_models = {}, frozenset[str]()
     visits = [reservation for reservation in reservations if reservation.visitor]
     if visits and visitors.pool_credits:
-        pool = open_pool(visitors, now)
+        pool = lock_pool(visitors, now)
         if pool is not None:
-            pools[POOL] = pool
-        names = {(POOL, visitor_allowance(reservation.visitor, now)) for reservation in visits}
+            pools[POOL_ACCOUNT_ID] = pool
+        names = {(POOL_ACCOUNT_ID, visitor_allowance(reservation.visitor, now)) for reservation in visits}
         rows = execute("SELECT id FROM model WHERE id IN ? AND is_free", [sorted({reservation.model for reservation in visits})])
         meters.update(dict.fromkeys(names, NO_METER) | read_allowances(names)())
         free_models = frozenset(id for (id,) in rows)
@@ -164,7 +164,7 @@ def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> Non
         limited.update((payer.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(payer))
         if payer.overage is not None:
             needed[payer.account] += reservation.quote.bound
-            if needed[payer.account] > state.pools[payer.account].free:
+            if needed[payer.account] > state.pools[payer.account].available:
                 overdrawn.add((payer.account, payer.overage))
     if limited or overdrawn:
         read_limited, read_overdrawn = read_allowances(limited), read_overages(overdrawn)
@@ -177,7 +177,7 @@ def _claims(reservations: Sequence[Reservation], state: _BatchState) -> list[tup
         if reservation.claim is None:
             continue
         if reservation.visitor:
-            found.append((POOL, reservation.claim.of_visitor(reservation.visitor)))
+            found.append((POOL_ACCOUNT_ID, reservation.claim.for_visitor(reservation.visitor)))
         else:
             payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
             if payer is not None:
@@ -200,18 +200,18 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     limited: dict[MeterId, Meter] = {}
     for owner, limit in _monthly_limits(payer):
         allowances[owner] = key_allowance(owner, state.now)
-        meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].allow(limit)
-        amount = min(amount, meter.free)
+        meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].with_limit(limit)
+        amount = min(amount, meter.available)
         if amount < reservation.quote.bound and amount < reservation.quote.minimum:
             raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
-    state.meters.update((id, meter.take(amount)) for id, meter in limited.items())
-    beyond = max(0, amount - pool.free)
+    state.meters.update((id, meter.hold(amount)) for id, meter in limited.items())
+    beyond = max(0, amount - pool.available)
     if beyond and payer.overage is not None:
-        state.meters[account, payer.overage] = overage.take(beyond)
+        state.meters[account, payer.overage] = overage.hold(beyond)
     state.pools[account] = pool._replace(held=pool.held + amount - beyond)
     if reservation.claim is not None:
         state.claims[account, reservation.claim.key_digest] = _running(reservation, reservation.claim, state.now)
-    reserved = Reserved(account, payer.api_key, amount, payer.limits)
+    reserved = HoldTaken(account, payer.api_key, amount, payer.limits)
     parent = payer.limits.parent
     return _Granted(
         reservation,
@@ -234,18 +234,18 @@ def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
 
 
 def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
-    """Like `_decide`, for the visitors' pool. Each call holds at least `LEAST_CREDITS`, whatever its price."""
-    pool = state.pools.get(POOL)
+    """Like `_decide`, for the visitors' pool. Each call holds at least `MIN_CALL_CREDITS`, whatever its price."""
+    pool = state.pools.get(POOL_ACCOUNT_ID)
     if pool is None:
         raise InvalidSession
     if reservation.model not in state.free_models or reservation.fallbacks:
         raise AccessDenied(
             f"The model '{reservation.model}' requires an account. Sign in, or send an API key.", "model_not_allowed"
         )
-    claim = reservation.claim.of_visitor(reservation.visitor) if reservation.claim is not None else None
+    claim = reservation.claim.for_visitor(reservation.visitor) if reservation.claim is not None else None
     if claim is not None:
-        check_claim(claim, state.claims.get((POOL, claim.key_digest)), state.now)
-    bound, minimum = max(reservation.quote.bound, LEAST_CREDITS), max(reservation.quote.minimum, LEAST_CREDITS)
+        check_claim(claim, state.claims.get((POOL_ACCOUNT_ID, claim.key_digest)), state.now)
+    bound, minimum = max(reservation.quote.bound, MIN_CALL_CREDITS), max(reservation.quote.minimum, MIN_CALL_CREDITS)
     if reservation.quote.cap is not None and minimum > reservation.quote.cap:
         raise InsufficientCredits(
             required=minimum,
@@ -253,25 +253,25 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
             message=f"This call needs at least {minimum} credits, but x-yout-max-credits allows {reservation.quote.cap}.",
         )
     allowance = visitor_allowance(reservation.visitor, state.now)
-    meter = state.meters[POOL, allowance].allow(state.visitors.daily_credits)
-    amount = min(bound, pool.free, meter.free)
+    meter = state.meters[POOL_ACCOUNT_ID, allowance].with_limit(state.visitors.daily_credits)
+    amount = min(bound, pool.available, meter.available)
     if amount < minimum:
-        owner = "Your daily allowance" if meter.free < minimum else "Today's allowance for all visitors"
-        raise DailyAllowanceExhausted(owner, day_end(day_of(state.now)), state.now)
-    state.meters[POOL, allowance] = meter.take(amount)
-    state.pools[POOL] = pool._replace(held=pool.held + amount)
+        owner = "Your daily allowance" if meter.available < minimum else "Today's allowance for all visitors"
+        raise DailyAllowanceExhausted(owner, next_day_start(day_of(state.now)), state.now)
+    state.meters[POOL_ACCOUNT_ID, allowance] = meter.hold(amount)
+    state.pools[POOL_ACCOUNT_ID] = pool._replace(held=pool.held + amount)
     if claim is not None:
-        state.claims[POOL, claim.key_digest] = _running(reservation, claim, state.now)
-    return _Granted(reservation, Reserved(POOL, None, amount, OwnLimits()), claim, allowance=allowance)
+        state.claims[POOL_ACCOUNT_ID, claim.key_digest] = _running(reservation, claim, state.now)
+    return _Granted(reservation, HoldTaken(POOL_ACCOUNT_ID, None, amount, KeyAndPlanLimits()), claim, allowance=allowance)
 
 
-def _running(reservation: Reservation, claim: Claim, now: int) -> Claimed:
-    return Claimed(claim.body_digest, reservation.call, "running", 0, now + CLAIM_MS)
+def _running(reservation: Reservation, claim: Claim, now: int) -> StoredClaim:
+    return StoredClaim(claim.body_digest, reservation.call, "running", 0, now + CLAIM_MS)
 
 
 def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
     """Return the quote's bound, or all available credits if they cover only the quote's minimum."""
-    free = pool.free + overage.free
+    free = pool.available + overage.available
     if free >= quote.bound:
         return quote.bound
     if free >= quote.minimum:
@@ -292,10 +292,11 @@ def _key_limit_reached(
     return InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
-        max_tokens_affordable=affordable_output(quote, meter.free),
-        free=min(pool.free, meter.free),
-        message=f"This call needs at least {quote.minimum} credits. {owner} is {limit} credits a month, of which {meter.free}"
-        f" remain until {moment_text(month_end(now))}. Raise the key's limit or use another key.",
+        max_tokens_affordable=affordable_output(quote, meter.available),
+        free=min(pool.available, meter.available),
+        message=f"This call needs at least {quote.minimum} credits. {owner} is {limit} credits a month, of which"
+        f" {meter.available}"
+        f" remain until {format_timestamp(next_month_start(now))}. Raise the key's limit or use another key.",
     )
 
 

@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.clock import new_id
 from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
 from shared.ledger.sql import AccountState, Change, add_change, as_uuid, change_accounts, execute, insert, lock_accounts
-from shared.ledger.visitor_pool import LEAST_CREDITS, POOL
+from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
 
-NO_USAGE = Usage(0, 0)
+NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
 MIN_MARGIN_CREDITS = 100
 
 
-class Rare(NamedTuple):
+class UsageDetails(NamedTuple):
     """Usage columns that limit calls leave empty. They are written only if a call in the batch has one.
 
     asked_model      the requested model, if another one served the call
     failed_attempts  error codes of the failed attempts, separated by commas
-    cut              how an answer that was cut off ended upstream, one of `shared.models.CUTS`
+    cut              how an answer that was cut off ended upstream, one of `shared.models.CUT_HANDLINGS`
     """
 
     asked_model: str | None = None
@@ -50,13 +50,13 @@ class Settlement(NamedTuple):
     cap: int | None = None
     error_code: str | None = None
     streamed: bool = False
-    usage: Usage = NO_USAGE
+    usage: TokenUsage = NO_USAGE
     attempts: int = 0
     first_token_ms: int | None = None
     duration_ms: int = 0
     created_at: int = 0
-    claimed: bool = False
-    rare: Rare | None = None
+    has_claim: bool = False
+    details: UsageDetails | None = None
 
 
 class Settled(NamedTuple):
@@ -64,13 +64,13 @@ class Settled(NamedTuple):
 
     overage   credits charged to the subscription's overage, part of `credits`
     balance   for a visitor, the rest of the daily allowance
-    fresh     false if there was no open hold: nothing changed, and `credits` is the first settlement's charge
+    is_first  false if there was no open hold: nothing changed, and `credits` is the first settlement's charge
     """
 
     credits: int
     balance: int
-    overrun: int = 0
-    fresh: bool = True
+    uncharged_cost: int = 0
+    is_first: bool = True
     overage: int = 0
 
 
@@ -107,7 +107,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         hold = holds.get(id, _NO_HOLD)
         pool = pools.get(item.account, _NO_POOL)
         if hold.state not in ("held", "expired"):
-            results.append(Settled(charged.get(id, 0), pool.balance, fresh=False))
+            results.append(Settled(charged.get(id, 0), pool.balance, is_first=False))
             continue
         if hold.state == "expired" and item.status:
             was_expired.append(item)
@@ -141,13 +141,13 @@ def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> N
         lock_accounts(in_order)
     rows = execute("SELECT id, account_id FROM hold WHERE id IN ? AND state = 'held'", [list(calls)]).fetchall()
     if rows:
-        settle([Settlement(as_uuid(call), as_uuid(account), 0, claimed=True) for call, account in rows], now)
+        settle([Settlement(as_uuid(call), as_uuid(account), 0, has_claim=True) for call, account in rows], now)
 
 
 def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
     """Charge `item` against its hold and, within the margin, against available credits; never more."""
     amount = hold.amount if hold.state == "held" else 0
-    limit = min(amount + pool.free, hold.amount + _margin(hold.amount))
+    limit = min(amount + pool.available, hold.amount + _margin(hold.amount))
     if item.cap is not None:
         limit = min(limit, item.cap)
     credits = min(item.cost, limit)
@@ -178,25 +178,25 @@ def _charge_special(
 
     An expired hold has released its credits, so its charge is limited to what is available now.
     """
-    visitor, running = item.account == POOL, hold.state == "held"
+    visitor, running = item.account == POOL_ACCOUNT_ID, hold.state == "held"
     cost, total = item.cost, hold.amount + extra_hold.overage
     if visitor and item.usage.total_tokens:
-        cost = max(cost, LEAST_CREDITS)
+        cost = max(cost, MIN_CALL_CREDITS)
     amount = hold.amount if running else 0
     overage = extra_hold.overage
     if extra_hold.subscription is not None:
         meter = meters[item.account, extra_hold.subscription]
-        overage = overage if running else min(overage, meter.free)
-    limit = min(amount + pool.free + overage, total + _margin(total))
+        overage = overage if running else min(overage, meter.available)
+    limit = min(amount + pool.available + overage, total + _margin(total))
     if visitor:
         limit = min(limit, total)
     for name in extra_hold.allowances:
         allowance = meters.get((item.account, name), _EMPTY_METER)  # the row of that day was deleted
-        limit = min(limit, allowance.free + (total if running else 0))
+        limit = min(limit, allowance.available + (total if running else 0))
     if item.cap is not None:
         limit = min(limit, item.cap)
     credits = min(cost, limit)
-    beyond = max(0, credits - amount - pool.free)
+    beyond = max(0, credits - amount - pool.available)
     if extra_hold.subscription is not None:
         meters[item.account, extra_hold.subscription] = meter.settle(extra_hold.overage if running else 0, beyond)
     after = _after(pool, amount, credits - beyond)
@@ -272,7 +272,7 @@ _USAGE_COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at"),
 )
-_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", *Rare._fields)
+_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", *UsageDetails._fields)
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
 
@@ -283,17 +283,17 @@ def _write(
     entries: Sequence[tuple[UUID, int, str, int, int, UUID, int, int]],
     now: int,
 ) -> None:
-    fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.fresh]
+    fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]
     _close_holds([item for item, settled in fresh if settled.credits], "settled", now)
     _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
     change_accounts(changes)
     insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
     recorded = [(item, settled) for item, settled in fresh if item.status]
-    if any(item.rare is not None or item.usage.cache_write_tokens or settled.overage for item, settled in recorded):
+    if any(item.details is not None or item.usage.cache_write_tokens or settled.overage for item, settled in recorded):
         insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
     else:
         insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
-    _close_claims([(item, settled) for item, settled in fresh if item.claimed])
+    _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
 
 
 def _close_holds(items: Sequence[Settlement], state: str, now: int) -> None:
@@ -311,13 +311,13 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     return (
         *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
         *(item.streamed, usage.estimated, usage.input_tokens, usage.cached_tokens, usage.output_tokens),
-        *(usage.reasoning_tokens, settled.credits, settled.overrun, item.attempts, item.first_token_ms),
+        *(usage.reasoning_tokens, settled.credits, settled.uncharged_cost, item.attempts, item.first_token_ms),
         *(item.duration_ms, item.created_at),
     )
 
 
 def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
-    return (settled.overage, item.usage.cache_write_tokens, *(item.rare or Rare()))
+    return (settled.overage, item.usage.cache_write_tokens, *(item.details or UsageDetails()))
 
 
 def _write_overage(

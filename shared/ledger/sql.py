@@ -16,7 +16,16 @@ from uuid import UUID
 import peewee
 import psycopg
 
-from shared.core.database import BATCH_MS, IDLE_MS, LOCK_MS, STATEMENT_MS, database, drop_connection, is_sqlite, transaction
+from shared.core.database import (
+    BATCH_TIMEOUT_MS,
+    IDLE_TIMEOUT_MS,
+    LOCK_TIMEOUT_MS,
+    STATEMENT_TIMEOUT_MS,
+    database,
+    drop_connection,
+    is_sqlite,
+    transaction,
+)
 
 
 class AccountState(NamedTuple):
@@ -28,7 +37,7 @@ class AccountState(NamedTuple):
     plan_credits: int = 0
 
     @property
-    def free(self) -> int:
+    def available(self) -> int:
         return self.balance - self.held
 
 
@@ -98,9 +107,13 @@ def batch_transaction() -> Iterator[None]:
 @lru_cache(maxsize=4)
 def _limits(server_version: int) -> str:
     """Return SQL that sets timeouts for this transaction. Otherwise a lost client would keep its accounts locked for hours."""
-    limits = {"lock_timeout": LOCK_MS, "statement_timeout": STATEMENT_MS, "idle_in_transaction_session_timeout": IDLE_MS}
+    limits = {
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "statement_timeout": STATEMENT_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
+    }
     if server_version >= 170_000:
-        limits["transaction_timeout"] = BATCH_MS  # also covers a client that is lost while sending
+        limits["transaction_timeout"] = BATCH_TIMEOUT_MS  # also covers a client that is lost while sending
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
 
 

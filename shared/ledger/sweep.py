@@ -17,10 +17,10 @@ from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_ac
 from shared.models import FORM_SECRET_MS
 
 HEARTBEAT_MS = 5_000  # interval of an edge process's heartbeats
-SILENT_MS = 30_000  # without a heartbeat for this long, an edge process is dead
+HEARTBEAT_TIMEOUT_MS = 30_000  # without a heartbeat for this long, an edge process is dead
 BATCH = 500
 # Parameters: find holds whose deadline is before the first, or whose process was last seen before the second.
-ABANDONED = (
+ABANDONED_HOLDS_SQL = (
     "hold h LEFT JOIN edge_process e ON e.id = h.edge_process WHERE h.state = 'held' AND (h.expires_at < ?"
     " OR (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?)))"
 )
@@ -48,7 +48,7 @@ class HeartbeatGrace:
             self._ends_at = now + GRACE_MS
         return now >= self._ends_at
 
-    def swept(self, now: int) -> None:
+    def record_sweep(self, now: int) -> None:
         """Call after a successful sweep."""
         self._swept_at = now
 
@@ -61,7 +61,7 @@ def sweep(now: int, *, expire_silent: bool = True) -> int:
     expired = 0
     while True:
         with transaction():
-            found, closed = _expire_batch(now, now - SILENT_MS if expire_silent else 0)
+            found, closed = _expire_batch(now, now - HEARTBEAT_TIMEOUT_MS if expire_silent else 0)
         expired += closed
         if found < BATCH:
             break
@@ -73,7 +73,7 @@ def sweep(now: int, *, expire_silent: bool = True) -> int:
 def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
     """Expire one batch. Returns how many abandoned holds were found, and how many of them were still open."""
     rows = execute(
-        f"SELECT h.id, h.account_id FROM {ABANDONED} LIMIT ?",
+        f"SELECT h.id, h.account_id FROM {ABANDONED_HOLDS_SQL} LIMIT ?",
         [now, seen_before, BATCH],
     ).fetchall()
     if not rows:
@@ -114,7 +114,7 @@ _COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "attempts"),
     *("duration_ms", "created_at"),
 )
-LONGEST_MS = 2**31 - 1
+MAX_DURATION_MS = 2**31 - 1
 
 
 def _record(closed: list[tuple[Any, ...]], now: int) -> None:
@@ -122,7 +122,7 @@ def _record(closed: list[tuple[Any, ...]], now: int) -> None:
     rows = [
         (
             *(as_uuid(call), as_uuid(account), as_uuid(key) if key else None, model, as_uuid(price)),
-            *("expired", "hold_expired", False, True, 0, 0, 0, 0, 0, 0, 0, min(now - created, LONGEST_MS), created),
+            *("expired", "hold_expired", False, True, 0, 0, 0, 0, 0, 0, 0, min(now - created, MAX_DURATION_MS), created),
         )
         for call, account, key, model, price, _, created in closed
     ]

@@ -7,13 +7,13 @@ from typing import NamedTuple
 from shared.core.database import snapshot
 from shared.ledger.compaction import OPENING_ACTOR
 from shared.ledger.sql import as_uuid, execute
-from shared.ledger.sweep import ABANDONED, SILENT_MS
+from shared.ledger.sweep import ABANDONED_HOLDS_SQL, HEARTBEAT_TIMEOUT_MS
 
 STALE_GRACE_MS = 60_000  # time for the sweeper: a hold is stale if it could have been swept this long ago
-SHOWN = 20  # maximum number of problems of a kind to report
+MAX_PROBLEMS = 20  # maximum number of problems of a kind to report
 
 
-class Report(NamedTuple):
+class VerificationReport(NamedTuple):
     """Numbers of rows checked, and one line for each problem found."""
 
     accounts: int
@@ -22,13 +22,13 @@ class Report(NamedTuple):
     problems: tuple[str, ...]
 
 
-def verify(now: int) -> Report:
+def verify_ledger(now: int) -> VerificationReport:
     """Check all accounts in one snapshot of the database. Changes nothing."""
     with snapshot():
         problems = [*_balances(), *_balance_chains(), *_held_sums(), *_stale(now), *_charges(), *_plan_credits(), *_meters()]
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
-    return Report(counts[0], counts[1], open_holds, tuple(problems))
+    return VerificationReport(counts[0], counts[1], open_holds, tuple(problems))
 
 
 def _balances() -> list[str]:
@@ -36,7 +36,7 @@ def _balances() -> list[str]:
         "SELECT a.id, a.balance, coalesce(l.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
         " WHERE a.balance <> coalesce(l.total, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [f"account {as_uuid(id)}: balance {balance}, but its ledger sums to {total}" for id, balance, total in rows]
 
@@ -51,13 +51,13 @@ def _balance_chains() -> list[str]:
         " sum(amount) OVER w AS running, row_number() OVER w AS number, first_value(seq) OVER w AS first,"
         " first_value(actor) OVER w AS opener FROM ledger_entry WINDOW w AS (PARTITION BY account_id ORDER BY seq)) t"
         " WHERE balance_after <> running OR seq <> number + CASE WHEN opener = ? THEN first - 1 ELSE 0 END LIMIT ?",
-        [OPENING_ACTOR, SHOWN],
+        [OPENING_ACTOR, MAX_PROBLEMS],
     ).fetchall()
     gaps = execute(
         "SELECT a.id, a.ledger_seq, coalesce(l.newest, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, max(seq) AS newest FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
         " WHERE a.ledger_seq <> coalesce(l.newest, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [
         *(f"account {as_uuid(id)}: entry {seq} says {after} after it, the chain says {run} at number {number}"
@@ -71,15 +71,15 @@ def _held_sums() -> list[str]:
         "SELECT a.id, a.held, coalesce(h.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(amount) AS total FROM hold WHERE state = 'held' GROUP BY account_id) h ON h.account_id = a.id"
         " WHERE a.held <> coalesce(h.total, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [f"account {as_uuid(id)}: {held} credits held, but its open holds sum to {total}" for id, held, total in rows]
 
 
 def _stale(now: int) -> list[str]:
     rows = execute(
-        f"SELECT h.id, h.amount FROM {ABANDONED} LIMIT ?",
-        [now - STALE_GRACE_MS, now - SILENT_MS - STALE_GRACE_MS, SHOWN],
+        f"SELECT h.id, h.amount FROM {ABANDONED_HOLDS_SQL} LIMIT ?",
+        [now - STALE_GRACE_MS, now - HEARTBEAT_TIMEOUT_MS - STALE_GRACE_MS, MAX_PROBLEMS],
     )
     return [
         f"hold {as_uuid(id)}: {amount} credits are held by a call that has ended; run `yout ledger sweep`" for id, amount in rows
@@ -95,7 +95,7 @@ def _charges() -> list[str]:
         " WHERE call IS NOT NULL GROUP BY call, account_id) t LEFT JOIN usage_ledger u"
         " ON u.id = t.call AND u.account_id = t.account_id"
         " WHERE u.credits IS NULL OR u.credits <> t.charged OR u.overage_credits <> t.beyond LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [f"call {as_uuid(call)}: charged {charged}, its usage row says {credits}" for call, charged, credits in rows]
 
@@ -106,13 +106,13 @@ def _plan_credits() -> list[str]:
         "SELECT a.id, a.plan_credits, coalesce(l.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(plan_amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
         " WHERE a.plan_credits <> coalesce(l.total, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     ).fetchall()
     order = execute(
         "SELECT account_id, seq, before FROM (SELECT account_id, seq, kind, amount, plan_amount,"
         " sum(plan_amount) OVER (PARTITION BY account_id ORDER BY seq) - plan_amount AS before FROM ledger_entry) t"
         " WHERE kind = 'charge' AND -plan_amount <> CASE WHEN before < -amount THEN before ELSE -amount END LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [
         *(f"account {as_uuid(id)}: {plan} plan credits, but their movements sum to {total}" for id, plan, total in sums),
@@ -129,7 +129,7 @@ def _meters() -> list[str]:
         " UNION ALL SELECT account_id, parent_allowance, amount + overage FROM hold WHERE state = 'held') taken"
         " WHERE name IS NOT NULL GROUP BY account_id, name) h ON h.account_id = w.account_id AND h.name = w.name"
         " WHERE w.held <> coalesce(h.total, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     ).fetchall()
     overages = execute(
         "SELECT s.id, s.overage_held, coalesce(h.total, 0), s.overage_used, coalesce(e.total, 0) FROM subscription s"
@@ -138,7 +138,7 @@ def _meters() -> list[str]:
         " LEFT JOIN (SELECT subscription, sum(amount) AS total FROM overage_entry GROUP BY subscription) e"
         " ON e.subscription = s.id"
         " WHERE s.overage_held <> coalesce(h.total, 0) OR s.overage_used <> coalesce(e.total, 0) LIMIT ?",
-        [SHOWN],
+        [MAX_PROBLEMS],
     )
     return [
         *(f"allowance {name}: {held} credits held, but its open holds sum to {total}" for name, held, total in allowances),

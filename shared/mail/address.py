@@ -8,7 +8,7 @@ from email.headerregistry import Address
 import idna
 
 from shared.core.errors import InvalidInput
-from shared.identity.emails import canonical_email
+from shared.identity.emails import normalize_email
 
 # A dot-atom (RFC 5322, 3.2.3), with the non-ASCII characters of RFC 6531. It needs no quotes in a header or a command.
 _ATOM = r"(?:[a-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x7f])+"
@@ -21,7 +21,7 @@ def recipient(email: str) -> Address:
     Raises `InvalidInput` for an invalid address, and for one that would need quotes, such as `a,b@example.com`: few servers
     accept those, and a quoting mistake would send the mail to somebody else.
     """
-    local, _, domain = canonical_email(email).rpartition("@")
+    local, _, domain = normalize_email(email).rpartition("@")
     if not _DOT_ATOM.fullmatch(local):
         raise InvalidInput("We cannot send mail to this address. Use one without quotes, commas or brackets before the @.")
     try:

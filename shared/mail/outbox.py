@@ -13,7 +13,7 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.models import OutgoingMail
-from shared.text.plain_text import as_line, cut
+from shared.text.plain_text import to_one_line, truncate
 
 LEASE_MS = 300_000  # longer than any attempt takes; then another worker may try
 WAITS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the first attempt, the second, …; the last one repeats
@@ -104,4 +104,4 @@ def _is_claimed(mail: ClaimedMail) -> Any:
 
 
 def _short(error: str) -> str:
-    return cut(as_line(error), _MAX_ERROR, "…")
+    return truncate(to_one_line(error), _MAX_ERROR, "…")

@@ -1,33 +1,33 @@
 """Media jobs: their rows and their charges, for edge, workers and console.
 
     submit(…)     take the hold and insert the job, in one transaction
-    claim(…)      lease a job to a worker, which can `renew`, `pause` and `note_progress`
+    claim(…)      lease a job to a worker, which can `renew`, `pause` and `store_progress`
     finish(…)     store outputs, charge or release, and erase the prompt, in one transaction, exactly once
     cancel(…)     end a job for its owner
 
 States change by compare-and-set only. Accounts are locked before jobs.
 """
 
-from shared.media.finish_job import CANCELLED, End, Output, cancel, finish
-from shared.media.leases import claim, note_progress, note_vendor, pause, renew, resend
-from shared.media.submission import Submitted, Wish, seal_body, submit, unseal_body, withdraw
+from shared.media.finish_job import CANCELLED, JobResult, Output, cancel_job, finish
+from shared.media.leases import due_for_resend, lease_job, release_until, renew_leases, store_progress, store_provider_job
+from shared.media.submission import JobRequest, Submitted, decrypt_body, encrypt_body, submit, undo_submission
 
 __all__ = [
     "CANCELLED",
-    "End",
+    "JobRequest",
+    "JobResult",
     "Output",
     "Submitted",
-    "Wish",
-    "cancel",
-    "claim",
+    "cancel_job",
+    "decrypt_body",
+    "due_for_resend",
+    "encrypt_body",
     "finish",
-    "note_progress",
-    "note_vendor",
-    "pause",
-    "renew",
-    "resend",
-    "seal_body",
+    "lease_job",
+    "release_until",
+    "renew_leases",
+    "store_progress",
+    "store_provider_job",
     "submit",
-    "unseal_body",
-    "withdraw",
+    "undo_submission",
 ]

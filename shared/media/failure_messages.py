@@ -5,7 +5,7 @@ A provider's message is never stored. Of its codes, only those are kept which me
 
 from __future__ import annotations
 
-REASONS = {
+MESSAGES = {
     "upstream_error": "The model failed to generate the output. Nothing was charged.",
     "upstream_timeout": "The model did not generate the output in time. Nothing was charged.",
     "no_upstream_available": "This model is temporarily unavailable. Nothing was charged.",
@@ -21,6 +21,6 @@ REASONS = {
 _REFUSED = "The model rejected this request. Change it before you try again. Nothing was charged."
 
 
-def reason(code: str) -> str:
+def failure_message(code: str) -> str:
     """Return the message for the owner of a job that failed with `code`."""
-    return REASONS.get(code, _REFUSED)
+    return MESSAGES.get(code, _REFUSED)

@@ -17,7 +17,7 @@ from shared.ledger import Settlement, settle
 from shared.models import MediaJob, MediaOutput
 
 NO_SUCH_JOB = "No such job. List your jobs with GET /api/media/jobs/."
-LONGEST_MS = 2**31 - 1
+MAX_DURATION_MS = 2**31 - 1
 USAGE_STATUS = {"succeeded": "completed", "failed": "failed", "cancelled": "cancelled"}
 
 
@@ -29,7 +29,7 @@ class Output(NamedTuple):
     size_bytes: int
 
 
-class End(NamedTuple):
+class JobResult(NamedTuple):
     """How a job ended. `cost` in credits is charged if above 0. The codes are ours, or a provider's that we have checked."""
 
     status: str
@@ -37,41 +37,42 @@ class End(NamedTuple):
     error_class: str | None = None
     outputs: Sequence[Output] = ()
     cost: int = 0
-    keep_until: int | None = None
+    files_expire_at: int | None = None
 
 
-CANCELLED = End("cancelled")
+CANCELLED = JobResult("cancelled")
 
 
 class _AlreadyEnded(Exception):
     """The job has ended already, or another worker has its lease."""
 
 
-def finish(job: MediaJob, end: End, *, hand: UUID | None) -> MediaJob | None:
-    """End `job` and return its row. Returns None if it has ended, does not exist, or (if given) `hand` no longer has its lease.
+def finish(job: MediaJob, end: JobResult, *, lease_id: UUID | None) -> MediaJob | None:
+    """End `job` and return its row. Returns None if it has ended, does not exist, or (if given) `lease_id` no longer has its
+    lease.
 
     Raises database errors; then nothing has changed.
     """
     try:
         with transaction():
-            return _finish(job, end, hand, now_ms())
+            return _finish(job, end, lease_id, now_ms())
     except _AlreadyEnded:
         return None
 
 
-def cancel(account: UUID, job_id: UUID) -> MediaJob:
+def cancel_job(account: UUID, job_id: UUID) -> MediaJob:
     """Cancel an account's job and return it; a job that has ended is unchanged. Raises `NotFound`, also for another account's."""
     own = (MediaJob.id == job_id) & (MediaJob.account == account)
     job = MediaJob.get_or_none(own)
     if job is None:
         raise NotFound(NO_SUCH_JOB)
-    ended = finish(job, CANCELLED, hand=None) or MediaJob.get_or_none(own)
+    ended = finish(job, CANCELLED, lease_id=None) or MediaJob.get_or_none(own)
     if ended is None:
         raise NotFound(NO_SUCH_JOB)
     return ended
 
 
-def _finish(job: MediaJob, end: End, hand: UUID | None, now: int) -> MediaJob:
+def _finish(job: MediaJob, end: JobResult, hand: UUID | None, now: int) -> MediaJob:
     [settled] = settle([_settlement(job, end, now)], now)
     open_job = (MediaJob.id == job.id) & MediaJob.finished_at.is_null()
     rows = (
@@ -86,7 +87,7 @@ def _finish(job: MediaJob, end: End, hand: UUID | None, now: int) -> MediaJob:
             error_code=end.error_code,
             error_class=end.error_class,
             callback_due_at=now if job.callback_url else None,
-            files_expire_at=end.keep_until if end.outputs else None,
+            files_expire_at=end.files_expire_at if end.outputs else None,
             finished_at=now,
         )
         .where(open_job if hand is None else open_job & (MediaJob.claimed_by == hand))
@@ -101,7 +102,7 @@ def _finish(job: MediaJob, end: End, hand: UUID | None, now: int) -> MediaJob:
     return ended
 
 
-def _settlement(job: MediaJob, end: End, now: int) -> Settlement:
+def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
     row = job.__data__
     return Settlement(
         call=job.id,
@@ -115,6 +116,6 @@ def _settlement(job: MediaJob, end: End, now: int) -> Settlement:
         cap=job.credits_held,
         error_code=end.error_code or ("cancelled" if end.status == "cancelled" else None),
         attempts=job.attempts,
-        duration_ms=min(now - job.created_at, LONGEST_MS),
+        duration_ms=min(now - job.created_at, MAX_DURATION_MS),
         created_at=job.created_at,
     )

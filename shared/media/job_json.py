@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shared.core.timestamps import iso_moment
-from shared.media.failure_messages import reason
+from shared.core.timestamps import format_timestamp
+from shared.media.failure_messages import failure_message
 from shared.models import MediaJob, MediaOutput
 
 
@@ -21,8 +21,8 @@ def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[
         "progress": job.progress,
         "output_url": files[0]["url"] if files else None,
         "outputs": files,
-        "error": {"code": job.error_code, "message": reason(job.error_code)} if job.error_code else None,
+        "error": {"code": job.error_code, "message": failure_message(job.error_code)} if job.error_code else None,
         "credits_cost": job.credits_held if job.credits_charged is None else job.credits_charged,
-        "created": iso_moment(job.created_at),
-        "finished": iso_moment(job.finished_at),
+        "created": format_timestamp(job.created_at),
+        "finished": format_timestamp(job.finished_at),
     }

@@ -12,22 +12,22 @@ from uuid import UUID
 from peewee import Case, fn
 
 from shared.core.clock import now_ms
-from shared.core.database import unlocked
+from shared.core.database import skip_locked
 from shared.models import MediaJob
 
 LEASE_MS = 30_000
 RESEND_MS = 30_000  # a job without progress for this long gets another message
-LONGEST_RESEND_MS = 300_000
+MAX_RESEND_MS = 300_000
 
 
-def claim(job: UUID, hand: UUID, now: int) -> MediaJob | None:
-    """Lease `job` to the worker run `hand` and count an attempt. Returns None if the job ended, is gone or is leased."""
+def lease_job(job: UUID, lease_id: UUID, now: int) -> MediaJob | None:
+    """Lease `job` to the worker run `lease_id` and count an attempt. Returns None if the job ended, is gone or is leased."""
     free = MediaJob.claimed_until.is_null() | (MediaJob.claimed_until < now)
     taken: Any = (
         MediaJob.update(
             status="running",
             attempts=MediaJob.attempts + 1,
-            claimed_by=hand,
+            claimed_by=lease_id,
             claimed_until=now + LEASE_MS,
             started_at=fn.COALESCE(MediaJob.started_at, now),
         )
@@ -39,30 +39,31 @@ def claim(job: UUID, hand: UUID, now: int) -> MediaJob | None:
     return found
 
 
-def renew(hands: Iterable[UUID], now: int) -> set[UUID]:
-    """Extend the leases of `hands`. Returns those that still have their job."""
+def renew_leases(lease_ids: Iterable[UUID], now: int) -> set[UUID]:
+    """Extend the leases of `lease_ids`. Returns those that still have their job."""
     rows: Any = (
         MediaJob.update(claimed_until=now + LEASE_MS)
-        .where(MediaJob.claimed_by.in_(list(hands)) & MediaJob.finished_at.is_null())
+        .where(MediaJob.claimed_by.in_(list(lease_ids)) & MediaJob.finished_at.is_null())
         .returning(MediaJob.claimed_by)
         .execute()
     )
     return {row.claimed_by for row in rows}
 
 
-def note_vendor(job: MediaJob, channel: UUID, vendor_job: str) -> bool:
+def store_provider_job(job: MediaJob, channel: UUID, vendor_job: str) -> bool:
     """Store the id of the provider's job, so that a later worker polls it and does not create another one."""
     return _change(job, channel=channel, vendor_job=vendor_job)
 
 
-def note_progress(job: MediaJob, percent: int) -> bool:
+def store_progress(job: MediaJob, percent: int) -> bool:
     """Store the progress in percent."""
     return _change(job, progress=max(0, min(100, percent)))
 
 
-def pause(job: MediaJob, due_at: int, *, orderly: bool) -> bool:
-    """Release a job until `due_at`. If the pause is `orderly` (the provider is still working), its attempt does not count."""
-    attempts = MediaJob.attempts - 1 if orderly else MediaJob.attempts
+def release_until(job: MediaJob, due_at: int, *, without_attempt: bool) -> bool:
+    """Release a job until `due_at`. If the pause is `without_attempt` (the provider is still working), its attempt does not
+    count."""
+    attempts = MediaJob.attempts - 1 if without_attempt else MediaJob.attempts
     return _change(job, claimed_by=None, claimed_until=None, due_at=due_at, attempts=attempts)
 
 
@@ -71,17 +72,17 @@ def _change(job: MediaJob, **columns: Any) -> bool:
     return bool(MediaJob.update(**columns).where(mine).execute())
 
 
-def resend(limit: int) -> list[UUID]:
+def due_for_resend(limit: int) -> list[UUID]:
     """Return up to `limit` open jobs that are due for another message. Each is returned to one caller only.
 
     The time until the next message grows with the job's age, so that a long queue is not filled with duplicates.
     """
     now = now_ms()
     age = now - MediaJob.created_at
-    wait = Case(None, [(age > LONGEST_RESEND_MS, LONGEST_RESEND_MS), (age > RESEND_MS, age)], RESEND_MS)
+    wait = Case(None, [(age > MAX_RESEND_MS, MAX_RESEND_MS), (age > RESEND_MS, age)], RESEND_MS)
     idle = MediaJob.claimed_until.is_null() | (MediaJob.claimed_until < now)
     due = MediaJob.finished_at.is_null() & (MediaJob.due_at <= now) & idle
-    found = unlocked(MediaJob.select(MediaJob.id).where(due).order_by(MediaJob.due_at).limit(limit))
+    found = skip_locked(MediaJob.select(MediaJob.id).where(due).order_by(MediaJob.due_at).limit(limit))
     rows: Any = (
         MediaJob.update(due_at=now + wait)
         .where(MediaJob.id.in_(found) & (MediaJob.due_at <= now))

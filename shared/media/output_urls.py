@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from shared.core.clock import now_ms
 from shared.core.settings import Settings
-from shared.files.signed_urls import sign
+from shared.files.signed_urls import sign_url
 from shared.models import MediaJob, MediaOutput
 
 
-def public_link(base: str, job: MediaJob, output: MediaOutput, settings: Settings) -> str:
+def signed_output_url(base: str, job: MediaJob, output: MediaOutput, settings: Settings) -> str:
     """Return the signed URL of an output. `base` is the edge's base URL."""
     expires_at = now_ms() + settings.media_link_seconds * 1000
     if job.files_expire_at is not None:
         expires_at = min(expires_at, job.files_expire_at)
-    return base.rstrip("/") + sign(f"/api/media/files/{output.id}", expires_at, settings.secret_key)
+    return base.rstrip("/") + sign_url(f"/api/media/files/{output.id}", expires_at, settings.secret_key)

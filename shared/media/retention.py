@@ -9,7 +9,7 @@ from shared.core.clock import now_ms
 from shared.files.storage import Storage
 from shared.models import MediaJob, MediaOutput
 
-MOST_JOBS = 200  # per run
+MAX_JOBS_PER_RUN = 200  # per run
 ORPHAN_AGE_MS = 24 * 3_600_000  # longer than any job runs
 _folders = itertools.cycle(f"{number:02x}" for number in range(256))
 
@@ -17,7 +17,7 @@ _folders = itertools.cycle(f"{number:02x}" for number in range(256))
 def delete_expired(storage: Storage) -> int:
     """Delete the outputs of jobs whose files have expired. Returns the number of jobs. Raises `StorageUnavailable`."""
     expired = MediaJob.files_expire_at.is_null(False) & (MediaJob.files_expire_at <= now_ms())
-    jobs = list(MediaJob.select(MediaJob.id).where(expired).order_by(MediaJob.files_expire_at).limit(MOST_JOBS))
+    jobs = list(MediaJob.select(MediaJob.id).where(expired).order_by(MediaJob.files_expire_at).limit(MAX_JOBS_PER_RUN))
     for job in jobs:
         delete_files(job, storage)
     return len(jobs)

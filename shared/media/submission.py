@@ -14,8 +14,8 @@ from shared.media.leases import RESEND_MS
 from shared.models import MediaJob
 
 
-class Wish(NamedTuple):
-    """A media call, with what is stored for the worker. `sealed_params` is a result of `seal_body`."""
+class JobRequest(NamedTuple):
+    """A media call, with what is stored for the worker. `sealed_params` is a result of `encrypt_body`."""
 
     call: MediaCall
     sealed_params: str
@@ -27,51 +27,51 @@ class Submitted(NamedTuple):
     """The submitted job. `fresh` is false if an earlier request with the same `Idempotency-Key` created it; no hold was taken."""
 
     job: MediaJob
-    fresh: bool
+    is_new: bool
 
 
-def seal_body(call: MediaCall, secret_key: str) -> str:
+def encrypt_body(call: MediaCall, secret_key: str) -> str:
     """Encrypt the request body for the provider: a database dump or backup does not reveal the prompt."""
     return seal(json.dumps(call.body), secret_key, MEDIA_REQUEST)
 
 
-def unseal_body(sealed: str, secret_key: str) -> dict[str, Any]:
-    """Decrypt what `seal_body` returned."""
+def decrypt_body(sealed: str, secret_key: str) -> dict[str, Any]:
+    """Decrypt what `encrypt_body` returned."""
     body: dict[str, Any] = json.loads(unseal(sealed, secret_key, MEDIA_REQUEST))
     return body
 
 
-def submit(ask: Reservation, wish: Wish, now: int) -> Submitted:
+def submit(reservation: Reservation, request: JobRequest, now: int) -> Submitted:
     """Take the hold and insert the job, or return the job of the same `Idempotency-Key`. Run inside a transaction.
 
     Raises the error that `reserve` returned. The idempotency claim lasts 24 hours, even if the job fails.
     """
-    [result] = reserve([ask], now)
-    if isinstance(result, IdempotencyConflict) and result.kind != "key_reused":
+    [result] = reserve([reservation], now)
+    if isinstance(result, IdempotencyConflict) and result.code != "key_reused":
         earlier = MediaJob.get_or_none(MediaJob.id == result.call_id)
         if earlier is not None:
-            return Submitted(earlier, fresh=False)
+            return Submitted(earlier, is_new=False)
     if isinstance(result, RequestRefused):
         raise result
     job = MediaJob.create(
-        id=ask.call,
+        id=reservation.call,
         account=result.account,
         api_key=result.api_key,
-        kind=wish.call.kind,
-        model=wish.call.model,
-        price=ask.quote.price.id,
-        sealed_params=wish.sealed_params,
-        options=dict(wish.call.options),
+        kind=request.call.kind,
+        model=request.call.model,
+        price=reservation.quote.price.id,
+        sealed_params=request.sealed_params,
+        options=dict(request.call.options),
         due_at=now + RESEND_MS,
-        deadline_at=wish.deadline_at,
+        deadline_at=request.deadline_at,
         credits_held=result.amount,
-        callback_url=wish.callback_url,
+        callback_url=request.callback_url,
         created_at=now,
     )
-    return Submitted(job, fresh=True)
+    return Submitted(job, is_new=True)
 
 
-def withdraw(job: UUID, now: int) -> bool:
+def undo_submission(job: UUID, now: int) -> bool:
     """Undo a submission whose message could not be sent. Returns whether it was undone. Run inside a transaction.
 
     A job that a worker has leased already is not undone: it will run.

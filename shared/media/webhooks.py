@@ -21,12 +21,12 @@ from shared.core.secrets import WEBHOOK_SECRET, seal, unseal
 from shared.models import MediaJob, WebhookSecret
 
 PREFIX = "whsec_"
-WAITS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …
-MAX_ATTEMPTS = len(WAITS_MS) + 1
+RETRY_DELAYS_MS = (15_000, 60_000, 300_000, 1_200_000, 3_600_000, 14_400_000)  # after the first attempt, the second, …
+MAX_ATTEMPTS = len(RETRY_DELAYS_MS) + 1
 MAX_AGE_MS = 86_400_000  # since the job's end; limits the backlog for a server that never responds
 
 
-def secret_of(account: UUID, secret_key: str) -> str:
+def get_or_create_secret(account: UUID, secret_key: str) -> str:
     """Return the account's signing secret, created at first use. Run inside a transaction."""
     row = WebhookSecret.get_or_none(WebhookSecret.account == account)
     if row is None:
@@ -63,28 +63,28 @@ class DueCallback(NamedTuple):
     url: str
 
 
-def due(limit: int, *, without: Collection[UUID] = ()) -> list[DueCallback]:
-    """Return up to `limit` due callbacks, the longest overdue first, except those of the accounts in `without`.
+def due_callbacks(limit: int, *, excluded_accounts: Collection[UUID] = ()) -> list[DueCallback]:
+    """Return up to `limit` due callbacks, the longest overdue first, except those of the accounts in `excluded_accounts`.
 
     Also erases the URLs of callbacks that have no attempts left or are older than `MAX_AGE_MS`.
     """
     now = now_ms()
     _give_up(now)
     found = (MediaJob.callback_due_at <= now) & (MediaJob.callback_attempts < MAX_ATTEMPTS)
-    if without:
-        found &= MediaJob.account.not_in(list(without))
+    if excluded_accounts:
+        found &= MediaJob.account.not_in(list(excluded_accounts))
     columns = (MediaJob.id, MediaJob.account, MediaJob.callback_url)
     rows: Any = MediaJob.select(*columns).where(found).order_by(MediaJob.callback_due_at).limit(limit).tuples()
     return [DueCallback(job, account, url) for job, account, url in rows]
 
 
-def claim(jobs: Sequence[UUID]) -> set[UUID]:
+def claim_callbacks(jobs: Sequence[UUID]) -> set[UUID]:
     """Count an attempt for each of these callbacks that is still due, and return those. Only one process gets each attempt.
 
     A claimed callback becomes due again after a delay that grows with each attempt, unless `forget` removes it.
     """
     now = now_ms()
-    delay = Case(MediaJob.callback_attempts, tuple(enumerate(WAITS_MS)), WAITS_MS[-1])
+    delay = Case(MediaJob.callback_attempts, tuple(enumerate(RETRY_DELAYS_MS)), RETRY_DELAYS_MS[-1])
     rows: Any = (
         MediaJob.update(callback_due_at=now + delay, callback_attempts=MediaJob.callback_attempts + 1)
         .where(MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now))
@@ -94,14 +94,14 @@ def claim(jobs: Sequence[UUID]) -> set[UUID]:
     return {row.id for row in rows}
 
 
-def postpone(jobs: Sequence[UUID], milliseconds: int) -> None:
+def postpone_callbacks(jobs: Sequence[UUID], milliseconds: int) -> None:
     """Postpone these callbacks without counting an attempt, so that `due` returns others."""
     now = now_ms()
     still_due = MediaJob.id.in_(list(jobs)) & (MediaJob.callback_due_at <= now)
     MediaJob.update(callback_due_at=now + milliseconds).where(still_due).execute()
 
 
-def forget(job: UUID) -> None:
+def erase_callback(job: UUID) -> None:
     """Erase the callback's URL, after it was delivered or has failed for good."""
     MediaJob.update(callback_url=None, callback_due_at=None).where(MediaJob.id == job).execute()
 

@@ -8,20 +8,20 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.models import AccountNote
 from shared.operations.accounts import find_account
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 
-LONGEST_NOTE = 4_000
-NOTES_SHOWN = 50
+MAX_NOTE_LENGTH = 4_000
+MAX_NOTES = 50
 
 
 def add_note(account: UUID, text: str, *, actor: str, address: str = "") -> AccountNote:
     """Add a note. The audit log records that it exists, not its text, because notes can be deleted."""
     text = text.strip()
-    if not 0 < len(text) <= LONGEST_NOTE:
-        raise InvalidInput(f"A note must have 1 to {LONGEST_NOTE} characters.")
+    if not 0 < len(text) <= MAX_NOTE_LENGTH:
+        raise InvalidInput(f"A note must have 1 to {MAX_NOTE_LENGTH} characters.")
     with transaction():
         row = AccountNote.create(account=find_account(account), author=actor[:254], text=text)
-        record(Origin(actor, address), "account.note", account, after={"note": str(row.id)})
+        record_audit_entry(Origin(actor, address), "account.note", account, after={"note": str(row.id)})
         return row
 
 
@@ -29,14 +29,14 @@ def remove_note(account: UUID, note: UUID, *, actor: str, address: str = "") -> 
     """Delete a note of this account, if it exists."""
     with transaction():
         if AccountNote.delete().where((AccountNote.id == note) & (AccountNote.account == account)).execute():
-            record(Origin(actor, address), "account.note", account, before={"note": str(note)}, after={"note": None})
+            record_audit_entry(Origin(actor, address), "account.note", account, before={"note": str(note)}, after={"note": None})
 
 
-def notes_of(account: UUID) -> list[AccountNote]:
+def list_notes(account: UUID) -> list[AccountNote]:
     """Return the account's latest notes, newest first."""
     return list(
         AccountNote.select()
         .where(AccountNote.account == account)
         .order_by(AccountNote.created_at.desc(), AccountNote.id.desc())
-        .limit(NOTES_SHOWN)
+        .limit(MAX_NOTES)
     )

@@ -10,16 +10,16 @@ import peewee
 from shared import ledger
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.identity.emails import canonical_email, lookup_email
-from shared.ledger.visitor_pool import POOL
+from shared.identity.emails import normalize_email, normalize_for_lookup
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.outbox import cancel_mails
 from shared.models import Account, LedgerEntry
-from shared.operations.audit import Origin, record
-from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class CreditAdjustment:
     """A manual ledger entry, and the account afterwards (with its new `balance`)."""
 
     account: Account
@@ -29,7 +29,7 @@ class Grant:
 def find_account(email_or_id: str | UUID) -> Account:
     """Return the account with this e-mail address (in any spelling) or id. Raises `NotFound`."""
     if isinstance(email_or_id, str) and "@" in email_or_id:
-        account = Account.get_or_none(Account.email == lookup_email(email_or_id))
+        account = Account.get_or_none(Account.email == normalize_for_lookup(email_or_id))
     else:
         account = Account.get_or_none(Account.id == _as_uuid(email_or_id))
     if account is None:
@@ -37,16 +37,16 @@ def find_account(email_or_id: str | UUID) -> Account:
     return account
 
 
-def refuse_pool(account: Account) -> None:
+def require_customer_account(account: Account) -> None:
     """Raise `InvalidInput` for the visitors' pool. Only its renewals and its calls may move its credits."""
-    if account.id == POOL:
+    if account.id == POOL_ACCOUNT_ID:
         raise InvalidInput("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
 
 
 def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
     """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the e-mail address is invalid or taken."""
-    email, name = canonical_email(email), check_text("name", name, 200, empty=True)
-    check_whole("number of credits", credits, 0, LARGEST_AMOUNT)
+    email, name = normalize_email(email), check_text("name", name, 200, empty=True)
+    check_integer("number of credits", credits, 0, MAX_AMOUNT)
     with transaction():
         try:
             account = Account.create(email=email, name=name)
@@ -55,8 +55,8 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
                 f"An account {email} already exists. Add credits with `yout credits grant {email} N --reason R`."
             ) from None
         if credits:
-            ledger.post(account.id, "grant", credits, actor=actor, reason="opening credits")
-        record(Origin(actor, address), "account.create", account.id, after={"email": email, "credits": credits})
+            ledger.post_entry(account.id, "grant", credits, actor=actor, reason="opening credits")
+        record_audit_entry(Origin(actor, address), "account.create", account.id, after={"email": email, "credits": credits})
         return Account.get_by_id(account.id)
 
 
@@ -66,10 +66,10 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
     The new address is unverified, and mails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if the
     address is invalid or taken.
     """
-    new_email = canonical_email(new_email)
+    new_email = normalize_email(new_email)
     with transaction():
         account = find_account(email_or_id)
-        refuse_pool(account)
+        require_customer_account(account)
         former = account.email
         if new_email == former:
             return account
@@ -81,33 +81,35 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
         except peewee.IntegrityError:  # taken concurrently
             raise InvalidInput(f"An account {new_email} already exists. Choose another address.") from None
         cancel_mails(account.id)
-        record(Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email})
+        record_audit_entry(
+            Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email}
+        )
         return account
 
 
-def grant_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Grant:
+def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> CreditAdjustment:
     """Add credits (`grant`), or remove them if negative (`adjustment`).
 
     Raises `InvalidInput` for 0, or if fewer credits are available; credits held by running calls cannot be removed.
     """
-    check_whole("number of credits", credits, -LARGEST_AMOUNT, LARGEST_AMOUNT)
+    check_integer("number of credits", credits, -MAX_AMOUNT, MAX_AMOUNT)
     if credits == 0:
         raise InvalidInput("The number of credits must not be 0; use a negative number to remove credits.")
     reason = check_text("reason", reason, 500)
     with transaction():
         found = find_account(email_or_id)
-        refuse_pool(found)
+        require_customer_account(found)
         kind = "grant" if credits > 0 else "adjustment"
-        entry = ledger.post(found.id, kind, credits, actor=actor, reason=reason)
+        entry = ledger.post_entry(found.id, kind, credits, actor=actor, reason=reason)
         account = Account.get_by_id(found.id)
-        record(
+        record_audit_entry(
             Origin(actor, address),
             f"credits.{kind}",
             account.id,
             before={"balance": account.balance - credits},
             after={"balance": account.balance, "amount": credits, "reason": reason, "seq": entry.seq},
         )
-        return Grant(account, entry)
+        return CreditAdjustment(account, entry)
 
 
 def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Account:
@@ -118,7 +120,7 @@ def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, addr
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed permanently. Create a new one.")
         if account.status != status:
-            record(
+            record_audit_entry(
                 Origin(actor, address), "account.status", account.id, before={"status": account.status}, after={"status": status}
             )
             account.status = status

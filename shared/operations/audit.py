@@ -16,7 +16,7 @@ class Origin:
     address: str = ""
 
 
-def record(
+def record_audit_entry(
     origin: Origin,
     action: str,
     target: object,

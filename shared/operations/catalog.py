@@ -14,8 +14,8 @@ import peewee
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import MEDIA_KINDS, MODEL_KINDS, SWITCH, AIModel, ChannelModel
-from shared.operations.audit import Origin, record
+from shared.models import ENABLED_STATUSES, MEDIA_KINDS, MODEL_KINDS, AIModel, ChannelModel
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import (
     create_channel,
@@ -24,11 +24,11 @@ from shared.operations.channels import (
     update_channel,
     update_channel_secret,
 )
-from shared.operations.prices import LARGEST_PRICE, Rates, insert_price, set_price
-from shared.operations.validation import check_choice, check_text, check_whole
+from shared.operations.prices import MAX_PRICE, Rates, insert_price, set_price
+from shared.operations.validation import check_choice, check_integer, check_text
 
 __all__ = [
-    "LARGEST_PRICE",
+    "MAX_PRICE",
     "Rates",
     "add_channel_to_model",
     "bump_catalog_version",
@@ -44,7 +44,7 @@ __all__ = [
     "update_model",
 ]
 
-LONGEST_WINDOW = 100_000_000  # tokens
+MAX_CONTEXT_WINDOW = 100_000_000  # tokens
 MODALITIES = {
     "chat": "text->text",
     "embedding": "text->embedding",
@@ -109,7 +109,7 @@ def create_model(
         "is_free": free,
         "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
         "modality": check_text("modality", modality or MODALITIES[kind], 64),
-        "status": check_choice("status", status, SWITCH),
+        "status": check_choice("status", status, ENABLED_STATUSES),
     }
     with transaction():
         channel = find_channel(channel_name)
@@ -121,7 +121,7 @@ def create_model(
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
         after = {"channel": channel.name, "kind": kind, "free": free, "status": status, **prices}
-        record(Origin(actor, address), "model.create", id, after=after)
+        record_audit_entry(Origin(actor, address), "model.create", id, after=after)
         bump_catalog_version()
         return model
 
@@ -155,7 +155,7 @@ def update_model(
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed:
             AIModel.update({**changed, "updated_at": now_ms()}).where(AIModel.id == model_id).execute()
-            record(
+            record_audit_entry(
                 Origin(actor, address), "model.update", model_id, before={name: before[name] for name in changed}, after=changed
             )
             bump_catalog_version()
@@ -174,8 +174,8 @@ def add_channel_to_model(
 ) -> ChannelModel:
     """Add a channel to a model. Routes with lower `priority` are tried first; `weight` splits calls among equal ones."""
     upstream_model = check_model_id(upstream_model or model_id)
-    check_whole("priority", priority, -1_000, 1_000)
-    check_whole("weight", weight, 1, 1_000_000)
+    check_integer("priority", priority, -1_000, 1_000)
+    check_integer("weight", weight, 1, 1_000_000)
     with transaction():
         model, channel = find_model(model_id), find_channel(channel_name)
         values = {"upstream_model": upstream_model, "priority": priority, "weight": weight}
@@ -183,18 +183,20 @@ def add_channel_to_model(
             row = ChannelModel.create(channel=channel, model=model, **values)
         except peewee.IntegrityError:
             raise InvalidInput(f"The channel {channel.name!r} already serves {model_id!r}. Change it in the console.") from None
-        record(Origin(actor, address), "model.channel", model_id, after={"channel": channel.name, **values})
+        record_audit_entry(Origin(actor, address), "model.channel", model_id, after={"channel": channel.name, **values})
         bump_catalog_version()
         return row
 
 
 def set_model_status(model_id: str, status: str, *, actor: str, address: str = "") -> AIModel:
     """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays."""
-    check_choice("status", status, SWITCH)
+    check_choice("status", status, ENABLED_STATUSES)
     with transaction():
         model = find_model(model_id)
         if model.status != status:
-            record(Origin(actor, address), "model.status", model_id, before={"status": model.status}, after={"status": status})
+            record_audit_entry(
+                Origin(actor, address), "model.status", model_id, before={"status": model.status}, after={"status": status}
+            )
             model.status, model.updated_at = status, now_ms()
             model.save(only=[AIModel.status, AIModel.updated_at])
             bump_catalog_version()
@@ -203,12 +205,12 @@ def set_model_status(model_id: str, status: str, *, actor: str, address: str = "
 
 def check_model_id(text: str) -> str:
     """Validate a model name, ours or a provider's: 1 to 200 printable ASCII characters without spaces."""
-    if not usable_model_id(text):
+    if not is_valid_model_id(text):
         raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
     return text
 
 
-def usable_model_id(text: str) -> bool:
+def is_valid_model_id(text: str) -> bool:
     """Return whether `text` is a valid model name."""
     return 0 < len(text) <= 200 and text.isascii() and text.isprintable() and " " not in text
 
@@ -226,4 +228,4 @@ def _check_media_rates(kind: str, rates: Rates) -> None:
 
 
 def _check_tokens(what: str, tokens: int | None) -> int | None:
-    return None if tokens is None else check_whole(f"{what} (tokens)", tokens, 1, LONGEST_WINDOW)
+    return None if tokens is None else check_integer(f"{what} (tokens)", tokens, 1, MAX_CONTEXT_WINDOW)

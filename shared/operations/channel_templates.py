@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from shared.catalog.templates import TEMPLATES, KnownModel, Template
+from shared.catalog.templates import TEMPLATES, ChannelTemplate, KnownModel
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel
-from shared.operations.audit import Origin, record
-from shared.operations.catalog import create_model, set_model_status, usable_model_id
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.catalog import create_model, is_valid_model_id, set_model_status
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import create_channel, find_channel
-from shared.operations.validation import check_whole
+from shared.operations.validation import check_integer
 
-MOST_MARKUP = 10_000  # percent
+MAX_MARKUP_PERCENT = 10_000  # percent
 
 
-class Drafts(NamedTuple):
+class DraftResult(NamedTuple):
     """Result of adding drafts: ids that were added, and ids that the catalog already had."""
 
-    made: list[str]
-    kept: list[str]
+    added: list[str]
+    existing: list[str]
 
 
-def find_template(id: str) -> Template:
+def find_template(id: str) -> ChannelTemplate:
     """Return the template with this id. Raises `NotFound`."""
     template = TEMPLATES.get(id)
     if template is None:
@@ -62,12 +62,12 @@ def create_channel_from_template(
     )
 
 
-def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> Drafts:
+def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> DraftResult:
     """Add the known models of a channel's provider to the catalog as drafts, at list price plus a markup.
 
     A draft is a disabled model, which is not served until it is published. Models that are in the catalog do not change.
     """
-    check_whole("markup (percent)", markup_percent, 0, MOST_MARKUP)
+    check_integer("markup (percent)", markup_percent, 0, MAX_MARKUP_PERCENT)
     channel = find_channel(channel_name)
     made, kept = [], []
     for model in known_models(channel):
@@ -76,10 +76,10 @@ def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, addr
             continue
         create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", actor=actor, address=address)
         made.append(model.id)
-    return Drafts(made, kept)
+    return DraftResult(made, kept)
 
 
-def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> Drafts:
+def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> DraftResult:
     """Add models from a provider's model list to the catalog as drafts, under the provider's names and without a price.
 
     Drafts are not served until staff set a price and enable them. Names that are not valid ids are skipped; models that are in
@@ -87,7 +87,7 @@ def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, 
     """
     with transaction():
         channel = find_channel(channel_name)
-        usable = [name for name in names if usable_model_id(name)]
+        usable = [name for name in names if is_valid_model_id(name)]
         known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(usable))}
         made = [name for name in usable if name not in known]
         owner = str((channel.settings or {}).get("provider") or "yout")
@@ -95,9 +95,9 @@ def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, 
             AIModel.create(id=name, status="disabled", owned_by=owner)
             ChannelModel.create(channel=channel, model=name, upstream_model=name)
         if made:
-            record(Origin(actor, address), "model.import", channel.name, after={"models": made})
+            record_audit_entry(Origin(actor, address), "model.import", channel.name, after={"models": made})
             bump_catalog_version()
-        return Drafts(made, [name for name in usable if name in known])
+        return DraftResult(made, [name for name in usable if name in known])
 
 
 def create_known_model(
@@ -120,10 +120,10 @@ def create_known_model(
             upstream_model=model.upstream or model.id,
             input=_marked_up(model.input, markup_percent),
             output=_marked_up(model.output, markup_percent),
-            cached_input=None if model.cached is None else _marked_up(model.cached, markup_percent),
-            cache_write=None if model.written is None else _marked_up(model.written, markup_percent),
-            context_window=model.window,
-            max_output_tokens=model.most_output,
+            cached_input=None if model.cached_input is None else _marked_up(model.cached_input, markup_percent),
+            cache_write=None if model.cache_write is None else _marked_up(model.cache_write, markup_percent),
+            context_window=model.context_window,
+            max_output_tokens=model.max_output_tokens,
             capabilities=model.tags,
             modality=f"text{image}{audio}->text",
             status=status,

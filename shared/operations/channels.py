@@ -13,14 +13,14 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.secrets import seal
-from shared.models import DIALECTS, SWITCH, Channel
-from shared.operations.audit import Origin, record
+from shared.models import DIALECTS, ENABLED_STATUSES, Channel
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_choice, check_text
 
-LONGEST_SECRET = 10_000
+MAX_SECRET_LENGTH = 10_000
 MAX_REASONING_TOKENS = 1_000_000  # of a choice
-LONGEST_SETTINGS = 10_000  # characters of JSON
+MAX_SETTINGS_LENGTH = 10_000  # characters of JSON
 
 
 def find_channel(name: str) -> Channel:
@@ -61,7 +61,7 @@ def create_channel(
             raise InvalidInput(
                 f"A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name."
             ) from None
-        record(Origin(actor, address), "channel.create", name, after={"dialect": dialect, "base_url": base_url})
+        record_audit_entry(Origin(actor, address), "channel.create", name, after={"dialect": dialect, "base_url": base_url})
         bump_catalog_version()
         return channel
 
@@ -80,7 +80,7 @@ def update_channel(
 
 def set_channel_status(name: str, status: str, *, actor: str, address: str = "") -> Channel:
     """Enable (`active`) or disable (`disabled`) a channel. Running calls finish."""
-    check_choice("status", status, SWITCH)
+    check_choice("status", status, ENABLED_STATUSES)
     return _change(name, {"status": status}, "channel.status", Origin(actor, address))
 
 
@@ -91,7 +91,7 @@ def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str
         channel = find_channel(name)
         channel.sealed_secret, channel.updated_at = sealed, now_ms()
         channel.save(only=[Channel.sealed_secret, Channel.updated_at])
-        record(Origin(actor, address), "channel.secret", channel.name)
+        record_audit_entry(Origin(actor, address), "channel.secret", channel.name)
         bump_catalog_version()
         return channel
 
@@ -134,7 +134,7 @@ def _change(name: str, changes: dict[str, Any], action: str, origin: Origin) -> 
         if before != changes:
             changes["updated_at"] = now_ms()
             Channel.update(changes).where(Channel.id == channel.id).execute()
-            record(origin, action, channel.name, before=before, after=changes)
+            record_audit_entry(origin, action, channel.name, before=before, after=changes)
             bump_catalog_version()
         return Channel.get_by_id(channel.id)
 
@@ -143,7 +143,7 @@ def _check_secret(secret: str) -> str:
     """Validate a secret, which is sent in an HTTP header: one line of printable ASCII."""
     if not secret:
         return ""
-    secret = check_text("secret", secret, LONGEST_SECRET)
+    secret = check_text("secret", secret, MAX_SECRET_LENGTH)
     if not secret.isascii():
         raise InvalidInput("The secret must be ASCII. Check that you copied it correctly.")
     return secret
@@ -156,8 +156,8 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
         orjson.dumps(settings)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(f"The channel's settings are not valid JSON: {error}.") from None
-    if len(text) > LONGEST_SETTINGS:
-        raise InvalidInput(f"The channel's settings must be at most {LONGEST_SETTINGS} characters of JSON.")
+    if len(text) > MAX_SETTINGS_LENGTH:
+        raise InvalidInput(f"The channel's settings must be at most {MAX_SETTINGS_LENGTH} characters of JSON.")
     _check_reasoning(settings or {})
     return settings or {}
 

@@ -16,23 +16,23 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.core.errors import AccessDenied, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
-from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
-from shared.text.plain_text import as_line, cut
+from shared.operations.purges import count_purges, lock_account, require_no_purge
+from shared.text.plain_text import to_one_line, truncate
 
-MOST_MESSAGES = 1_000  # per conversation
-LONGEST_TITLE = 80  # characters of a title taken from the first message
-LARGEST_PAGE = 100
+MAX_MESSAGES = 1_000  # per conversation
+MAX_TITLE_LENGTH = 80  # characters of a title taken from the first message
+MAX_PAGE_SIZE = 100
 NO_SUCH_CONVERSATION = "No such conversation. List yours with GET /api/chat/conversations/."
 
 
-class Turn(NamedTuple):
+class ChatMessage(NamedTuple):
     """A message in the API's format: `content` is text, or a list of OpenAI's content parts."""
 
     role: str
     content: Any
 
 
-class Keeping(NamedTuple):
+class ConversationState(NamedTuple):
     """State that a call reads before it continues or stores a conversation.
 
     `purges` is the account's number of purges so far: the turn is stored only if it is unchanged.
@@ -40,57 +40,58 @@ class Keeping(NamedTuple):
 
     account: UUID
     conversation: UUID
-    fresh: bool  # the first turn creates the conversation
-    stores: bool
-    purges: int
-    earlier: list[Turn]
+    is_new: bool  # the first turn creates the conversation
+    store: bool
+    purge_count: int
+    history: list[ChatMessage]
 
 
-def begin_turn(account: UUID, conversation: str | None, *, stores: bool, coming: int) -> Keeping:
-    """Read the state for a call that adds `coming` messages to a conversation (None: a new one).
+def begin_turn(account: UUID, conversation: str | None, *, stores: bool, new_count: int) -> ConversationState:
+    """Read the state for a call that adds `new_count` messages to a conversation (None: a new one).
 
     Raises `AccessDenied` (`plan_required`) if the plan does not store content, `PurgeRunning`, `NotFound` also for another
     account's conversation, and `InvalidRequest` if the conversation is full.
     """
     if stores:
         _require_plan(account)
-        refuse_while_purging(account)
-    purges = purges_begun(account)
+        require_no_purge(account)
+    purges = count_purges(account)
     if conversation is None:
-        return Keeping(account, new_id(), True, stores, purges, [])
+        return ConversationState(account, new_id(), True, stores, purges, [])
     row = find_conversation(account, conversation)
-    if stores and row.message_count + coming >= MOST_MESSAGES:
-        raise InvalidRequest(f"A conversation can have at most {MOST_MESSAGES} messages. Start a new one.", "conversation_id")
-    earlier = [Turn(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
-    return Keeping(account, row.id, False, stores, purges, earlier)
+    if stores and row.message_count + new_count >= MAX_MESSAGES:
+        raise InvalidRequest(f"A conversation can have at most {MAX_MESSAGES} messages. Start a new one.", "conversation_id")
+    earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
+    return ConversationState(account, row.id, False, stores, purges, earlier)
 
 
-def keep_turn(keeping: Keeping, said: Sequence[Turn], answer: str, *, model: str, whole: bool) -> bool:
-    """Store the messages in `said` and the `answer` (if not `whole`, as far as delivered). Returns whether they were stored.
+def store_turn(state: ConversationState, new_messages: Sequence[ChatMessage], answer: str, *, model: str, complete: bool) -> bool:
+    """Store the messages in `new_messages` and the `answer` (if not `complete`, as far as delivered). Returns whether they were
+    stored.
 
     Returns False if a purge started or the conversation was deleted since the call began.
     """
     with transaction():
-        lock_account(keeping.account)
-        if purges_begun(keeping.account) != keeping.purges:
+        lock_account(state.account)
+        if count_purges(state.account) != state.purge_count:
             return False
         count, now = 0, now_ms()
-        if keeping.fresh:
+        if state.is_new:
             Conversation.create(
-                id=keeping.conversation, account=keeping.account, title=_title_of(said), created_at=now, updated_at=now
+                id=state.conversation, account=state.account, title=_title_of(new_messages), created_at=now, updated_at=now
             )
         else:
-            row = Conversation.get_or_none(Conversation.id == keeping.conversation)
+            row = Conversation.get_or_none(Conversation.id == state.conversation)
             if row is None:
                 return False
             count = row.message_count
-        rows: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in said]
-        rows.append({"role": "assistant", "content": answer, "status": "complete" if whole else "partial", "model": model})
+        rows: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in new_messages]
+        rows.append({"role": "assistant", "content": answer, "status": "complete" if complete else "partial", "model": model})
         for position, columns in enumerate(rows, count):
             content = orjson.dumps(columns.pop("content")).decode()
-            Message.create(conversation=keeping.conversation, position=position, content=content, created_at=now, **columns)
+            Message.create(conversation=state.conversation, position=position, content=content, created_at=now, **columns)
         Conversation.update(message_count=count + len(rows), updated_at=now).where(
-            Conversation.id == keeping.conversation
+            Conversation.id == state.conversation
         ).execute()
         return True
 
@@ -115,7 +116,7 @@ def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
     return row
 
 
-def read_messages(conversation: UUID, *, start: int = 0, limit: int = LARGEST_PAGE) -> list[Message]:
+def read_messages(conversation: UUID, *, start: int = 0, limit: int = MAX_PAGE_SIZE) -> list[Message]:
     """Return a page of a conversation's messages from position `start`. The caller must check ownership."""
     return list(_messages(conversation).where(Message.position >= start).limit(limit))
 
@@ -123,7 +124,7 @@ def read_messages(conversation: UUID, *, start: int = 0, limit: int = LARGEST_PA
 def delete_conversation(account: UUID, conversation: str | UUID) -> None:
     """Delete a conversation with its messages. Shares are snapshots and stay. Raises `NotFound`."""
     with transaction():
-        lock_account(account)  # serializes with `keep_turn`
+        lock_account(account)  # serializes with `store_turn`
         row = find_conversation(account, conversation)
         Message.delete().where(Message.conversation == row.id).execute()
         Conversation.delete().where(Conversation.id == row.id).execute()
@@ -133,24 +134,24 @@ def _messages(conversation: UUID) -> Any:
     return Message.select().where(Message.conversation == conversation).order_by(Message.position)
 
 
-def plan_stores(account: UUID) -> bool:
+def plan_stores_content(account: UUID) -> bool:
     """Return whether the account's plan stores content on request."""
     active = (Subscription.account == account) & (Subscription.status == "active")
     return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())
 
 
 def _require_plan(account: UUID) -> None:
-    if not plan_stores(account):
+    if not plan_stores_content(account):
         raise AccessDenied(
             "Your plan does not store conversations. Omit 'store' and send the earlier messages with each request.",
             "plan_required",
         )
 
 
-def _title_of(said: Sequence[Turn]) -> str:
+def _title_of(said: Sequence[ChatMessage]) -> str:
     """Return the beginning of the first user message in one line."""
     text = next((text_of_content(turn.content) for turn in said if turn.role == "user"), "")
-    return cut(as_line(text[: LONGEST_TITLE * 4]), LONGEST_TITLE, "…")
+    return truncate(to_one_line(text[: MAX_TITLE_LENGTH * 4]), MAX_TITLE_LENGTH, "…")
 
 
 def text_of_content(content: Any) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from shared.core.database import transaction
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 
 
 def record_export(what: str, filters: dict[str, str], *, actor: str, address: str = "") -> None:
     """Record that `what` (`usage`, `ledger`, …) was exported with these filters."""
     with transaction():
-        record(Origin(actor, address), f"export.{what}", what, after={**filters})
+        record_audit_entry(Origin(actor, address), f"export.{what}", what, after={**filters})

@@ -22,11 +22,11 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from shared.core.clock import now_ms
 from shared.core.database import transaction
-from shared.core.errors import AlreadySent, InvalidInput
+from shared.core.errors import AlreadySubmitted, InvalidInput
 from shared.core.secrets import derive_key
 from shared.models import FORM_SECRET_MS, FormSubmission
 
-REMEMBERED_MS = 24 * 3600 * 1000
+CLAIM_LIFETIME_MS = 24 * 3600 * 1000
 MAX_RESULT_LENGTH = 200
 
 
@@ -43,12 +43,12 @@ class Submission:
     result: str = ""
     _sealed: str | None = None
 
-    def show(self, secret: str, session_secret: str) -> None:
+    def store_secret(self, secret: str, session_secret: str) -> None:
         """Store `secret` for the page that shows it, readable only with the `session_secret` in the browser's cookie."""
         self._sealed = _cipher(session_secret).encrypt(secret.encode()).decode()
 
 
-class Shown(NamedTuple):
+class FormResult(NamedTuple):
     """The result of a form. `secret` is None if it was already shown, or after ten minutes."""
 
     result: str
@@ -56,10 +56,11 @@ class Shown(NamedTuple):
 
 
 @contextmanager
-def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
+def submit_once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
     """Run the block in one transaction, and only once per owner and `token` within 24 hours.
 
-    `owner` is the account or staff member; `content` is the form's content. Raises `AlreadySent` before the block runs if the
+    `owner` is the account or staff member; `content` is the form's content. Raises `AlreadySubmitted` before the block runs if
+    the
     form was already submitted, and `InvalidInput` for a malformed token. If the block raises, its changes and the claim are
     rolled back.
     """
@@ -73,7 +74,7 @@ def once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
         FormSubmission.update(kept).where(FormSubmission.digest == form.id).execute()
 
 
-def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) -> Shown | None:
+def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) -> FormResult | None:
     """Return the result of the form with this id, the first time with its secret. None if it is unknown or another owner's.
 
     With `take=False` (for HEAD requests) the secret is neither returned nor deleted.
@@ -84,12 +85,12 @@ def take_shown(owner: UUID, id: str, session_secret: str, *, take: bool = True) 
         if row is None:
             return None
         if not take:
-            return Shown(row.result, None)
+            return FormResult(row.result, None)
         secret = _unseal(row, session_secret)
         unshown = own & FormSubmission.sealed.is_null(False)
         if secret is not None and not FormSubmission.update(sealed=None).where(unshown).execute():
             secret = None  # a concurrent request has taken it
-        return Shown(row.result, secret)
+        return FormResult(row.result, secret)
 
 
 def _unseal(row: FormSubmission, session_secret: str) -> str | None:
@@ -105,10 +106,12 @@ def _claim(digest: str, owner: UUID, body: str) -> None:
     now = now_ms()
     try:
         with transaction():  # a savepoint: PostgreSQL rejects queries after a failed statement
-            FormSubmission.create(digest=digest, owner=owner, body_digest=body, created_at=now, expires_at=now + REMEMBERED_MS)
+            FormSubmission.create(
+                digest=digest, owner=owner, body_digest=body, created_at=now, expires_at=now + CLAIM_LIFETIME_MS
+            )
     except peewee.IntegrityError:
         earlier = FormSubmission.get_by_id(digest)
-        raise AlreadySent(digest, earlier.result, same=earlier.body_digest == body) from None
+        raise AlreadySubmitted(digest, earlier.result, same=earlier.body_digest == body) from None
 
 
 def _cipher(session_secret: str) -> Fernet:

@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from shared import ledger
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import Settlement
 from shared.models import Account, Hold
-from shared.operations.audit import Origin, record
-from shared.operations.validation import check_text, check_whole
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.validation import check_integer, check_text
 
-LONGEST_MS = 2**31 - 1
-UNKNOWN = Usage(0, 0, estimated=True)
+MAX_DURATION_MS = 2**31 - 1
+UNKNOWN_USAGE = TokenUsage(0, 0, estimated=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedHold:
     """A closed hold: its account, the credits held, and the credits charged."""
 
     account: Account
@@ -36,35 +36,35 @@ def find_hold(call: UUID) -> Hold:
     return hold
 
 
-def release_hold(call: UUID, reason: str, *, actor: str, address: str = "") -> Closed:
+def release_hold(call: UUID, reason: str, *, actor: str, address: str = "") -> ClosedHold:
     """Release a hold: the call is free, even if it is still running. Raises `InvalidInput` if the hold is closed."""
     return _close(call, 0, reason, Origin(actor, address))
 
 
-def settle_hold(call: UUID, credits: int, reason: str, *, actor: str, address: str = "") -> Closed:
+def settle_hold(call: UUID, credits: int, reason: str, *, actor: str, address: str = "") -> ClosedHold:
     """Charge `credits` of a hold and release the rest. Raises `InvalidInput` if that exceeds the hold, or if it is closed."""
     if credits == 0:
         raise InvalidInput("The amount must be above 0. To charge nothing, release the hold.")
     return _close(call, credits, reason, Origin(actor, address))
 
 
-def _close(call: UUID, credits: int, reason: str, origin: Origin) -> Closed:
+def _close(call: UUID, credits: int, reason: str, origin: Origin) -> ClosedHold:
     reason = check_text("reason", reason, 500)
     with transaction():
         hold, now = find_hold(call), now_ms()
         held = hold.amount + hold.overage
-        check_whole("number of credits", credits, 0, held)
+        check_integer("number of credits", credits, 0, held)
         [settled] = ledger.settle([_settlement(hold, credits, now)], now) if hold.state == "held" else [None]
-        if settled is None or not settled.fresh:  # closed concurrently
+        if settled is None or not settled.is_first:  # closed concurrently
             raise InvalidInput("This hold is already closed. Nothing was changed. The call's receipt shows the charge.")
-        record(
+        record_audit_entry(
             origin,
             "hold.settle" if credits else "hold.release",
             call,
             before={"state": "held", "held": held},
             after={"account": str(hold.account.id), "charged": settled.credits, "reason": reason},
         )
-        return Closed(hold.account, held, settled.credits)
+        return ClosedHold(hold.account, held, settled.credits)
 
 
 def _settlement(hold: Hold, credits: int, now: int) -> Settlement:
@@ -80,8 +80,8 @@ def _settlement(hold: Hold, credits: int, now: int) -> Settlement:
         price=hold.price,
         cap=hold.amount + hold.overage,
         error_code="settled_by_staff" if credits else "released_by_staff",
-        usage=UNKNOWN,
-        duration_ms=min(now - hold.created_at, LONGEST_MS),
+        usage=UNKNOWN_USAGE,
+        duration_ms=min(now - hold.created_at, MAX_DURATION_MS),
         created_at=hold.created_at,
-        claimed=True,
+        has_claim=True,
     )

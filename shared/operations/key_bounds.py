@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from shared.models import ApiKey
-from shared.text.client_address import canonical_network
+from shared.text.client_address import normalize_network
 
-BOUNDED = ("allowed_models", "allowed_ips", "expires_at")
+RESTRICTED_FIELDS = ("allowed_models", "allowed_ips", "expires_at")
 
 
-def narrowed(child: ApiKey, parent: ApiKey) -> dict[str, Any]:
+def required_restrictions(child: ApiKey, parent: ApiKey) -> dict[str, Any]:
     """Return the fields of `child`, with new values, that must change so that it has no more access than `parent`."""
     moments = [moment for moment in (child.expires_at, parent.expires_at) if moment is not None]
     values = {
@@ -34,10 +34,10 @@ def _fewer_networks(own: list[str] | None, allowed: list[str] | None) -> list[st
     """Return the networks that are in both lists."""
     if own is None or allowed is None:
         return allowed if own is None else own
-    widest = [canonical_network(network) for network in allowed]
+    widest = [normalize_network(network) for network in allowed]
     common: list[str] = []
     for name in own:
-        network = canonical_network(name)
+        network = normalize_network(name)
         shared = [other for other in widest if network.version == other.version and network.overlaps(other)]
         if any(other.prefixlen <= network.prefixlen for other in shared):
             common.append(name)  # contained in one of the other networks: unchanged

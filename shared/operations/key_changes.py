@@ -9,14 +9,14 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput
-from shared.ledger.allowances import count_key
+from shared.ledger.allowances import init_key_counter
 from shared.ledger.sql import lock_accounts
 from shared.models import ApiKey
-from shared.operations.audit import Origin, record
-from shared.operations.key_bounds import BOUNDED, narrowed
-from shared.operations.keys import LIMITS, check_field, find_key, revoke_families
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.key_bounds import RESTRICTED_FIELDS, required_restrictions
+from shared.operations.keys import LIMIT_FIELDS, check_field, find_key, revoke_with_children
 
-CHANGEABLE = ("name", "expires_at", *LIMITS, "can_manage")
+CHANGEABLE = ("name", "expires_at", *LIMIT_FIELDS, "can_manage")
 
 
 def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, address: str = "") -> ApiKey:
@@ -51,30 +51,32 @@ def _check(key: ApiKey, field: str, value: Any) -> Any:
 
 
 def _store(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
-    record(origin, "key.update", key.id, before={field: getattr(key, field) for field in changed}, after=dict(changed))
+    record_audit_entry(
+        origin, "key.update", key.id, before={field: getattr(key, field) for field in changed}, after=dict(changed)
+    )
     for field, value in changed.items():
         setattr(key, field, value)
     key.save(only=list(changed))
     limit = changed.get("monthly_credit_limit")
     if limit is not None:
-        count_key(key.account.id, key.meter or key.id, limit, now_ms())
+        init_key_counter(key.account.id, key.meter or key.id, limit, now_ms())
 
 
 def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
     """Copy the key's models, addresses and expiry to its children. Rates and credits are counted together anyway."""
-    if not set(BOUNDED) & set(changed):
+    if not set(RESTRICTED_FIELDS) & set(changed):
         return
     for child in ApiKey.select().where((ApiKey.parent == key.id) & ApiKey.revoked_at.is_null()):
-        fewer = narrowed(child, key)
+        fewer = required_restrictions(child, key)
         if [] in fewer.values():
-            revoke_families([child.id], now_ms(), origin)
+            revoke_with_children([child.id], now_ms(), origin)
         elif fewer:
             _store(child, fewer, origin)
 
 
 def _limit_replaced(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
     """Apply changed limits to the keys that this one replaced: they work until their grace period ends."""
-    limits = {field: value for field, value in changed.items() if field in LIMITS}
+    limits = {field: value for field, value in changed.items() if field in LIMIT_FIELDS}
     meter = key.meter or key.id
     replaced = ((ApiKey.meter == meter) | (ApiKey.id == meter)) & (ApiKey.id != key.id) & ApiKey.revoked_at.is_null()
     for other in ApiKey.select().where(replaced) if limits else ():
@@ -86,6 +88,6 @@ def _limit_replaced(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> 
 def _require_within_parent(key: ApiKey) -> None:
     if key.parent is None:
         return
-    beyond = next(iter(narrowed(key, find_key(key.parent))), None)
+    beyond = next(iter(required_restrictions(key, find_key(key.parent))), None)
     if beyond is not None:
         raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that created this one.")

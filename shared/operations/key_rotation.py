@@ -10,11 +10,11 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.ledger.sql import lock_accounts
 from shared.models import ApiKey
-from shared.operations.audit import Origin, record
-from shared.operations.keys import LIMITS, CreatedKey, create_key, find_key, revoke_families
-from shared.operations.validation import check_whole
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.keys import LIMIT_FIELDS, CreatedKey, create_key, find_key, revoke_with_children
+from shared.operations.validation import check_integer
 
-LONGEST_GRACE_MS = 30 * 24 * 3600 * 1000
+MAX_GRACE_MS = 30 * 24 * 3600 * 1000
 MAX_KEYS = 10_000
 
 
@@ -24,7 +24,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
     Both keys are counted together: the new one continues the monthly count and rate limits, and becomes the parent of the keys
     that the old one created. Raises `NotFound`, and `InvalidInput` for a revoked or expired key or a grace period over 30 days.
     """
-    check_whole("grace (ms)", grace_ms, 0, LONGEST_GRACE_MS)
+    check_integer("grace (ms)", grace_ms, 0, MAX_GRACE_MS)
     with transaction():
         now = now_ms()
         found = find_key(key_id)
@@ -35,7 +35,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
         created = create_key(
             old.account.id,
             old.name,
-            **{field: getattr(old, field) for field in (*LIMITS, "expires_at", "can_manage", "parent")},
+            **{field: getattr(old, field) for field in (*LIMIT_FIELDS, "expires_at", "can_manage", "parent")},
             actor=actor,
             address=address,
         )
@@ -49,7 +49,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
         else:
             ApiKey.update(revoked_at=now).where((ApiKey.id == key_id) & ApiKey.revoked_at.is_null()).execute()
             after = {"revoked_at": now, "followed_by": str(created.row.id)}
-        record(Origin(actor, address), "key.rotate", key_id, before={"expires_at": old.expires_at}, after=after)
+        record_audit_entry(Origin(actor, address), "key.rotate", key_id, before={"expires_at": old.expires_at}, after=after)
         return created
 
 
@@ -61,4 +61,4 @@ def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
     if len(keys) > MAX_KEYS:
         raise InvalidInput(f"At most {MAX_KEYS} keys can be revoked at once. Narrow the filter.")
     with transaction():
-        return revoke_families(keys, now_ms(), Origin(actor, address))
+        return revoke_with_children(keys, now_ms(), Origin(actor, address))

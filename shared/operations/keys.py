@@ -13,17 +13,17 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.identity.api_key_format import new_key
 from shared.ledger.sql import lock_accounts
 from shared.models import AIModel, ApiKey
-from shared.operations.accounts import find_account, refuse_pool
-from shared.operations.audit import Origin, record
-from shared.operations.key_bounds import narrowed
-from shared.operations.validation import check_text, check_whole
-from shared.text.client_address import canonical_network
+from shared.operations.accounts import find_account, require_customer_account
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.key_bounds import required_restrictions
+from shared.operations.validation import check_integer, check_text
+from shared.text.client_address import normalize_network
 
-LARGEST_LIMIT = 10**12
+MAX_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
-NAME_LENGTH = 100
+MAX_NAME_LENGTH = 100
 # The fields of a key that are limits.
-LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
+LIMIT_FIELDS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ def create_key(
     fresh = new_key()
     with transaction():
         account = find_account(email_or_id)
-        refuse_pool(account)
+        require_customer_account(account)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed; its keys would be refused.")
         values["allowed_models"] = check_models(allowed_models)
         if can_manage is None:
-            can_manage = parent is None and all(values[limit] is None for limit in LIMITS)
+            can_manage = parent is None and all(values[limit] is None for limit in LIMIT_FIELDS)
         if parent is not None:
             lock_accounts([account.id])()  # the parent could be changed or revoked concurrently
         row = ApiKey.create(
@@ -84,14 +84,14 @@ def create_key(
         if parent is not None:
             _require_good_parent(row, find_key(parent))
         after = {"account": str(account.id), **values, "can_manage": can_manage, "parent": str(parent) if parent else None}
-        record(Origin(actor, address), "key.create", row.id, after=after)
+        record_audit_entry(Origin(actor, address), "key.create", row.id, after=after)
         return CreatedKey(row, fresh.secret)
 
 
 def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
     if parent.revoked_at is not None:
         raise NotFound(f"The key {parent.id} is revoked; it cannot create keys.")
-    beyond = next(iter(narrowed(row, parent)), None)
+    beyond = next(iter(required_restrictions(row, parent)), None)
     if beyond is not None:
         raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that creates this one.")
 
@@ -100,11 +100,11 @@ def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
     """Revoke a key and the keys that it created. Revoking it again changes nothing. Raises `NotFound`."""
     with transaction():
         found = find_key(key_id)
-        revoke_families([found.id], now_ms(), Origin(actor, address))
+        revoke_with_children([found.id], now_ms(), Origin(actor, address))
         return find_key(found.id)
 
 
-def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
+def revoke_with_children(keys: Sequence[UUID], now: int, origin: Origin) -> int:
     """Revoke these keys and the keys that they created, each with an audit entry. Returns how many were active.
 
     Run inside a transaction.
@@ -116,7 +116,7 @@ def revoke_families(keys: Sequence[UUID], now: int, origin: Origin) -> int:
     query = ApiKey.update(revoked_at=now).where(family & ApiKey.revoked_at.is_null()).returning(ApiKey.id)
     revoked = [row.id for row in query.execute()]
     for id in revoked:
-        record(origin, "key.revoke", id, after={"revoked_at": now})
+        record_audit_entry(origin, "key.revoke", id, after={"revoked_at": now})
     return len(revoked)
 
 
@@ -135,7 +135,7 @@ def find_key(key_id: str | UUID) -> ApiKey:
 def check_field(field: str, value: Any) -> Any:
     """Return the validated value for a key's `field`. Raises `InvalidInput`."""
     if field == "name":
-        return check_text("name of the key", value, NAME_LENGTH)
+        return check_text("name of the key", value, MAX_NAME_LENGTH)
     if value is None:
         return None
     if field == "expires_at":
@@ -146,7 +146,7 @@ def check_field(field: str, value: Any) -> Any:
         return check_models(value)
     if field == "allowed_ips":
         return _check_networks(value)
-    return check_whole(field.replace("_", " "), value, 1, LARGEST_LIMIT)
+    return check_integer(field.replace("_", " "), value, 1, MAX_LIMIT)
 
 
 def check_models(models: Sequence[str] | None) -> list[str] | None:
@@ -168,6 +168,6 @@ def _check_networks(addresses: Sequence[str] | None) -> list[str] | None:
     if not addresses:
         raise InvalidInput("An empty list would allow no address. Omit it to allow all addresses.")
     try:
-        return [str(canonical_network(address)) for address in addresses]
+        return [str(normalize_network(address)) for address in addresses]
     except ValueError as error:
         raise InvalidInput(f"{error}; use an address or a network such as 10.0.0.0/8.") from None

@@ -11,12 +11,12 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.media import finish_job
-from shared.media.finish_job import CANCELLED, End
+from shared.media.finish_job import CANCELLED, JobResult
 from shared.models import MediaJob
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import check_text
 
-FAILED_BY_STAFF = End("failed", error_code="ended_by_staff", error_class="ended by staff")
+FAILED_BY_STAFF = JobResult("failed", error_code="ended_by_staff", error_class="ended by staff")
 
 
 def find_job(job_id: UUID) -> MediaJob:
@@ -35,7 +35,7 @@ def poll_job(job_id: UUID, *, actor: str, address: str = "") -> MediaJob:
         moved = MediaJob.update(due_at=now_ms()).where((MediaJob.id == job_id) & MediaJob.finished_at.is_null()).execute()
         if not moved:
             raise InvalidInput(f"This job has already ended: it is {job.status}.")
-        record(Origin(actor, address), "job.poll", job_id)
+        record_audit_entry(Origin(actor, address), "job.poll", job_id)
         return job
 
 
@@ -58,10 +58,10 @@ def refund_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> i
             raise InvalidInput("This job was not charged; there is nothing to refund.")
         try:
             with transaction():  # a savepoint, so that the outer transaction survives an error
-                ledger.post(_owner(job), "refund", job.credits_charged, actor=actor, reason=reason, call=job.id)
+                ledger.post_entry(_owner(job), "refund", job.credits_charged, actor=actor, reason=reason, call=job.id)
         except peewee.IntegrityError:
             raise InvalidInput("This job was already refunded. Nothing was changed.") from None
-        record(
+        record_audit_entry(
             Origin(actor, address),
             "job.refund",
             job_id,
@@ -70,16 +70,16 @@ def refund_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> i
         return int(job.credits_charged)
 
 
-def _end(job_id: UUID, end: End, reason: str, origin: Origin) -> MediaJob:
+def _end(job_id: UUID, end: JobResult, reason: str, origin: Origin) -> MediaJob:
     reason = check_text("reason", reason, 500)
     with transaction():
         job = MediaJob.get_or_none(MediaJob.id == job_id)
         if job is None:
             raise NotFound(f"No job {job_id}.")
-        ended = finish_job.finish(job, end, hand=None) if job.finished_at is None else None
+        ended = finish_job.finish(job, end, lease_id=None) if job.finished_at is None else None
         if ended is None:
             raise InvalidInput("This job has already ended. Nothing was changed.")
-        record(
+        record_audit_entry(
             origin,
             "job.cancel" if end.status == "cancelled" else "job.fail",
             job_id,

@@ -9,14 +9,14 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog import check_model_id
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import find_channel
-from shared.operations.prices import LARGEST_PRICE
-from shared.operations.validation import check_text, check_whole
+from shared.operations.prices import MAX_PRICE
+from shared.operations.validation import check_integer, check_text
 
-LONGEST_REST_MS = 7 * 24 * 3600 * 1000
+MAX_PAUSE_MS = 7 * 24 * 3600 * 1000
 
 
 def update_route(
@@ -33,10 +33,10 @@ def update_route(
     """Change a route's provider model name, priority, weight and cost to us (credits per 1,000 tokens; None: unknown)."""
     values: dict[str, Any] = {
         "upstream_model": check_model_id(upstream_model),
-        "priority": check_whole("priority", priority, -1_000, 1_000),
-        "weight": check_whole("weight", weight, 1, 1_000_000),
-        "cost_per_1k_input": None if cost_input is None else check_whole("cost of input", cost_input, 0, LARGEST_PRICE),
-        "cost_per_1k_output": None if cost_output is None else check_whole("cost of output", cost_output, 0, LARGEST_PRICE),
+        "priority": check_integer("priority", priority, -1_000, 1_000),
+        "weight": check_integer("weight", weight, 1, 1_000_000),
+        "cost_per_1k_input": None if cost_input is None else check_integer("cost of input", cost_input, 0, MAX_PRICE),
+        "cost_per_1k_output": None if cost_output is None else check_integer("cost of output", cost_output, 0, MAX_PRICE),
     }
     with transaction():
         route = find_route(route_id)
@@ -44,7 +44,7 @@ def update_route(
         if before != values:
             ChannelModel.update(values).where(ChannelModel.id == route_id).execute()
             target = f"{route.model.id} on {route.channel.name}"
-            record(Origin(actor, address), "model.channel", target, before=before, after=values)
+            record_audit_entry(Origin(actor, address), "model.channel", target, before=before, after=values)
             bump_catalog_version()
         return find_route(route_id)
 
@@ -54,7 +54,7 @@ def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
     with transaction():
         route = find_route(route_id)
         ChannelModel.delete().where(ChannelModel.id == route_id).execute()
-        record(
+        record_audit_entry(
             Origin(actor, address),
             "model.channel",
             route.model.id,
@@ -66,9 +66,9 @@ def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
         return model_id
 
 
-def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
+def pause_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
     """Pause a channel for `ms` milliseconds (0 resumes it): it gets no new calls. Raises `InvalidInput` for more than a week."""
-    check_whole("pause (ms)", ms, 0, LONGEST_REST_MS)
+    check_integer("pause (ms)", ms, 0, MAX_PAUSE_MS)
     reason = check_text("reason", reason, 200, empty=ms == 0)
     with transaction():
         channel = find_channel(name)
@@ -76,7 +76,7 @@ def rest_channel(name: str, ms: int, reason: str, *, actor: str, address: str = 
         before = {"out_until": channel.out_until, "out_reason": channel.out_reason}
         Channel.update(values).where(Channel.id == channel.id).execute()
         after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
-        record(Origin(actor, address), "channel.rest", channel.name, before=before, after=after)
+        record_audit_entry(Origin(actor, address), "channel.rest", channel.name, before=before, after=after)
         bump_catalog_version()
         return Channel.get_by_id(channel.id)
 

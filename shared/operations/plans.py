@@ -10,16 +10,16 @@ import peewee
 
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import SWITCH, Plan
-from shared.operations.audit import Origin, record
-from shared.operations.keys import LARGEST_LIMIT, check_models
-from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_text, check_whole
+from shared.models import ENABLED_STATUSES, Plan
+from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.keys import MAX_LIMIT, check_models
+from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 
-LARGEST_PRICE_CENTS = 10**9
-LONGEST_MEDIA_DAYS = 3_650
+MAX_PRICE_CENTS = 10**9
+MAX_MEDIA_DAYS = 3_650
 
 # Terms of a plan with their defaults. None means the platform's default, all models, or (rollover cap) twice the monthly credits.
-TERMS: dict[str, Any] = {
+DEFAULT_TERMS: dict[str, Any] = {
     "monthly_credits": 0,
     "rollover_cap": None,
     "price_cents": 0,
@@ -42,9 +42,9 @@ def find_plan(name_or_id: str | UUID) -> Plan:
 
 
 def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
-    """Create a plan. `terms` may have any of `TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
+    """Create a plan. `terms` may have any of `DEFAULT_TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
     name = check_text("name of the plan", name, 100)
-    checked = {**TERMS, **_check_terms(terms)}
+    checked = {**DEFAULT_TERMS, **_check_terms(terms)}
     with transaction():
         checked["allowed_models"] = check_models(checked["allowed_models"])
         try:
@@ -52,11 +52,11 @@ def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str
                 plan = Plan.create(name=name, **checked)
         except peewee.IntegrityError:
             raise InvalidInput(f"A plan {name!r} already exists. Change it with `yout plan change`.") from None
-        record(Origin(actor, address), "plan.create", plan.id, after={"name": name, **checked})
+        record_audit_entry(Origin(actor, address), "plan.create", plan.id, after={"name": name, **checked})
         return plan
 
 
-def change_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
+def update_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
     """Change a plan's terms; omitted terms are unchanged.
 
     Limits apply from the next call on, credits from each subscriber's next period on.
@@ -69,18 +69,20 @@ def change_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str,
         changes = {name: value for name, value in checked.items() if getattr(plan, name) != value}
         if changes:
             before = {name: getattr(plan, name) for name in changes}
-            record(Origin(actor, address), "plan.change", plan.id, before=before, after=changes)
+            record_audit_entry(Origin(actor, address), "plan.change", plan.id, before=before, after=changes)
             Plan.update(changes).where(Plan.id == plan.id).execute()
         return Plan.get_by_id(plan.id)
 
 
 def set_plan_status(name_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Plan:
     """Enable a plan (`active`) or close it to new subscribers (`disabled`)."""
-    check_choice("status", status, SWITCH)
+    check_choice("status", status, ENABLED_STATUSES)
     with transaction():
         plan = find_plan(name_or_id)
         if plan.status != status:
-            record(Origin(actor, address), "plan.status", plan.id, before={"status": plan.status}, after={"status": status})
+            record_audit_entry(
+                Origin(actor, address), "plan.status", plan.id, before={"status": plan.status}, after={"status": status}
+            )
             plan.status = status
             plan.save(only=[Plan.status])
         return plan
@@ -97,22 +99,22 @@ def _find_by_text(text: str) -> Plan | None:
     return found
 
 
-_AMOUNTS = {"monthly_credits": LARGEST_AMOUNT, "rollover_cap": LARGEST_AMOUNT, "price_cents": LARGEST_PRICE_CENTS}
+_AMOUNTS = {"monthly_credits": MAX_AMOUNT, "rollover_cap": MAX_AMOUNT, "price_cents": MAX_PRICE_CENTS}
 
 
 def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in terms.items():
         what = name.replace("_", " ")
-        if name not in TERMS:
-            raise InvalidInput(f"A plan has no {what}; it has {', '.join(TERMS)}.")
-        if value is None and TERMS[name] is None:
+        if name not in DEFAULT_TERMS:
+            raise InvalidInput(f"A plan has no {what}; it has {', '.join(DEFAULT_TERMS)}.")
+        if value is None and DEFAULT_TERMS[name] is None:
             continue
         if name in _AMOUNTS:
-            check_whole(what, value, 0, _AMOUNTS[name])
+            check_integer(what, value, 0, _AMOUNTS[name])
         elif name == "media_days":
-            check_whole(what, value, 1, LONGEST_MEDIA_DAYS)
+            check_integer(what, value, 1, MAX_MEDIA_DAYS)
         elif name in ("rpm", "tpm", "concurrency"):
-            check_whole(what, value, 1, LARGEST_LIMIT)
+            check_integer(what, value, 1, MAX_LIMIT)
         elif name != "allowed_models" and type(value) is not bool:
             raise InvalidInput(f"The value of {what} must be true or false, not {value!r}.")
     return dict(terms)

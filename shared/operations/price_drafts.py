@@ -10,9 +10,9 @@ from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price, PriceDraft
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.prices import Rates, set_price
-from shared.operations.prices_in_force import price_in_force
+from shared.operations.prices_in_force import current_price
 
 # Columns of `Price` by field of `Rates`.
 COLUMNS = {
@@ -56,23 +56,25 @@ def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") ->
         else:
             PriceDraft.update(values).where(PriceDraft.model == model_id).execute()
         before = asdict(rates_of(former)) if former else None
-        record(Origin(actor, address), "price.draft", model_id, before=before, after=asdict(rates))
+        record_audit_entry(Origin(actor, address), "price.draft", model_id, before=before, after=asdict(rates))
         return PriceDraft.get(PriceDraft.model == model_id)
 
 
-class Seen(NamedTuple):
+class ReviewedPrice(NamedTuple):
     """What the publisher saw: the draft's rates (see `written`), and the id of the price in force, if any."""
 
     draft: str
     price: UUID | None
 
 
-def written(draft: PriceDraft) -> str:
+def rates_line(draft: PriceDraft) -> str:
     """Return the rates of a draft as one line, for comparison."""
     return " ".join(f"{name}={rate}" for name, rate in asdict(rates_of(draft)).items() if rate is not None)
 
 
-def publish_draft(model_id: str, seen: Seen, effective_at: int | None = None, *, actor: str, address: str = "") -> Price:
+def publish_draft(
+    model_id: str, reviewed: ReviewedPrice, effective_at: int | None = None, *, actor: str, address: str = ""
+) -> Price:
     """Publish a draft as a price, from now or from `effective_at` (ms UTC) on. Running calls keep their price.
 
     Raises `NotFound` if there is no draft. Raises `InvalidInput` for a past time, or if the draft or the price in force is no
@@ -81,10 +83,10 @@ def publish_draft(model_id: str, seen: Seen, effective_at: int | None = None, *,
     with transaction():
         if not is_sqlite():  # SQLite's transaction is a lock
             AIModel.select().where(AIModel.id == model_id).for_update().first()
-        draft, current = find_draft(model_id), price_in_force(model_id)
+        draft, current = find_draft(model_id), current_price(model_id)
         if draft is None:
             raise NotFound(f"There is no price draft for {model_id!r}. It was published or discarded.")
-        if seen != (written(draft), current.id if current else None):
+        if reviewed != (rates_line(draft), current.id if current else None):
             raise InvalidInput(
                 "The price has changed since you opened this page. Nothing was published. Review it and submit again."
             )
@@ -96,4 +98,4 @@ def discard_draft(model_id: str, *, actor: str, address: str = "") -> None:
     """Discard a draft, if there is one."""
     with transaction():
         if PriceDraft.delete().where(PriceDraft.model == model_id).execute():
-            record(Origin(actor, address), "price.draft", model_id, after={"discarded": True})
+            record_audit_entry(Origin(actor, address), "price.draft", model_id, after={"discarded": True})

@@ -8,11 +8,11 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
-from shared.operations.validation import check_whole
+from shared.operations.validation import check_integer
 
-LARGEST_PRICE = 10**12
+MAX_PRICE = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Rates:
         """Raise `InvalidInput` for a price out of range, or for a model without a price that is not free."""
         for what, value in asdict(self).items():
             if value is not None:
-                check_whole(f"price ({what.replace('_', ' ')})", value, 0, LARGEST_PRICE)
+                check_integer(f"price ({what.replace('_', ' ')})", value, 0, MAX_PRICE)
         if self.is_zero and not free:
             raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
 
@@ -74,7 +74,7 @@ def set_price(
         rates.check(model.is_free)
         moment = _free_moment(model_id, effective_at)
         price = insert_price(model_id, rates, moment)
-        record(Origin(actor, address), "price.set", model_id, after={**asdict(rates), "effective_at": moment})
+        record_audit_entry(Origin(actor, address), "price.set", model_id, after={**asdict(rates), "effective_at": moment})
         bump_catalog_version()
         return price
 

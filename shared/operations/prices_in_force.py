@@ -8,7 +8,7 @@ from shared.core.clock import now_ms
 from shared.models import Price
 
 
-def price_in_force(model_id: str) -> Price | None:
+def current_price(model_id: str) -> Price | None:
     """Return the model's current price, or None if it has none yet."""
     found: Price | None = (
         Price.select()
@@ -19,7 +19,7 @@ def price_in_force(model_id: str) -> Price | None:
     return found
 
 
-def prices_in_force() -> dict[str, Price]:
+def current_prices() -> dict[str, Price]:
     """Return the current prices by model id."""
     rows: Any = Price.select().where(Price.effective_at <= now_ms()).order_by(Price.effective_at)
     return {row.model_id: row for row in rows}  # the latest row of a model comes last

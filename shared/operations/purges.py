@@ -11,11 +11,11 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound, PurgeRunning
 from shared.ledger.allowances import visitor_allowance
-from shared.ledger.compaction import Collapsed, forget_visitor
+from shared.ledger.compaction import RemovedRows, delete_visitor_calls
 from shared.ledger.sql import lock_accounts
-from shared.ledger.visitor_pool import POOL, Standing, VisitorTerms, standing
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID, VisitorAllowance, VisitorSettings, visitor_allowance_state
 from shared.models import Hold, PurgeJob
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 
 ACTOR = "purge"  # actor of purges in the audit log
 NO_SUCH_PURGE = "No such purge of your account."
@@ -24,8 +24,8 @@ NO_SUCH_PURGE = "No such purge of your account."
 class VisitorPurge(NamedTuple):
     """What was removed for a visitor, and what remains: the usage of today's allowance."""
 
-    removed: Collapsed
-    remains: Standing
+    removed: RemovedRows
+    allowance: VisitorAllowance
 
 
 def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
@@ -42,15 +42,15 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
         # Another edge process's clock may be ahead, so the boundary covers all calls that are open now.
         newest = Hold.select(fn.MAX(Hold.created_at)).where((Hold.account == account) & (Hold.state == "held")).scalar()
         job: PurgeJob = PurgeJob.create(account=account, boundary=max(now, newest or 0), due_at=now, created_at=now)
-        record(Origin(actor, address), "account.purge", account, after={"purge": str(job.id)})
+        record_audit_entry(Origin(actor, address), "account.purge", account, after={"purge": str(job.id)})
         return job
 
 
-def purge_visitor(visitor: str, terms: VisitorTerms, now: int) -> VisitorPurge:
+def purge_visitor(visitor: str, terms: VisitorSettings, now: int) -> VisitorPurge:
     """Delete a visitor's calls of today. The usage of today's allowance stays."""
     with transaction():
-        removed = forget_visitor(POOL, visitor_allowance(visitor, now))
-        return VisitorPurge(removed, standing(visitor, terms, now))
+        removed = delete_visitor_calls(POOL_ACCOUNT_ID, visitor_allowance(visitor, now))
+        return VisitorPurge(removed, visitor_allowance_state(visitor, terms, now))
 
 
 def find_purge(account: UUID, purge: str | UUID) -> PurgeJob:
@@ -77,12 +77,12 @@ def lock_account(account: UUID) -> None:
         raise NotFound("No such account.")
 
 
-def purges_begun(account: UUID) -> int:
+def count_purges(account: UUID) -> int:
     """Return the number of purges that the account has started. It never decreases."""
     return int(PurgeJob.select(fn.COUNT(PurgeJob.id)).where(PurgeJob.account == account).scalar())
 
 
-def refuse_while_purging(account: UUID) -> None:
+def require_no_purge(account: UUID) -> None:
     """Raise `PurgeRunning` if a purge of the account is unfinished."""
     if PurgeJob.select().where(_unfinished(account)).exists():
         raise PurgeRunning

@@ -13,16 +13,16 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import CodeBatch, RedeemCode
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import YEAR_10000
-from shared.operations.validation import LARGEST_AMOUNT, check_text, check_whole
-from shared.payments import collect
-from shared.payments.collect import Collected
-from shared.payments.redeem_codes import Codes, new_code
+from shared.operations.validation import MAX_AMOUNT, check_integer, check_text
+from shared.payments import record_payment
+from shared.payments.collect import RecordedPayment
+from shared.payments.redeem_codes import RedeemCodeProvider, new_code
 
-MOST_CODES = 10_000  # of one batch
-COUNTED_TOGETHER = 500  # batches
-_CODES = Codes()
+MAX_CODES = 10_000  # of one batch
+COUNT_BATCH_SIZE = 500  # batches
+_CODES = RedeemCodeProvider()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class CreatedBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStanding:
+class BatchStatus:
     """A batch, and how many of its codes are redeemed, voided and still usable."""
 
     row: CodeBatch
@@ -47,8 +47,8 @@ def create_codes(
     credits: int, count: int = 1, *, note: str = "", expires_at: int | None = None, actor: str, address: str = ""
 ) -> CreatedBatch:
     """Create `count` codes of `credits` each. `expires_at` is in ms UTC and must be in the future; None means no expiry."""
-    check_whole("number of credits", credits, 1, LARGEST_AMOUNT)
-    check_whole("number of codes", count, 1, MOST_CODES)
+    check_integer("number of credits", credits, 1, MAX_AMOUNT)
+    check_integer("number of codes", count, 1, MAX_CODES)
     note = check_text("note", note, 200, empty=True)
     if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
         raise InvalidInput("The expiry must be in the future; omit it for codes that never expire.")
@@ -58,7 +58,7 @@ def create_codes(
         for code in fresh:
             RedeemCode.create(batch=batch, digest=code.digest, prefix=code.prefix)
         after = {"credits": credits, "count": count, "note": note, "expires_at": expires_at}
-        record(Origin(actor, address), "codes.create", batch.id, after=after)
+        record_audit_entry(Origin(actor, address), "codes.create", batch.id, after=after)
         return CreatedBatch(batch, tuple(code.text for code in fresh))
 
 
@@ -76,18 +76,18 @@ def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
             RedeemCode.update(voided_at=now_ms()).where(((RedeemCode.batch == id) | (RedeemCode.id == id)) & unused).execute()
         )
         if voided:
-            record(Origin(actor, address), "codes.void", id, after={"voided": voided})
+            record_audit_entry(Origin(actor, address), "codes.void", id, after={"voided": voided})
         return int(voided)
 
 
-def list_batches() -> list[BatchStanding]:
+def list_batches() -> list[BatchStatus]:
     """Return all batches, newest first, with the states of their codes."""
     rows = list(CodeBatch.select().order_by(CodeBatch.id.desc()))
-    firsts = range(0, len(rows), COUNTED_TOGETHER)
-    return [standing for first in firsts for standing in standings(rows[first : first + COUNTED_TOGETHER])]
+    firsts = range(0, len(rows), COUNT_BATCH_SIZE)
+    return [standing for first in firsts for standing in batch_statuses(rows[first : first + COUNT_BATCH_SIZE])]
 
 
-def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
+def batch_statuses(batches: Sequence[CodeBatch]) -> list[BatchStatus]:
     """Count the codes in each state, by batch."""
     counted: Any = (
         RedeemCode.select(RedeemCode.batch, fn.COUNT(RedeemCode.redeemed_at), fn.COUNT(RedeemCode.voided_at))
@@ -100,18 +100,18 @@ def standings(batches: Sequence[CodeBatch]) -> list[BatchStanding]:
     for row in batches:
         redeemed, voided = used.get(row.id, (0, 0))
         expired = row.expires_at is not None and row.expires_at <= now
-        found.append(BatchStanding(row, redeemed, voided, 0 if expired else row.count - redeemed - voided))
+        found.append(BatchStatus(row, redeemed, voided, 0 if expired else row.count - redeemed - voided))
     return found
 
 
-def redeem(account: UUID, code: str, *, actor: str, address: str = "") -> Collected:
+def redeem(account: UUID, code: str, *, actor: str, address: str = "") -> RecordedPayment:
     """Grant the account the credits of a code, once. Raises `InvalidInput` with a message for the user if it is not usable.
 
     Codes have 100 bits, but a public form should still limit attempts.
     """
     with transaction():
-        collected = collect(_CODES, account, code, actor=actor)
+        collected = record_payment(_CODES, account, code, actor=actor)
         payment = collected.payment
         after = {"credits": payment.credits, "code": payment.reference, "balance": collected.balance}
-        record(Origin(actor, address), "codes.redeem", account, after=after)
+        record_audit_entry(Origin(actor, address), "codes.redeem", account, after=after)
         return collected

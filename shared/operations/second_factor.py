@@ -15,7 +15,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.secrets import SECOND_FACTOR, seal, unseal
 from shared.models import StaffRecoveryCode, StaffUser
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 
 ISSUER = "yout console"
 STEP_SECONDS = 30
@@ -30,12 +30,12 @@ def new_secret() -> str:
     return pyotp.random_base32()
 
 
-def enrolment_address(email: str, secret: str) -> str:
+def enrollment_url(email: str, secret: str) -> str:
     """Return the `otpauth://` URL for a QR code."""
     return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
 
-def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, address: str = "") -> list[str]:
+def enroll(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, address: str = "") -> list[str]:
     """Enable the second factor, if `code` proves that the app has the secret. Returns new recovery codes, to be shown once.
 
     Raises `InvalidInput` for a wrong code, or if a second factor is already enabled.
@@ -52,13 +52,13 @@ def enrol(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, 
         if not changed:
             raise InvalidInput("A second factor is already set up. Turn it off before you set up another device.")
         codes = _replace_recovery_codes(person)
-        record(
+        record_audit_entry(
             Origin(actor, address), "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True}
         )
     return codes
 
 
-def turn_off(person: UUID, *, actor: str, address: str = "") -> None:
+def disable(person: UUID, *, actor: str, address: str = "") -> None:
     """Remove the second factor and its recovery codes. Raises `NotFound` for an unknown person."""
     with transaction():
         row = StaffUser.get_or_none(StaffUser.id == person)
@@ -68,7 +68,7 @@ def turn_off(person: UUID, *, actor: str, address: str = "") -> None:
         StaffUser.update(sealed_totp="", totp_step=0).where(StaffUser.id == person).execute()
         if row.sealed_totp:
             change = {"before": {"second_factor": True}, "after": {"second_factor": False}}
-            record(Origin(actor, address), "staff.second_factor", person, **change)
+            record_audit_entry(Origin(actor, address), "staff.second_factor", person, **change)
 
 
 def renew_recovery_codes(person: UUID, *, actor: str, address: str = "") -> list[str]:
@@ -77,11 +77,11 @@ def renew_recovery_codes(person: UUID, *, actor: str, address: str = "") -> list
         if not StaffUser.select().where((StaffUser.id == person) & (StaffUser.sealed_totp != "")).exists():
             raise InvalidInput("Set up a second factor before you create recovery codes.")
         codes = _replace_recovery_codes(person)
-        record(Origin(actor, address), "staff.recovery_codes", person, after={"codes": len(codes)})
+        record_audit_entry(Origin(actor, address), "staff.recovery_codes", person, after={"codes": len(codes)})
     return codes
 
 
-def prove(person: StaffUser, code: str, *, secret_key: str) -> bool:
+def verify_code(person: StaffUser, code: str, *, secret_key: str) -> bool:
     """Return whether `code` is a correct, unused code of the app or a recovery code. The code is then used up."""
     typed = code.strip().replace(" ", "").replace("-", "").lower()
     if len(typed) == CODE_DIGITS:

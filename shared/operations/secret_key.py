@@ -8,9 +8,9 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.core.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.models import StaffRecoveryCode
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
-from shared.sealed_columns import SEALED, SealedColumn, opens
+from shared.sealed_columns import SEALED_COLUMNS, SealedColumn, can_decrypt
 
 
 class KeyChange(NamedTuple):
@@ -30,14 +30,14 @@ def change_secret_key(former: str | None, current: str, *, actor: str, address: 
     """
     sealed = erased = failed = 0
     with transaction():
-        for column in SEALED:
+        for column in SEALED_COLUMNS:
             for row in list(column.field.model.select().where(column.is_filled)):
                 value = row.__data__[column.field.name]
-                if opens(value, current, column.purpose):
+                if can_decrypt(value, current, column.purpose):
                     continue
                 if former is None:
                     erased += _erase(column, row)
-                elif opens(value, former, column.purpose):
+                elif can_decrypt(value, former, column.purpose):
                     _write(column, row, seal(unseal(value, former, column.purpose), current, column.purpose))
                     sealed += 1
                 else:
@@ -46,7 +46,7 @@ def change_secret_key(former: str | None, current: str, *, actor: str, address: 
             raise InvalidInput(
                 f"This is not the former SECRET_KEY: it decrypts none of the {failed} values that the current key cannot decrypt."
             )
-        record(
+        record_audit_entry(
             Origin(actor, address), "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed}
         )
         bump_catalog_version()  # makes edge processes reload the channels

@@ -15,35 +15,35 @@ import orjson
 from shared.core.database import transaction
 from shared.core.errors import InvalidRequest, NotFound
 from shared.models import Share
-from shared.operations.conversations import Turn, find_conversation, read_messages
-from shared.operations.purges import lock_account, refuse_while_purging
+from shared.operations.conversations import ChatMessage, find_conversation, read_messages
+from shared.operations.purges import lock_account, require_no_purge
 
 SLUG_BYTES = 16  # 128 random bits
-SHOWN_ROLES = ("user", "assistant")
-MOST_SHARES = 1_000  # per account
-MOST_MESSAGES = 1_000
-MOST_CHARACTERS = 200_000  # per share, which limits rendering time
+SHARED_ROLES = ("user", "assistant")
+MAX_SHARES = 1_000  # per account
+MAX_MESSAGES = 1_000
+MAX_CHARACTERS = 200_000  # per share, which limits rendering time
 NO_SUCH_SHARE = "No such share. List yours with GET /api/chat/share/."
 _PLACEHOLDERS = {"image_url": "[image]", "input_audio": "[audio]", "file": "[file]", "video_url": "[video]"}
 
 
-def share_messages(account: UUID, title: str, messages: Sequence[Turn], *, conversation: UUID | None = None) -> Share:
+def share_messages(account: UUID, title: str, messages: Sequence[ChatMessage], *, conversation: UUID | None = None) -> Share:
     """Publish a snapshot of `messages`. Raises `InvalidRequest` if there is no text or too much, and `PurgeRunning`."""
-    shown = [{"role": turn.role, "content": shown_text(turn.content)} for turn in messages if turn.role in SHOWN_ROLES]
+    shown = [{"role": turn.role, "content": displayed_text(turn.content)} for turn in messages if turn.role in SHARED_ROLES]
     shown = [message for message in shown if message["content"].strip()]
     if not shown:
         raise InvalidRequest("There is nothing to share: no user or assistant message contains text.", "messages")
     size = sum(len(message["content"]) for message in shown)
-    if len(shown) > MOST_MESSAGES or size > MOST_CHARACTERS:
+    if len(shown) > MAX_MESSAGES or size > MAX_CHARACTERS:
         raise InvalidRequest(
-            f"A share can have at most {MOST_MESSAGES} messages and {MOST_CHARACTERS} characters; got {len(shown)} and {size}.",
+            f"A share can have at most {MAX_MESSAGES} messages and {MAX_CHARACTERS} characters; got {len(shown)} and {size}.",
             "messages",
         )
     with transaction():
         lock_account(account)
-        refuse_while_purging(account)
-        if Share.select().where(Share.account == account).count() >= MOST_SHARES:
-            raise InvalidRequest(f"Your account has reached the limit of {MOST_SHARES} shares. Revoke one first.")
+        require_no_purge(account)
+        if Share.select().where(Share.account == account).count() >= MAX_SHARES:
+            raise InvalidRequest(f"Your account has reached the limit of {MAX_SHARES} shares. Revoke one first.")
         share: Share = Share.create(
             account=account,
             slug=secrets.token_urlsafe(SLUG_BYTES),
@@ -57,7 +57,9 @@ def share_messages(account: UUID, title: str, messages: Sequence[Turn], *, conve
 def share_conversation(account: UUID, conversation: str, title: str | None = None) -> Share:
     """Publish a stored conversation as it is now. Raises `NotFound`, and errors of `share_messages`."""
     row = find_conversation(account, conversation)
-    turns = [Turn(message.role, orjson.loads(message.content)) for message in read_messages(row.id, limit=MOST_MESSAGES + 1)]
+    turns = [
+        ChatMessage(message.role, orjson.loads(message.content)) for message in read_messages(row.id, limit=MAX_MESSAGES + 1)
+    ]
     return share_messages(account, row.title if title is None else title, turns, conversation=row.id)
 
 
@@ -90,7 +92,7 @@ def shared_messages(share: Share) -> list[dict[str, str]]:
     return messages
 
 
-def shown_text(content: Any) -> str:
+def displayed_text(content: Any) -> str:
     """Return a message's text, with a placeholder for each part that is not text."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""

@@ -11,9 +11,9 @@ import peewee
 from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity import passwords
-from shared.identity.emails import canonical_email, lookup_email
-from shared.models import STAFF_ROLES, SWITCH, StaffUser
-from shared.operations.audit import Origin, record
+from shared.identity.emails import normalize_email, normalize_for_lookup
+from shared.models import ENABLED_STATUSES, STAFF_ROLES, StaffUser
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.staff_sessions import revoke_sessions
 from shared.operations.validation import check_choice
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def find_staff(email: str) -> StaffUser:
     """Return the staff member with this e-mail address (in any spelling). Raises `NotFound`."""
-    person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
+    person = StaffUser.get_or_none(StaffUser.email == normalize_for_lookup(email))
     if person is None:
         raise NotFound(f"No staff member {email!r}. Create one with `yout staff create EMAIL`.")
     return person
@@ -41,7 +41,7 @@ def create_staff(
 
     With `must_change_password` they must choose a new password at their first sign-in.
     """
-    email = canonical_email(email)
+    email = normalize_email(email)
     check_choice("role", role, STAFF_ROLES)
     password = _check_password(password)
     password_hash = passwords.hash_password(password)  # slow by design, so before the transaction
@@ -54,7 +54,7 @@ def create_staff(
             raise InvalidInput(
                 f"A staff member {email} already exists. Set a new password with `yout staff password {email}`."
             ) from None
-        record(Origin(actor, address), "staff.create", person.id, after={"email": email, "role": role})
+        record_audit_entry(Origin(actor, address), "staff.create", person.id, after={"email": email, "role": role})
         return person, password
 
 
@@ -68,7 +68,7 @@ def set_staff_password(
         person = find_staff(email)
         _store_password(person.id, password_hash, must_change_password)
         revoke_sessions(person.id)
-        record(Origin(actor, address), "staff.password", person.id)
+        record_audit_entry(Origin(actor, address), "staff.password", person.id)
         return StaffUser.get_by_id(person.id), password
 
 
@@ -82,8 +82,8 @@ def change_own_password(person: StaffUser, current: str, new: str, *, session: s
     password_hash = passwords.hash_password(_check_password(new))
     with transaction():
         _store_password(person.id, password_hash, must_change=False)
-        revoke_sessions(person.id, but=session)
-        record(Origin(person.email, address), "staff.password", person.id)
+        revoke_sessions(person.id, except_digest=session)
+        record_audit_entry(Origin(person.email, address), "staff.password", person.id)
 
 
 def set_staff_role(person: UUID, role: str, *, actor: str, address: str = "") -> StaffUser:
@@ -94,7 +94,7 @@ def set_staff_role(person: UUID, role: str, *, actor: str, address: str = "") ->
 
 def set_staff_status(person: UUID, status: str, *, actor: str, address: str = "") -> StaffUser:
     """Enable (`active`) or disable a staff member, effective with their next request. Raises as `set_staff_role`."""
-    check_choice("status", status, SWITCH)
+    check_choice("status", status, ENABLED_STATUSES)
     return _change(person, "status", status, Origin(actor, address))
 
 
@@ -113,7 +113,7 @@ def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:
         person.save(only=[getattr(StaffUser, column)])
         if value == "disabled":
             revoke_sessions(person.id)
-        record(origin, f"staff.{column}", person.id, before={column: before}, after={column: value})
+        record_audit_entry(origin, f"staff.{column}", person.id, before={column: before}, after={column: value})
         return person
 
 
@@ -138,9 +138,9 @@ def verify_password(email: str, password: str, *, run: Callable[[Callable[[], An
     record the
     sign-in.
     """
-    person = StaffUser.get_or_none(StaffUser.email == lookup_email(email))
-    verdict = run(lambda: passwords.check(person.password_hash if person else None, password))
-    if person is None or not verdict.right or person.status != "active":
+    person = StaffUser.get_or_none(StaffUser.email == normalize_for_lookup(email))
+    verdict = run(lambda: passwords.check_hash(person.password_hash if person else None, password))
+    if person is None or not verdict.matches or person.status != "active":
         return None
     if verdict.outdated:
         former, person.password_hash = person.password_hash, run(lambda: passwords.hash_password(password))
@@ -154,5 +154,5 @@ def verify_password(email: str, password: str, *, run: Callable[[Callable[[], An
 
 def _check_password(password: str | None) -> str:
     if password is None:
-        return passwords.generate()
+        return passwords.generate_password()
     return passwords.check_password(password)

@@ -11,30 +11,30 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
 from shared.models import StaffSession, StaffUser
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 
-SESSION_MS = 12 * 3600 * 1000  # maximum lifetime since sign-in
+MAX_LIFETIME_MS = 12 * 3600 * 1000  # maximum lifetime since sign-in
 IDLE_MS = 2 * 3600 * 1000  # a session ends after this long without a request
-SEEN_EVERY_MS = 60_000  # precision of `seen_at`: one write per minute, not per page
+SEEN_INTERVAL_MS = 60_000  # precision of `seen_at`: one write per minute, not per page
 KEEP_ENDED_MS = 7 * 24 * 3600 * 1000
 
 
-def begin_session(person: StaffUser, *, address: str = "", agent: str = "") -> str:
+def create_session(person: StaffUser, *, address: str = "", agent: str = "") -> str:
     """Create a session for an authenticated staff member and return its secret. Writes an audit entry."""
     secret, now = secrets.token_urlsafe(32), now_ms()
     with transaction():
         StaffSession.delete().where(StaffSession.expires_at < now - KEEP_ENDED_MS).execute()
         StaffSession.create(
-            digest=digest_of(secret),
+            digest=session_digest(secret),
             staff=person,
             address=address[:64],
             agent=agent[:64],
             created_at=now,
             seen_at=now,
-            expires_at=now + SESSION_MS,
+            expires_at=now + MAX_LIFETIME_MS,
         )
         StaffUser.update(last_sign_in_at=now).where(StaffUser.id == person.id).execute()
-        record(Origin(person.email, address), "staff.sign_in", person.id)
+        record_audit_entry(Origin(person.email, address), "staff.sign_in", person.id)
     return secret
 
 
@@ -42,19 +42,19 @@ def find_session(secret: str) -> StaffSession | None:
     """Return the valid session of this secret with its staff member. None if unknown, ended, expired, idle or disabled."""
     now = now_ms()
     row: StaffSession | None = (
-        StaffSession.select(StaffSession, StaffUser).join(StaffUser).where(StaffSession.digest == digest_of(secret)).first()
+        StaffSession.select(StaffSession, StaffUser).join(StaffUser).where(StaffSession.digest == session_digest(secret)).first()
     )
     if row is None or row.revoked_at is not None or row.staff.status != "active":
         return None
     if row.expires_at <= now or row.seen_at + IDLE_MS <= now:
         return None
-    if row.seen_at + SEEN_EVERY_MS <= now:
+    if row.seen_at + SEEN_INTERVAL_MS <= now:
         with transaction():
             StaffSession.update(seen_at=now).where(StaffSession.digest == row.digest).execute()
     return row
 
 
-def living_sessions(person: UUID) -> Any:
+def active_sessions(person: UUID) -> Any:
     """Return a query for the person's valid sessions, to be paged by `created_at`."""
     now = now_ms()
     living = StaffSession.revoked_at.is_null() & (StaffSession.expires_at > now) & (StaffSession.seen_at > now - IDLE_MS)
@@ -77,26 +77,26 @@ def end_session_of(person: UUID, began_at: int) -> None:
         ).execute()
 
 
-def end_sessions(person: UUID, *, but: str = "", actor: str, address: str = "") -> int:
-    """End all sessions of a person except the one with the digest `but`. Returns their number.
+def end_sessions(person: UUID, *, except_digest: str = "", actor: str, address: str = "") -> int:
+    """End all sessions of a person except the one with the digest `except_digest`. Returns their number.
 
     Raises `NotFound` for an unknown person.
     """
     with transaction():
         if StaffUser.get_or_none(StaffUser.id == person) is None:
             raise NotFound(f"No staff member {person}.")
-        ended = revoke_sessions(person, but)
-        record(Origin(actor, address), "staff.sign_out", person, after={"sessions_ended": ended})
+        ended = revoke_sessions(person, except_digest)
+        record_audit_entry(Origin(actor, address), "staff.sign_out", person, after={"sessions_ended": ended})
         return ended
 
 
-def revoke_sessions(person: UUID, but: str = "") -> int:
+def revoke_sessions(person: UUID, except_digest: str = "") -> int:
     """End sessions inside another operation's transaction. See `end_sessions`."""
-    mine = (StaffSession.staff == person) & StaffSession.revoked_at.is_null() & (StaffSession.digest != but)
+    mine = (StaffSession.staff == person) & StaffSession.revoked_at.is_null() & (StaffSession.digest != except_digest)
     ended: int = StaffSession.update(revoked_at=now_ms()).where(mine).execute()
     return ended
 
 
-def digest_of(secret: str) -> str:
+def session_digest(secret: str) -> str:
     """Return the digest by which a session's secret is stored."""
     return hashlib.sha256(secret.encode()).hexdigest()

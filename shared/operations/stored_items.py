@@ -18,27 +18,27 @@ from shared.models import StoredResponse
 
 Item = dict[str, Any]
 
-MOST_RESPONSES = 500  # maximum number of responses referenced by one call
+MAX_RESPONSES = 500  # maximum number of responses referenced by one call
 _BATCH = 50
 _ID = re.compile(r"[a-z]{1,8}_([0-9a-f]{32})_(in)?[0-9]{1,9}")
 _PREFIXES = {"message": "msg", "reasoning": "rs", "function_call": "fc", "function_call_output": "fco"}
 _TEXT_PARTS: dict[str, Item] = {"assistant": {"type": "output_text", "annotations": [], "logprobs": []}}
 
 
-def find_items(account: UUID, ids: Iterable[str], most_bytes: int) -> dict[str, Item]:
+def find_items(account: UUID, ids: Iterable[str], max_bytes: int) -> dict[str, Item]:
     """Return the account's stored items with these public ids; missing ones, and other accounts' items, are left out.
 
-    Raises `InvalidRequest` if they are in more than `MOST_RESPONSES` responses or in more than `most_bytes` of them.
+    Raises `InvalidRequest` if they are in more than `MAX_RESPONSES` responses or in more than `max_bytes` of them.
     """
     matches = {id: match for id in ids if (match := _ID.fullmatch(id)) is not None}
     outputs = {UUID(hex=match[1]) for match in matches.values() if match[2] is None}
     inputs = {UUID(hex=match[1]) for match in matches.values() if match[2] is not None}
-    if len(outputs) + len(inputs) > MOST_RESPONSES:
-        raise _too_many(most_bytes)
+    if len(outputs) + len(inputs) > MAX_RESPONSES:
+        raise _too_many(max_bytes)
     found: dict[str, Item] = {}
-    for row in _rows(account, [*outputs], most_bytes, StoredResponse.response):
+    for row in _rows(account, [*outputs], max_bytes, StoredResponse.response):
         found |= {item["id"]: item for item in orjson.loads(row.response)["output"]}
-    for row in _rows(account, [*inputs], most_bytes, StoredResponse.input):
+    for row in _rows(account, [*inputs], max_bytes, StoredResponse.input):
         found |= {item["id"]: item for item in input_items(row)}
     return {id: found[id] for id in matches if id in found}
 
@@ -57,7 +57,7 @@ def _rows(account: UUID, ids: Sequence[UUID], most_bytes: int, column: Any) -> I
 
 def _too_many(most_bytes: int) -> InvalidRequest:
     return InvalidRequest(
-        f"A request can reference items of at most {MOST_RESPONSES} responses with {most_bytes} bytes. Send older items in full.",
+        f"A request can reference items of at most {MAX_RESPONSES} responses with {most_bytes} bytes. Send older items in full.",
         "input",
     )
 

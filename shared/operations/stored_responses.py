@@ -16,11 +16,11 @@ import orjson
 from shared.core.database import transaction
 from shared.core.errors import InvalidRequest, NotFound
 from shared.models import StoredResponse
-from shared.operations.conversations import plan_stores
-from shared.operations.purges import lock_account, purges_begun, refuse_while_purging
+from shared.operations.conversations import plan_stores_content
+from shared.operations.purges import count_purges, lock_account, require_no_purge
 from shared.operations.stored_items import Item, find_items
 
-LONGEST_CHAIN = 100  # maximum number of previous responses
+MAX_CHAIN_LENGTH = 100  # maximum number of previous responses
 PREFIX = "resp_"
 NO_SUCH_RESPONSE = "No such response. Responses are only stored if the request has 'store': true."
 PLAN_REQUIRED = {
@@ -30,64 +30,64 @@ PLAN_REQUIRED = {
 NO_ITEMS: Mapping[str, Item] = MappingProxyType({})
 
 
-class Looking(NamedTuple):
+class ResponseState(NamedTuple):
     """State that a call reads before it stores or continues a response, or references items.
 
-    purges          the account's number of purges so far
+    purge_count     the account's number of purges so far
     earlier         items of the previous responses, oldest first
     earlier_bytes   minimum size as JSON of these items and the referenced ones
-    included        whether the plan stores content
+    plan_stores     whether the plan stores content
     found           the referenced items that exist, by id
     """
 
     account: UUID
     previous: UUID | None
-    stores: bool
-    purges: int
+    store: bool
+    purge_count: int
     earlier: list[Item]
     earlier_bytes: int
-    included: bool = True
+    plan_stores: bool = True
     found: Mapping[str, Item] = NO_ITEMS
 
 
 def begin_response(
-    account: UUID, previous: str | None, *, stores: bool, most_bytes: int, references: Sequence[str] = ()
-) -> Looking:
-    """Read the state for a call that continues from `previous` and references items; `most_bytes` limits their total size.
+    account: UUID, previous: str | None, *, stores: bool, max_bytes: int, references: Sequence[str] = ()
+) -> ResponseState:
+    """Read the state for a call that continues from `previous` and references items; `max_bytes` limits their total size.
 
     Raises `InvalidRequest` if the plan does not store responses, if `previous` is not the account's, and if there are too many
     earlier turns or bytes. Raises `PurgeRunning`.
     """
-    included = plan_stores(account)
+    included = plan_stores_content(account)
     for param, requested in (("store", stores), ("previous_response_id", previous is not None)):
         if requested and not included:
             raise InvalidRequest(PLAN_REQUIRED[param], param)
     if stores:
-        refuse_while_purging(account)
-    purges = purges_begun(account)
+        require_no_purge(account)
+    purges = count_purges(account)
     id, items, size = None, [], 0
     if previous is not None:
         id = _id_of(previous)
-        chain, size = _chain(account, id, most_bytes)
+        chain, size = _chain(account, id, max_bytes)
         items = [item for row in reversed(chain) for item in (*orjson.loads(row.input), *orjson.loads(row.response)["output"])]
-    found = find_items(account, references, most_bytes) if included else NO_ITEMS
+    found = find_items(account, references, max_bytes) if included else NO_ITEMS
     sizes = {name: len(orjson.dumps(item)) for name, item in found.items()}
     size += sum(sizes.get(name, 0) for name in references)  # once per reference
-    if size > most_bytes:
-        raise InvalidRequest(f"Earlier turns exceed the limit of {most_bytes} bytes. Start a new chain.", "input")
-    return Looking(account, id, stores, purges, items, size, included, found)
+    if size > max_bytes:
+        raise InvalidRequest(f"Earlier turns exceed the limit of {max_bytes} bytes. Start a new chain.", "input")
+    return ResponseState(account, id, stores, purges, items, size, included, found)
 
 
-def keep_response(looking: Looking, call: UUID, items: Sequence[Item], response: Item, *, model: str) -> bool:
+def store_response(state: ResponseState, call: UUID, items: Sequence[Item], response: Item, *, model: str) -> bool:
     """Store a call's own input `items` and its `response`. Returns False if a purge started since the call began."""
     with transaction():
-        lock_account(looking.account)
-        if purges_begun(looking.account) != looking.purges:
+        lock_account(state.account)
+        if count_purges(state.account) != state.purge_count:
             return False
         StoredResponse.create(
             id=call,
-            account=looking.account,
-            previous=looking.previous,
+            account=state.account,
+            previous=state.previous,
             model=model,
             input=orjson.dumps(items).decode(),
             response=orjson.dumps(response).decode(),
@@ -122,9 +122,9 @@ def _chain(account: UUID, newest: UUID | None, most_bytes: int) -> tuple[list[St
             )
         chain.append(row)
         size += len(row.input.encode()) + len(row.response.encode())
-        if len(chain) > LONGEST_CHAIN or size > most_bytes:
+        if len(chain) > MAX_CHAIN_LENGTH or size > most_bytes:
             raise InvalidRequest(
-                f"A response can continue from at most {LONGEST_CHAIN} responses with {most_bytes} bytes. Start a new one"
+                f"A response can continue from at most {MAX_CHAIN_LENGTH} responses with {most_bytes} bytes. Start a new one"
                 " and send what still matters in 'input'.",
                 "previous_response_id",
             )

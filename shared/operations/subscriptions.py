@@ -12,12 +12,12 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import renewals
 from shared.ledger.sql import lock_accounts
 from shared.models import Account, Plan, Subscription
-from shared.operations.accounts import find_account, refuse_pool
-from shared.operations.audit import Origin, record
+from shared.operations.accounts import find_account, require_customer_account
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.plans import find_plan
-from shared.operations.validation import LARGEST_AMOUNT, check_choice, check_whole
+from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer
 
-WHEN = ("now", "next_period")
+CHANGE_TIMES = ("now", "next_period")
 
 
 def active_subscription(account: UUID) -> Subscription | None:
@@ -44,8 +44,10 @@ def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address:
             raise InvalidInput(f"The account {account.email} is {account.status} and cannot subscribe to a plan.")
         chosen, now = _offered(plan), now_ms()
         row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
-        renewals.begin_period(row.id, now, actor)
-        record(Origin(actor, address), "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name})
+        renewals.start_period(row.id, now, actor)
+        record_audit_entry(
+            Origin(actor, address), "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name}
+        )
         return Subscription.get_by_id(row.id)
 
 
@@ -57,7 +59,7 @@ def change_subscription(
     At once means that the new plan's limits apply from the next call on. A larger plan grants the difference to what the current
     period has granted; a smaller one takes nothing back.
     """
-    check_choice("when", when, WHEN)
+    check_choice("when", when, CHANGE_TIMES)
     with transaction():
         account, row = _lock_active(email_or_id)
         chosen = _offered(plan)
@@ -67,14 +69,14 @@ def change_subscription(
         else:
             row.plan, row.next_plan = chosen, None
             if account.status == "active" and row.suspended_at is None:
-                renewals.raise_grant(account.id, row.id, chosen.monthly_credits, chosen.name, actor=actor)
+                renewals.grant_difference(account.id, row.id, chosen.monthly_credits, chosen.name, actor=actor)
         row.cancelled_at = None
         return _save(row, "subscription.change", before, Origin(actor, address))
 
 
 def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, actor: str, address: str = "") -> Subscription:
     """Cancel a subscription at the end of its period, or at once. Its plan credits then expire; purchased credits stay."""
-    check_choice("when", when, WHEN)
+    check_choice("when", when, CHANGE_TIMES)
     with transaction():
         account, row = _lock_active(email_or_id)
         before = _terms(row)
@@ -85,7 +87,7 @@ def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, a
         return Subscription.get_by_id(row.id)
 
 
-def keep_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+def withdraw_cancellation(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
     """Withdraw a cancellation before the period ends."""
     with transaction():
         _, row = _lock_active(email_or_id)
@@ -117,7 +119,7 @@ def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str =
 
     Raises `InvalidInput` if the plan does not allow it. A cap below the overage already used stops further overage at once.
     """
-    check_whole("overage cap", cap, 0, LARGEST_AMOUNT)
+    check_integer("overage cap", cap, 0, MAX_AMOUNT)
     with transaction():
         _, row = _lock_active(email_or_id)
         if cap and not row.plan.overage_allowed:
@@ -130,7 +132,7 @@ def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str =
 def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
     """Lock the account and return it with its active subscription."""
     account = find_account(email_or_id)
-    refuse_pool(account)
+    require_customer_account(account)
     lock_accounts([account.id])()
     return Account.get_by_id(account.id), active_subscription(account.id)
 
@@ -171,7 +173,7 @@ def _save(row: Subscription, action: str, before: dict[str, Any], origin: Origin
     changed = [name for name in after if after[name] != before[name]]
     if changed or action == "subscription.end":
         row.save(only=_CHANGEABLE)
-        record(
+        record_audit_entry(
             origin, action, row.id, before={name: before[name] for name in changed}, after={name: after[name] for name in changed}
         )
     return Subscription.get_by_id(row.id)

@@ -7,26 +7,26 @@ from collections.abc import Collection
 from shared.core.errors import InvalidInput
 from shared.text.plain_text import one_line
 
-LARGEST_AMOUNT = 10**15  # credits per entry; far below BIGINT, so that sums cannot overflow
+MAX_AMOUNT = 10**15  # credits per entry; far below BIGINT, so that sums cannot overflow
 
 
-def check_text(what: str, text: str, longest: int, *, empty: bool = False) -> str:
-    """Return `text` as one line (`shared.text.plain_text.one_line`) of at most `longest` code points. It may be empty only if
+def check_text(what: str, text: str, max_length: int, *, empty: bool = False) -> str:
+    """Return `text` as one line (`shared.text.plain_text.one_line`) of at most `max_length` code points. It may be empty only if
     `empty`."""
     line = one_line(text)
     if line is None:
         raise InvalidInput(f"The {what} contains a line break, a control character or an invisible character. Use one line.")
     if not line and not empty:
         raise InvalidInput(f"The {what} must not be empty.")
-    if len(line) > longest:
-        raise InvalidInput(f"The {what} must have at most {longest} characters, not {len(line)}.")
+    if len(line) > max_length:
+        raise InvalidInput(f"The {what} must have at most {max_length} characters, not {len(line)}.")
     return line
 
 
-def check_whole(what: str, value: int, low: int, high: int) -> int:
-    """Return `value`, an integer from `low` to `high`. Bools and floats are rejected."""
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidInput(f"The {what} must be a whole number between {low} and {high}, not {value!r}.")
+def check_integer(what: str, value: int, minimum: int, maximum: int) -> int:
+    """Return `value`, an integer from `minimum` to `maximum`. Bools and floats are rejected."""
+    if type(value) is not int or not minimum <= value <= maximum:
+        raise InvalidInput(f"The {what} must be a whole number between {minimum} and {maximum}, not {value!r}.")
     return value
 
 

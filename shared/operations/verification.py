@@ -15,7 +15,7 @@ from shared.mail.outbox import cancel_mails, queue_mail
 from shared.mail.texts import MailText, verify_email
 from shared.models import Account, AuditEntry
 from shared.operations.accounts import find_account
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.purges import lock_account
 
 KIND = "verify_email"
@@ -53,7 +53,7 @@ def queue_verification(account: UUID, *, actor: str, address: str = "") -> bool:
         return False
     recipient(row.email)
     queue_mail(account, KIND, row.email)
-    record(Origin(actor, address), MAIL_ACTION, account)
+    record_audit_entry(Origin(actor, address), MAIL_ACTION, account)
     return True
 
 
@@ -81,9 +81,9 @@ def confirm_email(account: UUID, email: str, *, actor: str, address: str = "") -
         credits = row.pending_credits
         Account.update(email_verified_at=now_ms(), pending_credits=0).where(Account.id == account).execute()
         if credits:
-            ledger.post(account, "grant", credits, actor="sign-up", reason="opening credits")
+            ledger.post_entry(account, "grant", credits, actor="sign-up", reason="opening credits")
         cancel_mails(account, KIND)
-        record(Origin(actor, address), "account.verify_email", account, after={"email": email, "credits": credits})
+        record_audit_entry(Origin(actor, address), "account.verify_email", account, after={"email": email, "credits": credits})
         return Verified(email, credits)
 
 

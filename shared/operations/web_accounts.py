@@ -13,19 +13,19 @@ from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, InvalidSession, NotFound
 from shared.identity.account_links import LASTS_MS, PASSWORD, make_token
-from shared.identity.web_sessions import NewSession, ends_at, new_session
+from shared.identity.web_sessions import NewSession, expiry, new_session
 from shared.ledger.sql import execute
 from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
-from shared.operations.audit import Origin, record
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.verification import queue_verification
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
-MOST_SESSIONS = 50  # per account; a new session replaces the one unused for longest
+MAX_SESSIONS = 50  # per account; a new session replaces the one unused for longest
 
 
-def actor_of(account: UUID) -> str:
+def account_actor(account: UUID) -> str:
     """Return the actor for the audit log when a customer acts."""
     return f"account:{account}"
 
@@ -57,21 +57,21 @@ def _count_credited_sign_up(network: str, address: str) -> bool:
     counted = (AuditEntry.target == network) & (AuditEntry.action == SIGN_UP_CREDITS)
     if AuditEntry.select().where(counted).count() >= MAX_CREDITED_SIGN_UPS:
         return False
-    record(Origin("sign-up", address), SIGN_UP_CREDITS, network)
+    record_audit_entry(Origin("sign-up", address), SIGN_UP_CREDITS, network)
     return True
 
 
-def begin_session(account: UUID, agent: str, *, proven_by: str, address: str = "") -> NewSession:
-    """Create a session for a user who has proved knowledge of the password with the hash `proven_by`.
+def create_session(account: UUID, agent: str, *, password_hash: str, address: str = "") -> NewSession:
+    """Create a session for a user who has proved knowledge of the password with the hash `password_hash`.
 
     Raises `InvalidSession` if the password was changed or the account closed since then.
     """
     with transaction():
-        current = (Account.id == account) & (Account.password_hash == proven_by) & (Account.status != "closed")
+        current = (Account.id == account) & (Account.password_hash == password_hash) & (Account.status != "closed")
         if not Account.select().where(current).exists():
             raise InvalidSession
         fresh = _insert_session(account, agent)
-        record(Origin(actor_of(account), address), "account.sign_in", account)
+        record_audit_entry(Origin(account_actor(account), address), "account.sign_in", account)
         return fresh
 
 
@@ -89,17 +89,17 @@ def end_own_session(account: UUID, digest: str) -> None:
     end_session(digest)
 
 
-def end_sessions(account: UUID, *, but: str = "") -> int:
-    """End all sessions of the account except the one with the digest `but`. Returns their number."""
-    others = (WebSession.account == account) & WebSession.revoked_at.is_null() & (WebSession.digest != but)
+def end_sessions(account: UUID, *, except_digest: str = "") -> int:
+    """End all sessions of the account except the one with the digest `except_digest`. Returns their number."""
+    others = (WebSession.account == account) & WebSession.revoked_at.is_null() & (WebSession.digest != except_digest)
     return int(WebSession.update(revoked_at=now_ms()).where(others).execute())
 
 
-def sign_out_everywhere(account: UUID, *, actor: str, address: str = "") -> int:
+def end_all_sessions(account: UUID, *, actor: str, address: str = "") -> int:
     """End all sessions of an account, as staff or operator. Its API keys stay valid. Returns the number of sessions."""
     with transaction():
         ended = end_sessions(account)
-        record(Origin(actor, address), "account.sign_out", account, after={"sessions_ended": ended})
+        record_audit_entry(Origin(actor, address), "account.sign_out", account, after={"sessions_ended": ended})
         return ended
 
 
@@ -109,7 +109,7 @@ def touch_session(digest: str) -> None:
     if session is None:
         return
     now = now_ms()
-    later = {WebSession.seen_at: now, WebSession.expires_at: ends_at(session.created_at, now)}
+    later = {WebSession.seen_at: now, WebSession.expires_at: expiry(session.created_at, now)}
     WebSession.update(later).where((WebSession.digest == digest) & WebSession.revoked_at.is_null()).execute()
 
 
@@ -130,12 +130,12 @@ def change_password(account: UUID, former_hash: str | None, password_hash: str, 
         if not changed:
             raise InvalidInput("The password was changed in the meantime. Sign in with the new one.")
         end_sessions(account)
-        record(Origin(actor_of(account), address), "account.password", account)
+        record_audit_entry(Origin(account_actor(account), address), "account.password", account)
         return _insert_session(account, agent)
 
 
 @dataclass(frozen=True, slots=True)
-class MadeLink:
+class NewPasswordLink:
     """A new password link's token. It is not stored."""
 
     account: Account
@@ -143,30 +143,32 @@ class MadeLink:
     expires_at: int
 
 
-def make_password_link(email_or_id: str, secret_key: str, *, actor: str, address: str = "") -> MadeLink:
+def create_password_link(email_or_id: str, secret_key: str, *, actor: str, address: str = "") -> NewPasswordLink:
     """Create a link for setting the account's password, valid until the password changes. Raises `NotFound`, `InvalidInput`."""
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed and cannot be signed in to.")
         expires_at = now_ms() + LASTS_MS
-        record(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
-        return MadeLink(account, make_token(secret_key, PASSWORD, account.id, account.password_hash, expires_at), expires_at)
+        record_audit_entry(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
+        return NewPasswordLink(
+            account, make_token(secret_key, PASSWORD, account.id, account.password_hash, expires_at), expires_at
+        )
 
 
 def _insert_session(account: UUID, agent: str) -> NewSession:
     now, fresh = now_ms(), new_session()
     _forget_ended(account, now)
     WebSession.create(
-        digest=fresh.digest, account=account, agent=agent[:64], created_at=now, seen_at=now, expires_at=ends_at(now, now)
+        digest=fresh.digest, account=account, agent=agent[:64], created_at=now, seen_at=now, expires_at=expiry(now, now)
     )
     return fresh
 
 
 def _forget_ended(account: UUID, now: int) -> None:
-    """Delete the account's ended sessions, and the least recently used ones if there are `MOST_SESSIONS` or more."""
+    """Delete the account's ended sessions, and the least recently used ones if there are `MAX_SESSIONS` or more."""
     own = WebSession.account == account
     WebSession.delete().where(own & (WebSession.revoked_at.is_null(False) | (WebSession.expires_at <= now))).execute()
-    newest = WebSession.select(WebSession.digest).where(own).order_by(WebSession.seen_at.desc()).limit(MOST_SESSIONS - 1)
+    newest = WebSession.select(WebSession.digest).where(own).order_by(WebSession.seen_at.desc()).limit(MAX_SESSIONS - 1)
     kept = [row.digest for row in newest]
     WebSession.delete().where(own & WebSession.digest.not_in(kept)).execute()

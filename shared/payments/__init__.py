@@ -5,6 +5,6 @@ unique reference. `collect` records each reference once. Redeem codes are the fi
 """
 
 from shared.payments.base import Payment, Provider
-from shared.payments.collect import collect
+from shared.payments.collect import record_payment
 
-__all__ = ["Payment", "Provider", "collect"]
+__all__ = ["Payment", "Provider", "record_payment"]

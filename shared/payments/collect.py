@@ -11,20 +11,20 @@ from shared import models
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.ledger import post
+from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.payments.base import Payment, Provider
 
 
-class Collected(NamedTuple):
+class RecordedPayment(NamedTuple):
     """A recorded payment, and the balance afterwards in credits."""
 
     payment: Payment
     balance: int
 
 
-def collect(provider: Provider, account: UUID, proof: str, *, actor: str) -> Collected:
+def record_payment(provider: Provider, account: UUID, proof: str, *, actor: str) -> RecordedPayment:
     """Have `provider` confirm `proof` and add the purchased credits, which never expire, to the account. One transaction.
 
     Raises `NotFound` for an unknown account. Raises `InvalidInput` if the account is not active, the proof is not valid, or the
@@ -32,7 +32,7 @@ def collect(provider: Provider, account: UUID, proof: str, *, actor: str) -> Col
     """
     now = now_ms()
     with transaction():
-        if account == POOL or account not in lock_accounts([account])():
+        if account == POOL_ACCOUNT_ID or account not in lock_accounts([account])():
             raise NotFound("No such account.")
         if models.Account.get_by_id(account).status != "active":
             raise InvalidInput("This account is suspended. Contact support.")
@@ -44,5 +44,5 @@ def collect(provider: Provider, account: UUID, proof: str, *, actor: str) -> Col
                 )
         except peewee.IntegrityError:
             raise InvalidInput("This payment was already recorded.") from None
-        entry = post(account, "purchase", payment.credits, actor=actor, reason=payment.reason)
-        return Collected(payment, entry.balance_after)
+        entry = post_entry(account, "purchase", payment.credits, actor=actor, reason=payment.reason)
+        return RecordedPayment(payment, entry.balance_after)

@@ -16,13 +16,13 @@ from shared.models import CodeBatch, RedeemCode
 from shared.payments.base import Payment
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-MARK = "YOUT"
+PREFIX = "YOUT"
 _GROUPS, _GROUP = 4, 5
 _MISREAD = str.maketrans("OIL", "011", "- \t\r\n")
 _UNUSABLE = "This code is unknown, has been used, or has expired. Check it and try again."
 
 
-class FreshCode(NamedTuple):
+class NewCode(NamedTuple):
     """A new code. Only here is the `text` available: the database stores its digest."""
 
     text: str
@@ -30,20 +30,20 @@ class FreshCode(NamedTuple):
     prefix: str
 
 
-def new_code() -> FreshCode:
+def new_code() -> NewCode:
     """Create a code from the system's random source."""
     groups = ["".join(secrets.choice(ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS)]
-    text = "-".join([MARK, *groups])
-    return FreshCode(text, digest(text), f"{MARK}-{groups[0]}…")
+    text = "-".join([PREFIX, *groups])
+    return NewCode(text, digest(text), f"{PREFIX}-{groups[0]}…")
 
 
 def digest(text: str) -> str:
     """Return the SHA-256 of a code in hex, in whatever spelling it was typed."""
-    code = text.upper().translate(_MISREAD).removeprefix(MARK.translate(_MISREAD))
+    code = text.upper().translate(_MISREAD).removeprefix(PREFIX.translate(_MISREAD))
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-class Codes:
+class RedeemCodeProvider:
     """Payment provider whose proof is a redeem code."""
 
     name = "code"

@@ -8,21 +8,21 @@ Every hour is summed from its calls and replaced in one transaction, so repeatin
 updated by the difference between the accounts' new and old sums, so they still include purged accounts.
 """
 
-from shared.rollup.read import Figures, Ranked, Scope, Span, figures, rolled_until, top_accounts
+from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.tally import Tally
-from shared.rollup.write import KEEP_HOURS, Rolled, forget, roll
+from shared.rollup.write import KEEP_HOURS, RollupResult, delete_account_sums, update_sums
 
 __all__ = [
     "KEEP_HOURS",
-    "Figures",
-    "Ranked",
-    "Rolled",
+    "AccountRank",
+    "RollupResult",
     "Scope",
-    "Span",
     "Tally",
-    "figures",
-    "forget",
-    "roll",
+    "TimeSpan",
+    "UsageFigures",
+    "delete_account_sums",
+    "read_figures",
     "rolled_until",
     "top_accounts",
+    "update_sums",
 ]

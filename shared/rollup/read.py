@@ -1,7 +1,7 @@
 """Reads usage figures of a time span: from the sums where they exist, from the calls otherwise.
 
 A span is split into whole days, whole hours, and the rest at both ends. Reading calls is limited, so that a page never scans
-millions of rows: at most the latest `MOST_CALLS` per piece, and `Figures.lacking` is the part that was left out.
+millions of rows: at most the latest `MAX_CALLS` per piece, and `Figures.lacking` is the part that was left out.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from shared.core.latency_histogram import BOUNDS_MS, columns
+from shared.core.latency_histogram import BOUNDS_MS, column_names
 from shared.ledger.sql import as_uuid, execute
 from shared.models import NO_CHANNEL
 from shared.rollup.sql import DAY_MS, FAILED, HOUR_MS, bucket_counts
 from shared.rollup.tally import Tally
-from shared.rollup.write import kept_from
+from shared.rollup.write import first_kept_hour
 
-MOST_CALLS = 150_000
-By = Literal["all", "at", "model", "channel", "account"]
+MAX_CALLS = 150_000
+GroupBy = Literal["all", "at", "model", "channel", "account"]
 Latency = Literal["first_token", "duration"]
 
 
@@ -32,7 +32,7 @@ class Scope(NamedTuple):
     status: str | None = None
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """Time from `since` to before `until`, ms UTC. `step` is the interval for figures by time."""
 
     since: int
@@ -41,14 +41,14 @@ class Span(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class UsageFigures:
     """Tallies by group: start of a step, model, channel (None: no channel), account, or "" for all.
 
     `lacking` is the span that is not included, because it has too many calls and no sums yet; None if nothing is missing.
     """
 
     groups: dict[Any, Tally]
-    lacking: tuple[int, int] | None = None
+    missing_span: tuple[int, int] | None = None
 
     @property
     def total(self) -> Tally:
@@ -58,7 +58,7 @@ class Figures:
         return total
 
 
-class Ranked(NamedTuple):
+class AccountRank(NamedTuple):
     """Figures of one account in a ranking."""
 
     account: UUID
@@ -67,7 +67,7 @@ class Ranked(NamedTuple):
     credits: int
 
     @property
-    def error_share(self) -> float | None:
+    def error_rate(self) -> float | None:
         return self.failed / self.calls if self.calls else None
 
 
@@ -82,7 +82,7 @@ def rolled_until() -> int:
     return int(execute("SELECT COALESCE(rolled_until, 0) FROM rollup_state WHERE id = 1", []).fetchone()[0])
 
 
-def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Latency] = ()) -> Figures:
+def read_figures(scope: Scope, span: TimeSpan, by: GroupBy, now: int, latencies: Sequence[Latency] = ()) -> UsageFigures:
     """Return the figures of `span`. Reads the bound database; `now` is in ms UTC."""
     groups: dict[Any, Tally] = {}
     lacking = None
@@ -92,12 +92,12 @@ def figures(scope: Scope, span: Span, by: By, now: int, latencies: Sequence[Late
         for key, *row in rows:
             key, tally = _key(by, key), _tally(row[:-1], latencies)
             groups[key] = groups[key].plus(tally) if key in groups else tally
-        if not piece.grain and sum(row[1] for row in rows) >= MOST_CALLS:
+        if not piece.grain and sum(row[1] for row in rows) >= MAX_CALLS:
             lacking = (piece.since, min(row[-1] for row in rows))
-    return Figures(groups, lacking)
+    return UsageFigures(groups, lacking)
 
 
-def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[Ranked]:
+def top_accounts(scope: Scope, span: TimeSpan, now: int, count: int) -> list[AccountRank]:
     """Return the `count` accounts with the highest charges. The database ranks them, because there may be many."""
     selects = [_ranked(scope, piece) for piece in _pieces(scope, span, "account", now)]
     rows = execute(
@@ -105,7 +105,7 @@ def top_accounts(scope: Scope, span: Span, now: int, count: int) -> list[Ranked]
         " GROUP BY account ORDER BY SUM(credits) DESC, SUM(calls) DESC LIMIT ?",
         [*(value for _, parameters in selects for value in parameters), count],
     ).fetchall()
-    return [Ranked(as_uuid(account), *(int(value or 0) for value in row)) for account, *row in rows]
+    return [AccountRank(as_uuid(account), *(int(value or 0) for value in row)) for account, *row in rows]
 
 
 def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
@@ -124,11 +124,11 @@ def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
     return sql, [piece.grain, piece.since, piece.until, *values]
 
 
-def _pieces(scope: Scope, span: Span, by: By, now: int) -> Iterator[_Piece]:
+def _pieces(scope: Scope, span: TimeSpan, by: GroupBy, now: int) -> Iterator[_Piece]:
     """Split a span so that as much as possible is read from sums, with the largest first."""
     since, until, rolled = span.since, span.until, rolled_until()
     days = by != "at" or span.step % DAY_MS == 0
-    hours_from = kept_from(now) if _of_accounts(scope, by) else 0
+    hours_from = first_kept_hour(now) if _of_accounts(scope, by) else 0
     first, last = _up(since, HOUR_MS), _down(min(until, rolled), HOUR_MS)
     if days and _up(first, DAY_MS) < _down(last, DAY_MS):
         first_day, last_day = _up(first, DAY_MS), _down(last, DAY_MS)
@@ -158,7 +158,7 @@ def _down(moment: int, step: int) -> int:
     return moment // step * step
 
 
-def _of_accounts(scope: Scope, by: By) -> bool:
+def _of_accounts(scope: Scope, by: GroupBy) -> bool:
     return scope.account is not None or by == "account"
 
 
@@ -166,12 +166,12 @@ _SHOWN = tuple(field.name for field in fields(Tally))[:10]
 _COUNTERS = _SHOWN[2:]
 
 
-def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
+def _select(scope: Scope, piece: _Piece, by: GroupBy, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
     """Return SQL and its parameters. Its rows have a group, the `_SHOWN` columns, counts by bucket, and the oldest time."""
     where, values = _conditions(scope, "account" if piece.grain else "account_id")
     if piece.grain:
         measures = ["SUM(calls)", f"SUM(CASE WHEN {FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
-        buckets = [f"SUM({column})" for latency in latencies for column in columns(latency)]
+        buckets = [f"SUM({column})" for latency in latencies for column in column_names(latency)]
         table = "account_usage" if _of_accounts(scope, by) else "platform_usage"
         source = f"FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?{where}"
         parameters: list[Any] = [piece.grain, piece.since, piece.until, *values]
@@ -183,7 +183,7 @@ def _select(scope: Scope, piece: _Piece, by: By, step: int, latencies: Sequence[
             f"FROM (SELECT * FROM usage_ledger WHERE created_at >= ? AND created_at < ?{where}"
             " ORDER BY created_at DESC LIMIT ?) AS newest"
         )
-        parameters = [piece.since, piece.until, *values, MOST_CALLS]
+        parameters = [piece.since, piece.until, *values, MAX_CALLS]
     shown = [f"{measure} AS {name}" for measure, name in zip(measures, _SHOWN, strict=True)]
     oldest = "MIN(at)" if piece.grain else "MIN(created_at)"
     group = f"{_group(by, step, piece.grain)} AS grouped"
@@ -196,7 +196,7 @@ def _conditions(scope: Scope, account: str) -> tuple[str, list[Any]]:
     return "".join(f" AND {column} = ?" for column in conditions), list(conditions.values())
 
 
-def _group(by: By, step: int, grain: int) -> str:
+def _group(by: GroupBy, step: int, grain: int) -> str:
     if by == "all":
         return "''"
     if by == "at":
@@ -204,7 +204,7 @@ def _group(by: By, step: int, grain: int) -> str:
     return "account_id" if by == "account" and not grain else by
 
 
-def _key(by: By, value: Any) -> Any:
+def _key(by: GroupBy, value: Any) -> Any:
     if by not in ("channel", "account"):
         return value
     found = as_uuid(value) if value is not None else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.core.latency_histogram import BOUNDS_MS, columns
+from shared.core.latency_histogram import BOUNDS_MS, column_names
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -11,11 +11,12 @@ KEY = ("model", "channel", "status")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 COUNTERS = ("calls", "estimated", *TOKENS, "credits", "overrun_credits", "duration_ms", "overage_credits")
 LATENCIES = ("first_token", "duration")
-MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in columns(measure)))
+MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in column_names(measure)))
 
 
 def bucket_counts(measure: str) -> list[str]:
-    """Return SQL expressions that count calls by bucket of `measure`, in the order of `shared.core.latency_histogram.columns`;
+    """Return SQL expressions that count calls by bucket of `measure`, in the order of
+    `shared.core.latency_histogram.column_names`;
     NULL for 0."""
     value = f"{measure}_ms"
     ends = [f" AND {value} < {high}" for high in BOUNDS_MS[1:]] + [""]
@@ -23,7 +24,7 @@ def bucket_counts(measure: str) -> list[str]:
 
 
 # Expressions over calls for `MEASURES`. COUNT is never NULL; all others are NULL instead of 0.
-OF_CALLS = (
+CALL_MEASURES = (
     "COUNT(*)",
     "SUM(CASE WHEN estimated THEN 1 END)",
     *(f"NULLIF(SUM({column}), 0)" for column in COUNTERS[2:]),
@@ -34,7 +35,7 @@ _PURGING = "(SELECT account_id FROM purge_job WHERE status <> 'done')"
 # Parameters: NO_CHANNEL, start of the hour, start of the next hour.
 SUM_CALLS = (
     f"INSERT INTO account_usage (grain_hours, at, account, {', '.join((*KEY, *MEASURES))})"
-    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, model, COALESCE(channel, ?), status, {', '.join(OF_CALLS)}"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, model, COALESCE(channel, ?), status, {', '.join(CALL_MEASURES)}"
     f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
     " GROUP BY 2, 3, 4, 5, 6"
 )
@@ -61,7 +62,7 @@ ADD_TO_PLATFORM = (
     f" ON CONFLICT (grain_hours, at, {', '.join(KEY)})"
     f" DO UPDATE SET calls = platform_usage.calls + excluded.calls, {_changed('+', 'excluded')}"
 )
-TAKE_FROM_PLATFORM = (
+SUBTRACT_FROM_PLATFORM = (
     f"UPDATE platform_usage SET calls = platform_usage.calls - old.calls, {_changed('-', 'old')} FROM ({_PLATFORM_SUMS}) AS old"
     " WHERE platform_usage.grain_hours = 1 AND platform_usage.at = old.at"
     + "".join(f" AND platform_usage.{column} = old.{column}" for column in KEY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.core.latency_histogram import quantile
+from shared.core.latency_histogram import percentile
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ class Tally:
         return self.input_tokens + self.output_tokens
 
     @property
-    def error_share(self) -> float | None:
+    def error_rate(self) -> float | None:
         """Share of failed calls; None if there are no calls."""
         return self.failed / self.calls if self.calls else None
 
-    def first_token_ms(self, share: float) -> int | None:
-        """Return the time in ms within which `share` of the calls got their first token."""
-        return quantile(self.first_token, share)
+    def first_token_ms(self, fraction: float) -> int | None:
+        """Return the time in ms within which `fraction` of the calls got their first token."""
+        return percentile(self.first_token, fraction)
 
-    def duration_at(self, share: float) -> int | None:
-        """Return the time in ms within which `share` of the calls ended."""
-        return quantile(self.duration, share)
+    def duration_ms(self, fraction: float) -> int | None:
+        """Return the time in ms within which `fraction` of the calls ended."""
+        return percentile(self.duration, fraction)
 
 
 def _added(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:

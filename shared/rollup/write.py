@@ -13,11 +13,11 @@ from shared.rollup import sql
 from shared.rollup.sql import DAY_MS, HOUR_MS
 
 GRACE_MS = 5 * 60_000  # delay after the end of an hour, so that most of its calls have ended
-CHECK_NEWEST = 3  # latest hours to compare with their calls in each run; older ones take turns
+CHECKED_HOURS = 3  # latest hours to compare with their calls in each run; older ones take turns
 KEEP_HOURS = 8 * 24  # how long account hours are kept, and late calls are detected
 
 
-class Rolled(NamedTuple):
+class RollupResult(NamedTuple):
     """Result of one run: hours summed for the first time, hours that late calls had changed, and whether all is up to date."""
 
     hours: int
@@ -25,7 +25,7 @@ class Rolled(NamedTuple):
     up_to_date: bool
 
 
-def roll(now: int, seconds: float = 5.0) -> Rolled:
+def update_sums(now: int, seconds: float = 5.0) -> RollupResult:
     """Sum hours that ended before `now` (ms UTC), oldest first, for about `seconds`. When up to date, check for late calls.
 
     Each hour is one short transaction, so interruptions lose nothing. Safe to run concurrently.
@@ -34,12 +34,12 @@ def roll(now: int, seconds: float = 5.0) -> Rolled:
     hours = 0
     while time.monotonic() < deadline:
         if not _roll_next(now):
-            return Rolled(hours, _check(now), True)
+            return RollupResult(hours, _check(now), True)
         hours += 1
-    return Rolled(hours, 0, False)
+    return RollupResult(hours, 0, False)
 
 
-def forget(account: UUID) -> int:
+def delete_account_sums(account: UUID) -> int:
     """Delete an account's own sums. Returns the number of rows. Run inside a transaction.
 
     Call it after the account's `purge_job` was inserted and before its calls are deleted: from then on new sums leave the account
@@ -81,7 +81,7 @@ def _first_hour(now: int) -> int:
 
 
 def _sum_hour(hour: int) -> None:
-    execute(sql.TAKE_FROM_PLATFORM, [hour])
+    execute(sql.SUBTRACT_FROM_PLATFORM, [hour])
     execute(sql.DROP_SUMS, [hour])
     execute(sql.SUM_CALLS, [NO_CHANNEL, hour, hour + HOUR_MS])
     execute(sql.ADD_TO_PLATFORM, [hour])
@@ -96,10 +96,10 @@ def _sum_day(day: int, now: int) -> None:
         execute(drop, [day])
         execute(insert, [day, day + DAY_MS])
     for table in ("account_usage", "account_total"):
-        execute(f"DELETE FROM {table} WHERE grain_hours = 1 AND at < ?", [min(kept_from(now), day + DAY_MS)])
+        execute(f"DELETE FROM {table} WHERE grain_hours = 1 AND at < ?", [min(first_kept_hour(now), day + DAY_MS)])
 
 
-def kept_from(now: int) -> int:
+def first_kept_hour(now: int) -> int:
     """Return the start of the first day whose account hours are kept."""
     return now - now % DAY_MS - KEEP_HOURS * HOUR_MS
 
@@ -110,9 +110,9 @@ def _check(now: int) -> int:
         until, checked = _lock()
         if until is None:
             return 0
-        oldest = kept_from(now)
+        oldest = first_kept_hour(now)
         older = checked + HOUR_MS if checked is not None and oldest <= checked < until - HOUR_MS else oldest
-        hours = {older, *(until - number * HOUR_MS for number in range(1, CHECK_NEWEST + 1))}
+        hours = {older, *(until - number * HOUR_MS for number in range(1, CHECKED_HOURS + 1))}
         changed = [hour for hour in sorted(hours) if oldest <= hour < until and _has_changed(hour)]
         for hour in changed:
             _sum_hour(hour)

@@ -15,12 +15,12 @@ from typing import Any
 
 from shared.safe_http.addresses import Address
 
-PIECE_BYTES = 64 * 1024  # per read
-FRAMING_BYTES = 256 * 1024  # allowance for heads, informational responses and trailers
+READ_BYTES = 64 * 1024  # per read
+MAX_FRAMING_BYTES = 256 * 1024  # allowance for heads, informational responses and trailers
 Stream = socket.socket | ssl.SSLSocket
 
 
-class TooLarge(Exception):
+class ResponseTooLarge(Exception):
     """The server sent more bytes than allowed, in the body or elsewhere."""
 
 
@@ -31,7 +31,7 @@ class Deadline:
         self._at = time.monotonic() + total_seconds
         self._idle = idle_seconds
 
-    def patience(self) -> float:
+    def remaining_seconds(self) -> float:
         """Return the timeout for the next step, in seconds. Raises `TimeoutError` if none is left."""
         left = self._at - time.monotonic()
         if left <= 0:
@@ -51,14 +51,14 @@ class BoundedSocket:
         # A timeout per piece, because a socket applies its timeout to a whole `sendall`.
         view = memoryview(data).cast("B")
         for place in range(0, len(view), 65_536):
-            self._stream.settimeout(self._deadline.patience())
+            self._stream.settimeout(self._deadline.remaining_seconds())
             self._stream.sendall(view[place : place + 65_536])
 
     def makefile(self, *_: object) -> io.BufferedReader:
-        return _PiecewiseReader(_Reader(self._stream, self._deadline, self._max_bytes), PIECE_BYTES)
+        return _PiecewiseReader(_Reader(self._stream, self._deadline, self._max_bytes), READ_BYTES)
 
     def close(self) -> None:
-        """Do nothing: `http.client` closes its socket after reading the head. `hang_up` closes the connection."""
+        """Do nothing: `http.client` closes its socket after reading the head. `disconnect` closes the connection."""
 
 
 class PinnedConnection(HTTPConnection):
@@ -75,15 +75,15 @@ class PinnedConnection(HTTPConnection):
         self._stream: Stream = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
 
     def connect(self) -> None:
-        self._stream.settimeout(self._deadline.patience())
+        self._stream.settimeout(self._deadline.remaining_seconds())
         self._stream.connect((str(self._address), self.port))
         self._stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
-            self._stream.settimeout(self._deadline.patience())
+            self._stream.settimeout(self._deadline.remaining_seconds())
             self._stream = self._tls.wrap_socket(self._stream, server_hostname=self.host)
         self.sock: Any = BoundedSocket(self._stream, self._deadline, self._max_bytes)
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection, even in the middle of an exchange."""
         self._stream.close()
 
@@ -98,11 +98,11 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._stream.settimeout(self._deadline.patience())
+        self._stream.settimeout(self._deadline.remaining_seconds())
         count = self._stream.recv_into(buffer)
         self._left -= count
         if self._left < 0:
-            raise TooLarge
+            raise ResponseTooLarge
         return count
 
 
@@ -110,6 +110,6 @@ class _PiecewiseReader(io.BufferedReader):
     """Rejects reads without a size, which `http.client` does for a negative chunk size."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or not 0 <= size <= PIECE_BYTES:
+        if size is None or not 0 <= size <= READ_BYTES:
             raise ValueError("read without a size")
         return super().read(size)

@@ -14,24 +14,24 @@ from urllib.parse import urljoin
 
 from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout
 from shared.safe_http.addresses import Address
-from shared.safe_http.bounded_socket import FRAMING_BYTES, PIECE_BYTES, Deadline, PinnedConnection, TooLarge
-from shared.safe_http.url_check import Policy, Target, check_public_form, read_url
+from shared.safe_http.bounded_socket import MAX_FRAMING_BYTES, READ_BYTES, Deadline, PinnedConnection, ResponseTooLarge
+from shared.safe_http.url_check import OutboundPolicy, ParsedUrl, check_scheme_and_port, parse_url
 
-MOST_REDIRECTS = 3
+MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MOST_ADDRESSES = 4  # maximum addresses to try per host
+_MAX_ADDRESSES = 4  # maximum addresses to try per host
 _HTTP_FAULTS = (OSError, http.client.HTTPException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Timeouts:
     """Timeouts in seconds: for the whole exchange, and for each wait without data, including connecting."""
 
     total_seconds: float = 120
     idle_seconds: float = 20
 
 
-class Reply:
+class Response:
     """A response whose body can be read once, by iterating or by `read`. Header names are in lower case."""
 
     def __init__(self, url: str, response: http.client.HTTPResponse, max_bytes: int) -> None:
@@ -65,7 +65,7 @@ class Reply:
             raise OutboundFailed("The response is compressed, which is not allowed.")
 
 
-class Outbound:
+class SafeHttpClient:
     """A guarded HTTP client. Keeps no connections; safe to share between threads.
 
     `trusted` are URLs whose origins staff chose (a channel's base URL). They may be private, unless a redirect from elsewhere
@@ -73,44 +73,44 @@ class Outbound:
     `OutboundTimeout`) if the request failed. Messages contain no address.
     """
 
-    def __init__(self, policy: Policy, trusted: tuple[str, ...] = ()) -> None:
+    def __init__(self, policy: OutboundPolicy, trusted: tuple[str, ...] = ()) -> None:
         self._policy = policy
-        self._trusted = frozenset(read_url(url).origin for url in trusted)
+        self._trusted = frozenset(parse_url(url).origin for url in trusted)
 
     @contextmanager
     def get(
-        self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Limits = Limits()
-    ) -> Iterator[Reply]:
+        self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Timeouts = Timeouts()
+    ) -> Iterator[Response]:
         """Fetch a URL and follow up to three redirects. `headers` are sent to the first origin only."""
         deadline = Deadline(limits.total_seconds, limits.idle_seconds)
-        target, sent = read_url(url), dict(headers or {})
+        target, sent = parse_url(url), dict(headers or {})
         trusted = target.origin in self._trusted
-        for _ in range(MOST_REDIRECTS + 1):
+        for _ in range(MAX_REDIRECTS + 1):
             with self._exchange(target, "GET", None, sent, deadline, trusted, max_bytes) as response:
                 if response.status not in _REDIRECTS:
-                    yield Reply(target.url, response, max_bytes)
+                    yield Response(target.url, response, max_bytes)
                     return
                 following = _redirect(target, response.headers.get("location"))
             if following.origin != target.origin:
                 sent, trusted = {}, False
             target = following
-        raise OutboundFailed(f"The address redirects more than {MOST_REDIRECTS} times.")
+        raise OutboundFailed(f"The address redirects more than {MAX_REDIRECTS} times.")
 
     @contextmanager
     def post(
-        self, url: str, body: bytes, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Limits = Limits()
-    ) -> Iterator[Reply]:
+        self, url: str, body: bytes, *, max_bytes: int, headers: Mapping[str, str] | None = None, limits: Timeouts = Timeouts()
+    ) -> Iterator[Response]:
         """Send `body`. Redirects are not followed."""
-        target = read_url(url)
+        target = parse_url(url)
         deadline = Deadline(limits.total_seconds, limits.idle_seconds)
         trusted = target.origin in self._trusted
         with self._exchange(target, "POST", body, dict(headers or {}), deadline, trusted, max_bytes) as response:
-            yield Reply(target.url, response, max_bytes)
+            yield Response(target.url, response, max_bytes)
 
     @contextmanager
     def _exchange(
         self,
-        target: Target,
+        target: ParsedUrl,
         method: str,
         body: bytes | None,
         headers: dict[str, str],
@@ -119,7 +119,7 @@ class Outbound:
         max_bytes: int,
     ) -> Iterator[http.client.HTTPResponse]:
         addresses = self._allowed_addresses(target, trusted)
-        connection = _connected(target, addresses, deadline, max_bytes + max_bytes // 8 + FRAMING_BYTES)
+        connection = _connected(target, addresses, deadline, max_bytes + max_bytes // 8 + MAX_FRAMING_BYTES)
         try:
             with _translated_errors():
                 sent = {"host": target.authority, "accept-encoding": "identity", "user-agent": "yout", "connection": "close"}
@@ -127,21 +127,21 @@ class Outbound:
                 response = connection.getresponse()
             yield response
         finally:
-            connection.hang_up()
+            connection.disconnect()
 
-    def _allowed_addresses(self, target: Target, trusted: bool) -> list[Address]:
+    def _allowed_addresses(self, target: ParsedUrl, trusted: bool) -> list[Address]:
         """Return the allowed addresses of the target's host. Raises `OutboundRefused` if there are none."""
-        literal = target.literal
+        literal = target.ip_literal
         if not trusted and literal is None and not self._policy.networks:
-            check_public_form(target, self._policy)  # avoids a useless DNS query
+            check_scheme_and_port(target, self._policy)  # avoids a useless DNS query
         found = [literal] if literal is not None else _resolved(target)
         allowed = found if trusted else [address for address in found if self._policy.allows(address, target)]
         if not allowed:
             raise OutboundRefused("Requests to this URL's address or port are not allowed.")
-        return allowed[:_MOST_ADDRESSES]
+        return allowed[:_MAX_ADDRESSES]
 
 
-def _resolved(target: Target) -> list[Address]:
+def _resolved(target: ParsedUrl) -> list[Address]:
     """Return all addresses of a host name. The system's resolver has its own timeout."""
     try:
         found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
@@ -150,7 +150,7 @@ def _resolved(target: Target) -> list[Address]:
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
-def _connected(target: Target, addresses: list[Address], deadline: Deadline, max_bytes: int) -> PinnedConnection:
+def _connected(target: ParsedUrl, addresses: list[Address], deadline: Deadline, max_bytes: int) -> PinnedConnection:
     """Connect to the first address that accepts a connection."""
     tls = _tls() if target.scheme == "https" else None
     failure: Exception = OutboundFailed()
@@ -160,7 +160,7 @@ def _connected(target: Target, addresses: list[Address], deadline: Deadline, max
             with _translated_errors():
                 connection.connect()
         except OutboundFailed as error:
-            connection.hang_up()
+            connection.disconnect()
             failure = error
         else:
             return connection
@@ -172,11 +172,11 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def _redirect(target: Target, location: str | None) -> Target:
+def _redirect(target: ParsedUrl, location: str | None) -> ParsedUrl:
     if not location:
         raise OutboundFailed("The address sent a redirect without a location.")
     # `http.client` decodes headers as Latin-1, but URLs in them may be UTF-8.
-    following = read_url(urljoin(target.url, location.encode("latin-1").decode("utf-8", "replace")))
+    following = parse_url(urljoin(target.url, location.encode("latin-1").decode("utf-8", "replace")))
     if target.scheme == "https" and following.scheme == "http":
         raise OutboundRefused("The address redirects from https to http.")
     return following
@@ -184,7 +184,7 @@ def _redirect(target: Target, location: str | None) -> Target:
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     with _translated_errors():
-        return response.read(PIECE_BYTES)
+        return response.read(READ_BYTES)
 
 
 @contextmanager
@@ -194,7 +194,7 @@ def _translated_errors() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise OutboundTimeout from error
-    except TooLarge as error:
+    except ResponseTooLarge as error:
         raise OutboundFailed("The response exceeds the size limit.") from error
     except ssl.SSLCertVerificationError as error:
         raise OutboundFailed("The address has no valid TLS certificate.") from error

@@ -10,14 +10,14 @@ from shared.core.errors import OutboundRefused
 from shared.core.settings import Settings
 from shared.safe_http.addresses import Address, Network, is_public
 
-LONGEST_URL = 8_192
+MAX_URL_LENGTH = 8_192
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _FORBIDDEN = frozenset(map(chr, (*range(0x21), 0x5C, 0x7F)))  # control characters, space, backslash: parsers disagree on them
 _PATH_SAFE = "/%:@!$&'()*+,;=-._~?[]|"
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class OutboundPolicy:
     """Allowed destinations: public addresses on default ports, and networks that the operator configured.
 
     `networks` may be private; all of their ports are allowed, also over http. `http` allows plain http to public addresses.
@@ -26,7 +26,7 @@ class Policy:
     http: bool = False
     networks: tuple[Network, ...] = ()
 
-    def allows(self, address: Address, target: Target) -> bool:
+    def allows(self, address: Address, target: ParsedUrl) -> bool:
         """Return whether requests to `target` may go to this address of its host."""
         if any(address in network for network in self.networks):
             return True
@@ -34,7 +34,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ParsedUrl:
     """A parsed URL, used both for checks and for the request. `host` is ASCII, without brackets."""
 
     scheme: str
@@ -47,7 +47,7 @@ class Target:
         return self.port == DEFAULT_PORTS[self.scheme]
 
     @property
-    def literal(self) -> Address | None:
+    def ip_literal(self) -> Address | None:
         """The host as an IP address, if it is written as one."""
         try:
             return ip_address(self.host)
@@ -69,24 +69,24 @@ class Target:
         return f"{self.scheme}://{self.authority}{self.path}"
 
 
-def policy_of(settings: Settings) -> Policy:
+def policy_from_settings(settings: Settings) -> OutboundPolicy:
     """Return the policy in the settings: plain http only outside production or if enabled."""
     networks = tuple(ip_network(text, strict=False) for text in settings.outbound_networks)
-    return Policy(http=settings.outbound_http or not settings.production, networks=networks)
+    return OutboundPolicy(http=settings.outbound_http or not settings.production, networks=networks)
 
 
-def check_url(url: str, policy: Policy) -> None:
+def check_url(url: str, policy: OutboundPolicy) -> None:
     """Check a URL without resolving its host name, for immediate feedback to customers. Raises `OutboundRefused`."""
-    target = read_url(url)
-    literal = target.literal
+    target = parse_url(url)
+    literal = target.ip_literal
     if literal is not None:
         if not policy.allows(literal, target):
             raise OutboundRefused("Requests to this URL's address or port are not allowed.")
     elif not policy.networks:  # otherwise it depends on the resolved address
-        check_public_form(target, policy)
+        check_scheme_and_port(target, policy)
 
 
-def check_public_form(target: Target, policy: Policy) -> None:
+def check_scheme_and_port(target: ParsedUrl, policy: OutboundPolicy) -> None:
     """Raise `OutboundRefused` for a scheme or port that is not allowed for public addresses."""
     if target.scheme == "http" and not policy.http:
         raise OutboundRefused("The URL must begin with https://.")
@@ -94,10 +94,10 @@ def check_public_form(target: Target, policy: Policy) -> None:
         raise OutboundRefused("The URL must use the default port of its scheme.")
 
 
-def read_url(url: str) -> Target:
+def parse_url(url: str) -> ParsedUrl:
     """Parse `url` and drop its fragment. Raises `OutboundRefused` if it is invalid or unusual."""
-    if len(url) > LONGEST_URL:
-        raise OutboundRefused(f"The URL is longer than {LONGEST_URL} characters.")
+    if len(url) > MAX_URL_LENGTH:
+        raise OutboundRefused(f"The URL is longer than {MAX_URL_LENGTH} characters.")
     if not _FORBIDDEN.isdisjoint(url):
         raise OutboundRefused("The URL must not contain spaces, control characters or backslashes.")
     try:
@@ -116,7 +116,7 @@ def read_url(url: str) -> Target:
         path += "?" + quote(parts.query, safe=_PATH_SAFE)
     if "[" in parts.netloc and ":" not in (parts.hostname or ""):
         raise OutboundRefused("The URL's host is invalid.")  # IPvFuture, RFC 3986
-    return Target(parts.scheme, _host(parts.hostname or ""), port or DEFAULT_PORTS[parts.scheme], path)
+    return ParsedUrl(parts.scheme, _host(parts.hostname or ""), port or DEFAULT_PORTS[parts.scheme], path)
 
 
 def _host(name: str) -> str:

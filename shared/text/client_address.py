@@ -18,12 +18,12 @@ _PORT = r"(?::(?:\d{1,5}|_[\w.-]+))?"
 _SPELLINGS = re.compile(rf"\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\]{_PORT}|([0-9.]+){_PORT}|([0-9A-Fa-f:.]+)(?:%.*)?", re.ASCII)
 
 
-def canonical_address(text: str) -> str:
+def normalize_address(text: str) -> str:
     """Return the canonical form of the address in `text`, without port, brackets, quotes and zone; "" if it is invalid."""
     return _canonical_address(text) if len(text) <= MAX_ADDRESS_LENGTH else ""
 
 
-def canonical_network(text: str) -> Network:
+def normalize_network(text: str) -> Network:
     """Return the network (or single address) in `text`; IPv4 inside IPv6 becomes IPv4. Raises `ValueError`."""
     text = text.strip()
     if "%" in text:
@@ -38,12 +38,12 @@ def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> s
     that is not a trusted proxy is the caller's; the caller could have forged everything to its left. Reading stops at an invalid
     address. Returns "" if `peer` is "".
     """
-    address = canonical_address(peer)
+    address = normalize_address(peer)
     if not trusted or not forwarded_for:
         return address
     hops = [hop for hop in forwarded_for.split(",") if hop.strip()]
     while hops and is_trusted(address, trusted):
-        hop = canonical_address(hops.pop())
+        hop = normalize_address(hops.pop())
         if not hop:
             break
         address = hop
@@ -52,7 +52,7 @@ def caller_address(peer: str, forwarded_for: str, trusted: tuple[str, ...]) -> s
 
 def network_of(address: str) -> str:
     """Return the network that counts as one customer: an IPv4 address, or an IPv6 /64."""
-    canonical = canonical_address(address)
+    canonical = normalize_address(address)
     if ":" not in canonical:
         return canonical or address[:MAX_ADDRESS_LENGTH]
     return str(IPv6Network((canonical, 64), strict=False))
@@ -60,13 +60,13 @@ def network_of(address: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Return whether `address`, in any spelling, is a loopback address."""
-    canonical = canonical_address(address)
+    canonical = normalize_address(address)
     return canonical != "" and ip_address(canonical).is_loopback
 
 
 def is_trusted(address: str, trusted: tuple[str, ...]) -> bool:
     """Return whether `address` is in one of the `trusted` addresses and networks."""
-    canonical = canonical_address(address)
+    canonical = normalize_address(address)
     if not canonical:
         return False
     found = ip_address(canonical)
@@ -97,4 +97,4 @@ def _canonical_network(text: str) -> Network:
 
 @lru_cache(maxsize=4)
 def _networks(trusted: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(map(canonical_network, trusted))
+    return tuple(map(normalize_network, trusted))

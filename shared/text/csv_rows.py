@@ -11,7 +11,7 @@ _FORMULA_MARKS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 _SEPARATORS = frozenset(",;\t|\r\n\"'")
 
 
-def csv_head(names: Sequence[str]) -> bytes:
+def csv_header(names: Sequence[str]) -> bytes:
     """Return the header line with the column names, as UTF-8 with a byte order mark."""
     return BYTE_ORDER_MARK.encode() + csv_rows([names])
 

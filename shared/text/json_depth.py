@@ -8,7 +8,7 @@ import orjson
 _SAFE_BRACKETS = 240
 
 
-def too_deep(data: bytes, value: object) -> bool:
+def is_too_deep(data: bytes, value: object) -> bool:
     """Return whether orjson cannot serialize `value`, parsed from `data`. Allows for one enclosing level."""
     if data.count(b"[") + data.count(b"{") <= _SAFE_BRACKETS:
         return False

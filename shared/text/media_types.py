@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HEAD_BYTES = 64
-"""Number of bytes that `media_type` needs; fewer only if the file is shorter."""
+"""Number of bytes that `detect_media_type` needs; fewer only if the file is shorter."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -22,7 +22,7 @@ _MP4_BRANDS = frozenset(
 _MATROSKA = b"\x1aE\xdf\xa3"
 
 
-def media_type(head: bytes) -> str | None:
+def detect_media_type(head: bytes) -> str | None:
     """Return the media type of a file that begins with `head`: image, video or audio. None for anything else, such as HTML."""
     for signature, found in _SIGNATURES:
         if head.startswith(signature):

@@ -10,7 +10,7 @@ import idna
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def is_foreign(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
+def is_cross_origin(origin: str, fetch_site: str, hosts: Collection[str]) -> bool:
     """Return whether the headers ("" if missing) show a page of a site other than `hosts` (`host` or `host:port`).
 
     A request without both headers does not come from a browser page, so no page can forge it. The scheme is not compared,
@@ -28,7 +28,7 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc
 
 
-def canonical_origin(text: str) -> str:
+def normalize_origin(text: str) -> str:
     """Return an origin as browsers send it: lower case, ASCII host, no default port (RFC 6454, section 6.2).
 
     Returns "" for anything other than a scheme and a host with an optional port.

@@ -30,24 +30,24 @@ def one_line(text: str) -> str | None:
     return found if any(_is_visible(character) for character in found) else ""
 
 
-def as_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return any text as one line: characters that `one_line` forbids become spaces, and repeated spaces become one."""
     return " ".join("".join(" " if _is_refused(character) else character for character in text).split())
 
 
-def cut(text: str, longest: int, mark: str = "") -> str:
-    """Truncate `text` to at most `longest` code points, including `mark` (such as "…"), without splitting a grapheme."""
-    if len(text) <= longest:
+def truncate(text: str, max_length: int, mark: str = "") -> str:
+    """Truncate `text` to at most `max_length` code points, including `mark` (such as "…"), without splitting a grapheme."""
+    if len(text) <= max_length:
         return text
     kept = 0
-    for found in _GRAPHEME.finditer(text, 0, longest + 1):  # one more, to see whether the last grapheme fits
-        if found.end() > longest - len(mark):
+    for found in _GRAPHEME.finditer(text, 0, max_length + 1):  # one more, to see whether the last grapheme fits
+        if found.end() > max_length - len(mark):
             break
         kept = found.end()
     return text[:kept].rstrip() + mark
 
 
-def unstorable(fields: Iterable[tuple[str, str]]) -> str | None:
+def find_unstorable_field(fields: Iterable[tuple[str, str]]) -> str | None:
     """Return the name of the first field with a character that PostgreSQL cannot store: NUL or a lone surrogate."""
     for name, value in fields:
         if _UNSTORABLE.search(value) or _UNSTORABLE.search(name):

@@ -31,7 +31,7 @@ _SPLIT = "|".join(
     ]
 )
 BYTES_PER_TOKEN = 4  # of ordinary text
-LONGEST_RUN = 20_000  # maximum characters per piece: text without spaces takes quadratic time
+MAX_PIECE_LENGTH = 20_000  # maximum characters per piece: text without spaces takes quadratic time
 
 
 @lru_cache(maxsize=1)
@@ -46,17 +46,17 @@ def encoding() -> tiktoken.Encoding:
     return built
 
 
-def count(text: str) -> int:
+def count_tokens(text: str) -> int:
     """Return the number of o200k_base tokens in `text`. Linear in its length; 0.3 ms for a thousand tokens."""
     return sum(len(encoding().encode_ordinary(piece)) for piece in _pieces(text))
 
 
-def estimate(text: str) -> int:
+def estimate_tokens(text: str) -> int:
     """Estimate the number of tokens in `text` at four bytes each, without the vocabulary."""
     return len(text.encode(errors="replace")) // BYTES_PER_TOKEN + 1
 
 
 def _pieces(text: str) -> list[str]:
-    if len(text) <= LONGEST_RUN:
+    if len(text) <= MAX_PIECE_LENGTH:
         return [text]
-    return [text[start : start + LONGEST_RUN] for start in range(0, len(text), LONGEST_RUN)]
+    return [text[start : start + MAX_PIECE_LENGTH] for start in range(0, len(text), MAX_PIECE_LENGTH)]

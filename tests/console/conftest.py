@@ -45,7 +45,7 @@ class Browser:
         tags = re.findall(r"<input[^>]*type=\"hidden\"[^>]*>", wanted[0])
         return {_attribute(tag, "name"): _attribute(tag, "value") for tag in tags}
 
-    def send(self, page: str, action: str, **values: Any) -> TestResponse:
+    def submit_form(self, page: str, action: str, **values: Any) -> TestResponse:
         """Open `page`, fill in its form for `action`, submit it, and follow redirects."""
         return self.post(action, {**self.form(page, action), **values}, follow_redirects=True)
 

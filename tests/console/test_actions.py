@@ -6,10 +6,10 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.secrets import unseal
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price, PriceDraft
 from shared.operations.prices import set_price
-from shared.operations.prices_in_force import price_in_force
+from shared.operations.prices_in_force import current_price
 from tests import factories
 from tests.servers.edge import SECRET_KEY
 
@@ -27,20 +27,20 @@ def last_entry(action: str) -> AuditEntry:
 def test_a_grant_writes_one_ledger_entry_and_one_audit_entry(signed_in):
     account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
-    answer = signed_in("owner").send(page, f"{page}/credits", amount=f" 50{THIN}000 ", reason="Goodwill")
+    answer = signed_in("owner").submit_form(page, f"{page}/credits", amount=f" 50{THIN}000 ", reason="Goodwill")
     assert f"50{THIN}000 credits granted to {account.email}. New balance: 51{THIN}000." in answer.text
     entry = LedgerEntry.get(LedgerEntry.seq == 2)
     assert (entry.kind, entry.amount, entry.balance_after, entry.reason) == ("grant", 50_000, 51_000, "Goodwill")
     assert entry.actor == "owner@yout.example"
     audit = last_entry("credits.grant")
     assert (audit.before, audit.after["balance"]) == ({"balance": 1_000}, 51_000)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_negative_amount_deducts_credits(signed_in):
     account = factories.account(credits=1_000)
     page = f"/accounts/{account.id}"
-    answer = signed_in("owner").send(page, f"{page}/credits", amount="\u2212200", reason="Granted by mistake")
+    answer = signed_in("owner").submit_form(page, f"{page}/credits", amount="\u2212200", reason="Granted by mistake")
     assert f"200 credits deducted from {account.email}" in answer.text
     assert Account.get_by_id(account.id).balance == 800
     assert last_entry("credits.adjustment").after["amount"] == -200
@@ -74,7 +74,7 @@ def test_a_rejected_grant_can_be_corrected_on_the_same_form(signed_in):
 def test_an_unusable_amount_is_rejected_with_an_explanation(signed_in, amount):
     account = factories.account(credits=100)
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
-    answer = browser.send(page, f"{page}/credits", amount=amount, reason="x")
+    answer = browser.submit_form(page, f"{page}/credits", amount=amount, reason="x")
     assert answer.status_code == 422
     assert "whole number" in answer.text or "must not be 0" in answer.text
     assert LedgerEntry.select().count() == 1
@@ -83,7 +83,7 @@ def test_an_unusable_amount_is_rejected_with_an_explanation(signed_in, amount):
 def test_a_grant_needs_a_reason(signed_in):
     account = factories.account(credits=100)
     page = f"/accounts/{account.id}"
-    answer = signed_in("owner").send(page, f"{page}/credits", amount="5", reason="  ")
+    answer = signed_in("owner").submit_form(page, f"{page}/credits", amount="5", reason="  ")
     assert answer.status_code == 422
     assert LedgerEntry.select().count() == 1
 
@@ -91,20 +91,20 @@ def test_a_grant_needs_a_reason(signed_in):
 def test_an_account_is_suspended_and_activated(signed_in):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
-    assert "is suspended" in browser.send(page, f"{page}/suspend").text
+    assert "is suspended" in browser.submit_form(page, f"{page}/suspend").text
     assert Account.get_by_id(account.id).status == "suspended"
     assert last_entry("account.status").after == {"status": "suspended"}
-    assert "is active" in browser.send(page, f"{page}/activate").text
+    assert "is active" in browser.submit_form(page, f"{page}/activate").text
     assert Account.get_by_id(account.id).status == "active"
 
 
 def test_revoking_a_key_requires_typing_its_name(signed_in):
     row, _ = factories.api_key(factories.account(), name="production")
     browser, page = signed_in("owner"), f"/keys/{row.id}"
-    wrong = browser.send(page, f"{page}/revoke", confirmation="staging")
+    wrong = browser.submit_form(page, f"{page}/revoke", confirmation="staging")
     assert (wrong.status_code, "The name does not match" in wrong.text) == (422, True)
     assert ApiKey.get_by_id(row.id).revoked_at is None
-    answer = browser.send(page, f"{page}/revoke", confirmation="production")
+    answer = browser.submit_form(page, f"{page}/revoke", confirmation="production")
     assert f"Key {row.prefix} revoked. Requests with it are rejected." in answer.text
     assert ApiKey.get_by_id(row.id).revoked_at is not None
     assert last_entry("key.revoke").target == str(row.id)
@@ -117,13 +117,13 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_row_stays(signed_
     factories.model("m/1", input=100, output=300)
     version = CatalogVersion.get().version
     browser = signed_in("billing")
-    drafted = browser.send(
+    drafted = browser.submit_form(
         "/models/m/1", "/models/m/1/draft", **{**RATES, "input": f"1{THIN}500", "output": "4000", "minimum": "10"}
     )
     assert "Draft saved." in drafted.text
     assert f"1{THIN}500" in drafted.text
     assert Price.select().count() == 1
-    answer = browser.send("/models/m/1", "/models/m/1/draft/publish", effective_at="")
+    answer = browser.submit_form("/models/m/1", "/models/m/1/draft/publish", effective_at="")
     assert "The new price of m/1 is in effect." in answer.text
     old, new = Price.select().order_by(Price.effective_at)
     assert (old.credits_per_1k_input, new.credits_per_1k_input, new.credits_per_1k_output) == (100, 1_500, 4_000)
@@ -136,37 +136,37 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_row_stays(signed_
 def test_a_price_may_start_in_the_future_but_not_in_the_past(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.send("/models/m", "/models/m/draft", **RATES)
-    assert browser.send("/models/m", "/models/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
+    browser.submit_form("/models/m", "/models/m/draft", **RATES)
+    assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
     for wrong in ("tomorrow", "9999-12-31T23:59-14:00"):
-        assert browser.send("/models/m", "/models/m/draft/publish", effective_at=wrong).status_code == 422
-    page = browser.send("/models/m", "/models/m/draft/publish", effective_at="2090-01-31T09:30")
+        assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at=wrong).status_code == 422
+    page = browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="2090-01-31T09:30")
     assert "takes effect at 2090-01-31 09:30 UTC" in page.text
     assert Price.select().order_by(Price.effective_at.desc()).get().effective_at == 3_789_538_200_000
-    assert price_in_force("m").credits_per_1k_input == 100
+    assert current_price("m").credits_per_1k_input == 100
 
 
 def test_publishing_over_a_price_that_changed_meanwhile_is_rejected(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.send("/models/m", "/models/m/draft", **RATES)
+    browser.submit_form("/models/m", "/models/m/draft", **RATES)
     filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
     set_price("m", input=700, output=700, actor="a colleague")
     answer = browser.post("/models/m/draft/publish", filled)
     assert (answer.status_code, "has changed since" in answer.text) == (422, True)
-    assert price_in_force("m").credits_per_1k_input == 700
-    assert browser.send("/models/m", "/models/m/draft/publish", effective_at="").status_code == 200
+    assert current_price("m").credits_per_1k_input == 700
+    assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="").status_code == 200
     assert browser.post("/models/m/draft/publish", filled).status_code == 404  # second submission
 
 
 def test_a_draft_that_changed_meanwhile_is_not_published_but_can_be_discarded(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.send("/models/m", "/models/m/draft", **RATES)
+    browser.submit_form("/models/m", "/models/m/draft", **RATES)
     filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
-    browser.send("/models/m", "/models/m/draft", **{**RATES, "output": "9"})
+    browser.submit_form("/models/m", "/models/m/draft", **{**RATES, "output": "9"})
     assert browser.post("/models/m/draft/publish", filled).status_code == 422
-    browser.send("/models/m", "/models/m/draft/discard")
+    browser.submit_form("/models/m", "/models/m/draft/discard")
     assert not PriceDraft.select().exists()
     assert Price.select().count() == 1
 
@@ -175,31 +175,31 @@ def test_a_draft_that_changed_meanwhile_is_not_published_but_can_be_discarded(si
 def test_a_price_requires_amounts(signed_in, missing):
     factories.model("m")
     filled = {name: value for name, value in RATES.items() if name != missing}
-    assert signed_in("owner").send("/models/m", "/models/m/draft", **filled).status_code == 422
+    assert signed_in("owner").submit_form("/models/m", "/models/m/draft", **filled).status_code == 422
     assert not PriceDraft.select().exists()
 
 
 def test_a_model_is_disabled_and_enabled(signed_in):
     factories.model("m")
     browser = signed_in("owner")
-    assert "m disabled." in browser.send("/models/m", "/models/m/disable").text
+    assert "m disabled." in browser.submit_form("/models/m", "/models/m/disable").text
     assert AIModel.get_by_id("m").status == "disabled"
     assert last_entry("model.status").target == "m"
-    assert "m enabled." in browser.send("/models/m", "/models/m/enable").text
+    assert "m enabled." in browser.submit_form("/models/m", "/models/m/enable").text
     assert AIModel.get_by_id("m").status == "active"
 
 
 def test_a_channel_is_disabled_enabled_and_gets_a_new_secret_that_no_page_shows(signed_in):
     channel = factories.channel("https://up.example/v1", name="up")
     browser, page = signed_in("owner"), f"/channels/{channel.id}"
-    assert "New calls stop within a second" in browser.send(page, f"{page}/disable").text
+    assert "New calls stop within a second" in browser.submit_form(page, f"{page}/disable").text
     assert Channel.get_by_id(channel.id).status == "disabled"
-    assert "It receives calls within a second" in browser.send(page, f"{page}/enable").text
-    answer = browser.send(page, f"{page}/secret", secret="sk-fresh-secret")
+    assert "It receives calls within a second" in browser.submit_form(page, f"{page}/enable").text
+    answer = browser.submit_form(page, f"{page}/secret", secret="sk-fresh-secret")
     assert "Secret of up replaced." in answer.text
     assert unseal(Channel.get_by_id(channel.id).sealed_secret, SECRET_KEY) == "sk-fresh-secret"
     assert (last_entry("channel.secret").before, last_entry("channel.secret").after) == (None, None)
-    refused = browser.send(page, f"{page}/secret", secret="sk-bad\nsecret-part")
+    refused = browser.submit_form(page, f"{page}/secret", secret="sk-bad\nsecret-part")
     assert refused.status_code == 422
     for text in (answer.text, refused.text, browser.get(page).text, browser.get("/audit/").text):
         assert "sk-fresh" not in text

@@ -10,13 +10,13 @@ import pytest
 from playwright.async_api import Page
 
 from shared.core.clock import now_ms
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, ApiKey, UsageLedger
 from shared.operations.staff import create_staff
 from tests import factories
 from tests.conftest import OpenPage, StartWeb
 from tests.console.conftest import PASSWORD
-from tests.edge.http_calls import Answered, Stream, chat
+from tests.edge.http_calls import Response, Stream, chat
 from tests.openai_payloads import chunk, finish, usage
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
@@ -36,7 +36,7 @@ class ConsoleAndEdge(NamedTuple):
     key: ApiKey
     secret: str
 
-    async def call(self, model: str = "m-1") -> Answered:
+    async def call(self, model: str = "m-1") -> Response:
         """Make one chat call to the edge with the customer's key."""
         return await asyncio.to_thread(chat, self.edge, self.secret, model=model)
 
@@ -88,7 +88,7 @@ async def test_a_published_price_applies_to_the_next_call_but_not_to_a_running_o
     gate = Gate()
     setup.provider.script(stream(chunk("Hel"), gate, finish(), usage()))
     running = await asyncio.to_thread(Stream, setup.edge, setup.secret)
-    await asyncio.to_thread(running.open)
+    await asyncio.to_thread(running.response_head)
     await asyncio.to_thread(gate.wait_reached)
     page = await enter("owner")
     await page.goto(f"{setup.console.url}/models/m-1")
@@ -101,11 +101,11 @@ async def test_a_published_price_applies_to_the_next_call_but_not_to_a_running_o
     await page.wait_for_selector("text=The new price of m-1 is in effect")
     await asyncio.to_thread(eventually, lambda: _charged_at_new_price(setup), "the new price at the edge")
     gate.open()
-    await asyncio.to_thread(running.rest)
-    running.leave()
+    await asyncio.to_thread(running.remaining_events)
+    running.disconnect()
     old = UsageLedger.select().order_by(UsageLedger.created_at).get()
     assert old.credits == 7 + 3 * 2  # 7 input tokens at 1 credit, 3 output tokens at 2: the price when the call started
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def _charged_at_new_price(setup: ConsoleAndEdge) -> bool:

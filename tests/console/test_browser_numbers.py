@@ -9,10 +9,10 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.models import AuditEntry
-from shared.rollup import roll
+from shared.rollup import update_sums
 from tests import factories
 from tests.console.conftest import Enter
-from tests.console.test_pages import call
+from tests.console.test_pages import usage_row
 from tests.servers.browser import PHONE
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
@@ -26,7 +26,7 @@ def three_days_of_calls(bound_database) -> None:
     factories.model("m-1", channel)
     for number in range(60):
         failed = number % 10 == 0
-        call(
+        usage_row(
             owner,
             model="m-1",
             channel=channel.id,
@@ -35,7 +35,7 @@ def three_days_of_calls(bound_database) -> None:
             credits=number,
             created_at=now_ms() - number * HOUR_MS - 1000,
         )
-    roll(now_ms(), 60)
+    update_sums(now_ms(), 60)
 
 
 @pytest.mark.parametrize("options", [{}, {"viewport": PHONE, "scheme": "dark"}])

@@ -13,8 +13,8 @@ from shared.core.secrets import unseal
 from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price, UsageLedger
 from tests import factories
 from tests.servers.edge import SECRET_KEY
-from tests.upstream import polite
-from tests.upstream_responses import html, reply, status
+from tests.upstream import default_script
+from tests.upstream_responses import error_response, html_response, json_response
 
 CHANNEL = {
     "name": "vendor",
@@ -39,13 +39,13 @@ MODEL = {
 
 def test_a_channel_and_a_model_are_added_and_served(signed_in):
     browser = signed_in("owner")
-    answer = browser.send("/channels/new", "/channels/new", **CHANNEL)
+    answer = browser.submit_form("/channels/new", "/channels/new", **CHANNEL)
     assert "Channel vendor created." in answer.text
     channel = Channel.get()
     assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
     assert "sk-secret" not in answer.text + browser.get("/audit/").text
     before = CatalogVersion.get().version
-    answer = browser.send("/models/new", "/models/new", **MODEL)
+    answer = browser.submit_form("/models/new", "/models/new", **MODEL)
     assert "gpt-test added to the catalog" in answer.text
     model = AIModel.get()
     assert (model.context_window, model.capabilities, model.owned_by) == (128_000, ["tools", "vision"], "Acme")
@@ -60,11 +60,11 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     address = re.search(r'name="base_url"[^>]*value="([^"]+)"', page).group(1)
     settings = unescape(re.search(r'name="settings"[^>]*>([^<]*)<', page).group(1))
     filled = {"name": "claude", "dialect": "anthropic", "base_url": address, "settings": settings, "secret": "sk-ant-1"}
-    assert "Channel claude created." in browser.send("/channels/new", "/channels/new", **filled).text
+    assert "Channel claude created." in browser.submit_form("/channels/new", "/channels/new", **filled).text
     channel = Channel.get()
     assert (channel.dialect, channel.settings["provider"]) == ("anthropic", "anthropic")
     page = f"/channels/{channel.id}"
-    answer = browser.send(page, f"{page}/drafts", markup="25")
+    answer = browser.submit_form(page, f"{page}/drafts", markup="25")
     assert "models added, disabled." in answer.text
     rows = list(ChannelModel.select())
     assert rows
@@ -72,7 +72,7 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     for row in rows:
         price = Price.get(Price.model == row.model)
         assert price.credits_per_1k_output == -(-row.cost_per_1k_output * 125 // 100)
-    assert f"{len(rows)} already in the catalog" in browser.send(page, f"{page}/drafts", markup="25").text
+    assert f"{len(rows)} already in the catalog" in browser.submit_form(page, f"{page}/drafts", markup="25").text
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
     ],
 )
 def test_an_invalid_channel_form_shows_what_is_wrong(signed_in, field, value, words):
-    answer = signed_in("owner").send("/channels/new", "/channels/new", **{**CHANNEL, field: value})
+    answer = signed_in("owner").submit_form("/channels/new", "/channels/new", **{**CHANNEL, field: value})
     assert (answer.status_code, words in answer.text) == (422, True)
     assert "sk-secret" not in answer.text
     assert not Channel.select().exists()
@@ -102,17 +102,17 @@ def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
     browser = signed_in("owner")
     assert browser.get("/models/new").location == "/channels/new"
     factories.channel("https://api.example.com/v1", name="vendor")
-    unpriced = browser.send("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
+    unpriced = browser.submit_form("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
     assert (unpriced.status_code, "must be marked as free" in unpriced.text) == (422, True)
-    browser.send("/models/new", "/models/new", **MODEL)
-    again = browser.send("/models/new", "/models/new", **MODEL)
+    browser.submit_form("/models/new", "/models/new", **MODEL)
+    again = browser.submit_form("/models/new", "/models/new", **MODEL)
     assert (again.status_code, "already exists" in again.text) == (422, True)
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-inf", "1e9", "1.5", "0x10", "1" * 30])
 def test_a_price_must_be_a_whole_number(signed_in, value):
     factories.channel("https://api.example.com/v1", name="vendor")
-    answer = signed_in("owner").send("/models/new", "/models/new", **{**MODEL, "input": value})
+    answer = signed_in("owner").submit_form("/models/new", "/models/new", **{**MODEL, "input": value})
     assert (answer.status_code, "Enter a whole number" in answer.text) == (422, True)
 
 
@@ -126,7 +126,7 @@ def test_model_details_are_edited_and_audited(signed_in):
         "context_window": "",
         "max_output_tokens": "500",
     }
-    assert "m updated." in browser.send("/models/m", "/models/m/edit", **values, free="y").text
+    assert "m updated." in browser.submit_form("/models/m", "/models/m/edit", **values, free="y").text
     model = AIModel.get()
     assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
@@ -137,16 +137,16 @@ def test_a_second_route_is_added_edited_and_removed(signed_in):
     factories.channel("https://b.example.com/v1", name="b")
     browser = signed_in("support")
     values = {"channel": "b", "upstream_model": "", "priority": "1", "weight": "3", "cost_input": "80", "cost_output": ""}
-    assert "Channel b serves m" in browser.send("/models/m", "/models/m/routes", **values).text
+    assert "Channel b serves m" in browser.submit_form("/models/m", "/models/m/routes", **values).text
     route = ChannelModel.get(ChannelModel.priority == 1)
     assert (route.upstream_model, route.weight, route.cost_per_1k_input) == ("m", 3, 80)
     assert "Margin on b" in browser.get("/models/m").text
     page = f"/routes/{route.id}"
-    browser.send(page, page, upstream_model="vendor-m", priority="0", weight="5", cost_input="120", cost_output="250")
+    browser.submit_form(page, page, upstream_model="vendor-m", priority="0", weight="5", cost_input="120", cost_output="250")
     route = ChannelModel.get_by_id(route.id)
     assert (route.upstream_model, route.priority, route.weight, route.cost_per_1k_output) == ("vendor-m", 0, 5, 250)
     assert AuditEntry.select().where(AuditEntry.action == "model.channel").count() == 3
-    browser.send(page, f"{page}/remove")
+    browser.submit_form(page, f"{page}/remove")
     assert [row.channel.name for row in ChannelModel.select()] == ["a"]
     assert browser.get(page).status_code == 404
 
@@ -154,20 +154,20 @@ def test_a_second_route_is_added_edited_and_removed(signed_in):
 def test_a_channel_is_paused_and_resumed(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="a")
     browser, page = signed_in("support"), f"/channels/{channel.id}"
-    answer = browser.send(page, f"{page}/rest", minutes="30", reason="Their status page is red")
+    answer = browser.submit_form(page, f"{page}/rest", minutes="30", reason="Their status page is red")
     assert "Their status page is red" in answer.text
     assert 29 * 60_000 < Channel.get().out_until - now_ms() <= 30 * 60_000
     assert "paused" in browser.get("/channels/").text
-    assert browser.send(page, f"{page}/rest/end").status_code == 200
+    assert browser.submit_form(page, f"{page}/rest/end").status_code == 200
     assert (Channel.get().out_until, Channel.get().out_reason) == (None, None)
-    assert browser.send(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
+    assert browser.submit_form(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
 
 
 def test_only_owners_change_the_base_url_of_a_channel(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="a")
     page = f"/channels/{channel.id}"
     owner = signed_in("owner")
-    assert owner.send(page, f"{page}/edit", base_url="https://c.example.com/v1", settings='{"a": 1}').status_code == 200
+    assert owner.submit_form(page, f"{page}/edit", base_url="https://c.example.com/v1", settings='{"a": 1}').status_code == 200
     assert (Channel.get().base_url, Channel.get().settings) == ("https://c.example.com/v1", {"a": 1})
     support = signed_in("support")
     assert f"{page}/edit" not in support.get(page).text
@@ -180,11 +180,11 @@ def test_only_owners_change_the_base_url_of_a_channel(signed_in):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (polite, "Works."),
-        (status(401), "the secret is invalid"),
-        (status(404), "the URL or model does not exist"),
-        (status(503), "Status 503"),
-        (html(), "does not match the dialect"),
+        (default_script, "Works."),
+        (error_response(401), "the secret is invalid"),
+        (error_response(404), "the URL or model does not exist"),
+        (error_response(503), "Status 503"),
+        (html_response(), "does not match the dialect"),
     ],
 )
 def test_a_channel_test_makes_one_tiny_call(signed_in, upstream, answer, words):
@@ -192,7 +192,7 @@ def test_a_channel_test_makes_one_tiny_call(signed_in, upstream, answer, words):
     factories.model("m", channel, upstream_model="vendor-m")
     upstream.script(answer)
     page = f"/channels/{channel.id}"
-    assert words in signed_in("support").send(page, f"{page}/test").text
+    assert words in signed_in("support").submit_form(page, f"{page}/test").text
     (call,) = upstream.calls
     assert (call.json["model"], call.json["max_tokens"]) == ("vendor-m", 16)
     assert call.headers["authorization"] == f"Bearer {factories.UPSTREAM_SECRET}"
@@ -201,7 +201,7 @@ def test_a_channel_test_makes_one_tiny_call(signed_in, upstream, answer, words):
 def test_all_enabled_channels_are_tested_and_unreachable_ones_are_reported(signed_in, upstream):
     factories.model("m", factories.channel(upstream.url, name="good"), factories.channel("http://127.0.0.1:9", name="gone"))
     factories.channel(upstream.url, name="idle")
-    page = signed_in("owner").send("/channels/", "/channels/test").text
+    page = signed_in("owner").submit_form("/channels/", "/channels/test").text
     assert page.count("Works.") == page.count("Connection failed.") == 1
     assert len(upstream.calls) == 1
 
@@ -210,9 +210,9 @@ def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_i
     channel = factories.channel(upstream.url, name="vendor")
     factories.model("model-2", channel)
     rows = [{"id": "model-1"}, {"id": "model-2"}, {"id": "no good"}, {"id": "model-1"}]
-    upstream.default = lambda _: reply({"object": "list", "data": rows})
+    upstream.default = lambda _: json_response({"object": "list", "data": rows})
     browser, page = signed_in("owner"), f"/channels/{channel.id}"
-    answer = browser.send(page, f"{page}/import")
+    answer = browser.submit_form(page, f"{page}/import")
     assert "1 models added without a price" in answer.text
     assert "1 already in the catalog, unchanged." in answer.text
     made = AIModel.get_by_id("model-1")
@@ -226,12 +226,14 @@ def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_i
     assert AuditEntry.get(AuditEntry.action == "model.import").after == {"models": ["model-1"]}
 
 
-@pytest.mark.parametrize(("answer", "words"), [(status(401), "the secret is invalid"), (html(), "not a model list")])
+@pytest.mark.parametrize(
+    ("answer", "words"), [(error_response(401), "the secret is invalid"), (html_response(), "not a model list")]
+)
 def test_an_unusable_provider_list_changes_nothing(signed_in, upstream, answer, words):
     channel = factories.channel(upstream.url, name="vendor")
     upstream.default = lambda _: answer
     page = f"/channels/{channel.id}"
-    assert words in signed_in("owner").send(page, f"{page}/import").text
+    assert words in signed_in("owner").submit_form(page, f"{page}/import").text
     assert not AIModel.select().exists()
 
 
@@ -263,9 +265,9 @@ def test_a_trial_call_requires_an_account_and_a_reachable_edge(signed_in):
     account = factories.account()
     factories.model("m", factories.channel("https://a.example.com/v1"))
     browser = signed_in("support")
-    unknown = browser.send("/models/m", "/models/m/try", prompt="Hi", account="nobody@example.com")
+    unknown = browser.submit_form("/models/m", "/models/m/try", prompt="Hi", account="nobody@example.com")
     assert (unknown.status_code, "No account" in unknown.text) == (422, True)
-    away = browser.send("/models/m", "/models/m/try", prompt="Hi", account=account.email)
+    away = browser.submit_form("/models/m", "/models/m/try", prompt="Hi", account=account.email)
     assert (away.status_code, "No answer from the edge" in away.text) == (422, True)
     assert ApiKey.get().revoked_at is not None
 

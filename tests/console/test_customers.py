@@ -10,7 +10,7 @@ from console.app import create_app
 from console.paging import PAGE_SIZE
 from shared.core.clock import now_ms
 from shared.core.database import database
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, OutgoingMail, Plan, PurgeJob, Subscription
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
@@ -35,81 +35,81 @@ PLAN = {
 def test_a_plan_is_created_edited_assigned_and_removed(signed_in):
     account = factories.account(credits=100)
     browser, page = signed_in("billing"), f"/accounts/{account.id}"
-    assert "Plan Pro created." in browser.send("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
+    assert "Plan Pro created." in browser.submit_form("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
     plan = Plan.get()
     assert (plan.monthly_credits, plan.rpm, plan.allowed_models, plan.overage_allowed) == (5_000, None, None, True)
-    given = browser.send(page, f"/account/{account.id}/plan", plan="Pro", when="now")
+    given = browser.submit_form(page, f"/account/{account.id}/plan", plan="Pro", when="now")
     assert "Subscribed to Pro." in given.text
     assert Account.get().balance == 5_100
-    browser.send(page, f"/account/{account.id}/overage", cap=f"2{chr(0x202F)}000")
+    browser.submit_form(page, f"/account/{account.id}/overage", cap=f"2{chr(0x202F)}000")
     assert Subscription.get().overage_cap == 2_000
     address = f"/plans/{plan.id}"
-    browser.send(address, address, **{**PLAN, "rpm": "60"}, overage_allowed="y")
+    browser.submit_form(address, address, **{**PLAN, "rpm": "60"}, overage_allowed="y")
     assert Plan.get().rpm == 60
     limits = re.search(r"<h2>Limits</h2>(.*?)</section>", browser.get(page).text, re.DOTALL).group(1)
     assert (limits.count(">plan<"), limits.count("platform default"), ">60<" in limits) == (1, 2, True)
     assert account.email in browser.get(address).text
-    assert "Pro is closed to new subscribers." in browser.send(address, f"{address}/disable").text
-    browser.send(page, f"/account/{account.id}/plan/end")
+    assert "Pro is closed to new subscribers." in browser.submit_form(address, f"{address}/disable").text
+    browser.submit_form(page, f"/account/{account.id}/plan/end")
     assert Account.get().balance == 100
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_subscription_renews_or_ends_with_its_period_and_pauses_while_suspended(signed_in):
     account = factories.account()
     create_plan("Basic", {"monthly_credits": 10}, actor="test")
     browser, page, care = signed_in("owner"), f"/accounts/{account.id}", f"/account/{account.id}"
-    browser.send(page, f"{care}/plan", plan="Basic", when="now")
+    browser.submit_form(page, f"{care}/plan", plan="Basic", when="now")
     for verb, column, state in (
         ("cancel", "cancelled_at", True),
         ("keep", "cancelled_at", False),
         ("suspend", "suspended_at", True),
         ("resume", "suspended_at", False),
     ):
-        browser.send(page, f"{care}/plan/{verb}")
+        browser.submit_form(page, f"{care}/plan/{verb}")
         assert (getattr(Subscription.get(), column) is not None) == state, verb
 
 
 def test_an_inline_form_shows_its_errors_on_the_page(signed_in):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
-    assert "Enter a note." in browser.send(page, f"/account/{account.id}/notes", text="").text
-    assert "Type the email." in browser.send(page, f"/account/{account.id}/purge", confirmation="").text
+    assert "Enter a note." in browser.submit_form(page, f"/account/{account.id}/notes", text="").text
+    assert "Type the email." in browser.submit_form(page, f"/account/{account.id}/purge", confirmation="").text
 
 
 def test_notes_are_saved_deleted_and_escaped(signed_in):
     account = factories.account()
     browser, page = signed_in("support"), f"/accounts/{account.id}"
-    answer = browser.send(page, f"/account/{account.id}/notes", text="<b>Called</b> about invoices")
+    answer = browser.submit_form(page, f"/account/{account.id}/notes", text="<b>Called</b> about invoices")
     assert "&lt;b&gt;Called&lt;/b&gt; about invoices" in answer.text
     note = AccountNote.get()
     assert note.author == "support@yout.example"
     assert "invoices" not in repr([*AuditEntry.select().dicts()])
-    browser.send(page, f"/account/{account.id}/notes/{note.id}/remove")
+    browser.submit_form(page, f"/account/{account.id}/notes/{note.id}/remove")
     assert not AccountNote.select().exists()
 
 
 def test_a_purge_requires_typing_the_email(signed_in):
     account = factories.account()
     browser, page = signed_in("owner"), f"/accounts/{account.id}"
-    assert "The email does not match" in browser.send(page, f"/account/{account.id}/purge", confirmation="yes").text
+    assert "The email does not match" in browser.submit_form(page, f"/account/{account.id}/purge", confirmation="yes").text
     assert not PurgeJob.select().exists()
-    assert "Purge started." in browser.send(page, f"/account/{account.id}/purge", confirmation=account.email).text
+    assert "Purge started." in browser.submit_form(page, f"/account/{account.id}/purge", confirmation=account.email).text
     assert PurgeJob.get().account_id == account.id
 
 
 def test_codes_are_shown_once_redeemed_once_and_can_be_voided(signed_in):
     account = factories.account(credits=0)
     browser = signed_in("billing")
-    made = browser.send("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
+    made = browser.submit_form("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
     codes = re.search(r'<pre class="list">([^<]+)</pre>', made.text).group(1).split()
     assert len(set(codes)) == 3
     redeem(account.id, codes[0], actor="test")
     assert Account.get().balance == 700
     page = browser.get("/codes/").text
     assert not any(code in page for code in codes)
-    assert "2 unused codes voided" in browser.send("/codes/", f"/codes/{CodeBatch.get().id}/void").text
-    wrong = browser.send("/codes/", "/codes/", credits="0", count="1", days="", note="")
+    assert "2 unused codes voided" in browser.submit_form("/codes/", f"/codes/{CodeBatch.get().id}/void").text
+    wrong = browser.submit_form("/codes/", "/codes/", credits="0", count="1", days="", note="")
     assert wrong.status_code == 422
 
 
@@ -133,12 +133,12 @@ def test_a_key_is_rotated_with_a_grace_period(signed_in):
     owner = factories.account()
     old, _ = factories.api_key(owner, name="laptop", rpm=7, monthly_credit_limit=500)
     browser, page = signed_in("support"), f"/keys/{old.id}"
-    made = browser.send(page, f"{page}/rotate", grace_hours="2")
+    made = browser.submit_form(page, f"{page}/rotate", grace_hours="2")
     secret = re.search(r'<code class="secret">(yout-[0-9A-Za-z]+)</code>', made.text).group(1)
     new = ApiKey.get(ApiKey.id != old.id)
     assert (new.name, new.rpm, new.monthly_credit_limit, new.prefix) == ("laptop", 7, 500, secret[:9] + "…")
     assert 7_100_000 < ApiKey.get_by_id(old.id).expires_at - now_ms() <= 7_200_000
-    browser.send(f"/keys/{new.id}", f"/keys/{new.id}/rotate", grace_hours="0")
+    browser.submit_form(f"/keys/{new.id}", f"/keys/{new.id}/rotate", grace_hours="0")
     assert ApiKey.get_by_id(new.id).revoked_at is not None
     again = browser.post(
         f"/keys/{new.id}/rotate", {**browser.form(page, f"{page}/rotate"), "grace_hours": "1"}, follow_redirects=True
@@ -150,12 +150,12 @@ def test_a_key_is_rotated_with_a_grace_period(signed_in):
 def test_changing_an_email_requires_typing_the_current_one(signed_in):
     account, taken = factories.account(email="ida@example.com"), factories.account()
     browser, page, action = signed_in("support"), f"/accounts/{account.id}", f"/account/{account.id}/email"
-    wrong = browser.send(page, action, email="ada@example.com", confirmation="ada@example.com")
+    wrong = browser.submit_form(page, action, email="ada@example.com", confirmation="ada@example.com")
     assert "Type ida@example.com to confirm" in wrong.text
-    assert "already exists" in browser.send(page, action, email=taken.email.upper(), confirmation="ida@example.com").text
-    assert "is not a valid e-mail address" in browser.send(page, action, email="ada", confirmation="ida@example.com").text
+    assert "already exists" in browser.submit_form(page, action, email=taken.email.upper(), confirmation="ida@example.com").text
+    assert "is not a valid e-mail address" in browser.submit_form(page, action, email="ada", confirmation="ida@example.com").text
     assert Account.get_by_id(account.id).email == "ida@example.com"
-    changed = browser.send(page, action, email="Ada@B\u00fccher.example", confirmation="IDA@example.com")
+    changed = browser.submit_form(page, action, email="Ada@B\u00fccher.example", confirmation="IDA@example.com")
     assert "Email changed to ada@bücher.example" in changed.text
     entry = AuditEntry.get(AuditEntry.action == "account.email")
     assert (entry.before, entry.after) == ({"email": "ida@example.com"}, {"email": "ada@bücher.example"})
@@ -186,7 +186,7 @@ def test_staff_resend_a_verification_mail(bound_database, make_settings, staff):
     browser = Browser(app.test_client())
     browser.sign_in("support@yout.example")
     page, action = f"/accounts/{account.id}", f"/account/{account.id}/verification-mail"
-    assert "is queued" in browser.send(page, action).text
+    assert "is queued" in browser.submit_form(page, action).text
     assert [mail.status for mail in OutgoingMail.select().order_by(OutgoingMail.id)] == ["failed", "queued"]
     form = browser.form(page, action)
     confirm_email(account.id, "ida@example.com", actor="test")
@@ -202,11 +202,11 @@ def test_a_key_is_edited(signed_in):
     shown = browser.get(f"{page}/edit").text
     fields = {"name": "server", "rpm": "", "tpm": "9 000", "allowed_models": "m-1", "allowed_ips": "10.0.0.0/8, ::1"}
     fields["expires"] = re.search(r'name="expires"[^>]*value="([\d-]+)"', shown).group(1)
-    assert "Key server updated" in browser.send(f"{page}/edit", f"{page}/edit", **fields).text
+    assert "Key server updated" in browser.submit_form(f"{page}/edit", f"{page}/edit", **fields).text
     found = ApiKey.get_by_id(row.id)
     assert (found.name, found.rpm, found.tpm, found.expires_at) == ("server", None, 9_000, row.expires_at)
     assert (found.allowed_models, found.allowed_ips, found.can_manage) == (["m-1"], ["10.0.0.0/8", "::1/128"], False)
-    wrong = browser.send(f"{page}/edit", f"{page}/edit", **{**fields, "allowed_models": "m-9"})
+    wrong = browser.submit_form(f"{page}/edit", f"{page}/edit", **{**fields, "allowed_models": "m-9"})
     assert (wrong.status_code, "No model" in wrong.text) == (422, True)
     entry = AuditEntry.get(AuditEntry.action == "key.update")
     assert (entry.before["name"], entry.after["name"]) == ("laptop", "server")
@@ -232,9 +232,9 @@ def test_bulk_revocation_requires_typing_the_number_of_keys(signed_in):
     page = browser.get("/keys/revoke?q=ana@corp")
     assert "Revoke 2 keys" in page.text
     action = "/keys/revoke?q=ana@corp"
-    wrong = browser.send("/keys/revoke?q=ana@corp", action, confirmation="3")
+    wrong = browser.submit_form("/keys/revoke?q=ana@corp", action, confirmation="3")
     assert (wrong.status_code, "2 keys match now" in wrong.text) == (422, True)
-    assert "2 keys revoked" in browser.send("/keys/revoke?q=ana@corp", action, confirmation="2").text
+    assert "2 keys revoked" in browser.submit_form("/keys/revoke?q=ana@corp", action, confirmation="2").text
     assert [ApiKey.get_by_id(key.id).revoked_at is not None for key in (*keys, other)] == [True, True, True, False]
     assert AuditEntry.select().where(AuditEntry.action == "key.revoke").count() == 3
 

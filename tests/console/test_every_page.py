@@ -18,10 +18,10 @@ from shared.operations.redeem_codes import create_codes
 from shared.operations.subscriptions import subscribe
 from tests import factories
 from tests.console.conftest import Enter
-from tests.console.test_pages import call
-from tests.page_checks import look_at
+from tests.console.test_pages import usage_row
+from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
-from tests.shared.operations.test_media_jobs import ordered
+from tests.shared.operations.test_media_jobs import open_job
 from tests.workers.holds import HOUR_MS, Customer
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
@@ -45,13 +45,13 @@ def filled_database(bound_database) -> None:
     factories.api_key(owner, name="the billing service of that company")
     subscribe(owner.id, "Keeper", actor="test")
     add_note(owner.id, "Asked for an invoice.", actor="test")
-    call(owner, model="m-1", channel=channel.id, status="completed", credits=12)
-    call(owner, model="m-1", channel=channel.id, status="failed", credits=0)
-    call(owner, model=LONG_MODEL, channel=channel.id, status="completed", credits=3)
+    usage_row(owner, model="m-1", channel=channel.id, status="completed", credits=12)
+    usage_row(owner, model="m-1", channel=channel.id, status="failed", credits=0)
+    usage_row(owner, model=LONG_MODEL, channel=channel.id, status="completed", credits=3)
     customer = Customer()
     customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
     customer.hold(lasts_ms=HOUR_MS)
-    ordered(customer)
+    open_job(customer)
 
 
 def pages(app: Flask) -> set[str]:
@@ -73,7 +73,7 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
         assert answer is not None
         assert answer.status == 200, address
         path = urlsplit(address).path
-        await look_at(page, axe, f"console-{AN_ID.sub('id', path).strip('/').replace('/', '-') or 'home'}")
+        await check_page(page, axe, f"console-{AN_ID.sub('id', path).strip('/').replace('/', '-') or 'home'}")
         for link in await page.eval_on_selector_all("a[href]:not([download])", "(all) => all.map((one) => one.href)"):
             kind = AN_ID.sub("ID", urlsplit(link).path)
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):

@@ -12,11 +12,11 @@ import pytest
 from flask import Flask
 
 from shared.models import ApiKey, Channel, CodeBatch, FormSubmission, Plan, StaffUser
-from shared.operations.second_factor import enrol, new_secret
+from shared.operations.second_factor import enroll, new_secret
 from shared.operations.staff import create_staff
 from tests import factories
 from tests.console.conftest import PASSWORD, Browser, Enter
-from tests.page_checks import look_at
+from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 
 CODES = {"credits": "25", "count": "3", "note": "Fair"}
@@ -29,7 +29,7 @@ def recovery(app: Flask) -> list[str]:
     person, _ = create_staff("ana@yout.example", "owner", PASSWORD, actor="test")
     device = pyotp.TOTP(new_secret())
     key = app.extensions["yout_settings"].secret_key
-    return enrol(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, actor="test")
+    return enroll(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, actor="test")
 
 
 def secret_on(text: str) -> str:
@@ -115,10 +115,10 @@ async def test_one_time_pages_in_a_browser(enter: Enter, axe: str, look: dict[st
     await page.fill("[name=count]", "2")
     await page.click("button:has-text('Create codes')")
     await page.wait_for_url("**/codes/made/*")
-    await look_at(page, axe, "console-codes-made")
+    await check_page(page, axe, "console-codes-made")
     await page.reload()
     assert await page.inner_text("h1") == "Already shown"
-    await look_at(page, axe, "console-shown-already")
+    await check_page(page, axe, "console-shown-already")
     await page.go_back()
     assert CodeBatch.select().count() == 1
     home = page.url.split("/codes/")[0]
@@ -126,4 +126,4 @@ async def test_one_time_pages_in_a_browser(enter: Enter, axe: str, look: dict[st
     await page.fill("[name=email]", "a-rather-long-name-of-somebody@department.of-a-company.example")
     await page.click("button:has-text('Create login')")
     await page.wait_for_url("**/staff/made/*")
-    await look_at(page, axe, "console-staff-made")
+    await check_page(page, axe, "console-staff-made")

@@ -7,9 +7,9 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from console.app import LARGEST_FORM_BYTES, create_app
+from console.app import MAX_FORM_BYTES, create_app
 from console.security.password_auth import MAX_WAITING
-from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
 from shared.models import StaffSession
 from tests.console.conftest import Browser
 from tests.upstream_responses import WAIT_SECONDS
@@ -95,11 +95,11 @@ def test_failed_guesses_do_not_lock_out_a_known_browser(staff, app) -> None:
     person = staff("owner")
     stranger, owner = (Browser(app.test_client()) for _ in range(2))
     far, near = ({"environ_base": {"REMOTE_ADDR": address}} for address in ("203.0.113.9", "198.51.100.7"))
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert stranger.sign_in(person.email, "wrong horse battery", **far).status_code == 403
     assert stranger.sign_in(person.email, **far).status_code == 429
     assert owner.sign_in(person.email, **near).status_code == 303
-    owner.send("/", "/logout")
+    owner.submit_form("/", "/logout")
     assert owner.sign_in(person.email, **far).status_code == 303, "a known browser can still sign in"
 
 
@@ -118,7 +118,7 @@ def test_excess_concurrent_sign_ins_are_rejected_immediately(staff, app, browser
 def test_a_known_browser_has_reserved_capacity(staff, app, browser) -> None:
     person = staff("owner")
     browser.sign_in(person.email)
-    browser.send("/", "/logout")
+    browser.submit_form("/", "/logout")
     hashes = app.extensions["yout_proofs"].hashes
     with ExitStack() as held:
         for number in range(MAX_WAITING):
@@ -130,7 +130,7 @@ def test_a_known_browser_has_reserved_capacity(staff, app, browser) -> None:
 def test_a_body_without_content_length_is_limited_too(bound_database, any_database_url, start_console) -> None:
     console = start_console(database_url=any_database_url)
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    for pieces, status in ((1, 400), (LARGEST_FORM_BYTES // 10_000 + 1, 413)):
+    for pieces, status in ((1, 400), (MAX_FORM_BYTES // 10_000 + 1, 413)):
         body = (b"email=" + b"x" * 10_000 for _ in range(pieces))
         with closing(http.client.HTTPConnection("127.0.0.1", console.port, timeout=WAIT_SECONDS * 2)) as connection:
             connection.request("POST", "/login", body, headers, encode_chunked=True)

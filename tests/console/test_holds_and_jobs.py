@@ -12,13 +12,13 @@ import redis
 from console.views import ledger as ledger_view
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
-from shared.ledger import post
+from shared.ledger import post_entry
 from shared.models import Account, AuditEntry, EdgeProcess, LedgerEntry, MediaJob
-from shared.operations.accounts import grant_credits
+from shared.operations.accounts import adjust_credits
 from tests import factories
 from tests.console.test_home import figures_of
-from tests.console.test_pages import call, leaf_through, rows_of
-from tests.shared.operations.test_media_jobs import ordered, succeeded
+from tests.console.test_pages import all_matches, rows_of, usage_row
+from tests.shared.operations.test_media_jobs import open_job, succeeded_job
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
 HOLD = r'class="row" href="/holds/([0-9a-f-]+)"'
@@ -66,9 +66,9 @@ def test_staff_settle_a_hold_for_at_most_the_held_amount(signed_in):
     customer = Customer(credits=1_000)
     [call_id] = customer.hold(lasts_ms=HOUR_MS)
     browser, page = signed_in("billing"), f"/holds/{call_id}"
-    refused = browser.send(page, f"{page}/settle", credits=str(AMOUNT + 1), reason="x")
+    refused = browser.submit_form(page, f"{page}/settle", credits=str(AMOUNT + 1), reason="x")
     assert (refused.status_code, f"between 0 and {AMOUNT}" in refused.text) == (422, True)
-    answer = browser.send(page, f"{page}/settle", credits="30", reason="billed by the vendor")
+    answer = browser.submit_form(page, f"{page}/settle", credits="30", reason="billed by the vendor")
     assert "30 credits charged" in answer.text
     assert (state_of(call_id), customer.account_row().balance) == ("settled", 970)
     assert "This hold is closed" in browser.get(page).text
@@ -76,11 +76,11 @@ def test_staff_settle_a_hold_for_at_most_the_held_amount(signed_in):
 
 def test_jobs_are_filtered_paged_and_exported(signed_in):
     customer, other = Customer(), Customer()
-    first = [ordered(customer) for _ in range(2)]
-    done = succeeded(other, 10)
+    first = [open_job(customer) for _ in range(2)]
+    done = succeeded_job(other, 10)
     browser = signed_in("readonly")
     newest_first = [str(job) for job in sorted((*first, done), reverse=True)]
-    assert leaf_through(browser, "/jobs/", JOB) == newest_first
+    assert all_matches(browser, "/jobs/", JOB) == newest_first
     for query, wanted in (
         ("status=succeeded", [str(done)]),
         (f"account={customer.account}", [str(job) for job in sorted(first, reverse=True)]),
@@ -88,7 +88,7 @@ def test_jobs_are_filtered_paged_and_exported(signed_in):
         ("model=m-1&since=2026-01-01", newest_first),
         ("until=2026-01-01", []),
     ):
-        assert leaf_through(browser, f"/jobs/?{query}", JOB) == wanted, query
+        assert all_matches(browser, f"/jobs/?{query}", JOB) == wanted, query
         assert [line["job_id"] for line in csv_of(browser, f"/jobs/jobs.csv?{query}")] == wanted, query
     assert browser.get("/jobs/?status=odd").status_code == 400
     for path in ("/jobs/", f"/jobs/{first[0]}"):
@@ -97,13 +97,13 @@ def test_jobs_are_filtered_paged_and_exported(signed_in):
 
 def test_staff_poll_fail_and_refund_a_job(signed_in):
     customer = Customer(credits=1_000)
-    job, done = ordered(customer), succeeded(customer, 60)
+    job, done = open_job(customer), succeeded_job(customer, 60)
     browser, page = signed_in("owner"), f"/jobs/{job}"
-    assert "will check the job in its next sweep" in browser.send(page, f"{page}/poll").text
-    assert "its hold released" in browser.send(page, f"{page}/fail", reason="vendor down").text
+    assert "will check the job in its next sweep" in browser.submit_form(page, f"{page}/poll").text
+    assert "its hold released" in browser.submit_form(page, f"{page}/fail", reason="vendor down").text
     assert MediaJob.get_by_id(job).status == "failed"
     page = f"/jobs/{done}"
-    assert "60 credits refunded" in browser.send(page, f"{page}/refund", reason="blank").text
+    assert "60 credits refunded" in browser.submit_form(page, f"{page}/refund", reason="blank").text
     assert f"{page}/refund" not in browser.get(page).text
     assert Account.get_by_id(customer.account).balance == 1_000
 
@@ -112,10 +112,10 @@ def test_a_poll_is_queued_for_the_workers(bound_database, redis_url, make_settin
     from console.app import create_app
     from tests.console.conftest import Browser
 
-    job = ordered(Customer())
+    job = open_job(Customer())
     visitor = Browser(create_app(make_settings(redis_url=redis_url)).test_client())
     visitor.sign_in(staff("owner").email)
-    assert "A worker is checking the job now" in visitor.send(f"/jobs/{job}", f"/jobs/{job}/poll").text
+    assert "A worker is checking the job now" in visitor.submit_form(f"/jobs/{job}", f"/jobs/{job}/poll").text
     client = redis.Redis.from_url(redis_url)
     assert client.llen("dramatiq:media") == 1
     client.close()
@@ -124,10 +124,10 @@ def test_a_poll_is_queued_for_the_workers(bound_database, redis_url, make_settin
 @pytest.fixture
 def books(bound_database) -> dict[str, Any]:
     first, second = factories.account(credits=1_000), factories.account(credits=2_000)
-    used = call(first, credits=5)
+    used = usage_row(first, credits=5)
     with transaction():
-        post(first.id, "refund", 5, actor="worker", reason="=cmd()", call=used.id)
-    grant_credits(second.id, -300, "taken back", actor="ana@yout.example")
+        post_entry(first.id, "refund", 5, actor="worker", reason="=cmd()", call=used.id)
+    adjust_credits(second.id, -300, "taken back", actor="ana@yout.example")
     LedgerEntry.update(created_at=1_700_000_000_000).where(LedgerEntry.account == second, LedgerEntry.seq == 1).execute()
     return {"first": first, "second": second, "used": used}
 

@@ -12,12 +12,12 @@ import redis
 from console.app import create_app
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
-from shared.ledger import post
+from shared.ledger import post_entry
 from shared.models import Channel, EdgeProcess, MediaJob, RollupState
-from shared.rollup import roll
+from shared.rollup import update_sums
 from tests import factories
 from tests.console.conftest import Browser
-from tests.console.test_pages import call, hold
+from tests.console.test_pages import hold, usage_row
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -30,15 +30,15 @@ def figures_of(text: str) -> dict[str, str]:
 def test_home_counts_only_the_last_day(signed_in):
     owner = factories.account()
     for credits, status in ((700, "completed"), (50, "cancelled"), (0, "failed")):
-        call(owner, credits=credits, status=status, input_tokens=10, output_tokens=4, first_token_ms=420)
-    call(owner, credits=9_000, created_at=now_ms() - 26 * HOUR)
+        usage_row(owner, credits=credits, status=status, input_tokens=10, output_tokens=4, first_token_ms=420)
+    usage_row(owner, credits=9_000, created_at=now_ms() - 26 * HOUR)
     dead = EdgeProcess.create(host="gone", pid=1, seen_at=now_ms() - HOUR)
     alive = EdgeProcess.create(host="here", pid=2)
     hold(owner, edge_process=alive.id)
     hold(owner, edge_process=dead.id)
     hold(owner, expires_at=now_ms() - 1)
     with transaction():
-        post(owner.id, "refund", 77, actor="worker", reason="job failed", call=new_id())
+        post_entry(owner.id, "refund", 77, actor="worker", reason="job failed", call=new_id())
     text = signed_in("owner").get("/").text
     expected = {
         "Calls": "3",
@@ -62,12 +62,12 @@ def test_home_counts_only_the_last_day(signed_in):
 def test_each_range_counts_calls_whether_rolled_up_or_not(signed_in, name, calls):
     owner, now = factories.account(), now_ms()
     for ago in (60_000, 20 * HOUR, 5 * DAY, 20 * DAY, 40 * DAY):
-        call(owner, created_at=now - ago, credits=10)
+        usage_row(owner, created_at=now - ago, credits=10)
     browser = signed_in("readonly")
     for _ in range(2):
         found = figures_of(browser.get(f"/?range={name}").text)
         assert (found["Calls"], found["Credits charged"]) == (str(calls), str(10 * calls))
-        roll(now, 60)
+        update_sums(now, 60)
     assert RollupState.get().rolled_until > now - 2 * HOUR
 
 
@@ -76,9 +76,9 @@ def test_filters_apply_to_every_figure_and_can_be_removed(signed_in):
     channel = factories.channel("https://up.example/v1")
     factories.model("m-1", channel)
     factories.model("m-2", channel)
-    call(first, model="m-1", channel=channel.id, credits=5)
-    call(first, model="m-2", credits=7)
-    call(second, model="m-1", credits=11)
+    usage_row(first, model="m-1", channel=channel.id, credits=5)
+    usage_row(first, model="m-2", credits=7)
+    usage_row(second, model="m-1", credits=11)
     browser = signed_in("owner")
     for query, credits in (
         (f"account={first.email}", "12"),
@@ -100,8 +100,8 @@ def test_a_channel_shows_its_error_rate(signed_in):
     for failed, name in ((0, "good"), (1, "so-so"), (6, "bad")):
         channel = factories.channel("https://up.example/v1", name=name)
         for number in range(12):
-            call(owner, channel=channel.id, status="failed" if number < failed else "completed")
-    call(owner, channel=factories.channel("https://up.example/v1", name="new").id, status="failed")
+            usage_row(owner, channel=channel.id, status="failed" if number < failed else "completed")
+    usage_row(owner, channel=factories.channel("https://up.example/v1", name="new").id, status="failed")
     text = signed_in("owner").get("/").text
     channels = text[text.index("<h2>Channels</h2>") :]
     rows = dict(re.findall(r'class="row"[^>]*>([^<]+)</a>.*?<span class="state [a-z]+">([a-z ]+)</span>', channels, re.DOTALL))
@@ -135,8 +135,8 @@ def test_queued_messages_and_jobs_are_counted(bound_database, make_settings, red
 
 
 def test_a_lagging_rollup_is_reported(signed_in):
-    call(factories.account(), created_at=now_ms() - 10 * HOUR)
-    roll(now_ms() - 5 * HOUR, 60)
+    usage_row(factories.account(), created_at=now_ms() - 10 * HOUR)
+    update_sums(now_ms() - 5 * HOUR, 60)
     text = signed_in("owner").get("/").text
     assert "Usage is aggregated only until" in text
     assert figures_of(text)["Calls"] == "1"

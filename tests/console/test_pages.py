@@ -11,7 +11,7 @@ import pytest
 from console.app import SHARED_STATIC
 from shared.core.clock import new_id, now_ms
 from shared.models import ApiKey, Channel, Hold, LedgerEntry, Price, StaffUser, UsageLedger
-from shared.operations.accounts import grant_credits
+from shared.operations.accounts import adjust_credits
 from shared.operations.keys import revoke_key
 from tests import factories
 from tests.factories import UPSTREAM_SECRET
@@ -20,7 +20,7 @@ LISTS = ("/", "/accounts/", "/keys/", "/usage/", "/holds/", "/ledger/", "/models
 THIN = "\u202f"
 
 
-def call(account: Any, **values: Any) -> UsageLedger:
+def usage_row(account: Any, **values: Any) -> UsageLedger:
     columns = {"id": new_id(), "model": "m", "price": UUID(int=1), "status": "completed", "streamed": True, **values}
     return UsageLedger.create(account=account, **columns)
 
@@ -39,10 +39,10 @@ def filled() -> dict[str, str]:
     revoke_key(factories.api_key(owner, name="old")[0].id, actor="test")
     channel = factories.channel("https://up.example/v1", settings={"quirk": "<b>"})
     factories.model("m", channel, description="<i>bold</i>")
-    grant_credits(owner.id, -10, "<script>x</script>", actor="test")
+    adjust_credits(owner.id, -10, "<script>x</script>", actor="test")
     price = Price.get(Price.model == "m")
-    made = call(owner, api_key=key.id, channel=channel.id, price=price.id, input_tokens=10, output_tokens=5, credits=3)
-    call(owner, status="failed", error_code="upstream_timeout")
+    made = usage_row(owner, api_key=key.id, channel=channel.id, price=price.id, input_tokens=10, output_tokens=5, credits=3)
+    usage_row(owner, status="failed", error_code="upstream_timeout")
     hold(owner)
     return {
         "account": f"/accounts/{owner.id}",
@@ -106,7 +106,7 @@ def rows_of(text: str, pattern: str) -> list[str]:
     return re.findall(pattern, text.split("<tbody>")[1]) if "<tbody>" in text else []
 
 
-def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
+def all_matches(browser: Any, path: str, pattern: str) -> list[str]:
     """All matches of `pattern` on all pages, following the link to older rows."""
     seen = []
     for _ in range(10):
@@ -121,23 +121,23 @@ def leaf_through(browser: Any, path: str, pattern: str) -> list[str]:
 
 def test_usage_pages_show_each_call_once_newest_first_even_within_a_millisecond(signed_in):
     owner, moment = factories.account(), now_ms()
-    made = [call(owner, created_at=moment - number // 40) for number in range(120)]
+    made = [usage_row(owner, created_at=moment - number // 40) for number in range(120)]
     browser = signed_in("owner")
     expected = [str(row.id) for row in sorted(made, key=lambda row: (row.created_at, row.id.int), reverse=True)]
     link = r'class="row" href="/usage/([0-9a-f-]+)"'
-    assert leaf_through(browser, "/usage/", link) == expected
-    assert leaf_through(browser, f"/usage/?account={owner.email}&model=m", link) == expected
+    assert all_matches(browser, "/usage/", link) == expected
+    assert all_matches(browser, f"/usage/?account={owner.email}&model=m", link) == expected
 
 
 def test_ledger_pages_show_each_entry_once_for_all_and_for_one_account(signed_in):
     first, second = factories.account(credits=1), factories.account(credits=2)
     for number in range(60):
-        grant_credits(first.id if number % 2 else second.id, 1_000 + number, "x", actor="test")
+        adjust_credits(first.id if number % 2 else second.id, 1_000 + number, "x", actor="test")
     LedgerEntry.update(created_at=now_ms()).execute()
     browser = signed_in("owner")
     movement = rf"\+([0-9{THIN}]+)</span>"
-    assert len(set(leaf_through(browser, "/ledger/", movement))) == 62
-    mine = leaf_through(browser, f"/ledger/?account={first.id}", movement)
+    assert len(set(all_matches(browser, "/ledger/", movement))) == 62
+    mine = all_matches(browser, f"/ledger/?account={first.id}", movement)
     assert mine == [f"1{THIN}{number:03d}" for number in range(59, 0, -2)] + ["1"]
 
 
@@ -150,10 +150,10 @@ def test_a_malformed_page_cursor_is_rejected(signed_in, cursor):
 def test_usage_filters_apply_and_stay_in_the_url(signed_in):
     owner, other = factories.account(), factories.account()
     key, _ = factories.api_key(owner)
-    wanted = call(owner, api_key=key.id, model="m-1", status="failed")
-    call(owner, model="m-2", status="failed")
-    call(other, model="m-1", status="failed")
-    call(owner, api_key=key.id, model="m-1", status="completed")
+    wanted = usage_row(owner, api_key=key.id, model="m-1", status="failed")
+    usage_row(owner, model="m-2", status="failed")
+    usage_row(other, model="m-1", status="failed")
+    usage_row(owner, api_key=key.id, model="m-1", status="completed")
     query = f"account={owner.email}&model=m-1&status=failed&key={key.id}"
     text = signed_in("owner").get(f"/usage/?{query}").text
     assert rows_of(text, r'class="row" href="/usage/([0-9a-f-]+)"') == [str(wanted.id)]
@@ -165,7 +165,7 @@ def test_a_receipt_shows_each_product_the_rounding_and_the_charge(signed_in):
     owner = factories.account()
     factories.model("m", input=1_250, output=10_000, cached_input=125, minimum=10)
     price = Price.get(Price.model == "m")
-    made = call(owner, price=price.id, input_tokens=1_000, cached_tokens=301, output_tokens=50, credits=1_412)
+    made = usage_row(owner, price=price.id, input_tokens=1_000, cached_tokens=301, output_tokens=50, credits=1_412)
     text = signed_in("owner").get(f"/usage/{made.id}").text
     # 699 × 1.25 + 301 × 0.125 + 50 × 10 = 873.75 + 37.625 + 500 = 1411.375, rounded up
     for figure in ('873<span class="soft">.750', '37<span class="soft">.625', f"1{THIN}412"):
@@ -176,7 +176,7 @@ def test_a_receipt_shows_each_product_the_rounding_and_the_charge(signed_in):
 
 
 def test_a_receipt_stays_readable_after_price_key_and_channel_are_deleted(signed_in):
-    made = call(factories.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
+    made = usage_row(factories.account(), api_key=UUID(int=5), channel=UUID(int=6), credits=7)
     answer = signed_in("owner").get(f"/usage/{made.id}")
     assert (answer.status_code, "price of this call was deleted" in answer.text) == (200, True)
 
@@ -214,7 +214,7 @@ def test_a_database_outage_is_explained_and_pages_recover(signed_in, postgres, a
     assert answer.headers["Content-Security-Policy"]
     assert answer.headers["Retry-After"] == "5"
     assert browser.get("/healthz").status_code == 200
-    postgres.let_in(any_database_url)
+    postgres.reconnect(any_database_url)
     assert browser.get("/").status_code == 200
 
 

@@ -13,9 +13,9 @@ import pytest
 from console.app import create_app
 from console.paging import PAGE_SIZE
 from shared.core.settings import Settings
-from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
 from shared.models import AuditEntry, StaffSession, StaffUser
-from shared.operations.second_factor import enrol, new_secret
+from shared.operations.second_factor import enroll, new_secret
 from shared.operations.staff import create_staff
 from tests.console.conftest import PASSWORD, Browser
 
@@ -30,7 +30,7 @@ def with_app(app, staff) -> Callable[[str], tuple[Browser, pyotp.TOTP, list[str]
         person, device = staff(role), pyotp.TOTP(new_secret())
         earlier = int(time.time()) - 30
         key = app.extensions["yout_settings"].secret_key
-        codes = enrol(person.id, device.secret, device.at(earlier), secret_key=key, actor="test")
+        codes = enroll(person.id, device.secret, device.at(earlier), secret_key=key, actor="test")
         return Browser(app.test_client()), device, codes
 
     return make
@@ -64,7 +64,7 @@ def test_a_recovery_code_works_once(with_app, app) -> None:
 def test_second_factor_guesses_are_limited(with_app) -> None:
     browser, device, _ = with_app("owner")
     browser.sign_in("owner@yout.example")
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert send_code(browser, "000000").status_code == 403
     answer = send_code(browser, device.now())
     assert (answer.status_code, "Too many attempts" in answer.text) == (429, True)
@@ -85,12 +85,12 @@ def test_staff_set_up_a_second_factor_and_see_recovery_codes_once(signed_in) -> 
     secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', page).group(1)
     assert "<svg" in page
     assert " style=" not in page
-    wrong = browser.send("/me/", "/me/second-factor", code="123", password=PASSWORD)
+    wrong = browser.submit_form("/me/", "/me/second-factor", code="123", password=PASSWORD)
     assert (wrong.status_code, "code is incorrect" in wrong.text) == (422, True)
     code = pyotp.TOTP(secret).now()
-    stranger = browser.send("/me/", "/me/second-factor", code=code, password="wrong horse battery")
+    stranger = browser.submit_form("/me/", "/me/second-factor", code=code, password="wrong horse battery")
     assert (stranger.status_code, "Incorrect password" in stranger.text) == (422, True)
-    shown = browser.send("/me/", "/me/second-factor", code=code, password=PASSWORD)
+    shown = browser.submit_form("/me/", "/me/second-factor", code=code, password=PASSWORD)
     assert len(recovery_codes(shown.text)) == 10
     assert secret not in browser.get("/me/").text
     assert "Already shown" in browser.get(shown.request.path).text
@@ -118,7 +118,7 @@ def test_password_guesses_in_an_open_session_are_limited(signed_in, app, action:
     browser = signed_in("owner")
     hidden = browser.form("/me/", page)
     fields = {"new": NEW_PASSWORD, "again": NEW_PASSWORD, "code": "123456"}
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         wrong = browser.post(action, {**hidden, **fields, "current": "wrong horse battery", "password": "wrong horse battery"})
         assert "Incorrect password" in wrong.text
     right = browser.post(action, {**hidden, **fields, "current": PASSWORD, "password": PASSWORD})
@@ -130,9 +130,9 @@ def test_staff_change_their_own_password(signed_in, app) -> None:
     browser = signed_in("support")
     elsewhere = Browser(app.test_client())
     elsewhere.sign_in("support@yout.example")
-    refused = browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again="something else")
+    refused = browser.submit_form("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again="something else")
     assert (refused.status_code, "do not match" in refused.text) == (422, True)
-    answer = browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
+    answer = browser.submit_form("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
     assert "Password changed." in answer.text
     assert elsewhere.get("/").location.startswith("/login")
     assert Browser(app.test_client()).sign_in("support@yout.example", NEW_PASSWORD).status_code == 303
@@ -180,26 +180,26 @@ def test_sessions_are_paginated(signed_in) -> None:
 
 def test_an_owner_adds_edits_and_disables_a_staff_member(signed_in, app) -> None:
     owner = signed_in("owner")
-    page = owner.send("/staff/", "/staff/", email="Ben@Yout.example", role="support")
+    page = owner.submit_form("/staff/", "/staff/", email="Ben@Yout.example", role="support")
     password = re.search(r'<code class="secret">([^<]+)</code>', page.text).group(1)
     ben = StaffUser.get(StaffUser.email == "ben@yout.example")
     visitor = Browser(app.test_client())
     assert visitor.sign_in("ben@yout.example", password).status_code == 303
     assert password not in owner.get(f"/staff/{ben.id}").text
-    owner.send(f"/staff/{ben.id}", f"/staff/{ben.id}/role", role="billing")
+    owner.submit_form(f"/staff/{ben.id}", f"/staff/{ben.id}/role", role="billing")
     assert "billing" in visitor.get("/me/").text
-    owner.send(f"/staff/{ben.id}", f"/staff/{ben.id}/disable")
+    owner.submit_form(f"/staff/{ben.id}", f"/staff/{ben.id}/disable")
     assert visitor.get("/").location.startswith("/login")
     trail = [entry.action for entry in AuditEntry.select().where(AuditEntry.target == str(ben.id)).order_by(AuditEntry.id)]
     assert trail == ["staff.create", "staff.sign_in", "staff.role", "staff.status"]
-    assert "already exists" in owner.send("/staff/", "/staff/", email="ben@yout.example", role="support").text
+    assert "already exists" in owner.submit_form("/staff/", "/staff/", email="ben@yout.example", role="support").text
 
 
 def test_the_last_owner_cannot_be_demoted_or_disabled(signed_in) -> None:
     owner = signed_in("owner")
     me = StaffUser.get()
-    assert "only active owner" in owner.send(f"/staff/{me.id}", f"/staff/{me.id}/role", role="support").text
-    assert "only active owner" in owner.send(f"/staff/{me.id}", f"/staff/{me.id}/disable").text
+    assert "only active owner" in owner.submit_form(f"/staff/{me.id}", f"/staff/{me.id}/role", role="support").text
+    assert "only active owner" in owner.submit_form(f"/staff/{me.id}", f"/staff/{me.id}/disable").text
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
@@ -223,7 +223,7 @@ class TestRequiredSetup:
         token = browser.form("/me/", "/logout")
         assert browser.post("/staff/", {**token, "email": "eve@yout.example", "role": "owner"}).location == "/me/"
         assert "Choose a new password before you continue" in browser.get("/me/").text
-        browser.send("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
+        browser.submit_form("/me/", "/me/password", current=PASSWORD, new=NEW_PASSWORD, again=NEW_PASSWORD)
         assert browser.get("/").status_code == 200
 
     def test_a_required_second_factor_must_be_set_up_first(self, production) -> None:
@@ -232,5 +232,5 @@ class TestRequiredSetup:
         browser.sign_in("ana@yout.example")
         assert browser.get("/accounts/").location == "/me/"
         secret = re.search(r'<code class="secret">([A-Z2-7]+)</code>', browser.get("/me/").text).group(1)
-        browser.send("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now(), password=PASSWORD)
+        browser.submit_form("/me/", "/me/second-factor", code=pyotp.TOTP(secret).now(), password=PASSWORD)
         assert browser.get("/accounts/").status_code == 200

@@ -19,10 +19,10 @@ from console.views import usage_filters
 from shared.core.clock import now_ms
 from shared.core.database import database
 from shared.models import AuditEntry, Channel, MediaJob, Price, UsageLedger
-from shared.rollup import roll
+from shared.rollup import update_sums
 from tests import factories
 from tests.console.test_home import figures_of
-from tests.console.test_pages import call, leaf_through
+from tests.console.test_pages import all_matches, usage_row
 from tests.upstream_responses import WAIT_SECONDS
 
 HOUR = 3_600_000
@@ -41,7 +41,7 @@ def varied_calls(bound_database) -> dict[str, Any]:
     for number in range(70):
         owner = chosen.randrange(2)
         status = chosen.choice(["completed"] * 4 + ["failed", "cancelled"])
-        call(
+        usage_row(
             owners[owner],
             api_key=keys[owner].id,
             model=chosen.choice(["m-1", "m-2"]),
@@ -95,13 +95,13 @@ def test_each_filter_applies_to_the_page_the_totals_and_the_csv(signed_in, varie
         for name, (query, wanted) in filters_of(varied_calls).items():
             expected = [row for row in rows if wanted(row)]
             assert 0 < len(expected) < len(rows), name
-            assert leaf_through(browser, f"/usage/?{query}", LINK) == [str(row.id) for row in expected], name
+            assert all_matches(browser, f"/usage/?{query}", LINK) == [str(row.id) for row in expected], name
             text = browser.get(f"/usage/?{query}").text
             sums = {key.split(" <")[0]: value for key, value in figures_of(text.replace(" <small>credits</small>", "")).items()}
             assert sums["Calls"] == str(len(expected)), (name, rolled)
             assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
             assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
-        roll(varied_calls["now"], 60)
+        update_sums(varied_calls["now"], 60)
 
 
 def test_combined_filters_show_as_removable_chips(signed_in, varied_calls):
@@ -139,22 +139,22 @@ def test_an_invalid_filter_is_explained(signed_in, query, words):
 def test_pagination_neither_loses_nor_repeats_calls_while_calls_come_in(signed_in, monkeypatch, what):
     """New calls start now; late rows belong to calls that started earlier and may appear on any page."""
     monkeypatch.setattr(paging, "BATCH_SIZE", 7)
-    monkeypatch.setattr(paging.batches, "__defaults__", (7,))
+    monkeypatch.setattr(paging.iterate_batches, "__defaults__", (7,))
     owner, chosen, now = factories.account(), random.Random(3), now_ms()
-    before = {str(call(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
+    before = {str(usage_row(owner, created_at=now - chosen.randrange(50) * 1000).id) for _ in range(160)}
     original = paging._older_than
 
     with ThreadPoolExecutor(1) as elsewhere:  # on a connection of its own, as the edge uses
 
         def coming_in(*arguments: Any) -> Any:
-            elsewhere.submit(call, owner, created_at=now_ms()).result(WAIT_SECONDS)
-            elsewhere.submit(call, owner, created_at=now - chosen.randrange(50) * 1000).result(WAIT_SECONDS)
+            elsewhere.submit(usage_row, owner, created_at=now_ms()).result(WAIT_SECONDS)
+            elsewhere.submit(usage_row, owner, created_at=now - chosen.randrange(50) * 1000).result(WAIT_SECONDS)
             return original(*arguments)
 
         monkeypatch.setattr(paging, "_older_than", coming_in)
         browser = signed_in("owner")
         if what == "page":
-            seen = leaf_through(browser, "/usage/?model=m", LINK)
+            seen = all_matches(browser, "/usage/?model=m", LINK)
         else:
             seen = [line["request_id"] for line in csv_of(browser, "")]
         elsewhere.submit(database.close).result(WAIT_SECONDS)
@@ -178,17 +178,17 @@ def test_the_csv_has_all_columns_and_no_formula_or_secret(signed_in, varied_call
 
 
 def test_totals_without_a_rollup_cover_the_newest_calls_and_say_so(signed_in, varied_calls, monkeypatch):
-    monkeypatch.setattr(usage_filters, "ADD_UP", 5)
+    monkeypatch.setattr(usage_filters, "MAX_ROWS_SUMMED", 5)
     text = signed_in("owner").get("/usage/?streamed=yes").text
     assert "Totals of the newest 5 calls" in text
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 def test_a_slow_query_is_cancelled_and_explained(bound_database, signed_in, monkeypatch):
-    call(factories.account())
-    assert query_timeout.within(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
+    usage_row(factories.account())
+    assert query_timeout.run_with_timeout(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
     with pytest.raises(peewee.ProgrammingError):
-        query_timeout.within(lambda: database.execute_sql("SELECT no_such_column"))
+        query_timeout.run_with_timeout(lambda: database.execute_sql("SELECT no_such_column"))
     monkeypatch.setattr("console.views.usage.within", lambda ask: None)
     text = signed_in("owner").get("/usage/?streamed=yes").text
     assert "Query timed out" in text
@@ -197,7 +197,7 @@ def test_a_slow_query_is_cancelled_and_explained(bound_database, signed_in, monk
 
 def test_a_receipt_lists_ledger_entries_and_staff_actions(signed_in):
     owner = factories.account(credits=100)
-    made = call(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
+    made = usage_row(owner, id=UUID(int=77), credits=7, asked_model="other", failed_attempts="status_503,timeout", attempts=3)
     text = signed_in("owner").get(f"/usage/{made.id}").text
     assert "requested other" in text
     assert "failed: status_503, timeout" in text
@@ -214,7 +214,7 @@ def test_a_receipt_lists_ledger_entries_and_staff_actions(signed_in):
 def test_a_media_receipt_counts_delivered_units(signed_in, kind, options, prices, credits, line):
     owner = factories.account(credits=10_000_000)
     factories.model("m-media", kind=kind, input=0, output=0, **prices)
-    made = call(owner, model="m-media", price=Price.get(Price.model == "m-media").id, credits=credits)
+    made = usage_row(owner, model="m-media", price=Price.get(Price.model == "m-media").id, credits=credits)
     times = {"due_at": 1, "deadline_at": 1, "finished_at": 1}
     MediaJob.create(
         id=made.id, account=owner, kind=kind, model="m-media", price=made.price, options=options, status="succeeded",

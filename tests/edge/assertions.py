@@ -6,25 +6,25 @@ import json
 
 import pytest
 
-from tests.edge.shared_edge import Lane
+from tests.edge.shared_edge import Sandbox
 from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
-from tests.upstream_responses import Answer, reply, stream
+from tests.upstream_responses import ScriptedResponse, json_response, stream
 
 both = pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
 HELLO = (role(), chunk("Hello"), finish())
 WHOLE_STREAM = (*HELLO, usage(7, 3), DONE)
 
 
-def good(streaming: bool) -> Answer:
-    return stream(*WHOLE_STREAM) if streaming else reply(completion("Hello", usage=tokens(7, 3)))
+def valid_answer(streaming: bool) -> ScriptedResponse:
+    return stream(*WHOLE_STREAM) if streaming else json_response(completion("Hello", usage=tokens(7, 3)))
 
 
-def assert_nothing_taken(lane: Lane) -> None:
+def assert_nothing_charged(lane: Sandbox) -> None:
     assert (lane.charged, lane.held) == (0, 0)
     assert [(row.status, row.credits) for row in lane.usage()] in ([("failed", 0)], [("completed", 0)])
 
 
-def assert_clean(body: bytes) -> None:
+def assert_valid_stream(body: bytes) -> None:
     """Asserts every rule for the bytes of a valid stream."""
     assert body.endswith(b"\n\ndata: [DONE]\n\n")
     events = body.split(b"\n\n")[:-1]

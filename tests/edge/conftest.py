@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.ledger_fixture import Books, new_books
-from tests.edge.shared_edge import Lane, Stack
+from tests.edge.ledger_fixture import LedgerDatabase, new_ledger_database
+from tests.edge.shared_edge import Sandbox, Stack
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
 
-OpenBooks = Callable[[str], AbstractContextManager[Books]]
+OpenBooks = Callable[[str], AbstractContextManager[LedgerDatabase]]
 _STACK = pytest.StashKey[Stack]()
 
 
@@ -45,26 +45,26 @@ def stack(
 
 
 @pytest.fixture(scope="session")
-def open_books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBooks:
+def open_ledger_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBooks:
     """`with open_books("sqlite") as books`: a bound database for a package of tests. Also accepts "postgresql"."""
 
-    def start(kind: str) -> AbstractContextManager[Books]:
+    def start(kind: str) -> AbstractContextManager[LedgerDatabase]:
         source: Path | Postgres = request.getfixturevalue("postgres" if kind == "postgresql" else "migrated_sqlite")
-        return new_books(tmp_path_factory.mktemp("books"), source)
+        return new_ledger_database(tmp_path_factory.mktemp("books"), source)
 
     return start
 
 
 @pytest.fixture
-def lane(stack: Stack) -> Iterator[Lane]:
+def sandbox(stack: Stack) -> Iterator[Sandbox]:
     """A lane for this test only; the stack's database is bound."""
     with stack.bound():
-        yield stack.take_lane()
-        stack.close_lanes()
+        yield stack.new_sandbox()
+        stack.close_sandboxes()
 
 
 @pytest.fixture
-def hasty_lane(stack: Stack, lane: Lane) -> Lane:
+def short_timeout_sandbox(stack: Stack, sandbox: Sandbox) -> Sandbox:
     """A lane on an edge that waits only one second for an upstream."""
-    lane.edge = stack.edge(upstream_connect_seconds=1, upstream_first_byte_seconds=1, upstream_idle_seconds=1)
-    return lane
+    sandbox.edge = stack.edge(upstream_connect_seconds=1, upstream_first_byte_seconds=1, upstream_idle_seconds=1)
+    return sandbox

@@ -15,7 +15,7 @@ WAIT_SECONDS = 30  # only limits a failing test
 T = TypeVar("T")
 
 
-class Answered(NamedTuple):
+class Response(NamedTuple):
     """A complete response: status, lower-case headers, decoded body."""
 
     status: int
@@ -28,15 +28,15 @@ class Answered(NamedTuple):
         return str(self.body["error"]["code"])
 
 
-def body_of(model: str = "m-1", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
+def chat_body(model: str = "m-1", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
     """A small chat request."""
     return {"model": model, "messages": [{"role": "user", "content": "Hello, who are you?"}], "stream": stream, **fields}
 
 
-def chat(edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> Answered:
+def chat(edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> Response:
     """`POST /v1/chat/completions` on a new connection."""
     with Stream(edge, secret, headers, **{"stream": False, **fields}) as call:
-        return call.whole()
+        return call.json_response()
 
 
 class Stream:
@@ -45,31 +45,31 @@ class Stream:
     def __init__(self, edge: WebProcess, secret: str, headers: dict[str, str] | None = None, **fields: Any) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=WAIT_SECONDS)
         sent = {"authorization": f"Bearer {secret}", "content-type": "application/json", **(headers or {})}
-        body = json.dumps(body_of(**{"stream": True, **fields}))
+        body = json.dumps(chat_body(**{"stream": True, **fields}))
         self._connection.request("POST", "/v1/chat/completions", body, sent)
 
     def __enter__(self) -> Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self.disconnect()
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection immediately."""
         if self._connection.sock is not None:
             self._connection.sock.close()
         self._connection.close()
 
-    def open(self) -> http.client.HTTPResponse:
+    def response_head(self) -> http.client.HTTPResponse:
         """Wait for the response head."""
         self.response = self._connection.getresponse()
         return self.response
 
-    def whole(self) -> Answered:
+    def json_response(self) -> Response:
         """The whole response, which must be JSON."""
-        response = self.open()
+        response = self.response_head()
         data = response.read()
-        return Answered(response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(data))
+        return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, json.loads(data))
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The `data:` of each event until the end of the stream; `{"done": True}` stands for `[DONE]`."""
@@ -86,7 +86,7 @@ class Stream:
                 return
         raise AssertionError(f"the stream ended after {text!r}")
 
-    def rest(self) -> list[dict[str, Any]]:
+    def remaining_events(self) -> list[dict[str, Any]]:
         """All remaining events, even if the connection is cut."""
         found = []
         with suppress(http.client.IncompleteRead, ConnectionError):
@@ -95,7 +95,7 @@ class Stream:
         return found
 
 
-def together(calls: int, work: Callable[[int], T]) -> list[T]:
+def run_concurrently(calls: int, work: Callable[[int], T]) -> list[T]:
     """Run `work(0)`, `work(1)`, … concurrently."""
     with ThreadPoolExecutor(calls) as pool:
         return list(pool.map(work, range(calls)))

@@ -11,8 +11,8 @@ from pathlib import Path
 import peewee
 
 from shared.core.clock import now_ms
-from shared.core.database import bind, database
-from shared.ledger.verify import verify
+from shared.core.database import bind_database, database
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, MediaJob
 from tests.databases import opened
 from tests.servers.postgres import Postgres
@@ -20,7 +20,7 @@ from tests.servers.process import eventually
 
 
 @dataclass(frozen=True)
-class Books:
+class LedgerDatabase:
     """A migrated database, and a folder for the processes that use it."""
 
     url: str
@@ -28,18 +28,18 @@ class Books:
     database: peewee.Database
 
     @contextmanager
-    def checked(self) -> Iterator[None]:
+    def verified(self) -> Iterator[None]:
         """Bind the database during a test. Afterwards every media job has ended, nothing is held, and the ledger verifies."""
-        bind(self.database)
+        bind_database(self.database)
         yield
         eventually(lambda: not MediaJob.select().where(MediaJob.finished_at.is_null()).exists(), "every job ends")
         eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are released")
-        assert verify(now_ms()).problems == ()
+        assert verify_ledger(now_ms()).problems == ()
         database.initialize(None)
 
 
 @contextmanager
-def new_books(folder: Path, source: Path | Postgres) -> Iterator[Books]:
+def new_ledger_database(folder: Path, source: Path | Postgres) -> Iterator[LedgerDatabase]:
     """Books on a copy of a migrated SQLite file, or on a new database of a PostgreSQL server. Binds the database."""
     if isinstance(source, Postgres):
         url = source.create_migrated()
@@ -47,8 +47,8 @@ def new_books(folder: Path, source: Path | Postgres) -> Iterator[Books]:
         shutil.copy(source, folder / "yout.db")
         url = f"sqlite:///{folder / 'yout.db'}"
     with opened(url) as target:
-        bind(target)
-        yield Books(url, folder, target)
+        bind_database(target)
+        yield LedgerDatabase(url, folder, target)
         database.initialize(None)
     if isinstance(source, Postgres):
         source.drop(url)

@@ -1,4 +1,4 @@
-"""One edge, one database and one scripted upstream shared by many tests; each test gets its own `Lane` on them.
+"""One edge, one database and one scripted upstream shared by many tests; each test gets its own `Sandbox` on them.
 
 A lane is an account with a key, models that no other test calls, and the scripted provider behind them. Tests share the
 processes, but no credits, circuit breakers or scripts.
@@ -14,29 +14,29 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.core.database import bind, database, transaction
+from shared.core.database import bind_database, database, transaction
 from shared.models import Account, UsageLedger
 from shared.operations.accounts import create_account
 from tests import factories
 from tests.databases import opened
 from tests.openai_payloads import Json
 from tests.servers.edge import WebProcess, environment_of, start_edge
-from tests.upstream import Request, Script, Upstream, polite
-from tests.upstream_responses import WAIT_SECONDS, Answer
+from tests.upstream import Request, Script, Upstream, default_script
+from tests.upstream_responses import WAIT_SECONDS, ScriptedResponse
 
-LANES = 1_000  # more than all tests need: one of two test processes may run most of them
+MAX_SANDBOXES = 1_000  # more than all tests need: one of two test processes may run most of them
 CREDITS = 1_000_000
 PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # one credit per input token, two per output token
-POLITE_COST = 13  # for the 7 and 3 tokens that the default upstream response reports
+DEFAULT_COST = 13  # for the 7 and 3 tokens that the default upstream response reports
 
 
-class Vendor:
+class ScriptedProvider:
     """One channel's share of the scripted upstream, identified by its path."""
 
     def __init__(self, upstream: Upstream, name: str) -> None:
         self.url = f"{upstream.url}/{name}"
         self.port = upstream.port
-        self.default: Script = polite
+        self.default: Script = default_script
         self._upstream = upstream
         self._path = f"/v1/{name}/chat/completions"
         self._script: deque[Script] = deque()
@@ -50,9 +50,9 @@ class Vendor:
         """Like `Upstream.script`, but only for this channel."""
         self._script.extend(answers)
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> ScriptedResponse:
         chosen = self._script.popleft() if self._script else self.default
-        return chosen if isinstance(chosen, Answer) else chosen(request)
+        return chosen if isinstance(chosen, ScriptedResponse) else chosen(request)
 
 
 class Reply(NamedTuple):
@@ -98,12 +98,12 @@ def read(response: http.client.HTTPResponse) -> Reply:
         return Reply(response.status, headers, error.partial, cut=True)
 
 
-class Lane:
+class Sandbox:
     """What a test may use: `model` on the channel `vendor`, and `pair` on `vendor` with fallback to `second`."""
 
     def __init__(self, stack: Stack, number: int, account: Account, secret: str) -> None:
         self.model, self.pair = f"solo-{number}", f"duo-{number}"
-        self.vendor, self.second = stack.vendors[f"a{number}"], stack.vendors[f"b{number}"]
+        self.provider, self.second = stack.providers[f"a{number}"], stack.providers[f"b{number}"]
         self.account, self.secret = account, secret
         self._open: list[OpenStream] = []
         self.edge = stack.edge()
@@ -143,7 +143,7 @@ class Lane:
     def close(self) -> None:
         """Close every stream that the test left open."""
         for stream in self._open:
-            stream.leave()
+            stream.disconnect()
 
     def usage(self) -> list[UsageLedger]:
         """The account's usage rows, oldest first."""
@@ -182,7 +182,7 @@ class OpenStream:
             assert data, f"the stream ended before {text!r}: {self.received!r}"
             self.received += data
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         self._socket.close()
 
 
@@ -192,13 +192,13 @@ class Stack:
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
         self.folder, self.database_url, self._redis_url = folder, database_url, redis_url
         self.upstream = Upstream()
-        self.vendors: dict[str, Vendor] = {}
+        self.providers: dict[str, ScriptedProvider] = {}
         self._edges: dict[str, WebProcess] = {}
-        self._lanes: list[Lane] = []
-        self._numbers = iter(range(LANES))
-        self.upstream.default = lambda request: self.vendors[request.path.split("/")[2]].answer(request)
+        self._lanes: list[Sandbox] = []
+        self._numbers = iter(range(MAX_SANDBOXES))
+        self.upstream.default = lambda request: self.providers[request.path.split("/")[2]].answer(request)
         with self.bound(), transaction():
-            for number in range(LANES):
+            for number in range(MAX_SANDBOXES):
                 self._build(number)
 
     def bound(self) -> Any:
@@ -213,14 +213,14 @@ class Stack:
             self._edges[key] = start_edge(self.folder, environment_of(values))
         return self._edges[key]
 
-    def take_lane(self, **key_options: Any) -> Lane:
+    def new_sandbox(self, **key_options: Any) -> Sandbox:
         """The next unused lane, with a new account. The database must be bound."""
         number = next(self._numbers)
         owner = create_account(f"lane-{number}@example.com", CREDITS, actor="test")
-        self._lanes.append(Lane(self, number, owner, factories.api_key(owner, **key_options)[1]))
+        self._lanes.append(Sandbox(self, number, owner, factories.api_key(owner, **key_options)[1]))
         return self._lanes[-1]
 
-    def close_lanes(self) -> None:
+    def close_sandboxes(self) -> None:
         """Called after each test."""
         for lane in self._lanes:
             lane.close()
@@ -236,7 +236,9 @@ class Stack:
         self.upstream.close()
 
     def _build(self, number: int) -> None:
-        first, second = (self.vendors.setdefault(name, Vendor(self.upstream, name)) for name in (f"a{number}", f"b{number}"))
+        first, second = (
+            self.providers.setdefault(name, ScriptedProvider(self.upstream, name)) for name in (f"a{number}", f"b{number}")
+        )
         channels = [factories.channel(vendor.url, secret=f"sk-vendor-{number}-secret") for vendor in (first, second)]
         factories.model(f"solo-{number}", channels[0], **PRICES)
         factories.model(f"duo-{number}", *channels, **PRICES)
@@ -247,7 +249,7 @@ class _Bound:
         self._opened = opened(url)
 
     def __enter__(self) -> None:
-        bind(self._opened.__enter__())
+        bind_database(self._opened.__enter__())
 
     def __exit__(self, *problem: Any) -> None:
         self._opened.__exit__(*problem)

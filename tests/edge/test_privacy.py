@@ -20,7 +20,7 @@ from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens,
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.upstream_responses import HANG, Answer, reply, status, stream
+from tests.upstream_responses import HANG, ScriptedResponse, error_response, json_response, stream
 
 CANARY = "xqzcanary"
 SAID = f"{CANARY}-said"
@@ -51,15 +51,15 @@ def asked(model: object, **fields: Any) -> openai_payloads.Json:
 
 
 TOLD = {"error": {"message": f"You said {SAID}.", "type": CANARY, "param": f"messages {CANARY}", "code": f"{CANARY} {SAID}"}}
-ANSWERS: list[tuple[str, Answer, openai_payloads.Json]] = [
-    ("completed", reply(completion(SAID, usage=tokens(7, 3))), {}),
-    ("completed", reply({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted locally
+ANSWERS: list[tuple[str, ScriptedResponse, openai_payloads.Json]] = [
+    ("completed", json_response(completion(SAID, usage=tokens(7, 3))), {}),
+    ("completed", json_response({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted locally
     ("completed", stream(role(), chunk(SAID), finish(), usage(7, 3), DONE), {"stream": True}),
     ("completed", stream(role(), chunk(SAID), finish(), DONE), {"stream": True}),
-    ("failed", status(400, TOLD), {}),
-    ("failed", status(400, {"error": SAID}), {"stream": True}),
-    ("failed", status(401, TOLD), {}),
-    ("failed", reply(f"<html>{SAID}".encode()), {}),
+    ("failed", error_response(400, TOLD), {}),
+    ("failed", error_response(400, {"error": SAID}), {"stream": True}),
+    ("failed", error_response(401, TOLD), {}),
+    ("failed", json_response(f"<html>{SAID}".encode()), {}),
     ("failed", stream(role(), chunk(SAID), TOLD), {"stream": True}),
     ("failed", stream(role(), chunk(SAID), f"garbage {SAID}\n\n".encode()), {"stream": True}),
     ("failed", stream(role(), chunk(SAID), f'data: {{"choices": "{SAID}"}}\n\n'.encode()), {"stream": True}),
@@ -119,7 +119,7 @@ def disconnect_mid_stream(edge: WebProcess, secret: str, upstream: Upstream, mod
     upstream.default = stream(role(), chunk(SAID), HANG)
     running = OpenStream(edge.port, secret, json.dumps(asked(model, stream=True)).encode())
     running.read_until(SAID.encode())
-    running.leave()
+    running.disconnect()
     assert upstream.calls[-1].wait_outcome() == "disconnected"
 
 

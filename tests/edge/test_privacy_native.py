@@ -13,7 +13,7 @@ import peewee
 
 from shared.models import Account, Message, Plan, Share, StoredResponse, Subscription
 from tests import factories
-from tests.edge.media.media_stack import SETTINGS, pictures
+from tests.edge.media.media_stack import SETTINGS, image_response
 from tests.edge.shared_edge import Reply, read
 from tests.edge.test_privacy import CANARY, SAID, TOLD, database_dump, redis_dump
 from tests.openai_payloads import DONE, chunk, finish, role, usage
@@ -123,7 +123,7 @@ def test_unstored_content_leaves_no_trace_and_stored_content_can_be_purged(
             -1
         ]
     assert speaker.request("DELETE", f"/v1/responses/{kept['response']['id']}").status == 200
-    upstream.default = pictures(CANARY.encode() * 100)
+    upstream.default = image_response(CANARY.encode() * 100)
     ordered = speaker.request("POST", "/api/media/image/", {"model": "picture-1", "prompt": SAID})
     assert ordered.status == 202, ordered.body
     assert (Message.select().count(), Share.select().count(), StoredResponse.select().count()) == (6, 1, 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from embedded.demo_schema import NoInstance, instance_of
+from embedded.demo_schema import NoInstance, minimal_instance
 
 LIST = {
     "$ref": "#/$defs/node",
@@ -39,11 +39,11 @@ LIST = {
     ],
 )
 def test_smallest_instance(schema, instance):
-    assert instance_of(schema) == instance
+    assert minimal_instance(schema) == instance
 
 
 def test_recursion_ends_at_the_first_opportunity():
-    assert instance_of(LIST) == {"id": 0, "next": None}
+    assert minimal_instance(LIST) == {"id": 0, "next": None}
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_recursion_ends_at_the_first_opportunity():
 )
 def test_an_unsupported_schema_is_explained(schema, problem):
     with pytest.raises(NoInstance, match=problem):
-        instance_of(schema)
+        minimal_instance(schema)

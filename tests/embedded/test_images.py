@@ -11,9 +11,9 @@ import openai
 import pytest
 from PIL import Image
 
-from embedded.image_label import caption
+from embedded.image_label import draw_caption
 from embedded.images import KEPT_BYTES, ImageRequest, Images
-from embedded.procedural_image import PALETTES, scene_of
+from embedded.procedural_image import PALETTES, build_scene
 from tests.embedded.embedded_server import Server, send
 
 MODEL = "demo-image"
@@ -83,7 +83,7 @@ def test_old_outputs_are_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
     "prompt", ["", "日本の山", "word", "x" * 32_000, "many words " * 2_900, "line\nbreaks\tand \x07 bells", "🌋"]
 )
 def test_any_prompt_gets_a_caption(prompt: str) -> None:
-    layer = numpy.asarray(caption(prompt, 256, 256))
+    layer = numpy.asarray(draw_caption(prompt, 256, 256))
     assert layer[:, :, 3].max() > 200  # the label is visible, whatever the prompt
     assert layer[120:130, :, 3].max() == 0  # nothing covers the center
 
@@ -92,12 +92,12 @@ def test_any_prompt_gets_a_caption(prompt: str) -> None:
     ("prompt", "palette"), [("a snowy peak", "snow"), ("Sunset in Rome", "dusk"), ("the desert", "desert"), ("stars", "night")]
 )
 def test_words_choose_the_colors(prompt: str, palette: str) -> None:
-    assert scene_of(prompt, 0).palette == PALETTES[palette]
+    assert build_scene(prompt, 0).palette == PALETTES[palette]
 
 
 def test_a_word_chooses_water() -> None:
-    assert scene_of("the forest by the sea", 0).waterline is not None
-    assert scene_of("the forest", 0).waterline is None
+    assert build_scene("the forest by the sea", 0).waterline is not None
+    assert build_scene("the forest", 0).waterline is None
 
 
 @pytest.mark.parametrize(

@@ -195,19 +195,19 @@ def test_the_model_file_is_checked_again_only_if_it_changed(tmp_path):
     model, stamp = tmp_path / "model", tmp_path / "cache" / "stamp"
     model.write_bytes(b"good")
     digest = hashlib.sha256(b"good").hexdigest()
-    model_file.verify(model, stamp, digest)
+    model_file.verify_checksum(model, stamp, digest)
     vouched = stamp.read_text()
-    model_file.verify(model, stamp, digest)
+    model_file.verify_checksum(model, stamp, digest)
     assert stamp.read_text() == vouched
     model.write_bytes(b"evil!")
     with pytest.raises(model_file.ModelUnavailable, match="unexpected checksum"):
-        model_file.verify(model, stamp, digest)
+        model_file.verify_checksum(model, stamp, digest)
 
 
 def test_the_documentation_lists_the_models():
     text = (ROOT / "docs" / "embedded-model.md").read_text()
     for entry in ENTRIES:
         windows = [f"{tokens:,}" for tokens in (entry.context_window, entry.max_output_tokens) if tokens]
-        facts = (f"`{entry.id}`", entry.name, entry.description, entry.licence, *windows)
+        facts = (f"`{entry.id}`", entry.name, entry.description, entry.license, *windows)
         assert [fact for fact in facts if fact not in text] == []
         assert ", ".join(entry.capabilities) in text

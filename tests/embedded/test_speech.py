@@ -9,9 +9,9 @@ import numpy
 import openai
 import pytest
 
-from embedded.audio_encoding import encode
+from embedded.audio_encoding import encode_audio
 from embedded.speech import FORMATS, MEDIA_TYPES, VOICES
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 from tests.embedded.embedded_server import Server, send
 
 MODEL = "demo-speech"
@@ -38,7 +38,7 @@ def seconds(sound: bytes) -> float:
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "pcm"])
 def test_formats(client: openai.OpenAI, format: str) -> None:
     sound = speak(client, response_format=format)
-    assert media_type(sound[:HEAD_BYTES]) == MEDIA_TYPES[format]
+    assert detect_media_type(sound[:HEAD_BYTES]) == MEDIA_TYPES[format]
     heard, rate = samples(sound)
     assert 2.5 < len(heard) / rate < 5
     assert numpy.abs(heard).max() > 0.05
@@ -52,24 +52,24 @@ def test_pcm_is_24_khz_of_one_channel(client: openai.OpenAI) -> None:
 
 def test_every_format_contains_the_same_samples() -> None:
     tone = (numpy.sin(numpy.arange(22_050) * 0.1) * 8_000).astype(numpy.int16)
-    bare = numpy.frombuffer(encode(tone, 22_050, "pcm"), "<i2")
+    bare = numpy.frombuffer(encode_audio(tone, 22_050, "pcm"), "<i2")
     assert abs(len(bare) - 24_000) < 50
     for format in ("wav", "flac"):
-        heard, rate = samples(encode(tone, 22_050, format))
+        heard, rate = samples(encode_audio(tone, 22_050, format))
         assert rate == 24_000
         assert numpy.allclose(heard, bare / 32_768, atol=1e-4)
     for format in ("mp3", "opus", "aac"):
-        heard, rate = samples(encode(tone, 22_050, format))
+        heard, rate = samples(encode_audio(tone, 22_050, format))
         assert 0.95 < len(heard) / rate < 1.2
         assert abs(numpy.sqrt((heard**2).mean()) - 8_000 / 32_768 / 2**0.5) < 0.04
 
 
 def test_empty_text_is_a_short_silence() -> None:
-    assert seconds(encode(numpy.zeros(0, numpy.int16), 22_050, "wav")) == pytest.approx(0.1, abs=0.01)
+    assert seconds(encode_audio(numpy.zeros(0, numpy.int16), 22_050, "wav")) == pytest.approx(0.1, abs=0.01)
 
 
 def test_the_default_is_mp3(client: openai.OpenAI) -> None:
-    assert media_type(speak(client)[:HEAD_BYTES]) == "audio/mpeg"
+    assert detect_media_type(speak(client)[:HEAD_BYTES]) == "audio/mpeg"
 
 
 def test_speed(client: openai.OpenAI) -> None:
@@ -85,7 +85,7 @@ def test_voices_differ(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("text", ["…", "?!", "\x01", "日本", "a\0b", "<speak>hello</speak>", "[[h@l'oU]]", "x" * 4096, "🎉"])
 def test_unusual_texts_produce_audio(client: openai.OpenAI, text: str) -> None:
-    assert media_type(speak(client, input=text)[:HEAD_BYTES]) == "audio/mpeg"
+    assert detect_media_type(speak(client, input=text)[:HEAD_BYTES]) == "audio/mpeg"
 
 
 def test_more_text_is_longer(client: openai.OpenAI) -> None:

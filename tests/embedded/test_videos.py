@@ -12,7 +12,7 @@ import pytest
 
 from embedded import videos
 from embedded.videos import Video
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 from tests.embedded.embedded_server import WAIT_SECONDS, Server, send, start, stop
 
 MODEL = "demo-video"
@@ -35,7 +35,7 @@ def test_the_sdk_creates_a_playable_video(client: openai.OpenAI) -> None:
     video = client.videos.create_and_poll(**(GOOD | {"seconds": "2"}), poll_interval_ms=100)
     assert (video.status, video.progress, video.size, video.seconds) == ("completed", 100, "640x360", "2")
     content = client.videos.download_content(video.id).read()
-    assert media_type(content[:HEAD_BYTES]) == "video/mp4"
+    assert detect_media_type(content[:HEAD_BYTES]) == "video/mp4"
     assert content.index(b"moov") < content.index(b"mdat")  # playable while it downloads
     with av.open(io.BytesIO(content)) as file:
         stream = file.streams.video[0]

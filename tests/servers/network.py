@@ -54,7 +54,7 @@ class Network:
         self._inside("nft", f"add rule ip f in tcp sport {{ {', '.join(map(str, peers))} }} drop")
 
     @contextmanager
-    def silent(self) -> Iterator[None]:
+    def drop_packets(self) -> Iterator[None]:
         """Drop every incoming packet during the block."""
         self._inside("nft", "add chain ip f silence { type filter hook input priority -1; policy drop; }")
         try:

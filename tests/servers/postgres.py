@@ -151,13 +151,13 @@ class Postgres:
         self._execute("DROP DATABASE {} WITH (FORCE)", url.rsplit("/", 1)[1])
 
     def cut_off(self, url: str) -> None:
-        """Close every connection to a database and refuse new ones until `let_in`."""
+        """Close every connection to a database and refuse new ones until `reconnect`."""
         name = url.rsplit("/", 1)[1]
         self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS false", name)
         with psycopg.connect(self.url("postgres"), autocommit=True, connect_timeout=20) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
 
-    def let_in(self, url: str) -> None:
+    def reconnect(self, url: str) -> None:
         """Undo `cut_off`."""
         self._execute("ALTER DATABASE {} ALLOW_CONNECTIONS true", url.rsplit("/", 1)[1])
 

@@ -15,17 +15,17 @@ import psycopg
 import pytest
 from cryptography.x509 import IPAddress
 
-from console.queue_depth import depths
+from console.queue_depth import queue_depths
 from shared.core.database import open_database
 from shared.core.errors import SettingsError
-from shared.core.redis_url import read_redis_url, without_verification
+from shared.core.redis_url import parse_redis_url, without_verification
 from shared.core.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.core.settings import Settings
-from shared.job_queue import Jobs
+from shared.job_queue import JobQueue
 from shared.models import StaffUser, WebhookSecret
 from shared.operations.secret_key import KeyChange, change_secret_key
 from shared.sealed_columns import require_secret_key
-from shared.startup import notices, require_port, require_redis, require_storage, require_usable
+from shared.startup import require_port, require_redis, require_storage, run_startup_checks, setting_warnings
 from tests import factories
 from tests.databases import opened
 from tests.servers.authority import Authority
@@ -94,17 +94,17 @@ async def test_every_kind_of_client_can_connect(tls_redis: TlsRedis, how: str) -
     url = (
         without_verification(tls_redis.url()) if how == "any certificate" else tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")
     )
-    script = RedisScript(read_redis_url(url), "return redis.call('INCR', KEYS[1])", 5)
+    script = RedisScript(parse_redis_url(url), "return redis.call('INCR', KEYS[1])", 5)
     assert await script.ping()
     counted = await script.run(["counter"], [])
     script.close()
-    jobs = Jobs(url)
-    assert jobs.answers()
+    jobs = JobQueue(url)
+    assert jobs.is_available()
     jobs.close()
     client = make_broker(url).client
     assert int(client.get("counter")) == counted  # the same database
     client.close()
-    assert depths(url) is not None
+    assert queue_depths(url) is not None
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_read_only_database_user_is_rejected(make_settings: MakeSettings, post
         owner.execute("CREATE ROLE only_reads LOGIN")
         owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO only_reads")
         reader = open_database(postgres_url.replace("postgres@", "only_reads@"))
-        line = refusal(lambda: require_usable(make_settings(), reader, media=False))
+        line = refusal(lambda: run_startup_checks(make_settings(), reader, media=False))
         owner.execute("DROP OWNED BY only_reads")
         owner.execute("DROP ROLE only_reads")
     assert line.startswith("DATABASE_URL: the database user has no permission to write: permission denied for table")
@@ -259,7 +259,7 @@ def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
     ],
 )
 def test_notices_for_the_operator(make_settings: MakeSettings, settings: dict[str, Any], lines: list[str]) -> None:
-    found = notices(make_settings(**settings))
+    found = setting_warnings(make_settings(**settings))
     assert len(found) == len(lines)
     assert all(line.startswith(begin) for line, begin in zip(found, lines, strict=True))
 

@@ -15,8 +15,8 @@ from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.identity.api_key_format import digest
-from shared.ledger import Claim, Reservation, Reserved, Settlement
-from shared.ledger.verify import verify
+from shared.ledger import Claim, HoldTaken, Reservation, Settlement
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, UsageLedger
 from tests import factories
 
@@ -51,7 +51,7 @@ class Customer:
         ]
         with transaction():
             results = ledger.reserve(asks, now)
-        assert all(isinstance(result, Reserved) for result in results), results
+        assert all(isinstance(result, HoldTaken) for result in results), results
         return [ask.call for ask in asks]
 
     def settle(self, call: UUID, cost: int, **columns: Any) -> ledger.Settled:
@@ -75,9 +75,9 @@ def expired_calls() -> int:
     return int(UsageLedger.select().where(UsageLedger.status == "expired").count())
 
 
-def assert_books_are_right() -> None:
+def assert_ledger_verifies() -> None:
     """Every balance matches its ledger, every `held` matches its open holds, and nothing is overdue."""
-    assert verify(now_ms() + HOUR_MS // 60).problems == ()
+    assert verify_ledger(now_ms() + HOUR_MS // 60).problems == ()
 
 
 @contextmanager

@@ -27,10 +27,10 @@ class Queue:
         """Messages not yet acknowledged or dead-lettered, including those that a worker has received."""
         return int(self._client.hlen("dramatiq:default.msgs"))
 
-    def given_up(self) -> int:
+    def dead_letters(self) -> int:
         return int(self._client.zcard("dramatiq:default.XQ"))
 
-    def let_a_minute_pass(self) -> None:
+    def expire_heartbeats(self) -> None:
         """Expire every worker's heartbeat. Live workers renew it within a second; messages of dead ones are requeued."""
         for worker in self._client.zrange("dramatiq:__heartbeats__", 0, -1):
             self._client.zadd("dramatiq:__heartbeats__", {worker: 0})

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from shared.core.clock import now_ms
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, LedgerEntry, Subscription, SubscriptionPeriod
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import subscribe
 from tests.servers.process import Process, eventually
-from tests.workers.holds import Customer, assert_books_are_right, locked
+from tests.workers.holds import Customer, assert_ledger_verifies, locked
 from tests.workers.queue_messages import Queue
 
 StartWorker = Callable[..., Process]
@@ -50,11 +50,11 @@ def test_a_worker_killed_during_a_renewal_grants_once(
     assert granted(customers[1]) == 1
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: all(granted(customer) == 2 for customer in customers), "the next worker renews")
-    queue.let_a_minute_pass()
+    queue.expire_heartbeats()
     eventually(lambda: not queue.unfinished(), "the next worker takes over the message")
     assert [customer.account_row().balance for customer in customers] == [205] * 3
-    assert (SubscriptionPeriod.select().count(), queue.given_up()) == (6, 0)
-    assert_books_are_right()
+    assert (SubscriptionPeriod.select().count(), queue.dead_letters()) == (6, 0)
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("basic")
@@ -67,8 +67,8 @@ def test_two_workers_and_many_messages_grant_once(
     workers = [start_worker(database_url=any_database_url, redis_url=redis_url) for _ in range(2)]
     eventually(lambda: not queue.unfinished(), "every renewal is done")
     assert [granted(customer) for customer in customers] == [2] * 10
-    assert (SubscriptionPeriod.select().count(), queue.given_up()) == (20, 0)
-    assert_books_are_right()
+    assert (SubscriptionPeriod.select().count(), queue.dead_letters()) == (20, 0)
+    assert_ledger_verifies()
     assert not any("Traceback" in worker.output() for worker in workers)
 
 
@@ -76,7 +76,7 @@ def test_two_workers_and_many_messages_grant_once(
 def test_a_worker_creates_the_visitor_pool(any_database_url: str, redis_url: str, start_worker: StartWorker) -> None:
     for _ in range(2):
         start_worker(database_url=any_database_url, redis_url=redis_url, visitor_pool_credits=700)
-    eventually(lambda: Account.get_or_none(Account.id == POOL) is not None, "the pool exists")
-    eventually(lambda: Account.get_by_id(POOL).balance == 700, "the day's credits are granted")
+    eventually(lambda: Account.get_or_none(Account.id == POOL_ACCOUNT_ID) is not None, "the pool exists")
+    eventually(lambda: Account.get_by_id(POOL_ACCOUNT_ID).balance == 700, "the day's credits are granted")
     assert LedgerEntry.select().count() == 1
-    assert_books_are_right()
+    assert_ledger_verifies()

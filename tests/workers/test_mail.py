@@ -22,7 +22,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput
 from shared.core.settings import Settings
 from shared.core.smtp_url import read_sender
-from shared.identity.emails import canonical_email
+from shared.identity.emails import normalize_email
 from shared.mail import outbox
 from shared.mail.address import recipient
 from shared.mail.texts import verify_email
@@ -34,7 +34,7 @@ from tests import factories
 from tests.servers.authority import Authority
 from tests.servers.process import Process, eventually
 from tests.servers.smtp import SmtpServer
-from tests.threads import at_once, join
+from tests.threads import join, run_threads
 from tests.upstream_responses import Gate
 from workers.mail import MailWork, clean
 from workers.smtp import MailLimits, build_message
@@ -285,7 +285,7 @@ def test_workers_never_claim_the_same_mail(bound_postgres: peewee.Database) -> N
                 found.append(mail.id)
             return found
 
-    claimed = [id for ids in at_once(claim_all, 4) for id in ids]
+    claimed = [id for ids in run_threads(claim_all, 4) for id in ids]
     assert len(claimed) == len(set(claimed)) == 12
 
 
@@ -344,6 +344,6 @@ def test_an_address_cannot_add_recipients_or_headers(local: str, domain: str) ->
     message = build_message(new_id(), read_sender("Yout <no-reply@example.com>"), target, TEXT, 0)
     sent = message_from_string(message.as_bytes(policy=SMTPUTF8).decode(), policy=SMTPUTF8)
     [address] = sent["To"].addresses
-    assert canonical_email(address.addr_spec) == canonical_email(f"{local}@{domain}")
+    assert normalize_email(address.addr_spec) == normalize_email(f"{local}@{domain}")
     assert not set(' \t\r\n<>,"') & set(target.addr_spec)
     assert sent.keys() == message.keys()

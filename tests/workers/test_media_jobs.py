@@ -17,18 +17,18 @@ from obstore.store import LocalStore
 
 from shared.core.clock import now_ms
 from shared.files.storage import Storage
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.media.retention import delete_orphans
 from shared.models import Account, Hold, LedgerEntry, MediaJob, MediaOutput, UsageLedger
 from tests import factories
-from tests.edge.http_calls import together
-from tests.edge.media.media_stack import CANARY, IMAGE, PNG, film_job, pictures, vendor
+from tests.edge.http_calls import run_concurrently
+from tests.edge.media.media_stack import CANARY, IMAGE, PNG, default_script, image_response, video_job
 from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess
 from tests.servers.process import Process, eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import Gate, later, status
+from tests.upstream_responses import Gate, delayed, error_response
 
 CREDITS = 100_000_000
 KILLS = 6
@@ -79,7 +79,7 @@ class MediaSetup:
         assert UsageLedger.select().count() == len(jobs)
         assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()  # unused holds are released, not refunded
         assert self.held == 0
-        assert verify(now_ms()).problems == ()
+        assert verify_ledger(now_ms()).problems == ()
 
 
 def expire_leases() -> None:
@@ -91,7 +91,7 @@ def expire_leases() -> None:
 def setup(
     bound_postgres: Any, postgres_url: str, redis_url: str, tmp_path: Path, start_edge: StartWeb, upstream: Upstream
 ) -> MediaSetup:
-    upstream.default = vendor
+    upstream.default = default_script
     return MediaSetup(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), upstream)
 
 
@@ -105,7 +105,7 @@ def work(postgres_url: str, redis_url: str, tmp_path: Path, start_worker: StartW
 def gate(upstream: Upstream) -> Iterator[Gate]:
     """The provider delays every image until the gate opens."""
     made = Gate()
-    upstream.default = lambda request: later(made, pictures(PNG))
+    upstream.default = lambda request: delayed(made, image_response(PNG))
     yield made
     if not made._opened.done():
         made.open()
@@ -185,13 +185,13 @@ def delete_old_orphans(folder: Path) -> None:
 
 
 def test_a_started_video_is_not_submitted_twice(setup: MediaSetup, work: Callable[[], Process]) -> None:
-    setup.upstream.default = lambda request: film_job("in_progress", 30)
+    setup.upstream.default = lambda request: video_job("in_progress", 30)
     ordered = setup.order("video")
     worker = work()
     eventually(lambda: setup.job(ordered).progress == 30, "the provider is working on it")
     worker.kill()
     expire_leases()
-    setup.upstream.default = vendor
+    setup.upstream.default = default_script
     work()
     eventually(lambda: setup.job(ordered).status == "succeeded", "another worker asks after it")
     assert len(setup.upstream.calls) == 1
@@ -233,7 +233,7 @@ def test_without_redis_no_job_is_accepted_and_none_is_lost(
     start_worker: StartWorker,
     upstream: Upstream,
 ) -> None:
-    upstream.default = vendor
+    upstream.default = default_script
     setup = MediaSetup(start_edge(database_url=postgres_url, redis_url=own_redis.url, data_dir=tmp_path), upstream)
     taken = setup.order()
     for outage in (own_redis.kill, own_redis.freeze):
@@ -286,10 +286,10 @@ def test_many_jobs_are_charged_exactly(setup: MediaSetup, work: Callable[[], Pro
 
     def answer(request: Request) -> Any:
         number = len(setup.upstream.calls) % 10
-        return {3: status(500), 5: pictures(PNG), 7: status(400)}.get(number, pictures(PNG, PNG))
+        return {3: error_response(500), 5: image_response(PNG), 7: error_response(400)}.get(number, image_response(PNG, PNG))
 
     setup.upstream.default = answer
-    ordered = [reply for group in range(6) for reply in together(10, lambda _: setup.order(n=2))]
+    ordered = [reply for group in range(6) for reply in run_concurrently(10, lambda _: setup.order(n=2))]
     assert {reply.status for reply in ordered} == {202}
     assert setup.held == 60 * 2 * IMAGE
     workers = [work() for _ in range(4)]

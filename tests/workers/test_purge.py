@@ -12,9 +12,9 @@ import peewee
 from shared.core.clock import new_id, now_ms
 from shared.core.database import is_sqlite
 from shared.files import certificates
-from shared.job_queue import Jobs
+from shared.job_queue import JobQueue
 from shared.ledger import Claim
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import (
     Account,
     Conversation,
@@ -27,36 +27,36 @@ from shared.models import (
     StoredResponse,
     UsageLedger,
 )
-from shared.operations.accounts import grant_credits
-from shared.operations.conversations import Keeping, Turn, keep_turn
-from shared.operations.purges import ACTOR, begin_purge, purges_begun
+from shared.operations.accounts import adjust_credits
+from shared.operations.conversations import ChatMessage, ConversationState, store_turn
+from shared.operations.purges import ACTOR, begin_purge, count_purges
 from shared.operations.shares import share_messages
-from shared.operations.stored_responses import Looking, keep_response
+from shared.operations.stored_responses import ResponseState, store_response
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import Process, eventually
-from tests.workers.holds import HOUR_MS, Customer, assert_books_are_right
+from tests.workers.holds import HOUR_MS, Customer, assert_ledger_verifies
 
 StartWorker = Callable[..., Process]
-SAID = [Turn("user", "Hi")]
+SAID = [ChatMessage("user", "Hi")]
 MODELS: tuple[type[Any], ...] = (Conversation, Message, Share, StoredResponse, UsageLedger, Hold, IdempotencyClaim)
 
 
-def storing_conversation(account: UUID, conversation: UUID | None = None) -> Keeping:
-    return Keeping(account, conversation or new_id(), conversation is None, True, purges_begun(account), [])
+def storing_conversation(account: UUID, conversation: UUID | None = None) -> ConversationState:
+    return ConversationState(account, conversation or new_id(), conversation is None, True, count_purges(account), [])
 
 
-def storing_response(account: UUID) -> Looking:
-    return Looking(account, None, True, purges_begun(account), [], 0)
+def storing_response(account: UUID) -> ResponseState:
+    return ResponseState(account, None, True, count_purges(account), [], 0)
 
 
 def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4) -> dict[str, int]:
     """Create rows of every kind for an account; returns them by table."""
     for _ in range(conversations):
         first = storing_conversation(customer.account)
-        assert keep_turn(first, SAID, "Hello.", model="m-1", whole=True)
-        assert keep_turn(storing_conversation(customer.account, first.conversation), SAID, "Again.", model="m-1", whole=False)
+        assert store_turn(first, SAID, "Hello.", model="m-1", complete=True)
+        assert store_turn(storing_conversation(customer.account, first.conversation), SAID, "Again.", model="m-1", complete=False)
     share_messages(customer.account, "A share", SAID)
-    assert keep_response(storing_response(customer.account), new_id(), [], {}, model="m-1")
+    assert store_response(storing_response(customer.account), new_id(), [], {}, model="m-1")
     for number in range(calls):
         [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
         customer.settle(call, 10 * (number % 2), claimed=True)
@@ -92,7 +92,7 @@ def await_end(id: UUID, seconds: float = 30) -> dict[str, Any]:
     """Wait for the certificate and verify it."""
     eventually(lambda: job_of(id).status == "done", "the purge is done", seconds)
     document = json.loads(job_of(id).certificate)
-    return certificates.verify(document, certificates.public_key(SECRET_KEY))
+    return certificates.verify_certificate(document, certificates.public_key(SECRET_KEY))
 
 
 def test_an_account_is_purged_and_its_balance_stays(
@@ -113,13 +113,13 @@ def test_an_account_is_purged_and_its_balance_stays(
     [opening] = LedgerEntry.select().where(LedgerEntry.account == customer.account)
     assert (opening.seq, opening.amount, opening.balance_after, opening.call) == (1, balance, balance, None)
     assert rows_of(other_customer.account) == sum(left.values()) - left["ledger_entries"]
-    grant_credits(customer.account, 5, "after", actor="test")
-    assert_books_are_right()
+    adjust_credits(customer.account, 5, "after", actor="test")
+    assert_ledger_verifies()
     again = begin_purge(customer.account, actor="test")
     assert again.id != job.id
     eventually(lambda: job_of(again.id).status == "done", "the second one too")
     assert Account.get_by_id(customer.account).balance == balance + 5
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 def test_an_account_without_a_balance_keeps_no_entry(
@@ -132,8 +132,8 @@ def test_an_account_without_a_balance_keeps_no_entry(
     start_worker(database_url=any_database_url, redis_url=redis_url)
     assert await_end(job.id)["remains"] == {"balance": 0, "plan_credits": 0, "held": 0, "ledger_entries": 0}
     assert rows_of(customer.account) == 0
-    grant_credits(customer.account, 7, "after", actor="test")
-    assert_books_are_right()
+    adjust_credits(customer.account, 7, "after", actor="test")
+    assert_ledger_verifies()
 
 
 def test_running_calls_are_waited_for_but_not_new_ones(
@@ -149,16 +149,16 @@ def test_running_calls_are_waited_for_but_not_new_ones(
     [newer] = customer.hold(lasts_ms=HOUR_MS)
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: job_of(job.id).step == "calls", "the purge waits for the call")
-    assert not keep_turn(before, SAID, "Late.", model="m-1", whole=True), "its content must be discarded"
-    assert not keep_response(looked, new_id(), [], {}, model="m-1")
+    assert not store_turn(before, SAID, "Late.", model="m-1", complete=True), "its content must be discarded"
+    assert not store_response(looked, new_id(), [], {}, model="m-1")
     balance = customer.account_row().balance
     customer.settle(running, 60)
     certificate = await_end(job.id)
     assert certificate["remains"] == {"balance": balance - 60, "plan_credits": 0, "held": 100, "ledger_entries": 1}
     assert [hold.id for hold in Hold.select().where(Hold.account == customer.account)] == [newer]
-    assert_books_are_right()
+    assert_ledger_verifies()
     assert customer.settle(newer, 10).credits == 10
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 def test_killed_workers_do_not_change_the_result(
@@ -168,7 +168,7 @@ def test_killed_workers_do_not_change_the_result(
     expected = create_history(customer, conversations=40, calls=60)
     balance = customer.account_row().balance
     job = begin_purge(customer.account, actor="test")
-    jobs = Jobs(redis_url)
+    jobs = JobQueue(redis_url)
     steps = []
     for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed during a step, and after one
         seen = look(job.id)
@@ -182,7 +182,7 @@ def test_killed_workers_do_not_change_the_result(
         eventually(moved, "the next step of the purge", seconds=60, interval=0)
         worker.kill()
         steps.append(step_of(job.id))
-        assert_books_are_right()
+        assert_ledger_verifies()
         PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # skip the rest of the dead worker's lease
     jobs.close()
     start_worker(database_url=any_database_url, redis_url=redis_url)
@@ -191,7 +191,7 @@ def test_killed_workers_do_not_change_the_result(
     assert certificate["remains"]["balance"] == balance
     assert len(set(steps)) > 2, steps
     assert rows_of(customer.account) == 0
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
     assert not is_sqlite() or bound_database.execute_sql("PRAGMA quick_check").fetchone() == ("ok",)
 
 

@@ -6,7 +6,7 @@ from shared.core.clock import now_ms
 from shared.models import PlatformUsage, RollupState
 from tests import factories
 from tests.servers.process import eventually
-from tests.shared.rollup.conftest import DAY, HOUR, call, sums_kept, sums_of_calls
+from tests.shared.rollup.conftest import DAY, HOUR, call, expected_totals, stored_totals
 
 
 def test_a_worker_continues_the_rollup_of_a_killed_one(bound_database, any_database_url, redis_url, start_worker):
@@ -21,4 +21,4 @@ def test_a_worker_continues_the_rollup_of_a_killed_one(bound_database, any_datab
     eventually(lambda: (RollupState.get().rolled_until or 0) > now - 2 * HOUR, "all totals")
     until = RollupState.get().rolled_until
     for by_account in (False, True):
-        assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)
+        assert stored_totals(1, by_account=by_account) == expected_totals(1, by_account=by_account, before=until)

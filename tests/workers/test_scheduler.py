@@ -9,7 +9,7 @@ from queue import SimpleQueue
 
 import pytest
 
-from workers.scheduler import Clock, Periodic, next_beat
+from workers.scheduler import PeriodicTask, Scheduler, next_due_time
 
 HOUR = 3600.0
 QUICK = 0.001
@@ -17,12 +17,12 @@ SOON = 20  # seconds; only limits a failing test
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., Clock]]:
+def start() -> Iterator[Callable[..., Scheduler]]:
     """`start(work, …)`: a running scheduler that treats OSError as an outage."""
-    running: list[Clock] = []
+    running: list[Scheduler] = []
 
-    def begin(*work: Periodic) -> Clock:
-        clock = Clock(work, is_outage=lambda error: isinstance(error, OSError))
+    def begin(*work: PeriodicTask) -> Scheduler:
+        clock = Scheduler(work, is_outage=lambda error: isinstance(error, OSError))
         running.append(clock)
         clock.start()
         return clock
@@ -44,18 +44,18 @@ def start() -> Iterator[Callable[..., Clock]]:
     ],
 )
 def test_next_tick(due: float, seconds: float, now: float, expected: float) -> None:
-    assert next_beat(due, seconds, now) == expected
+    assert next_due_time(due, seconds, now) == expected
 
 
-def test_work_runs_at_the_start_and_at_every_interval(start: Callable[..., Clock]) -> None:
+def test_work_runs_at_the_start_and_at_every_interval(start: Callable[..., Scheduler]) -> None:
     rare, often = threading.Semaphore(0), threading.Semaphore(0)
-    start(Periodic("rare", HOUR, rare.release), Periodic("often", QUICK, often.release))
+    start(PeriodicTask("rare", HOUR, rare.release), PeriodicTask("often", QUICK, often.release))
     assert rare.acquire(timeout=SOON)
     assert all(often.acquire(timeout=SOON) for _ in range(5))
     assert not rare.acquire(blocking=False)
 
 
-def test_one_run_at_a_time(start: Callable[..., Clock]) -> None:
+def test_one_run_at_a_time(start: Callable[..., Scheduler]) -> None:
     running, done, overlaps = threading.Lock(), threading.Semaphore(0), []
 
     def run() -> None:
@@ -64,12 +64,12 @@ def test_one_run_at_a_time(start: Callable[..., Clock]) -> None:
         running.release()
         done.release()
 
-    start(Periodic("one", QUICK, run), Periodic("two", QUICK, run))
+    start(PeriodicTask("one", QUICK, run), PeriodicTask("two", QUICK, run))
     assert all(done.acquire(timeout=SOON) for _ in range(20))
     assert not any(overlaps)
 
 
-def test_stop_waits_for_running_work_and_starts_none(start: Callable[..., Clock]) -> None:
+def test_stop_waits_for_running_work_and_starts_none(start: Callable[..., Scheduler]) -> None:
     began, let_end, runs = threading.Event(), threading.Event(), []
 
     def run() -> None:
@@ -77,7 +77,7 @@ def test_stop_waits_for_running_work_and_starts_none(start: Callable[..., Clock]
         began.set()
         let_end.wait(SOON)
 
-    clock = start(Periodic("slow", QUICK, run))
+    clock = start(PeriodicTask("slow", QUICK, run))
     assert began.wait(SOON)
     assert not clock.stop(QUICK)
     let_end.set()
@@ -103,11 +103,11 @@ class Flaky:
             self.turns.get(timeout=SOON)
 
 
-def test_an_outage_and_its_end_are_logged_once(start: Callable[..., Clock], caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_and_its_end_are_logged_once(start: Callable[..., Scheduler], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     away = (ConnectionRefusedError("refused\nwith a hint"), TimeoutError("slow"), OSError("gone"))
     work = Flaky(*away, None, OSError("again"))
-    start(Periodic("the work", QUICK, work))
+    start(PeriodicTask("the work", QUICK, work))
     work.wait(7)
     logged = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert logged == [
@@ -120,15 +120,15 @@ def test_an_outage_and_its_end_are_logged_once(start: Callable[..., Clock], capl
 
 
 def test_a_bug_is_logged_with_traceback_even_during_an_outage(
-    start: Callable[..., Clock], caplog: pytest.LogCaptureFixture
+    start: Callable[..., Scheduler], caplog: pytest.LogCaptureFixture
 ) -> None:
     work = Flaky(OSError("gone"), KeyError("a bug"), KeyError("a bug"))
-    start(Periodic("the work", QUICK, work))
+    start(PeriodicTask("the work", QUICK, work))
     work.wait(4)
     assert [record.exc_info is not None for record in caplog.records] == [False, True]
 
 
-def test_failing_work_does_not_stop_other_work(start: Callable[..., Clock]) -> None:
+def test_failing_work_does_not_stop_other_work(start: Callable[..., Scheduler]) -> None:
     well = threading.Semaphore(0)
-    start(Periodic("ill", QUICK, Flaky(*[OSError("gone")] * 1_000)), Periodic("well", QUICK, well.release))
+    start(PeriodicTask("ill", QUICK, Flaky(*[OSError("gone")] * 1_000)), PeriodicTask("well", QUICK, well.release))
     assert all(well.acquire(timeout=SOON) for _ in range(5))

@@ -16,12 +16,20 @@ from shared.media import webhooks
 from shared.media.webhooks import DueCallback
 from shared.models import Account, MediaJob
 from tests import factories
-from tests.edge.media.media_stack import vendor
+from tests.edge.media.media_stack import default_script
 from tests.servers.process import Process, eventually
 from tests.upstream import Upstream
-from tests.upstream_responses import Gate, later, reply, silence
+from tests.upstream_responses import Gate, delayed, json_response, no_response
 from tests.workers.test_media_jobs import MediaSetup
-from workers.webhook_delivery import MAX_IN_FLIGHT, MAX_PER_ACCOUNT, MAX_PER_HOST, Callbacks, Delivery, choose, host_of
+from workers.webhook_delivery import (
+    MAX_IN_FLIGHT,
+    MAX_PER_ACCOUNT,
+    MAX_PER_HOST,
+    Delivery,
+    WebhookDeliverer,
+    host_of,
+    select_deliveries,
+)
 
 DAY_MS = 86_400_000
 
@@ -56,21 +64,21 @@ def under_way(account: UUID, host: str, count: int) -> list[Delivery]:
 
 def test_deliveries_per_account_are_limited() -> None:
     many, one = due(ADA, "a.example", 100), due(BEN, "b.example")
-    assert choose([*many, *one], []) == ([*many[:MAX_PER_ACCOUNT], *one], [])
-    assert choose([*many, *one], under_way(ADA, "elsewhere.example", MAX_PER_ACCOUNT - 1)).start == [many[0], *one]
+    assert select_deliveries([*many, *one], []) == ([*many[:MAX_PER_ACCOUNT], *one], [])
+    assert select_deliveries([*many, *one], under_way(ADA, "elsewhere.example", MAX_PER_ACCOUNT - 1)).start == [many[0], *one]
 
 
 def test_deliveries_per_host_are_limited() -> None:
     accounts = [new_id() for _ in range(MAX_PER_HOST + 2)]
     same = [callback for account in accounts for callback in due(account, "a.example")]
-    assert choose(same, []) == (same[:MAX_PER_HOST], same[MAX_PER_HOST:])
-    assert choose(same, under_way(new_id(), "a.example", MAX_PER_HOST)) == ([], same)
+    assert select_deliveries(same, []) == (same[:MAX_PER_HOST], same[MAX_PER_HOST:])
+    assert select_deliveries(same, under_way(new_id(), "a.example", MAX_PER_HOST)) == ([], same)
 
 
 def test_concurrent_deliveries_per_process_are_limited() -> None:
     different = [due(new_id(), f"{number}.example")[0] for number in range(MAX_IN_FLIGHT + 5)]
-    assert choose(different, []) == (different[:MAX_IN_FLIGHT], [])
-    assert choose(different, under_way(ADA, "x.example", MAX_IN_FLIGHT)) == ([], [])
+    assert select_deliveries(different, []) == (different[:MAX_IN_FLIGHT], [])
+    assert select_deliveries(different, under_way(ADA, "x.example", MAX_IN_FLIGHT)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -90,15 +98,17 @@ def test_hosts_are_compared_normalized(url: str, host: str) -> None:
 
 
 @pytest.fixture
-def callbacks(bound_database: peewee.Database, make_settings: Callable[..., Settings]) -> Iterator[Callbacks]:
-    made = Callbacks(make_settings(outbound_networks=("127.0.0.1/32",)))
+def callbacks(bound_database: peewee.Database, make_settings: Callable[..., Settings]) -> Iterator[WebhookDeliverer]:
+    made = WebhookDeliverer(make_settings(outbound_networks=("127.0.0.1/32",)))
     yield made
     made.finish(20)
 
 
-def test_hanging_webhooks_of_one_account_delay_no_other(callbacks: Callbacks, start_upstream: Callable[[], Upstream]) -> None:
+def test_hanging_webhooks_of_one_account_delay_no_other(
+    callbacks: WebhookDeliverer, start_upstream: Callable[[], Upstream]
+) -> None:
     silent, quick, gate = start_upstream(), start_upstream(), Gate()
-    silent.default = lambda _: later(gate, reply({}))
+    silent.default = lambda _: delayed(gate, json_response({}))
     ada, ben = factories.account(), factories.account()
     held_back = [ended_job(ada, f"{silent.url}/hook") for _ in range(MAX_PER_ACCOUNT + 2)]
     another_host = f"{quick.url}/hook".replace("127.0.0.1", "localhost")
@@ -114,9 +124,9 @@ def test_hanging_webhooks_of_one_account_delay_no_other(callbacks: Callbacks, st
     assert len(silent.calls) == len(held_back)
 
 
-def test_a_busy_host_is_postponed_without_counting_an_attempt(callbacks: Callbacks, upstream: Upstream) -> None:
+def test_a_busy_host_is_postponed_without_counting_an_attempt(callbacks: WebhookDeliverer, upstream: Upstream) -> None:
     gate = Gate()
-    upstream.default = lambda _: later(gate, reply({}))
+    upstream.default = lambda _: delayed(gate, json_response({}))
     jobs = [ended_job(factories.account(), f"{upstream.url}/hook") for _ in range(MAX_PER_HOST + 2)]
     began = now_ms()
     callbacks.deliver_due()
@@ -130,16 +140,16 @@ def test_a_busy_host_is_postponed_without_counting_an_attempt(callbacks: Callbac
 
 def test_an_attempt_is_claimed_once(bound_database: peewee.Database) -> None:
     job = ended_job(factories.account(), "https://a.example/hook")
-    assert webhooks.claim([job]) == {job}
-    assert webhooks.claim([job]) == set()
-    assert webhooks.due(10) == []
+    assert webhooks.claim_callbacks([job]) == {job}
+    assert webhooks.claim_callbacks([job]) == set()
+    assert webhooks.due_callbacks(10) == []
 
 
 def test_due_deliveries_can_exclude_accounts(bound_database: peewee.Database) -> None:
     ada, ben = factories.account(), factories.account()
     late, later_still = ended_job(ada, "https://a.example/"), ended_job(ben, "https://b.example/", callback_due_at=2)
-    assert [callback.job for callback in webhooks.due(10)] == [late, later_still]
-    assert [callback.account for callback in webhooks.due(10, without=[ada.id])] == [ben.id]
+    assert [callback.job for callback in webhooks.due_callbacks(10)] == [late, later_still]
+    assert [callback.account for callback in webhooks.due_callbacks(10, excluded_accounts=[ada.id])] == [ben.id]
 
 
 def test_a_webhook_is_abandoned_after_its_attempts_or_a_day(bound_database: peewee.Database) -> None:
@@ -147,7 +157,7 @@ def test_a_webhook_is_abandoned_after_its_attempts_or_a_day(bound_database: peew
     ended_job(owner, "https://a.example/", callback_attempts=webhooks.MAX_ATTEMPTS)
     ended_job(owner, "https://a.example/", finished_at=now_ms() - DAY_MS - 1)
     kept = ended_job(owner, "https://a.example/", finished_at=now_ms() - DAY_MS + 60_000)
-    assert [callback.job for callback in webhooks.due(10)] == [kept]
+    assert [callback.job for callback in webhooks.due_callbacks(10)] == [kept]
     assert undelivered() == 1
 
 
@@ -161,7 +171,7 @@ def test_hanging_webhooks_do_not_delay_another_accounts_job(
     start_upstream: Callable[[], Upstream],
 ) -> None:
     seller, silent = start_upstream(), start_upstream()
-    seller.default, silent.default = vendor, lambda _: silence()
+    seller.default, silent.default = default_script, lambda _: no_response()
     setup = MediaSetup(start_edge(database_url=postgres_url, redis_url=redis_url, data_dir=tmp_path), seller)
     other = factories.account()
     for _ in range(40):

@@ -19,7 +19,7 @@ from tests.servers.edge import environment_of
 from tests.servers.postgres import Postgres
 from tests.servers.process import ROOT, Process, eventually
 from tests.servers.redis import RedisServer
-from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_books_are_right, expired_calls, locked, state_of
+from tests.workers.holds import AMOUNT, HOUR_MS, Customer, assert_ledger_verifies, expired_calls, locked, state_of
 from tests.workers.queue_messages import Queue
 
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -37,7 +37,7 @@ def test_abandoned_holds_are_released(any_database_url: str, redis_url: str, sta
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: customer.held == AMOUNT, "only the running call's hold is left")
     assert [state_of(call) for call in (overdue, orphan, running)] == ["expired", "expired", "held"]
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("bound_database")
@@ -54,10 +54,10 @@ def test_a_worker_killed_mid_sweep_leaves_a_consistent_ledger(
     assert (customer.held, expired_calls(), queue.unfinished()) == (5 * AMOUNT, 0, 1)
     start_worker(database_url=any_database_url, redis_url=redis_url)
     eventually(lambda: customer.held == 0, "the next worker sweeps")
-    queue.let_a_minute_pass()
+    queue.expire_heartbeats()
     eventually(lambda: not queue.unfinished(), "the next worker takes over the message")
-    assert (expired_calls(), queue.given_up()) == (5, 0)
-    assert_books_are_right()
+    assert (expired_calls(), queue.dead_letters()) == (5, 0)
+    assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("bound_database")
@@ -72,8 +72,8 @@ def test_two_workers_release_nothing_twice(
         queue.send("sweep_holds")
     eventually(lambda: not queue.unfinished(), "every sweep is done")
     assert [customer.held for customer in customers] == [0, 0, 0]
-    assert (expired_calls(), queue.given_up()) == (900, 0)
-    assert_books_are_right()
+    assert (expired_calls(), queue.dead_letters()) == (900, 0)
+    assert_ledger_verifies()
     assert not any("Traceback" in worker.output() for worker in workers)
 
 
@@ -92,7 +92,7 @@ def test_holds_are_released_without_redis_and_messages_resume_with_it(
     queue = Queue(own_redis.url)
     queue.send("sweep_holds")
     eventually(lambda: not queue.unfinished(), "Redis is there: the message is processed")
-    assert queue.given_up() == 0
+    assert queue.dead_letters() == 0
     queue.close()
 
     own_redis.kill()
@@ -117,13 +117,13 @@ def test_a_worker_waits_for_a_lost_database(
     queue.send("sweep_holds")
     eventually(lambda: "hold sweeper failed" in worker.output(), "the clock meets the outage")
     eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
-    postgres.let_in(any_database_url)
+    postgres.reconnect(any_database_url)
     customer.hold()
     eventually(lambda: "hold sweeper recovered" in worker.output(), "the scheduler continues")
     eventually(lambda: customer.held == 0, "the hold is swept")
     eventually(lambda: not queue.unfinished(), "the message is retried")
     assert worker.output().count("hold sweeper failed") == 1
-    assert_books_are_right()
+    assert_ledger_verifies()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -19,7 +19,7 @@ from langchain_openai import OpenAIEmbeddings
 from playwright.async_api import Page, expect
 from pydantic import SecretStr
 
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 from shared.tokenizer import cl100k
 from tests.conftest import OpenPage
 from tests.servers.browser import PHONE
@@ -102,7 +102,7 @@ def test_every_kind_is_generated_and_charged(
     assert [output["content_type"] for output in job["outputs"]] == expected
     for output in job["outputs"]:
         with urllib.request.urlopen(output["url"], timeout=60) as file:
-            assert media_type(file.read(HEAD_BYTES)) == output["content_type"]
+            assert detect_media_type(file.read(HEAD_BYTES)) == output["content_type"]
     assert stack.balance == before - cost
 
 
@@ -122,12 +122,12 @@ def test_openais_sdk_generates_every_kind(stack: Stack, sdk: openai.OpenAI) -> N
     else:
         with urllib.request.urlopen(picture.url or "", timeout=60) as file:
             data = file.read()
-    assert media_type(data[:HEAD_BYTES]) == "image/png"
+    assert detect_media_type(data[:HEAD_BYTES]) == "image/png"
     sound = sdk.audio.speech.create(model="demo-speech", voice="nova", input="Hello.", response_format="wav").content
-    assert media_type(sound[:HEAD_BYTES]) == "audio/wav"
+    assert detect_media_type(sound[:HEAD_BYTES]) == "audio/wav"
     video = sdk.videos.create_and_poll(model="demo-video", prompt="a forest", seconds="4", poll_interval_ms=500)
     assert video.status == "completed"
-    assert media_type(sdk.videos.download_content(video.id).read()[:HEAD_BYTES]) == "video/mp4"
+    assert detect_media_type(sdk.videos.download_content(video.id).read()[:HEAD_BYTES]) == "video/mp4"
     assert stack.balance == before - IMAGE - 90 - VIDEO
 
 

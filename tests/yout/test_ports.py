@@ -10,7 +10,7 @@ import pytest
 
 from shared.core.errors import SettingsError
 from shared.core.settings import Settings
-from yout.supervisor.ports import Listener, choose_ports, require_free
+from yout.supervisor.ports import Listener, choose_ports, require_free_ports
 
 
 def busy(stack: ExitStack, *ports: int) -> None:
@@ -29,7 +29,7 @@ def test_a_port_in_use_is_skipped_and_no_port_is_assigned_twice(make_settings: C
         ports = (found.edge_port, found.console_port, found.local_port)
         assert [port % 10 for port in ports] == [0, 1, 2]
         assert all(port >= 8010 for port in ports)
-        require_free(Listener("it", "127.0.0.1", port, "X") for port in ports)
+        require_free_ports(Listener("it", "127.0.0.1", port, "X") for port in ports)
 
 
 def test_a_configured_port_is_kept_and_not_assigned_to_another(make_settings: Callable[..., Settings]) -> None:
@@ -39,7 +39,7 @@ def test_a_configured_port_is_kept_and_not_assigned_to_another(make_settings: Ca
         assert (found.edge_port, found.console_port) == (8000, 8002)
         assert found.local_port not in (8000, 8002)
         with pytest.raises(SettingsError, match=r"Port 8000 for it is in use\. Set YOUT_EDGE_PORT to a free port"):
-            require_free([Listener("it", "127.0.0.1", found.edge_port, "YOUT_EDGE_PORT")])
+            require_free_ports([Listener("it", "127.0.0.1", found.edge_port, "YOUT_EDGE_PORT")])
 
 
 def test_in_production_no_port_is_chosen(make_settings: Callable[..., Settings]) -> None:

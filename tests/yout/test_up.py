@@ -18,8 +18,8 @@ import redis
 from shared.core.settings import PORTS_FILE, Settings
 from tests.yout.command import Installation
 from tests.yout.up_process import Up, alive, listening, listening_socket, new_installation, wait_until
-from yout.supervisor.banner import curl_snippet, greeting
-from yout.supervisor.demo_account import Welcome
+from yout.supervisor.banner import curl_snippet, format_banner
+from yout.supervisor.demo_account import DemoCredentials
 
 StartUp = Callable[..., Up]
 
@@ -139,13 +139,13 @@ def test_the_printed_curl_call_is_complete() -> None:
 def test_only_installed_programs_are_printed(
     make_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    welcome = Welcome("staff@x", None, "demo@x", 1, "yout-key", "m-1")
+    welcome = DemoCredentials("staff@x", None, "demo@x", 1, "yout-key", "m-1")
     monkeypatch.setenv("PATH", str(tmp_path))
-    bare = greeting(make_settings(), welcome)
+    bare = format_banner(make_settings(), welcome)
     assert "curl" not in bare
     assert f"{sys.executable} - <<'END'" in bare
     (tmp_path / "curl").touch(mode=0o755)
-    assert "curl -N http://127.0.0.1:8000/v1" in greeting(make_settings(), welcome)
+    assert "curl -N http://127.0.0.1:8000/v1" in format_banner(make_settings(), welcome)
     [command] = [line.split("`")[1].split()[0] for line in bare.splitlines() if "Staff" in line]
     assert os.access(command, os.X_OK)
 

@@ -10,7 +10,7 @@ from hypercorn.events import Closed, Event, RawData
 
 from .error_responses import TOO_MANY_CONNECTIONS, render
 from .limits import Limits
-from .minimum_rate import Pace
+from .minimum_rate import MinimumRate
 
 
 def limit_unsent(sock: socket.socket | None, limits: Limits) -> None:
@@ -43,20 +43,20 @@ class BoundedTCPServer(TCPServer):
             kind._open -= 1
 
     async def _read_data(self) -> None:
-        pace: Pace | None = None
+        pace: MinimumRate | None = None
         while not self.reader.at_eof():
             if self._awaits_body():
-                pace = pace or self._new_pace()
+                pace = pace or self._new_rate()
                 pace.resume(self.loop.time())
             else:
                 pace = None
-            timeout = self.config.read_timeout if pace is None else max(pace.left(), 0)
+            timeout = self.config.read_timeout if pace is None else max(pace.seconds_left(), 0)
             try:
                 data = await asyncio.wait_for(self.reader.read(MAX_RECV), timeout)
             except (OSError, TimeoutError):
                 break
             if pace is not None:
-                pace.take(len(data), self.loop.time())
+                pace.record(len(data), self.loop.time())
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
 
@@ -64,9 +64,9 @@ class BoundedTCPServer(TCPServer):
         connection = getattr(getattr(self.protocol, "protocol", None), "connection", None)
         return isinstance(connection, h11.Connection) and connection.their_state is h11.SEND_BODY
 
-    def _new_pace(self) -> Pace:
+    def _new_rate(self) -> MinimumRate:
         limits = self.limits
-        return Pace(limits.body_seconds, limits.body_bytes_per_second, limits.body_total_seconds, self.loop.time())
+        return MinimumRate(limits.body_seconds, limits.body_bytes_per_second, limits.body_total_seconds, self.loop.time())
 
     async def protocol_send(self, event: Event) -> None:
         """Send an event like Hypercorn, but with a timeout for a client that does not read."""

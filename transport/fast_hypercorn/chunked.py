@@ -2,8 +2,8 @@
 
 import re
 
-from .error_responses import Refusal, bad_request
-from .grammar import are_lines, lower_name
+from .error_responses import ProtocolError, bad_request
+from .grammar import is_valid_block, lower_name
 from .request_head import too_large
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,12})(?:;[\t -~]*)?")
@@ -29,7 +29,7 @@ class ChunkedBody:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Return (body bytes, bytes after the message); the latter is None until the message is complete.
 
-        Raises `Refusal` (400 or 431) at the first invalid byte.
+        Raises `ProtocolError` (400 or 431) at the first invalid byte.
         """
         if self._carry:
             data = self._carry + data
@@ -84,10 +84,10 @@ class ChunkedBody:
         if self._trailer_bytes > _MAX_TRAILER_BYTES:
             raise too_large("The trailer section is too large. Send headers before the body instead.")
         name, colon, _ = line.partition(b":")
-        if not colon or lower_name(name) is None or not are_lines(line, 0):
+        if not colon or lower_name(name) is None or not is_valid_block(line, 0):
             raise bad_request("Invalid trailer line; expected 'name: value'.")
         return False
 
 
-def _malformed() -> Refusal:
+def _malformed() -> ProtocolError:
     return bad_request("Malformed chunked body. A chunk consists of its size in hex digits, CRLF, the data, CRLF.")

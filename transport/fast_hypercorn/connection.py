@@ -4,14 +4,14 @@ import asyncio
 from math import inf
 
 from .chunked import ChunkedBody
-from .error_responses import Refusal, render
+from .error_responses import ProtocolError, render
 from .head_buffer import HeadBuffer
-from .minimum_rate import Pace
-from .request_cycle import Turn
-from .request_head import Head, parse_head
-from .timeouts import Watch
+from .minimum_rate import MinimumRate
+from .request_cycle import RequestCycle
+from .request_head import RequestHead, parse_head
+from .timeouts import Timeouts
 from .worker import Worker
-from .write_buffer import Outbound
+from .write_buffer import WriteBuffer
 
 Address = tuple[str, int] | None
 
@@ -19,12 +19,13 @@ Address = tuple[str, int] | None
 class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted socket.
 
-    It is between requests (``_turn`` is None), serves one (``_turn``), or is ``_closing``. ``_running`` has the turns whose
+    It is between requests (``_cycle`` is None), serves one (``_cycle``), or is ``_closing``. ``_running`` has the turns whose
     application still runs, even if their response is complete and the next turn has started.
     """
 
     __slots__ = (
         "_closing",
+        "_cycle",
         "_decoder",
         "_heads",
         "_left",
@@ -32,14 +33,13 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_next_waits",
         "_over",
-        "_pace",
         "_pipelined",
+        "_rate",
         "_reading",
         "_running",
         "_served",
+        "_timeouts",
         "_transport",
-        "_turn",
-        "_watch",
         "client",
         "out",
         "server",
@@ -51,19 +51,19 @@ class Connection(asyncio.Protocol):
         self.client = client
         self.server = server
         self._transport = transport
-        self._watch = Watch(worker.loop, self._read_late, self._write_late)
-        self._turn: Turn | None = None
-        self._running: set[Turn] = set()
+        self._timeouts = Timeouts(worker.loop, self._read_late, self._write_late)
+        self._cycle: RequestCycle | None = None
+        self._running: set[RequestCycle] = set()
         self._served = 0
         # Input: an incomplete head, the body's framing, and the bytes of pipelined requests.
         self._heads = HeadBuffer(worker.limits.head_bytes)
         self._decoder: ChunkedBody | None = None
         self._left = 0
-        self._pace: Pace | None = None
+        self._rate: MinimumRate | None = None
         self._pipelined = bytearray()
         self._reading = True
         # Output.
-        self.out = Outbound(worker.loop, transport)
+        self.out = WriteBuffer(worker.loop, transport)
         transport.set_write_buffer_limits(high=worker.limits.waiting_bytes)
         self._next_waits = False
         # Shutdown.
@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._over = asyncio.Event()
         worker.connections.add(self)
-        self._watch.expect_read(worker.config.keep_alive_timeout)
+        self._timeouts.expect_read(worker.config.keep_alive_timeout)
 
     # Called by the transport.
 
@@ -83,13 +83,13 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
             return
         try:
-            if self._turn is None:
+            if self._cycle is None:
                 self._read_head(data)
-            elif self._turn.body_ended:
+            elif self._cycle.body_ended:
                 self._keep_pipelined(data)
             else:
-                self._read_body(self._turn, data)
-        except Refusal as refusal:
+                self._read_body(self._cycle, data)
+        except ProtocolError as refusal:
             self._refuse(refusal)
 
     def eof_received(self) -> None:
@@ -99,12 +99,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.out.writable = False
-        self._expect_progress()
+        self._check_write_progress()
 
     def resume_writing(self) -> None:
         self.out.resume()
         if not self._closing:
-            self._watch.expect_write(inf)
+            self._timeouts.expect_write(inf)
         if self._next_waits:
             self._next_waits = False
             self._begin_next()
@@ -112,15 +112,15 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (how asyncio calls it)
         self._lost = self._closing = True
         self.worker.connections.discard(self)
-        self._watch.stop()
+        self._timeouts.stop()
         self._disconnect()
-        self.out.lose()
+        self.out.discard()
         if not self._running:
             self._over.set()
 
     # Called by the worker.
 
-    async def wait_over(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until the socket is closed and its applications have returned.
 
         If cancelled (by Hypercorn after ``graceful_timeout``), cancel the applications, let them send their last bytes, and
@@ -139,9 +139,9 @@ class Connection(asyncio.Protocol):
                 await self._close_within(self.worker.limits.linger_seconds)
             raise
 
-    def retire(self) -> None:
+    def shut_down(self) -> None:
         """Close now if idle, else after the current response. Called when the worker stops."""
-        if self._turn is None:
+        if self._cycle is None:
             self._close()
 
     # Called by the turn.
@@ -153,32 +153,32 @@ class Connection(asyncio.Protocol):
 
     def send_continue(self) -> None:
         self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._begin_pace()
+        self._begin_rate()
 
     def body_taken(self) -> None:
         if not self._reading and not self._closing:
             self._resume_reading()
-            if self._turn is not None and not self._turn.body_ended and self._pace is not None:
-                self._pace.resume(self.worker.loop.time())
-                self._watch.expect_read(self._pace.left())
+            if self._cycle is not None and not self._cycle.body_ended and self._rate is not None:
+                self._rate.resume(self.worker.loop.time())
+                self._timeouts.expect_read(self._rate.seconds_left())
 
-    def answered(self, turn: Turn) -> None:
+    def response_done(self, cycle: RequestCycle) -> None:
         """Start the next request or close the connection, after a complete response."""
         if self._closing:
             return
-        if not turn.keep_alive:
-            self._close(linger=not turn.body_ended or bool(self._pipelined))
+        if not cycle.keep_alive:
+            self._close(linger=not cycle.body_ended or bool(self._pipelined))
         elif self.out.writable:
             self._begin_next()
         else:
             self._next_waits = True
 
-    def finished(self, turn: Turn) -> None:
+    def application_done(self, cycle: RequestCycle) -> None:
         """Clean up after the application returned or failed. An incomplete response becomes a 500 or a closed connection."""
-        self._running.discard(turn)
-        if not turn.answered and not turn.gone:
+        self._running.discard(cycle)
+        if not cycle.answered and not cycle.gone:
             message = "Internal server error. Contact support with the request id."
-            self._refuse(Refusal(500, "internal_error", message))
+            self._refuse(ProtocolError(500, "internal_error", message))
         if self._lost and not self._running:
             self._over.set()
 
@@ -187,17 +187,17 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> None:
         limits = self.worker.limits
         is_first = not self._heads
-        taken = self._heads.take(data)
+        taken = self._heads.feed(data)
         if taken is not None:
             self._begin(parse_head(taken[0], limits.head_fields), taken[1])
         elif is_first:
-            self._watch.expect_read(self.worker.config.read_timeout or limits.header_seconds)
+            self._timeouts.expect_read(self.worker.config.read_timeout or limits.header_seconds)
 
-    def _begin(self, head: Head, rest: bytes) -> None:
+    def _begin(self, head: RequestHead, rest: bytes) -> None:
         names = self.worker.config.server_names
         if names and (head.host or b"").decode("ascii") not in names:
-            raise Refusal(404, "unknown_host", "The name in the Host header is not served here.")
-        turn = self._turn = Turn(self, head)
+            raise ProtocolError(404, "unknown_host", "The name in the Host header is not served here.")
+        turn = self._cycle = RequestCycle(self, head)
         self._served += 1
         if head.chunked or head.length:
             self._decoder = ChunkedBody() if head.chunked else None
@@ -205,15 +205,15 @@ class Connection(asyncio.Protocol):
             if rest:
                 self._read_body(turn, rest)
             elif not turn.awaits_continue:
-                self._begin_pace()
+                self._begin_rate()
             else:
-                self._watch.expect_read(inf)
+                self._timeouts.expect_read(inf)
         else:
             self._end_body(turn, rest)
         self._running.add(turn)
         turn.task = self.worker.loop.create_task(turn.run())
 
-    def _read_body(self, turn: Turn, data: bytes) -> None:
+    def _read_body(self, cycle: RequestCycle, data: bytes) -> None:
         rest: bytes | None
         if self._decoder is not None:
             piece, rest = self._decoder.feed(data)
@@ -223,23 +223,23 @@ class Connection(asyncio.Protocol):
         else:
             piece, rest = data[: self._left], data[self._left :]
         if piece:
-            turn.feed(piece)
+            cycle.feed(piece)
         if rest is not None:
-            self._end_body(turn, rest)
+            self._end_body(cycle, rest)
             return
-        if self._pace is None:
-            self._begin_pace()
+        if self._rate is None:
+            self._begin_rate()
         else:
-            self._pace.take(len(data), self.worker.loop.time())
-            self._watch.expect_read(self._pace.left())
-        if turn.unread > self.worker.limits.unread_bytes:
+            self._rate.record(len(data), self.worker.loop.time())
+            self._timeouts.expect_read(self._rate.seconds_left())
+        if cycle.unread > self.worker.limits.unread_bytes:
             self._pause_reading()
 
-    def _end_body(self, turn: Turn, rest: bytes) -> None:
+    def _end_body(self, cycle: RequestCycle, rest: bytes) -> None:
         self._decoder = None
-        self._pace = None
-        turn.end_body()
-        self._watch.expect_read(inf)
+        self._rate = None
+        cycle.end_body()
+        self._timeouts.expect_read(inf)
         if rest:
             self._keep_pipelined(rest)
 
@@ -249,19 +249,19 @@ class Connection(asyncio.Protocol):
             self._pause_reading()
 
     def _begin_next(self) -> None:
-        self._turn = None
+        self._cycle = None
         if not self.may_continue():
             self._close(linger=bool(self._pipelined))
             return
         self._resume_reading()
         data = bytes(self._pipelined)
         self._pipelined.clear()
-        self._watch.expect_read(self.worker.config.keep_alive_timeout)
+        self._timeouts.expect_read(self.worker.config.keep_alive_timeout)
         if data:
             self.data_received(data)
 
     def _pause_reading(self) -> None:
-        self._watch.expect_read(inf)
+        self._timeouts.expect_read(inf)
         if self._reading:
             self._reading = False
             self._transport.pause_reading()
@@ -271,16 +271,16 @@ class Connection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
-    def _begin_pace(self) -> None:
+    def _begin_rate(self) -> None:
         limits, window = self.worker.limits, self.worker.config.read_timeout or self.worker.limits.body_seconds
-        self._pace = Pace(window, limits.body_bytes_per_second, limits.body_total_seconds, self.worker.loop.time())
-        self._watch.expect_read(self._pace.left())
+        self._rate = MinimumRate(window, limits.body_bytes_per_second, limits.body_total_seconds, self.worker.loop.time())
+        self._timeouts.expect_read(self._rate.seconds_left())
 
     # Ending.
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: ProtocolError) -> None:
         """Send an error response unless the response has started, then close."""
-        turn = self._turn
+        turn = self._cycle
         if self._closing:
             return
         if turn is None or not turn.head_sent:
@@ -301,11 +301,11 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._pipelined.clear()
         self.out.flush()
-        self._expect_progress()
+        self._check_write_progress()
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
             self._resume_reading()
-            self._watch.expect_read(self.worker.limits.linger_seconds)
+            self._timeouts.expect_read(self.worker.limits.linger_seconds)
         else:
             self._transport.close()
 
@@ -319,21 +319,21 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             await self._over.wait()
 
-    def _expect_progress(self) -> None:
-        self.out.mark()
-        self._watch.expect_write(self.worker.limits.write_seconds)
+    def _check_write_progress(self) -> None:
+        self.out.mark_progress()
+        self._timeouts.expect_write(self.worker.limits.write_seconds)
 
     def _read_late(self) -> None:
         if self._closing:
             self._transport.close()
-        elif self._turn is None and not self._heads:
+        elif self._cycle is None and not self._heads:
             self._close()
         else:
-            self._refuse(Refusal(408, "request_timeout", "Timed out waiting for the complete request. Send it again."))
+            self._refuse(ProtocolError(408, "request_timeout", "Timed out waiting for the complete request. Send it again."))
 
     def _write_late(self) -> None:
         """Disconnect the client unless it has read enough since the start of the window."""
         if self.out.has_progressed(self.worker.limits.write_bytes):
-            self._expect_progress()
+            self._check_write_progress()
         else:
             self._transport.abort()

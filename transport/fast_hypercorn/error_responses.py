@@ -5,7 +5,7 @@ import secrets
 from http import HTTPStatus
 
 
-class Refusal(Exception):
+class ProtocolError(Exception):
     """A rejected request, with the status, error code and message for the client. ``retry_after`` is in seconds."""
 
     def __init__(self, status: int, code: str, message: str, retry_after: int | None = None) -> None:
@@ -16,17 +16,17 @@ class Refusal(Exception):
         self.message = message
 
 
-def bad_request(message: str) -> Refusal:
+def bad_request(message: str) -> ProtocolError:
     """Return a 400 for a malformed HTTP/1.1 request."""
-    return Refusal(400, "invalid_http_request", message)
+    return ProtocolError(400, "invalid_http_request", message)
 
 
-TOO_MANY_CONNECTIONS = Refusal(
+TOO_MANY_CONNECTIONS = ProtocolError(
     503, "too_many_connections", "The server has too many open connections. Try again shortly.", retry_after=5
 )
 
 
-def render(refusal: Refusal, server_headers: bytes, request_id: str, *, with_body: bool = True) -> bytes:
+def render(refusal: ProtocolError, server_headers: bytes, request_id: str, *, with_body: bool = True) -> bytes:
     """Return the complete response; the connection is closed after it (RFC 9112, section 9.6).
 
     An empty ``request_id`` is replaced with a new one.

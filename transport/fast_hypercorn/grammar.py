@@ -30,6 +30,6 @@ def lower_name(name: bytes) -> bytes | None:
     return lowered
 
 
-def are_lines(block: bytes, count: int) -> bool:
+def is_valid_block(block: bytes, count: int) -> bool:
     """Return whether ``block`` is exactly ``count`` CRLF-terminated lines of field bytes: no bare CR or LF, no NUL."""
     return block.translate(None, FIELD_BYTES) == CRLF * count

@@ -18,7 +18,7 @@ class HeadBuffer:
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def take(self, data: bytes) -> tuple[bytes, bytes] | None:
+    def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return (the head's lines, the bytes after its empty line), or None while the head is incomplete.
 
         Raises `Refusal`: 431 for a head over the limit, 400 for bytes that cannot start a valid head.

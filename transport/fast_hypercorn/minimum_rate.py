@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Pace:
+class MinimumRate:
     """The time budget of a client: a window that every received byte extends, and a total.
 
     Only time spent waiting for the client counts, not time when the server does not read. Times are in seconds of the event loop.
@@ -18,11 +18,11 @@ class Pace:
         self._total_left = total
         self._since = now
 
-    def left(self) -> float:
+    def seconds_left(self) -> float:
         """Return the seconds left, counted from the last call of `take` or `resume`."""
         return min(self._left, self._total_left)
 
-    def take(self, count: int, now: float) -> None:
+    def record(self, count: int, now: float) -> None:
         """Record ``count`` received bytes."""
         waited = now - self._since
         self._since = now

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from .request_head import Head
-from .response_head import Answer
+from .request_head import RequestHead
+from .response_head import ResponseHead
 from .worker import Message, Scope
 from .write_buffer import GATHER_BYTES
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
-class Turn:
+class RequestCycle:
     """``receive`` returns ``http.disconnect`` once the client has disconnected or the response is complete."""
 
     __slots__ = (
@@ -41,7 +41,7 @@ class Turn:
         "unread",
     )
 
-    def __init__(self, connection: "Connection", head: Head) -> None:
+    def __init__(self, connection: "Connection", head: RequestHead) -> None:
         self._connection = connection
         self.head = head
         self.task: asyncio.Task[None] | None = None
@@ -54,7 +54,7 @@ class Turn:
         self.awaits_continue = head.expects_continue
         self._changed: asyncio.Event | None = None
         # Response: _left counts down its Content-Length (None without one).
-        self._answer: Answer | None = None
+        self._answer: ResponseHead | None = None
         self._left: int | None = None
         self._chunked = False
         self.head_sent = False
@@ -65,7 +65,7 @@ class Turn:
         self._started = 0.0
         self._scope = self._build_scope(head)
 
-    def _build_scope(self, head: Head) -> Scope:
+    def _build_scope(self, head: RequestHead) -> Scope:
         connection = self._connection
         path, _, query = head.target.partition(b"?")
         return {
@@ -100,7 +100,7 @@ class Turn:
             await worker.config.log.exception("Error in ASGI Framework (request id %s)", self.request_id)
         finally:
             unanswered = not self.answered
-            self._connection.finished(self)
+            self._connection.application_done(self)
             if unanswered and worker.logs_access:
                 await self._log_access()
 
@@ -170,7 +170,7 @@ class Turn:
             if self.answered and self._started:
                 await self._log_access()
         elif kind == "http.response.start" and self._answer is None:
-            self._answer = Answer(int(message["status"]), message.get("headers", ()), self.head.method)
+            self._answer = ResponseHead(int(message["status"]), message.get("headers", ()), self.head.method)
             self._response = message
         else:
             raise RuntimeError(f"Unexpected ASGI message {kind!r}")
@@ -200,9 +200,9 @@ class Turn:
             self.answered = True
             self._pieces.clear()  # discard a request body that was never read
             self._wake()
-            connection.answered(self)
+            connection.response_done(self)
 
-    def _settle_head(self, answer: Answer, body: bytes, more: bool) -> bytes:
+    def _settle_head(self, answer: ResponseHead, body: bytes, more: bool) -> bytes:
         """Choose the framing when the first body message arrives. If it is also the last, the length is known."""
         if answer.has_body and answer.length is None:
             if not more:
@@ -217,7 +217,7 @@ class Turn:
         headers = self._connection.worker.server_headers()
         return answer.render(headers, chunked=self._chunked, close=not self.keep_alive)
 
-    def _frame(self, answer: Answer, body: bytes, more: bool) -> bytes:
+    def _frame(self, answer: ResponseHead, body: bytes, more: bool) -> bytes:
         if not answer.has_body:
             return b""
         if self._chunked:

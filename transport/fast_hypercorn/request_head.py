@@ -7,8 +7,8 @@ parses them.
 
 import re
 
-from .error_responses import Refusal, bad_request
-from .grammar import are_lines, lower_name
+from .error_responses import ProtocolError, bad_request
+from .grammar import is_valid_block, lower_name
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?].*)?", re.IGNORECASE)
@@ -16,7 +16,7 @@ _HOST_BYTES = bytes(set(b"!$%&'()*+,-.:;=[]_~") | set(range(0x30, 0x3A)) | set(r
 _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"})
 
 
-class Head:
+class RequestHead:
     """A validated request head. ``target`` is in origin form or ``*``, ``version`` is "1.0" or "1.1".
 
     ``length`` is the Content-Length, or 0 without a body; it has no meaning if ``chunked``.
@@ -36,16 +36,16 @@ class Head:
         self.expects_continue = False
 
 
-def parse_head(block: bytes, max_fields: int) -> Head:
+def parse_head(block: bytes, max_fields: int) -> RequestHead:
     """Parse ``block``: a request line and header lines, each with CRLF, without the final empty line.
 
-    Raises `Refusal`: 400 for malformed or ambiguous heads, 417, 431 for too many fields, 505.
+    Raises `ProtocolError`: 400 for malformed or ambiguous heads, 417, 431 for too many fields, 505.
     """
     if block.startswith(b"\r\n"):  # one leading empty line is allowed (RFC 9112, section 2.2)
         block = block[2:]
     lines = block.split(b"\r\n")
     count = len(lines) - 1
-    if not are_lines(block, count):
+    if not is_valid_block(block, count):
         raise bad_request("The request head contains control characters, or lines that do not end in CRLF.")
     if count - 1 > max_fields:
         raise too_large(f"The request has more than {max_fields} header fields.")
@@ -61,15 +61,15 @@ def parse_head(block: bytes, max_fields: int) -> Head:
         headers.append(field)
         if lowered in _FRAMING:
             framing.append(field)
-    head = Head(method, target, version, headers)
+    head = RequestHead(method, target, version, headers)
     _read_framing(head, framing)
     if not target.startswith(b"/"):
         _read_other_target(head)
     return head
 
 
-def too_large(message: str) -> Refusal:
-    return Refusal(431, "request_headers_too_large", message)
+def too_large(message: str) -> ProtocolError:
+    return ProtocolError(431, "request_headers_too_large", message)
 
 
 def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
@@ -78,13 +78,13 @@ def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
         raise bad_request("Invalid request line; expected 'METHOD /path HTTP/1.1'.")
     method, target, major, minor = match.groups()
     if major != b"1" or minor not in b"01":
-        raise Refusal(505, "http_version_not_supported", "This server supports only HTTP/1.1 and HTTP/1.0.")
+        raise ProtocolError(505, "http_version_not_supported", "This server supports only HTTP/1.1 and HTTP/1.0.")
     if b"#" in target:
         raise bad_request("The request target must not contain a fragment ('#').")
     return method.decode(), target, "1.1" if minor == b"1" else "1.0"
 
 
-def _read_framing(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
+def _read_framing(head: RequestHead, fields: list[tuple[bytes, bytes]]) -> None:
     length: bytes | None = None
     for name, value in fields:
         if name == b"host":
@@ -112,13 +112,13 @@ def _read_framing(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
         head.length = int(length)
 
 
-def _read_expectation(head: Head, value: bytes) -> None:
+def _read_expectation(head: RequestHead, value: bytes) -> None:
     if value.lower() != b"100-continue":
-        raise Refusal(417, "expectation_failed", "Unsupported expectation. Only 'Expect: 100-continue' is supported.")
+        raise ProtocolError(417, "expectation_failed", "Unsupported expectation. Only 'Expect: 100-continue' is supported.")
     head.expects_continue = True
 
 
-def _read_other_target(head: Head) -> None:
+def _read_other_target(head: RequestHead) -> None:
     """Parse ``*`` for OPTIONS, or the absolute form, which servers must accept (RFC 9112, section 3.2.2)."""
     if head.target == b"*" and head.method == "OPTIONS":
         return

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from .grammar import are_lines, lower_name
+from .grammar import is_valid_block, lower_name
 
 _STATUS_LINES = {int(s): b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
 _FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding", b"keep-alive"})
@@ -12,7 +12,7 @@ _BODILESS = frozenset({204, 304})
 Fields = Iterable[tuple[bytes, bytes]]
 
 
-class Answer:
+class ResponseHead:
     """A validated response start, kept until the first body message.
 
     ``lines`` are the application's header lines, ``length`` is its Content-Length, ``closes`` is true if it sent
@@ -39,7 +39,7 @@ class Answer:
             else:
                 parts.append(b"%b: %b\r\n" % (name, value))
         self.lines = b"".join(parts)
-        if not are_lines(self.lines, len(parts)):
+        if not is_valid_block(self.lines, len(parts)):
             raise ValueError("a response header contains a control character")
 
     def _read_framing(self, name: bytes, value: bytes) -> None:

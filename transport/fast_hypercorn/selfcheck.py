@@ -57,7 +57,7 @@ async def _round_trip() -> None:
     middle = len(_REQUESTS) // 3
     connection.data_received(_REQUESTS[:middle])
     connection.data_received(_REQUESTS[middle:])
-    await connection.wait_over()
+    await connection.wait_closed()
     if bytes(transport.written) != _EXPECTED:
         raise SelfCheckError(f"unexpected responses: {bytes(transport.written)!r}")
 

@@ -46,8 +46,8 @@ class FastTCPServer(BoundedTCPServer):
         if ended:
             connection.eof_received()
         elif worker.context.terminated.is_set():
-            connection.retire()
-        await connection.wait_over()
+            connection.shut_down()
+        await connection.wait_closed()
 
     def _is_ours(self) -> bool:
         return (

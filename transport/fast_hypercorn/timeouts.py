@@ -5,7 +5,7 @@ from collections.abc import Callable
 from math import inf
 
 
-class Watch:
+class Timeouts:
     """Calls ``on_read_late`` and ``on_write_late`` when their deadline has passed.
 
     Moving a deadline to a later time is only an assignment: when the timer fires, it checks the clock and is set to the next

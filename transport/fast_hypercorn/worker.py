@@ -78,7 +78,7 @@ class _Terminated(EventWrapper):
         await super().set()
         for worker in self.workers:
             for connection in tuple(worker.connections):
-                connection.retire()
+                connection.shut_down()
 
 
 class FastWorkerContext(WorkerContext):

@@ -6,7 +6,7 @@ import asyncio
 GATHER_BYTES = 64 * 1024
 
 
-class Outbound:
+class WriteBuffer:
     """The writing side of one transport. ``writable`` turns false at the high-water mark and true at the low one."""
 
     __slots__ = ("_backlog", "_drained", "_gathered", "_gathered_bytes", "_loop", "_lost", "_transport", "writable")
@@ -63,13 +63,13 @@ class Outbound:
         if self._drained is not None:
             self._drained.set()
 
-    def lose(self) -> None:
+    def discard(self) -> None:
         """Discard the data and wake the waiting tasks: the transport is gone."""
         self._lost = True
         self._gathered.clear()
         self.resume()
 
-    def mark(self) -> None:
+    def mark_progress(self) -> None:
         """Record the size of the write buffer, for `has_progressed`."""
         self._backlog = self._transport.get_write_buffer_size()
 

@@ -20,7 +20,7 @@ from transport.http_client.errors import (
     FirstByteTimeout,
     HttpClientError,
     PoolTimeout,
-    ProtocolViolation,
+    ProtocolError,
     ReadTimeout,
 )
 from transport.http_client.response import HttpResponse
@@ -38,6 +38,6 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "PoolTimeout",
-    "ProtocolViolation",
+    "ProtocolError",
     "ReadTimeout",
 ]

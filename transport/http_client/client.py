@@ -4,9 +4,9 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from transport.http_client.connect import dial, prepare_tls
+from transport.http_client.connect import connect, prepare_tls
 from transport.http_client.connection import Connection
-from transport.http_client.deadlines import Roster
+from transport.http_client.deadlines import Deadlines
 from transport.http_client.errors import ConnectionLost
 from transport.http_client.pool import Pool
 from transport.http_client.request_head import Origin, parse_target, render_head
@@ -39,7 +39,7 @@ class HttpClient:
         self._max_header_bytes = max_header_bytes
         self._ssl_context = prepare_tls(ssl_context)
         self._pools: dict[Origin, Pool] = {}
-        self._roster: Roster | None = None
+        self._deadlines: Deadlines | None = None
         self._closed = False
 
     async def open(
@@ -55,7 +55,7 @@ class HttpClient:
         target = parse_target(request.method, request.url)
         head = render_head(target, request)
         pool = self._pools.get(target.origin) or self._add_pool(target.origin)
-        connection = pool.take() or await pool.acquire()
+        connection = pool.take_idle() or await pool.acquire()
         may_replace = connection.reused
         if on_sent is not None:
             on_sent()
@@ -81,20 +81,20 @@ class HttpClient:
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
-        if self._roster is not None:
-            await self._roster.close()
+        if self._deadlines is not None:
+            await self._deadlines.close()
 
     def _add_pool(self, origin: Origin) -> Pool:
         if self._closed:
             raise RuntimeError("the HTTP client is closed")
         loop = asyncio.get_running_loop()
-        roster = self._roster = self._roster or Roster(loop)
+        roster = self._deadlines = self._deadlines or Deadlines(loop)
 
         async def dial_origin(on_closed: Callable[[Connection], None]) -> Connection:
             def make() -> Connection:
                 return Connection(loop, roster, self._max_header_bytes, on_closed)
 
-            connection = await dial(origin, make, ssl_context=self._ssl_context, within=self._connect_timeout)
+            connection = await connect(origin, make, ssl_context=self._ssl_context, timeout_seconds=self._connect_timeout)
             if not connection.closed:
                 # Not in connection_made: if cancelled right after it, uvloop closes the socket without ever calling
                 # connection_lost, and `close` would wait for that forever.

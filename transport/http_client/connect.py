@@ -16,14 +16,16 @@ from transport.http_client.request_head import Origin
 _NEXT_ADDRESS_SECONDS = 0.25
 
 
-async def dial(origin: Origin, make: Callable[[], Connection], *, ssl_context: ssl.SSLContext, within: float) -> Connection:
-    """Connect within `within` seconds. Raises ConnectTimeout or ConnectFailed, with the system's error as the cause."""
+async def connect(
+    origin: Origin, protocol_factory: Callable[[], Connection], *, ssl_context: ssl.SSLContext, timeout_seconds: float
+) -> Connection:
+    """Connect within `timeout_seconds` seconds. Raises ConnectTimeout or ConnectFailed, with the system's error as the cause."""
     where = f"{origin.host}:{origin.port}"
     try:
-        async with asyncio.timeout(within):
-            return await _connect(origin, make, ssl_context)
+        async with asyncio.timeout(timeout_seconds):
+            return await _connect(origin, protocol_factory, ssl_context)
     except TimeoutError as exc:
-        raise ConnectTimeout(f"no connection to {where} within {within:g} s") from exc
+        raise ConnectTimeout(f"no connection to {where} within {timeout_seconds:g} s") from exc
     except (OSError, UnicodeError) as exc:  # UnicodeError: the host name cannot be encoded
         raise ConnectFailed(f"no connection to {where}: {exc or type(exc).__name__}") from exc
 

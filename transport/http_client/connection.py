@@ -9,9 +9,9 @@ import math
 from collections.abc import Callable
 from typing import cast
 
-from transport.http_client.deadlines import Roster
-from transport.http_client.errors import ConnectionLost, FirstByteTimeout, HttpClientError, ProtocolViolation, ReadTimeout
-from transport.http_client.response_parser import Incoming
+from transport.http_client.deadlines import Deadlines
+from transport.http_client.errors import ConnectionLost, FirstByteTimeout, HttpClientError, ProtocolError, ReadTimeout
+from transport.http_client.response_parser import ResponseParser
 
 # Reading pauses when this many body bytes are buffered, chunk framing included.
 HIGH_WATER_BYTES = 8 * 1024
@@ -19,7 +19,7 @@ HIGH_WATER_BYTES = 8 * 1024
 _JOINED_WRITE_BYTES = 64 * 1024
 
 
-class Connection(Incoming, asyncio.Protocol):
+class Connection(ResponseParser, asyncio.Protocol):
     """Idle (`in_use` is false), serving one request, or `closed` for good.
 
     `error` is why the response cannot be completed; bytes that arrived before it stay readable.
@@ -27,11 +27,11 @@ class Connection(Incoming, asyncio.Protocol):
 
     __slots__ = (
         "_buffered_bytes",
+        "_deadlines",
         "_loop",
         "_on_closed",
         "_paused",
         "_reads_small",
-        "_roster",
         "_transport",
         "_waiter",
         "closed",
@@ -44,13 +44,13 @@ class Connection(Incoming, asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        roster: Roster,
+        roster: Deadlines,
         max_header_bytes: int,
         on_closed: Callable[["Connection"], None],
     ) -> None:
         super().__init__(max_header_bytes)
         self._loop = loop
-        self._roster = roster
+        self._deadlines = roster
         self._on_closed = on_closed
         self._waiter: asyncio.Future[None] | None = None
         self._paused = False
@@ -92,8 +92,8 @@ class Connection(Incoming, asyncio.Protocol):
     def expire_in(self, seconds: float) -> None:
         """Call `expire` after `seconds`, unless the deadline is moved before."""
         self.deadline = when = self._loop.time() + seconds
-        if when < self._roster.next_sweep:
-            self._roster.sweep_by(when)
+        if when < self._deadlines.next_sweep:
+            self._deadlines.sweep_by(when)
 
     def take(self) -> bytes:
         """Return all buffered body bytes, and resume reading if it was paused."""
@@ -149,7 +149,7 @@ class Connection(Incoming, asyncio.Protocol):
             return
         try:
             self.feed(data)
-        except ProtocolViolation as exc:
+        except ProtocolError as exc:
             self.abort(exc)
             return
         if self.parts:
@@ -167,8 +167,8 @@ class Connection(Incoming, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._peer_ended(exc)
-        self._roster.discard(self)
-        self.dismantle()
+        self._deadlines.discard(self)
+        self.break_cycle()
 
     # Internals.
 
@@ -178,7 +178,7 @@ class Connection(Incoming, asyncio.Protocol):
             return
         if not self._reads_small:
             self._reads_small = True
-            self._transport.set_protocol(_SmallReads(self, self._roster.read_buffer))
+            self._transport.set_protocol(_SmallReads(self, self._deadlines.read_buffer))
         self._transport.resume_reading()
 
     def _peer_ended(self, exc: Exception | None) -> None:

@@ -13,7 +13,7 @@ _SPACING_SECONDS = 0.02
 READ_BYTES = 8 * 1024  # maximum size of a read for a slow reader
 
 
-class Member(Protocol):
+class Expirable(Protocol):
     """A connection with a deadline in event loop time; `math.inf` means none."""
 
     deadline: float
@@ -25,7 +25,7 @@ class Member(Protocol):
         """Close immediately; `Roster.discard` follows soon."""
 
 
-class Roster:
+class Deadlines:
     """All open connections. They expire at most `_SPACING_SECONDS` late.
 
     `read_buffer` is shared by all slow readers: it is filled and emptied within one event loop callback.
@@ -35,18 +35,18 @@ class Roster:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._members: set[Member] = set()
+        self._members: set[Expirable] = set()
         self._handle: asyncio.TimerHandle | None = None
         self._emptied = asyncio.Event()
         self._emptied.set()
         self.next_sweep = math.inf
         self.read_buffer = memoryview(bytearray(READ_BYTES))
 
-    def add(self, member: Member) -> None:
+    def add(self, member: Expirable) -> None:
         self._members.add(member)
         self._emptied.clear()
 
-    def discard(self, member: Member) -> None:
+    def discard(self, member: Expirable) -> None:
         self._members.discard(member)
         if not self._members:
             self._stop()

@@ -46,7 +46,7 @@ class ConnectionLost(HttpClientError):
         self.retry_safe = not sent
 
 
-class ProtocolViolation(HttpClientError):
+class ProtocolError(HttpClientError):
     """The response is malformed, its head is too large, or its encoding is unsupported."""
 
 

@@ -2,7 +2,7 @@
 
 import zlib
 
-from transport.http_client.errors import ProtocolViolation
+from transport.http_client.errors import ProtocolError
 
 _PIECE_BYTES = 16 * 1024
 
@@ -22,17 +22,17 @@ class Inflater:
         self._fed = True
         stream = self._stream
         if stream.eof and raw:
-            raise ProtocolViolation("bytes follow the end of the compressed body")
+            raise ProtocolError("bytes follow the end of the compressed body")
         try:
             piece = stream.decompress(stream.unconsumed_tail + raw, _PIECE_BYTES)
         except zlib.error as exc:
-            raise ProtocolViolation(f"the compressed body is invalid: {exc}") from exc
+            raise ProtocolError(f"the compressed body is invalid: {exc}") from exc
         if stream.unused_data:
-            raise ProtocolViolation("bytes follow the end of the compressed body")
+            raise ProtocolError("bytes follow the end of the compressed body")
         self.pending = len(piece) == _PIECE_BYTES
         return piece
 
     def finish(self) -> None:
         """Raise ProtocolViolation if the compressed data is truncated."""
         if self._fed and not self._stream.eof:  # an empty body is valid: HEAD, 204
-            raise ProtocolViolation("the compressed body is truncated")
+            raise ProtocolError("the compressed body is truncated")

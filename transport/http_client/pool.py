@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from transport.http_client.connection import Connection
 from transport.http_client.errors import ConnectFailed, HttpClientError, PoolTimeout
 
-Dial = Callable[[Callable[[Connection], None]], Awaitable[Connection]]
+Connect = Callable[[Callable[[Connection], None]], Awaitable[Connection]]
 
 
 class Pool:
@@ -17,10 +17,10 @@ class Pool:
     new one. `dial` opens a connection and calls the given callback when it closes.
     """
 
-    __slots__ = ("_active", "_closed", "_dial", "_idle", "_idle_timeout", "_limit", "_max_idle", "_timeout", "_waiters")
+    __slots__ = ("_active", "_closed", "_connect", "_idle", "_idle_timeout", "_limit", "_max_idle", "_timeout", "_waiters")
 
-    def __init__(self, dial: Dial, *, max_connections: int, max_idle: int, idle_timeout: float, timeout: float) -> None:
-        self._dial = dial
+    def __init__(self, dial: Connect, *, max_connections: int, max_idle: int, idle_timeout: float, timeout: float) -> None:
+        self._connect = dial
         self._limit = max_connections
         self._max_idle = max_idle
         self._idle_timeout = idle_timeout
@@ -30,7 +30,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
-    def take(self) -> Connection | None:
+    def take_idle(self) -> Connection | None:
         """Return an idle connection without waiting, or None if `acquire` must be awaited."""
         if self._idle and self._active < self._limit:
             self._active += 1
@@ -52,7 +52,7 @@ class Pool:
         connection.abort()
         return await self._open_with_permit()
 
-    def give_back(self, connection: Connection) -> None:
+    def release(self, connection: Connection) -> None:
         """Return a connection after its request. It is kept if it can serve another, else closed."""
         if not self._closed and len(self._idle) < self._max_idle and connection.reset_for_reuse():
             connection.expire_in(self._idle_timeout)
@@ -80,7 +80,7 @@ class Pool:
             # Other connections can be idle here after a stale one was replaced; the limit includes them.
             while self._idle and self._active + len(self._idle) > self._limit:
                 self._idle[0].abort()
-            connection = await self._dial(self._forget)
+            connection = await self._connect(self._forget)
         except BaseException:
             self._free_permit()
             raise

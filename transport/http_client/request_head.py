@@ -12,7 +12,7 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
 _METHOD = re.compile(r"[A-Z]+")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_OURS = frozenset(
+_OWN_HEADERS = frozenset(
     {"host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection", "upgrade", "te"}
     | {"trailer", "expect", "accept-encoding"}
 )
@@ -64,7 +64,7 @@ def _header_line(name: str, value: str) -> bytes:
     """Render one header line. Cached, because most headers of a channel are the same on every call."""
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"invalid header name {name!r}")
-    if name.lower() in _OURS:
+    if name.lower() in _OWN_HEADERS:
         raise ValueError(f"header {name!r} is set by the client; omit it")
     if not _VALUE.fullmatch(value):
         raise ValueError(f"the value of header {name!r} contains control or non-Latin-1 characters")

@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from transport.http_client.connection import Connection
-from transport.http_client.errors import BodyTooLarge, ConnectionLost, ProtocolViolation
+from transport.http_client.errors import BodyTooLarge, ConnectionLost, ProtocolError
 from transport.http_client.inflate import Inflater
 from transport.http_client.pool import Pool
 from transport.http_client.types import Headers
@@ -65,7 +65,7 @@ class HttpResponse:
         connection = self._connection
         if connection is not None:
             self._connection = None
-            self._pool.give_back(connection)
+            self._pool.release(connection)
 
     def cancel(self) -> None:
         """Close the socket, so that the upstream stops working. Does nothing after the end or `release()`. Idempotent."""
@@ -104,7 +104,7 @@ class HttpResponse:
                     return b""
                 if piece := inflater.feed(raw):
                     return piece
-        except ProtocolViolation:
+        except ProtocolError:
             self.cancel()
             raise
 
@@ -123,4 +123,4 @@ class HttpResponse:
             self._inflater = Inflater()
         elif encoding != b"identity":
             self.cancel()
-            raise ProtocolViolation(f"unsupported content-encoding {encoding[:80]!r}")
+            raise ProtocolError(f"unsupported content-encoding {encoding[:80]!r}")

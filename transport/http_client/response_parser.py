@@ -2,14 +2,14 @@
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from transport.http_client.errors import ProtocolViolation
+from transport.http_client.errors import ProtocolError
 
 
 class _ParserStop(Exception):
     """Raised in a parser callback to stop parsing: the response is complete."""
 
 
-class Incoming:
+class ResponseParser:
     """The response being received. `head_done` is set first, `done` last.
 
     `parts` are body bytes not yet taken. The list is never replaced, because its `append` is the parser's body callback, which
@@ -83,9 +83,9 @@ class Incoming:
             # Chunk extensions and trailers carry no content, and are otherwise unlimited.
             self._framing_bytes += len(data)
             if self._framing_bytes > self._max_header_bytes:
-                raise ProtocolViolation("the response body has more framing than content")
+                raise ProtocolError("the response body has more framing than content")
 
-    def dismantle(self) -> None:
+    def break_cycle(self) -> None:
         """Break the reference cycle with the parser, so that it is freed without garbage collection."""
         del self._parser
         del self.on_body
@@ -108,7 +108,7 @@ class Incoming:
         status = self._parser.get_status_code()
         if status < 200:
             if status < 100 or status == 101:
-                raise ProtocolViolation(f"unexpected status {status} from the upstream")
+                raise ProtocolError(f"unexpected status {status} from the upstream")
             self._pairs.clear()
             return
         if self._head_bytes > self._max_header_bytes:
@@ -141,7 +141,7 @@ class Incoming:
             elif size == 17 and name.lower() == b"transfer-encoding":
                 framed = True
                 if value.strip().lower() != b"chunked":
-                    raise ProtocolViolation(f"transfer-encoding {value[:80]!r} is not supported")
+                    raise ProtocolError(f"transfer-encoding {value[:80]!r} is not supported")
             elif size == 16 and name.lower() == b"content-encoding":
                 self.content_encoding = b", ".join(filter(None, (self.content_encoding, value.strip().lower())))
         self.until_eof = not framed
@@ -151,13 +151,13 @@ class Incoming:
         if sum(len(name) + len(value) + 4 for name, value in self._pairs) > self._max_header_bytes:
             raise self._head_too_large()
 
-    def _head_too_large(self) -> ProtocolViolation:
-        return ProtocolViolation(f"the response head exceeds {self._max_header_bytes} bytes")
+    def _head_too_large(self) -> ProtocolError:
+        return ProtocolError(f"the response head exceeds {self._max_header_bytes} bytes")
 
-    def _violation(self, exc: Exception) -> ProtocolViolation:
+    def _violation(self, exc: Exception) -> ProtocolError:
         """Return the error that a callback raised, or else llhttp's error."""
         if self._head_only and self.head_done:
             self.parts.clear()
             self.done = True
         cause = exc.__context__
-        return cause if isinstance(cause, ProtocolViolation) else ProtocolViolation(f"not a valid response: {exc}")
+        return cause if isinstance(cause, ProtocolError) else ProtocolError(f"not a valid response: {exc}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
-from yout.result import Result, moment
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
+from yout.result import Result, format_timestamp
 
 _NO_PUBLIC_URL = (
     "\nYOUT_PUBLIC_URL is not set, so this link works only on this machine. Elsewhere, replace the host with your edge's."
@@ -13,7 +13,7 @@ _NO_PUBLIC_URL = (
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "account", "create accounts and manage their plans")
+    verbs = add_command_group(commands, "account", "create accounts and manage their plans")
     create = add_command(verbs, "create", "create an account", _create)
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--credits", type=int, default=0, metavar="N", help="initial credits (default 0)")
@@ -42,7 +42,7 @@ def register(commands: Commands[Parser]) -> None:
             command.add_argument("cap", type=int, metavar="CREDITS", help="maximum overage per period; 0 turns it off")
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.operations.accounts import create_account
 
     arguments = call.arguments
@@ -58,7 +58,7 @@ def _create(call: Invocation) -> Result:
     return Result(data, f"Created account {account.email} ({account.id}) with {account.balance} credits.")
 
 
-def _email(call: Invocation) -> Result:
+def _email(call: CommandContext) -> Result:
     from shared.operations.accounts import change_email
 
     account = change_email(call.arguments.email, call.arguments.new_email, actor=call.actor)
@@ -66,60 +66,63 @@ def _email(call: Invocation) -> Result:
     return Result(data, f"Account {account.id} now has the email {account.email}. The owner signs in with it.")
 
 
-def _password_link(call: Invocation) -> Result:
-    from shared.operations.web_accounts import make_password_link
+def _password_link(call: CommandContext) -> Result:
+    from shared.operations.web_accounts import create_password_link
 
-    link = make_password_link(call.arguments.email, call.settings.secret_key, actor=call.actor)
+    link = create_password_link(call.arguments.email, call.settings.secret_key, actor=call.actor)
     url = f"{call.settings.edge_url}/password/{link.token}"
     data = {"id": str(link.account.id), "email": link.account.email, "url": url, "expires_at": link.expires_at}
-    note = "" if call.settings.knows_its_url else _NO_PUBLIC_URL
-    text = f"{url}\nAnyone with this link can set the password for {link.account.email}, once, until {moment(link.expires_at)}."
+    note = "" if call.settings.is_publicly_reachable else _NO_PUBLIC_URL
+    text = (
+        f"{url}\nAnyone with this link can set the password for {link.account.email}, once, until"
+        f" {format_timestamp(link.expires_at)}."
+    )
     return Result(data, text + note)
 
 
-def _subscribe(call: Invocation) -> Result:
+def _subscribe(call: CommandContext) -> Result:
     from shared.operations.subscriptions import subscribe
 
     return _subscription(subscribe(call.arguments.email, call.arguments.plan, actor=call.actor))
 
 
-def _change_plan(call: Invocation) -> Result:
+def _change_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import change_subscription
 
     return _subscription(change_subscription(call.arguments.email, call.arguments.plan, _when(call), actor=call.actor))
 
 
-def _cancel_plan(call: Invocation) -> Result:
+def _cancel_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import cancel_subscription
 
     return _subscription(cancel_subscription(call.arguments.email, _when(call), actor=call.actor))
 
 
-def _keep_plan(call: Invocation) -> Result:
-    from shared.operations.subscriptions import keep_subscription
+def _keep_plan(call: CommandContext) -> Result:
+    from shared.operations.subscriptions import withdraw_cancellation
 
-    return _subscription(keep_subscription(call.arguments.email, actor=call.actor))
+    return _subscription(withdraw_cancellation(call.arguments.email, actor=call.actor))
 
 
-def _suspend_plan(call: Invocation) -> Result:
+def _suspend_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import suspend_subscription
 
     return _subscription(suspend_subscription(call.arguments.email, actor=call.actor))
 
 
-def _resume_plan(call: Invocation) -> Result:
+def _resume_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import resume_subscription
 
     return _subscription(resume_subscription(call.arguments.email, actor=call.actor))
 
 
-def _overage(call: Invocation) -> Result:
+def _overage(call: CommandContext) -> Result:
     from shared.operations.subscriptions import set_overage
 
     return _subscription(set_overage(call.arguments.email, call.arguments.cap, actor=call.actor))
 
 
-def _when(call: Invocation) -> str:
+def _when(call: CommandContext) -> str:
     return "now" if call.arguments.now else "next_period"
 
 
@@ -144,9 +147,9 @@ def _subscription(row: Any) -> Result:
     elif row.suspended_at is not None:
         text += ", suspended"
     elif row.cancelled_at is not None:
-        text += f" until {moment(row.renews_at)}"
+        text += f" until {format_timestamp(row.renews_at)}"
     else:
-        text += f", renews {moment(row.renews_at)}"
+        text += f", renews {format_timestamp(row.renews_at)}"
     overage = f", overage up to {row.overage_cap}" if row.overage_cap else ""
     return Result(
         data, f"{text}{overage}. Balance: {row.account.balance} credits, including {row.account.plan_credits} plan credits."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun, secret_value
+from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group, read_secret_option
 from yout.result import Result
 
 if TYPE_CHECKING:  # commands import what they need only when they run
@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # commands import what they need only when they run
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "channel", "manage upstream connections")
+    verbs = add_command_group(commands, "channel", "manage upstream connections")
     create = add_command(verbs, "create", "create a channel: one credential at one upstream", _create)
     create.add_argument("name", metavar="NAME")
     create.add_argument(
@@ -33,7 +33,7 @@ def register(commands: Commands[Parser]) -> None:
     )
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     channel = _create_channel(call)
     data = {
         "id": str(channel.id),
@@ -46,12 +46,12 @@ def _create(call: Invocation) -> Result:
     return Result(data, f"Created channel {channel.name} ({channel.id}) for {channel.base_url}.")
 
 
-def _create_channel(call: Invocation) -> Channel:
+def _create_channel(call: CommandContext) -> Channel:
     from shared.operations.channel_templates import create_channel_from_template
     from shared.operations.channels import create_channel
 
     arguments = call.arguments
-    secret = secret_value(arguments.secret)
+    secret = read_secret_option(arguments.secret)
     settings = dict(_pair(text) for text in arguments.setting)
     if arguments.template is not None:
         if arguments.dialect is not None:
@@ -79,7 +79,7 @@ def _create_channel(call: Invocation) -> Channel:
     )
 
 
-def _templates(_: Invocation) -> Result:
+def _templates(_: CommandContext) -> Result:
     from shared.catalog.templates import TEMPLATES
 
     rows: list[dict[str, Any]] = [
@@ -99,13 +99,13 @@ def _templates(_: Invocation) -> Result:
     return Result({"id": "templates", "templates": rows}, "\n".join(lines))
 
 
-def _drafts(call: Invocation) -> Result:
+def _drafts(call: CommandContext) -> Result:
     from shared.operations.channel_templates import draft_models
 
     drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, actor=call.actor)
-    lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.made]
-    lines += [f"{id} is already in the catalog, unchanged." for id in drafts.kept]
-    return Result({"id": call.arguments.name, "drafts": drafts.made, "kept": drafts.kept}, "\n".join(lines))
+    lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.added]
+    lines += [f"{id} is already in the catalog, unchanged." for id in drafts.existing]
+    return Result({"id": call.arguments.name, "drafts": drafts.added, "kept": drafts.existing}, "\n".join(lines))
 
 
 def _pair(text: str) -> tuple[str, Any]:

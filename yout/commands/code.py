@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
-from yout.result import Result, moment
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
+from yout.result import Result, format_timestamp
 
 _DAY_MS = 24 * 3600 * 1000
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "code", "create, void and redeem codes for credits")
+    verbs = add_command_group(commands, "code", "create, void and redeem codes for credits")
     create = add_command(verbs, "create", "create a batch of codes and print them once", _create)
     create.add_argument("credits", type=int, metavar="CREDITS", help="credits per code")
     create.add_argument("--count", type=int, default=1, metavar="N", help="number of codes (default 1)")
@@ -23,7 +23,7 @@ def register(commands: Commands[Parser]) -> None:
     redeem.add_argument("code", metavar="CODE", help="the code, or - to read it from standard input")
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
     from shared.operations.redeem_codes import create_codes
 
@@ -35,7 +35,7 @@ def _create(call: Invocation) -> Result:
     return Result(data, "\n".join([*batch.codes, text]))
 
 
-def _list(_call: Invocation) -> Result:
+def _list(_call: CommandContext) -> Result:
     from shared.operations.redeem_codes import list_batches
 
     batches = list_batches()
@@ -55,26 +55,26 @@ def _list(_call: Invocation) -> Result:
     ]
     lines = [
         f"{batch.row.id}: {batch.row.count} codes of {batch.row.credits} credits, {batch.redeemed} redeemed, {batch.voided} void,"
-        f" {batch.open} unused, created {moment(batch.row.created_at)}, expires {moment(batch.row.expires_at)}"
-        + (f" ({batch.row.note})" if batch.row.note else "")
+        f" {batch.open} unused, created {format_timestamp(batch.row.created_at)}, expires"
+        f" {format_timestamp(batch.row.expires_at)}" + (f" ({batch.row.note})" if batch.row.note else "")
         for batch in batches
     ]
     return Result({"id": "codes", "batches": data}, "\n".join(lines) or "No codes. Create some with: yout code create CREDITS")
 
 
-def _void(call: Invocation) -> Result:
+def _void(call: CommandContext) -> Result:
     from shared.operations.redeem_codes import void_codes
 
     voided = void_codes(call.arguments.id, actor=call.actor)
     return Result({"id": call.arguments.id, "voided": voided}, f"Voided {voided} codes.")
 
 
-def _redeem(call: Invocation) -> Result:
+def _redeem(call: CommandContext) -> Result:
     from shared.operations.accounts import find_account
     from shared.operations.redeem_codes import redeem
-    from yout.arguments import secret_value
+    from yout.arguments import read_secret_option
 
     account = find_account(call.arguments.email)
-    collected = redeem(account.id, secret_value(call.arguments.code), actor=call.actor)
+    collected = redeem(account.id, read_secret_option(call.arguments.code), actor=call.actor)
     data = {"id": str(account.id), "credits": collected.payment.credits, "balance": collected.balance}
     return Result(data, f"{account.email} received {collected.payment.credits} credits. Balance: {collected.balance} credits.")

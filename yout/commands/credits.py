@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
 from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "credits", "grant and deduct credits")
+    verbs = add_command_group(commands, "credits", "grant and deduct credits")
     grant = add_command(verbs, "grant", "grant credits to an account; a negative number deducts them", _grant)
     grant.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     grant.add_argument("credits", metavar="N", type=int)
     grant.add_argument("--reason", required=True, help="reason, shown in the ledger")
 
 
-def _grant(call: Invocation) -> Result:
-    from shared.operations.accounts import grant_credits
+def _grant(call: CommandContext) -> Result:
+    from shared.operations.accounts import adjust_credits
 
     arguments = call.arguments
-    grant = grant_credits(arguments.email, arguments.credits, arguments.reason, actor=call.actor)
+    grant = adjust_credits(arguments.email, arguments.credits, arguments.reason, actor=call.actor)
     account, entry = grant.account, grant.entry
     data = {
         "id": str(account.id),

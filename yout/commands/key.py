@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from shared.core.errors import InvalidInput
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
-from yout.result import Result, moment
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
+from yout.result import Result, format_timestamp
 
 _NUMBERS = {
     "rpm": "requests per minute",
@@ -18,7 +18,7 @@ _DAY_MS = 24 * 3600 * 1000
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "key", "manage API keys")
+    verbs = add_command_group(commands, "key", "manage API keys")
     create = add_command(verbs, "create", "create a key and print its secret once", _create)
     create.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     create.add_argument("--name", default="default", help="what the key is for")
@@ -48,7 +48,7 @@ def register(commands: Commands[Parser]) -> None:
     revoke.add_argument("key", metavar="ID")
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
     from shared.operations.keys import create_key
 
@@ -80,7 +80,7 @@ def _create(call: Invocation) -> Result:
     return Result(data, f"{created.secret}\nCreated key {row.id} ({row.name}). Store the secret now; it will not be shown again.")
 
 
-def _update(call: Invocation) -> Result:
+def _update(call: CommandContext) -> Result:
     from shared.operations.key_changes import update_key
 
     changes = _changes(vars(call.arguments))
@@ -108,7 +108,7 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _limit(call: Invocation) -> Result:
+def _limit(call: CommandContext) -> Result:
     from shared.operations.key_changes import update_key
 
     row = update_key(call.arguments.key, {"monthly_credit_limit": call.arguments.credits or None}, actor=call.actor)
@@ -117,9 +117,9 @@ def _limit(call: Invocation) -> Result:
     return Result(data, f"Key {row.prefix} ({row.id}) has {limit}.")
 
 
-def _revoke(call: Invocation) -> Result:
+def _revoke(call: CommandContext) -> Result:
     from shared.operations.keys import revoke_key
 
     row = revoke_key(call.arguments.key, actor=call.actor)
     data = {"id": str(row.id), "prefix": row.prefix, "revoked_at": row.revoked_at}
-    return Result(data, f"Key {row.prefix} ({row.id}) was revoked at {moment(row.revoked_at)}.")
+    return Result(data, f"Key {row.prefix} ({row.id}) was revoked at {format_timestamp(row.revoked_at)}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, add_command
+from yout.arguments import CommandContext, Commands, Parser, add_command
 from yout.result import Result
 
 
@@ -10,7 +10,7 @@ def register(commands: Commands[Parser]) -> None:
     add_command(commands, "migrate", "migrate the database to the current schema", _migrate, database=False)
 
 
-def _migrate(call: Invocation) -> Result:
+def _migrate(call: CommandContext) -> Result:
     from shared.core.schema_version import MIGRATIONS, migrate, require_current
     from shared.sealed_columns import require_secret_key
     from yout.command_database import database_session

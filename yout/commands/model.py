@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun
+from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group
 from yout.result import Result
 
 PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum", "cache_write")
@@ -10,7 +10,7 @@ MEDIA_KINDS = ("image", "video", "speech")
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "model", "manage models")
+    verbs = add_command_group(commands, "model", "manage models")
     create = add_command(
         verbs, "create", "add a model; prices are in credits per 1,000 tokens, per call, or per unit of its kind", _create
     )
@@ -48,14 +48,14 @@ def register(commands: Commands[Parser]) -> None:
     publish.add_argument("id", metavar="ID")
 
 
-def _publish(call: Invocation) -> Result:
+def _publish(call: CommandContext) -> Result:
     from shared.operations.channel_templates import publish_model
 
     model = publish_model(call.arguments.id, actor=call.actor)
     return Result({"id": model.id, "status": model.status}, f"Model {model.id} is enabled.")
 
 
-def _create_from_template(call: Invocation) -> Result:
+def _create_from_template(call: CommandContext) -> Result:
     from shared.operations.channel_templates import create_known_model, known_model
     from shared.operations.channels import find_channel
 
@@ -66,7 +66,7 @@ def _create_from_template(call: Invocation) -> Result:
     return Result(data, f"Created model {model.id} on channel {arguments.channel}.")
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.operations.catalog import create_model
 
     arguments = call.arguments

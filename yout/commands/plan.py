@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
 from yout.result import Result
 
 _NUMBERS = {
@@ -21,7 +21,7 @@ _SWITCHES = {"overage": "overage_allowed", "store": "stores_content"}
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "plan", "manage plans")
+    verbs = add_command_group(commands, "plan", "manage plans")
     create = add_command(verbs, "create", "create a plan", _create)
     create.add_argument("name", metavar="NAME")
     _add_terms(create)
@@ -52,23 +52,23 @@ def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.operations.plans import create_plan
 
     return _result(create_plan(call.arguments.name, _terms(call.arguments), actor=call.actor))
 
 
-def _change(call: Invocation) -> Result:
-    from shared.operations.plans import change_plan, set_plan_status
+def _change(call: CommandContext) -> Result:
+    from shared.operations.plans import set_plan_status, update_plan
 
     arguments = call.arguments
-    row = change_plan(arguments.name, _terms(arguments), actor=call.actor)
+    row = update_plan(arguments.name, _terms(arguments), actor=call.actor)
     if arguments.offer is not None:
         row = set_plan_status(row.id, "active" if arguments.offer else "disabled", actor=call.actor)
     return _result(row)
 
 
-def _list(_call: Invocation) -> Result:
+def _list(_call: CommandContext) -> Result:
     from shared.models import Plan
 
     plans = [_result(row) for row in Plan.select().order_by(Plan.name)]
@@ -77,9 +77,9 @@ def _list(_call: Invocation) -> Result:
 
 
 def _result(row: Any) -> Result:
-    from shared.operations.plans import TERMS
+    from shared.operations.plans import DEFAULT_TERMS
 
-    data = {"id": str(row.id), "name": row.name, "status": row.status, **{term: getattr(row, term) for term in TERMS}}
+    data = {"id": str(row.id), "name": row.name, "status": row.status, **{term: getattr(row, term) for term in DEFAULT_TERMS}}
     offered = "" if row.status == "active" else ", closed to new subscribers"
     overage = ", overage allowed" if row.overage_allowed else ""
     return Result(data, f"Plan {row.name} ({row.id}): {row.monthly_credits} credits per month{overage}{offered}.")

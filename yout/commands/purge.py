@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
 from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "purge", "verify purge certificates")
+    verbs = add_command_group(commands, "purge", "verify purge certificates")
     verify = add_command(verbs, "verify", "check a certificate's signature", _verify, database=False)
     verify.add_argument("file", type=Path, help="the certificate, or the API response that contains it")
     verify.add_argument("--key", type=Path, help="a public key in PEM format (default: this installation's)")
 
 
-def _verify(call: Invocation) -> Result:
+def _verify(call: CommandContext) -> Result:
     import json
 
     from shared.core.errors import InvalidInput
@@ -28,8 +28,8 @@ def _verify(call: Invocation) -> Result:
     if isinstance(document, dict) and isinstance(document.get("certificate"), dict) and "signature" not in document:
         document = document["certificate"]  # the response of GET /api/chat/purge/<id>/
     pem = call.arguments.key
-    key = certificates.read_public_pem(pem.read_bytes()) if pem else certificates.public_key(call.settings.secret_key)
-    certificate = certificates.verify(document, key)
+    key = certificates.parse_public_key(pem.read_bytes()) if pem else certificates.public_key(call.settings.secret_key)
+    certificate = certificates.verify_certificate(document, key)
     removed = ", ".join(f"{count} {store.replace('_', ' ')}" for store, count in certificate.get("removed", {}).items() if count)
     owner = f"account {certificate['account']}" if "account" in certificate else "a visitor"
     purge = f"Purge {certificate.get('purge')} of {owner}, finished {certificate.get('finished_at')}"

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, UsageError, add_command, add_noun, secret_value
+from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group, read_secret_option
 from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "secret-key", "change SECRET_KEY")
+    verbs = add_command_group(commands, "secret-key", "change SECRET_KEY")
     change = add_command(verbs, "change", "re-encrypt values from the former key to SECRET_KEY", _change, database=False)
     change.add_argument("--former", metavar="KEY", help="the former SECRET_KEY, or - to read it from standard input")
     change.add_argument("--lost", action="store_true", help="the former key is lost: erase the values encrypted with it")
 
 
-def _change(call: Invocation) -> Result:
+def _change(call: CommandContext) -> Result:
     from shared.operations.secret_key import change_secret_key
     from yout.command_database import database_session
 
     arguments = call.arguments
     if (arguments.former is None) is not arguments.lost:
         raise UsageError("pass either --former or --lost")
-    former = None if arguments.lost else secret_value(arguments.former)
+    former = None if arguments.lost else read_secret_option(arguments.former)
     with database_session(call.settings, check_secret_key=False):
         changed = change_secret_key(former, call.settings.secret_key, actor=call.actor)
     data = {"id": "secret-key", "sealed": changed.sealed, "erased": changed.erased}

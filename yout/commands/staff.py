@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from yout.arguments import Commands, Invocation, Parser, add_command, add_noun, secret_value
+from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group, read_secret_option
 from yout.result import Result
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_noun(commands, "staff", "manage console access")
+    verbs = add_command_group(commands, "staff", "manage console access")
     create = add_command(verbs, "create", "add a staff member and print their first password once", _create)
     create.add_argument("--role", default="owner", help="owner, billing, support or readonly (default owner)")
     password = add_command(verbs, "password", "reset a staff member's password and end their sessions", _password)
@@ -20,7 +20,7 @@ def register(commands: Commands[Parser]) -> None:
         )
 
 
-def _create(call: Invocation) -> Result:
+def _create(call: CommandContext) -> Result:
     from shared.operations.staff import create_staff
 
     person, password = create_staff(
@@ -34,7 +34,7 @@ def _create(call: Invocation) -> Result:
     return Result(data, f"{password}\nAdded {person.email} ({person.role}). Store the password now; it will not be shown again.")
 
 
-def _password(call: Invocation) -> Result:
+def _password(call: CommandContext) -> Result:
     from shared.operations.staff import set_staff_password
 
     person, password = set_staff_password(
@@ -47,15 +47,15 @@ def _password(call: Invocation) -> Result:
     return Result(data, f"{password}\nNew password for {person.email}. Store it now; it will not be shown again.")
 
 
-def _reset(call: Invocation) -> Result:
-    from shared.operations.second_factor import turn_off
+def _reset(call: CommandContext) -> Result:
+    from shared.operations.second_factor import disable
     from shared.operations.staff import find_staff
 
     person = find_staff(call.arguments.email)
-    turn_off(person.id, actor=call.actor)
+    disable(person.id, actor=call.actor)
     data = {"id": str(person.id), "email": person.email, "second_factor": False}
     return Result(data, f"{person.email} now signs in with only a password and can set up a new second factor.")
 
 
-def _chosen(call: Invocation) -> str | None:
-    return None if call.arguments.password is None else secret_value(call.arguments.password)
+def _chosen(call: CommandContext) -> str | None:
+    return None if call.arguments.password is None else read_secret_option(call.arguments.password)

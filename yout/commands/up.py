@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yout.arguments import Commands, Invocation, Parser, add_command
+from yout.arguments import CommandContext, Commands, Parser, add_command
 from yout.result import Result
 
 
@@ -14,7 +14,7 @@ def register(commands: Commands[Parser]) -> None:
     up.add_argument("--procfile", type=Path, metavar="FILE", help="use this Procfile instead of the project's")
 
 
-def _up(call: Invocation) -> Result:
+def _up(call: CommandContext) -> Result:
     from yout.supervisor.stack import run_stack
 
     local_model = call.settings.local_model and not call.arguments.no_local

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 from shared.core.settings import Settings
-from yout.supervisor.demo_account import Welcome
+from yout.supervisor.demo_account import DemoCredentials
 from yout.supervisor.ports import reachable_host
 
 QUESTION = "Say hello in one short sentence."
 
 
-def greeting(settings: Settings, welcome: Welcome | None) -> str:
+def format_banner(settings: Settings, welcome: DemoCredentials | None) -> str:
     """Return the URLs of all services; with `welcome`, also credentials and snippets to paste."""
     host = reachable_host(settings.bind_host)
     edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
@@ -31,7 +31,7 @@ def greeting(settings: Settings, welcome: Welcome | None) -> str:
     return "\n".join([*lines, ""])
 
 
-def _snippets(edge: str, welcome: Welcome) -> list[str]:
+def _snippets(edge: str, welcome: DemoCredentials) -> list[str]:
     if welcome.model is None:
         return [
             f"No model is available yet. Connect a provider with `{_yout()} channel create` and add models with `… model create`."

@@ -10,14 +10,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.catalog.reader import load
+from shared.catalog.reader import load_catalog
 from shared.core.clock import now_ms
 from shared.identity.api_key_format import digest
 from shared.models import Account, ApiKey, StaffUser
 from shared.operations.accounts import create_account
 from shared.operations.keys import create_key
 from shared.operations.staff import create_staff, verify_password
-from yout.data_folder import write_private
+from yout.data_folder import write_private_file
 
 FILE = "welcome.json"
 ACTOR = "yout up"
@@ -27,7 +27,7 @@ OPENING_CREDITS = 15_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Welcome:
+class DemoCredentials:
     """The values to print. `staff_password` is None if it was changed; `model` is None if no model is available."""
 
     staff_email: str
@@ -38,7 +38,7 @@ class Welcome:
     model: str | None
 
 
-def ensure_welcome(data_dir: Path) -> Welcome:
+def ensure_demo_account(data_dir: Path) -> DemoCredentials:
     """Create what is missing in the bound database, and store the secrets."""
     path = data_dir / FILE
     kept = _read(path)
@@ -46,8 +46,8 @@ def ensure_welcome(data_dir: Path) -> Welcome:
     password, key = _staff_password(kept.get("staff_password")), _key(account, kept.get("key"))
     secrets = {"staff_password": password, "key": key}
     if secrets != kept:
-        write_private(path, json.dumps(secrets, indent=2) + "\n")
-    return Welcome(
+        write_private_file(path, json.dumps(secrets, indent=2) + "\n")
+    return DemoCredentials(
         staff_email=STAFF_EMAIL,
         staff_password=password,
         account_email=ACCOUNT_EMAIL,
@@ -89,6 +89,6 @@ def _model() -> str | None:
     from shared.operations.seed import CHAT_MODEL
 
     now = now_ms()
-    models = [model for model in load().models.values() if model.kind == "chat" and model.routes and model.usable(now)]
+    models = [model for model in load_catalog().models.values() if model.kind == "chat" and model.routes and model.is_usable(now)]
     names = [model.id for model in sorted(models, key=lambda model: (model.created_at, model.id))]
     return CHAT_MODEL if CHAT_MODEL in names else next(iter(names), None)

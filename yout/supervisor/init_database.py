@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shared.core.settings import Settings
-from yout.supervisor.demo_account import Welcome, ensure_welcome
+from yout.supervisor.demo_account import DemoCredentials, ensure_demo_account
 
 
 def migrate_database(settings: Settings) -> None:
@@ -20,11 +20,11 @@ def migrate_database(settings: Settings) -> None:
         require_secret_key(database, settings.secret_key)
 
 
-def prepare_catalog(settings: Settings, served: Collection[str]) -> Welcome | None:
+def prepare_catalog(settings: Settings, served: Collection[str]) -> DemoCredentials | None:
     """Enable only the embedded models in `served`. Returns the welcome data, or None in production."""
     from shared.operations.seed import sync_local_models
     from yout.command_database import database_session
 
     with database_session(settings) as _:
         sync_local_models(settings, served)
-        return None if settings.production else ensure_welcome(settings.data_dir)
+        return None if settings.production else ensure_demo_account(settings.data_dir)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from shared.core.errors import SettingsError
 from shared.core.settings import Settings
 
-CHOSEN_FIELDS = ("edge_port", "console_port", "local_port")
+PORT_FIELDS = ("edge_port", "console_port", "local_port")
 _STEP = 10  # 8000 and 8001 become 8010 and 8011, and so on, to keep one stack's ports recognizable
 _MAX_TRIES = 100
 
@@ -40,9 +40,9 @@ def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
     if settings.production:
         return settings
     defaults: dict[str, Any] = {item.name: item.default for item in fields(Settings)}
-    used = {getattr(settings, name) for name in CHOSEN_FIELDS if name in explicit}
+    used = {getattr(settings, name) for name in PORT_FIELDS if name in explicit}
     ports: dict[str, Any] = {}
-    for name in CHOSEN_FIELDS:
+    for name in PORT_FIELDS:
         if name not in explicit:
             host = "127.0.0.1" if name == "local_port" else settings.bind_host
             candidates = range(defaults[name], defaults[name] + _STEP * _MAX_TRIES, _STEP)
@@ -55,12 +55,12 @@ def choose_ports(settings: Settings, explicit: Collection[str]) -> Settings:
 def _in_use(host: str, port: int) -> bool:
     try:
         _bind(host, port)
-    except OSError as error:  # `require_free` reports all other errors
+    except OSError as error:  # `require_free_ports` reports all other errors
         return error.errno == errno.EADDRINUSE
     return False
 
 
-def require_free(listeners: Iterable[Listener]) -> None:
+def require_free_ports(listeners: Iterable[Listener]) -> None:
     """Raise `SettingsError` for the first port that two listeners share, is in use, or is not permitted."""
     taken: dict[int, str] = {}
     for listener in listeners:

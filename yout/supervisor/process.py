@@ -53,14 +53,14 @@ class Child:
         code = self._process.poll()
         return code if code is None or code >= 0 else 128 - code
 
-    def stop(self, grace_seconds: float, hurried: Callable[[], bool]) -> bool:
+    def stop(self, grace_seconds: float, skip_grace: Callable[[], bool]) -> bool:
         """Send SIGTERM, then kill the whole group after `grace_seconds` or as soon as `hurried()` is true.
 
         Returns whether the process exited by itself.
         """
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
-        while self.exit_code() is None and time.monotonic() < deadline and not hurried():
+        while self.exit_code() is None and time.monotonic() < deadline and not skip_grace():
             time.sleep(POLL_SECONDS)
         exited = self.exit_code() is not None
         self._end_group()

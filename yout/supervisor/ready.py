@@ -17,12 +17,12 @@ Check = Callable[[], str | None]
 CHECK_SECONDS = 2
 
 
-def answers(url: str) -> Check:
+def http_ready(url: str) -> Check:
     """Return a check that GET `url` responds with a status below 400."""
     return partial(_get, url)
 
 
-def pongs(path: Path) -> Check:
+def redis_ready(path: Path) -> Check:
     """Return a check that the Redis server on this socket answers a PING, which it refuses while it loads its data."""
     return partial(_ping, path)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from types import FrameType
 
 from shared.core.settings import PORTS_FILE, Settings
-from yout.data_folder import claimed, write_private
+from yout.data_folder import locked_data_folder, write_private_file
 from yout.secret_key import ensure_secret_key
-from yout.supervisor.banner import greeting
+from yout.supervisor.banner import format_banner
 from yout.supervisor.init_database import migrate_database, prepare_catalog
-from yout.supervisor.ports import CHOSEN_FIELDS, choose_ports, require_free
+from yout.supervisor.ports import PORT_FIELDS, choose_ports, require_free_ports
 from yout.supervisor.process import POLL_SECONDS, Child
-from yout.supervisor.process_specs import Part, embedded_parts, in_stop_order, local_health_url, procfile_parts
+from yout.supervisor.process_specs import ProcessSpec, embedded_processes, local_health_url, procfile_processes, sort_for_stopping
 from yout.supervisor.procfile import PROJECT_PROCFILE
 from yout.supervisor.ready import served_models
 from yout.supervisor.terminal import Terminal
@@ -33,19 +33,19 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     Raises `SettingsError` before anything is started if a port is in use, the data folder is locked or a setting is invalid.
     """
     settings = ensure_secret_key(settings)
-    with claimed(settings.data_dir):
+    with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
-        embedded = embedded_parts(settings, local_model=local_model)
-        project = procfile_parts(settings, procfile or PROJECT_PROCFILE)
-        require_free(part.listener for part in [*project, *embedded] if part.listener is not None)
+        embedded = embedded_processes(settings, local_model=local_model)
+        project = procfile_processes(settings, procfile or PROJECT_PROCFILE)
+        require_free_ports(part.listener for part in [*project, *embedded] if part.listener is not None)
         migrate_database(settings)
 
         def welcome() -> str:
             served = served_models(local_health_url(settings)) if local_model else frozenset[str]()
-            return greeting(settings, prepare_catalog(settings, served))
+            return format_banner(settings, prepare_catalog(settings, served))
 
         stack = Stack(embedded, project, welcome)
-        with _published_ports(settings), stack.listening_to_signals():
+        with _published_ports(settings), stack.counting_signals():
             return stack.run()
 
 
@@ -53,7 +53,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
 def _published_ports(settings: Settings) -> Iterator[None]:
     """Write the chosen ports to a file, for the stack's processes and other commands."""
     path = settings.data_dir / PORTS_FILE
-    write_private(path, json.dumps({name: getattr(settings, name) for name in CHOSEN_FIELDS}) + "\n")
+    write_private_file(path, json.dumps({name: getattr(settings, name) for name in PORT_FIELDS}) + "\n")
     try:
         yield
     finally:
@@ -67,7 +67,7 @@ class Stack:
     text to print.
     """
 
-    def __init__(self, embedded: list[Part], project: list[Part], welcome: Callable[[], str]) -> None:
+    def __init__(self, embedded: list[ProcessSpec], project: list[ProcessSpec], welcome: Callable[[], str]) -> None:
         parts = [*embedded, *project]
         self._embedded, self._project, self._welcome = embedded, project, welcome
         self._parts = {part.name: part for part in parts}
@@ -76,7 +76,7 @@ class Stack:
         self._terminal = Terminal([part.name for part in parts])
 
     @contextmanager
-    def listening_to_signals(self) -> Iterator[None]:
+    def counting_signals(self) -> Iterator[None]:
         """Count termination signals in the block."""
         former = {number: signal.getsignal(number) for number in _SIGNALS}
         for number in _SIGNALS:
@@ -113,12 +113,12 @@ class Stack:
             self._terminal.text(text)
         return code
 
-    def _start_parts(self, parts: list[Part]) -> int | None:
+    def _start_parts(self, parts: list[ProcessSpec]) -> int | None:
         for part in parts:
             self._children[part.name] = Child(part.name, part.arguments, self._terminal.line)
         return self._wait_until_ready(parts)
 
-    def _wait_until_ready(self, parts: list[Part]) -> int | None:
+    def _wait_until_ready(self, parts: list[ProcessSpec]) -> int | None:
         deadline = time.monotonic() + READY_SECONDS
         waiting = {part.name: part.ready for part in parts if part.ready is not None}
         while not self._signals_received:
@@ -150,7 +150,7 @@ class Stack:
         initial_signals = self._signals_received
         if initial_signals:
             self._print("Stopping. Press Ctrl-C again to stop immediately.")
-        for name in in_stop_order(list(self._children)):
+        for name in sort_for_stopping(list(self._children)):
             if not self._children[name].stop(self._parts[name].grace_seconds, lambda: self._signals_received > initial_signals):
                 self._print(f"{name} did not stop in time and was killed.")
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from edge.call.endpoint_adapter import Asked, Surface
-from edge.v1.messages.errors import problem
-from edge.v1.messages.request import read
-from edge.v1.messages.response_renderer import Message
+from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
+from edge.v1.messages.errors import render_error
+from edge.v1.messages.request import parse
+from edge.v1.messages.response_renderer import MessageRenderer
 from edge.v1.messages.schema import DECLARATION
 
 
-def _open(data: bytes, call_id: UUID) -> Asked:
-    call = read(data)
-    return Asked(call, Message(call_id, call))
+def _open(data: bytes, call_id: UUID) -> ParsedRequest:
+    call = parse(data)
+    return ParsedRequest(call, MessageRenderer(call_id, call))
 
 
-MESSAGES = Surface(_open, problem, (b"x-request-id", b"request-id"), declaration=DECLARATION)
+MESSAGES = EndpointAdapter(_open, render_error, (b"x-request-id", b"request-id"), declaration=DECLARATION)

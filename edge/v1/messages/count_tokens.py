@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
-from edge.call.requests import chat_call, heavy_tokens, text_of
-from edge.http.api_spec import INTEGER, KEY, Answer, declare, record
-from edge.http.fields import json_object
-from edge.request_context import answer, count_request, key_caller, read_body, services
+from edge.call.requests import build_chat_call, max_non_text_tokens, prompt_text
+from edge.http.api_spec import INTEGER, KEY, ResponseSpec, describe_route, response_schema
+from edge.http.fields import parse_json_object
+from edge.request_context import count_request, json_response, key_caller, read_body, services
 from edge.v1.messages.request import chat_body
 from edge.v1.messages.schema import MESSAGES_REQUEST
-from edge.v1.provider_fields import with_natives
+from edge.v1.provider_fields import with_provider_fields
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, ModelNotFound, RateLimited, RequestTooLarge
 
@@ -18,22 +18,22 @@ counting = Blueprint("counting", __name__)
 
 
 @counting.post("/v1/messages/count_tokens")
-@declare(
+@describe_route(
     "Count input tokens",
     callers=KEY,
     body=MESSAGES_REQUEST,
-    answers={200: Answer(record({"input_tokens": INTEGER}), "An estimate.")},
-    refusals=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
-    shape="messages",
+    responses={200: ResponseSpec(response_schema({"input_tokens": INTEGER}), "An estimate.")},
+    errors=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
+    error_format="messages",
 )
 async def count_tokens() -> Response:
     """Count the text with the o200k vocabulary, and estimate other content. Approximate for other vocabularies."""
     key, _ = await key_caller()
-    await count_request(services().keys.in_force(key.account, key.key, key.own))
+    await count_request(services().keys.effective_limits(key.account, key.key, key.own_limits))
     data = await read_body()
-    call = with_natives(chat_body(json_object(data)), lambda portable: chat_call(portable, len(data)))
+    call = with_provider_fields(chat_body(parse_json_object(data)), lambda portable: build_chat_call(portable, len(data)))
     model = services().catalog.models.get(call.model)
     if model is None or not key.may_use(model, now_ms()):
         raise ModelNotFound(call.model)
-    counted = await services().count_tokens(text_of(call.body))
-    return answer({"input_tokens": max(1, counted + heavy_tokens(call.body) // 3)})
+    counted = await services().count_tokens(prompt_text(call.body))
+    return json_response({"input_tokens": max(1, counted + max_non_text_tokens(call.body) // 3)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from edge.http.errors import Problem, document, face, own_headers
+from edge.http.errors import RenderedError, error_document, error_headers, error_spec
 
 _TYPES = {
     400: "invalid_request_error",
@@ -26,20 +26,20 @@ _TYPES = {
 
 def error_object(error: BaseException) -> dict[str, Any]:
     """Return the `error` object."""
-    return _typed(face(error).status, document(error)["error"])
+    return _typed(error_spec(error).status, error_document(error)["error"])
 
 
-def problem(error: BaseException, request_id: str) -> Problem:
+def render_error(error: BaseException, request_id: str) -> RenderedError:
     """Render `error` as a complete response."""
-    spec = face(error)
-    openai_body = document(error)
-    body = plain_body(spec.status, openai_body["error"], request_id)
+    spec = error_spec(error)
+    openai_body = error_document(error)
+    body = error_body(spec.status, openai_body["error"], request_id)
     if "yout" in openai_body:
         body["yout"] = openai_body["yout"]
-    return Problem(spec.status, own_headers(error, spec), orjson.dumps(body))
+    return RenderedError(spec.status, error_headers(error, spec), orjson.dumps(body))
 
 
-def plain_body(status: int, openai_error: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+def error_body(status: int, openai_error: Mapping[str, Any], request_id: str) -> dict[str, Any]:
     """Convert an error object in OpenAI's format to a body of the Messages API."""
     return {"type": "error", "error": _typed(status, openai_error), "request_id": request_id}
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from edge.v1.images_in_text import without_images
-from edge.v1.provider_fields import plain_id, signed, thoughts_in, tool_call
+from edge.v1.provider_fields import id_without_signature, signed_blocks, thinking_text, tool_call
 from shared.core.errors import InvalidRequest
 
 Json = dict[str, Any]
@@ -16,7 +16,7 @@ ROLES = ("user", "assistant", "system")
 _ERROR_PREFIX = "Error: "  # prefix of failed tool results, which chat messages cannot mark otherwise
 
 
-def messages_of(system: object, turns: object) -> list[Json]:
+def convert_messages(system: object, turns: object) -> list[Json]:
     """Return the chat messages for `system` and `messages`."""
     if not isinstance(turns, list) or not turns:
         raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
@@ -99,16 +99,16 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
         message["content"] = ""
     if images:
         message["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
-    if thought := thoughts_in(thoughts):
+    if thought := thinking_text(thoughts):
         message["reasoning_content"] = thought
-    if blocks := signed(thoughts):
+    if blocks := signed_blocks(thoughts):
         message["thinking_blocks"] = blocks
     return [message]
 
 
 def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:
     """Return the tool message with the result's text, and its other content as parts for the user message."""
-    id = plain_id(_string(block, "tool_use_id", where))
+    id = id_without_signature(_string(block, "tool_use_id", where))
     content = block.get("content")
     parts: list[Json] = []
     if isinstance(content, str):

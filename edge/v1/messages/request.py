@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.call.requests import MOST_STOPS, MOST_TOKENS, chat_call
-from edge.http.fields import json_object
+from edge.call.requests import MAX_STOP_SEQUENCES, MAX_TOKENS, build_chat_call
+from edge.http.fields import parse_json_object
 from edge.v1.field_names import message_field
-from edge.v1.messages.message_conversion import messages_of
-from edge.v1.provider_fields import with_natives
+from edge.v1.messages.message_conversion import convert_messages
+from edge.v1.provider_fields import with_provider_fields
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.json_schema import OPENAI, Unconvertible, convert
@@ -40,15 +40,15 @@ _REFUSED = {
 }
 
 
-def read(data: bytes) -> ChatCall:
+def parse(data: bytes) -> ChatCall:
     """Parse a body. Raises `InvalidRequest`."""
-    body = json_object(data)
+    body = parse_json_object(data)
     limit = body.get("max_tokens")
-    if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
-        raise InvalidRequest(f"'max_tokens' must be an integer between 1 and {MOST_TOKENS}.", "max_tokens")
+    if type(limit) is not int or not 1 <= limit <= MAX_TOKENS:
+        raise InvalidRequest(f"'max_tokens' must be an integer between 1 and {MAX_TOKENS}.", "max_tokens")
     rich = chat_body(body)
     rich["max_tokens"] = limit
-    return with_natives(rich, lambda portable: chat_call(portable, len(data)))._replace(field_name=message_field)
+    return with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))._replace(field_name=message_field)
 
 
 def chat_body(body: Mapping[str, Any]) -> Json:
@@ -58,14 +58,14 @@ def chat_body(body: Mapping[str, Any]) -> Json:
             raise InvalidRequest(advice, name)
     excluded = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
     chat = {name: value for name, value in body.items() if name not in excluded and value is not None}
-    chat["messages"] = messages_of(body.get("system"), body.get("messages"))
+    chat["messages"] = convert_messages(body.get("system"), body.get("messages"))
     _add_tools(chat, body)
     _add_format(chat, body)
     _add_thinking(chat, body)
     stops = body.get("stop_sequences")
     if stops is not None:
-        if not isinstance(stops, list) or len(stops) > MOST_STOPS or not all(isinstance(stop, str) for stop in stops):
-            raise InvalidRequest(f"'stop_sequences' must be a list of at most {MOST_STOPS} strings.", "stop_sequences")
+        if not isinstance(stops, list) or len(stops) > MAX_STOP_SEQUENCES or not all(isinstance(stop, str) for stop in stops):
+            raise InvalidRequest(f"'stop_sequences' must be a list of at most {MAX_STOP_SEQUENCES} strings.", "stop_sequences")
         if stops:
             chat["stop"] = stops
     user = _object(body, "metadata").get("user_id")

@@ -7,10 +7,10 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import spent
+from edge.call.endpoint_adapter import cost_fields
 from edge.call.exchange import Finished
 from edge.v1.content_blocks import Block, Blocks
-from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
+from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from edge.v1.images_in_text import as_markdown
 from edge.v1.messages.errors import error_object
 from shared.dialects.base import ChatCall
@@ -19,7 +19,7 @@ Json = dict[str, Any]
 _STOP_REASONS = {"length": "max_tokens", "content_filter": "refusal", "tool_calls": "tool_use"}
 
 
-class Message:
+class MessageRenderer:
     """Renders one message. It is also the `Shape` of its blocks."""
 
     __slots__ = ("_begun", "_blocks", "_head", "_name")
@@ -40,20 +40,20 @@ class Message:
         self._blocks = Blocks(self)
         self._begun = False
 
-    def relay(self, chunks: bytes) -> bytes:
+    def transform_chunks(self, chunks: bytes) -> bytes:
         """Translate complete canonical events to events of the Messages API."""
-        return self._begin() + self._blocks.add(pieces_of_events(chunks))
+        return self._begin() + self._blocks.add(deltas_of_events(chunks))
 
-    def ending(self, event: Finished) -> bytes:
+    def finish(self, event: Finished) -> bytes:
         """Return the remaining content, the stop reason, and the usage."""
         begun = self._begin()
-        pieces, reason = pieces_of_body(event.body)
+        pieces, reason = deltas_of_body(event.body)
         events = begun + self._blocks.add(pieces) + self._blocks.close()
         end = {"stop_reason": _STOP_REASONS.get(reason, "end_turn"), "stop_sequence": None}
-        events += _event("message_delta", delta=end, usage=_usage(event), yout=spent(event))
+        events += _event("message_delta", delta=end, usage=_usage(event), yout=cost_fields(event))
         return events + _event("message_stop")
 
-    def failure(self, error: BaseException) -> bytes:
+    def render_failure(self, error: BaseException) -> bytes:
         """Return the error event. Nothing follows it."""
         return _event("error", error=error_object(error))
 
@@ -61,9 +61,9 @@ class Message:
         """Return a ping, after the start of the message."""
         return self._begin() + _event("ping")
 
-    def whole(self, event: Finished) -> Json:
+    def render_complete(self, event: Finished) -> Json:
         """Return the complete message."""
-        pieces, reason = pieces_of_body(event.body)
+        pieces, reason = deltas_of_body(event.body)
         self._blocks.add(pieces)
         self._blocks.close()
         content = [self._content(block) for block in self._blocks.all]
@@ -71,7 +71,7 @@ class Message:
             "content": content,
             "stop_reason": _STOP_REASONS.get(reason, "end_turn"),
             "usage": _usage(event),
-            "yout": spent(event),
+            "yout": cost_fields(event),
         }
         return {**self._head, **fields}
 
@@ -83,11 +83,11 @@ class Message:
 
     # The `Shape` of blocks.
 
-    def opened(self, block: Block) -> bytes:
+    def block_opened(self, block: Block) -> bytes:
         """Return the event of a new, empty block."""
         return _event("content_block_start", index=block.index, content_block=self._empty(block))
 
-    def grew(self, block: Block, piece: Piece) -> bytes:
+    def extended(self, block: Block, piece: Delta) -> bytes:
         """Return the delta event for the block's type."""
         if block.kind == "reasoning":
             delta = {"type": "thinking_delta", "thinking": piece.text}
@@ -97,18 +97,18 @@ class Message:
             delta = {"type": "text_delta", "text": _text(block) if block.kind == "image" else piece.text}
         return _event("content_block_delta", index=block.index, delta=delta)
 
-    def closed(self, block: Block) -> bytes:
+    def block_closed(self, block: Block) -> bytes:
         """Return the signature of thinking, if any, and the end of the block."""
         events = b""
-        if block.signed is not None and block.signed.get("type") == "thinking":
-            delta = {"type": "signature_delta", "signature": block.signed.get("signature", "")}
+        if block.signature is not None and block.signature.get("type") == "thinking":
+            delta = {"type": "signature_delta", "signature": block.signature.get("signature", "")}
             events = _event("content_block_delta", index=block.index, delta=delta)
         return events + _event("content_block_stop", index=block.index)
 
     def _empty(self, block: Block) -> Json:
         if block.kind == "reasoning":
-            if block.signed is not None and block.signed.get("type") == "redacted_thinking":
-                return {"type": "redacted_thinking", "data": block.signed.get("data", "")}
+            if block.signature is not None and block.signature.get("type") == "redacted_thinking":
+                return {"type": "redacted_thinking", "data": block.signature.get("data", "")}
             return {"type": "thinking", "thinking": "", "signature": ""}
         if block.kind == "tool":
             id = block.id or f"toolu_{self._name}_{block.index}"
@@ -119,7 +119,7 @@ class Message:
         content = self._empty(block)
         if content["type"] == "thinking":
             content["thinking"] = block.text
-            content["signature"] = (block.signed or {}).get("signature", "")
+            content["signature"] = (block.signature or {}).get("signature", "")
         elif content["type"] == "tool_use":
             content["input"] = _input(block.arguments)
         elif content["type"] == "text":

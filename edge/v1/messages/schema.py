@@ -2,61 +2,61 @@
 
 from __future__ import annotations
 
-from edge.call.requests import MOST_TOKENS
+from edge.call.requests import MAX_TOKENS
 from edge.http.api_spec import (
     ANY,
     BOOLEAN,
+    COST_SCHEMA,
     EVENTS,
     INTEGER,
     JSON,
-    OPEN,
-    SPENT,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    ResponseSpec,
     array,
-    declare_call,
+    describe_model_call,
+    enum,
     example,
     number,
-    one_of,
-    open_wish,
-    record,
-    text,
+    open_request_schema,
+    response_schema,
+    string,
 )
-from edge.http.fields import LONGEST_MODEL
+from edge.http.fields import MAX_MODEL_LENGTH
 
-TURN = open_wish({"role": one_of("user", "assistant", "system"), "content": ANY}, required=("role", "content"))
+TURN = open_request_schema({"role": enum("user", "assistant", "system"), "content": ANY}, required=("role", "content"))
 MESSAGES_REQUEST = example(
-    open_wish(
+    open_request_schema(
         {
-            "model": text(LONGEST_MODEL),
+            "model": string(MAX_MODEL_LENGTH),
             "messages": array(TURN, 1),
-            "max_tokens": {"type": "integer", "minimum": 0, "maximum": MOST_TOKENS},
+            "max_tokens": {"type": "integer", "minimum": 0, "maximum": MAX_TOKENS},
             "system": ANY,
             "stream": BOOLEAN,
             "temperature": number(0, 1),
             "top_p": number(0, 1),
             "stop_sequences": array(STRING),
-            "tools": array(OPEN),
-            "tool_choice": OPEN,
+            "tools": array(OPEN_OBJECT),
+            "tool_choice": OPEN_OBJECT,
         },
         required=("model", "messages"),
     ),
     {"model": "$model", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]},
 )
-_MESSAGE = record(
+_MESSAGE = response_schema(
     {
         "id": STRING,
-        "type": one_of("message"),
-        "role": one_of("assistant"),
+        "type": enum("message"),
+        "role": enum("assistant"),
         "model": STRING,
-        "content": array(OPEN),
-        "usage": record({"input_tokens": INTEGER, "output_tokens": INTEGER}),
-        "yout": SPENT,
+        "content": array(OPEN_OBJECT),
+        "usage": response_schema({"input_tokens": INTEGER, "output_tokens": INTEGER}),
+        "yout": COST_SCHEMA,
     }
 )
-DECLARATION = declare_call(
+DECLARATION = describe_model_call(
     "Create a message",
-    Answer(_MESSAGE, "The message, or its events with `stream: true`.", (JSON, EVENTS)),
+    ResponseSpec(_MESSAGE, "The message, or its events with `stream: true`.", (JSON, EVENTS)),
     body=MESSAGES_REQUEST,
-    shape="messages",
+    error_format="messages",
 )

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from edge.call.endpoint_adapter import Asked, Surface
-from edge.v1.responses.item_references import references_of
-from edge.v1.responses.items import items_of
-from edge.v1.responses.request import read
-from edge.v1.responses.response_recorder import Memory
-from edge.v1.responses.response_renderer import KeptResponse, Response
+from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
+from edge.v1.responses.item_references import referenced_ids
+from edge.v1.responses.items import input_items
+from edge.v1.responses.request import parse
+from edge.v1.responses.response_recorder import ResponseRecorder
+from edge.v1.responses.response_renderer import ResponseRenderer, StoredResponseRenderer
 from edge.v1.responses.schema import DECLARATION
 from shared.core.clock import now_ms
 
 
-def _open(data: bytes, call_id: UUID) -> Asked:
-    body, call = read(data)
+def _open(data: bytes, call_id: UUID) -> ParsedRequest:
+    body, call = parse(data)
     began = now_ms() // 1000
-    if not (body.get("store") or body.get("previous_response_id") or references_of(items_of(body["input"]))):
-        return Asked(call, Response(call_id, began, body, call))
-    renderer = KeptResponse(call_id, began, body, call)
-    return Asked(call, renderer, Memory(call_id, body, len(data), renderer))
+    if not (body.get("store") or body.get("previous_response_id") or referenced_ids(input_items(body["input"]))):
+        return ParsedRequest(call, ResponseRenderer(call_id, began, body, call))
+    renderer = StoredResponseRenderer(call_id, began, body, call)
+    return ParsedRequest(call, renderer, ResponseRecorder(call_id, body, len(data), renderer))
 
 
-RESPONSES = Surface(_open, declaration=DECLARATION)
+RESPONSES = EndpointAdapter(_open, declaration=DECLARATION)

@@ -17,16 +17,18 @@ _NOT_THERE = f"Item not found. Responses are stored only with 'store': true, so 
 _NO_PLAN = f"Your plan does not include stored responses, so item references cannot be resolved. {_WHOLE}"
 
 
-def references_of(items: Sequence[Mapping[str, Any]]) -> list[str]:
+def referenced_ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the ids that validated items refer to."""
     return [item["id"] for item in items if item.get("type") == REFERENCE]
 
 
-def resolve(items: Sequence[dict[str, Any]], found: Mapping[str, dict[str, Any]], *, included: bool) -> list[dict[str, Any]]:
+def resolve_references(
+    items: Sequence[dict[str, Any]], found: Mapping[str, dict[str, Any]], *, plan_stores: bool
+) -> list[dict[str, Any]]:
     """Return `items` with references replaced by the items in `found`.
 
     Missing reasoning is dropped, because providers only accept reasoning with their signature. Raises `InvalidRequest` for any
-    other missing item; `included` is whether the account's plan stores content.
+    other missing item; `plan_stores` is whether the account's plan stores content.
     """
     whole = []
     for index, item in enumerate(items):
@@ -35,5 +37,5 @@ def resolve(items: Sequence[dict[str, Any]], found: Mapping[str, dict[str, Any]]
         elif item["id"] in found:
             whole.append(found[item["id"]])
         elif not item["id"].startswith(_THOUGHT):
-            raise InvalidRequest(_NOT_THERE if included else _NO_PLAN, f"input[{index}]", "item_not_found")
+            raise InvalidRequest(_NOT_THERE if plan_stores else _NO_PLAN, f"input[{index}]", "item_not_found")
     return whole

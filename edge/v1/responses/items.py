@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edge.v1.images_in_text import image_url
-from edge.v1.provider_fields import open_thinking, plain_id, signed, thoughts_in, tool_call
+from edge.v1.provider_fields import decode_thinking, id_without_signature, signed_blocks, thinking_text, tool_call
 from shared.core.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
@@ -14,12 +14,12 @@ REFERENCE = "item_reference"
 Message = dict[str, Any]
 
 
-def items_of(value: Any) -> list[Message]:
+def input_items(value: Any) -> list[Message]:
     """Return a validated `input` as a list of items."""
     return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
 
 
-def messages_of(value: object) -> list[Message]:
+def convert_items(value: object) -> list[Message]:
     """Return the chat messages for `input`, a string or a list of items."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
@@ -63,9 +63,9 @@ class _Conversation:
     def _add_reasoning(self, message: Message) -> None:
         """Add the preceding reasoning to an assistant `message`."""
         thoughts, self._reasoning_blocks = self._reasoning_blocks, []
-        if text := thoughts_in(thoughts):
+        if text := thinking_text(thoughts):
             message["reasoning_content"] = "\n".join(filter(None, [message.get("reasoning_content"), text]))
-        if blocks := signed(thoughts):
+        if blocks := signed_blocks(thoughts):
             message["thinking_blocks"] = blocks
 
     def add_reasoning(self, thoughts: list[Any]) -> None:
@@ -74,7 +74,7 @@ class _Conversation:
     def call(self, call: dict[str, Any]) -> None:
         """Add a tool call to the current assistant message, or to a new one."""
         last = self._messages[-1] if self._messages else {}
-        if last.get("role") != "assistant" or self._images or signed(self._reasoning_blocks):
+        if last.get("role") != "assistant" or self._images or signed_blocks(self._reasoning_blocks):
             self.add({"role": "assistant", "content": None})
         else:
             self._add_reasoning(last)
@@ -120,13 +120,13 @@ def _function_output(conversation: _Conversation, item: Mapping[str, Any], where
     if not isinstance(output, str | list):
         raise InvalidRequest(f"'{where}.output' must be a string or an array of content parts.", f"{where}.output")
     parts = output if isinstance(output, str) else _parts(output, f"{where}.output")
-    conversation.answer(plain_id(_string(item, "call_id", where)), parts)
+    conversation.answer(id_without_signature(_string(item, "call_id", where)), parts)
 
 
 def _reasoning(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
     """Add reasoning to the next assistant message: signed blocks, or else its text."""
     sealed = item.get("encrypted_content")
-    blocks = open_thinking(sealed) if isinstance(sealed, str) else []
+    blocks = decode_thinking(sealed) if isinstance(sealed, str) else []
     if not blocks:
         shown = [*_parts_in(item.get("content")), *_parts_in(item.get("summary"))]
         blocks = [{"type": "thinking", "thinking": part["text"]} for part in shown if isinstance(part.get("text"), str)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from edge.v1.content_blocks import Block
-from edge.v1.deltas import Piece
-from edge.v1.provider_fields import seal_thinking
+from edge.v1.deltas import Delta
+from edge.v1.provider_fields import encode_thinking
 
 _PREFIXES = {"reasoning": "rs", "text": "msg", "refusal": "msg", "tool": "fc", "image": "ig"}
 
@@ -17,7 +17,7 @@ class WriteEvent(Protocol):
     def __call__(self, kind: str, **fields: Any) -> bytes: ...
 
 
-class Output:
+class OutputItems:
     """The `Shape` of a response: each block is an item. Set `cut` if the answer is incomplete.
 
     `seals` adds `encrypted_content` to unsigned reasoning too, because some SDKs only send back encrypted reasoning.
@@ -35,10 +35,10 @@ class Output:
         id = self._id(block)
         if block.kind == "reasoning":
             summary = [{"type": "summary_text", "text": block.text}] if block.parts else []
-            thinking = block.signed
+            thinking = block.signature
             if thinking is None and self._seals and block.parts:
                 thinking = {"type": "thinking", "thinking": block.text}
-            sealed = {"encrypted_content": seal_thinking([thinking])} if thinking is not None else {}
+            sealed = {"encrypted_content": encode_thinking([thinking])} if thinking is not None else {}
             return {"id": id, "type": "reasoning", "summary": summary, **sealed}
         if block.kind == "image":
             result = block.text.partition(",")[2] or None  # base64 from the data URL
@@ -50,7 +50,7 @@ class Output:
         content = [_part(block)] if block.parts else []
         return {"id": id, "type": "message", "status": status, "role": "assistant", "content": content}
 
-    def opened(self, block: Block) -> bytes:
+    def block_opened(self, block: Block) -> bytes:
         """Return the events of a new item and its content part, both empty."""
         added = self._write("response.output_item.added", output_index=block.index, item=self.item(block, status="in_progress"))
         if block.kind == "reasoning":
@@ -60,7 +60,7 @@ class Output:
             return added
         return added + self._write("response.content_part.added", **self._at(block), content_index=0, part=_part(block))
 
-    def grew(self, block: Block, piece: Piece) -> bytes:
+    def extended(self, block: Block, piece: Delta) -> bytes:
         """Return the delta event for the item's type."""
         if block.kind == "image":
             return b""  # sent completely when the item closes
@@ -73,7 +73,7 @@ class Output:
             return self._write("response.refusal.delta", **at, content_index=0)
         return self._write("response.output_text.delta", **at, content_index=0, logprobs=list(piece.logprobs))
 
-    def closed(self, block: Block) -> bytes:
+    def block_closed(self, block: Block) -> bytes:
         """Return the events with the complete text, part and item."""
         return self._text_done(block) + self._write("response.output_item.done", output_index=block.index, item=self.item(block))
 

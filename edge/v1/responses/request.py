@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.call.requests import MOST_TOKENS, chat_call
-from edge.http.fields import json_object
+from edge.call.requests import MAX_TOKENS, build_chat_call
+from edge.http.fields import parse_json_object
 from edge.v1.field_names import response_field
-from edge.v1.provider_fields import with_natives
-from edge.v1.responses.items import messages_of
+from edge.v1.provider_fields import with_provider_fields
+from edge.v1.responses.items import convert_items
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -45,18 +45,18 @@ _LOGPROBS = "message.output_text.logprobs"
 _EFFORT_STRINGS = ("effort", "summary", "generate_summary")
 
 
-def read(data: bytes) -> tuple[Body, ChatCall]:
+def parse(data: bytes) -> tuple[Body, ChatCall]:
     """Parse a body. Return it unchanged, with its call."""
-    body = json_object(data)
-    return body, call_of(body, len(data))
+    body = parse_json_object(data)
+    return body, build_call(body, len(data))
 
 
 def with_items(body: Body, items: list[Body], size: int) -> ChatCall:
     """Return the call of a parsed body with other `items` as its input. `size` is the resulting size in bytes."""
-    return call_of({**body, "input": items}, size)
+    return build_call({**body, "input": items}, size)
 
 
-def call_of(body: Body, size: int) -> ChatCall:
+def build_call(body: Body, size: int) -> ChatCall:
     """Return the call of a parsed body of `size` bytes."""
     _refuse(body)
     chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
@@ -67,10 +67,10 @@ def call_of(body: Body, size: int) -> ChatCall:
     _add_logprobs(chat, body)
     limit = body.get("max_output_tokens")
     if limit is not None:
-        if type(limit) is not int or not 1 <= limit <= MOST_TOKENS:
-            raise InvalidRequest(f"'max_output_tokens' must be an integer between 1 and {MOST_TOKENS}.", "max_output_tokens")
+        if type(limit) is not int or not 1 <= limit <= MAX_TOKENS:
+            raise InvalidRequest(f"'max_output_tokens' must be an integer between 1 and {MAX_TOKENS}.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
-    return with_natives(chat, lambda portable: chat_call(portable, size))._replace(field_name=response_field)
+    return with_provider_fields(chat, lambda portable: build_chat_call(portable, size))._replace(field_name=response_field)
 
 
 def _refuse(body: Mapping[str, Any]) -> None:
@@ -93,10 +93,10 @@ def _refuse(body: Mapping[str, Any]) -> None:
 def _messages(body: Mapping[str, Any]) -> list[Body]:
     instructions = body.get("instructions")
     if instructions is None:
-        return messages_of(body.get("input"))
+        return convert_items(body.get("input"))
     if not isinstance(instructions, str):
         raise InvalidRequest("'instructions' must be a string.", "instructions")
-    return [{"role": "system", "content": instructions}, *messages_of(body.get("input"))]
+    return [{"role": "system", "content": instructions}, *convert_items(body.get("input"))]
 
 
 def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:

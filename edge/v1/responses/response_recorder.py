@@ -13,28 +13,28 @@ from edge.call.admission import Caller
 from edge.call.endpoint_adapter import Events
 from edge.call.exchange import Finished
 from edge.services import Services
-from edge.v1.responses.item_references import references_of, resolve
-from edge.v1.responses.items import items_of
+from edge.v1.responses.item_references import referenced_ids, resolve_references
+from edge.v1.responses.items import input_items
 from edge.v1.responses.request import with_items
-from edge.v1.responses.response_renderer import KeptResponse
+from edge.v1.responses.response_renderer import StoredResponseRenderer
 from shared.dialects.base import ChatCall
-from shared.operations.stored_responses import Looking, begin_response, keep_response
+from shared.operations.stored_responses import ResponseState, begin_response, store_response
 
 log = logging.getLogger("yout.edge")
 
 
-class Memory:
+class ResponseRecorder:
     """The stored context of one call. `size` is the size of `body` in bytes; `renderer` renders the response."""
 
-    def __init__(self, call_id: UUID, body: Mapping[str, Any], size: int, renderer: KeptResponse) -> None:
+    def __init__(self, call_id: UUID, body: Mapping[str, Any], size: int, renderer: StoredResponseRenderer) -> None:
         self._call_id = call_id
         self._body = dict(body)
         self._size = size
-        self._items = items_of(body["input"])
+        self._items = input_items(body["input"])
         self._renderer = renderer
-        self._context: Looking | None = None
+        self._context: ResponseState | None = None
 
-    async def open(self, services: Services, caller: Caller) -> ChatCall:
+    async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with the items of previous responses and those that it refers to.
 
         Raises the errors of `begin_response`, `resolve` and authentication.
@@ -45,27 +45,27 @@ class Memory:
             caller.limits.account,
             self._body.get("previous_response_id") or None,
             stores=bool(self._body.get("store")),
-            references=references_of(self._items),
-            most_bytes=services.settings.max_body_bytes,
+            references=referenced_ids(self._items),
+            max_bytes=services.settings.max_body_bytes,
         )
-        context = await services.reader.read(begin)
+        context = await services.database_reader.read(begin)
         self._context = context
-        self._items = resolve(self._items, context.found, included=context.included)
+        self._items = resolve_references(self._items, context.found, plan_stores=context.plan_stores)
         return with_items(self._body, [*context.earlier, *self._items], self._size + context.earlier_bytes)
 
-    async def keep(self, services: Services, model: str, events: Events) -> Events:
+    async def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield `events`, and store the response before its last event. Truncated responses are not stored."""
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, Finished):
-                    await self._keep(services, model, self._renderer.whole(event))
+                    await self._keep(services, model, self._renderer.render_complete(event))
                 yield event
 
     async def _keep(self, services: Services, model: str, response: dict[str, Any]) -> None:
         context = self._context
-        if context is None or not context.stores:
+        if context is None or not context.store:
             return
-        kept = await services.ledger.run(partial(keep_response, context, self._call_id, self._items, response, model=model))
+        kept = await services.ledger.run(partial(store_response, context, self._call_id, self._items, response, model=model))
         if isinstance(kept, Exception):
             log.error("failed to store a response: %s", type(kept).__name__)
         response["store"] = kept is True

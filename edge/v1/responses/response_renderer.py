@@ -8,12 +8,12 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import KEEPALIVE, spent
+from edge.call.endpoint_adapter import KEEPALIVE, cost_fields
 from edge.call.exchange import Finished
-from edge.http.errors import document
+from edge.http.errors import error_document
 from edge.v1.content_blocks import Blocks
-from edge.v1.deltas import pieces_of_body, pieces_of_events
-from edge.v1.responses.output import Output
+from edge.v1.deltas import deltas_of_body, deltas_of_events
+from edge.v1.responses.output import OutputItems
 from shared.core.clock import now_ms
 from shared.dialects.base import ChatCall
 
@@ -40,30 +40,30 @@ _ECHOED: dict[str, Any] = {
 _SEALED = "reasoning.encrypted_content"  # a value of `include`
 
 
-class Response:
+class ResponseRenderer:
     """Renders one response."""
 
     __slots__ = ("_blocks", "_head", "_items", "_sequence")
 
     def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
         self._head = _head(f"resp_{call_id.hex}", began, request, call)
-        self._items = Output(call_id.hex, self._event, seals=_SEALED in (request.get("include") or ()))
+        self._items = OutputItems(call_id.hex, self._event, seals=_SEALED in (request.get("include") or ()))
         self._blocks = Blocks(self._items)
         self._sequence = -1  # number of the last event
 
-    def relay(self, chunks: bytes) -> bytes:
+    def transform_chunks(self, chunks: bytes) -> bytes:
         """Translate complete canonical events to events of the Responses API."""
-        return self._begin() + self._blocks.add(pieces_of_events(chunks))
+        return self._begin() + self._blocks.add(deltas_of_events(chunks))
 
-    def ending(self, event: Finished) -> bytes:
+    def finish(self, event: Finished) -> bytes:
         """Return the remaining content, the end of the items, and the complete response."""
         begun = self._begin()
         events, response = self._complete(event)
         return begun + events + self._event(f"response.{response['status']}", response=response)
 
-    def failure(self, error: BaseException) -> bytes:
+    def render_failure(self, error: BaseException) -> bytes:
         """Return the failed response, and an error event in the format that makes SDKs raise."""
-        details = document(error)["error"]
+        details = error_document(error)["error"]
         failed = {**self._head, "status": "failed", "store": False, "output": self._output()}
         failed["error"] = {name: details[name] for name in ("code", "message", "type", "param")}
         return self._begin() + self._event("response.failed", response=failed) + self._event("error", error=details)
@@ -72,7 +72,7 @@ class Response:
         """Return a comment, which clients ignore."""
         return KEEPALIVE
 
-    def whole(self, event: Finished) -> dict[str, Any]:
+    def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the complete response."""
         return self._complete(event)[1]
 
@@ -91,7 +91,7 @@ class Response:
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
         """Process the end of the answer. Return its events and the complete response."""
-        pieces, reason = pieces_of_body(event.body)
+        pieces, reason = deltas_of_body(event.body)
         why = _INCOMPLETE.get(reason)
         events = self._blocks.add(pieces)
         self._items.cut = why is not None
@@ -103,11 +103,11 @@ class Response:
             "incomplete_details": None if why is None else {"reason": why},
             "output": self._output(),
             "usage": _usage(event),
-            "yout": spent(event),
+            "yout": cost_fields(event),
         }
 
 
-class KeptResponse(Response):
+class StoredResponseRenderer(ResponseRenderer):
     """Renders a response that may be stored: `whole` can be called, and its result updated, before `ending`."""
 
     __slots__ = ("_ended",)

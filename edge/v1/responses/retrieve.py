@@ -8,35 +8,35 @@ from uuid import UUID
 import orjson
 from quart import Blueprint, Response, request
 
-from edge.http.api_spec import BOOLEAN, KEY, STRING, Answer, array, declare, one_of, or_null, record, whole
-from edge.http.paging import DEFAULT_LIMIT, MAX_LIMIT, whole_number
-from edge.request_context import key_caller, private, read, write
+from edge.http.api_spec import BOOLEAN, KEY, STRING, ResponseSpec, array, describe_route, enum, integer, nullable, response_schema
+from edge.http.paging import DEFAULT_LIMIT, MAX_LIMIT, query_integer
+from edge.request_context import key_caller, read, uncached_json, write
 from edge.v1.responses.schema import RESPONSE
 from shared.core.errors import InvalidRequest, NotFound
 from shared.operations.stored_items import Item, input_items
 from shared.operations.stored_responses import delete_response, find_response
 
 stored_responses = Blueprint("stored_responses", __name__, url_prefix="/v1/responses/<id>")
-_ITEMS = record(
+_ITEMS = response_schema(
     {
-        "object": one_of("list"),
-        "data": array(record({"id": STRING, "type": STRING})),
-        "first_id": or_null(STRING),
-        "last_id": or_null(STRING),
+        "object": enum("list"),
+        "data": array(response_schema({"id": STRING, "type": STRING})),
+        "first_id": nullable(STRING),
+        "last_id": nullable(STRING),
         "has_more": BOOLEAN,
     }
 )
-_DELETED = record({"id": STRING, "object": one_of("response"), "deleted": BOOLEAN})
+_DELETED = response_schema({"id": STRING, "object": enum("response"), "deleted": BOOLEAN})
 
 
 @stored_responses.get("")
-@declare(
+@describe_route(
     "Retrieve a stored response",
     callers=KEY,
     path={"id": STRING},
     query={"stream": BOOLEAN},
-    answers={200: Answer(RESPONSE, "The response, as it was returned when it was created.")},
-    refusals=(InvalidRequest, NotFound),
+    responses={200: ResponseSpec(RESPONSE, "The response, as it was returned when it was created.")},
+    errors=(InvalidRequest, NotFound),
 )
 async def show_response(id: str) -> Response:
     """Return a stored response. It cannot be streamed, because its events are not stored."""
@@ -44,32 +44,32 @@ async def show_response(id: str) -> Response:
     if request.args.get("stream") == "true":
         raise InvalidRequest("'stream' is not supported for stored responses.", "stream")
     row = await read(partial(find_response, key.account, id))
-    return private(orjson.loads(row.response))
+    return uncached_json(orjson.loads(row.response))
 
 
 @stored_responses.delete("")
-@declare(
+@describe_route(
     "Delete a stored response",
     callers=KEY,
     path={"id": STRING},
-    answers={200: Answer(_DELETED, "Deleted. It can no longer be continued.")},
-    refusals=(NotFound,),
+    responses={200: ResponseSpec(_DELETED, "Deleted. It can no longer be continued.")},
+    errors=(NotFound,),
 )
 async def remove_response(id: str) -> Response:
     """Permanently delete a stored response."""
     key, _ = await key_caller()
     await write(partial(delete_response, key.account, id))
-    return private({"id": id, "object": "response", "deleted": True})
+    return uncached_json({"id": id, "object": "response", "deleted": True})
 
 
 @stored_responses.get("/input_items")
-@declare(
+@describe_route(
     "List input items",
     callers=KEY,
     path={"id": STRING},
-    query={"order": one_of("asc", "desc"), "after": STRING, "limit": whole(1, MAX_LIMIT)},
-    answers={200: Answer(_ITEMS, "A page of items. Pass `last_id` as `after` to get the next one.")},
-    refusals=(InvalidRequest, NotFound),
+    query={"order": enum("asc", "desc"), "after": STRING, "limit": integer(1, MAX_LIMIT)},
+    responses={200: ResponseSpec(_ITEMS, "A page of items. Pass `last_id` as `after` to get the next one.")},
+    errors=(InvalidRequest, NotFound),
 )
 async def list_input_items(id: str) -> Response:
     """List the `input` items of the call itself, newest first unless `order` is `asc`."""
@@ -77,13 +77,13 @@ async def list_input_items(id: str) -> Response:
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
-    limit = whole_number("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
+    limit = query_integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
     items = await read(partial(_input_items, key.account, id))
     if order == "desc":
         items.reverse()
     start = _start_after(items, request.args.get("after"))
     page = items[start : start + limit]
-    return private(
+    return uncached_json(
         {
             "object": "list",
             "data": page,
@@ -108,7 +108,7 @@ def _start_after(items: list[Item], id: str | None) -> int:
 
 
 @stored_responses.post("/cancel")
-@declare("Cancel a background response (not supported)", callers=KEY, answers={}, refusals=(NotFound,))
+@describe_route("Cancel a background response (not supported)", callers=KEY, responses={}, errors=(NotFound,))
 async def refuse(**_: str) -> Response:
     """Raise `NotFound`: no response runs in the background. An invalid key gets its own error."""
     await key_caller()

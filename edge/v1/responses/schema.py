@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
-from edge.call.requests import MOST_TOKENS
+from edge.call.requests import MAX_TOKENS
 from edge.http.api_spec import (
     ANY,
     BOOLEAN,
+    COST_SCHEMA,
     EVENTS,
     JSON,
-    OPEN,
-    SPENT,
+    OPEN_OBJECT,
     STRING,
-    Answer,
+    ResponseSpec,
     array,
-    declare_call,
+    describe_model_call,
+    enum,
     example,
+    integer,
     number,
-    one_of,
-    open_wish,
-    record,
-    text,
-    whole,
+    open_request_schema,
+    response_schema,
+    string,
 )
-from edge.http.fields import LONGEST_MODEL
+from edge.http.fields import MAX_MODEL_LENGTH
 from shared.core.errors import PurgeRunning
 
-RESPONSE = record({"id": STRING, "object": one_of("response"), "status": STRING, "output": array(OPEN), "yout": SPENT})
-DECLARATION = declare_call(
+RESPONSE = response_schema(
+    {"id": STRING, "object": enum("response"), "status": STRING, "output": array(OPEN_OBJECT), "yout": COST_SCHEMA}
+)
+DECLARATION = describe_model_call(
     "Create a response",
-    Answer(RESPONSE, "The response, or its events with `stream: true`.", (JSON, EVENTS)),
+    ResponseSpec(RESPONSE, "The response, or its events with `stream: true`.", (JSON, EVENTS)),
     more=(PurgeRunning,),
     body=example(
-        open_wish(
+        open_request_schema(
             {
-                "model": text(LONGEST_MODEL),
+                "model": string(MAX_MODEL_LENGTH),
                 "input": ANY,
                 "instructions": STRING,
                 "stream": BOOLEAN,
                 "temperature": number(0, 2),
                 "top_p": number(0, 1),
-                "max_output_tokens": whole(1, MOST_TOKENS),
-                "tools": array(OPEN),
+                "max_output_tokens": integer(1, MAX_TOKENS),
+                "tools": array(OPEN_OBJECT),
                 "store": BOOLEAN,
                 "previous_response_id": STRING,
             },

@@ -2,19 +2,20 @@
 
 List prices are the providers' own of October 2026, from the `genai-prices` data set: dollars per million tokens are thousands of
 credits per 1,000 tokens. If a provider charges more for long prompts, the context window here ends where that price begins, so
-that no call is sold below cost. `most_output` is the provider's figure if published, else a cautious one. Staff can raise both.
+that no call is sold below cost. `max_output_tokens` is the provider's figure if published, else a cautious one. Staff can raise
+both.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-TOOLS = ("tools",)
-THINKING = ("tools", "reasoning")
-SEEING = ("tools", "vision", "structured_output")
-FRONTIER = ("tools", "vision", "reasoning", "structured_output")
-UNKNOWN_ANSWER = 8_192  # tokens; every model that Anthropic still offers accepts this limit
-HEARING = ("tools", "vision", "audio", "reasoning", "structured_output")
+TAGS_TOOLS = ("tools",)
+TAGS_REASONING = ("tools", "reasoning")
+TAGS_VISION = ("tools", "vision", "structured_output")
+TAGS_VISION_REASONING = ("tools", "vision", "reasoning", "structured_output")
+DEFAULT_MAX_OUTPUT = 8_192  # tokens; every model that Anthropic still offers accepts this limit
+TAGS_AUDIO = ("tools", "vision", "audio", "reasoning", "structured_output")
 
 
 class KnownModel(NamedTuple):
@@ -24,13 +25,13 @@ class KnownModel(NamedTuple):
     """
 
     id: str
-    window: int
-    most_output: int
+    context_window: int
+    max_output_tokens: int
     input: int
     output: int
-    cached: int | None = None
-    written: int | None = None
-    tags: tuple[str, ...] = TOOLS
+    cached_input: int | None = None
+    cache_write: int | None = None
+    tags: tuple[str, ...] = TAGS_TOOLS
     upstream: str = ""
 
 
@@ -91,92 +92,106 @@ GOOGLE_EFFORTS = {
 FOUR_ROLES = ["system", "user", "assistant", "tool"]
 
 OPENAI = (
-    KnownModel("gpt-6.1-sol", 272_000, 128_000, 2_000, 10_000, cached=100, written=2_500, tags=FRONTIER),
-    KnownModel("gpt-6.1-terra", 272_000, 128_000, 1_000, 5_000, cached=50, written=1_250, tags=FRONTIER),
-    KnownModel("gpt-6-luna", 272_000, 128_000, 100, 500, cached=10, written=125, tags=FRONTIER),
-    KnownModel("gpt-5.4", 272_000, 128_000, 2_500, 15_000, cached=250, tags=FRONTIER),
-    KnownModel("gpt-5.4-mini", 400_000, 128_000, 750, 4_500, cached=75, tags=FRONTIER),
-    KnownModel("gpt-5.4-nano", 400_000, 128_000, 200, 1_250, cached=20, tags=FRONTIER),
-    KnownModel("gpt-5", 400_000, 128_000, 1_250, 10_000, cached=125, tags=FRONTIER),
-    KnownModel("gpt-5-mini", 400_000, 128_000, 250, 2_000, cached=25, tags=FRONTIER),
-    KnownModel("gpt-5-nano", 400_000, 128_000, 50, 400, cached=5, tags=FRONTIER),
-    KnownModel("gpt-4.1", 1_000_000, 32_768, 2_000, 8_000, cached=500, tags=SEEING),
-    KnownModel("gpt-4.1-mini", 1_000_000, 32_768, 400, 1_600, cached=100, tags=SEEING),
+    KnownModel("gpt-6.1-sol", 272_000, 128_000, 2_000, 10_000, cached_input=100, cache_write=2_500, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-6.1-terra", 272_000, 128_000, 1_000, 5_000, cached_input=50, cache_write=1_250, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-6-luna", 272_000, 128_000, 100, 500, cached_input=10, cache_write=125, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5.4", 272_000, 128_000, 2_500, 15_000, cached_input=250, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5.4-mini", 400_000, 128_000, 750, 4_500, cached_input=75, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5.4-nano", 400_000, 128_000, 200, 1_250, cached_input=20, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5", 400_000, 128_000, 1_250, 10_000, cached_input=125, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5-mini", 400_000, 128_000, 250, 2_000, cached_input=25, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-5-nano", 400_000, 128_000, 50, 400, cached_input=5, tags=TAGS_VISION_REASONING),
+    KnownModel("gpt-4.1", 1_000_000, 32_768, 2_000, 8_000, cached_input=500, tags=TAGS_VISION),
+    KnownModel("gpt-4.1-mini", 1_000_000, 32_768, 400, 1_600, cached_input=100, tags=TAGS_VISION),
 )
 ANTHROPIC = (
-    KnownModel("claude-fable-5-2", 1_000_000, 64_000, 8_000, 40_000, cached=200, written=10_000, tags=FRONTIER),
-    KnownModel("claude-opus-5-5", 1_000_000, 64_000, 4_000, 20_000, cached=200, written=5_000, tags=FRONTIER),
-    KnownModel("claude-sonnet-5-5", 1_000_000, 64_000, 2_000, 10_000, cached=100, written=2_500, tags=FRONTIER),
-    KnownModel("claude-haiku-5-5", 100_000, 64_000, 100, 500, cached=10, written=125, tags=FRONTIER),
-    KnownModel("claude-opus-4-8", 1_000_000, 64_000, 5_000, 25_000, cached=500, written=6_250, tags=FRONTIER),
-    KnownModel("claude-sonnet-4-6", 1_000_000, 64_000, 3_000, 15_000, cached=300, written=3_750, tags=FRONTIER),
-    KnownModel("claude-haiku-4-5", 200_000, 64_000, 1_000, 5_000, cached=100, written=1_250, tags=FRONTIER),
+    KnownModel(
+        "claude-fable-5-2", 1_000_000, 64_000, 8_000, 40_000, cached_input=200, cache_write=10_000, tags=TAGS_VISION_REASONING
+    ),
+    KnownModel(
+        "claude-opus-5-5", 1_000_000, 64_000, 4_000, 20_000, cached_input=200, cache_write=5_000, tags=TAGS_VISION_REASONING
+    ),
+    KnownModel(
+        "claude-sonnet-5-5", 1_000_000, 64_000, 2_000, 10_000, cached_input=100, cache_write=2_500, tags=TAGS_VISION_REASONING
+    ),
+    KnownModel("claude-haiku-5-5", 100_000, 64_000, 100, 500, cached_input=10, cache_write=125, tags=TAGS_VISION_REASONING),
+    KnownModel(
+        "claude-opus-4-8", 1_000_000, 64_000, 5_000, 25_000, cached_input=500, cache_write=6_250, tags=TAGS_VISION_REASONING
+    ),
+    KnownModel(
+        "claude-sonnet-4-6", 1_000_000, 64_000, 3_000, 15_000, cached_input=300, cache_write=3_750, tags=TAGS_VISION_REASONING
+    ),
+    KnownModel(
+        "claude-haiku-4-5", 200_000, 64_000, 1_000, 5_000, cached_input=100, cache_write=1_250, tags=TAGS_VISION_REASONING
+    ),
 )
-_LONGEST_ANSWERS = {model.upstream or model.id: model.most_output for model in ANTHROPIC}
+_MAX_OUTPUT_TOKENS = {model.upstream or model.id: model.max_output_tokens for model in ANTHROPIC}
 
 
-def longest_answer(upstream_model: str) -> int:
+def max_output_tokens(upstream_model: str) -> int:
     """Return the maximum output tokens of an Anthropic model, or a limit that all of them accept if it is not known."""
-    return _LONGEST_ANSWERS.get(upstream_model, UNKNOWN_ANSWER)
+    return _MAX_OUTPUT_TOKENS.get(upstream_model, DEFAULT_MAX_OUTPUT)
 
 
 GOOGLE = (
-    KnownModel("gemini-4-argon", 1_048_576, 65_536, 4_000, 20_000, cached=200, tags=HEARING),
-    KnownModel("gemini-3.8-flash", 1_000_000, 65_536, 1_500, 7_500, cached=150, tags=HEARING),
-    KnownModel("gemini-3.5-flash-lite", 1_000_000, 65_536, 300, 2_500, cached=30, tags=HEARING),
-    KnownModel("gemini-3.1-flash-lite", 1_000_000, 65_536, 250, 1_500, cached=25, tags=HEARING),
-    KnownModel("gemini-2.5-pro", 200_000, 65_536, 1_250, 10_000, cached=125, tags=HEARING),
-    KnownModel("gemini-2.5-flash", 1_048_576, 65_536, 300, 2_500, cached=30, tags=HEARING),
-    KnownModel("gemini-2.5-flash-lite", 1_000_000, 65_536, 100, 400, cached=10, tags=HEARING),
+    KnownModel("gemini-4-argon", 1_048_576, 65_536, 4_000, 20_000, cached_input=200, tags=TAGS_AUDIO),
+    KnownModel("gemini-3.8-flash", 1_000_000, 65_536, 1_500, 7_500, cached_input=150, tags=TAGS_AUDIO),
+    KnownModel("gemini-3.5-flash-lite", 1_000_000, 65_536, 300, 2_500, cached_input=30, tags=TAGS_AUDIO),
+    KnownModel("gemini-3.1-flash-lite", 1_000_000, 65_536, 250, 1_500, cached_input=25, tags=TAGS_AUDIO),
+    KnownModel("gemini-2.5-pro", 200_000, 65_536, 1_250, 10_000, cached_input=125, tags=TAGS_AUDIO),
+    KnownModel("gemini-2.5-flash", 1_048_576, 65_536, 300, 2_500, cached_input=30, tags=TAGS_AUDIO),
+    KnownModel("gemini-2.5-flash-lite", 1_000_000, 65_536, 100, 400, cached_input=10, tags=TAGS_AUDIO),
 )
 GROQ = (
-    KnownModel("gpt-oss-120b", 131_072, 32_768, 150, 600, cached=75, tags=TOOLS, upstream="openai/gpt-oss-120b"),
-    KnownModel("gpt-oss-20b", 131_072, 32_768, 75, 300, cached=38, tags=TOOLS, upstream="openai/gpt-oss-20b"),
-    KnownModel("qwen3-32b", 131_072, 32_768, 290, 590, tags=TOOLS, upstream="qwen/qwen3-32b"),
+    KnownModel("gpt-oss-120b", 131_072, 32_768, 150, 600, cached_input=75, tags=TAGS_TOOLS, upstream="openai/gpt-oss-120b"),
+    KnownModel("gpt-oss-20b", 131_072, 32_768, 75, 300, cached_input=38, tags=TAGS_TOOLS, upstream="openai/gpt-oss-20b"),
+    KnownModel("qwen3-32b", 131_072, 32_768, 290, 590, tags=TAGS_TOOLS, upstream="qwen/qwen3-32b"),
     KnownModel(
         "llama-4-maverick-17b-128e-instruct",
         131_072,
         32_768,
         200,
         600,
-        tags=TOOLS,
+        tags=TAGS_TOOLS,
         upstream="meta-llama/llama-4-maverick-17b-128e-instruct",
     ),
-    KnownModel("llama-3.3-70b-versatile", 131_072, 32_768, 590, 790, tags=TOOLS),
-    KnownModel("llama-3.1-8b-instant", 131_072, 32_768, 50, 80, tags=TOOLS),
+    KnownModel("llama-3.3-70b-versatile", 131_072, 32_768, 590, 790, tags=TAGS_TOOLS),
+    KnownModel("llama-3.1-8b-instant", 131_072, 32_768, 50, 80, tags=TAGS_TOOLS),
 )
 MISTRAL = (
-    KnownModel("mistral-large-4", 1_048_576, 32_768, 700, 2_100, cached=70, tags=SEEING),
-    KnownModel("mistral-medium-3-5", 262_144, 32_768, 1_500, 7_500, cached=150, tags=SEEING),
-    KnownModel("mistral-small-2603", 262_144, 32_768, 150, 600, cached=15, tags=SEEING),
-    KnownModel("devstral-2512", 262_144, 32_768, 400, 2_000, cached=40, tags=SEEING),
+    KnownModel("mistral-large-4", 1_048_576, 32_768, 700, 2_100, cached_input=70, tags=TAGS_VISION),
+    KnownModel("mistral-medium-3-5", 262_144, 32_768, 1_500, 7_500, cached_input=150, tags=TAGS_VISION),
+    KnownModel("mistral-small-2603", 262_144, 32_768, 150, 600, cached_input=15, tags=TAGS_VISION),
+    KnownModel("devstral-2512", 262_144, 32_768, 400, 2_000, cached_input=40, tags=TAGS_VISION),
 )
 DEEPSEEK = (
-    KnownModel("deepseek-v4-pro", 1_000_000, 32_768, 1_320, 3_960, cached=44, tags=THINKING),
-    KnownModel("deepseek-v4-flash", 1_000_000, 32_768, 300, 1_200, cached=6, tags=THINKING),
+    KnownModel("deepseek-v4-pro", 1_000_000, 32_768, 1_320, 3_960, cached_input=44, tags=TAGS_REASONING),
+    KnownModel("deepseek-v4-flash", 1_000_000, 32_768, 300, 1_200, cached_input=6, tags=TAGS_REASONING),
 )
 X_AI = (
-    KnownModel("grok-4.7", 199_999, 32_768, 2_000, 6_000, cached=500, tags=FRONTIER),
-    KnownModel("grok-4.3", 199_999, 32_768, 1_250, 2_500, cached=200, tags=FRONTIER),
-    KnownModel("grok-4-1-fast-reasoning", 2_000_000, 32_768, 200, 500, cached=50, tags=FRONTIER),
-    KnownModel("grok-code-fast-1", 256_000, 32_768, 200, 1_500, cached=20, tags=FRONTIER),
+    KnownModel("grok-4.7", 199_999, 32_768, 2_000, 6_000, cached_input=500, tags=TAGS_VISION_REASONING),
+    KnownModel("grok-4.3", 199_999, 32_768, 1_250, 2_500, cached_input=200, tags=TAGS_VISION_REASONING),
+    KnownModel("grok-4-1-fast-reasoning", 2_000_000, 32_768, 200, 500, cached_input=50, tags=TAGS_VISION_REASONING),
+    KnownModel("grok-code-fast-1", 256_000, 32_768, 200, 1_500, cached_input=20, tags=TAGS_VISION_REASONING),
 )
 TOGETHER = (
-    KnownModel("kimi-k3", 1_048_576, 32_768, 3_000, 15_000, cached=300, tags=TOOLS, upstream="moonshotai/Kimi-K3"),
-    KnownModel("kimi-k3.1-pro", 1_048_576, 32_768, 2_000, 10_000, cached=200, tags=TOOLS, upstream="moonshotai/Kimi-K3.1-Pro"),
-    KnownModel("glm-5.3", 1_048_575, 32_768, 1_400, 4_400, cached=260, tags=TOOLS, upstream="zai-org/GLM-5.3"),
-    KnownModel("qwen3.7-plus", 1_000_000, 32_768, 320, 1_280, tags=TOOLS, upstream="Qwen/Qwen3.7-Plus"),
+    KnownModel("kimi-k3", 1_048_576, 32_768, 3_000, 15_000, cached_input=300, tags=TAGS_TOOLS, upstream="moonshotai/Kimi-K3"),
+    KnownModel(
+        "kimi-k3.1-pro", 1_048_576, 32_768, 2_000, 10_000, cached_input=200, tags=TAGS_TOOLS, upstream="moonshotai/Kimi-K3.1-Pro"
+    ),
+    KnownModel("glm-5.3", 1_048_575, 32_768, 1_400, 4_400, cached_input=260, tags=TAGS_TOOLS, upstream="zai-org/GLM-5.3"),
+    KnownModel("qwen3.7-plus", 1_000_000, 32_768, 320, 1_280, tags=TAGS_TOOLS, upstream="Qwen/Qwen3.7-Plus"),
     KnownModel(
         "deepseek-v4-pro-0813",
         1_048_576,
         32_768,
         1_320,
         3_960,
-        cached=130,
-        tags=TOOLS,
+        cached_input=130,
+        tags=TAGS_TOOLS,
         upstream="deepseek-ai/DeepSeek-V4-Pro-0813",
     ),
-    KnownModel("gpt-oss-120b", 131_072, 32_768, 150, 600, tags=TOOLS, upstream="openai/gpt-oss-120b"),
+    KnownModel("gpt-oss-120b", 131_072, 32_768, 150, 600, tags=TAGS_TOOLS, upstream="openai/gpt-oss-120b"),
 )
 FIREWORKS = (
     KnownModel(
@@ -185,14 +200,48 @@ FIREWORKS = (
         32_768,
         1_740,
         3_480,
-        cached=145,
-        tags=TOOLS,
+        cached_input=145,
+        tags=TAGS_TOOLS,
         upstream="accounts/fireworks/models/deepseek-v4-pro",
     ),
-    KnownModel("kimi-k3", 1_040_000, 32_768, 3_000, 15_000, cached=300, tags=TOOLS, upstream="accounts/fireworks/models/kimi-k3"),
-    KnownModel("glm-5p2", 1_040_000, 32_768, 1_400, 4_400, cached=140, tags=TOOLS, upstream="accounts/fireworks/models/glm-5p2"),
-    KnownModel("minimax-m3", 524_288, 32_768, 300, 1_200, cached=60, tags=TOOLS, upstream="accounts/fireworks/models/minimax-m3"),
     KnownModel(
-        "gpt-oss-120b", 131_072, 32_768, 150, 600, cached=15, tags=TOOLS, upstream="accounts/fireworks/models/gpt-oss-120b"
+        "kimi-k3",
+        1_040_000,
+        32_768,
+        3_000,
+        15_000,
+        cached_input=300,
+        tags=TAGS_TOOLS,
+        upstream="accounts/fireworks/models/kimi-k3",
+    ),
+    KnownModel(
+        "glm-5p2",
+        1_040_000,
+        32_768,
+        1_400,
+        4_400,
+        cached_input=140,
+        tags=TAGS_TOOLS,
+        upstream="accounts/fireworks/models/glm-5p2",
+    ),
+    KnownModel(
+        "minimax-m3",
+        524_288,
+        32_768,
+        300,
+        1_200,
+        cached_input=60,
+        tags=TAGS_TOOLS,
+        upstream="accounts/fireworks/models/minimax-m3",
+    ),
+    KnownModel(
+        "gpt-oss-120b",
+        131_072,
+        32_768,
+        150,
+        600,
+        cached_input=15,
+        tags=TAGS_TOOLS,
+        upstream="accounts/fireworks/models/gpt-oss-120b",
     ),
 )

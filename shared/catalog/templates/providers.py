@@ -13,7 +13,7 @@ from shared.catalog.templates import known_models as known
 from shared.catalog.templates.known_models import KnownModel
 
 
-class Template(NamedTuple):
+class ChannelTemplate(NamedTuple):
     """One provider. `settings` are channel settings (`docs/dialects.md`); `note` describes the provider's data policy."""
 
     id: str
@@ -38,7 +38,7 @@ class Template(NamedTuple):
 _AT_MOST_40 = ".{1,40}"  # maximum characters of a tool call's id
 
 _ALL = (
-    Template(
+    ChannelTemplate(
         "openai",
         "OpenAI",
         "openai",
@@ -56,7 +56,7 @@ _ALL = (
         models=known.OPENAI,
         note="`store: false` excludes calls from stored completions; retention for abuse monitoring depends on the contract.",
     ),
-    Template(
+    ChannelTemplate(
         "anthropic",
         "Anthropic",
         "anthropic",
@@ -73,7 +73,7 @@ _ALL = (
         models=known.ANTHROPIC,
         note="API data is not used for training. Retention depends on the contract; there is no setting per request.",
     ),
-    Template(
+    ChannelTemplate(
         "google",
         "Google Gemini",
         "gemini",
@@ -85,7 +85,7 @@ _ALL = (
         models=known.GOOGLE,
         note="Only paid projects are excluded from training; there is no setting per request.",
     ),
-    Template(
+    ChannelTemplate(
         "openrouter",
         "OpenRouter",
         "openai",
@@ -93,7 +93,7 @@ _ALL = (
         {"body": {"provider": {"data_collection": "deny", "zdr": True}}, "data_collection": "deny"},
         note="`data_collection: deny` and `zdr` route only to providers that neither store requests nor train on them.",
     ),
-    Template(
+    ChannelTemplate(
         "groq",
         "Groq",
         "openai",
@@ -102,7 +102,7 @@ _ALL = (
         models=known.GROQ,
         note="Retention is an account setting.",
     ),
-    Template(
+    ChannelTemplate(
         "mistral",
         "Mistral",
         "openai",
@@ -118,7 +118,7 @@ _ALL = (
         models=known.MISTRAL,
         note="Usage in streams is always sent; `stream_options` is refused. Training is an account setting.",
     ),
-    Template(
+    ChannelTemplate(
         "deepseek",
         "DeepSeek",
         "openai",
@@ -133,7 +133,7 @@ _ALL = (
         models=known.DEEPSEEK,
         note="No documented way to opt out of retention or training.",
     ),
-    Template(
+    ChannelTemplate(
         "xai",
         "xAI",
         "openai",
@@ -142,7 +142,7 @@ _ALL = (
         models=known.X_AI,
         note="Retained for 30 days by default.",
     ),
-    Template(
+    ChannelTemplate(
         "together",
         "Together AI",
         "openai",
@@ -151,7 +151,7 @@ _ALL = (
         models=known.TOGETHER,
         note="Retention is an account setting.",
     ),
-    Template(
+    ChannelTemplate(
         "fireworks",
         "Fireworks AI",
         "openai",
@@ -160,7 +160,7 @@ _ALL = (
         models=known.FIREWORKS,
         note="Prompts to open models are not retained by default.",
     ),
-    Template(
+    ChannelTemplate(
         "azure-openai",
         "Azure OpenAI",
         "openai",
@@ -176,7 +176,7 @@ _ALL = (
         },
         note="Use the deployment's name as the provider's model name. Abuse monitoring depends on the contract.",
     ),
-    Template(
+    ChannelTemplate(
         "vllm",
         "vLLM",
         "openai",
@@ -185,7 +185,7 @@ _ALL = (
         needs_secret=False,
         note="Self-hosted.",
     ),
-    Template(
+    ChannelTemplate(
         "ollama",
         "Ollama",
         "openai",
@@ -194,7 +194,7 @@ _ALL = (
         needs_secret=False,
         note="Self-hosted.",
     ),
-    Template(
+    ChannelTemplate(
         "llama.cpp",
         "llama.cpp server",
         "openai",
@@ -204,4 +204,4 @@ _ALL = (
         note="Self-hosted.",
     ),
 )
-TEMPLATES: Mapping[str, Template] = MappingProxyType({template.id: template for template in _ALL})
+TEMPLATES: Mapping[str, ChannelTemplate] = MappingProxyType({template.id: template for template in _ALL})

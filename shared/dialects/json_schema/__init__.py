@@ -8,7 +8,7 @@ Constraints without a keyword in the subset are added to the description, for th
 """
 
 from shared.dialects.json_schema.convert import convert, object_at_root
-from shared.dialects.json_schema.merge import Unconvertible, Work
+from shared.dialects.json_schema.merge import Unconvertible, WorkBudget
 from shared.dialects.json_schema.profiles import ANTHROPIC, GEMINI, OPENAI, Profile
 
-__all__ = ["ANTHROPIC", "GEMINI", "OPENAI", "Profile", "Unconvertible", "Work", "convert", "object_at_root"]
+__all__ = ["ANTHROPIC", "GEMINI", "OPENAI", "Profile", "Unconvertible", "WorkBudget", "convert", "object_at_root"]

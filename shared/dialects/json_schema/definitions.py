@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from shared.dialects.json_schema.merge import Json, below, fail
+from shared.dialects.json_schema.merge import Json, join_path, raise_unconvertible
 
 _PREFIX = "#/$defs/"
 
 
-def needed(defs: dict[str, Json], schema: Json) -> dict[str, Json]:
+def referenced_definitions(defs: dict[str, Json], schema: Json) -> dict[str, Json]:
     """Return the definitions that `schema` refers to, directly or indirectly. Others may be unused after the conversion."""
     reached = _reached({**defs, "": schema})[""]
     return {name: made for name, made in defs.items() if name in reached}
 
 
-def make_optional(defs: dict[str, Json]) -> None:
+def make_recursion_optional(defs: dict[str, Json]) -> None:
     """Remove properties that lead a definition back to itself from `required`.
 
     Raises `Unconvertible` if a recursion does not go through a property.
@@ -25,7 +25,7 @@ def make_optional(defs: dict[str, Json]) -> None:
     for name, schema in defs.items():
         around = frozenset(other for other in reached[name] if name in reached[other])
         if around:
-            _visit(schema, below("$defs", name), around)
+            _visit(schema, join_path("$defs", name), around)
 
 
 def _reached(defs: dict[str, Json]) -> dict[str, set[str]]:
@@ -58,16 +58,16 @@ def _visit(schema: Any, where: str, around: frozenset[str]) -> None:
     if not isinstance(schema, dict):
         return
     if isinstance(schema.get("$ref"), str) and schema["$ref"].removeprefix(_PREFIX) in around:
-        fail(where, "a recursive schema is only supported through a property")
+        raise_unconvertible(where, "a recursive schema is only supported through a property")
     for name in ("items", "additionalProperties"):
-        _visit(schema.get(name), below(where, name), around)
+        _visit(schema.get(name), join_path(where, name), around)
     for name in ("anyOf", "prefixItems"):
         for position, each in enumerate(schema.get(name) or ()):
-            _visit(each, below(where, name, position), around)
+            _visit(each, join_path(where, name, position), around)
     back = [name for name, each in (schema.get("properties") or {}).items() if around.intersection(_references(each))]
     for name, each in (schema.get("properties") or {}).items():
         if name not in back:
-            _visit(each, below(where, "properties", name), around)
+            _visit(each, join_path(where, "properties", name), around)
     dropped = [name for name in schema.get("required", ()) if name in back]
     if dropped:
         schema["required"] = [name for name in schema["required"] if name not in dropped]

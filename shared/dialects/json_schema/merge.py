@@ -21,17 +21,17 @@ _NUMBER_IS = frozenset({"number", "integer"})
 class Unconvertible(Exception):
     """A schema that the provider's subset cannot express. `where` is the path inside the schema, empty for its root."""
 
-    def __init__(self, where: str, why: str) -> None:
-        super().__init__(f"{where}: {why}" if where else why)
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}" if where else reason)
         self.where = where
-        self.why = why
+        self.why = reason
 
 
-class Impossible(Unconvertible):
+class UnsatisfiableSchema(Unconvertible):
     """A schema that matches no value. An alternative or optional property with such a schema is left out."""
 
 
-class Work:
+class WorkBudget:
     """Counts the JSON merged for one schema or all tools of a call, because references multiply the size of schemas."""
 
     def __init__(self) -> None:
@@ -41,15 +41,15 @@ class Work:
         """Count `size` more bytes of merged JSON. Raises `Unconvertible` above the limit."""
         self._merged += size
         if self._merged > MAX_MERGED_BYTES:
-            fail(where, "it is too large after following its references")
+            raise_unconvertible(where, "it is too large after following its references")
 
 
-def fail(where: str, why: str) -> NoReturn:
+def raise_unconvertible(where: str, reason: str) -> NoReturn:
     """Raise `Unconvertible`."""
-    raise Unconvertible(where, why)
+    raise Unconvertible(where, reason)
 
 
-def below(where: str, *names: object) -> str:
+def join_path(where: str, *names: object) -> str:
     """Append `names` to the path `where`."""
     return ".".join(filter(None, [where, *(str(name)[:100] for name in names)]))
 
@@ -57,7 +57,7 @@ def below(where: str, *names: object) -> str:
 def resolve(root: Mapping[str, Any], ref: object, where: str) -> Any:
     """Return the schema that a `$ref` in the document `root` points to. Raises `Unconvertible` if there is none."""
     if not isinstance(ref, str) or not ref.startswith("#"):
-        fail(where, "'$ref' must point into this schema ('#/$defs/…')")
+        raise_unconvertible(where, "'$ref' must point into this schema ('#/$defs/…')")
     if len(ref) > 1 and not ref.startswith("#/"):
         return _anchored(root, ref[1:], where)
     found: Any = root
@@ -68,7 +68,7 @@ def resolve(root: Mapping[str, Any], ref: object, where: str) -> Any:
         elif isinstance(found, list) and name.isascii() and name.isdigit() and int(name) < len(found):
             found = found[int(name)]
         else:
-            fail(where, f"'$ref' points to nothing: {ref[:200]}")
+            raise_unconvertible(where, f"'$ref' points to nothing: {ref[:200]}")
     return found
 
 
@@ -78,15 +78,15 @@ def _anchored(root: Mapping[str, Any], anchor: str, where: str) -> Any:
         for schema in known.values() if isinstance(known, dict) else ():
             if isinstance(schema, dict) and schema.get("$anchor") == anchor:
                 return schema
-    fail(where, f"'$ref' points to nothing: #{anchor[:200]}")
+    raise_unconvertible(where, f"'$ref' points to nothing: #{anchor[:200]}")
 
 
-def same(one: Any, other: Any) -> bool:
+def json_equal(one: Any, other: Any) -> bool:
     """Return whether two JSON values are equal. `true` is not equal to 1."""
-    return text_of(one) == text_of(other)
+    return canonical_json(one) == canonical_json(other)
 
 
-def text_of(value: Any) -> str:
+def canonical_json(value: Any) -> str:
     """Return a value as JSON text with sorted keys."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
@@ -102,10 +102,10 @@ def merge(one: Json, other: Json, where: str) -> Json:
             continue
         if name not in made:
             made[name] = value
-        elif not same(made[name], value) and name not in ANNOTATIONS:
+        elif not json_equal(made[name], value) and name not in ANNOTATIONS:
             rule = _RULES.get(name)
             if rule is None:
-                made[NOTES] = [*made.get(NOTES, ()), f"{name}: {text_of(value)}"]
+                made[NOTES] = [*made.get(NOTES, ()), f"{name}: {canonical_json(value)}"]
             else:
                 made[name] = rule(made[name], value, where)
     _merge_properties(made, one, other)
@@ -133,7 +133,7 @@ def _unnamed(schema: Json) -> Any:
 
 
 def _both(one: Any, other: Any) -> Any:
-    if one is True or one == {} or same(one, other):
+    if one is True or one == {} or json_equal(one, other):
         return other
     return one if other is True or other == {} else {"allOf": [one, other]}
 
@@ -145,20 +145,20 @@ def _types(one: Any, other: Any, where: str) -> list[str]:
     if "number" in mine and "number" not in theirs and "integer" in theirs:
         common.append("integer")
     if not common:
-        raise Impossible(where, "no value has both types")
+        raise UnsatisfiableSchema(where, "no value has both types")
     return common
 
 
 def _enums(one: Any, other: Any, where: str) -> list[Any]:
-    common = [value for value in one if any(same(value, each) for each in other)]
+    common = [value for value in one if any(json_equal(value, each) for each in other)]
     if not common:
-        raise Impossible(where, "no value is in both lists")
+        raise UnsatisfiableSchema(where, "no value is in both lists")
     return common
 
 
 def _alternatives(one: Any, other: Any, where: str) -> list[Any]:
     if len(one) * len(other) > MAX_ALTERNATIVES:
-        fail(where, f"more than {MAX_ALTERNATIVES} combinations of alternatives")
+        raise_unconvertible(where, f"more than {MAX_ALTERNATIVES} combinations of alternatives")
     return [_both(mine, theirs) for mine in one for theirs in other]
 
 

@@ -8,8 +8,8 @@ import pytest
 from flask import Flask
 from werkzeug.routing import Rule
 
-from console.security.access_control import PUBLIC, SAFE_METHODS
-from console.security.roles import ACTIONS, action_of, allowed, of_oneself
+from console.security.access_control import PUBLIC_ENDPOINTS, SAFE_METHODS
+from console.security.roles import ACTIONS, is_allowed, is_self_service, view_action
 from shared.models import STAFF_ROLES, AuditEntry, LedgerEntry
 from tests import factories
 from tests.console.conftest import Browser
@@ -26,17 +26,17 @@ def address(app: Flask, rule: Rule) -> str:
 
 
 def changing(app: Flask) -> list[Rule]:
-    return [rule for rule in posts(app) if not of_oneself(app.view_functions[rule.endpoint])]
+    return [rule for rule in posts(app) if not is_self_service(app.view_functions[rule.endpoint])]
 
 
 def posts(app: Flask) -> list[Rule]:
-    return [rule for rule in app.url_map.iter_rules() if rule.methods - SAFE_METHODS and rule.endpoint not in PUBLIC]
+    return [rule for rule in app.url_map.iter_rules() if rule.methods - SAFE_METHODS and rule.endpoint not in PUBLIC_ENDPOINTS]
 
 
 def test_every_page_redirects_visitors_to_sign_in(app, browser):
     checked = 0
     for rule in app.url_map.iter_rules():
-        if rule.endpoint in PUBLIC or not rule.methods & {"GET"}:
+        if rule.endpoint in PUBLIC_ENDPOINTS or not rule.methods & {"GET"}:
             continue
         answer = browser.get(address(app, rule))
         assert (answer.status_code, answer.location.startswith("/login")) == (303, True), rule
@@ -66,7 +66,7 @@ def test_every_form_requires_its_csrf_token(app, signed_in):
 
 
 def test_every_post_route_has_an_action_in_the_permission_matrix(app):
-    actions = {action_of(app.view_functions[rule.endpoint]) for rule in changing(app)}
+    actions = {view_action(app.view_functions[rule.endpoint]) for rule in changing(app)}
     assert actions == set(ACTIONS)
 
 
@@ -75,15 +75,15 @@ def test_each_role_has_exactly_the_permissions_of_the_matrix(app, signed_in, rol
     browser = signed_in(role)
     token = {"csrf_token": browser.form("/", "/logout")["csrf_token"]}
     for rule in changing(app):
-        action = action_of(app.view_functions[rule.endpoint])
+        action = view_action(app.view_functions[rule.endpoint])
         answer = browser.post(address(app, rule), token)
         # The sample rows do not exist and forms are empty, so an allowed request ends as 200, 404 or 422.
-        assert answer.status_code in ((200, 404, 422) if allowed(role, action) else (403,)), (role, rule)
+        assert answer.status_code in ((200, 404, 422) if is_allowed(role, action) else (403,)), (role, rule)
 
 
 def test_readonly_has_no_actions_and_unknown_actions_are_denied():
-    assert not any(allowed("readonly", action) for action in ACTIONS)
-    assert not any(allowed(role, "staff.create") for role in STAFF_ROLES)
+    assert not any(is_allowed("readonly", action) for action in ACTIONS)
+    assert not any(is_allowed(role, "staff.create") for role in STAFF_ROLES)
 
 
 def test_a_post_route_without_an_action_is_denied_even_to_owners(app, signed_in):

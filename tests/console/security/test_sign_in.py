@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from console.app import create_app
-from console.security.auth import safe_target
+from console.security.auth import safe_redirect_target
 from shared.core.clock import now_ms
-from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
 from shared.identity.login_throttle import WINDOW_MS
 from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations import staff_sessions
 from shared.operations.staff import set_staff_password
-from shared.operations.staff_sessions import IDLE_MS, SESSION_MS
+from shared.operations.staff_sessions import IDLE_MS, MAX_LIFETIME_MS
 from tests.console.conftest import PASSWORD, Browser
 
 
@@ -54,7 +54,7 @@ def test_empty_fields_are_named(browser):
 
 def test_too_many_failures_block_the_right_password_too(browser, staff):
     person = staff("owner")
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert browser.sign_in(person.email, "wrong horse battery").status_code == 403
     answer = browser.sign_in(person.email)
     assert answer.status_code == 429
@@ -84,7 +84,7 @@ def test_sign_in_redirects_to_the_requested_page(browser, staff):
     ],
 )
 def test_sign_in_never_redirects_to_another_site(target):
-    assert safe_target(target) == "/"
+    assert safe_redirect_target(target) == "/"
 
 
 def test_a_new_password_ends_every_session(signed_in):
@@ -97,10 +97,10 @@ def test_a_new_password_ends_every_session(signed_in):
 def test_a_session_ends_twelve_hours_after_the_sign_in(signed_in, monkeypatch):
     browser = signed_in("owner")
     start = now_ms()
-    for passed in range(0, SESSION_MS, IDLE_MS // 2):
+    for passed in range(0, MAX_LIFETIME_MS, IDLE_MS // 2):
         monkeypatch.setattr(staff_sessions, "now_ms", lambda passed=passed: start + passed)
         assert browser.get("/me/").status_code == 200
-    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + SESSION_MS + 60_000)
+    monkeypatch.setattr(staff_sessions, "now_ms", lambda: start + MAX_LIFETIME_MS + 60_000)
     assert browser.get("/me/").location.startswith("/login")
 
 
@@ -118,7 +118,7 @@ def test_an_idle_session_ends_after_two_hours(signed_in, monkeypatch):
 def test_a_copied_cookie_is_useless_after_sign_out(app, signed_in):
     browser = signed_in("owner")
     stolen = browser._client.get_cookie("yout_console").value
-    browser.send("/", "/logout")
+    browser.submit_form("/", "/logout")
     thief = app.test_client()
     thief.set_cookie("yout_console", stolen)
     assert thief.get("/").location.startswith("/login")
@@ -128,7 +128,7 @@ def test_a_copied_cookie_is_useless_after_sign_out(app, signed_in):
 def test_sign_out_requires_a_form_and_ends_the_session(signed_in):
     browser = signed_in("owner")
     assert browser.get("/logout").status_code == 405
-    assert "You have signed out." in browser.send("/", "/logout").text
+    assert "You have signed out." in browser.submit_form("/", "/logout").text
     assert browser.get("/").location.startswith("/login")
 
 

@@ -13,7 +13,7 @@ import pytest
 from shared.models import Account, UsageLedger
 from tests import factories
 from tests.edge.conftest import OpenBooks
-from tests.edge.ledger_fixture import Books
+from tests.edge.ledger_fixture import LedgerDatabase
 from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.process import eventually
@@ -24,11 +24,11 @@ from tests.upstream_responses import WAIT_SECONDS
 CREDITS = 1_000_000
 
 
-class Shop:
+class ApiStack:
     """`m-1` and `m-2` cost one credit per input token and two per output token; `free` costs nothing."""
 
-    def __init__(self, edge: WebProcess, upstream: Upstream, books: Books) -> None:
-        self.edge, self.upstream, self.books = edge, upstream, books
+    def __init__(self, edge: WebProcess, upstream: Upstream, books: LedgerDatabase) -> None:
+        self.edge, self.upstream, self.database = edge, upstream, books
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """A new account with a key."""
@@ -51,7 +51,7 @@ class Shop:
 class Customer:
     """An account and the key it calls with."""
 
-    def __init__(self, shop: Shop, account: Account, secret: str) -> None:
+    def __init__(self, shop: ApiStack, account: Account, secret: str) -> None:
         self.shop, self.account, self.secret = shop, account, secret
 
     def with_key(self, secret: str) -> Customer:
@@ -69,12 +69,12 @@ class Customer:
 
     def stream(self, headers: dict[str, str] | None = None, **fields: Any) -> Reply:
         """Stream a prompt to `m-1`, unless `fields` say otherwise; returns the whole stream."""
-        return self.post("/api/chat/stream/", asked(**fields), headers)
+        return self.post("/api/chat/stream/", stream_body(**fields), headers)
 
     def open(self, **fields: Any) -> http.client.HTTPConnection:
         """Like `stream`, but leave the response body unread."""
         headers = {"authorization": f"Bearer {self.secret}"}
-        return self.shop.open("POST", "/api/chat/stream/", asked(**fields), headers)
+        return self.shop.open("POST", "/api/chat/stream/", stream_body(**fields), headers)
 
     @property
     def balance(self) -> int:
@@ -88,34 +88,34 @@ class Customer:
         return found
 
 
-def asked(**fields: Any) -> dict[str, Any]:
+def stream_body(**fields: Any) -> dict[str, Any]:
     return {"model": "m-1", **({} if "messages" in fields else {"prompt": "Hi"}), **fields}
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
-def opened_shop(
-    request: pytest.FixtureRequest, open_books: OpenBooks, redis_servers: Callable[[str], RedisServer]
-) -> Iterator[Shop]:
+def running_api(
+    request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
+) -> Iterator[ApiStack]:
     upstream = Upstream()
-    with open_books(request.param) as books:
+    with open_ledger_database(request.param) as books:
         channel = factories.channel(upstream.url)
         for model in ("m-1", "m-2"):
             factories.model(model, channel, input=1_000, output=2_000, minimum=10)
         factories.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
         environ = environment_of({"database_url": books.url, "redis_url": redis_servers("valkey").url, "data_dir": books.folder})
         edge = start_edge(books.folder, environ)
-        yield Shop(edge, upstream, books)
+        yield ApiStack(edge, upstream, books)
         edge.kill()
         upstream.close()
 
 
 @pytest.fixture
-def shop(opened_shop: Shop) -> Iterator[Shop]:
+def api(running_api: ApiStack) -> Iterator[ApiStack]:
     """Checks after the test that the ledger verifies and nothing is held."""
-    with opened_shop.books.checked():
-        yield opened_shop
+    with running_api.database.verified():
+        yield running_api
 
 
 @pytest.fixture
-def customer(shop: Shop) -> Customer:
-    return shop.customer()
+def customer(api: ApiStack) -> Customer:
+    return api.customer()

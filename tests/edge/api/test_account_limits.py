@@ -8,7 +8,7 @@ import pytest
 
 from shared.models import Plan, Subscription
 from shared.operations.accounts import set_account_status
-from tests.edge.api.conftest import CREDITS, Customer, Shop
+from tests.edge.api.conftest import CREDITS, ApiStack, Customer
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.upstream_responses import Gate, stream
 
@@ -41,8 +41,8 @@ def test_a_running_call_counts_as_held(customer: Customer) -> None:
     assert (result["balance"], result["held"]) == (CREDITS - 13, 0)
 
 
-def test_plan_limits_and_narrower_key_limits(shop: Shop) -> None:
-    customer = shop.customer(rpm=5, tpm=10**9)
+def test_plan_limits_and_narrower_key_limits(api: ApiStack) -> None:
+    customer = api.customer(rpm=5, tpm=10**9)
     plan = Plan.create(name=f"plan of {customer.account.id}", monthly_credits=7, rpm=50, tpm=500, concurrency=3)
     Subscription.create(account=customer.account, plan=plan, overage_cap=9, overage_used=0, renews_at=1_800_000_000_123)
     result = customer.get(PATH).json
@@ -60,13 +60,13 @@ def test_plan_limits_and_narrower_key_limits(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/chat/keys/", "/v1/models"])
-def test_rejected_callers(shop: Shop, path: str) -> None:
-    nobody = shop.request("GET", path)
+def test_rejected_callers(api: ApiStack, path: str) -> None:
+    nobody = api.request("GET", path)
     assert (nobody.status, nobody.error["code"]) == (401, "invalid_api_key")
-    elsewhere = shop.customer(allowed_ips=["192.0.2.0/24"]).get(path)
+    elsewhere = api.customer(allowed_ips=["192.0.2.0/24"]).get(path)
     assert (elsewhere.status, elsewhere.error["code"]) == (403, "ip_not_allowed")
-    assert shop.customer(allowed_ips=["127.0.0.0/8"]).get(path).status == 200
-    suspended = shop.customer()
+    assert api.customer(allowed_ips=["127.0.0.0/8"]).get(path).status == 200
+    suspended = api.customer()
     set_account_status(suspended.account.id, "suspended", actor="test")
     refused = suspended.get(path)
     assert (refused.status, refused.error["code"]) == (403, "account_suspended")

@@ -16,10 +16,10 @@ from edge.api import chat_stream as native
 from shared.core.errors import InvalidRequest
 from shared.models import ApiKey
 from shared.operations.keys import revoke_key
-from tests.edge.api.conftest import CREDITS, Customer, Shop, asked
+from tests.edge.api.conftest import CREDITS, ApiStack, Customer, stream_body
 from tests.openai_payloads import DONE, chunk, event, finish, frame, frames, role, split_utf8, usage
-from tests.upstream import polite
-from tests.upstream_responses import HANG, RESET, Answer, Gate, context_too_long, status, stream
+from tests.upstream import default_script
+from tests.upstream_responses import HANG, RESET, Gate, ScriptedResponse, context_too_long, error_response, stream
 
 COST = 13  # for the 7 and 3 tokens that the default upstream response reports
 HI = [{"role": "user", "content": "Hi"}]
@@ -30,7 +30,7 @@ PATH = "/api/chat/stream/"
 
 
 def body_of(**fields: Any) -> Any:
-    return native.read(orjson.dumps(asked(**fields))).call.body
+    return native.parse(orjson.dumps(stream_body(**fields))).call.body
 
 
 def test_a_prompt_becomes_one_user_message() -> None:
@@ -51,26 +51,26 @@ def test_a_message_may_have_content_parts() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     *(({"prompt": "Hi", "model": value}, "model") for value in (None, "", 1)),
-    *((asked(prompt=value), "prompt") for value in ("", 1, ["Hi"])),
-    (asked(prompt="Hi", messages=HI), "prompt"),
-    *((asked(messages=value), "messages") for value in (None, [], "Hi")),
-    *((asked(messages=[value]), "messages[0]") for value in (None, "Hi")),
-    *((asked(messages=[{**HI[0], "role": value}]), "messages[0].role") for value in (None, "tool", [])),
-    (asked(messages=[*HI, {"role": "assistant"}]), "messages[1].content"),
-    (asked(messages=[{**HI[0], "tool_calls": []}]), "messages[0].tool_calls"),
-    (asked(messages=[{**HI[0], "content": 1}]), "messages[0].content"),
-    *((asked(temperature=value), "temperature") for value in ("1", 3)),
-    *((asked(max_tokens=value), "max_tokens") for value in (0, "9")),
-    *((asked(store=value), "store") for value in (1, "true")),
-    *((asked(conversation_id=value), "conversation_id") for value in (1, [])),
-    *((asked(**{name: None}), name) for name in ("stream", "tools", "n", "max_completion_tokens")),
+    *((stream_body(prompt=value), "prompt") for value in ("", 1, ["Hi"])),
+    (stream_body(prompt="Hi", messages=HI), "prompt"),
+    *((stream_body(messages=value), "messages") for value in (None, [], "Hi")),
+    *((stream_body(messages=[value]), "messages[0]") for value in (None, "Hi")),
+    *((stream_body(messages=[{**HI[0], "role": value}]), "messages[0].role") for value in (None, "tool", [])),
+    (stream_body(messages=[*HI, {"role": "assistant"}]), "messages[1].content"),
+    (stream_body(messages=[{**HI[0], "tool_calls": []}]), "messages[0].tool_calls"),
+    (stream_body(messages=[{**HI[0], "content": 1}]), "messages[0].content"),
+    *((stream_body(temperature=value), "temperature") for value in ("1", 3)),
+    *((stream_body(max_tokens=value), "max_tokens") for value in (0, "9")),
+    *((stream_body(store=value), "store") for value in (1, "true")),
+    *((stream_body(conversation_id=value), "conversation_id") for value in (1, [])),
+    *((stream_body(**{name: None}), name) for name in ("stream", "tools", "n", "max_completion_tokens")),
 ]
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
 def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        native.read(orjson.dumps(body))
+        native.parse(orjson.dumps(body))
     assert caught.value.param == param
     assert f"'{param}'" in str(caught.value) or f"'{param.split('[')[0]}" in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
 
 
 def rendered(*chunks: dict[str, Any]) -> list[dict[str, Any]]:
-    relay = native.Events().relay
+    relay = native.NativeEvents().transform_chunks
     assert relay is not None
     return [json.loads(line[6:]) for line in relay(frames(*chunks)).split(b"\n\n") if line]
 
@@ -117,7 +117,7 @@ def test_any_text_round_trips(texts: list[str]) -> None:
 
 @pytest.mark.parametrize("path", [PATH, PATH.rstrip("/")])
 def test_a_prompt_is_answered_and_charged(customer: Customer, path: str) -> None:
-    answer = customer.post(path, asked())
+    answer = customer.post(path, stream_body())
     assert answer.status == 200
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert answer.headers["x-request-id"].startswith("req_")
@@ -191,8 +191,8 @@ def test_a_body_must_be_json(customer: Customer) -> None:
     assert customer.post(PATH, b"{").status == 400
 
 
-def test_an_empty_pool(shop: Shop) -> None:
-    assert_refused(shop.customer(credits=0), 402, "insufficient_credits")
+def test_an_empty_pool(api: ApiStack) -> None:
+    assert_refused(api.customer(credits=0), 402, "insufficient_credits")
 
 
 def test_a_cap_below_the_minimum(customer: Customer) -> None:
@@ -208,17 +208,17 @@ def test_a_cap_bounds_the_charge(customer: Customer) -> None:
     ("answers", "code", "name"),
     [
         ([context_too_long()], 400, "context_length_exceeded"),
-        ([status(500)] * 4, 502, "upstream_error"),
+        ([error_response(500)] * 4, 502, "upstream_error"),
     ],
 )
-def test_a_provider_error(customer: Customer, answers: list[Answer], code: int, name: str) -> None:
+def test_a_provider_error(customer: Customer, answers: list[ScriptedResponse], code: int, name: str) -> None:
     upstream = customer.shop.upstream
     remaining = list(answers)
-    upstream.default = lambda request: remaining.pop(0) if remaining else polite(request)
+    upstream.default = lambda request: remaining.pop(0) if remaining else default_script(request)
     try:
         assert_refused(customer, code, name)
     finally:
-        upstream.default = polite
+        upstream.default = default_script
     assert customer.balance == CREDITS
 
 

@@ -11,20 +11,20 @@ import pytest
 
 from shared.models import Account, Conversation, Message, Plan, Subscription
 from shared.operations.purges import begin_purge
-from tests.edge.api.conftest import Customer, Shop
+from tests.edge.api.conftest import ApiStack, Customer
 from tests.edge.shared_edge import Reply
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
-from tests.upstream_responses import RESET, Gate, status, stream
+from tests.upstream_responses import RESET, Gate, error_response, stream
 
 PATH = "/api/chat/conversations/"
 HI = {"role": "user", "content": "Hi"}
 
 
 @pytest.fixture
-def storing(shop: Shop) -> Customer:
+def storing(api: ApiStack) -> Customer:
     """A customer whose plan allows storing content."""
-    customer = shop.customer()
+    customer = api.customer()
     subscribe(customer.account, stores_content=True)
     return customer
 
@@ -46,8 +46,8 @@ def turns(customer: Customer, id: str) -> list[tuple[str, Any, str]]:
     return [(message["role"], message["content"], message["status"]) for message in messages]
 
 
-def test_a_conversation_is_stored_and_continued(shop: Shop, storing: Customer) -> None:
-    shop.upstream.script(
+def test_a_conversation_is_stored_and_continued(api: ApiStack, storing: Customer) -> None:
+    api.upstream.script(
         stream(role(), chunk("Hel"), chunk("lo.", reasoning="hm"), finish(), usage(7, 3), DONE),
         stream(role(), chunk("Yes.\x00"), finish(), usage(7, 3), DONE),
     )
@@ -60,26 +60,26 @@ def test_a_conversation_is_stored_and_continued(shop: Shop, storing: Customer) -
     ]
     second = done(storing.stream(store=True, conversation_id=id, prompt="Really?"))
     assert second["conversation_id"] == id
-    assert [message["content"] for message in shop.upstream.calls[-1].json["messages"]] == ["Be kind.", "Hi", "Hello.", "Really?"]
+    assert [message["content"] for message in api.upstream.calls[-1].json["messages"]] == ["Be kind.", "Hi", "Hello.", "Really?"]
     assert turns(storing, id)[3:] == [("user", "Really?", "complete"), ("assistant", "Yes.\x00", "complete")]
     document = storing.get(f"{PATH}{id}/").json
     assert (document["title"], document["message_count"], document["next"]) == ("Hi", 5, None)
     assert [message["model"] for message in document["messages"]] == [None, None, "m-1", None, "m-1"]
 
 
-def test_nothing_is_stored_unless_requested(shop: Shop, storing: Customer) -> None:
+def test_nothing_is_stored_unless_requested(api: ApiStack, storing: Customer) -> None:
     assert done(storing.stream())["conversation_id"] is None
     assert done(storing.stream(store=False))["conversation_id"] is None
     assert storing.get(PATH).json == {"conversations": [], "next": None}
     id = done(storing.stream(store=True))["conversation_id"]
     before = turns(storing, id)
     assert done(storing.stream(conversation_id=id, prompt="And?"))["conversation_id"] == id
-    assert [message["content"] for message in shop.upstream.calls[-1].json["messages"]] == ["Hi", before[1][1], "And?"]
+    assert [message["content"] for message in api.upstream.calls[-1].json["messages"]] == ["Hi", before[1][1], "And?"]
     assert turns(storing, id) == before, "it was read, but nothing may be added"
 
 
-def test_storing_requires_a_plan_that_allows_it(shop: Shop) -> None:
-    customer = shop.customer()
+def test_storing_requires_a_plan_that_allows_it(api: ApiStack) -> None:
+    customer = api.customer()
     for _ in range(2):
         reply = customer.stream(store=True)
         assert (reply.status, reply.error["code"]) == (403, "plan_required")
@@ -89,9 +89,9 @@ def test_storing_requires_a_plan_that_allows_it(shop: Shop) -> None:
     assert customer.balance == 1_000_000
 
 
-def test_conversations_of_other_accounts_are_not_found(shop: Shop, storing: Customer) -> None:
+def test_conversations_of_other_accounts_are_not_found(api: ApiStack, storing: Customer) -> None:
     id = done(storing.stream(store=True))["conversation_id"]
-    stranger = shop.customer()
+    stranger = api.customer()
     subscribe(stranger.account, stores_content=True)
     unknown = str(uuid4())
     for fields in ({"store": True}, {}):
@@ -106,13 +106,13 @@ def test_conversations_of_other_accounts_are_not_found(shop: Shop, storing: Cust
     assert stranger.get(PATH).json["conversations"] == []
 
 
-def test_an_invalid_key_is_rejected(shop: Shop, storing: Customer) -> None:
+def test_an_invalid_key_is_rejected(api: ApiStack, storing: Customer) -> None:
     wrong = storing.with_key("yout-" + "x" * 38)
     assert wrong.stream(store=True, conversation_id=str(uuid4())).status == 401
 
 
-def test_a_broken_stream_is_stored_as_partial(shop: Shop, storing: Customer) -> None:
-    shop.upstream.script(stream(role(), chunk("Half of"), RESET))
+def test_a_broken_stream_is_stored_as_partial(api: ApiStack, storing: Customer) -> None:
+    api.upstream.script(stream(role(), chunk("Half of"), RESET))
     reply = storing.stream(store=True)
     assert "error" in json.loads(reply.lines[-1][6:])
     [conversation] = wait_for_conversation(storing)
@@ -120,9 +120,9 @@ def test_a_broken_stream_is_stored_as_partial(shop: Shop, storing: Customer) -> 
     assert storing.balance < 1_000_000, "the partial answer is charged"
 
 
-def test_a_stream_cut_by_the_client_is_stored_as_partial(shop: Shop, storing: Customer) -> None:
+def test_a_stream_cut_by_the_client_is_stored_as_partial(api: ApiStack, storing: Customer) -> None:
     gate = Gate()
-    shop.upstream.script(stream(role(), chunk("Before"), gate, chunk("after"), finish(), DONE))
+    api.upstream.script(stream(role(), chunk("Before"), gate, chunk("after"), finish(), DONE))
     with closing(storing.open(store=True)) as connection:
         assert b"Before" in connection.getresponse().readline()
     [conversation] = wait_for_conversation(storing)
@@ -130,10 +130,10 @@ def test_a_stream_cut_by_the_client_is_stored_as_partial(shop: Shop, storing: Cu
     assert turns(storing, str(conversation.id)) == [("user", "Hi", "complete"), ("assistant", "Before", "partial")]
 
 
-def test_a_call_without_output_is_not_stored(shop: Shop, storing: Customer) -> None:
-    shop.upstream.script(status(400, {"error": {"message": "no"}}))
+def test_a_call_without_output_is_not_stored(api: ApiStack, storing: Customer) -> None:
+    api.upstream.script(error_response(400, {"error": {"message": "no"}}))
     assert storing.stream(store=True).status == 400
-    shop.upstream.script(stream(role(), finish(), usage(7, 0), DONE))
+    api.upstream.script(stream(role(), finish(), usage(7, 0), DONE))
     assert done(storing.stream(store=True))["conversation_id"] is None
     assert storing.get(PATH).json["conversations"] == []
 
@@ -144,11 +144,11 @@ def wait_for_conversation(customer: Customer) -> list[Conversation]:
     return list(rows.clone())
 
 
-def test_a_call_started_before_a_purge_or_deletion_stores_nothing(shop: Shop, storing: Customer) -> None:
+def test_a_call_started_before_a_purge_or_deletion_stores_nothing(api: ApiStack, storing: Customer) -> None:
     id = done(storing.stream(store=True))["conversation_id"]
     for end in (lambda: storing.request("DELETE", f"{PATH}{id}/"), lambda: begin_purge(storing.account.id, actor="test")):
         gate = Gate()
-        shop.upstream.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
+        api.upstream.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
         fields = {"conversation_id": id} if storing.get(f"{PATH}{id}/").status == 200 else {}
         with closing(storing.open(store=True, **fields)) as connection:
             response = connection.getresponse()
@@ -177,24 +177,24 @@ def test_conversations_are_paginated_and_deleted(storing: Customer) -> None:
     assert len(storing.get(PATH).json["conversations"]) == 2
 
 
-def test_a_shared_conversation_is_a_snapshot(shop: Shop, storing: Customer) -> None:
+def test_a_shared_conversation_is_a_snapshot(api: ApiStack, storing: Customer) -> None:
     id = done(storing.stream(store=True, messages=[{"role": "system", "content": "Secret."}, HI]))["conversation_id"]
     made = storing.post("/api/chat/share/", {"conversation_id": id}).json
     assert (made["title"], made["conversation_id"]) == ("Hi", id)
     path = "/" + made["url"].split("/", 3)[3]
     json_of = {"accept": "application/json"}
-    snapshot = shop.request("GET", path, headers=json_of).json
+    snapshot = api.request("GET", path, headers=json_of).json
     assert [message["role"] for message in snapshot["messages"]] == ["user", "assistant"]
     done(storing.stream(store=True, conversation_id=id, prompt="More"))
     assert storing.request("DELETE", f"{PATH}{id}/").status == 200
-    assert shop.request("GET", path, headers=json_of).json == snapshot
+    assert api.request("GET", path, headers=json_of).json == snapshot
 
 
-def test_two_concurrent_turns_are_both_stored(shop: Shop, storing: Customer) -> None:
+def test_two_concurrent_turns_are_both_stored(api: ApiStack, storing: Customer) -> None:
     id = done(storing.stream(store=True))["conversation_id"]
     gates = [Gate(), Gate()]
     for gate in gates:
-        shop.upstream.script(stream(role(), chunk("One"), gate, finish(), usage(7, 3), DONE))
+        api.upstream.script(stream(role(), chunk("One"), gate, finish(), usage(7, 3), DONE))
     first, second = (storing.open(store=True, conversation_id=id, prompt=f"At once {number}") for number in range(2))
     responses = [connection.getresponse() for connection in (first, second)]
     for gate in gates:
@@ -207,8 +207,8 @@ def test_two_concurrent_turns_are_both_stored(shop: Shop, storing: Customer) -> 
     second.close()
 
 
-def test_visitors_cannot_store_conversations(shop: Shop) -> None:
+def test_visitors_cannot_store_conversations(api: ApiStack) -> None:
     for fields in ({"store": True}, {"conversation_id": str(uuid4())}):
-        reply = shop.request("POST", "/api/chat/stream/", {"model": "free", "prompt": "Hi", **fields})
+        reply = api.request("POST", "/api/chat/stream/", {"model": "free", "prompt": "Hi", **fields})
         assert (reply.status, reply.error["code"]) == (403, "plan_required")
-    assert shop.request("GET", PATH).status == 401
+    assert api.request("GET", PATH).status == 401

@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.api.key_request import KeyRequest, bounds_of, read_key_request
+from edge.api.key_request import KeyRequest, limits_for_new_keys, read_key_request
 from edge.identity.keys import KeyRow
 from shared.core.clock import new_id
 from shared.core.errors import InvalidRequest
-from shared.core.timestamps import iso_moment
-from shared.ledger import OwnLimits
+from shared.core.timestamps import format_timestamp
+from shared.ledger import KeyAndPlanLimits
 
 NOW = 1_800_000_000_000  # 2027-01-15T08:00:00Z
 MODELS = ("m-1", "m-2", "m-3")
 
 
 def creator(**columns: Any) -> KeyRow:
-    free = KeyRow(new_id(), new_id(), "yout-AbCd…", None, None, None, None, OwnLimits())
+    free = KeyRow(new_id(), new_id(), "yout-AbCd…", None, None, None, None, KeyAndPlanLimits())
     return free._replace(**columns)
 
 
@@ -32,13 +32,13 @@ BOUND = creator(
     expires_at=NOW + 60_000,
     allowed_models=["m-1", "m-2"],
     allowed_ips=["10.0.0.0/8", "2001:db8::/32"],
-    own=OwnLimits(5, 500, 2),
+    own_limits=KeyAndPlanLimits(5, 500, 2),
     monthly_credit_limit=700,
 )
 
 
 def read(body: object, key: KeyRow = FREE) -> KeyRequest:
-    return read_key_request(orjson.dumps(body), bounds_of(key), MODELS, NOW)
+    return read_key_request(orjson.dumps(body), limits_for_new_keys(key), MODELS, NOW)
 
 
 def test_only_a_name_is_required() -> None:
@@ -165,11 +165,11 @@ def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'"x"', b"\xff"])
 def test_a_body_must_be_an_object(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        read_key_request(data, bounds_of(FREE), MODELS, NOW)
+        read_key_request(data, limits_for_new_keys(FREE), MODELS, NOW)
 
 
 def test_timestamps_round_trip() -> None:
-    written = iso_moment(NOW + 30_500)
+    written = format_timestamp(NOW + 30_500)
     assert written == "2027-01-15T08:00:30.500Z"
     assert read({"name": "x", "expires_at": written}).expires_at == NOW + 30_500
-    assert iso_moment(None) is None
+    assert format_timestamp(None) is None

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from edge.api.keys import MOST_KEYS
+from edge.api.keys import MAX_KEYS
 from shared.core.clock import new_id, now_ms
-from shared.core.timestamps import iso_moment, read_moment
+from shared.core.timestamps import format_timestamp, parse_timestamp
 from shared.models import ApiKey, AuditEntry, UsageLedger
 from shared.operations.keys import create_key
 from tests import factories
-from tests.edge.api.conftest import Customer, Shop
+from tests.edge.api.conftest import ApiStack, Customer
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
 from tests.upstream_responses import stream
@@ -57,7 +57,7 @@ def test_a_created_key_works_immediately(customer: Customer, path: str) -> None:
 def test_a_created_key_is_listed_with_its_limits(customer: Customer) -> None:
     limits = {"rpm": 5, "tpm": 500, "concurrency": 2, "monthly_credit_limit": 9_000}
     limits |= {"allowed_models": ["m-1"], "allowed_ips": ["127.0.0.1"]}
-    expires_at = iso_moment(now_ms() + 3_600_000)
+    expires_at = format_timestamp(now_ms() + 3_600_000)
     document = create(customer, expires_at=expires_at, **limits)
     secret = document.pop("secret")
     assert document["expires_at"] == expires_at
@@ -86,12 +86,12 @@ def test_last_used_is_the_time_of_the_last_call(customer: Customer) -> None:
     secret = create(customer)["secret"]
     assert customer.stream().status == 200
     first = customer.usage().created_at
-    assert listed(customer)["test"]["last_used"] == iso_moment(first)
+    assert listed(customer)["test"]["last_used"] == format_timestamp(first)
     assert customer.stream().status == 200
     rows = UsageLedger.select().where(UsageLedger.account == customer.account.id)
     eventually(lambda: rows.clone().count() == 2, "the second call is settled")
     keys = listed(customer)
-    assert read_moment(keys["test"]["last_used"]) == max(row.created_at for row in rows.clone()) >= first
+    assert parse_timestamp(keys["test"]["last_used"]) == max(row.created_at for row in rows.clone()) >= first
     assert keys["production"]["last_used"] is None
     assert customer.with_key(secret).stream().status == 200
     assert listed(customer)["production"]["last_used"] is not None
@@ -118,8 +118,8 @@ def test_a_key_may_revoke_itself(customer: Customer) -> None:
     assert customer.get(PATH).status == 401
 
 
-def test_a_key_of_another_account_is_not_found(shop: Shop, customer: Customer) -> None:
-    other_customer = shop.customer()
+def test_a_key_of_another_account_is_not_found(api: ApiStack, customer: Customer) -> None:
+    other_customer = api.customer()
     theirs = str(row_of(other_customer).id)
     answers = [customer.post(f"{PATH}{id}/revoke/") for id in (theirs, str(new_id()), "none", "%C3%A9")]
     assert {answer.status for answer in answers} == {404}
@@ -134,8 +134,8 @@ def test_a_key_of_another_account_is_not_found(shop: Shop, customer: Customer) -
 # Permissions of created keys
 
 
-def test_created_keys_inherit_the_creators_limits(shop: Shop) -> None:
-    customer = shop.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"], can_manage=True)
+def test_created_keys_inherit_the_creators_limits(api: ApiStack) -> None:
+    customer = api.customer(rpm=50, allowed_models=["m-1"], allowed_ips=["127.0.0.0/8"], can_manage=True)
     child = create(customer)
     assert child["limits"]["rpm"] == 50
     assert child["limits"]["allowed_models"] == ["m-1"]
@@ -148,8 +148,8 @@ def test_created_keys_inherit_the_creators_limits(shop: Shop) -> None:
     assert list(listed(customer)) == ["test", "production"]
 
 
-def test_a_key_without_the_permission_manages_only_itself(shop: Shop) -> None:
-    customer = shop.customer()
+def test_a_key_without_the_permission_manages_only_itself(api: ApiStack) -> None:
+    customer = api.customer()
     main, limited = row_of(customer), create(customer, "limited", monthly_credit_limit=30)
     other = customer.with_key(limited["secret"])
     for refused in (
@@ -167,8 +167,8 @@ def test_a_key_without_the_permission_manages_only_itself(shop: Shop) -> None:
     assert customer.get(PATH).status == 200
 
 
-def test_a_limited_key_manages_only_keys_it_created(shop: Shop) -> None:
-    customer = shop.customer(rpm=50, can_manage=True)
+def test_a_limited_key_manages_only_keys_it_created(api: ApiStack) -> None:
+    customer = api.customer(rpm=50, can_manage=True)
     stranger = str(factories.api_key(customer.account, "of a person")[0].id)
     child = create(customer, "child")
     assert list(listed(customer)) == ["test", "child"]
@@ -179,8 +179,8 @@ def test_a_limited_key_manages_only_keys_it_created(shop: Shop) -> None:
     assert customer.request("PATCH", f"{PATH}{child['id']}/", {"rpm": 5}).json["limits"]["rpm"] == 5
 
 
-def test_a_key_and_the_keys_it_created_share_one_rate_limit(shop: Shop) -> None:
-    customer = shop.customer(rpm=4, can_manage=True)
+def test_a_key_and_the_keys_it_created_share_one_rate_limit(api: ApiStack) -> None:
+    customer = api.customer(rpm=4, can_manage=True)
     children = [customer.with_key(create(customer, name)["secret"]) for name in ("one", "two")]  # uses two of the four requests
     assert [child.stream().status for child in children] == [200, 200]
     for caller in (customer, *children):
@@ -188,10 +188,10 @@ def test_a_key_and_the_keys_it_created_share_one_rate_limit(shop: Shop) -> None:
         assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
 
 
-def test_created_keys_share_the_creators_monthly_limit(shop: Shop) -> None:
-    customer = shop.customer(monthly_credit_limit=38, can_manage=True)
+def test_created_keys_share_the_creators_monthly_limit(api: ApiStack) -> None:
+    customer = api.customer(monthly_credit_limit=38, can_manage=True)
     children = [customer.with_key(create(customer, f"key {number}")["secret"]) for number in range(4)]
-    shop.upstream.script(*[stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)] * 2)
+    api.upstream.script(*[stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)] * 2)
     statuses = [child.stream(max_tokens=3).status for child in children]
     assert statuses == [200, 200, 402, 402]  # 13 credits each; the remaining 12 do not cover a third call
     assert customer.stream(max_tokens=3).status == 402
@@ -256,17 +256,17 @@ def test_the_audit_entry_names_the_acting_key(customer: Customer) -> None:
 
 
 def test_the_number_of_keys_is_limited(customer: Customer) -> None:
-    for number in range(MOST_KEYS - 1):
+    for number in range(MAX_KEYS - 1):
         factories.api_key(customer.account, f"key {number}")
     refused = customer.post(PATH, {"name": "one too many"})
     assert (refused.status, refused.error["code"]) == (400, "invalid_request")
-    assert str(MOST_KEYS) in refused.error["message"]
+    assert str(MAX_KEYS) in refused.error["message"]
     customer.post(f"{PATH}{ApiKey.get(ApiKey.name == 'key 0', ApiKey.account == customer.account.id).id}/revoke/")
     assert create(customer, "in its place")["name"] == "in its place"
 
 
-def test_creating_keys_counts_as_requests(shop: Shop) -> None:
-    customer = shop.customer(rpm=1, can_manage=True)
+def test_creating_keys_counts_as_requests(api: ApiStack) -> None:
+    customer = api.customer(rpm=1, can_manage=True)
     create(customer)
     refused = customer.post(PATH, {"name": "x"})
     assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")

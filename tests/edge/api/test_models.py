@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests import factories
-from tests.edge.api.conftest import Shop
+from tests.edge.api.conftest import ApiStack
 from tests.servers.process import eventually
 
 
 @pytest.mark.parametrize("path", ["/api/chat/models/", "/api/chat/models"])
-def test_the_catalog_is_public(shop: Shop, path: str) -> None:
-    answer = shop.request("GET", path)
+def test_the_catalog_is_public(api: ApiStack, path: str) -> None:
+    answer = api.request("GET", path)
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-request-id"].startswith("req_")
@@ -46,11 +46,11 @@ def test_the_catalog_is_public(shop: Shop, path: str) -> None:
     assert models["m-1"]["free"] is False
 
 
-def test_a_new_model_appears(shop: Shop) -> None:
+def test_a_new_model_appears(api: ApiStack) -> None:
     factories.model("picture", kind="image", per_call=5, owned_by="painter", description="Paints.")
 
     def shown() -> bool:
-        found = {model["id"]: model for model in shop.request("GET", "/api/chat/models/").json["models"]}
+        found = {model["id"]: model for model in api.request("GET", "/api/chat/models/").json["models"]}
         return "picture" in found and (found["picture"]["kind"], found["picture"]["provider"]) == ("image", "painter")
 
     eventually(shown, "the edge has reloaded the catalog")

@@ -12,11 +12,11 @@ import peewee
 
 from shared.core.clock import now_ms
 from shared.files import certificates
-from shared.ledger.verify import verify
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.verify import verify_ledger
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Allowance, AuditEntry, Hold, PurgeJob, UsageLedger
 from tests import factories
-from tests.edge.api.conftest import Customer, Shop
+from tests.edge.api.conftest import ApiStack, Customer
 from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import SECRET_KEY, WebProcess
 from tests.servers.process import eventually
@@ -38,12 +38,12 @@ def test_only_one_purge_runs_at_a_time(customer: Customer) -> None:
     assert entry.actor.startswith("key:")
 
 
-def test_the_certificate_key_is_public_and_an_invalid_api_key_purges_nothing(shop: Shop) -> None:
-    pem = shop.request("GET", "/.well-known/yout-purge-key.pem")
+def test_the_certificate_key_is_public_and_an_invalid_api_key_purges_nothing(api: ApiStack) -> None:
+    pem = api.request("GET", "/.well-known/yout-purge-key.pem")
     assert (pem.status, pem.body) == (200, certificates.public_pem(SECRET_KEY))
-    wrong = shop.request("POST", PATH, headers={"authorization": "Bearer yout-wrong"})
+    wrong = api.request("POST", PATH, headers={"authorization": "Bearer yout-wrong"})
     assert wrong.status == 401
-    assert shop.request("GET", f"{PATH}x/").status == 401
+    assert api.request("GET", f"{PATH}x/").status == 401
 
 
 def test_a_visitor_purge_keeps_only_the_used_allowance(
@@ -63,11 +63,11 @@ def test_a_visitor_purge_keeps_only_the_used_allowance(
     used = send("mine", "GET", "/api/chat/limit/").json["used"]
     purged = send("mine", "POST", PATH)
     assert (purged.status, purged.json["status"]) == (202, "done")
-    certificate = certificates.verify(purged.json["certificate"], certificates.public_key(SECRET_KEY))
+    certificate = certificates.verify_certificate(purged.json["certificate"], certificates.public_key(SECRET_KEY))
     assert certificate["removed"] == {"usage_rows": 2, "holds": 2, "idempotency_claims": 0}
     assert certificate["remains"] == {"allowance_used_until_midnight": used}
     assert "account" not in certificate
-    assert (UsageLedger.select().count(), Hold.select().where(Hold.account == POOL).count()) == (1, 1)
+    assert (UsageLedger.select().count(), Hold.select().where(Hold.account == POOL_ACCOUNT_ID).count()) == (1, 1)
     assert send("mine", "GET", "/api/chat/limit/").json["used"] == used > 0
     assert Allowance.select().count() == 2
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()

@@ -6,15 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane, Stack
+from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
 from tests.openai_payloads import Json, chunk, completion, role, tokens
 from tests.servers.process import eventually
-from tests.upstream_responses import HANG, reply, status, stream
+from tests.upstream_responses import HANG, error_response, json_response, stream
 
 SECRET_WORDS = "a canary in the coal mine"
 
 
-def receipt(lane: Lane, id: str) -> Json:
+def receipt(lane: Sandbox, id: str) -> Json:
     answer = lane.get(f"/api/receipts/{id}/")
     assert answer.status == 200, answer.body
     assert answer.headers["cache-control"] == "no-store"
@@ -35,11 +35,11 @@ def computed(found: Json) -> int:
     return int(max(price["minimum_credits"], price["credits_per_call"] - (-thousandths // 1000)))
 
 
-def test_a_charge_can_be_recomputed(lane: Lane) -> None:
+def test_a_charge_can_be_recomputed(sandbox: Sandbox) -> None:
     body = completion(SECRET_WORDS, usage=tokens(70, 21, cached=30, reasoning=5))
-    lane.vendor.script(reply(body))
-    called = lane.chat(messages=[{"role": "user", "content": SECRET_WORDS}])
-    found = receipt(lane, called.headers["x-request-id"])
+    sandbox.provider.script(json_response(body))
+    called = sandbox.chat(messages=[{"role": "user", "content": SECRET_WORDS}])
+    found = receipt(sandbox, called.headers["x-request-id"])
     assert found["credits_charged"] == found["cost"] == computed(found) == called.json["yout"]["credits_charged"] == 112
     assert found["steps"][-1]["result"] == 112
     assert [step["result"] for step in found["steps"][:3]] == [40_000, 30_000, 42_000]
@@ -51,48 +51,48 @@ def test_a_charge_can_be_recomputed(lane: Lane) -> None:
         "reasoning": 5,
         "estimated": False,
     }
-    assert (found["request_id"], found["model"], found["status"]) == (called.headers["x-request-id"], lane.model, "completed")
+    assert (found["request_id"], found["model"], found["status"]) == (called.headers["x-request-id"], sandbox.model, "completed")
     assert (found["attempts"], found["channel"], found["cut"], found["why"]) == (1, "openai", None, None)
     assert SECRET_WORDS not in str(found)
 
 
-def test_the_minimum_charge_is_a_separate_step(lane: Lane) -> None:
-    lane.vendor.script(reply(completion("Hi", usage=tokens(2, 1))))
-    found = receipt(lane, lane.chat().headers["x-request-id"])
+def test_the_minimum_charge_is_a_separate_step(sandbox: Sandbox) -> None:
+    sandbox.provider.script(json_response(completion("Hi", usage=tokens(2, 1))))
+    found = receipt(sandbox, sandbox.chat().headers["x-request-id"])
     assert found["credits_charged"] == found["cost"] == computed(found) == 10
     assert [step["result"] for step in found["steps"][-3:]] == [4, 4, 10]
 
 
-def test_a_failed_call_has_a_receipt_with_no_charge(lane: Lane) -> None:
-    lane.vendor.default = lambda _: status(500)
-    found = receipt(lane, lane.chat().headers["x-request-id"])
+def test_a_failed_call_has_a_receipt_with_no_charge(sandbox: Sandbox) -> None:
+    sandbox.provider.default = lambda _: error_response(500)
+    found = receipt(sandbox, sandbox.chat().headers["x-request-id"])
     assert (found["status"], found["error"], found["credits_charged"]) == ("failed", "upstream_error", 0)
     assert found["attempts"] == 3
     assert "nothing was charged" in found["why"]
 
 
-def test_a_truncated_call_explains_its_charge(lane: Lane) -> None:
-    lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
-    call = lane.open()
+def test_a_truncated_call_explains_its_charge(sandbox: Sandbox) -> None:
+    sandbox.provider.script(stream(role(), chunk("Hello there, you "), HANG))
+    call = sandbox.open()
     call.read_until(b"Hello")
-    call.leave()
-    eventually(lambda: len(lane.usage()) == 1, "the call is settled")
-    found = receipt(lane, f"req_{lane.usage()[0].id.hex}")
+    call.disconnect()
+    eventually(lambda: len(sandbox.usage()) == 1, "the call is settled")
+    found = receipt(sandbox, f"req_{sandbox.usage()[0].id.hex}")
     assert (found["status"], found["error"], found["streamed"]) == ("cancelled", "client_closed", True)
     assert found["cut"]["estimated"] is True
-    assert found["credits_charged"] == computed(found) == lane.charged
+    assert found["credits_charged"] == computed(found) == sandbox.charged
 
 
 @pytest.mark.parametrize("id", ["req_", "x", "req_" + "0" * 32, "req_" + "9f" * 16, "%00"])
-def test_an_unknown_id_is_not_found(lane: Lane, id: str) -> None:
-    answer = lane.get(f"/api/receipts/{id}/")
+def test_an_unknown_id_is_not_found(sandbox: Sandbox, id: str) -> None:
+    answer = sandbox.get(f"/api/receipts/{id}/")
     assert (answer.status, answer.error["code"]) == (404, "not_found")
 
 
-def test_a_receipt_of_another_account_is_not_found(stack: Stack, lane: Lane) -> None:
-    theirs = lane.chat().headers["x-request-id"]
-    other = stack.take_lane()
+def test_a_receipt_of_another_account_is_not_found(stack: Stack, sandbox: Sandbox) -> None:
+    theirs = sandbox.chat().headers["x-request-id"]
+    other = stack.new_sandbox()
     found, random = (other.get(f"/api/receipts/{id}/") for id in (theirs, f"req_{uuid4().hex}"))
     assert (found.status, found.body) == (404, random.body)
     assert other.get(f"/api/receipts/{theirs}/", {"authorization": "Bearer yout-wrong"}).status == 401
-    assert lane.charged == POLITE_COST < CREDITS
+    assert sandbox.charged == DEFAULT_COST < CREDITS

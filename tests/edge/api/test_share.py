@@ -10,8 +10,8 @@ import pytest
 from edge.api.share import read_share_request
 from shared.core.errors import InvalidRequest
 from shared.operations.purges import begin_purge
-from shared.operations.shares import MOST_CHARACTERS
-from tests.edge.api.conftest import Customer, Shop
+from shared.operations.shares import MAX_CHARACTERS
+from tests.edge.api.conftest import ApiStack, Customer
 
 PATH = "/api/chat/share/"
 MESSAGES = [
@@ -32,11 +32,11 @@ def path_of(url: str) -> str:
     return "/" + url.split("/", 3)[3]
 
 
-def test_a_share_is_served_as_page_and_json(shop: Shop, customer: Customer) -> None:
+def test_a_share_is_served_as_page_and_json(api: ApiStack, customer: Customer) -> None:
     made = shared(customer)
     assert len(made["slug"]) == 22
-    assert made["url"] == f"{shop.edge.url}/c/{made['slug']}"
-    page = shop.request("GET", path_of(made["url"]))
+    assert made["url"] == f"{api.edge.url}/c/{made['slug']}"
+    page = api.request("GET", path_of(made["url"]))
     assert page.status == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     text = page.body.decode()
@@ -46,7 +46,7 @@ def test_a_share_is_served_as_page_and_json(shop: Shop, customer: Customer) -> N
     assert "Be secret" not in text
     assert customer.account.email not in text
     assert str(customer.account.id) not in text
-    document = shop.request("GET", path_of(made["url"]), headers={"accept": "application/json"})
+    document = api.request("GET", path_of(made["url"]), headers={"accept": "application/json"})
     assert document.headers["content-type"] == "application/json"
     assert set(document.json) == {"title", "messages", "created"}
     assert document.json["messages"] == [
@@ -56,9 +56,9 @@ def test_a_share_is_served_as_page_and_json(shop: Shop, customer: Customer) -> N
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_share_headers_forbid_indexing_scripts_and_caching(shop: Shop, customer: Customer, accept: str) -> None:
+def test_share_headers_forbid_indexing_scripts_and_caching(api: ApiStack, customer: Customer, accept: str) -> None:
     for path in (path_of(shared(customer)["url"]), "/c/unknown"):
-        headers = shop.request("GET", path, headers={"accept": accept}).headers
+        headers = api.request("GET", path, headers={"accept": accept}).headers
         assert headers["content-security-policy"].startswith("default-src 'none'; style-src 'self';")
         assert "script" not in headers["content-security-policy"]
         assert headers["x-robots-tag"] == "noindex, nofollow"
@@ -68,19 +68,19 @@ def test_share_headers_forbid_indexing_scripts_and_caching(shop: Shop, customer:
 
 
 @pytest.mark.parametrize("accept", ["text/html", "application/json"])
-def test_revoked_and_unknown_shares_look_the_same(shop: Shop, customer: Customer, accept: str) -> None:
+def test_revoked_and_unknown_shares_look_the_same(api: ApiStack, customer: Customer, accept: str) -> None:
     made = shared(customer)
-    stranger = shop.customer()
+    stranger = api.customer()
     foreign = stranger.request("DELETE", path_of(made["delete_url"]))
     unknown = stranger.request("DELETE", f"{PATH}{'x' * 22}/")
     assert (foreign.status, foreign.body) == (unknown.status, unknown.body) == (404, unknown.body)
     assert customer.request("DELETE", path_of(made["delete_url"])).status == 200
     asked = {"accept": accept}
-    revoked = shop.request("GET", path_of(made["url"]), headers=asked)
+    revoked = api.request("GET", path_of(made["url"]), headers=asked)
     for slug in ("x" * 22, "short", "a" * 500):
-        never = shop.request("GET", f"/c/{slug}", headers=asked)
+        never = api.request("GET", f"/c/{slug}", headers=asked)
         assert (never.status, never.body) == (revoked.status, revoked.body) == (404, revoked.body)
-    assert shop.request("GET", f"/c/{'%00' * 22}", headers=asked).status == 404
+    assert api.request("GET", f"/c/{'%00' * 22}", headers=asked).status == 404
     again = customer.request("DELETE", path_of(made["delete_url"]))
     assert (again.status, again.body) == (unknown.status, unknown.body)
 
@@ -125,7 +125,7 @@ def test_an_invalid_field_is_named(body: Any, param: str) -> None:
 
 
 def test_empty_or_oversized_shares_are_rejected(customer: Customer) -> None:
-    for messages in ([{"role": "system", "content": "Hi"}], [{"role": "user", "content": "a" * (MOST_CHARACTERS + 1)}]):
+    for messages in ([{"role": "system", "content": "Hi"}], [{"role": "user", "content": "a" * (MAX_CHARACTERS + 1)}]):
         reply = customer.post(PATH, {"title": "a", "messages": messages})
         assert (reply.status, reply.error["param"]) == (400, "messages")
 
@@ -136,6 +136,6 @@ def test_sharing_is_rejected_during_a_purge(customer: Customer) -> None:
     assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "purge_in_progress", "false")
 
 
-def test_an_invalid_key_cannot_share(shop: Shop) -> None:
-    assert shop.request("POST", PATH, {"title": "a", "messages": MESSAGES}).status == 401
-    assert shop.request("GET", PATH).status == 401
+def test_an_invalid_key_cannot_share(api: ApiStack) -> None:
+    assert api.request("POST", PATH, {"title": "a", "messages": MESSAGES}).status == 401
+    assert api.request("GET", PATH).status == 401

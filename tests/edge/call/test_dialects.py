@@ -16,8 +16,8 @@ from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.shared.dialects.test_anthropic import valid as valid_claude
 from tests.shared.dialects.test_gemini import valid as valid_gemini
-from tests.upstream import Upstream, polite
-from tests.upstream_responses import HANG, Gate, reply, status, stream
+from tests.upstream import Upstream, default_script
+from tests.upstream_responses import HANG, Gate, error_response, json_response, stream
 
 PRICES = {"input": 1_000, "output": 2_000, "cached_input": 100, "cache_write": 1_250, "minimum": 10}
 
@@ -34,9 +34,9 @@ class DialectSetup(NamedTuple):
 
     def stream(self, model: str, **fields: Any) -> tuple[int, dict[str, str], list[dict[str, Any]]]:
         with Stream(self.edge, self.secret, model=model, stream_options={"include_usage": True}, **fields) as running:
-            response = running.open()
+            response = running.response_head()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, headers, running.rest()
+            return response.status, headers, running.remaining_events()
 
     def usage(self) -> UsageLedger:
         """The usage row of the newest call."""
@@ -64,7 +64,7 @@ def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSet
     counts = claude.usage(input=10, output=5, read=100, written=20)
     whole = claude.message(claude.text("Hello 🙂"), reported=counts)
     expected = (10 * 1_000 + 100 * 100 + 20 * 1_250 + 5 * 2_000) // 1_000
-    setup.upstream.default = claude.say(whole)
+    setup.upstream.default = claude.script_of(whole)
     answer = setup.chat("claude")
     assert answer.status == 200
     assert answer.body["choices"][0]["message"]["content"] == "Hello 🙂"
@@ -85,7 +85,7 @@ def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSet
         gemini.thought("hm"), gemini.text("Hi"), reported=gemini.usage(input=50, output=4, cached=30, thoughts=6)
     )
     expected = (20 * 1_000 + 30 * 100 + 10 * 2_000) // 1_000
-    setup.upstream.default = gemini.say(whole)
+    setup.upstream.default = gemini.script_of(whole)
     answer = setup.chat("gemini")
     assert answer.body["yout"]["credits_charged"] == expected
     assert answer.body["choices"][0]["message"] == {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
@@ -105,8 +105,8 @@ def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSet
 def test_a_tool_round_trip_in_both_dialects(setup: DialectSetup) -> None:
     tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {}}}}}
     scripts = {
-        "claude": claude.say(claude.message(claude.tool_use("toolu_1", "weather", city="Bonn"), stop="tool_use")),
-        "gemini": gemini.say(gemini.answer(gemini.call("weather", signature="c2ln", city="Bonn"))),
+        "claude": claude.script_of(claude.message(claude.tool_use("toolu_1", "weather", city="Bonn"), stop="tool_use")),
+        "gemini": gemini.script_of(gemini.answer(gemini.call("weather", signature="c2ln", city="Bonn"))),
     }
     for model, script in scripts.items():
         setup.upstream.default = script
@@ -126,17 +126,17 @@ def test_a_tool_round_trip_in_both_dialects(setup: DialectSetup) -> None:
 
 @one_kind
 def test_errors_and_rejections_keep_status_and_code_and_cost_nothing(setup: DialectSetup) -> None:
-    setup.upstream.script(status(400, claude.failure("invalid_request_error", "max_tokens: 9 > 8")))
+    setup.upstream.script(error_response(400, claude.failure("invalid_request_error", "max_tokens: 9 > 8")))
     answer = setup.chat("claude")
     assert (answer.status, answer.code, answer.body["error"]["param"]) == (400, "invalid_request", "max_tokens")
     refused = setup.chat("claude", seed=1)
     assert (refused.status, refused.code, refused.body["error"]["param"]) == (400, "unsupported_parameter", "seed")
     assert "x-yout-channel" not in refused.headers, "no provider was called"
-    setup.upstream.default = status(529, claude.failure("overloaded_error", "Overloaded"))
+    setup.upstream.default = error_response(529, claude.failure("overloaded_error", "Overloaded"))
     answer = setup.chat("claude")
     assert (answer.status, answer.headers["x-yout-attempts"]) == (502, "3")
     assert setup.usage().failed_attempts == "status_529,status_529,status_529"
-    setup.upstream.default = reply(gemini.blocked())
+    setup.upstream.default = json_response(gemini.blocked())
     answer = setup.chat("gemini")
     assert (answer.status, answer.code) == (400, "content_filter")
     assert {row.credits for row in UsageLedger.select()} == {0}
@@ -148,7 +148,7 @@ def test_a_disconnect_cancels_the_upstream_and_bills_delivered_output(setup: Dia
     first = list(map(claude.event, claude.events(claude.message(claude.text("Hello there, you")))))[:5]
     setup.upstream.script(stream(*first, gate, HANG))
     with Stream(setup.edge, setup.secret, model="claude") as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello th")
     assert setup.upstream.calls[0].wait_outcome() == "disconnected"
     eventually(lambda: UsageLedger.select().exists(), "the call is settled")
@@ -165,10 +165,10 @@ def test_an_overload_mid_stream_is_one_error(setup: DialectSetup) -> None:
     gate = Gate()
     setup.upstream.script(stream(*first, gate, claude.event(claude.failure("overloaded_error"))))
     with Stream(setup.edge, setup.secret, model="claude") as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello th")
         gate.open()
-        rest = running.rest()
+        rest = running.remaining_events()
     assert [event["error"]["code"] for event in rest if "error" in event] == ["upstream_error"]
     assert {"done": True} not in rest
     row = setup.usage()
@@ -181,12 +181,12 @@ def test_a_history_with_provider_fields_fails_over_to_a_strict_provider(setup: D
     factories.model("gpt", strict, **PRICES)
     eventually(lambda: chat(setup.edge, setup.secret, model="gpt").status == 200, "the edge knows the model")
     thought = claude.thinking("Hm.")
-    setup.upstream.default = claude.say(claude.message(thought, claude.text("Hello")))
+    setup.upstream.default = claude.script_of(claude.message(thought, claude.text("Hello")))
     message = setup.chat("claude").body["choices"][0]["message"]
     assert message["thinking_blocks"] == [thought]
     assert message["reasoning_content"] == "Hm."
-    busy = status(529, claude.failure("overloaded_error", "Overloaded"))
-    setup.upstream.default = lambda request: busy if request.path == "/v1/messages" else polite(request)
+    busy = error_response(529, claude.failure("overloaded_error", "Overloaded"))
+    setup.upstream.default = lambda request: busy if request.path == "/v1/messages" else default_script(request)
     turns = [{"role": "user", "content": "Hi"}, message, {"role": "user", "content": "Go on"}]
     answer = setup.chat("claude", models=["gpt"], messages=turns)
     assert (answer.status, answer.headers["x-yout-channel"]) == (200, "strict")
@@ -210,7 +210,7 @@ def test_a_field_unsupported_by_one_provider_goes_to_another(setup: DialectSetup
     )
     eventually(lambda: chat(setup.edge, setup.secret, model="any").status == 200, "the edge knows the model")
     before = len(setup.upstream.calls)
-    setup.upstream.default = polite
+    setup.upstream.default = default_script
     for _ in range(4):  # channels of equal priority are tried in random order
         answer = setup.chat("any", stop="\n\n")
         assert (answer.status, answer.headers["x-yout-attempts"]) == (200, "1")
@@ -226,7 +226,7 @@ def test_the_output_limit_sent_to_the_provider(setup: DialectSetup) -> None:
     factories.model("gpt", other, max_output_tokens=9_000, **PRICES)
     factories.model("bare", other, **PRICES)
     eventually(lambda: chat(setup.edge, setup.secret, model="bare").status == 200, "the edge knows the models")
-    claude_says, openai_says = claude.say(claude.message(claude.text("Hi"))), polite
+    claude_says, openai_says = claude.script_of(claude.message(claude.text("Hi"))), default_script
     cases: list[tuple[str, int | None, int | None]] = [
         ("unknown", None, 8_192),  # not the whole window, which the provider would reject
         ("unknown", 20_000, 20_000),
@@ -247,7 +247,7 @@ def test_the_output_limit_sent_to_the_provider(setup: DialectSetup) -> None:
 def test_a_required_output_limit_stays_within_the_credits(setup: DialectSetup) -> None:
     factories.model("big", factories.channel(setup.upstream.url, name="b", dialect="anthropic"), context_window=200_000, **PRICES)
     eventually(lambda: chat(setup.edge, setup.secret, model="big").status != 404, "the edge knows the model")
-    setup.upstream.default = claude.say(claude.message(claude.text("Hi")))
+    setup.upstream.default = claude.script_of(claude.message(claude.text("Hi")))
     answer = chat(setup.edge, setup.secret, {"x-yout-max-credits": "3000"}, model="big")
     assert answer.status == 200
     assert 1_000 < setup.upstream.calls[-1].json["max_tokens"] <= 1_500
@@ -256,7 +256,7 @@ def test_a_required_output_limit_stays_within_the_credits(setup: DialectSetup) -
 @one_kind
 def test_a_stream_that_starts_with_an_overload_error_is_retried(setup: DialectSetup) -> None:
     setup.upstream.script(stream(claude.event(claude.failure("overloaded_error", "Overloaded"))))
-    setup.upstream.default = claude.say(claude.message(claude.text("Hello")))
+    setup.upstream.default = claude.script_of(claude.message(claude.text("Hello")))
     code, headers, events = setup.stream("claude")
     assert (code, headers["x-yout-attempts"], text_of(events)) == (200, "2", "Hello")
     assert (setup.usage().status, setup.usage().attempts) == ("completed", 2)
@@ -278,13 +278,13 @@ def test_an_answer_blocked_mid_stream_ends_as_content_filter_and_is_charged(setu
 def test_an_unexplained_empty_answer_is_retried_and_costs_nothing(setup: DialectSetup) -> None:
     empty = gemini.answer(finish="NO_IMAGE", reported=gemini.usage(7, 0))
     good = gemini.answer(gemini.text("Hello"))
-    setup.upstream.script(reply(empty), reply(good), stream(gemini.event(empty)), stream(gemini.wire(good)))
+    setup.upstream.script(json_response(empty), json_response(good), stream(gemini.event(empty)), stream(gemini.wire(good)))
     assert setup.chat("gemini").body["choices"][0]["message"]["content"] == "Hello"
     assert (setup.usage().attempts, setup.usage().failed_attempts) == (2, "malformed")
     status, _, events = setup.stream("gemini")
     assert (status, text_of(events)) == (200, "Hello")
     assert (setup.usage().attempts, setup.usage().failed_attempts) == (2, "broken")
-    setup.upstream.default = reply(empty)
+    setup.upstream.default = json_response(empty)
     answer = setup.chat("gemini")
     assert (answer.status, answer.body["error"]["code"], setup.usage().credits) == (502, "upstream_error", 0)
 
@@ -293,7 +293,7 @@ def test_an_unexplained_empty_answer_is_retried_and_costs_nothing(setup: Dialect
 def test_an_image_is_charged_by_the_providers_token_count(setup: DialectSetup) -> None:
     image = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo="}}
     answer = gemini.answer(image, reported=gemini.usage(7, 1_290))
-    setup.upstream.script(reply(answer), stream(gemini.event(answer)))
+    setup.upstream.script(json_response(answer), stream(gemini.event(answer)))
     body = setup.chat("gemini").body
     assert body["choices"][0]["message"]["images"][0]["image_url"]["url"] == "data:image/png;base64,iVBORw0KGgo="
     assert (setup.usage().output_tokens, setup.usage().credits) == (1_290, 7 + 2 * 1_290)

@@ -11,14 +11,14 @@ import pytest
 from shared.models import Hold, UsageLedger
 from tests import anthropic_payloads as claude
 from tests import factories, openai_payloads
-from tests.edge.http_calls import Answered, Stream, chat
+from tests.edge.http_calls import Response, Stream, chat
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.edge import WebProcess
 from tests.upstream import Upstream
-from tests.upstream_responses import context_too_long, reply, status, stream
+from tests.upstream_responses import context_too_long, error_response, json_response, stream
 
 CHEAP, DEAR = {"input": 1_000, "output": 1_000}, {"input": 1_000, "output": 50_000}
-GOOD = reply(openai_payloads.completion("Hello", usage=openai_payloads.tokens(7, 3)))
+GOOD = json_response(openai_payloads.completion("Hello", usage=openai_payloads.tokens(7, 3)))
 CHEAP_COST, DEAR_COST = 10, 157
 
 
@@ -31,7 +31,7 @@ class RoutingSetup(NamedTuple):
     secret: str
     owner: Any
 
-    def chat(self, **fields: Any) -> Answered:
+    def chat(self, **fields: Any) -> Response:
         return chat(self.edge, self.secret, **fields)
 
     def row(self) -> UsageLedger:
@@ -58,7 +58,7 @@ def setup(bound_database: Any, any_database_url: str, redis_url: str, start_upst
 
 
 def test_a_fallback_model_serves_at_its_own_price_and_under_its_own_name(setup: RoutingSetup) -> None:
-    setup.primary.default = status(500)
+    setup.primary.default = error_response(500)
     answer = setup.chat(models=["cheap", "dear"], model=None)
     assert answer.status == 200
     assert answer.body["model"] == "dear"
@@ -76,8 +76,8 @@ def test_a_fallback_in_a_stream(setup: RoutingSetup) -> None:
     setup.primary.default = stream(role(), b"data: {garbage\n\n")
     setup.secondary.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
     with Stream(setup.edge, setup.secret, model="cheap", models=["dear"], stream_options={"include_usage": True}) as running:
-        headers = dict(running.open().getheaders())
-        events = running.rest()
+        headers = dict(running.response_head().getheaders())
+        events = running.remaining_events()
     assert headers["x-yout-channel"] == "best"
     assert {event["model"] for event in events if "model" in event} == {"dear"}
     assert events[-2]["yout"]["credits_charged"] == DEAR_COST
@@ -96,7 +96,7 @@ def test_a_prompt_too_long_for_one_model_falls_back_to_the_next(setup: RoutingSe
     answer = setup.chat(model="cheap", models=["dear"])
     assert (answer.status, answer.body["model"]) == (200, "dear")
     assert setup.chat(model="cheap").code == "context_length_exceeded"
-    setup.primary.default = status(400)
+    setup.primary.default = error_response(400)
     assert setup.chat(model="cheap", models=["dear"]).status == 400, "an invalid request must not fall back"
 
 
@@ -142,7 +142,7 @@ def test_models_sorted_by_price(setup: RoutingSetup) -> None:
 
 
 def test_without_fallbacks_the_other_channel_is_not_called(setup: RoutingSetup) -> None:
-    setup.primary.default = status(500)
+    setup.primary.default = error_response(500)
     assert setup.chat(model="both", provider={"order": ["acme"], "allow_fallbacks": False}).status == 502
     assert setup.secondary.calls == []
 
@@ -152,27 +152,27 @@ def test_channels_sorted_by_measured_latency(setup: RoutingSetup) -> None:
     seen = set()
     for _ in range(2):  # a channel without measurements is tried first
         with Stream(setup.edge, setup.secret, model="both", provider={"sort": "latency"}) as running:
-            seen.add(running.open().getheader("x-yout-channel"))
-            running.rest()
+            seen.add(running.response_head().getheader("x-yout-channel"))
+            running.remaining_events()
     assert seen == {"acme-eu", "best"}
 
 
 def test_a_short_retry_after_is_waited_for(setup: RoutingSetup) -> None:
-    setup.primary.script(status(429, headers={"retry-after-ms": "300"}))
+    setup.primary.script(error_response(429, headers={"retry-after-ms": "300"}))
     answer = setup.chat(model="cheap")
     assert (answer.status, answer.headers["x-yout-attempts"]) == (200, "2")
     assert setup.row().failed_attempts == "status_429"
 
 
 def test_retry_after_accepts_a_date(setup: RoutingSetup) -> None:
-    setup.primary.script(status(503, headers={"retry-after": formatdate(time.time() + 40, usegmt=True)}))
+    setup.primary.script(error_response(503, headers={"retry-after": formatdate(time.time() + 40, usegmt=True)}))
     assert setup.chat(model="cheap").status == 502
     assert setup.chat(model="cheap").status == 503, "the channel is paused for the requested time"
     assert len(setup.primary.calls) == 1
 
 
 def test_a_channel_that_does_not_support_a_field_is_skipped(setup: RoutingSetup) -> None:
-    setup.primary.default = claude.say(claude.message(claude.text("Hello")))
+    setup.primary.default = claude.script_of(claude.message(claude.text("Hello")))
     assert setup.chat(model="mixed").headers["x-yout-channel"] == "anthropic"
     answer = setup.chat(model="mixed", seed=5)
     assert (answer.headers["x-yout-channel"], answer.headers["x-yout-attempts"]) == ("best", "1")

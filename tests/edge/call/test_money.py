@@ -14,28 +14,38 @@ import pytest
 
 from shared import tokenizer
 from shared.core.clock import now_ms
-from shared.core.database import bind, database
+from shared.core.database import bind_database, database
 from shared.ledger import sweep
-from shared.ledger.sweep import SILENT_MS
-from shared.ledger.verify import verify
+from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
 from shared.operations.accounts import set_account_status
 from shared.operations.keys import revoke_key
 from shared.operations.prices import set_price
 from tests import factories, openai_payloads
 from tests.databases import opened
-from tests.edge.http_calls import Answered, Stream, body_of, chat, together
+from tests.edge.http_calls import Response, Stream, chat, chat_body, run_concurrently
 from tests.openai_payloads import DONE, chunk, completion, finish, role, usage
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
-from tests.upstream import Upstream, polite
-from tests.upstream_responses import HANG, RESET, Answer, Gate, context_too_long, later, reply, status, stream
+from tests.upstream import Upstream, default_script
+from tests.upstream_responses import (
+    HANG,
+    RESET,
+    Gate,
+    ScriptedResponse,
+    context_too_long,
+    delayed,
+    error_response,
+    json_response,
+    stream,
+)
 
 TEXT = "Hello there, I am a model."
-PROMPT_TOKENS = tokenizer.count(body_of()["messages"][0]["content"])
-TEXT_TOKENS = tokenizer.count(TEXT)
+PROMPT_TOKENS = tokenizer.count_tokens(chat_body()["messages"][0]["content"])
+TEXT_TOKENS = tokenizer.count_tokens(TEXT)
 HELLO = (role(), chunk(TEXT))
 PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # one credit per input token, two per output token
 POLITE_COST = 13  # 7 input and 3 output tokens
@@ -66,7 +76,7 @@ def running_edges(
 ) -> Iterator[TwoEdges]:
     url, upstream, folder = postgres.create_migrated(), Upstream(), tmp_path_factory.mktemp("two_edges")
     with opened(url) as target:
-        bind(target)
+        bind_database(target)
         stock(upstream)
         environ = environment_of({"database_url": url, "redis_url": redis_servers("valkey").url})
         edges: list[WebProcess] = []
@@ -84,16 +94,16 @@ def running_edges(
 @pytest.fixture
 def two_edges(running_edges: TwoEdges) -> Iterator[TwoEdges]:
     """Checks after the test that the ledger verifies and nothing is held."""
-    bind(running_edges.books)
+    bind_database(running_edges.books)
     yield running_edges
-    running_edges.upstream.default = polite
+    running_edges.upstream.default = default_script
     assert_ledger_verifies()
     database.initialize(None)
 
 
 def assert_ledger_verifies() -> None:
     eventually(lambda: not Account.select().where(Account.held > 0).exists(), "holds are released")
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def balance(owner: Account) -> int:
@@ -134,7 +144,7 @@ def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
     owner, secret = customer(37_000)
     running = [start_edge(database_url=any_database_url, redis_url=redis_url, edge_workers=workers) for _ in range(edges)]
 
-    answers = together(200, lambda number: chat(running[number % edges], secret, model="dear"))
+    answers = run_concurrently(200, lambda number: chat(running[number % edges], secret, model="dear"))
 
     paid = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status == 402]
@@ -157,7 +167,7 @@ def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
 
 def test_a_low_balance_shortens_the_answer(two_edges: TwoEdges) -> None:
     owner, secret = customer(90)
-    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    two_edges.upstream.script(json_response(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
     answer = chat(two_edges.edge, secret, max_tokens=5_000)
     assert 16 <= two_edges.upstream.calls[-1].json["max_tokens"] <= 45
     assert answer.body["yout"] == {"credits_charged": 90, "balance": 0}
@@ -187,7 +197,7 @@ def test_a_cap_below_the_minimum_rejects_the_call(two_edges: TwoEdges) -> None:
 
 def test_a_call_never_costs_more_than_its_cap(two_edges: TwoEdges) -> None:
     _, secret = customer()
-    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
+    two_edges.upstream.script(json_response(completion(TEXT, usage={"prompt_tokens": 20, "completion_tokens": 1_000})))
     answer = chat(two_edges.edge, secret, {"x-yout-max-credits": "100"}, max_tokens=3_000)
     assert answer.body["yout"] == {"credits_charged": 100, "balance": 999_900}
     assert two_edges.upstream.calls[-1].json["max_tokens"] <= 50
@@ -212,11 +222,11 @@ IMPOSSIBLE: list[dict[str, Any] | None] = [
 def test_impossible_usage_is_counted_locally(two_edges: TwoEdges, streaming: bool, details: dict[str, Any] | None) -> None:
     owner, secret = customer()
     ending = [finish("stop", usage=details)] if details else [finish()]
-    two_edges.upstream.script(stream(*HELLO, *ending, DONE) if streaming else reply(completion(TEXT, usage=details)))
+    two_edges.upstream.script(stream(*HELLO, *ending, DONE) if streaming else json_response(completion(TEXT, usage=details)))
     with Stream(two_edges.edge, secret, stream=streaming, max_tokens=500) as call:
-        call.open()
+        call.response_head()
         if streaming:
-            call.rest()
+            call.remaining_events()
         else:
             call.response.read()
     row = usage_of(owner)
@@ -226,7 +236,7 @@ def test_impossible_usage_is_counted_locally(two_edges: TwoEdges, streaming: boo
 
 def test_one_impossible_count_does_not_affect_the_other(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    two_edges.upstream.script(reply(completion(TEXT, usage={"prompt_tokens": 9, "completion_tokens": 10**12})))
+    two_edges.upstream.script(json_response(completion(TEXT, usage={"prompt_tokens": 9, "completion_tokens": 10**12})))
     chat(two_edges.edge, secret)
     row = usage_of(owner)
     assert (row.estimated, row.input_tokens, row.output_tokens) == (True, 9, TEXT_TOKENS)
@@ -235,14 +245,14 @@ def test_one_impossible_count_does_not_affect_the_other(two_edges: TwoEdges) -> 
 @pytest.mark.parametrize("details", [None, {"prompt_tokens": 7, "completion_tokens": 0}])
 def test_an_empty_completion_costs_nothing(two_edges: TwoEdges, details: dict[str, Any] | None) -> None:
     owner, secret = customer()
-    two_edges.upstream.script(reply(completion("", usage=details)))
+    two_edges.upstream.script(json_response(completion("", usage=details)))
     assert chat(two_edges.edge, secret).body["yout"] == {"credits_charged": 0, "balance": 1_000_000}
     assert usage_of(owner).status == "completed"
 
 
 def test_uncountable_output_costs_the_minimum(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    two_edges.upstream.script(reply(completion(None, audio={"id": "a", "data": "UklGRg=="})))
+    two_edges.upstream.script(json_response(completion(None, audio={"id": "a", "data": "UklGRg=="})))
     chat(two_edges.edge, secret)
     assert usage_of(owner).credits >= 10
 
@@ -260,7 +270,7 @@ def test_cached_tokens_have_their_own_price(two_edges: TwoEdges) -> None:
         lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="cached").status == 200,
         "the new model serves",
     )
-    two_edges.upstream.script(reply(completion(TEXT, usage=details)))
+    two_edges.upstream.script(json_response(completion(TEXT, usage=details)))
     assert chat(two_edges.edge, secret, model="cached").body["yout"]["credits_charged"] == 200 + 80 + 20
 
 
@@ -271,7 +281,7 @@ def test_a_disconnect_bills_delivered_output(two_edges: TwoEdges) -> None:
     owner, secret = customer()
     two_edges.upstream.script(stream(*HELLO, HANG))
     with Stream(two_edges.edge, secret, max_tokens=500) as call:
-        call.open()
+        call.response_head()
         call.read_text(TEXT)
         upstream_call = two_edges.upstream.calls[-1]
     assert upstream_call.wait_outcome() == "disconnected"
@@ -285,10 +295,10 @@ def test_a_disconnect_before_the_first_token_bills_the_prompt(two_edges: TwoEdge
     """On every attempt: disconnecting just before the answer must not get providers to work for free."""
     owner, secret = customer()
     prompt = [{"role": "user", "content": "Say something long about " + "everything " * 100}]
-    cost = tokenizer.count(prompt[0]["content"])
+    cost = tokenizer.count_tokens(prompt[0]["content"])
     for times in (1, 2):
         gate = Gate()
-        two_edges.upstream.script(later(gate, stream(role(), HANG)))
+        two_edges.upstream.script(delayed(gate, stream(role(), HANG)))
         with Stream(two_edges.edge, secret, stream=streaming, messages=prompt):
             gate.wait_reached()
         assert two_edges.upstream.calls[-1].wait_outcome() == "disconnected"
@@ -306,7 +316,7 @@ def test_a_disconnect_costs_nothing_if_the_provider_does_not_bill_cancelled_call
         lambda: chat(two_edges.edge, factories.api_key(factories.account())[1], model="own").status == 200, "the new model serves"
     )
     gate = Gate()
-    two_edges.upstream.script(later(gate, stream(*HELLO, HANG)))
+    two_edges.upstream.script(delayed(gate, stream(*HELLO, HANG)))
     with Stream(two_edges.edge, secret, model="own"):
         gate.wait_reached()
     assert (usage_of(owner).status, usage_of(owner).credits) == ("cancelled", 0)
@@ -325,16 +335,16 @@ def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit
     thoughts = [openai_payloads.event([{"index": 0, "delta": {"reasoning_content": " thought" * 100}}])] * 7
     two_edges.upstream.script(stream(role(), *thoughts, chunk(TEXT), finish(), usage(7, 510), DONE))
     with Stream(two_edges.edge, secret, model="thinker", max_tokens=10) as call:
-        call.open()
-        *chunks, last, _ = call.rest()
+        call.response_head()
+        *chunks, last, _ = call.remaining_events()
     assert sum(chunk["choices"][0]["delta"].get("reasoning_content", "").count("thought") for chunk in chunks) == 700
     assert last["choices"][0]["finish_reason"] == "stop"
     assert balance(owner) == 1_000_000 - 7 - 2 * 510
     assert two_edges.upstream.calls[-1].json["max_tokens"] == 10
     two_edges.upstream.script(stream(role(), *thoughts, *thoughts, HANG))
     with Stream(two_edges.edge, secret, model="thinker", max_tokens=10) as call:
-        call.open()
-        assert call.rest()[-2]["choices"][0]["finish_reason"] == "length"
+        call.response_head()
+        assert call.remaining_events()[-2]["choices"][0]["finish_reason"] == "length"
     assert two_edges.upstream.calls[-1].wait_outcome() == "disconnected"
     refused = chat(two_edges.edge, factories.api_key(factories.account(1_000))[1], model="thinker", max_tokens=10)
     assert (refused.status, refused.code) == (402, "insufficient_credits")
@@ -344,8 +354,8 @@ def test_a_broken_upstream_stream_bills_delivered_output(two_edges: TwoEdges) ->
     owner, secret = customer()
     two_edges.upstream.script(stream(*HELLO, RESET))
     with Stream(two_edges.edge, secret) as call:
-        call.open()
-        assert call.rest()[-1]["error"]["code"] == "upstream_error"
+        call.response_head()
+        assert call.remaining_events()[-1]["error"]["code"] == "upstream_error"
     row = usage_of(owner)
     assert (row.status, row.credits) == ("failed", PROMPT_TOKENS + 2 * TEXT_TOKENS)
 
@@ -359,10 +369,10 @@ def test_disconnects_at_any_moment_leave_no_hold_or_slot(two_edges: TwoEdges) ->
             time.sleep(number % 25 * 0.001)  # the time of the disconnect is the input of this test; nothing is measured
 
     for _ in range(2):
-        together(50, call_and_leave)
+        run_concurrently(50, call_and_leave)
     assert_ledger_verifies()
     # All slots are free again: the key's full concurrency gets through.
-    answers = together(100, lambda number: chat(two_edges.edges[number % 2], secret))
+    answers = run_concurrently(100, lambda number: chat(two_edges.edges[number % 2], secret))
     assert {answer.status for answer in answers} == {200}
 
 
@@ -428,18 +438,18 @@ def test_a_running_stream_is_ended_and_bills_delivered_output(
     gate = Gate()
     two_edges.upstream.script(stream(*HELLO, HANG), stream(*HELLO, gate, finish(), usage(7, 3), DONE))
     with Stream(two_edges.edge, secret) as cut:
-        cut.open()
+        cut.response_head()
         cut.read_text(TEXT)
         upstream_call = two_edges.upstream.calls[-1]
         with Stream(two_edges.edge, other_secret) as other:  # sent only now, because the script is consumed in order of arrival
-            other.open()
+            other.response_head()
             other.read_text(TEXT)
             stop(owner.id, key.id)
-            ending = cut.rest()
+            ending = cut.remaining_events()
             assert [event["error"]["code"] for event in ending] == [code]
             assert upstream_call.wait_outcome() == "disconnected"
             gate.open()
-            assert other.rest()[-1] == {"done": True}
+            assert other.remaining_events()[-1] == {"done": True}
     row = usage_of(owner)
     assert (row.status, row.error_code, row.credits) == ("cancelled", code, PROMPT_TOKENS + 2 * TEXT_TOKENS)
 
@@ -448,11 +458,11 @@ def test_a_call_without_output_gets_401_when_its_key_is_revoked(two_edges: TwoEd
     owner = factories.account()
     key, secret = factories.api_key(owner)
     gate = Gate()
-    two_edges.upstream.script(later(gate, reply(completion(TEXT))))
+    two_edges.upstream.script(delayed(gate, json_response(completion(TEXT))))
     with Stream(two_edges.edge, secret, stream=False) as call:
         gate.wait_reached()
         revoke_key(key.id, actor="test")
-        answer = call.whole()
+        answer = call.json_response()
     assert (answer.status, answer.code) == (401, "invalid_api_key")
     assert usage_of(owner).credits == 0
     gate.open()
@@ -466,7 +476,7 @@ def test_an_idempotency_key_prevents_a_second_call(two_edges: TwoEdges) -> None:
     _, other_secret = customer()
     headers = {"idempotency-key": "order-1"}
     gate = Gate()
-    two_edges.upstream.script(later(gate, polite_answer()))
+    two_edges.upstream.script(delayed(gate, polite_answer()))
     with Stream(two_edges.edge, secret, headers, stream=False) as first:
         gate.wait_reached()
         for edge in two_edges.edges:
@@ -477,7 +487,7 @@ def test_an_idempotency_key_prevents_a_second_call(two_edges: TwoEdges) -> None:
         assert chat(two_edges.edges[1], secret, headers, temperature=1).code == "idempotency_key_reused"
         assert chat(two_edges.edge, other_secret, headers).status == 200
         gate.open()
-        done = first.whole()
+        done = first.json_response()
     assert done.body["yout"]["credits_charged"] == POLITE_COST
     for edge in two_edges.edges:
         answer = chat(edge, secret, headers)
@@ -488,19 +498,19 @@ def test_an_idempotency_key_prevents_a_second_call(two_edges: TwoEdges) -> None:
     assert balance(owner) == 1_000_000 - POLITE_COST
 
 
-def polite_answer() -> Answer:
-    return reply(completion(TEXT, usage={"prompt_tokens": 7, "completion_tokens": 3}))
+def polite_answer() -> ScriptedResponse:
+    return json_response(completion(TEXT, usage={"prompt_tokens": 7, "completion_tokens": 3}))
 
 
 def test_concurrent_calls_with_one_idempotency_key_make_one_call(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    answers = together(30, lambda number: chat(two_edges.edges[number % 2], secret, {"idempotency-key": "same"}))
+    answers = run_concurrently(30, lambda number: chat(two_edges.edges[number % 2], secret, {"idempotency-key": "same"}))
     assert sorted(answer.status for answer in answers) == [200] + [409] * 29
     assert balance(owner) == 1_000_000 - POLITE_COST
 
 
-@pytest.mark.parametrize("failure", [context_too_long(), status(401)], ids=["refused", "failed"])
-def test_an_uncharged_failure_releases_the_idempotency_key(two_edges: TwoEdges, failure: Answer) -> None:
+@pytest.mark.parametrize("failure", [context_too_long(), error_response(401)], ids=["refused", "failed"])
+def test_an_uncharged_failure_releases_the_idempotency_key(two_edges: TwoEdges, failure: ScriptedResponse) -> None:
     _, secret = customer()
     headers = {"idempotency-key": "again"}
     two_edges.upstream.script(failure)
@@ -512,7 +522,7 @@ def test_an_early_disconnect_releases_the_idempotency_key(two_edges: TwoEdges) -
     owner, secret = customer()
     headers = {"idempotency-key": "left"}
     gate = Gate()
-    two_edges.upstream.script(later(gate, polite_answer()))
+    two_edges.upstream.script(delayed(gate, polite_answer()))
     with Stream(two_edges.edge, secret, headers):
         gate.wait_reached()
     assert usage_of(owner).status == "cancelled"
@@ -537,7 +547,7 @@ def test_a_running_call_keeps_its_initial_price(two_edges: TwoEdges) -> None:
     eventually(lambda: chat(two_edges.edge, customer()[1], model="changing").status == 200, "the new model serves")
     two_edges.upstream.script(stream(*HELLO, gate, finish(), usage(7, 3), DONE))
     with Stream(two_edges.edge, secret, model="changing") as call:
-        call.open()
+        call.response_head()
         call.read_text(TEXT)
         set_price("changing", input=1_000_000, output=0, actor="test")
 
@@ -546,7 +556,7 @@ def test_a_running_call_keeps_its_initial_price(two_edges: TwoEdges) -> None:
 
         eventually(lambda: charged() == 7_000, "the new price is in force")
         gate.open()
-        call.rest()
+        call.remaining_events()
     assert usage_of(owner).credits == POLITE_COST
 
 
@@ -557,7 +567,7 @@ def open_streams(edge: WebProcess, secret: str, number: int) -> list[Stream]:
     """Streams that have delivered `TEXT` and are still open."""
     calls = [Stream(edge, secret) for _ in range(number)]
     for call in calls:
-        call.open()
+        call.response_head()
         call.read_text(TEXT)
     return calls
 
@@ -575,18 +585,18 @@ def test_a_killed_edge_leaves_nothing_held_or_charged_twice(
     edge.kill()
 
     for call in calls:
-        assert {"done": True} not in call.rest()
-        call.leave()
+        assert {"done": True} not in call.remaining_events()
+        call.disconnect()
     assert Account.get_by_id(owner.id).held > 0
     assert sweep(now_ms()) == 0
-    later_on = now_ms() + SILENT_MS + 1_000
+    later_on = now_ms() + HEARTBEAT_TIMEOUT_MS + 1_000
     assert [sweep(later_on), sweep(later_on)] == [6, 0]
     row = Account.get_by_id(owner.id)
     assert (row.balance, row.held) == (1_000_000 - POLITE_COST, 0)
     assert UsageLedger.select().where(UsageLedger.status == "expired").count() == 6
-    assert verify(later_on).problems == ()
+    assert verify_ledger(later_on).problems == ()
 
-    upstream.default = polite
+    upstream.default = default_script
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     assert chat(edge, secret).body["yout"]["balance"] == 1_000_000 - 2 * POLITE_COST
 
@@ -605,15 +615,15 @@ def test_a_graceful_shutdown_lets_streams_finish_and_settles_the_rest(
     edge.process.send_signal(signal.SIGTERM)
     threading.Timer(0.5, gate.open).start()
 
-    assert first.rest()[-1] == {"done": True}
-    assert [event["error"]["code"] for event in second.rest()] == ["service_unavailable"]
+    assert first.remaining_events()[-1] == {"done": True}
+    assert [event["error"]["code"] for event in second.remaining_events()] == ["service_unavailable"]
     assert edge.process.wait() == 0
     assert usage_of(ending).credits == POLITE_COST
     row = usage_of(endless)
     assert (row.status, row.credits) == ("cancelled", PROMPT_TOKENS + 2 * TEXT_TOKENS)
     assert_ledger_verifies()
     for call in (first, second):
-        call.leave()
+        call.disconnect()
 
 
 def test_the_duration_of_a_call_is_limited(
@@ -624,12 +634,12 @@ def test_the_duration_of_a_call_is_limited(
     edge = start_edge(database_url=postgres_url, redis_url=redis_url, call_seconds=5)
     upstream.script(stream(*HELLO, HANG))
     (call,) = open_streams(edge, secret, 1)
-    assert [event["error"]["code"] for event in call.rest()] == ["upstream_timeout"]
+    assert [event["error"]["code"] for event in call.remaining_events()] == ["upstream_timeout"]
     assert usage_of(owner).credits == PROMPT_TOKENS + 2 * TEXT_TOKENS
-    call.leave()
+    call.disconnect()
 
 
 def test_response_ids_match_the_ledger(two_edges: TwoEdges) -> None:
     owner, secret = customer()
-    answer: Answered = chat(two_edges.edge, secret)
+    answer: Response = chat(two_edges.edge, secret)
     assert answer.headers["x-request-id"] == f"req_{usage_of(owner).id.hex}"

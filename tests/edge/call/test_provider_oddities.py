@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from shared.tokenizer import count
+from shared.tokenizer import count_tokens
 from tests import openai_payloads
-from tests.edge.assertions import WHOLE_STREAM, assert_clean, assert_nothing_taken, both
-from tests.edge.shared_edge import POLITE_COST, Lane
+from tests.edge.assertions import WHOLE_STREAM, assert_nothing_charged, assert_valid_stream, both
+from tests.edge.shared_edge import DEFAULT_COST, Sandbox
 from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
-from tests.upstream_responses import reply, stream
+from tests.upstream_responses import json_response, stream
 
 
 def one_chunk_answer(text: str, reason: str | None = None, **delta: object) -> openai_payloads.Json:
@@ -23,12 +23,12 @@ def without(piece: openai_payloads.Json, *names: str) -> openai_payloads.Json:
     return {name: value for name, value in piece.items() if name not in names}
 
 
-def relayed(lane: Lane, *pieces: object, **options: object) -> list[openai_payloads.Json]:
+def relayed(lane: Sandbox, *pieces: object, **options: object) -> list[openai_payloads.Json]:
     """The chunks of a complete stream."""
-    lane.vendor.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
+    lane.provider.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
     answer = lane.chat(stream=True, stream_options={"include_usage": True})
     assert answer.status == 200
-    assert_clean(answer.body)
+    assert_valid_stream(answer.body)
     return answer.chunks
 
 
@@ -37,17 +37,17 @@ def text_of(chunks: list[openai_payloads.Json]) -> str:
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
-def test_any_line_ending_is_accepted(lane: Lane, line_end: str) -> None:
+def test_any_line_ending_is_accepted(sandbox: Sandbox, line_end: str) -> None:
     pieces = [*WHOLE_STREAM[:-1], f"data: [DONE]{line_end}{line_end}".encode()]
-    assert text_of(relayed(lane, *pieces, line_end=line_end)) == "Hello"
+    assert text_of(relayed(sandbox, *pieces, line_end=line_end)) == "Hello"
 
 
-def test_text_split_inside_a_character_arrives_intact(lane: Lane) -> None:
+def test_text_split_inside_a_character_arrives_intact(sandbox: Sandbox) -> None:
     first, second = openai_payloads.split_utf8(openai_payloads.frame(chunk("naïve 🙂 Größe")))
-    assert text_of(relayed(lane, role(), first, second, finish(), usage(), DONE)) == "naïve 🙂 Größe"
+    assert text_of(relayed(sandbox, role(), first, second, finish(), usage(), DONE)) == "naïve 🙂 Größe"
 
 
-def test_events_that_break_official_sdks_are_dropped(lane: Lane) -> None:
+def test_events_that_break_official_sdks_are_dropped(sandbox: Sandbox) -> None:
     hello = b"event: message\nid: 7\nretry: 3\n" + openai_payloads.frame(chunk("Hello"))
     noise = (
         b": comment\n\n",
@@ -58,26 +58,26 @@ def test_events_that_break_official_sdks_are_dropped(lane: Lane) -> None:
         b"id: 3\n\n",
         b": OPENROUTER\n\n",
     )
-    chunks = relayed(lane, *noise, role(), *noise, hello, *noise, finish(), *noise, usage(), *noise, DONE, *noise)
+    chunks = relayed(sandbox, *noise, role(), *noise, hello, *noise, finish(), *noise, usage(), *noise, DONE, *noise)
     assert text_of(chunks) == "Hello"
 
 
-def test_a_byte_order_mark_and_unknown_fields_are_ignored(lane: Lane) -> None:
+def test_a_byte_order_mark_and_unknown_fields_are_ignored(sandbox: Sandbox) -> None:
     first = "\ufeff".encode() + b"data: " + json.dumps(role()).encode() + b"\n\n"
     marked = b"x-unknown: 1\nstray\ndata\nfoo:bar\n" + openai_payloads.frame(chunk("Hello"))
-    chunks = relayed(lane, first[:2], first[2:], b"<!-- proxy -->\n\n", marked, b"\xff\xfe: x\n\n", finish(), usage(), DONE)
+    chunks = relayed(sandbox, first[:2], first[2:], b"<!-- proxy -->\n\n", marked, b"\xff\xfe: x\n\n", finish(), usage(), DONE)
     assert text_of(chunks) == "Hello"
 
 
-def test_json_over_several_data_lines_is_joined(lane: Lane) -> None:
+def test_json_over_several_data_lines_is_joined(sandbox: Sandbox) -> None:
     lines = json.dumps(chunk("Hello"), indent=1).split("\n")
     pretty = "".join(f"data: {line}\n" for line in lines).encode() + b"\n"
-    assert text_of(relayed(lane, role(), pretty, finish(), usage(), DONE)) == "Hello"
+    assert text_of(relayed(sandbox, role(), pretty, finish(), usage(), DONE)) == "Hello"
 
 
-def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
+def test_events_without_a_space_after_the_colon(sandbox: Sandbox) -> None:
     frames = [openai_payloads.frame(piece).replace(b"data: ", b"data:") for piece in WHOLE_STREAM[:-1]]  # type: ignore[arg-type]  # pieces of several types
-    assert text_of(relayed(lane, *frames, b"data:[DONE]\n\n")) == "Hello"
+    assert text_of(relayed(sandbox, *frames, b"data:[DONE]\n\n")) == "Hello"
 
 
 @pytest.mark.parametrize(
@@ -146,77 +146,83 @@ def test_events_without_a_space_after_the_colon(lane: Lane) -> None:
         ({**role(), "usage": None}, {**chunk("Hello"), "usage": None}, {**finish(), "usage": None}, usage(), DONE),
     ],
 )
-def test_an_odd_stream_is_normalized(lane: Lane, pieces: tuple[object, ...]) -> None:
-    chunks = relayed(lane, *pieces)
+def test_an_odd_stream_is_normalized(sandbox: Sandbox, pieces: tuple[object, ...]) -> None:
+    chunks = relayed(sandbox, *pieces)
     assert text_of(chunks) == "Hello"
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["total_tokens"] == 10
-    assert chunks[-1]["yout"] == {"credits_charged": POLITE_COST, "balance": 1_000_000 - POLITE_COST}
+    assert chunks[-1]["yout"] == {"credits_charged": DEFAULT_COST, "balance": 1_000_000 - DEFAULT_COST}
     assert [found for found in chunks[:-1] if found.get("usage") is not None] == []
 
 
 @pytest.mark.parametrize("id", [None, "", "gen-123", 7, 'a"b', "chatcmpl-ok"])
-def test_id_and_model_are_ours_in_every_chunk(lane: Lane, id: object) -> None:
+def test_id_and_model_are_ours_in_every_chunk(sandbox: Sandbox, id: object) -> None:
     pieces = [
         {**piece, "id": id, "model": "accounts/vendor/models/x-1"} for piece in WHOLE_STREAM[:-1] if isinstance(piece, dict)
     ]
-    chunks = relayed(lane, *pieces, DONE)
-    assert {found["model"] for found in chunks} == {lane.model}
+    chunks = relayed(sandbox, *pieces, DONE)
+    assert {found["model"] for found in chunks} == {sandbox.model}
     assert (chunks[0]["id"] == "chatcmpl-ok") == (id == "chatcmpl-ok")
 
 
-def test_changing_ids_and_missing_fields_become_one_id(lane: Lane) -> None:
+def test_changing_ids_and_missing_fields_become_one_id(sandbox: Sandbox) -> None:
     pieces = [{**role(), "id": "x-1"}, {**chunk("Hello"), "id": "x-2"}, {"choices": finish()["choices"]}, usage(), DONE]
-    assert len({found["model"] for found in relayed(lane, *pieces)}) == 1
+    assert len({found["model"] for found in relayed(sandbox, *pieces)}) == 1
 
 
-def test_the_providers_model_name_in_the_text_is_unchanged(lane: Lane) -> None:
+def test_the_providers_model_name_in_the_text_is_unchanged(sandbox: Sandbox) -> None:
     quoted = 'I am {"model":"vendor-model","id":"chatcmpl-upstream-1"}'
-    assert text_of(relayed(lane, role(), chunk(quoted), finish(), usage(), DONE)) == quoted
+    assert text_of(relayed(sandbox, role(), chunk(quoted), finish(), usage(), DONE)) == quoted
 
 
-def test_two_choices_each_have_a_role_and_an_end(lane: Lane) -> None:
+def test_two_choices_each_have_a_role_and_an_end(sandbox: Sandbox) -> None:
     pieces = (chunk("A", index=0), chunk("B", index=1), finish(index=0), chunk("C", index=1), finish(index=1), usage(), DONE)
-    chunks = relayed(lane, *pieces)
+    chunks = relayed(sandbox, *pieces)
     assert sorted(choice["index"] for found in chunks for choice in found["choices"] if choice["finish_reason"]) == [0, 1]
     assert text_of(chunks) == "ABC"
 
 
-def test_tool_calls_pass_through_unchanged(lane: Lane) -> None:
+def test_tool_calls_pass_through_unchanged(sandbox: Sandbox) -> None:
     first = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}]
     more = [{"index": 0, "function": {"arguments": '{"n": 12345678901234567890123}'}}]
     big = [{"index": 0, "function": {"arguments": ""}, "n": 10**30}]
     deltas = [chunk(tool_calls=calls) for calls in (first, more, big)]
-    chunks = relayed(lane, role(), *deltas, finish("tool_calls"), usage(), DONE)
+    chunks = relayed(sandbox, role(), *deltas, finish("tool_calls"), usage(), DONE)
     calls = [choice["delta"]["tool_calls"] for found in chunks for choice in found["choices"] if "tool_calls" in choice["delta"]]
     assert calls == [first, more, big]
 
 
 @both
-def test_compressed_responses_are_decoded(lane: Lane, streaming: bool) -> None:
+def test_compressed_responses_are_decoded(sandbox: Sandbox, streaming: bool) -> None:
     packed = (
-        stream(*WHOLE_STREAM, compressed=True) if streaming else reply(completion("Hello", usage=tokens(7, 3)), compressed=True)
+        stream(*WHOLE_STREAM, compressed=True)
+        if streaming
+        else json_response(completion("Hello", usage=tokens(7, 3)), compressed=True)
     )
-    lane.vendor.script(packed)
-    answer = lane.chat(stream=streaming)
+    sandbox.provider.script(packed)
+    answer = sandbox.chat(stream=streaming)
     assert answer.status == 200
     assert "content-encoding" not in answer.headers
-    assert lane.charged == POLITE_COST
+    assert sandbox.charged == DEFAULT_COST
 
 
 @both
-def test_a_huge_answer_passes_through(lane: Lane, streaming: bool) -> None:
+def test_a_huge_answer_passes_through(sandbox: Sandbox, streaming: bool) -> None:
     text = "Hello there! " * 300_000
-    whole = stream(role(), chunk(text), finish(), usage(7, 3), DONE) if streaming else reply(completion(text, usage=tokens(7, 3)))
-    lane.vendor.script(whole)
-    answer = lane.chat(stream=streaming)
+    whole = (
+        stream(role(), chunk(text), finish(), usage(7, 3), DONE)
+        if streaming
+        else json_response(completion(text, usage=tokens(7, 3)))
+    )
+    sandbox.provider.script(whole)
+    answer = sandbox.chat(stream=streaming)
     assert (answer.text if streaming else answer.json["choices"][0]["message"]["content"]) == text
-    assert lane.charged == POLITE_COST
+    assert sandbox.charged == DEFAULT_COST
 
 
-def test_a_long_stream_of_small_chunks_passes_through(lane: Lane) -> None:
+def test_a_long_stream_of_small_chunks_passes_through(sandbox: Sandbox) -> None:
     words = [f"w{number} " for number in range(2_000)]
-    assert text_of(relayed(lane, role(), *map(chunk, words), finish(), usage(), DONE)) == "".join(words)
+    assert text_of(relayed(sandbox, role(), *map(chunk, words), finish(), usage(), DONE)) == "".join(words)
 
 
 @pytest.mark.parametrize(
@@ -230,21 +236,21 @@ def test_a_long_stream_of_small_chunks_passes_through(lane: Lane) -> None:
         {"service_tier": "default"},
     ],
 )
-def test_a_whole_answer_has_our_id_and_model(lane: Lane, change: openai_payloads.Json) -> None:
+def test_a_whole_answer_has_our_id_and_model(sandbox: Sandbox, change: openai_payloads.Json) -> None:
     body = {**completion("Hello", usage=tokens(7, 3)), **change}
-    lane.vendor.script(reply({name: value for name, value in body.items() if value is not None}))
-    answer = lane.chat().json
+    sandbox.provider.script(json_response({name: value for name, value in body.items() if value is not None}))
+    answer = sandbox.chat().json
     assert answer["id"].startswith("chatcmpl-")
-    assert (answer["model"], answer["object"]) == (lane.model, "chat.completion")
+    assert (answer["model"], answer["object"]) == (sandbox.model, "chat.completion")
     assert isinstance(answer["created"], int)
     assert answer["choices"] == body["choices"]
-    assert answer["yout"] == {"credits_charged": POLITE_COST, "balance": 1_000_000 - POLITE_COST}
+    assert answer["yout"] == {"credits_charged": DEFAULT_COST, "balance": 1_000_000 - DEFAULT_COST}
 
 
-def test_a_too_deeply_nested_answer_is_an_upstream_error(lane: Lane) -> None:
+def test_a_too_deeply_nested_answer_is_an_upstream_error(sandbox: Sandbox) -> None:
     deep = json.dumps(completion("Hello", usage=tokens(7, 3))).encode()[:-1] + b',"x":' + b"[" * 400 + b"]" * 400 + b"}"
-    lane.vendor.default = reply(deep)
-    assert (lane.chat().status, lane.charged, lane.held) == (502, 0, 0)
+    sandbox.provider.default = json_response(deep)
+    assert (sandbox.chat().status, sandbox.charged, sandbox.held) == (502, 0, 0)
 
 
 # Usage
@@ -267,17 +273,17 @@ def test_a_too_deeply_nested_answer_is_an_upstream_error(lane: Lane) -> None:
     ],
 )
 @both
-def test_missing_or_impossible_usage_is_counted_locally(lane: Lane, result: object, streaming: bool) -> None:
+def test_missing_or_impossible_usage_is_counted_locally(sandbox: Sandbox, result: object, streaming: bool) -> None:
     text = "one two three four five six seven eight"
     if streaming:
-        lane.vendor.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=result), DONE))
+        sandbox.provider.script(stream(role(), chunk(text), finish(), openai_payloads.event([], usage=result), DONE))
     else:
-        lane.vendor.script(reply({**completion(text), "usage": result}))
-    answer = lane.chat(stream=streaming, **({"stream_options": {"include_usage": True}} if streaming else {}))
-    [row] = lane.usage()
+        sandbox.provider.script(json_response({**completion(text), "usage": result}))
+    answer = sandbox.chat(stream=streaming, **({"stream_options": {"include_usage": True}} if streaming else {}))
+    [row] = sandbox.usage()
     assert (row.estimated, row.output_tokens) == (True, 8)
     assert 1 <= row.input_tokens < 40
-    assert row.credits == lane.charged == max(10, row.input_tokens + 16)
+    assert row.credits == sandbox.charged == max(10, row.input_tokens + 16)
     shown = answer.chunks[-1]["usage"] if streaming else answer.json["usage"]
     assert (shown["prompt_tokens"], shown["completion_tokens"]) == (row.input_tokens, 8)
     assert shown["total_tokens"] == row.input_tokens + 8
@@ -302,12 +308,12 @@ def test_missing_or_impossible_usage_is_counted_locally(lane: Lane, result: obje
         (role(), chunk("Hello"), finish(), {"choices": None, "usage": tokens(7, 3)}, DONE),
     ],
 )
-def test_usage_is_found_wherever_it_is_reported(lane: Lane, pieces: tuple[object, ...]) -> None:
-    chunks = relayed(lane, *pieces)
+def test_usage_is_found_wherever_it_is_reported(sandbox: Sandbox, pieces: tuple[object, ...]) -> None:
+    chunks = relayed(sandbox, *pieces)
     assert text_of(chunks) == "Hello"
     assert (chunks[-1]["usage"]["prompt_tokens"], chunks[-1]["usage"]["completion_tokens"]) == (7, 3)
-    [row] = lane.usage()
-    assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (7, 3, False, POLITE_COST)
+    [row] = sandbox.usage()
+    assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (7, 3, False, DEFAULT_COST)
 
 
 CALL = {"name": "look_up", "arguments": '{"city":"Bonn","days":[1,2,3]}'}
@@ -325,7 +331,7 @@ CALL = {"name": "look_up", "arguments": '{"city":"Bonn","days":[1,2,3]}'}
     ],
 )
 def test_local_counts_are_the_same_streamed_and_whole(
-    lane: Lane, message: openai_payloads.Json, counted: str, streaming: bool
+    sandbox: Sandbox, message: openai_payloads.Json, counted: str, streaming: bool
 ) -> None:
     pieces = [chunk(**message)]
     if "tool_calls" in message:  # in fragments, whose JSON envelopes are not counted
@@ -338,44 +344,44 @@ def test_local_counts_are_the_same_streamed_and_whole(
     body = completion(**content)
     if "content" in message:
         body["choices"][0]["message"]["content"] = message["content"]
-    lane.vendor.script(stream(role(), *pieces, finish(), DONE) if streaming else reply(body))
-    assert lane.chat(stream=streaming).status == 200
-    [row] = lane.usage()
-    assert (row.estimated, row.output_tokens) == (True, count(counted))
+    sandbox.provider.script(stream(role(), *pieces, finish(), DONE) if streaming else json_response(body))
+    assert sandbox.chat(stream=streaming).status == 200
+    [row] = sandbox.usage()
+    assert (row.estimated, row.output_tokens) == (True, count_tokens(counted))
 
 
 @both
-def test_an_image_without_usage_is_delivered_and_charged(lane: Lane, streaming: bool) -> None:
+def test_an_image_without_usage_is_delivered_and_charged(sandbox: Sandbox, streaming: bool) -> None:
     images = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]
     body = completion("", images=images)
-    lane.vendor.script(stream(role(), chunk(images=images), finish(), DONE) if streaming else reply(body))
-    answer = lane.chat(stream=streaming, max_tokens=2_000)
+    sandbox.provider.script(stream(role(), chunk(images=images), finish(), DONE) if streaming else json_response(body))
+    answer = sandbox.chat(stream=streaming, max_tokens=2_000)
     owner = answer.chunks[1]["choices"][0]["delta"] if streaming else answer.json["choices"][0]["message"]
     assert owner["images"] == ([{**images[0], "index": 0}] if streaming else images)
-    assert [(row.estimated, row.output_tokens) for row in lane.usage()] == [(True, 1_290)]
+    assert [(row.estimated, row.output_tokens) for row in sandbox.usage()] == [(True, 1_290)]
 
 
-def test_usage_has_the_fields_that_openai_promises(lane: Lane) -> None:
+def test_usage_has_the_fields_that_openai_promises(sandbox: Sandbox) -> None:
     result = {"input_tokens": 7, "output_tokens": 3, "prompt_tokens_details": {"audio_tokens": 1}, "own": 5}
-    lane.vendor.script(reply(completion("Hello", usage=result)))
-    shown = lane.chat().json["usage"]
+    sandbox.provider.script(json_response(completion("Hello", usage=result)))
+    shown = sandbox.chat().json["usage"]
     assert (shown["prompt_tokens"], shown["completion_tokens"], shown["total_tokens"], shown["own"]) == (7, 3, 10, 5)
     assert shown["prompt_tokens_details"] == {"audio_tokens": 1, "cached_tokens": 0}
 
 
 @both
 @pytest.mark.parametrize("result", [tokens(7, 0), tokens(0, 0), None])
-def test_an_empty_completion_costs_nothing(lane: Lane, result: openai_payloads.Json | None, streaming: bool) -> None:
+def test_an_empty_completion_costs_nothing(sandbox: Sandbox, result: openai_payloads.Json | None, streaming: bool) -> None:
     if streaming:
-        lane.vendor.script(stream(role(), finish(), openai_payloads.event([], usage=result), DONE))
+        sandbox.provider.script(stream(role(), finish(), openai_payloads.event([], usage=result), DONE))
     else:
-        lane.vendor.script(reply(completion("", usage=result)))
-    assert lane.chat(stream=streaming).status == 200
-    assert_nothing_taken(lane)
+        sandbox.provider.script(json_response(completion("", usage=result)))
+    assert sandbox.chat(stream=streaming).status == 200
+    assert_nothing_charged(sandbox)
 
 
-def test_a_stream_with_only_an_end_is_an_empty_answer(lane: Lane) -> None:
-    lane.vendor.script(stream(DONE))
-    answer = lane.chat(stream=True)
-    assert_clean(answer.body)
-    assert_nothing_taken(lane)
+def test_a_stream_with_only_an_end_is_an_empty_answer(sandbox: Sandbox) -> None:
+    sandbox.provider.script(stream(DONE))
+    answer = sandbox.chat(stream=True)
+    assert_valid_stream(answer.body)
+    assert_nothing_charged(sandbox)

@@ -19,8 +19,8 @@ from edge.http.multipart import read_form
 from shared.core.errors import InvalidRequest
 from shared.dialects import DIALECTS
 from shared.models import DIALECTS as CHANNEL_DIALECTS
-from shared.text.json_depth import too_deep
-from tests.edge.shared_edge import Lane, Reply, read
+from shared.text.json_depth import is_too_deep
+from tests.edge.shared_edge import Reply, Sandbox, read
 from tests.upstream_responses import WAIT_SECONDS
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -93,13 +93,13 @@ def form_of(name: str) -> bytes:
 def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> None:
     for value in ("x", 1, {"a": 1}, False):
         with pytest.raises(InvalidRequest, match="client library") as refused:
-            fields.json_object(json.dumps(chat(**{name: value})).encode())
+            fields.parse_json_object(json.dumps(chat(**{name: value})).encode())
         assert refused.value.param == name
     for field in (name, f"{name}[a]"):
         with pytest.raises(InvalidRequest) as refused:
             read_form(form_of(field), FORM)
         assert refused.value.param == name
-    assert fields.json_object(json.dumps(chat(**{name: None})).encode()) == chat()
+    assert fields.parse_json_object(json.dumps(chat(**{name: None})).encode()) == chat()
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> Non
         ("videos", {"model": "m", "prompt": "Hi"}),
     ],
 )
-def test_no_surface_forwards_client_library_options(lane: Lane, path: str, body: dict[str, Any]) -> None:
-    data = json.dumps({**body, "model": lane.model, "api_base": "http://127.0.0.1:1/"}).encode()
-    answer = lane.post(data, {"content-type": "application/json"}, f"/v1/{path}")
+def test_no_surface_forwards_client_library_options(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
+    data = json.dumps({**body, "model": sandbox.model, "api_base": "http://127.0.0.1:1/"}).encode()
+    answer = sandbox.post(data, {"content-type": "application/json"}, f"/v1/{path}")
     assert (answer.status, "'api_base' is a client library option" in answer.json["error"]["message"]) == (400, True)
-    assert lane.vendor.calls == []
+    assert sandbox.provider.calls == []
 
 
 @pytest.mark.parametrize(("body", "param"), WRONG, ids=lambda value: value if isinstance(value, str) else json.dumps(value)[:60])
 def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        requests.chat(json.dumps(body).encode())
+        requests.parse_chat_request(json.dumps(body).encode())
     assert caught.value.param == param
     assert str(caught.value).startswith(f"'{param.split('[')[0]}")
 
@@ -153,19 +153,19 @@ def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
 )
 def test_common_fields_are_accepted(fields: dict[str, Any]) -> None:
     body = chat(**fields)
-    assert requests.chat(json.dumps(body).encode()).body == body
+    assert requests.parse_chat_request(json.dumps(body).encode()).body == body
 
 
 def test_the_smaller_output_limit_applies() -> None:
-    assert requests.chat(json.dumps(chat(max_tokens=9, max_completion_tokens=5)).encode()).output_limit == 5
+    assert requests.parse_chat_request(json.dumps(chat(max_tokens=9, max_completion_tokens=5)).encode()).output_limit == 5
 
 
 def test_the_bound_counts_text_bytes_and_a_fixed_cost_per_image() -> None:
-    text = requests.chat(json.dumps(chat(messages=[{"role": "user", "content": "x" * 1_000}])).encode())
+    text = requests.parse_chat_request(json.dumps(chat(messages=[{"role": "user", "content": "x" * 1_000}])).encode())
     assert 1_000 <= text.input_bound < 1_200
     assert 250 <= text.input_estimate < 300
     url = {"url": "data:image/png;base64," + "A" * 1_000_000}
-    picture = requests.chat(
+    picture = requests.parse_chat_request(
         json.dumps(chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": url}]}])).encode()
     )
     assert 3_000 <= picture.input_bound < 3_300
@@ -201,11 +201,11 @@ BODIES = st.dictionaries(st.sampled_from(NAMES), JSON, max_size=4).flatmap(
 @settings(max_examples=150, deadline=None)
 def test_any_json_is_a_call_or_a_named_error(body: dict[str, Any]) -> None:
     try:
-        call = requests.chat(json.dumps(body).encode("utf-8", "surrogatepass"))
+        call = requests.parse_chat_request(json.dumps(body).encode("utf-8", "surrogatepass"))
     except InvalidRequest as error:
         assert error.code == "invalid_request"  # noqa: PT017
         return
-    assert isinstance(requests.text_of(call.body), str)
+    assert isinstance(requests.prompt_text(call.body), str)
     assert call.input_bound >= 0
 
 
@@ -213,22 +213,22 @@ def test_any_json_is_a_call_or_a_named_error(body: dict[str, Any]) -> None:
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_are_rejected_with_400(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        requests.chat(data)
+        requests.parse_chat_request(data)
 
 
 @given(BODIES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_json_never_gets_a_500(lane: Lane, body: dict[str, Any]) -> None:
-    answer = lane.post(json.dumps({**body, "model": lane.model} if body.get("model") == "m" else body).encode())
+def test_any_json_never_gets_a_500(sandbox: Sandbox, body: dict[str, Any]) -> None:
+    answer = sandbox.post(json.dumps({**body, "model": sandbox.model} if body.get("model") == "m" else body).encode())
     assert answer.status in (200, 400)
 
 
 @pytest.mark.parametrize("depth", [10, 200, 260, 1_000, 1_100, 100_000])
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_deep_nesting_is_forwarded_or_rejected(lane: Lane, depth: int, opening: str) -> None:
+def test_deep_nesting_is_forwarded_or_rejected(sandbox: Sandbox, depth: int, opening: str) -> None:
     closing_bracket = "]" if opening == "[" else "}"
     deep = f"{opening * depth}1{closing_bracket * depth}"
-    answer = lane.post(json.dumps(lane.body())[:-1].encode() + f', "x": {deep}}}'.encode())
+    answer = sandbox.post(json.dumps(sandbox.body())[:-1].encode() + f', "x": {deep}}}'.encode())
     if depth <= 200:
         assert answer.status == 200
     else:
@@ -237,9 +237,9 @@ def test_deep_nesting_is_forwarded_or_rejected(lane: Lane, depth: int, opening: 
 
 def test_only_nesting_that_orjson_cannot_write_is_too_deep() -> None:
     wide = json.dumps([[]] * 5_000).encode()
-    assert not too_deep(wide, json.loads(wide))
+    assert not is_too_deep(wide, json.loads(wide))
     deep = b"[" * 254 + b"]" * 254
-    assert too_deep(deep, json.loads(deep))
+    assert is_too_deep(deep, json.loads(deep))
 
 
 # Bodies that are not a JSON object
@@ -270,21 +270,21 @@ def test_only_nesting_that_orjson_cannot_write_is_too_deep() -> None:
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_a_body_must_be_an_object(lane: Lane, data: bytes) -> None:
-    answer = lane.post(data)
+def test_a_body_must_be_an_object(sandbox: Sandbox, data: bytes) -> None:
+    answer = sandbox.post(data)
     assert_error(answer, 400, "invalid_request")
 
 
-def test_a_byte_order_mark_is_ignored(lane: Lane) -> None:
-    body = json.dumps(lane.body())
-    assert lane.post(b"\xef\xbb\xbf" + body.encode()).status == 200
-    twice = lane.post(b"\xef\xbb\xbf\xef\xbb\xbf")
+def test_a_byte_order_mark_is_ignored(sandbox: Sandbox) -> None:
+    body = json.dumps(sandbox.body())
+    assert sandbox.post(b"\xef\xbb\xbf" + body.encode()).status == 200
+    twice = sandbox.post(b"\xef\xbb\xbf\xef\xbb\xbf")
     assert_error(twice, 400, "invalid_request")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
-def test_a_body_in_another_encoding_is_refused_by_name(lane: Lane, encoding: str) -> None:
-    answer = lane.post(json.dumps(lane.body()).encode(encoding))
+def test_a_body_in_another_encoding_is_refused_by_name(sandbox: Sandbox, encoding: str) -> None:
+    answer = sandbox.post(json.dumps(sandbox.body()).encode(encoding))
     assert_error(answer, 400, "invalid_request")
     assert "Send JSON as UTF-8" in answer.error["message"]
 
@@ -307,57 +307,57 @@ def assert_error(answer: Reply, status: int, code: str) -> None:
     ["", "Bearer", "Bearer ", "Basic eW91dA==", "yout-x", "Bearer yout-\xf6\xdf", "Bearer a b", "Bearer " + "x" * 5_000],
 )
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models"])
-def test_a_header_without_a_key(lane: Lane, authorization: str, path: str) -> None:
-    method, data = ("POST", json.dumps(lane.body()).encode()) if "chat" in path else ("GET", None)
-    assert_error(lane.request(method, path, data, {"authorization": authorization}), 401, "invalid_api_key")
+def test_a_header_without_a_key(sandbox: Sandbox, authorization: str, path: str) -> None:
+    method, data = ("POST", json.dumps(sandbox.body()).encode()) if "chat" in path else ("GET", None)
+    assert_error(sandbox.request(method, path, data, {"authorization": authorization}), 401, "invalid_api_key")
 
 
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "Bearer "])
-def test_the_scheme_is_case_insensitive(lane: Lane, scheme: str) -> None:
-    assert lane.chat({"authorization": f"{scheme} {lane.secret}"}).status == 200
-    assert lane.get("/v1/models", {"authorization": f"{scheme} {lane.secret}"}).status == 200
+def test_the_scheme_is_case_insensitive(sandbox: Sandbox, scheme: str) -> None:
+    assert sandbox.chat({"authorization": f"{scheme} {sandbox.secret}"}).status == 200
+    assert sandbox.get("/v1/models", {"authorization": f"{scheme} {sandbox.secret}"}).status == 200
 
 
-def test_a_key_may_be_sent_as_x_api_key(lane: Lane) -> None:
-    headers = {"authorization": "", "x-api-key": lane.secret}
-    assert lane.chat(headers).status == 200
-    assert lane.get("/v1/models", headers).status == 200
+def test_a_key_may_be_sent_as_x_api_key(sandbox: Sandbox) -> None:
+    headers = {"authorization": "", "x-api-key": sandbox.secret}
+    assert sandbox.chat(headers).status == 200
+    assert sandbox.get("/v1/models", headers).status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/models", "/api/chat/models/", "/api/chat/keys/"])
-def test_two_keys_in_one_request_are_refused(lane: Lane, path: str) -> None:
+def test_two_keys_in_one_request_are_refused(sandbox: Sandbox, path: str) -> None:
     """A proxy might read a different key than this server does."""
     method = "POST" if path in ("/v1/chat/completions", "/v1/messages") else "GET"
-    bearer = f"authorization: Bearer {lane.secret}"
+    bearer = f"authorization: Bearer {sandbox.secret}"
     for lines in ((bearer, bearer), (bearer, "authorization: Bearer yout-other"), (bearer, "x-api-key: yout-other")):
         start = (f"{method} {path} HTTP/1.1", "host: x", "connection: close", "content-length: 0", *lines)
-        answer = raw(lane, ("\r\n".join(start) + "\r\n\r\n").encode())
+        answer = raw(sandbox, ("\r\n".join(start) + "\r\n\r\n").encode())
         assert answer.status == 400, (lines, answer)
         assert "Send" in answer.json["error"]["message"]
 
 
-def test_the_same_key_in_two_headers_is_accepted(lane: Lane) -> None:
-    assert lane.chat({"x-api-key": lane.secret}).status == 200
-    assert lane.get("/v1/models", {"x-api-key": lane.secret}).status == 200
+def test_the_same_key_in_two_headers_is_accepted(sandbox: Sandbox) -> None:
+    assert sandbox.chat({"x-api-key": sandbox.secret}).status == 200
+    assert sandbox.get("/v1/models", {"x-api-key": sandbox.secret}).status == 200
 
 
 @pytest.mark.parametrize("name", ["idempotency-key", "x-yout-max-credits"])
-def test_a_duplicated_singleton_header_is_rejected(lane: Lane, name: str) -> None:
-    answer = raw(lane, head(lane, f"{name}: 5", f"{name}: 500", "content-length: 0"))
+def test_a_duplicated_singleton_header_is_rejected(sandbox: Sandbox, name: str) -> None:
+    answer = raw(sandbox, head(sandbox, f"{name}: 5", f"{name}: 500", "content-length: 0"))
     assert_error(answer, 400, "invalid_request")
     assert answer.error["param"] == name
 
 
 @pytest.mark.parametrize("cap", ["", "-1", "1.5", "all", "9" * 16])
-def test_a_cap_must_be_a_number(lane: Lane, cap: str) -> None:
-    answer = lane.chat({"x-yout-max-credits": cap})
+def test_a_cap_must_be_a_number(sandbox: Sandbox, cap: str) -> None:
+    answer = sandbox.chat({"x-yout-max-credits": cap})
     assert_error(answer, 400, "invalid_request")
     assert answer.error["param"] == "x-yout-max-credits"
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-def test_an_idempotency_key_of_the_wrong_length(lane: Lane, key: str) -> None:
-    answer = lane.chat({"idempotency-key": key})
+def test_an_idempotency_key_of_the_wrong_length(sandbox: Sandbox, key: str) -> None:
+    answer = sandbox.chat({"idempotency-key": key})
     assert_error(answer, 400, "invalid_request")
     assert answer.error["param"] == "Idempotency-Key"
 
@@ -365,14 +365,14 @@ def test_an_idempotency_key_of_the_wrong_length(lane: Lane, key: str) -> None:
 @pytest.mark.parametrize(
     "content_type", ["text/plain", "application/x-www-form-urlencoded", "nonsense", "application/json; charset=x"]
 )
-def test_the_content_type_is_ignored(lane: Lane, content_type: str) -> None:
-    assert lane.chat({"content-type": content_type}).status == 200
+def test_the_content_type_is_ignored(sandbox: Sandbox, content_type: str) -> None:
+    assert sandbox.chat({"content-type": content_type}).status == 200
 
 
 # HTTP framing
 
 
-def raw(lane: Lane, data: bytes) -> Reply:
+def raw(lane: Sandbox, data: bytes) -> Reply:
     """Send raw bytes and read one response."""
     with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(data)
@@ -382,46 +382,46 @@ def raw(lane: Lane, data: bytes) -> Reply:
             return read(response)
 
 
-def head(lane: Lane, *lines: str) -> bytes:
+def head(lane: Sandbox, *lines: str) -> bytes:
     start = ("POST /v1/chat/completions HTTP/1.1", "host: x", f"authorization: Bearer {lane.secret}", "connection: close", *lines)
     return ("\r\n".join(start) + "\r\n\r\n").encode()
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "1e3", "+5", "99999999999999999999"])
-def test_an_invalid_content_length(lane: Lane, length: str) -> None:
-    answer = raw(lane, head(lane, f"content-length: {length}") + json.dumps(lane.body()).encode())
+def test_an_invalid_content_length(sandbox: Sandbox, length: str) -> None:
+    answer = raw(sandbox, head(sandbox, f"content-length: {length}") + json.dumps(sandbox.body()).encode())
     assert answer.status in (400, 413)
     assert answer.error["message"]
     assert "x-request-id" in answer.headers
 
 
-def test_a_body_shorter_than_announced_costs_nothing(lane: Lane) -> None:
-    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
-        connection.sendall(head(lane, "content-length: 5000") + json.dumps(lane.body()).encode())
-    assert lane.chat().status == 200
-    assert len(lane.vendor.calls) == 1
+def test_a_body_shorter_than_announced_costs_nothing(sandbox: Sandbox) -> None:
+    with closing(socket.create_connection(("127.0.0.1", sandbox.edge.port), timeout=WAIT_SECONDS)) as connection:
+        connection.sendall(head(sandbox, "content-length: 5000") + json.dumps(sandbox.body()).encode())
+    assert sandbox.chat().status == 200
+    assert len(sandbox.provider.calls) == 1
 
 
-def test_a_body_longer_than_content_length_is_cut(lane: Lane) -> None:
-    data = json.dumps(lane.body()).encode()
-    answer = raw(lane, head(lane, f"content-length: {len(data)}") + data + b"GET /x")
+def test_a_body_longer_than_content_length_is_cut(sandbox: Sandbox) -> None:
+    data = json.dumps(sandbox.body()).encode()
+    answer = raw(sandbox, head(sandbox, f"content-length: {len(data)}") + data + b"GET /x")
     assert answer.status == 200
 
 
-def test_a_chunked_body(lane: Lane) -> None:
-    data = json.dumps(lane.body()).encode()
+def test_a_chunked_body(sandbox: Sandbox) -> None:
+    data = json.dumps(sandbox.body()).encode()
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (data[:7], data[7:])) + b"0\r\n\r\n"
-    assert raw(lane, head(lane, "transfer-encoding: chunked") + chunks).status == 200
+    assert raw(sandbox, head(sandbox, "transfer-encoding: chunked") + chunks).status == 200
 
 
-def test_a_body_with_too_large_content_length_is_rejected_unread(lane: Lane) -> None:
-    assert_error(raw(lane, head(lane, "content-length: 20000001")), 413, "request_too_large")
+def test_a_body_with_too_large_content_length_is_rejected_unread(sandbox: Sandbox) -> None:
+    assert_error(raw(sandbox, head(sandbox, "content-length: 20000001")), 413, "request_too_large")
 
 
-def test_a_too_large_chunked_body(lane: Lane) -> None:
+def test_a_too_large_chunked_body(sandbox: Sandbox) -> None:
     from_client = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
-    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
-        connection.sendall(head(lane, "transfer-encoding: chunked"))
+    with closing(socket.create_connection(("127.0.0.1", sandbox.edge.port), timeout=WAIT_SECONDS)) as connection:
+        connection.sendall(head(sandbox, "transfer-encoding: chunked"))
         try:
             for _ in range(220):
                 connection.sendall(from_client)
@@ -439,9 +439,9 @@ def test_a_too_large_chunked_body(lane: Lane) -> None:
 @pytest.mark.parametrize(
     "path", ["/v1", "/v1/", "/v1/nothing", "/v1/chat", "/chat/completions", "//v1", "/v1/chat/completions/x"]
 )
-def test_an_unknown_path(lane: Lane, path: str) -> None:
-    assert_error(lane.get(path), 404, "not_found")
-    assert_error(lane.post(b"{}", path=path), 404, "not_found")
+def test_an_unknown_path(sandbox: Sandbox, path: str) -> None:
+    assert_error(sandbox.get(path), 404, "not_found")
+    assert_error(sandbox.post(b"{}", path=path), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -455,53 +455,60 @@ def test_an_unknown_path(lane: Lane, path: str) -> None:
         ("POST", "/healthz", "GET"),
     ],
 )
-def test_a_method_not_allowed(lane: Lane, method: str, path: str, allowed: str) -> None:
-    answer = lane.request(method, path)
+def test_a_method_not_allowed(sandbox: Sandbox, method: str, path: str, allowed: str) -> None:
+    answer = sandbox.request(method, path)
     assert_error(answer, 405, "method_not_allowed")
     assert allowed in answer.headers["allow"]
 
 
-def test_a_trailing_slash_changes_nothing(lane: Lane) -> None:
-    assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions/").status == 200
-    assert lane.get("/v1/models/").json == lane.get("/v1/models").json
-    assert lane.get(f"/v1/models/{lane.model}/").json == lane.get(f"/v1/models/{lane.model}").json
+def test_a_trailing_slash_changes_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.post(json.dumps(sandbox.body()).encode(), path="/v1/chat/completions/").status == 200
+    assert sandbox.get("/v1/models/").json == sandbox.get("/v1/models").json
+    assert sandbox.get(f"/v1/models/{sandbox.model}/").json == sandbox.get(f"/v1/models/{sandbox.model}").json
 
 
 @pytest.mark.parametrize("prefix", ["//v1", "/v1//", "///v1/", "/v1/v1", "/v1//v1/"])
-def test_a_duplicated_path_prefix_is_collapsed(lane: Lane, prefix: str) -> None:
-    assert lane.post(json.dumps(lane.body()).encode(), path=f"{prefix}/chat/completions").status == 200
-    assert lane.get(f"{prefix}/models").json == lane.get("/v1/models").json
-    assert_error(lane.get(f"{prefix}/chat/completions"), 405, "method_not_allowed")
+def test_a_duplicated_path_prefix_is_collapsed(sandbox: Sandbox, prefix: str) -> None:
+    assert sandbox.post(json.dumps(sandbox.body()).encode(), path=f"{prefix}/chat/completions").status == 200
+    assert sandbox.get(f"{prefix}/models").json == sandbox.get("/v1/models").json
+    assert_error(sandbox.get(f"{prefix}/chat/completions"), 405, "method_not_allowed")
 
 
-def test_a_wrong_prefix_suggests_the_right_base_url(lane: Lane) -> None:
-    result = lane.post(b"{}", path="/chat/completions").error["message"]
-    assert result.endswith(f"Set your client's base URL to {lane.edge.url}/v1.")
-    result = lane.post(b"{}", path="/messages").error["message"]
-    assert f"base URL to {lane.edge.url}, or" in result
+def test_a_wrong_prefix_suggests_the_right_base_url(sandbox: Sandbox) -> None:
+    result = sandbox.post(b"{}", path="/chat/completions").error["message"]
+    assert result.endswith(f"Set your client's base URL to {sandbox.edge.url}/v1.")
+    result = sandbox.post(b"{}", path="/messages").error["message"]
+    assert f"base URL to {sandbox.edge.url}, or" in result
 
 
-def test_a_query_string_changes_nothing(lane: Lane) -> None:
-    assert lane.post(json.dumps(lane.body()).encode(), path="/v1/chat/completions?api-version=1").status == 200
+def test_a_query_string_changes_nothing(sandbox: Sandbox) -> None:
+    assert sandbox.post(json.dumps(sandbox.body()).encode(), path="/v1/chat/completions?api-version=1").status == 200
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_health_needs_no_key(lane: Lane, path: str) -> None:
-    answer = lane.get(path, {"authorization": ""})
+def test_health_needs_no_key(sandbox: Sandbox, path: str) -> None:
+    answer = sandbox.get(path, {"authorization": ""})
     assert (answer.status, answer.json["status"]) == (200, "ok")
     assert answer.headers["x-request-id"].startswith("req_")
 
 
-def test_every_response_has_a_unique_id(lane: Lane) -> None:
-    answers = [lane.chat(), lane.chat(), lane.chat(stream=True), lane.chat(n=0), lane.get("/v1/models"), lane.get("/nothing")]
+def test_every_response_has_a_unique_id(sandbox: Sandbox) -> None:
+    answers = [
+        sandbox.chat(),
+        sandbox.chat(),
+        sandbox.chat(stream=True),
+        sandbox.chat(n=0),
+        sandbox.get("/v1/models"),
+        sandbox.get("/nothing"),
+    ]
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_an_unknown_model(lane: Lane) -> None:
-    answer = lane.chat(model="x" * 150)
+def test_an_unknown_model(sandbox: Sandbox) -> None:
+    answer = sandbox.chat(model="x" * 150)
     assert_error(answer, 404, "model_not_found")
     assert answer.error["param"] == "model"
-    assert_error(lane.get("/v1/models/a%2Fb%F0"), 404, "model_not_found")
+    assert_error(sandbox.get("/v1/models/a%2Fb%F0"), 404, "model_not_found")
 
 
 def test_the_dialects_match_those_allowed_for_channels() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 import orjson
 import pytest
 
-from edge.call.requests import chat
-from shared.catalog.routing import Preferences
+from edge.call.requests import parse_chat_request
+from shared.catalog.routing import RoutingPreferences
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
 
 def read(**fields: Any) -> ChatCall:
-    return chat(orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **fields}))
+    return parse_chat_request(orjson.dumps({"messages": [{"role": "user", "content": "hi"}], **fields}))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_models(fields: dict[str, Any], model: str, fallbacks: tuple[str, ...]) 
 
 def test_preferences_are_never_sent_to_the_provider() -> None:
     call = read(model="a", provider={"only": ["acme"]})
-    assert call.preferences == Preferences(only=("acme",))
+    assert call.preferences == RoutingPreferences(only=("acme",))
     assert "provider" not in call.body
 
 
@@ -48,7 +48,7 @@ def test_all_preferences() -> None:
         "data_collection": "deny",
         "max_price": {"prompt": 5, "completion": 7},
     }
-    expected = Preferences(("x",), None, ("y",), False, "price", True, 5, 7)
+    expected = RoutingPreferences(("x",), None, ("y",), False, "price", True, 5, 7)
     assert read(model="a", provider=provider).preferences == expected
 
 

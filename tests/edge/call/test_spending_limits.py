@@ -14,13 +14,13 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.ledger import month_spending
-from shared.ledger.verify import verify
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.verify import verify_ledger
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, Allowance, LedgerEntry, Subscription, UsageLedger
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
 from tests import factories
-from tests.edge.http_calls import WAIT_SECONDS, chat, together
+from tests.edge.http_calls import WAIT_SECONDS, chat, run_concurrently
 from tests.servers.edge import WebProcess
 from tests.upstream import Upstream
 
@@ -47,7 +47,7 @@ def visit(edge: WebProcess, agent: str) -> tuple[int, dict[str, str], str]:
 
 
 def assert_ledger_verifies() -> None:
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 @POSTGRES
@@ -58,7 +58,7 @@ def test_concurrent_calls_stop_at_the_keys_monthly_limit(
     edges = start_two_edges(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
     owner = factories.account(1_000_000)
     key, secret = factories.api_key(owner, monthly_credit_limit=7_500)
-    answers = together(40, lambda number: chat(edges[number % 2], secret, model="dear"))
+    answers = run_concurrently(40, lambda number: chat(edges[number % 2], secret, model="dear"))
     assert Counter(answer.status for answer in answers) == {200: 7, 402: 33}
     assert all("own limit is 7500 a month" in answer.body["error"]["message"] for answer in answers if answer.status == 402)
     assert month_spending(owner.id, now_ms()) == {key.id: 7_000}
@@ -76,7 +76,7 @@ def test_concurrent_calls_stop_at_the_overage_limit(
     _, secret = factories.api_key(owner)
     subscribe(owner.id, create_plan("pro", {"monthly_credits": 3_000, "overage_allowed": True}, actor="test").id, actor="test")
     set_overage(owner.id, 5_200, actor="test")
-    answers = together(40, lambda number: chat(edges[number % 2], secret, model="dear"))
+    answers = run_concurrently(40, lambda number: chat(edges[number % 2], secret, model="dear"))
     assert Counter(answer.status for answer in answers) == {200: 9, 402: 31}
     assert all(answer.body["yout"]["credits_charged"] == PER_CALL for answer in answers if answer.status == 200)
     row = Subscription.get()
@@ -99,13 +99,16 @@ def test_concurrent_visitors_stop_at_the_daily_and_the_pool_limit(
         visitor_rpm=1_000,
         visitor_concurrency=1_000,
     )
-    answers = together(40, lambda number: visit(edges[number % 2], f"browser {number % 4}"))
+    answers = run_concurrently(40, lambda number: visit(edges[number % 2], f"browser {number % 4}"))
     assert Counter(status for status, _, _ in answers) == {200: 9, 429: 31}
     for status, headers, body in answers:
         if status == 429:
             assert json.loads(body)["error"]["code"] == "daily_allowance_exhausted"
             assert 1 <= int(headers["retry-after"]) <= 60
-    assert Account.get_by_id(POOL).balance == 0
+    assert Account.get_by_id(POOL_ACCOUNT_ID).balance == 0
     assert all(row.used <= 4_000 and row.held == 0 for row in Allowance.select())
-    assert Counter(row.kind for row in LedgerEntry.select().where(LedgerEntry.account == POOL)) == {"grant": 1, "charge": 9}
+    assert Counter(row.kind for row in LedgerEntry.select().where(LedgerEntry.account == POOL_ACCOUNT_ID)) == {
+        "grant": 1,
+        "charge": 9,
+    }
     assert_ledger_verifies()

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from shared.models import ApiKey
-from tests.edge.shared_edge import Lane, Reply, Stack, read
+from tests.edge.shared_edge import Reply, Sandbox, Stack, read
 from tests.upstream_responses import WAIT_SECONDS
 
 TRUSTED = {"bind_host": "::", "trusted_proxies": ("127.0.0.1",)}
@@ -17,15 +17,15 @@ SPELLINGS = ["203.0.113.7", "203.0.113.7:51008", "::ffff:203.0.113.7", '"203.0.1
 
 
 @pytest.fixture
-def dual(stack: Stack, lane: Lane) -> Lane:
+def dual(stack: Stack, sandbox: Sandbox) -> Sandbox:
     """A lane on an edge that listens on `::`, where IPv4 clients appear as IPv4-mapped IPv6."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    lane.edge = stack.edge(**TRUSTED)
-    return lane
+    sandbox.edge = stack.edge(**TRUSTED)
+    return sandbox
 
 
-def call(lane: Lane, path: str, address: str = "127.0.0.1", **headers: str) -> Reply:
+def call(lane: Sandbox, path: str, address: str = "127.0.0.1", **headers: str) -> Reply:
     with closing(http.client.HTTPConnection(address, lane.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.request("GET", path, headers=headers)
         return read(connection.getresponse())
@@ -33,8 +33,8 @@ def call(lane: Lane, path: str, address: str = "127.0.0.1", **headers: str) -> R
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stored", ["203.0.113.0/24", "::ffff:203.0.113.7"])
-def test_an_allow_list_matches_every_notation_of_an_address(stack: Stack, dual: Lane, spelling: str, stored: str) -> None:
-    lane = stack.take_lane(allowed_ips=["203.0.113.7"])
+def test_an_allow_list_matches_every_notation_of_an_address(stack: Stack, dual: Sandbox, spelling: str, stored: str) -> None:
+    lane = stack.new_sandbox(allowed_ips=["203.0.113.7"])
     ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == lane.account).execute()  # the notation of an older release
     lane.edge = dual.edge
     allowed = {"x-forwarded-for": spelling}
@@ -44,8 +44,8 @@ def test_an_allow_list_matches_every_notation_of_an_address(stack: Stack, dual: 
         assert lane.chat({"x-forwarded-for": other}).status == 403
 
 
-def test_several_forwarded_headers_are_one_list(stack: Stack, dual: Lane) -> None:
-    lane = stack.take_lane(allowed_ips=["203.0.113.7"])
+def test_several_forwarded_headers_are_one_list(stack: Stack, dual: Sandbox) -> None:
+    lane = stack.new_sandbox(allowed_ips=["203.0.113.7"])
     lane.edge = dual.edge
     with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.putrequest("GET", "/v1/models")
@@ -57,13 +57,13 @@ def test_several_forwarded_headers_are_one_list(stack: Stack, dual: Lane) -> Non
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_metrics_are_served_to_localhost_over_ipv4_and_ipv6(dual: Lane, address: str) -> None:
+def test_metrics_are_served_to_localhost_over_ipv4_and_ipv6(dual: Sandbox, address: str) -> None:
     assert call(dual, "/metrics", address).status == 200
     for header in ("x-forwarded-for", "forwarded", "x-real-ip"):
         assert call(dual, "/metrics", address, **{header: "127.0.0.1"}).status == 404
 
 
-def test_links_ignore_an_untrusted_host_header(dual: Lane) -> None:
+def test_links_ignore_an_untrusted_host_header(dual: Sandbox) -> None:
     foreign = {"host": "evil.example", "x-forwarded-host": "evil.example"}
     document = call(dual, "/openapi.json", "::1", **foreign)
     assert document.json["servers"][0]["url"] == f"http://[::1]:{dual.edge.port}"

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.content_coding import ACCEPTED, MAX_CODINGS, MAX_PARTS, PIECE_BYTES, DecodedBody, codings_of
+from edge.http.content_coding import ACCEPTED, MAX_CODINGS, MAX_PARTS, PIECE_BYTES, DecodedBody, parse_codings
 from shared.core.errors import InvalidRequest, RequestTooLarge, UnsupportedContentCoding
-from tests.edge.shared_edge import Lane
+from tests.edge.shared_edge import Sandbox
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -60,7 +60,7 @@ class Source:
 
 async def decode(header: str, *pieces: bytes, limit: int = MANY) -> bytes:
     """Decode and return the whole body."""
-    body = DecodedBody(Source(*pieces), codings_of(header.encode()), limit)
+    body = DecodedBody(Source(*pieces), parse_codings(header.encode()), limit)
     found = b""
     while True:
         message = await body()
@@ -116,7 +116,7 @@ async def test_a_bomb_is_rejected_during_decoding(coding: str, compress: Callabl
     packed = compress(bytes(20 * MANY))
     pieces = [packed[at : at + 64] for at in range(0, len(packed), 64)]
     source = Source(*pieces)
-    body = DecodedBody(source, codings_of(coding.encode()), MANY)
+    body = DecodedBody(source, parse_codings(coding.encode()), MANY)
     sizes: list[int] = []
     with pytest.raises(RequestTooLarge):
         await read_on(body, sizes)
@@ -178,20 +178,20 @@ async def test_messages_after_the_body_are_passed_on() -> None:
 @pytest.mark.parametrize("header", ["compress", "lzma", "gzip, aes128gcm", "\xff", ", ".join(["gzip"] * (MAX_CODINGS + 1))])
 def test_an_unsupported_coding(header: str) -> None:
     with pytest.raises(UnsupportedContentCoding):
-        codings_of(header.encode("latin-1"))
+        parse_codings(header.encode("latin-1"))
 
 
 # On the wire
 
 
 @EACH
-def test_a_compressed_chat(lane: Lane, coding: str, compress: Callable[[bytes], bytes]) -> None:
-    data = json.dumps(lane.body(max_tokens=5, user="x" * 100_000)).encode()
-    assert lane.post(compress(data), {"content-encoding": coding}).status == 200
-    assert lane.vendor.calls[-1].json["max_tokens"] == 5
+def test_a_compressed_chat(sandbox: Sandbox, coding: str, compress: Callable[[bytes], bytes]) -> None:
+    data = json.dumps(sandbox.body(max_tokens=5, user="x" * 100_000)).encode()
+    assert sandbox.post(compress(data), {"content-encoding": coding}).status == 200
+    assert sandbox.provider.calls[-1].json["max_tokens"] == 5
 
 
-def multipart(lane: Lane) -> bytes:
+def multipart(lane: Sandbox) -> bytes:
     part = "--b\r\ncontent-disposition: form-data; name="
     return f'{part}"model"\r\n\r\n{lane.model}\r\n{part}"prompt"\r\n\r\nA tree\r\n--b--\r\n'.encode()
 
@@ -218,22 +218,22 @@ ROUTES: list[tuple[str, str, bytes, str]] = [
 
 
 @pytest.mark.parametrize(("path", "kind", "data", "named"), ROUTES, ids=lambda value: str(value)[:30])
-def test_every_route_decodes_its_body(lane: Lane, path: str, kind: str, data: bytes, named: str) -> None:
+def test_every_route_decodes_its_body(sandbox: Sandbox, path: str, kind: str, data: bytes, named: str) -> None:
     headers = {"content-type": kind, "content-encoding": "gzip"}
-    read = lane.post(gzip.compress(data or multipart(lane)), headers, path)
+    read = sandbox.post(gzip.compress(data or multipart(sandbox)), headers, path)
     assert read.status in (400, 404), read
     assert named in read.json["error"]["message"]
-    torn = lane.post(gzip.compress(data or multipart(lane))[:-4], headers, path)
+    torn = sandbox.post(gzip.compress(data or multipart(sandbox))[:-4], headers, path)
     assert (torn.status, torn.json["error"]["code"]) == (400, "invalid_request")
     assert "gzip data is truncated" in torn.json["error"]["message"]
-    bomb = lane.post(BOMB, headers, path)
+    bomb = sandbox.post(BOMB, headers, path)
     assert (bomb.status, bomb.json["error"]["code"]) == (413, "request_too_large")
-    unknown = lane.post(b"{}", {**headers, "content-encoding": "lzma"}, path)
+    unknown = sandbox.post(b"{}", {**headers, "content-encoding": "lzma"}, path)
     assert (unknown.status, unknown.json["error"]["code"]) == (415, "unsupported_content_encoding")
     assert unknown.headers["accept-encoding"] == ACCEPTED
 
 
-def test_idempotency_compares_the_decoded_body(lane: Lane) -> None:
-    data, headers = json.dumps(lane.body()).encode(), {"idempotency-key": "once"}
-    assert lane.post(data, headers).status == 200
-    assert lane.post(gzip.compress(data), {**headers, "content-encoding": "gzip"}).error["code"] == "idempotency_key_used"
+def test_idempotency_compares_the_decoded_body(sandbox: Sandbox) -> None:
+    data, headers = json.dumps(sandbox.body()).encode(), {"idempotency-key": "once"}
+    assert sandbox.post(data, headers).status == 200
+    assert sandbox.post(gzip.compress(data), {**headers, "content-encoding": "gzip"}).error["code"] == "idempotency_key_used"

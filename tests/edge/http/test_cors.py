@@ -13,7 +13,7 @@ import pytest
 
 from edge.http.cors import Cors
 from tests.conftest import OpenPage
-from tests.edge.shared_edge import Lane, Reply, Stack
+from tests.edge.shared_edge import Reply, Sandbox, Stack
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.node import NodeSdk
 from tests.upstream_responses import stream
@@ -22,36 +22,36 @@ PAGE = "https://app.example.com"
 ASKED = "authorization, content-type, x-stainless-lang, x-api-key, anthropic-version, idempotency-key, x-yout-max-credits"
 
 
-def preflight(lane: Lane, path: str, origin: str = PAGE, **more: str) -> Reply:
+def preflight(lane: Sandbox, path: str, origin: str = PAGE, **more: str) -> Reply:
     headers = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": ASKED, **more}
     return lane.request("OPTIONS", path, headers=headers)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/nothing", "//v1/models", "/api/chat/keys/"])
-def test_a_preflight_is_answered(lane: Lane, path: str) -> None:
-    answer = preflight(lane, path)
+def test_a_preflight_is_answered(sandbox: Sandbox, path: str) -> None:
+    answer = preflight(sandbox, path)
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["access-control-allow-headers"] == ASKED
     assert {"POST", "GET", "DELETE"} <= set(answer.headers["access-control-allow-methods"].split(", "))
     assert int(answer.headers["access-control-max-age"]) > 0
     assert "access-control-allow-private-network" not in answer.headers
-    public = preflight(lane, path, **{"access-control-request-private-network": "true"})
+    public = preflight(sandbox, path, **{"access-control-request-private-network": "true"})
     assert public.headers["access-control-allow-private-network"] == "true"
 
 
-def test_every_response_is_readable_including_errors(lane: Lane) -> None:
+def test_every_response_is_readable_including_errors(sandbox: Sandbox) -> None:
     page = {"origin": PAGE}
     wrong = {**page, "authorization": "Bearer yout-wrong"}
     answers = [
-        lane.chat(page),
-        lane.chat(page, stream=True),
-        lane.chat(page, n=0),
-        lane.chat(wrong),
-        lane.get("/v1/models", page),
+        sandbox.chat(page),
+        sandbox.chat(page, stream=True),
+        sandbox.chat(page, n=0),
+        sandbox.chat(wrong),
+        sandbox.get("/v1/models", page),
     ]
-    answers += [lane.get("/v1/models", wrong), lane.get("/v1/nothing", page), lane.get("/api/chat/limit/", page)]
-    answers += [lane.post(b"{}", {**page, "content-encoding": "x"}), lane.post(b"{}", page, "/v1/messages")]
+    answers += [sandbox.get("/v1/models", wrong), sandbox.get("/v1/nothing", page), sandbox.get("/api/chat/limit/", page)]
+    answers += [sandbox.post(b"{}", {**page, "content-encoding": "x"}), sandbox.post(b"{}", page, "/v1/messages")]
     for answer in answers:
         assert answer.headers["access-control-allow-origin"] == "*", answer
         exposed = set(answer.headers["access-control-expose-headers"].split(", "))
@@ -61,19 +61,19 @@ def test_every_response_is_readable_including_errors(lane: Lane) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/sign-in", "/account", "/healthz", "/c/AAAAAAAAAAAAAAAAAAAAAA"])
-def test_html_pages_are_same_origin_only(lane: Lane, path: str) -> None:
-    for answer in (lane.get(path, {"origin": PAGE}), preflight(lane, path)):
+def test_html_pages_are_same_origin_only(sandbox: Sandbox, path: str) -> None:
+    for answer in (sandbox.get(path, {"origin": PAGE}), preflight(sandbox, path)):
         assert not any(name.startswith("access-control") for name in answer.headers)
 
 
-def test_allowed_origins_can_be_restricted(stack: Stack, lane: Lane) -> None:
-    lane.edge = stack.edge(cors_origins=(PAGE,))
-    assert preflight(lane, "/v1/models").headers["access-control-allow-origin"] == PAGE
-    answer = lane.chat({"origin": PAGE})
+def test_allowed_origins_can_be_restricted(stack: Stack, sandbox: Sandbox) -> None:
+    sandbox.edge = stack.edge(cors_origins=(PAGE,))
+    assert preflight(sandbox, "/v1/models").headers["access-control-allow-origin"] == PAGE
+    answer = sandbox.chat({"origin": PAGE})
     assert (answer.headers["access-control-allow-origin"], answer.headers["vary"]) == (PAGE, "origin")
     for other in ("https://evil.example", "http://app.example.com", "null"):
-        assert preflight(lane, "/v1/chat/completions", other).status == 405
-        refused = lane.chat({"origin": other})
+        assert preflight(sandbox, "/v1/chat/completions", other).status == 405
+        refused = sandbox.chat({"origin": other})
         assert refused.status == 200  # the browser hides the response from the page
         assert "access-control-allow-origin" not in refused.headers
 
@@ -134,14 +134,16 @@ COOKIES = """async ([url]) => {
 }"""
 
 
-async def test_a_page_of_another_origin_calls_the_api_with_the_sdk(lane: Lane, other_origin: str, open_page: OpenPage) -> None:
-    lane.vendor.default = stream(role(), chunk("Hel"), chunk("lo"), finish("stop"), usage(7, 3), DONE)
+async def test_a_page_of_another_origin_calls_the_api_with_the_sdk(
+    sandbox: Sandbox, other_origin: str, open_page: OpenPage
+) -> None:
+    sandbox.provider.default = stream(role(), chunk("Hel"), chunk("lo"), finish("stop"), usage(7, 3), DONE)
     page = await open_page()
     await page.goto(other_origin)
-    text, request_id, limit = await page.evaluate(SDK, [lane.api, lane.secret, lane.model])
+    text, request_id, limit = await page.evaluate(SDK, [sandbox.api, sandbox.secret, sandbox.model])
     assert (text, request_id[:4], int(limit) > 0) == ("Hello", "req_", True)
-    assert await page.evaluate(FETCH, [lane.api, "yout-wrong"]) == [401, "invalid_api_key", "false"]
-    assert await page.evaluate(COOKIES, [lane.api]) == "TypeError"  # pages of other origins cannot read responses to cookies
+    assert await page.evaluate(FETCH, [sandbox.api, "yout-wrong"]) == [401, "invalid_api_key", "false"]
+    assert await page.evaluate(COOKIES, [sandbox.api]) == "TypeError"  # pages of other origins cannot read responses to cookies
     problems: list[str] = page.problems  # type: ignore[attr-defined]  # put there by `open_page`
     assert all("401" in problem or "credentials" in problem or "ERR_FAILED" in problem for problem in problems), problems
     problems.clear()

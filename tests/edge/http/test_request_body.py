@@ -13,7 +13,7 @@ import pytest
 from edge.http.request_body import SMALL_BODY_BYTES, BodyBudget, BodyReader, ClientGone
 from shared.core.errors import Overloaded, RequestTooLarge
 from shared.identity.api_key_format import new_key
-from tests.edge.shared_edge import Lane, Reply, Stack, read
+from tests.edge.shared_edge import Reply, Sandbox, Stack, read
 from tests.upstream_responses import WAIT_SECONDS
 
 LARGE = SMALL_BODY_BYTES + 1
@@ -50,7 +50,7 @@ class BudgetedReader:
 async def test_a_large_body_is_received_completely() -> None:
     reader = BudgetedReader()
     assert await reader.read(Body(*[b"x" * 1_000] * 100)) == b"x" * LIMIT
-    assert reader.budget.taken == 0
+    assert reader.budget.used_bytes == 0
 
 
 @pytest.mark.parametrize(("pieces", "length"), [(1, b"100001"), (101, None), (200, b"5")])
@@ -59,7 +59,7 @@ async def test_a_body_over_the_limit_is_refused(pieces: int, length: bytes | Non
     with pytest.raises(RequestTooLarge):
         await reader.read(body, length)
     assert body.received <= LIMIT + 1_000
-    assert reader.budget.taken == 0
+    assert reader.budget.used_bytes == 0
 
 
 @pytest.mark.parametrize("pieces", [1, 50])
@@ -67,27 +67,27 @@ async def test_a_disconnect_returns_the_budget(pieces: int) -> None:
     reader = BudgetedReader()
     with pytest.raises(ClientGone):
         await reader.read(Body(*[b"x" * 1_000] * pieces, ends=False))
-    assert reader.budget.taken == 0
+    assert reader.budget.used_bytes == 0
 
 
 async def test_received_bytes_stay_within_the_budget() -> None:
     reader = BudgetedReader()
-    reader.budget.take("b", LIMIT)
+    reader.budget.acquire("b", LIMIT)
     with pytest.raises(Overloaded):
-        reader.budget.take("b", 1)  # one client IP may use at most half
-    reader.budget.take("c", LIMIT // 2)
+        reader.budget.acquire("b", 1)  # one client IP may use at most half
+    reader.budget.acquire("c", LIMIT // 2)
     with pytest.raises(Overloaded):
         await reader.read(Body(*[b"x" * 1_000] * 60))
-    assert reader.budget.taken == LIMIT * 3 // 2, "the budget of the rejected body must be returned"
+    assert reader.budget.used_bytes == LIMIT * 3 // 2, "the budget of the rejected body must be returned"
     assert await reader.read(Body(*[b"x" * 1_000] * 40))
-    reader.budget.give("c", LIMIT // 2)
-    reader.budget.give("b", LIMIT)
+    reader.budget.release("c", LIMIT // 2)
+    reader.budget.release("b", LIMIT)
     assert await reader.read(Body(*[b"x" * 1_000] * 100))
 
 
 async def test_an_ipv6_network_has_one_share() -> None:
     reader = BudgetedReader()
-    reader.budget.take("2001:db8::/64", LIMIT)
+    reader.budget.acquire("2001:db8::/64", LIMIT)
     with pytest.raises(Overloaded):
         await reader.read(Body(b"x" * LARGE), address="2001:db8::7")
     assert await reader.read(Body(b"x" * LARGE), address="2001:db8:0:1::7")
@@ -116,13 +116,13 @@ class Upload:
 
 
 @pytest.fixture(params=[True, False], ids=["fast", "stock"])
-def narrow_lane(request: pytest.FixtureRequest, stack: Stack, lane: Lane) -> Lane:
+def narrow_lane(request: pytest.FixtureRequest, stack: Stack, sandbox: Sandbox) -> Sandbox:
     """A lane on an edge with a body budget of two megabytes, one per client IP."""
-    lane.edge = stack.edge(max_unread_bytes=2_000_000, fast_http=request.param)
-    return lane
+    sandbox.edge = stack.edge(max_unread_bytes=2_000_000, fast_http=request.param)
+    return sandbox
 
 
-def test_an_unknown_key_is_rejected_before_its_body_arrives(narrow_lane: Lane) -> None:
+def test_an_unknown_key_is_rejected_before_its_body_arrives(narrow_lane: Sandbox) -> None:
     upload = Upload(narrow_lane.edge.port, new_key().secret, 14_000_000)
     upload.send(b"x" * 100_000)
     reply = upload.reply()
@@ -137,15 +137,15 @@ def test_an_unknown_key_is_rejected_before_its_body_arrives(narrow_lane: Lane) -
         *("/api/quote/", "/api/chat/keys/", "/api/chat/share/"),
     ],
 )
-def test_no_route_reads_the_body_of_an_unknown_key(lane: Lane, path: str) -> None:
-    upload = Upload(lane.edge.port, new_key().secret, 14_000_000, path)
+def test_no_route_reads_the_body_of_an_unknown_key(sandbox: Sandbox, path: str) -> None:
+    upload = Upload(sandbox.edge.port, new_key().secret, 14_000_000, path)
     reply = upload.reply()
     assert (reply.status, reply.json["error"]["code"]) == (401, "invalid_api_key")
     upload.close()
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/quote/"])
-def test_bodies_beyond_the_budget_get_503(narrow_lane: Lane, path: str) -> None:
+def test_bodies_beyond_the_budget_get_503(narrow_lane: Sandbox, path: str) -> None:
     body = json.dumps(narrow_lane.body(user="x" * 800_000)).encode()
     first = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     first.send(body[:-10])

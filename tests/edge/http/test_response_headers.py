@@ -11,21 +11,21 @@ import pytest
 
 from shared.models import ApiKey
 from shared.operations.keys import revoke_key
-from tests.edge.shared_edge import Lane, Reply, read
-from tests.upstream_responses import WAIT_SECONDS, status
+from tests.edge.shared_edge import Reply, Sandbox, read
+from tests.upstream_responses import WAIT_SECONDS, error_response
 
 
-def call(lane: Lane, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+def call(lane: Sandbox, method: str, path: str, body: Any = None, **headers: str) -> Reply:
     return lane.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
 
 
-def keyless(lane: Lane, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+def keyless(lane: Sandbox, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
     with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.request(method, path, data, headers or {})
         return read(connection.getresponse())
 
 
-def chat_body(lane: Lane) -> dict[str, Any]:
+def chat_body(lane: Sandbox) -> dict[str, Any]:
     return lane.body(max_tokens=5)
 
 
@@ -48,18 +48,18 @@ def chat_body(lane: Lane) -> dict[str, Any]:
     ],
 )
 @pytest.mark.parametrize("key", ["good", "wrong"])
-def test_authenticated_responses_are_not_cacheable(lane: Lane, method: str, path: str, key: str) -> None:
-    headers = {"authorization": f"Bearer {lane.secret if key == 'good' else 'yout-wrong'}"}
-    answer = call(lane, method, path, chat_body(lane) if method == "POST" else None, **headers)
+def test_authenticated_responses_are_not_cacheable(sandbox: Sandbox, method: str, path: str, key: str) -> None:
+    headers = {"authorization": f"Bearer {sandbox.secret if key == 'good' else 'yout-wrong'}"}
+    answer = call(sandbox, method, path, chat_body(sandbox) if method == "POST" else None, **headers)
     assert answer.headers["cache-control"] == "no-store", answer
 
 
-def test_no_response_is_cacheable(lane: Lane) -> None:
-    for answer in (lane.chat(), lane.chat(stream=True), lane.chat(n=0)):
+def test_no_response_is_cacheable(sandbox: Sandbox) -> None:
+    for answer in (sandbox.chat(), sandbox.chat(stream=True), sandbox.chat(n=0)):
         assert answer.headers["cache-control"] == "no-store"
 
 
-def refusals(lane: Lane) -> list[tuple[int, Reply]]:
+def refusals(lane: Sandbox) -> list[tuple[int, Reply]]:
     """Errors that a retry cannot fix, on the ASGI routes and on Quart routes."""
     wrong, other = {"authorization": "Bearer yout-wrong"}, lane.body(model="none")
     anthropic = {"model": "none", "max_tokens": 5, "messages": lane.body()["messages"]}
@@ -84,31 +84,31 @@ def refusals(lane: Lane) -> list[tuple[int, Reply]]:
     ]
 
 
-def test_permanent_errors_forbid_retries(lane: Lane) -> None:
-    for expected, answer in refusals(lane):
+def test_permanent_errors_forbid_retries(sandbox: Sandbox) -> None:
+    for expected, answer in refusals(sandbox):
         assert answer.status == expected, answer
         assert answer.headers["x-should-retry"] == "false", answer
 
 
-def test_a_disallowed_client_ip_forbids_retries(stack: Any, lane: Lane) -> None:
-    limited = stack.take_lane(allowed_ips=["192.0.2.0/24"])
+def test_a_disallowed_client_ip_forbids_retries(stack: Any, sandbox: Sandbox) -> None:
+    limited = stack.new_sandbox(allowed_ips=["192.0.2.0/24"])
     for answer in (limited.chat(), limited.get("/v1/models")):
         assert (answer.status, answer.headers["x-should-retry"]) == (403, "false")
 
 
-def test_temporary_errors_leave_retries_to_the_client(lane: Lane) -> None:
-    lane.vendor.default = status(500)
-    assert "x-should-retry" not in lane.chat().headers
+def test_temporary_errors_leave_retries_to_the_client(sandbox: Sandbox) -> None:
+    sandbox.provider.default = error_response(500)
+    assert "x-should-retry" not in sandbox.chat().headers
 
 
-def test_an_invalid_key_is_rejected(lane: Lane) -> None:
+def test_an_invalid_key_is_rejected(sandbox: Sandbox) -> None:
     """Even on routes that require no key."""
-    assert keyless(lane, "GET", "/api/chat/models/").status == 200
-    assert lane.get("/api/chat/models/").status == 200
-    revoke_key(ApiKey.get(ApiKey.account == lane.account).id, actor="test")
-    revoked = {"authorization": f"Bearer {lane.secret}"}
+    assert keyless(sandbox, "GET", "/api/chat/models/").status == 200
+    assert sandbox.get("/api/chat/models/").status == 200
+    revoke_key(ApiKey.get(ApiKey.account == sandbox.account).id, actor="test")
+    revoked = {"authorization": f"Bearer {sandbox.secret}"}
     unknown = {"x-api-key": "yout-unknown"}
     ended = {"cookie": "yout_session=" + "x" * 43}
     for headers in (revoked, unknown, ended):
-        answer = keyless(lane, "GET", "/api/chat/models/", headers=headers)
+        answer = keyless(sandbox, "GET", "/api/chat/models/", headers=headers)
         assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")

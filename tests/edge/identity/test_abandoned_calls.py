@@ -11,22 +11,22 @@ from edge.identity import abandoned_calls
 from edge.identity.abandoned_calls import AbandonedCalls
 from edge.store.limiter import Limiter
 from shared.core.errors import TooManyAbandonedCalls
-from shared.core.token_bucket import KeyLimits, Limits
+from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.models import UsageLedger
 from tests import factories
-from tests.edge.assertions import good
+from tests.edge.assertions import valid_answer
 from tests.edge.http_calls import Stream, chat
 from tests.openai_payloads import DONE, chunk, finish, role
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
-from tests.upstream_responses import Gate, later, stream
+from tests.upstream_responses import Gate, delayed, stream
 
 NO_REDIS = "redis://127.0.0.1:1/0"  # no server listens there
-ROOMY = Limits(600_000, 10**9, 5_000)
+ROOMY = RateLimits(600_000, 10**9, 5_000)
 
 
-def payer(number: int, limits: Limits = ROOMY) -> KeyLimits:
+def payer(number: int, limits: RateLimits = ROOMY) -> KeyLimits:
     return KeyLimits(UUID(int=number), UUID(int=number), limits, limits)
 
 
@@ -41,7 +41,7 @@ def wait_refused(edge: WebProcess, secret: str) -> None:
 def abandon(edge: WebProcess, upstream: Upstream, secret: str, **fields: Any) -> None:
     """Disconnect from a call while the provider works, and wait until the call is settled."""
     settled, gate = UsageLedger.select().count(), Gate()
-    upstream.script(later(gate, good(fields.get("stream", True))))
+    upstream.script(delayed(gate, valid_answer(fields.get("stream", True))))
     with Stream(edge, secret, **fields):
         gate.wait_reached()
     wait_settled(settled)
@@ -84,7 +84,7 @@ def test_calls_that_delivered_or_cost_nothing_do_not_count(
         settled, gate = UsageLedger.select().count(), Gate()
         upstream.script(stream(role(), chunk("Hello"), gate, finish(), DONE))
         with Stream(edge, secret) as call:
-            call.open()
+            call.response_head()
             call.read_text("Hello")
             gate.wait_reached()
         wait_settled(settled)
@@ -115,13 +115,13 @@ async def test_the_limit_follows_the_setting_and_the_concurrency(concurrency: in
 
 
 async def test_a_payer_may_call_again_later_and_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abandoned_calls, "MAX_REMEMBERED", 2)
+    monkeypatch.setattr(abandoned_calls, "MAX_BLOCKED_PAYERS", 2)
     calls = AbandonedCalls(Limiter(NO_REDIS, 60), 1)
     for number in range(1, 4):
         await refused_after(calls, payer(number), 10)
     calls.check(payer(1))  # evicted by later payers
     with pytest.raises(TooManyAbandonedCalls) as refused:
         calls.check(payer(3))
-    assert 0 < refused.value.retry_after_ms <= abandoned_calls.REFUSED_MS
+    assert 0 < refused.value.retry_after_ms <= abandoned_calls.BLOCK_MS
     monkeypatch.setattr(abandoned_calls, "now_ms", lambda: 10**15)
     calls.check(payer(3))

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from edge.identity import refused_keys
-from edge.identity.refused_keys import GatheredReads, RefusedKeys
+from edge.identity.refused_keys import BatchedReads, RefusedKeys
 from edge.store.limiter import Limiter
-from shared.core.errors import DatabaseUnavailable, InvalidKey, TooManyRefusedKeys
+from shared.core.errors import DatabaseUnavailable, InvalidApiKey, TooManyInvalidKeys
 from shared.identity.api_key_format import new_key
 from tests import factories
-from tests.edge.http_calls import Answered, chat
+from tests.edge.http_calls import Response, chat
 from tests.servers.edge import WebProcess
 
 NOBODY = "redis://127.0.0.1:1/0"  # no server listens there
@@ -25,7 +25,7 @@ def unknown() -> str:
     return new_key().secret
 
 
-def from_network(edge: WebProcess, secret: str, address: str) -> Answered:
+def from_network(edge: WebProcess, secret: str, address: str) -> Response:
     return chat(edge, secret, {"x-forwarded-for": address})
 
 
@@ -63,19 +63,19 @@ async def test_without_redis_each_process_counts_by_itself(refused: RefusedKeys)
         await refused.count("203.0.113.7")
     assert not refused.is_throttled("203.0.113.7")
     for _ in range(2):
-        with pytest.raises(TooManyRefusedKeys):
+        with pytest.raises(TooManyInvalidKeys):
             await refused.count("::ffff:203.0.113.7")
     assert refused.is_throttled("203.0.113.7:80")
     assert not refused.is_throttled("203.0.113.8")
 
 
 def test_remembered_keys_are_limited(refused: RefusedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "MAX_REMEMBERED", 3)
+    monkeypatch.setattr(refused_keys, "MAX_CACHED", 3)
     for digest in "abcd":
-        refused.remember(digest)
-    assert [refused.knows(digest) for digest in "abcd"] == [False, True, True, True]
+        refused.cache(digest)
+    assert [refused.is_cached(digest) for digest in "abcd"] == [False, True, True, True]
     monkeypatch.setattr(refused_keys, "now_ms", lambda: 10**15)
-    assert not refused.knows("d")
+    assert not refused.is_cached("d")
 
 
 class Database:
@@ -85,17 +85,17 @@ class Database:
         self.reads: list[list[str]] = []
         self.reading, self.open = asyncio.Event(), asyncio.Event()
 
-    async def read(self, digests: Collection[str]) -> dict[str, str | InvalidKey]:
+    async def read(self, digests: Collection[str]) -> dict[str, str | InvalidApiKey]:
         self.reads.append(sorted(digests))
         self.reading.set()
         await self.open.wait()
-        return {digest: f"row of {digest}" if digest.startswith("good") else InvalidKey() for digest in digests}
+        return {digest: f"row of {digest}" if digest.startswith("good") else InvalidApiKey() for digest in digests}
 
 
 async def test_concurrent_key_reads_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
     database = Database()
-    gathered = GatheredReads(database.read)
+    gathered = BatchedReads(database.read)
     first = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-1", "bad", "good-1")]
     await database.reading.wait()
     later = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-2", "good-3")]
@@ -103,31 +103,31 @@ async def test_concurrent_key_reads_are_batched(monkeypatch: pytest.MonkeyPatch)
     database.open.set()
     found = await asyncio.gather(*first, *later, return_exceptions=True)
     assert isinstance(found[0], asyncio.CancelledError)
-    assert isinstance(found[1], InvalidKey)
+    assert isinstance(found[1], InvalidApiKey)
     assert found[2:] == ["row of good-1", "row of good-2", "row of good-3"]
     assert database.reads == [["bad", "good-1"], ["good-2", "good-3"]]
     assert await gathered.get("good-4") == "row of good-4"
 
 
 async def test_waiting_reads_are_limited_to_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "MAX_GATHERED", 2)
-    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(refused_keys, "MAX_BATCH", 2)
+    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
     database = Database()
-    gathered = GatheredReads(database.read)
+    gathered = BatchedReads(database.read)
     waiting = [asyncio.ensure_future(gathered.get(f"good-{number}")) for number in range(2)]
     await asyncio.sleep(0)
-    with pytest.raises(TooManyRefusedKeys):
+    with pytest.raises(TooManyInvalidKeys):
         await gathered.get("good-2")
     database.open.set()
     assert await asyncio.gather(*waiting) == ["row of good-0", "row of good-1"]
 
 
 async def test_a_database_outage_is_reported_to_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "GATHER_SECONDS", 0)
+    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
 
     async def read(_: Collection[str]) -> dict[str, str]:
         raise DatabaseUnavailable
 
-    gathered = GatheredReads(read)
+    gathered = BatchedReads(read)
     found = await asyncio.gather(gathered.get("a"), gathered.get("b"), return_exceptions=True)
     assert [type(error) for error in found] == [DatabaseUnavailable] * 2

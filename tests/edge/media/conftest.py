@@ -7,36 +7,36 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.edge.conftest import OpenBooks
-from tests.edge.media.media_stack import SETTINGS, Customer, Studio, stock
+from tests.edge.media.media_stack import SETTINGS, Customer, MediaStack, create_models
 from tests.servers.edge import environment_of, start_edge, start_worker
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
-def opened_studio(
-    request: pytest.FixtureRequest, open_books: OpenBooks, redis_servers: Callable[[str], RedisServer]
-) -> Iterator[Studio]:
+def running_media_stack(
+    request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
+) -> Iterator[MediaStack]:
     upstream = Upstream()
     redis = redis_servers("valkey")
     redis.flush()
-    with open_books(request.param) as books:
-        stock(upstream.url)
+    with open_ledger_database(request.param) as books:
+        create_models(upstream.url)
         environ = environment_of({"database_url": books.url, "redis_url": redis.url, "data_dir": books.folder, **SETTINGS})
         edge, worker = start_edge(books.folder, environ), start_worker(books.folder, environ)
-        yield Studio(edge, worker, upstream, books)
+        yield MediaStack(edge, worker, upstream, books)
         worker.kill()
         edge.kill()
         upstream.close()
 
 
 @pytest.fixture
-def studio(opened_studio: Studio) -> Iterator[Studio]:
+def media_stack(running_media_stack: MediaStack) -> Iterator[MediaStack]:
     """Checks after the test that every job has ended, nothing is held, and the ledger verifies."""
-    with opened_studio.books.checked():
-        yield opened_studio
+    with running_media_stack.books.verified():
+        yield running_media_stack
 
 
 @pytest.fixture
-def customer(studio: Studio) -> Customer:
-    return studio.customer()
+def customer(media_stack: MediaStack) -> Customer:
+    return media_stack.customer()

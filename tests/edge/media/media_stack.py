@@ -17,13 +17,13 @@ from shared.files.storage import Storage
 from shared.media.retention import delete_expired
 from shared.models import Account, MediaJob, UsageLedger
 from tests import factories
-from tests.edge.ledger_fixture import Books
+from tests.edge.ledger_fixture import LedgerDatabase
 from tests.edge.shared_edge import Reply, read
 from tests.openai_payloads import Json
 from tests.servers.edge import WebProcess
 from tests.servers.process import Process, eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import WAIT_SECONDS, Answer, reply
+from tests.upstream_responses import WAIT_SECONDS, ScriptedResponse, json_response
 
 LANES = 300
 CREDITS = 10_000_000
@@ -45,52 +45,52 @@ MP3 = b"ID3\x04\0\0\0\0\0\0" + bytes(200)
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
 
 
-def stock(vendor_url: str) -> None:
+def create_models(provider_url: str) -> None:
     """Create one model of each kind per lane, so that a circuit breaker opened by one test does not affect another."""
     media = {"input": 0, "output": 0}
     with transaction():
         for lane in range(LANES):
-            channel = factories.channel(vendor_url, name=f"lane-{lane}")
+            channel = factories.channel(provider_url, name=f"lane-{lane}")
             factories.model(f"picture-{lane}", channel, kind="image", per_call=IMAGE, **media)
             factories.model(f"film-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
             factories.model(f"voice-{lane}", channel, kind="speech", per_1k_characters=SPEECH, **media)
 
 
-def pictures(*files: bytes | str) -> Answer:
+def image_response(*files: bytes | str) -> ScriptedResponse:
     """A response with these images: bytes as base64, a str as a URL."""
     items = [{"b64_json": base64.b64encode(file).decode()} if isinstance(file, bytes) else {"url": file} for file in files]
-    return reply({"created": 1, "data": items})
+    return json_response({"created": 1, "data": items})
 
 
-def sound(data: bytes = MP3, content_type: str = "audio/mpeg") -> Answer:
-    return reply(data, headers={"content-type": content_type})
+def audio_response(data: bytes = MP3, content_type: str = "audio/mpeg") -> ScriptedResponse:
+    return json_response(data, headers={"content-type": content_type})
 
 
-def film_job(status: str, progress: int = 0, **fields: Any) -> Answer:
-    return reply({"id": "video_1", "object": "video", "status": status, "progress": progress, **fields})
+def video_job(status: str, progress: int = 0, **fields: Any) -> ScriptedResponse:
+    return json_response({"id": "video_1", "object": "video", "status": status, "progress": progress, **fields})
 
 
-def vendor(request: Request) -> Answer:
+def default_script(request: Request) -> ScriptedResponse:
     """The default script: every request succeeds."""
     if request.path.endswith("/images/generations"):
-        return pictures(*[PNG] * request.json["n"])
+        return image_response(*[PNG] * request.json["n"])
     if request.path.endswith("/audio/speech"):
-        return sound()
+        return audio_response()
     if request.path.endswith("/content"):
-        return reply(MP4, headers={"content-type": "video/mp4"})
-    return film_job("queued" if request.method == "POST" else "completed")
+        return json_response(MP4, headers={"content-type": "video/mp4"})
+    return video_job("queued" if request.method == "POST" else "completed")
 
 
-class Studio:
+class MediaStack:
     """The running processes. Each test scripts the provider itself."""
 
-    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: Books) -> None:
+    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: LedgerDatabase) -> None:
         self.edge, self.worker, self.upstream, self.books = edge, worker, upstream, books
         self._lanes = iter(range(LANES))
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """A new account with a key; also resets the provider to its default script."""
-        self.upstream.default = vendor
+        self.upstream.default = default_script
         owner = factories.account(credits)
         return Customer(self, owner, factories.api_key(owner, **key_options)[1], next(self._lanes))
 
@@ -101,7 +101,7 @@ class Studio:
             connection.request(method, path, data, headers or {})
             return read(connection.getresponse())
 
-    def follow(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
+    def fetch(self, url: str, headers: dict[str, str] | None = None, method: str = "GET") -> Reply:
         """Fetch a URL from a response."""
         parts = urlsplit(url)
         return self.request(method, f"{parts.path}?{parts.query}", None, headers)
@@ -118,13 +118,13 @@ class Studio:
 class Customer:
     """An account, the key it calls with, and the lane whose models it uses."""
 
-    def __init__(self, studio: Studio, account: Account, secret: str, lane: int) -> None:
-        self.studio, self.account, self.secret, self.lane = studio, account, secret, lane
-        self.picture, self.film, self.voice = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
+    def __init__(self, studio: MediaStack, account: Account, secret: str, lane: int) -> None:
+        self.studio, self.account, self.secret, self.models_number = studio, account, secret, lane
+        self.image_model, self.video_model, self.speech_model = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
 
-    def asked(self, kind: str, **fields: Any) -> Json:
+    def body(self, kind: str, **fields: Any) -> Json:
         """A small request body for this kind of media."""
-        models = {"image": self.picture, "video": self.film, "speech": self.voice}
+        models = {"image": self.image_model, "video": self.video_model, "speech": self.speech_model}
         return {"model": models[kind], "input" if kind == "speech" else "prompt": CANARY, **fields}
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
@@ -136,9 +136,9 @@ class Customer:
     def post(self, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         return self.request("POST", path, body, headers)
 
-    def order(self, kind: str = "image", headers: dict[str, str] | None = None, **fields: Any) -> str:
+    def submit(self, kind: str = "image", headers: dict[str, str] | None = None, **fields: Any) -> str:
         """Submit a job that must be accepted; returns its id."""
-        reply = self.post(f"/api/media/{kind}/", self.asked(kind, **fields), headers)
+        reply = self.post(f"/api/media/{kind}/", self.body(kind, **fields), headers)
         assert reply.status == 202, reply.body
         return str(reply.json["job_uuid"])
 
@@ -149,14 +149,14 @@ class Customer:
         document: Json = reply.json
         return document
 
-    def ended(self, id: str) -> Json:
+    def wait_for_end(self, id: str) -> Json:
         """Wait for the end of the job."""
         eventually(lambda: self.job(id)["status"] not in ("queued", "running"), "the job ends")
         return self.job(id)
 
-    def make(self, kind: str = "image", **fields: Any) -> Json:
+    def run_job(self, kind: str = "image", **fields: Any) -> Json:
         """Submit a job and wait for its end."""
-        return self.ended(self.order(kind, **fields))
+        return self.wait_for_end(self.submit(kind, **fields))
 
     def row(self, id: str) -> MediaJob:
         found: MediaJob = MediaJob.get_by_id(id)

@@ -14,82 +14,82 @@ import openai
 import pytest
 
 from shared.models import Account, Hold, MediaJob, MediaOutput
-from shared.operations.web_accounts import begin_session, sign_up
-from tests.edge.http_calls import together
-from tests.edge.media.media_stack import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from shared.operations.web_accounts import create_session, sign_up
+from tests.edge.http_calls import run_concurrently
+from tests.edge.media.media_stack import CANARY, CREDITS, IMAGE, MP4, PNG, VIDEO, Customer, MediaStack, image_response, video_job
 from tests.edge.web.conftest import COOKIE, Browser
 from tests.openai_payloads import Json
 from tests.servers.process import eventually
-from tests.upstream_responses import Gate, later
+from tests.upstream_responses import Gate, delayed
 
 
-def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Customer, studio: Studio) -> None:
+def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Customer, media_stack: MediaStack) -> None:
     gate = Gate()
-    studio.upstream.script(later(gate, pictures(PNG)))
-    id = customer.order()
+    media_stack.upstream.script(delayed(gate, image_response(PNG)))
+    id = customer.submit()
     gate.wait_reached()
-    files = studio.files()
+    files = media_stack.files()
     cancelled = customer.post(f"/api/media/jobs/{id}/cancel/")
     assert (cancelled.status, cancelled.json["status"], cancelled.json["credits_cost"]) == (200, "cancelled", 0)
     assert (customer.balance, Hold.get(Hold.id == id).state) == (CREDITS, "released")
     gate.open()
-    studio.upstream.calls[-1].wait_outcome()
+    media_stack.upstream.calls[-1].wait_outcome()
     again = customer.post(f"/api/media/jobs/{id}/cancel/")
     assert (again.status, again.json["status"]) == (200, "cancelled")
     # The next image is stored after the late one, so by then the late one has been deleted.
-    assert customer.make()["status"] == "succeeded"
-    eventually(lambda: studio.files() == files + 1, "only the second image is stored")
+    assert customer.run_job()["status"] == "succeeded"
+    eventually(lambda: media_stack.files() == files + 1, "only the second image is stored")
     assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
 
 
 def test_a_finished_job_cannot_be_cancelled(customer: Customer) -> None:
-    job = customer.make()
+    job = customer.run_job()
     assert customer.post(f"/api/media/jobs/{job['job_uuid']}/cancel/").json["status"] == "succeeded"
     assert customer.spent == IMAGE
 
 
 def test_cancelling_while_finishing_ends_the_job_once(customer: Customer) -> None:
-    ids = [customer.order() for _ in range(8)]
-    together(8, lambda number: customer.post(f"/api/media/jobs/{ids[number]}/cancel/"))
-    ends = [customer.ended(id)["status"] for id in ids]
+    ids = [customer.submit() for _ in range(8)]
+    run_concurrently(8, lambda number: customer.post(f"/api/media/jobs/{ids[number]}/cancel/"))
+    ends = [customer.wait_for_end(id)["status"] for id in ids]
     assert customer.spent == ends.count("succeeded") * IMAGE
     assert set(ends) <= {"succeeded", "cancelled"}
     assert len(customer.usage()) == 8
 
 
-def test_the_same_idempotency_key_returns_the_same_job_even_after_a_failure(customer: Customer, studio: Studio) -> None:
+def test_the_same_idempotency_key_returns_the_same_job_even_after_a_failure(customer: Customer, media_stack: MediaStack) -> None:
     key = {"Idempotency-Key": "one"}
-    replies = together(4, lambda _: customer.post("/api/media/image/", customer.asked("image"), key))
+    replies = run_concurrently(4, lambda _: customer.post("/api/media/image/", customer.body("image"), key))
     assert {reply.status for reply in replies} == {202}
     [id] = {reply.json["job_uuid"] for reply in replies}
-    assert customer.ended(id)["status"] == "succeeded"
-    assert customer.order(headers=key) == id
+    assert customer.wait_for_end(id)["status"] == "succeeded"
+    assert customer.submit(headers=key) == id
     assert customer.spent == IMAGE
-    other = customer.post("/api/media/image/", customer.asked("image", n=2), key)
+    other = customer.post("/api/media/image/", customer.body("image", n=2), key)
     assert (other.status, other.error["code"]) == (400, "idempotency_key_reused")
-    assert studio.customer().order(headers=key) != id  # idempotency keys are scoped to an account
+    assert media_stack.customer().submit(headers=key) != id  # idempotency keys are scoped to an account
 
 
-def test_insufficient_credits_are_reported_before_submission(studio: Studio) -> None:
-    poor = studio.customer(credits=IMAGE - 1)
-    reply = poor.post("/api/media/image/", poor.asked("image"))
+def test_insufficient_credits_are_reported_before_submission(media_stack: MediaStack) -> None:
+    poor = media_stack.customer(credits=IMAGE - 1)
+    reply = poor.post("/api/media/image/", poor.body("image"))
     assert (reply.status, reply.json["yout"]["required"], reply.json["yout"]["balance"]) == (402, IMAGE, IMAGE - 1)
     assert not MediaJob.select().where(MediaJob.account == poor.account.id).exists()
 
 
 def test_a_cap_is_respected(customer: Customer) -> None:
-    refused = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO - 1)})
+    refused = customer.post("/api/media/video/", customer.body("video"), {"x-yout-max-credits": str(VIDEO - 1)})
     assert (refused.status, refused.json["yout"]["required"]) == (402, VIDEO)
-    taken = customer.post("/api/media/video/", customer.asked("video"), {"x-yout-max-credits": str(VIDEO)})
+    taken = customer.post("/api/media/video/", customer.body("video"), {"x-yout-max-credits": str(VIDEO)})
     assert taken.status == 202
 
 
-def test_a_web_session_submits_and_lists_jobs(studio: Studio) -> None:
+def test_a_web_session_submits_and_lists_jobs(media_stack: MediaStack) -> None:
     account = sign_up("painter@example.com", "known to nobody", CREDITS)
-    lane = studio.customer()
-    browser = Browser(studio.edge.port)
-    browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
-    ordered = browser.api("POST", "/api/media/image/", lane.asked("image"))
+    lane = media_stack.customer()
+    browser = Browser(media_stack.edge.port)
+    browser.cookies[COOKIE] = create_session(account.id, "Firefox on Linux", password_hash="known to nobody").secret
+    ordered = browser.api("POST", "/api/media/image/", lane.body("image"))
     assert ordered.status == 202, ordered.body
     path = f"/api/media/jobs/{ordered.json['job_uuid']}/"
     eventually(lambda: browser.api("GET", path).json["status"] == "succeeded", "the picture is made")
@@ -97,23 +97,23 @@ def test_a_web_session_submits_and_lists_jobs(studio: Studio) -> None:
     assert lane.get(path).status == 404
     unproven = browser.request("POST", "/api/media/image/", b"{}", {"accept": "application/json"})
     assert (unproven.status, unproven.error["code"]) == (403, "csrf_failed")
-    assert browser.api("POST", "/v1/images/generations", lane.asked("image")).status == 401
+    assert browser.api("POST", "/v1/images/generations", lane.body("image")).status == 401
 
 
 def test_an_unknown_field_is_named(customer: Customer) -> None:
-    reply = customer.post("/api/media/image/", customer.asked("image", colour="red"))
+    reply = customer.post("/api/media/image/", customer.body("image", colour="red"))
     assert (reply.status, reply.error["param"]) == (400, "colour")
 
 
-def test_progress_is_streamed_to_the_end(customer: Customer, studio: Studio) -> None:
+def test_progress_is_streamed_to_the_end(customer: Customer, media_stack: MediaStack) -> None:
     gate = Gate()
-    polls = iter([film_job("in_progress", 40), later(gate, film_job("completed"))])
-    healthy = studio.upstream.default
-    studio.upstream.script(film_job("queued"))
-    studio.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
-    id = customer.order("video")
+    polls = iter([video_job("in_progress", 40), delayed(gate, video_job("completed"))])
+    healthy = media_stack.upstream.default
+    media_stack.upstream.script(video_job("queued"))
+    media_stack.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
+    id = customer.submit("video")
     seen: list[Json] = []
-    with closing(http.client.HTTPConnection("127.0.0.1", studio.edge.port, timeout=30)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", media_stack.edge.port, timeout=30)) as connection:
         headers = {"authorization": f"Bearer {customer.secret}", "accept": "text/event-stream"}
         connection.request("GET", f"/api/media/jobs/{id}/", headers=headers)
         answer = connection.getresponse()
@@ -125,14 +125,14 @@ def test_progress_is_streamed_to_the_end(customer: Customer, studio: Studio) -> 
                     gate.open()
     assert (seen[-1]["status"], seen[-1]["progress"], seen[-1]["credits_cost"]) == ("succeeded", 100, VIDEO)
     assert 40 in [event["progress"] for event in seen]
-    assert studio.follow(seen[-1]["output_url"]).body == MP4
+    assert media_stack.fetch(seen[-1]["output_url"]).body == MP4
 
 
-def test_jobs_are_paginated(customer: Customer, studio: Studio) -> None:
-    ids = [customer.order() for _ in range(3)]
+def test_jobs_are_paginated(customer: Customer, media_stack: MediaStack) -> None:
+    ids = [customer.submit() for _ in range(3)]
     for id in ids:
-        customer.ended(id)
-    studio.customer().order()  # belongs to another account, so it is on no page
+        customer.wait_for_end(id)
+    media_stack.customer().submit()  # belongs to another account, so it is on no page
     first = customer.get("/api/media/jobs/?limit=2").json
     assert [job["job_uuid"] for job in first["jobs"]] == ids[:0:-1]
     second = customer.get(f"/api/media/jobs/?limit=2&after={first['next']}").json
@@ -143,15 +143,15 @@ def test_jobs_are_paginated(customer: Customer, studio: Studio) -> None:
     assert customer.get("/api/media/jobs/?status=odd").error["param"] == "status"
 
 
-def test_a_link_is_valid_for_one_file_and_expires(customer: Customer, studio: Studio) -> None:
-    url = customer.make()["output_url"]
-    file = studio.follow(url)
+def test_a_link_is_valid_for_one_file_and_expires(customer: Customer, media_stack: MediaStack) -> None:
+    url = customer.run_job()["output_url"]
+    file = media_stack.fetch(url)
     assert file.headers["x-content-type-options"] == "nosniff"
     assert "sandbox" in file.headers["content-security-policy"]
     assert file.headers["content-disposition"].startswith("attachment; filename=")
-    assert studio.follow(url.replace("expires=", "expires=1")).status == 404
-    assert studio.follow(url[:-1] + ("A" if url[-1] != "A" else "B")).status == 404
-    assert studio.request("GET", url.partition("?")[0].removeprefix(studio.edge.url)).status == 404
+    assert media_stack.fetch(url.replace("expires=", "expires=1")).status == 404
+    assert media_stack.fetch(url[:-1] + ("A" if url[-1] != "A" else "B")).status == 404
+    assert media_stack.request("GET", url.partition("?")[0].removeprefix(media_stack.edge.url)).status == 404
 
 
 @pytest.mark.parametrize(
@@ -168,19 +168,19 @@ def test_a_link_is_valid_for_one_file_and_expires(customer: Customer, studio: St
         ("lines=1-2", 200, slice(0, None)),
     ],
 )
-def test_a_byte_range_of_a_file(customer: Customer, studio: Studio, asked_range: str, status: int, part: slice) -> None:
+def test_a_byte_range_of_a_file(customer: Customer, media_stack: MediaStack, asked_range: str, status: int, part: slice) -> None:
     url = _one_image(customer)
-    file = studio.follow(url, {"range": asked_range})
+    file = media_stack.fetch(url, {"range": asked_range})
     assert (file.status, file.body) == (status, PNG[part])
     assert file.headers["content-length"] == str(len(PNG[part]))
     if status == 206:
         start, end, _ = part.indices(len(PNG))
         assert file.headers["content-range"] == f"bytes {start}-{end - 1}/{len(PNG)}"
-    assert studio.follow(url, method="HEAD").headers["content-length"] == str(len(PNG))
+    assert media_stack.fetch(url, method="HEAD").headers["content-length"] == str(len(PNG))
 
 
 def _one_image(customer: Customer) -> str:
-    url: str = customer.make()["output_url"]
+    url: str = customer.run_job()["output_url"]
     return url
 
 
@@ -220,7 +220,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 def test_the_owner_gets_a_signed_webhook(customer: Customer, receiver: Receiver) -> None:
-    job = customer.make(callback_url=receiver.url)
+    job = customer.run_job(callback_url=receiver.url)
     eventually(lambda: len(receiver.received) == 1, "the webhook arrives")
     headers, body = receiver.received[0]
     secret = customer.get("/api/media/webhook-secret/").json["secret"]
@@ -237,7 +237,7 @@ def test_the_owner_gets_a_signed_webhook(customer: Customer, receiver: Receiver)
 
 def test_a_rejected_webhook_is_retried(customer: Customer) -> None:
     receiver = Receiver(500, 302, 200)
-    job = customer.make(callback_url=receiver.url)
+    job = customer.run_job(callback_url=receiver.url)
     for attempt in (1, 2):
         eventually(lambda: len(receiver.received) == attempt, "another attempt")  # noqa: B023  (used at once)
         MediaJob.update(callback_due_at=1).where(MediaJob.id == job["job_uuid"]).execute()  # end the retry delay
@@ -249,18 +249,18 @@ def test_a_rejected_webhook_is_retried(customer: Customer) -> None:
 
 @pytest.mark.parametrize("url", ["http://127.0.0.2/x", "ftp://example.com/", "https://169.254.169.254/latest", "nonsense"])
 def test_a_callback_to_a_private_address_is_rejected(customer: Customer, url: str) -> None:
-    reply = customer.post("/api/media/image/", customer.asked("image", callback_url=url))
+    reply = customer.post("/api/media/image/", customer.body("image", callback_url=url))
     assert (reply.status, reply.error["param"]) == (400, "callback_url")
     assert not MediaJob.select().where(MediaJob.account == customer.account.id).exists()
 
 
-def test_expired_files_are_deleted_but_the_job_stays(customer: Customer, studio: Studio) -> None:
-    job = customer.make()
-    files = studio.files()
+def test_expired_files_are_deleted_but_the_job_stays(customer: Customer, media_stack: MediaStack) -> None:
+    job = customer.run_job()
+    files = media_stack.files()
     MediaJob.update(files_expire_at=1).where(MediaJob.id == job["job_uuid"]).execute()
-    studio.expire_files()
-    assert studio.files() == files - 1
+    media_stack.expire_files()
+    assert media_stack.files() == files - 1
     shown = customer.job(job["job_uuid"])
     assert (shown["status"], shown["output_url"], shown["credits_cost"]) == ("succeeded", None, IMAGE)
-    assert studio.follow(job["output_url"]).status == 404
+    assert media_stack.fetch(job["output_url"]).status == 404
     assert not MediaOutput.select().where(MediaOutput.job == job["job_uuid"]).exists()

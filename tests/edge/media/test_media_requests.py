@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.media.requests import FIELDS, media_call, native
+from edge.media.requests import FIELDS, build_media_call, parse_native_request
 from shared.billing.pricing import MediaUnits
 from shared.core.errors import InvalidRequest
 
@@ -29,7 +29,7 @@ PROMPT = "a lighthouse"
     ],
 )  # fmt: skip
 def test_priced_units_of_a_call(kind: str, fields: dict[str, Any], units: MediaUnits, options: dict[str, Any]) -> None:
-    call, callback = native(kind, orjson.dumps({"model": "m", **fields}))
+    call, callback = parse_native_request(kind, orjson.dumps({"model": "m", **fields}))
     assert (call.units, call.options, callback) == (units, options, None)
 
 
@@ -54,7 +54,7 @@ def test_priced_units_of_a_call(kind: str, fields: dict[str, Any], units: MediaU
 )
 def test_rejected_bodies(kind: str, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
-        native(kind, orjson.dumps({"model": "m", **fields}))
+        parse_native_request(kind, orjson.dumps({"model": "m", **fields}))
     assert refusal.value.param == param
 
 
@@ -68,7 +68,7 @@ def test_any_body_is_parsed_or_rejected_and_no_text_is_kept(kind: str, data: st.
     body = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys((*FIELDS[kind], "colour"), values)))
     body |= data.draw(st.sampled_from([{}, {"model": "m", "prompt": PROMPT, "input": PROMPT}]))
     try:
-        call = media_call(kind, body)
+        call = build_media_call(kind, body)
     except InvalidRequest as refusal:
         call, named = None, refusal.param
     if call is None:

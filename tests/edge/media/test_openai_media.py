@@ -10,32 +10,44 @@ import openai
 import pytest
 
 from shared.models import MediaJob
-from tests.edge.media.media_stack import CANARY, CREDITS, IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio, film_job, pictures
+from tests.edge.media.media_stack import (
+    CANARY,
+    CREDITS,
+    IMAGE,
+    MP3,
+    MP4,
+    PNG,
+    VIDEO,
+    Customer,
+    MediaStack,
+    image_response,
+    video_job,
+)
 from tests.servers.process import eventually
-from tests.upstream_responses import Gate, html, later, status
+from tests.upstream_responses import Gate, delayed, error_response, html_response
 
 
 @pytest.fixture
-def client(customer: Customer, studio: Studio) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{studio.edge.url}/v1", api_key=customer.secret, max_retries=0) as made:
+def client(customer: Customer, media_stack: MediaStack) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{media_stack.edge.url}/v1", api_key=customer.secret, max_retries=0) as made:
         yield made
 
 
 def test_images_are_returned_as_base64(client: openai.OpenAI, customer: Customer) -> None:
-    made: Any = client.images.generate(model=customer.picture, prompt=CANARY, n=2, size="1024x1024")
+    made: Any = client.images.generate(model=customer.image_model, prompt=CANARY, n=2, size="1024x1024")
     assert [base64.b64decode(item.b64_json) for item in made.data] == [PNG, PNG]
     assert (made.yout["credits_charged"], made.yout["balance"]) == (2 * IMAGE, CREDITS - 2 * IMAGE)
     assert customer.spent == 2 * IMAGE
     assert made.size == "1024x1024"
 
 
-def test_images_are_returned_as_urls(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
-    made: Any = client.images.generate(model=customer.picture, prompt=CANARY, response_format="url")
-    assert studio.follow(made.data[0].url).body == PNG
+def test_images_are_returned_as_urls(client: openai.OpenAI, customer: Customer, media_stack: MediaStack) -> None:
+    made: Any = client.images.generate(model=customer.image_model, prompt=CANARY, response_format="url")
+    assert media_stack.fetch(made.data[0].url).body == PNG
 
 
 def test_speech_is_the_response_body(client: openai.OpenAI, customer: Customer) -> None:
-    made = client.audio.speech.with_raw_response.create(model=customer.voice, voice="nova", input="x" * 1_001)
+    made = client.audio.speech.with_raw_response.create(model=customer.speech_model, voice="nova", input="x" * 1_001)
     assert made.content == MP3
     assert made.headers["content-type"] == "audio/mpeg"
     assert made.headers["x-yout-credits-charged"] == "15015"
@@ -44,15 +56,19 @@ def test_speech_is_the_response_body(client: openai.OpenAI, customer: Customer) 
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
-def test_a_video_is_created_polled_downloaded_and_deleted(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
-    film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, seconds="8", size="1280x720", poll_interval_ms=200)
+def test_a_video_is_created_polled_downloaded_and_deleted(
+    client: openai.OpenAI, customer: Customer, media_stack: MediaStack
+) -> None:
+    film = client.videos.create_and_poll(
+        model=customer.video_model, prompt=CANARY, seconds="8", size="1280x720", poll_interval_ms=200
+    )
     assert (film.status, film.seconds, film.size, film.progress) == ("completed", "8", "1280x720", 100)
     assert client.videos.download_content(film.id).read() == MP4
     assert customer.spent == 2 * VIDEO
     assert [one.id for one in client.videos.list(limit=5)] == [film.id]
-    files = studio.files()
+    files = media_stack.files()
     assert client.videos.delete(film.id).deleted
-    assert studio.files() == files - 1
+    assert media_stack.files() == files - 1
     with pytest.raises(openai.NotFoundError):
         client.videos.retrieve(film.id)
     assert customer.spent == 2 * VIDEO
@@ -60,7 +76,7 @@ def test_a_video_is_created_polled_downloaded_and_deleted(client: openai.OpenAI,
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 def test_videos_are_paginated(client: openai.OpenAI, customer: Customer) -> None:
-    ordered = [client.videos.create(model=customer.film, prompt=CANARY).id for _ in range(3)]
+    ordered = [client.videos.create(model=customer.video_model, prompt=CANARY).id for _ in range(3)]
     assert [film.id for film in client.videos.list(limit=2)] == ordered[::-1]  # the SDK requests the second page itself
     assert [film.id for film in client.videos.list(limit=2, order="asc")] == ordered
 
@@ -68,45 +84,47 @@ def test_videos_are_paginated(client: openai.OpenAI, customer: Customer) -> None
 @pytest.mark.parametrize(
     ("answer", "error", "code"),
     [
-        (status(500), openai.InternalServerError, "upstream_error"),
-        (html(), openai.InternalServerError, "upstream_error"),
-        (pictures(), openai.InternalServerError, "nothing_delivered"),
-        (status(401), openai.InternalServerError, "upstream_error"),
+        (error_response(500), openai.InternalServerError, "upstream_error"),
+        (html_response(), openai.InternalServerError, "upstream_error"),
+        (image_response(), openai.InternalServerError, "nothing_delivered"),
+        (error_response(401), openai.InternalServerError, "upstream_error"),
         (
-            status(400, {"error": {"message": f"no {CANARY}", "code": "moderation_blocked", "type": "x", "param": None}}),
+            error_response(400, {"error": {"message": f"no {CANARY}", "code": "moderation_blocked", "type": "x", "param": None}}),
             openai.BadRequestError,
             "moderation_blocked",
         ),
     ],
 )
 def test_a_failure_is_an_error_and_costs_nothing(
-    client: openai.OpenAI, customer: Customer, studio: Studio, answer: Any, error: type[openai.APIStatusError], code: str
+    client: openai.OpenAI, customer: Customer, media_stack: MediaStack, answer: Any, error: type[openai.APIStatusError], code: str
 ) -> None:
-    studio.upstream.default = answer
+    media_stack.upstream.default = answer
     with pytest.raises(error) as caught:
-        client.images.generate(model=customer.picture, prompt=CANARY)
+        client.images.generate(model=customer.image_model, prompt=CANARY)
     assert CANARY not in caught.value.message
     assert MediaJob.get(MediaJob.account == customer.account.id).error_code == code
     assert customer.spent == 0
 
 
-def test_a_client_that_disconnects_pays_nothing(client: openai.OpenAI, customer: Customer, studio: Studio) -> None:
+def test_a_client_that_disconnects_pays_nothing(client: openai.OpenAI, customer: Customer, media_stack: MediaStack) -> None:
     gate = Gate()
-    studio.upstream.script(later(gate, pictures(PNG)))
+    media_stack.upstream.script(delayed(gate, image_response(PNG)))
     with pytest.raises(openai.APITimeoutError):
-        client.with_options(timeout=1).images.generate(model=customer.picture, prompt=CANARY)
+        client.with_options(timeout=1).images.generate(model=customer.image_model, prompt=CANARY)
     eventually(lambda: MediaJob.get(MediaJob.account == customer.account.id).status == "cancelled", "the job is cancelled")
-    files = studio.files()
+    files = media_stack.files()
     gate.open()
-    studio.upstream.calls[-1].wait_outcome()
-    eventually(lambda: "cannot" not in studio.worker.output() and studio.files() == files, "the late picture is discarded")
+    media_stack.upstream.calls[-1].wait_outcome()
+    eventually(
+        lambda: "cannot" not in media_stack.worker.output() and media_stack.files() == files, "the late picture is discarded"
+    )
     assert customer.spent == 0
 
 
 def test_the_same_idempotency_key_waits_for_the_same_job(client: openai.OpenAI, customer: Customer) -> None:
     again = {"Idempotency-Key": "once"}
     jobs = {
-        client.images.generate(model=customer.picture, prompt=CANARY, extra_headers=again).yout["job_uuid"]  # type: ignore[attr-defined]  # ours, beside their fields
+        client.images.generate(model=customer.image_model, prompt=CANARY, extra_headers=again).yout["job_uuid"]  # type: ignore[attr-defined]  # ours, beside their fields
         for _ in range(2)
     }
     assert len(jobs) == 1
@@ -129,21 +147,21 @@ def test_the_same_idempotency_key_waits_for_the_same_job(client: openai.OpenAI, 
     ],
 )
 def test_a_wrong_field_is_named(customer: Customer, fields: dict[str, Any], param: str) -> None:
-    reply = customer.post("/v1/images/generations", {"model": customer.picture, "prompt": CANARY, **fields})
+    reply = customer.post("/v1/images/generations", {"model": customer.image_model, "prompt": CANARY, **fields})
     assert (reply.status, reply.error["param"]) == (400, param)
 
 
 def test_a_model_of_another_kind_is_not_found(customer: Customer) -> None:
-    reply = customer.post("/v1/audio/speech", {"model": customer.picture, "input": "Hi"})
+    reply = customer.post("/v1/audio/speech", {"model": customer.image_model, "input": "Hi"})
     assert (reply.status, reply.error["code"]) == (404, "model_not_found")
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 def test_a_video_that_the_provider_abandons_fails_without_charge(
-    client: openai.OpenAI, customer: Customer, studio: Studio
+    client: openai.OpenAI, customer: Customer, media_stack: MediaStack
 ) -> None:
-    studio.upstream.default = film_job("failed", error={"code": "moderation_blocked", "message": f"no {CANARY}"})
-    film = client.videos.create_and_poll(model=customer.film, prompt=CANARY, poll_interval_ms=200)
+    media_stack.upstream.default = video_job("failed", error={"code": "moderation_blocked", "message": f"no {CANARY}"})
+    film = client.videos.create_and_poll(model=customer.video_model, prompt=CANARY, poll_interval_ms=200)
     assert film.status == "failed"
     assert film.error is not None
     assert film.error.code == "moderation_blocked"

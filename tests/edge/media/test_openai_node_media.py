@@ -6,15 +6,15 @@ import base64
 import json
 from typing import Any
 
-from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, VIDEO, Customer, Studio
+from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, VIDEO, Customer, MediaStack
 from tests.servers.node import NodeSdk
 from tests.servers.process import ROOT
 
 
-def test_each_kind(node_sdk: NodeSdk, studio: Studio, customer: Customer) -> None:
+def test_each_kind(node_sdk: NodeSdk, media_stack: MediaStack, customer: Customer) -> None:
     script = (ROOT / "tests" / "node" / "media.mjs").read_text()
-    models = {"PICTURE": customer.picture, "VOICE": customer.voice, "FILM": customer.film}
-    done = node_sdk.run(script, {"BASE_URL": f"{studio.edge.url}/v1", "API_KEY": customer.secret, **models})
+    models = {"PICTURE": customer.image_model, "VOICE": customer.speech_model, "FILM": customer.video_model}
+    done = node_sdk.run(script, {"BASE_URL": f"{media_stack.edge.url}/v1", "API_KEY": customer.secret, **models})
     assert done.returncode == 0, done.stderr
     found: Any = json.loads(done.stdout)
     assert [base64.b64decode(item["b64_json"]) for item in found["pictures"]["data"]] == [PNG, PNG]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from shared.models import MediaJob, MediaOutput
-from tests.edge.media.media_stack import IMAGE, PNG, Customer, Studio, pictures
+from tests.edge.media.media_stack import IMAGE, PNG, Customer, MediaStack, image_response
 from tests.openai_payloads import Json
 from tests.servers.process import eventually
-from tests.upstream_responses import Gate, later
+from tests.upstream_responses import Gate, delayed
 
 
 def wait_for_certificate(customer: Customer) -> Json:
@@ -19,34 +19,34 @@ def wait_for_certificate(customer: Customer) -> Json:
     return certificate
 
 
-def test_media_jobs_and_files_are_purged(studio: Studio, customer: Customer) -> None:
-    other_customer = studio.customer()
-    theirs = other_customer.make()
-    files = studio.files()
-    mine = [customer.make(), customer.make("speech")]
+def test_media_jobs_and_files_are_purged(media_stack: MediaStack, customer: Customer) -> None:
+    other_customer = media_stack.customer()
+    theirs = other_customer.run_job()
+    files = media_stack.files()
+    mine = [customer.run_job(), customer.run_job("speech")]
     gate = Gate()
-    studio.upstream.script(later(gate, pictures(PNG)))
-    running = customer.order(n=1)
+    media_stack.upstream.script(delayed(gate, image_response(PNG)))
+    running = customer.submit(n=1)
     gate.wait_reached()
     spent = customer.spent
     certificate = wait_for_certificate(customer)
     gate.open()
     assert {name: certificate["removed"][name] for name in ("media_jobs", "media_files")} == {"media_jobs": 3, "media_files": 2}
     assert customer.spent == spent, "the hold of the running job must be released"
-    eventually(lambda: studio.files() == files, "the late image is discarded")
+    eventually(lambda: media_stack.files() == files, "the late image is discarded")
     assert not MediaJob.select().where(MediaJob.account == customer.account).exists()
     assert customer.get(f"/api/media/jobs/{running}/").status == 404
-    assert studio.follow(mine[0]["output_url"]).status == 404
-    assert studio.follow(theirs["output_url"]).status == 200
+    assert media_stack.fetch(mine[0]["output_url"]).status == 404
+    assert media_stack.fetch(theirs["output_url"]).status == 200
     assert MediaOutput.select().where(MediaOutput.job == theirs["job_uuid"]).count() == 1
     assert certificate["remains"]["balance"] == customer.balance
-    assert customer.make()["status"] == "succeeded"
+    assert customer.run_job()["status"] == "succeeded"
     assert customer.spent == spent + IMAGE
 
 
-def test_a_purge_of_another_account_is_not_found(studio: Studio, customer: Customer) -> None:
+def test_a_purge_of_another_account_is_not_found(media_stack: MediaStack, customer: Customer) -> None:
     begun = customer.post("/api/chat/purge/").json
-    stranger = studio.customer()
+    stranger = media_stack.customer()
     unknown = stranger.get("/api/chat/purge/01890000-0000-7000-8000-000000000000/")
     foreign = stranger.get(f"/api/chat/purge/{begun['id']}/")
     assert (foreign.status, foreign.body) == (unknown.status, unknown.body) == (404, unknown.body)

@@ -17,13 +17,13 @@ import pytest
 import requests
 from quart import Blueprint
 
-from edge.app import SURFACES, create_app
-from edge.call.endpoint_adapter import Surface
-from edge.http.api_spec import or_null, whole
-from edge.http.errors import FACES
-from edge.http.errors import face as face_of
-from edge.reference.document import NOT_THE_API, OWN_CODES, openapi, refused, routes_of
-from edge.reference.examples import Call, examples, fill
+from edge.app import ENDPOINTS, create_app
+from edge.call.endpoint_adapter import EndpointAdapter
+from edge.http.api_spec import integer, nullable
+from edge.http.errors import ERROR_SPECS
+from edge.http.errors import error_spec as face_of
+from edge.reference.document import HIDDEN_BLUEPRINTS, OWN_CODES, error_codes, openapi, routes_of
+from edge.reference.examples import Call, examples, fill_models
 from shared.core import errors
 from shared.core.settings import Settings
 from tests import factories
@@ -42,11 +42,11 @@ def app(make_settings: Callable[..., Settings]) -> Any:
 
 
 def test_every_route_has_a_spec(app: Any) -> None:
-    routes = list(routes_of(app, SURFACES))
+    routes = list(routes_of(app, ENDPOINTS))
     assert [route for route in routes if route.declaration is None] == []
     assert {route.path for route in routes} >= {"/v1/chat/completions", "/api/chat/stream/", "/api/media/image/", "/c/{slug}"}
     documented = {
-        (method.upper(), path) for path, methods in openapi(app, SURFACES, "http://x")["paths"].items() for method in methods
+        (method.upper(), path) for path, methods in openapi(app, ENDPOINTS, "http://x")["paths"].items() for method in methods
     }
     assert documented == {(route.method, route.path) for route in routes}
 
@@ -59,32 +59,32 @@ def test_a_route_without_a_spec_is_detected(app: Any) -> None:
         return ""
 
     app.register_blueprint(extra)
-    assert [route.path for route in routes_of(app, SURFACES) if route.declaration is None] == ["/api/extra/"]
+    assert [route.path for route in routes_of(app, ENDPOINTS) if route.declaration is None] == ["/api/extra/"]
 
 
 def test_only_html_pages_are_excluded(app: Any) -> None:
-    outside = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.split(".")[0] in NOT_THE_API}
+    outside = {rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.split(".")[0] in HIDDEN_BLUEPRINTS}
     assert not [path for path in outside if path.startswith(("/v1", "/api"))]
 
 
 def test_statuses_and_codes_match_the_error_table() -> None:
-    assert refused((errors.InvalidKey, errors.RateLimited, errors.UpstreamTimeout)) == {
+    assert error_codes((errors.InvalidApiKey, errors.RateLimited, errors.UpstreamTimeout)) == {
         401: ["invalid_api_key"],
         429: ["rate_limit_exceeded"],
         504: ["upstream_timeout"],
     }
-    assert set(refused((errors.IdempotencyConflict,))) == {409, 400}
-    for kind, face in FACES.items():
+    assert set(error_codes((errors.IdempotencyConflict,))) == {409, 400}
+    for kind, face in ERROR_SPECS.items():
         assert face.code or kind in OWN_CODES
 
 
-@pytest.mark.parametrize("surface", SURFACES.values(), ids=SURFACES)
-def test_every_503_has_retry_after(surface: Surface) -> None:
+@pytest.mark.parametrize("surface", ENDPOINTS.values(), ids=ENDPOINTS)
+def test_every_503_has_retry_after(surface: EndpointAdapter) -> None:
     kinds = [kind for kind in (errors.Unavailable, *descendants(errors.Unavailable)) if face_of(kind()).status == 503]
-    assert {errors.DatabaseUnavailable, errors.StorageUnavailable, errors.Stopping, errors.SettlementPending} < set(kinds)
+    assert {errors.DatabaseUnavailable, errors.StorageUnavailable, errors.ServerStopping, errors.SettlementPending} < set(kinds)
     for kind in kinds:
-        assert dict(surface.problem(kind(), "req_1").headers)[b"retry-after"].isdigit(), kind
-    assert b"retry-after" not in dict(surface.problem(errors.InvalidKey(), "req_1").headers)
+        assert dict(surface.render_error(kind(), "req_1").headers)[b"retry-after"].isdigit(), kind
+    assert b"retry-after" not in dict(surface.render_error(errors.InvalidApiKey(), "req_1").headers)
 
 
 def descendants(kind: type[Exception]) -> list[type[Exception]]:
@@ -92,8 +92,8 @@ def descendants(kind: type[Exception]) -> list[type[Exception]]:
 
 
 def test_schemas_describe_every_field() -> None:
-    assert or_null(whole(1, 2)) == {"type": ["integer", "null"], "minimum": 1, "maximum": 2}
-    assert fill({"model": "$model", "of": ["$image"]}, {"chat": "c"}) == {"model": "c", "of": ["a-image-model"]}
+    assert nullable(integer(1, 2)) == {"type": ["integer", "null"], "minimum": 1, "maximum": 2}
+    assert fill_models({"model": "$model", "of": ["$image"]}, {"chat": "c"}) == {"model": "c", "of": ["a-image-model"]}
 
 
 SHELLS = {"curl": "curl", "Python": sys.executable, "Node": str(NODE)}

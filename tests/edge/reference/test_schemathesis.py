@@ -17,7 +17,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
-from shared.core.database import bind, database
+from shared.core.database import bind_database, database
 from shared.models import Plan, Subscription
 from tests import factories
 from tests.databases import opened
@@ -49,7 +49,7 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
     path.write_bytes(migrated_sqlite.read_bytes())
     upstream = Upstream()
     with opened(f"sqlite:///{path}") as books:
-        bind(books)
+        bind_database(books)
         owner = factories.account()
         Subscription.create(account=owner, plan=Plan.create(name="All", stores_content=True))
         channel = factories.channel(upstream.url)

@@ -9,7 +9,7 @@ from openai import OpenAI
 from openai.types.responses import Response
 
 from shared.models import Account, Plan, StoredResponse, Subscription
-from tests.edge.shared_edge import Lane
+from tests.edge.shared_edge import Sandbox
 
 WEATHER: Any = {
     "type": "function",
@@ -24,7 +24,7 @@ def subscribe(account: Account, *, stores_content: bool = True) -> None:
     Subscription.create(account=account, plan=Plan.create(name=f"Plan {uuid4()}", stores_content=stores_content))
 
 
-def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> Response:
+def create_response(client: OpenAI, lane: Sandbox, *, streams: bool = False, **fields: Any) -> Response:
     """The whole response; for a stream, the one in its last event."""
     fields = {"model": lane.model, "input": "Hi", **fields}
     if not streams:
@@ -38,5 +38,5 @@ def ask(client: OpenAI, lane: Lane, *, streams: bool = False, **fields: Any) -> 
     return last
 
 
-def kept(lane: Lane) -> list[StoredResponse]:
+def stored_rows(lane: Sandbox) -> list[StoredResponse]:
     return list(StoredResponse.select().where(StoredResponse.account == lane.account).order_by(StoredResponse.id))

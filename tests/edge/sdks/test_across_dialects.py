@@ -14,8 +14,8 @@ from shared.catalog.templates import TEMPLATES
 from tests import anthropic_payloads as claude
 from tests import factories
 from tests import gemini_payloads as gemini
-from tests.edge.sdks.scripts import WEATHER_CALL, calls_weather, says
-from tests.edge.shared_edge import Lane
+from tests.edge.sdks.scripts import WEATHER_CALL, text_answer, weather_call
+from tests.edge.shared_edge import Sandbox
 from tests.openai_payloads import Json
 from tests.servers.process import eventually
 from tests.upstream import Upstream
@@ -28,9 +28,12 @@ THOUGHT = claude.thinking("Hm.")
 CALL = claude.tool_use("toolu_1", "weather", city="Bonn")
 SIGNED = gemini.call("weather", signature="c2lnbmVk", city="Bonn")
 SCRIPTS: dict[str, Any] = {
-    "anthropic": (claude.say(claude.message(THOUGHT, CALL, stop="tool_use")), claude.say(claude.message(claude.text("Rain.")))),
-    "gemini": (gemini.say(gemini.answer(SIGNED)), gemini.say(gemini.answer(gemini.text("Rain.")))),
-    "deepseek": (calls_weather(reasoning="Hm."), says("Rain.")),
+    "anthropic": (
+        claude.script_of(claude.message(THOUGHT, CALL, stop="tool_use")),
+        claude.script_of(claude.message(claude.text("Rain."))),
+    ),
+    "gemini": (gemini.script_of(gemini.answer(SIGNED)), gemini.script_of(gemini.answer(gemini.text("Rain.")))),
+    "deepseek": (weather_call(reasoning="Hm."), text_answer("Rain.")),
 }
 CHANNELS: dict[str, Json] = {"deepseek": {"dialect": "openai", "settings": {**TEMPLATES["deepseek"].settings}}}
 
@@ -42,24 +45,24 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
+def model(sandbox: Sandbox, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect, which calls a tool and then says that it rains."""
-    name = f"{dialect}-{lane.model}"
+    name = f"{dialect}-{sandbox.model}"
     factories.model(name, factories.channel(upstream.url, **CHANNELS.get(dialect, {"dialect": dialect})), max_output_tokens=8_000)
-    eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
+    eventually(lambda: sandbox.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     upstream.script(*SCRIPTS[dialect])
     return name
 
 
 @pytest.fixture
-def anthropic(lane: Lane) -> Iterator[Anthropic]:
-    with Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0) as made:
+def anthropic(sandbox: Sandbox) -> Iterator[Anthropic]:
+    with Anthropic(base_url=sandbox.edge.url, api_key=sandbox.secret, max_retries=0) as made:
         yield made
 
 
 @pytest.fixture
-def openai(lane: Lane) -> Iterator[OpenAI]:
-    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
+def openai(sandbox: Sandbox) -> Iterator[OpenAI]:
+    with OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0) as made:
         yield made
 
 

@@ -13,25 +13,25 @@ from anthropic.types import Message, RawMessageStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from tests import factories
-from tests.edge.sdks.scripts import ARGUMENTS, SCHEMA, WEATHER_CALL, breaks_off, calls_weather, either, says
-from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.edge.sdks.scripts import ARGUMENTS, SCHEMA, WEATHER_CALL, broken_stream, streamed_or_whole, text_answer, weather_call
+from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox
 from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
 from tests.servers.process import eventually
-from tests.upstream_responses import HANG, context_too_long, status, stream
+from tests.upstream_responses import HANG, context_too_long, error_response, stream
 
 HI: Any = [{"role": "user", "content": "Hi"}]
-YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
+YOUT = {"credits_charged": DEFAULT_COST, "balance": CREDITS - DEFAULT_COST}
 WEATHER: Any = {"name": "weather", "description": "d", "input_schema": SCHEMA}
 EVENTS: TypeAdapter[RawMessageStreamEvent] = TypeAdapter(RawMessageStreamEvent)
 
 
 @pytest.fixture
-def client(lane: Lane) -> Iterator[Anthropic]:
-    with Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0) as made:
+def client(sandbox: Sandbox) -> Iterator[Anthropic]:
+    with Anthropic(base_url=sandbox.edge.url, api_key=sandbox.secret, max_retries=0) as made:
         yield made
 
 
-def ask(client: Anthropic, lane: Lane, **fields: Any) -> Any:
+def ask(client: Anthropic, lane: Sandbox, **fields: Any) -> Any:
     return client.messages.create(**{"model": lane.model, "max_tokens": 100, "messages": HI, **fields})
 
 
@@ -42,7 +42,7 @@ def checked(message: Any) -> Message:
     return found
 
 
-def events_of(client: Anthropic, lane: Lane, **fields: Any) -> list[Any]:
+def events_of(client: Anthropic, lane: Sandbox, **fields: Any) -> list[Any]:
     """All raw events of a stream, each validated against the SDK's types."""
     events: list[Any] = list(ask(client, lane, stream=True, **fields))
     for event in events:
@@ -50,23 +50,23 @@ def events_of(client: Anthropic, lane: Lane, **fields: Any) -> list[Any]:
     return events
 
 
-def test_a_message_is_answered_and_charged(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(says("Hello there."))
-    message = checked(ask(client, lane, system="Be brief."))
+def test_a_message_is_answered_and_charged(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Hello there."))
+    message = checked(ask(client, sandbox, system="Be brief."))
     [block] = message.content
     assert (block.type, block.text) == ("text", "Hello there.")  # type: ignore[union-attr]  # one of many kinds of blocks
-    assert (message.id, message.model, message.stop_reason) == (f"msg_{lane.usage()[0].id.hex}", lane.model, "end_turn")
+    assert (message.id, message.model, message.stop_reason) == (f"msg_{sandbox.usage()[0].id.hex}", sandbox.model, "end_turn")
     assert (message.usage.input_tokens, message.usage.output_tokens) == (7, 3)
     assert message.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
-    assert message._request_id == f"req_{lane.usage()[0].id.hex}"
-    assert lane.vendor.calls[0].json["messages"] == [{"role": "system", "content": "Be brief."}, *HI]
-    assert lane.vendor.calls[0].json["max_tokens"] == 100
-    assert lane.charged == POLITE_COST
+    assert message._request_id == f"req_{sandbox.usage()[0].id.hex}"
+    assert sandbox.provider.calls[0].json["messages"] == [{"role": "system", "content": "Be brief."}, *HI]
+    assert sandbox.provider.calls[0].json["max_tokens"] == 100
+    assert sandbox.charged == DEFAULT_COST
 
 
-def test_the_events_of_a_text(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(says("Hello there."))
-    events = events_of(client, lane)
+def test_the_events_of_a_text(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Hello there."))
+    events = events_of(client, sandbox)
     assert [event.type for event in events] == [
         "message_start",
         "content_block_start",
@@ -81,9 +81,9 @@ def test_the_events_of_a_text(client: Anthropic, lane: Lane) -> None:
     assert events[-2].yout == YOUT
 
 
-def test_the_stream_helper_assembles_the_message(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(says("Rain.", reasoning="Clouds."))
-    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI) as helper:
+def test_the_stream_helper_assembles_the_message(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Rain.", reasoning="Clouds."))
+    with client.messages.stream(model=sandbox.model, max_tokens=100, messages=HI) as helper:
         text = "".join(helper.text_stream)
         final = helper.get_final_message()
     assert text == "Rain."
@@ -93,17 +93,17 @@ def test_the_stream_helper_assembles_the_message(client: Anthropic, lane: Lane) 
     assert (final.usage.input_tokens, final.usage.output_tokens) == (7, 3)
 
 
-def test_a_tool_round_trip(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(calls_weather(), says("Rain."))
-    message = checked(ask(client, lane, tools=[WEATHER], tool_choice={"type": "any", "disable_parallel_tool_use": True}))
+def test_a_tool_round_trip(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(weather_call(), text_answer("Rain."))
+    message = checked(ask(client, sandbox, tools=[WEATHER], tool_choice={"type": "any", "disable_parallel_tool_use": True}))
     [use] = message.content
     assert use.type == "tool_use"
     assert (use.id, use.name, use.input, message.stop_reason) == ("call_1", "weather", {"city": "Bonn"}, "tool_use")
     result: Any = {"type": "tool_result", "tool_use_id": use.id, "content": [{"type": "text", "text": "Rain in Bonn."}]}
     turns = [*HI, {"role": "assistant", "content": message.content}, {"role": "user", "content": [result]}]
-    answer = ask(client, lane, messages=turns, tools=[WEATHER])
+    answer = ask(client, sandbox, messages=turns, tools=[WEATHER])
     assert answer.content[0].text == "Rain."
-    first, second = lane.vendor.calls
+    first, second = sandbox.provider.calls
     assert first.json["tools"] == [
         {"type": "function", "function": {"name": "weather", "parameters": SCHEMA, "description": "d"}}
     ]
@@ -115,48 +115,48 @@ def test_a_tool_round_trip(client: Anthropic, lane: Lane) -> None:
     ]
 
 
-def test_the_events_of_a_tool_call(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(calls_weather(), calls_weather())
-    events = events_of(client, lane, tools=[WEATHER])
+def test_the_events_of_a_tool_call(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(weather_call(), weather_call())
+    events = events_of(client, sandbox, tools=[WEATHER])
     pieces = [event.delta.partial_json for event in events if event.type == "content_block_delta"]
     assert "".join(pieces) == ARGUMENTS
     assert len(pieces) == 2
-    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI, tools=[WEATHER]) as helper:
+    with client.messages.stream(model=sandbox.model, max_tokens=100, messages=HI, tools=[WEATHER]) as helper:
         [use] = helper.get_final_message().content
     assert (use.type, use.input) == ("tool_use", {"city": "Bonn"})  # type: ignore[union-attr]  # one of many kinds of blocks
 
 
-def test_structured_output_is_parsed(client: Anthropic, lane: Lane) -> None:
+def test_structured_output_is_parsed(client: Anthropic, sandbox: Sandbox) -> None:
     class City(BaseModel):
         city: str
 
-    lane.vendor.script(says(ARGUMENTS))
-    message = client.messages.parse(model=lane.model, max_tokens=100, messages=HI, output_format=City)
+    sandbox.provider.script(text_answer(ARGUMENTS))
+    message = client.messages.parse(model=sandbox.model, max_tokens=100, messages=HI, output_format=City)
     assert message.parsed_output == City(city="Bonn")
-    asked = lane.vendor.calls[0].json["response_format"]
+    asked = sandbox.provider.calls[0].json["response_format"]
     assert asked["json_schema"]["schema"]["properties"]["city"]["type"] == "string"
 
 
 @pytest.mark.parametrize(("reason", "result"), [("length", "max_tokens"), ("content_filter", "refusal"), ("stop", "end_turn")])
-def test_stop_reasons(client: Anthropic, lane: Lane, reason: str, result: str) -> None:
-    answer = either(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
-    lane.vendor.script(answer, answer)
-    assert ask(client, lane).stop_reason == result
-    assert events_of(client, lane)[-2].delta.stop_reason == result
+def test_stop_reasons(client: Anthropic, sandbox: Sandbox, reason: str, result: str) -> None:
+    answer = streamed_or_whole(completion("Hel", usage=tokens(), finish=reason), chunk("Hel"), finish(reason))
+    sandbox.provider.script(answer, answer)
+    assert ask(client, sandbox).stop_reason == result
+    assert events_of(client, sandbox)[-2].delta.stop_reason == result
 
 
-def test_cached_tokens_are_reported_separately(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(stream(role(), chunk("Hi"), finish(), usage(100, 3, cached=40), DONE))
-    used = events_of(client, lane)[-2].usage
+def test_cached_tokens_are_reported_separately(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(stream(role(), chunk("Hi"), finish(), usage(100, 3, cached=40), DONE))
+    used = events_of(client, sandbox)[-2].usage
     assert (used.input_tokens, used.cache_read_input_tokens, used.cache_creation_input_tokens) == (60, 40, 0)
 
 
-def test_anthropic_only_fields_do_not_reach_other_providers(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(says("Rain."))
+def test_anthropic_only_fields_do_not_reach_other_providers(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Rain."))
     marked: Any = {"cache_control": {"type": "ephemeral"}}
     ask(
         client,
-        lane,
+        sandbox,
         system=[{"type": "text", "text": "Be brief.", **marked}],
         messages=[{"role": "user", "content": [{"type": "text", "text": "Hi", **marked}, {"type": "text", "text": "there"}]}],
         tools=[{**WEATHER, **marked}],
@@ -165,7 +165,7 @@ def test_anthropic_only_fields_do_not_reach_other_providers(client: Anthropic, l
         extra_body={"top_k": 5, "temperature": 0.5},
         stop_sequences=["END"],
     )
-    [received] = lane.vendor.calls
+    [received] = sandbox.provider.calls
     assert received.json["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi\n\nthere"}]
     assert received.json["stop"] == ["END"]
     assert received.json["temperature"] == 0.5
@@ -174,13 +174,13 @@ def test_anthropic_only_fields_do_not_reach_other_providers(client: Anthropic, l
     assert [name for name in ("cache_control", "thinking", "top_k", "user_id") if name in text] == []
 
 
-def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
+def test_errors_have_their_classes(client: Anthropic, sandbox: Sandbox) -> None:
     poor = factories.api_key(factories.account(credits=9))[1]
     with pytest.raises(anthropic.AuthenticationError) as unknown:
-        ask(client.with_options(api_key="yout-wrong"), lane)
+        ask(client.with_options(api_key="yout-wrong"), sandbox)
     assert unknown.value.request_id
     with pytest.raises(anthropic.APIStatusError) as broke:
-        ask(client.with_options(api_key=poor, max_retries=2), lane)
+        ask(client.with_options(api_key=poor, max_retries=2), sandbox)
     assert broke.value.status_code == 402
     result: Any = broke.value.body
     assert (result["type"], result["error"]["type"], result["error"]["code"]) == (
@@ -191,74 +191,74 @@ def test_errors_have_their_classes(client: Anthropic, lane: Lane) -> None:
     assert result["request_id"] == broke.value.request_id
     assert result["yout"]["required"] > result["yout"]["balance"] == 9
     with pytest.raises(anthropic.NotFoundError) as missing:
-        ask(client, lane, model="nobody")
+        ask(client, sandbox, model="nobody")
     result = missing.value.body
     assert result["error"]["type"] == "not_found_error"
     with pytest.raises(anthropic.BadRequestError) as bad:
-        ask(client, lane, max_tokens=0)
+        ask(client, sandbox, max_tokens=0)
     result = bad.value.body
     assert (result["error"]["type"], result["error"]["param"]) == ("invalid_request_error", "max_tokens")
-    lane.vendor.script(context_too_long(), status(401))
+    sandbox.provider.script(context_too_long(), error_response(401))
     with pytest.raises(anthropic.BadRequestError):
-        ask(client, lane, stream=True)
+        ask(client, sandbox, stream=True)
     with pytest.raises(anthropic.InternalServerError) as failed:
-        ask(client, lane)
+        ask(client, sandbox)
     assert failed.value.status_code == 502
-    assert lane.charged == 0
+    assert sandbox.charged == 0
 
 
-def test_a_broken_stream_raises(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(breaks_off())
+def test_a_broken_stream_raises(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(broken_stream())
     events: list[Any] = []
     with pytest.raises(anthropic.APIStatusError) as caught:
-        events.extend(ask(client, lane, stream=True))  # collects the events before the error
+        events.extend(ask(client, sandbox, stream=True))  # collects the events before the error
     result: Any = caught.value.body
     assert (result["error"]["type"], result["error"]["code"]) == ("api_error", "upstream_error")
     assert events[-1].delta.text == "Hel"
-    assert lane.charged > 0
+    assert sandbox.charged > 0
 
 
-def test_closing_a_stream(client: Anthropic, lane: Lane) -> None:
-    lane.vendor.script(stream(role(), chunk("Hello there, you "), HANG))
-    with client.messages.stream(model=lane.model, max_tokens=100, messages=HI) as helper:
+def test_closing_a_stream(client: Anthropic, sandbox: Sandbox) -> None:
+    sandbox.provider.script(stream(role(), chunk("Hello there, you "), HANG))
+    with client.messages.stream(model=sandbox.model, max_tokens=100, messages=HI) as helper:
         assert next(iter(helper.text_stream)) == "Hello there, you "
-    assert lane.vendor.calls[0].wait_outcome() == "disconnected"
-    eventually(lambda: len(lane.usage()) == 1, "the call is settled")
-    assert lane.usage()[0].status == "cancelled"
-    assert (lane.charged, lane.held) == (lane.usage()[0].credits, 0)
+    assert sandbox.provider.calls[0].wait_outcome() == "disconnected"
+    eventually(lambda: len(sandbox.usage()) == 1, "the call is settled")
+    assert sandbox.usage()[0].status == "cancelled"
+    assert (sandbox.charged, sandbox.held) == (sandbox.usage()[0].credits, 0)
 
 
-def test_tokens_are_counted_without_a_call(client: Anthropic, lane: Lane) -> None:
-    short = client.messages.count_tokens(model=lane.model, messages=HI).input_tokens
-    long = client.messages.count_tokens(model=lane.model, messages=HI, system="Be brief. " * 50, tools=[WEATHER]).input_tokens
+def test_tokens_are_counted_without_a_call(client: Anthropic, sandbox: Sandbox) -> None:
+    short = client.messages.count_tokens(model=sandbox.model, messages=HI).input_tokens
+    long = client.messages.count_tokens(model=sandbox.model, messages=HI, system="Be brief. " * 50, tools=[WEATHER]).input_tokens
     assert 0 < short < 10 < long
     with pytest.raises(anthropic.NotFoundError):
         client.messages.count_tokens(model="nobody", messages=HI)
     with pytest.raises(anthropic.AuthenticationError) as caught:
-        client.with_options(api_key="yout-wrong").messages.count_tokens(model=lane.model, messages=HI)
+        client.with_options(api_key="yout-wrong").messages.count_tokens(model=sandbox.model, messages=HI)
     result: Any = caught.value.body
     assert result["error"]["type"] == "authentication_error"
-    assert (lane.charged, lane.vendor.calls) == (0, [])
+    assert (sandbox.charged, sandbox.provider.calls) == (0, [])
 
 
-def test_both_key_headers_and_both_base_urls_work(lane: Lane) -> None:
-    body = json.dumps({"model": lane.model, "max_tokens": 5, "messages": HI}).encode()
+def test_both_key_headers_and_both_base_urls_work(sandbox: Sandbox) -> None:
+    body = json.dumps({"model": sandbox.model, "max_tokens": 5, "messages": HI}).encode()
     for path in ("/v1/messages", "/v1/messages/", "/v1/v1/messages"):
-        key = {"authorization": "", "x-api-key": lane.secret, "anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
-        reply = lane.post(body, key, path=path)
+        key = {"authorization": "", "x-api-key": sandbox.secret, "anthropic-version": "2023-06-01", "anthropic-beta": "a,b"}
+        reply = sandbox.post(body, key, path=path)
         assert reply.status == 200
         assert reply.headers["request-id"] == reply.headers["x-request-id"]
-    count = lane.post(body, path="/v1/v1/messages/count_tokens")
+    count = sandbox.post(body, path="/v1/v1/messages/count_tokens")
     assert (count.status, count.json["input_tokens"] > 0) == (200, True)
 
 
-def test_the_models_are_listed(client: Anthropic, lane: Lane) -> None:
-    assert lane.model in [model.id for model in client.models.list()]
+def test_the_models_are_listed(client: Anthropic, sandbox: Sandbox) -> None:
+    assert sandbox.model in [model.id for model in client.models.list()]
 
 
-def test_other_methods_get_an_error_in_the_same_shape(lane: Lane) -> None:
-    reply = lane.get("/v1/messages")
+def test_other_methods_get_an_error_in_the_same_shape(sandbox: Sandbox) -> None:
+    reply = sandbox.get("/v1/messages")
     assert (reply.status, reply.json["type"], reply.json["error"]["type"]) == (405, "error", "invalid_request_error")
     assert reply.json["request_id"] == reply.headers["request-id"]
-    missing = lane.get("/v1/messages/batches")
+    missing = sandbox.get("/v1/messages/batches")
     assert (missing.status, missing.json["error"]["type"]) == (404, "not_found_error")

@@ -15,8 +15,8 @@ from anthropic import Anthropic
 from tests import anthropic_payloads as claude
 from tests import factories
 from tests import gemini_payloads as gemini
-from tests.edge.sdks.scripts import calls_weather, says
-from tests.edge.shared_edge import Lane
+from tests.edge.sdks.scripts import text_answer, weather_call
+from tests.edge.shared_edge import Sandbox
 from tests.openai_payloads import Json
 from tests.servers.process import eventually
 from tests.shared.dialects.test_anthropic import valid as valid_claude
@@ -59,14 +59,14 @@ ASK: Json = {
 CALL = claude.tool_use("toolu_1", "weather", city="Bonn")
 SCRIPTS: dict[str, Any] = {
     "anthropic": (
-        claude.say(claude.message(claude.thinking("Hm."), CALL, stop="tool_use")),
-        claude.say(claude.message(claude.text("Rain."))),
+        claude.script_of(claude.message(claude.thinking("Hm."), CALL, stop="tool_use")),
+        claude.script_of(claude.message(claude.text("Rain."))),
     ),
     "gemini": (
-        gemini.say(gemini.answer(gemini.call("weather", signature="c2lnbmVk", city="Bonn"))),
-        gemini.say(gemini.answer(gemini.text("Rain."))),
+        gemini.script_of(gemini.answer(gemini.call("weather", signature="c2lnbmVk", city="Bonn"))),
+        gemini.script_of(gemini.answer(gemini.text("Rain."))),
     ),
-    "openai": (calls_weather(), says("Rain.")),
+    "openai": (weather_call(), text_answer("Rain.")),
 }
 SETTINGS: dict[str, Json] = {"anthropic": {"system_in_place": True}, "gemini": {}, "openai": {}}
 
@@ -78,17 +78,17 @@ def dialect(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def model(lane: Lane, upstream: Upstream, dialect: str) -> str:
+def model(sandbox: Sandbox, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect."""
-    name = f"code-{dialect}-{lane.model}"
+    name = f"code-{dialect}-{sandbox.model}"
     factories.model(name, factories.channel(upstream.url, dialect=dialect, settings=SETTINGS[dialect]), max_output_tokens=64_000)
-    eventually(lambda: lane.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
+    eventually(lambda: sandbox.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     return name
 
 
 @pytest.fixture
-def client(lane: Lane) -> Iterator[Anthropic]:
-    with Anthropic(base_url=lane.edge.url, auth_token=lane.secret, max_retries=0) as made:
+def client(sandbox: Sandbox) -> Iterator[Anthropic]:
+    with Anthropic(base_url=sandbox.edge.url, auth_token=sandbox.secret, max_retries=0) as made:
         yield made
 
 
@@ -163,9 +163,9 @@ CHECKS: Any = {"anthropic": check_anthropic, "openai": check_openai, "gemini": c
 def test_a_title_in_json_without_thinking(client: Anthropic, upstream: Upstream, model: str, dialect: str) -> None:
     title = '{"title":"Weather"}'
     script = {
-        "anthropic": claude.say(claude.message(claude.text(title))),
-        "gemini": gemini.say(gemini.answer(gemini.text(title))),
-        "openai": says(title),
+        "anthropic": claude.script_of(claude.message(claude.text(title))),
+        "gemini": gemini.script_of(gemini.answer(gemini.text(title))),
+        "openai": text_answer(title),
     }
     upstream.script(script[dialect])
     schema = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"], "additionalProperties": False}
@@ -189,10 +189,10 @@ def test_a_failed_tool_result_with_an_image(client: Anthropic, upstream: Upstrea
     assert "iVBORw0KGgo=" in upstream.calls[0].body.decode()
 
 
-def test_the_probe_call_and_token_counting(client: Anthropic, lane: Lane, model: str) -> None:
-    assert lane.request("HEAD", "/").status == 200
+def test_the_probe_call_and_token_counting(client: Anthropic, sandbox: Sandbox, model: str) -> None:
+    assert sandbox.request("HEAD", "/").status == 200
     counted = client.beta.messages.count_tokens(
         model=model, messages=[{"role": "user", "content": "foo"}], tools=[TOOL], betas=BETAS
     )
     assert counted.input_tokens > 10
-    assert lane.charged == 0
+    assert sandbox.charged == 0

@@ -10,9 +10,9 @@ import pytest
 from anthropic import Anthropic
 from openai import OpenAI
 
-from tests.edge.shared_edge import POLITE_COST, Lane, Stack
+from tests.edge.shared_edge import DEFAULT_COST, Sandbox, Stack
 from tests.openai_payloads import DONE, chunk, finish, role, usage
-from tests.upstream_responses import Gate, later, stream
+from tests.upstream_responses import Gate, delayed, stream
 
 COMMENT, PING = b": keepalive\n", b"event: ping\n"
 
@@ -50,7 +50,7 @@ class Tapped(httpx2.SyncByteStream):
         self._inner.close()
 
 
-def chat(lane: Lane, http: httpx2.Client) -> str:
+def chat(lane: Sandbox, http: httpx2.Client) -> str:
     with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client:
         stream_reader = client.chat.completions.create(
             model=lane.model, messages=[{"role": "user", "content": "Hi"}], stream=True
@@ -58,7 +58,7 @@ def chat(lane: Lane, http: httpx2.Client) -> str:
         return "".join(event.choices[0].delta.content or "" for event in stream_reader if event.choices)
 
 
-def response(lane: Lane, http: httpx2.Client) -> str:
+def response(lane: Sandbox, http: httpx2.Client) -> str:
     with (
         OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client,
         client.responses.stream(model=lane.model, input="Hi") as stream_reader,
@@ -68,7 +68,7 @@ def response(lane: Lane, http: httpx2.Client) -> str:
         return stream_reader.get_final_response().output_text
 
 
-def message(lane: Lane, http: httpx2.Client) -> str:
+def message(lane: Sandbox, http: httpx2.Client) -> str:
     with (
         Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0, http_client=http) as client,
         client.messages.stream(model=lane.model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream_reader,
@@ -77,16 +77,16 @@ def message(lane: Lane, http: httpx2.Client) -> str:
 
 
 @pytest.mark.parametrize(("call", "filler"), [(chat, COMMENT), (response, COMMENT), (message, PING)])
-def test_sdks_ignore_keepalives(stack: Stack, lane: Lane, call: Any, filler: bytes) -> None:
-    lane.edge = stack.edge(keepalive_first_seconds=1, keepalive_seconds=1)
+def test_sdks_ignore_keepalives(stack: Stack, sandbox: Sandbox, call: Any, filler: bytes) -> None:
+    sandbox.edge = stack.edge(keepalive_first_seconds=1, keepalive_seconds=1)
     gates = [Gate() for _ in range(3)]
     answer = stream(role(), chunk("Hel"), gates[1], gates[2], chunk("lo."), finish(), usage(7, 3), DONE)
-    lane.vendor.script(later(gates[0], answer))
+    sandbox.provider.script(delayed(gates[0], answer))
     watcher = KeepaliveWatcher(filler, gates)
     with httpx2.Client(transport=watcher) as http:
-        assert call(lane, http) == "Hello."
+        assert call(sandbox, http) == "Hello."
     assert watcher.received.count(filler) >= len(gates)
     assert watcher.received.index(filler) < watcher.received.index(b"Hel"), (
         "the first keepalive must precede the provider's response"
     )
-    assert lane.charged == POLITE_COST
+    assert sandbox.charged == DEFAULT_COST

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from tests import factories
-from tests.edge.sdks.scripts import ARGUMENTS, breaks_off, calls_weather, says
-from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.edge.sdks.scripts import ARGUMENTS, broken_stream, text_answer, weather_call
+from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox
 from tests.servers.node import NodeSdk
 from tests.servers.process import ROOT, eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import Answer, reply
+from tests.upstream_responses import ScriptedResponse, json_response
 
 SCRIPTS = ROOT / "tests" / "node"
 
 
-def run(sdk: NodeSdk, script: str, lane: Lane, **env: str) -> Any:
+def run(sdk: NodeSdk, script: str, lane: Sandbox, **env: str) -> Any:
     """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
     given = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model, **env}
@@ -27,12 +27,12 @@ def run(sdk: NodeSdk, script: str, lane: Lane, **env: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_anthropic(node_sdk: NodeSdk, lane: Lane) -> None:
-    hello = says("Hello there.")
-    lane.vendor.script(hello, hello, calls_weather(), says("Rain."), calls_weather(), breaks_off())
-    found = run(node_sdk, "anthropic.mjs", lane)
+def test_anthropic(node_sdk: NodeSdk, sandbox: Sandbox) -> None:
+    hello = text_answer("Hello there.")
+    sandbox.provider.script(hello, hello, weather_call(), text_answer("Rain."), weather_call(), broken_stream())
+    found = run(node_sdk, "anthropic.mjs", sandbox)
     assert found["whole"]["content"] == [{"type": "text", "text": "Hello there."}]
-    assert found["whole"]["yout"] == {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
+    assert found["whole"]["yout"] == {"credits_charged": DEFAULT_COST, "balance": CREDITS - DEFAULT_COST}
     assert found["text"] == found["final"]["content"][0]["text"] == "Hello there."
     assert found["final"]["usage"]["output_tokens"] == 3
     for use in (found["use"], found["streamedUse"]):
@@ -43,16 +43,16 @@ def test_anthropic(node_sdk: NodeSdk, lane: Lane) -> None:
     assert (found["noCredits"]["status"], found["noCredits"]["type"]) == (402, "billing_error")
     assert (found["noModel"]["status"], found["noModel"]["type"]) == (404, "not_found_error")
     assert found["breaksOff"]["type"] == "api_error"
-    result = lane.vendor.calls[3].json["messages"]
+    result = sandbox.provider.calls[3].json["messages"]
     assert result[-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
-    assert lane.held == 0
+    assert sandbox.held == 0
 
 
 @pytest.mark.parametrize("provider", ["responses", "chat", "messages", "compatible"])
-def test_the_vercel_ai_sdk(node_sdk: NodeSdk, lane: Lane, provider: str) -> None:
-    hello, rain = says("Hello there."), says("Rain.")
-    lane.vendor.script(hello, hello, calls_weather(), rain, calls_weather(), rain, says(ARGUMENTS), breaks_off())
-    found = run(node_sdk, "vercel.mjs", lane, PROVIDER=provider)
+def test_the_vercel_ai_sdk(node_sdk: NodeSdk, sandbox: Sandbox, provider: str) -> None:
+    hello, rain = text_answer("Hello there."), text_answer("Rain.")
+    sandbox.provider.script(hello, hello, weather_call(), rain, weather_call(), rain, text_answer(ARGUMENTS), broken_stream())
+    found = run(node_sdk, "vercel.mjs", sandbox, PROVIDER=provider)
     assert (found["whole"]["text"], found["whole"]["finish"]) == ("Hello there.", "stop")
     assert (found["whole"]["usage"]["inputTokens"], found["whole"]["usage"]["outputTokens"]) == (7, 3)
     assert (found["streamed"], found["streamedFinish"]) == ("Hello there.", "stop")
@@ -62,23 +62,25 @@ def test_the_vercel_ai_sdk(node_sdk: NodeSdk, lane: Lane, provider: str) -> None
     assert (found["wrongKey"]["status"], found["noCredits"]["status"]) == (401, 402)
     assert found["noCredits"]["retryable"] is False
     assert "error" in found["parts"]
-    for call in (lane.vendor.calls[3], lane.vendor.calls[5]):
+    for call in (sandbox.provider.calls[3], sandbox.provider.calls[5]):
         assert call.json["messages"][-1] == {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
-    assert lane.held == 0
+    assert sandbox.held == 0
 
 
 @pytest.mark.parametrize("responses", ["yes", "no"])
-def test_langchain(node_sdk: NodeSdk, lane: Lane, upstream: Upstream, responses: str) -> None:
-    def embedded(request: Request) -> Answer:
+def test_langchain(node_sdk: NodeSdk, sandbox: Sandbox, upstream: Upstream, responses: str) -> None:
+    def embedded(request: Request) -> ScriptedResponse:
         rows = [{"index": index, "embedding": [0.5, index]} for index, _ in enumerate(request.json["input"])]
-        return reply({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+        return json_response({"object": "list", "data": rows, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
 
-    vectors = f"js-{lane.model}"
+    vectors = f"js-{sandbox.model}"
     factories.model(vectors, factories.channel(upstream.url), kind="embedding", minimum=10)
     upstream.default = embedded
-    eventually(lambda: lane.get(f"/v1/models/{vectors}").status == 200, "the edge knows the model")
-    lane.vendor.script(says("Hello there."), says("Hello there."), calls_weather(), says("Rain."), says(ARGUMENTS))
-    found = run(node_sdk, "langchain.mjs", lane, RESPONSES=responses, VECTORS=vectors)
+    eventually(lambda: sandbox.get(f"/v1/models/{vectors}").status == 200, "the edge knows the model")
+    sandbox.provider.script(
+        text_answer("Hello there."), text_answer("Hello there."), weather_call(), text_answer("Rain."), text_answer(ARGUMENTS)
+    )
+    found = run(node_sdk, "langchain.mjs", sandbox, RESPONSES=responses, VECTORS=vectors)
     assert found["whole"]["text"] == found["streamed"] == "Hello there."
     assert found["whole"]["usage"]["total_tokens"] == 10
     [call] = found["calls"]
@@ -86,4 +88,4 @@ def test_langchain(node_sdk: NodeSdk, lane: Lane, upstream: Upstream, responses:
     assert (found["answer"], found["object"]) == ("Rain.", {"city": "Bonn"})
     assert found["vectors"] == [[0.5, 0], [0.5, 1]]
     assert (found["wrongKey"], found["noCredits"]) == (401, 402)
-    assert lane.held == 0
+    assert sandbox.held == 0

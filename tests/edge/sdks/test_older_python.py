@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from tests import factories
-from tests.edge.sdks.scripts import ARGUMENTS, calls_weather, says
-from tests.edge.shared_edge import Lane
+from tests.edge.sdks.scripts import ARGUMENTS, text_answer, weather_call
+from tests.edge.shared_edge import Sandbox
 from tests.servers.process import ROOT
 from tests.servers.sdks import PythonSdks
 
@@ -15,7 +15,7 @@ SCRIPTS = ROOT / "tests" / "sdks"
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
 
 
-def run(sdks: PythonSdks, script: str, lane: Lane) -> Any:
+def run(sdks: PythonSdks, script: str, lane: Sandbox) -> Any:
     """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
     env = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model}
@@ -24,10 +24,10 @@ def run(sdks: PythonSdks, script: str, lane: Lane) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_litellm(python_sdks: PythonSdks, lane: Lane) -> None:
-    hello = says("Hello there.")
-    lane.vendor.script(*[hello, hello, calls_weather(), says("Rain.")] * 2, hello)
-    found = run(python_sdks, "litellm_calls.py", lane)
+def test_litellm(python_sdks: PythonSdks, sandbox: Sandbox) -> None:
+    hello = text_answer("Hello there.")
+    sandbox.provider.script(*[hello, hello, weather_call(), text_answer("Rain.")] * 2, hello)
+    found = run(python_sdks, "litellm_calls.py", sandbox)
     for provider in ("openai", "anthropic"):
         result = found[provider]
         assert (result["text"], result["total"], result["streamed"], result["answer"]) == (
@@ -41,24 +41,24 @@ def test_litellm(python_sdks: PythonSdks, lane: Lane) -> None:
     assert found["responses"] == "Hello there."
     statuses = {name: status for name, (_, status) in found["errors"].items()}
     assert statuses == {"wrongKey": 401, "noCredits": 402, "noModel": 404, "noCreditsMessages": 402}
-    assert [lane.vendor.calls[index].json["messages"][-1] for index in (3, 7)] == [RESULT, RESULT]
-    assert lane.held == 0
+    assert [sandbox.provider.calls[index].json["messages"][-1] for index in (3, 7)] == [RESULT, RESULT]
+    assert sandbox.held == 0
 
 
-def test_llama_index(python_sdks: PythonSdks, lane: Lane) -> None:
-    hello = says("Hello there.")
-    lane.vendor.script(hello, hello, hello, hello, calls_weather(), says("Rain."))
-    found = run(python_sdks, "llama_index_calls.py", lane)
+def test_llama_index(python_sdks: PythonSdks, sandbox: Sandbox) -> None:
+    hello = text_answer("Hello there.")
+    sandbox.provider.script(hello, hello, hello, hello, weather_call(), text_answer("Rain."))
+    found = run(python_sdks, "llama_index_calls.py", sandbox)
     assert found["chat"] == found["streamed"] == found["older"] == found["olderStreamed"] == "Hello there."
     assert found["call"] == ["call_1", "weather", {"city": "Bonn"}]
     assert (found["answer"], found["errors"]) == ("Rain.", [401, 402])
-    assert lane.vendor.calls[5].json["messages"][-1] == RESULT
-    assert lane.held == 0
+    assert sandbox.provider.calls[5].json["messages"][-1] == RESULT
+    assert sandbox.held == 0
 
 
-def test_instructor(python_sdks: PythonSdks, lane: Lane) -> None:
-    lane.vendor.script(calls_weather("City"), says(ARGUMENTS), says(ARGUMENTS))
-    found = run(python_sdks, "instructor_calls.py", lane)
+def test_instructor(python_sdks: PythonSdks, sandbox: Sandbox) -> None:
+    sandbox.provider.script(weather_call("City"), text_answer(ARGUMENTS), text_answer(ARGUMENTS))
+    found = run(python_sdks, "instructor_calls.py", sandbox)
     assert found == {mode: {"city": "Bonn"} for mode in ("TOOLS", "JSON", "JSON_SCHEMA")}
-    formats = [call.json.get("response_format", {}).get("type") for call in lane.vendor.calls]
+    formats = [call.json.get("response_format", {}).get("type") for call in sandbox.provider.calls]
     assert formats == [None, "json_object", "json_schema"]

@@ -13,10 +13,10 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.process_main import EXIT_SECONDS
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, UsageLedger
 from tests import factories
-from tests.edge.http_calls import Stream, chat, together
+from tests.edge.http_calls import Stream, chat, run_concurrently
 from tests.edge.store.test_database_outage import COST, readiness
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.network import Network
@@ -44,7 +44,7 @@ def assert_charged(owner: Account, calls: int) -> None:
     eventually(lambda: Account.get_by_id(owner.id).held == 0, "nothing is held")
     assert UsageLedger.select().where(UsageLedger.credits == COST).count() == UsageLedger.select().count() == calls
     assert Account.get_by_id(owner.id).balance == CREDITS - calls * COST
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def paused_stream(gate: Gate) -> Any:
@@ -69,7 +69,7 @@ def test_a_refused_write_is_retried_and_the_call_is_charged(
     gate = Gate()
     upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello")
         with fault(postgres, postgres_url):
             gate.open()
@@ -78,7 +78,7 @@ def test_a_refused_write_is_retried_and_the_call_is_charged(
             assert (parts["status"], parts["database"], parts["database_writes"]) == ("unavailable", True, False)
             refused = chat(edge, secret)
             assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "service_unavailable", "5")
-        ending = running.rest()
+        ending = running.remaining_events()
     assert ending[-1] == {"done": True}
     assert ending[-2]["yout"] == {"credits_charged": COST, "balance": CREDITS - COST}
     eventually(lambda: readiness(edge)[0] == 200, "the edge is ready again")
@@ -94,13 +94,13 @@ def test_shutdown_during_refused_writes_reports_the_complete_answer(
     gate = Gate()
     upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello")
         with postgres.read_only():
             gate.open()
             eventually(lambda: upstream.calls[-1].outcome == "answered", "the upstream has said everything")
             assert edge.terminate() == 0
-            ending = running.rest()
+            ending = running.remaining_events()
     assert ending[-1]["error"]["code"] == "settlement_pending"
     # The process is gone, so the sweeper will settle this hold.
     assert Account.get().held > 0
@@ -116,10 +116,10 @@ def test_pgbouncer_in_transaction_mode_works_and_keeps_no_session_state(
 
     def call(number: int) -> Any:
         with Stream(edges[number % 2], secret) as running:
-            running.open()
-            return running.rest()[-1]
+            running.response_head()
+            return running.remaining_events()[-1]
 
-    assert together(40, call) == [{"done": True}] * 40
+    assert run_concurrently(40, call) == [{"done": True}] * 40
     assert_charged(owner, 40)
     with psycopg.connect(postgres_url) as connection:
         (session,) = connection.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").fetchone() or ()
@@ -146,12 +146,12 @@ def test_connections_whose_packets_are_dropped_are_replaced(
     with ExitStack() as stack:
         streams = [stack.enter_context(Stream(edge, secret)) for _ in gates]
         for running in streams:
-            running.open()
+            running.response_head()
             running.read_text("Hello")
         network.forget_connections()
         for gate in gates:
             gate.open()
-        assert [running.rest()[-1] for running in streams] == [{"done": True}] * 3
+        assert [running.remaining_events()[-1] for running in streams] == [{"done": True}] * 3
     assert chat(edge, secret).status == 200
     assert_charged(owner, 4)
 
@@ -173,9 +173,9 @@ def test_a_silent_database_does_not_delay_shutdown(
     gate = Gate()
     upstream.script(paused_stream(gate))
     with Stream(edge, secret) as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello")
-        with network.silent():
+        with network.drop_packets():
             gate.open()
             eventually(lambda: readiness(edge)[0] == 503, "the edge has noticed")
             for process in (edge.process, worker):
@@ -204,13 +204,13 @@ def test_new_connections_are_refused_once_two_workers_shut_down(
             connection.close()
 
     with Stream(edge, secret) as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello")
         edge.process.send_signal(15)
         eventually(refused, "new connections are refused")
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", edge.port), timeout=5).close()
         gate.open()
-        assert running.rest()[-1] == {"done": True}
+        assert running.remaining_events()[-1] == {"done": True}
     assert edge.process.wait() == 0
     assert_charged(owner, 1)

@@ -14,16 +14,16 @@ import peewee
 import psycopg
 import pytest
 
-from edge.store.ledger_batcher import LedgerQueue
+from edge.store.ledger_batcher import LedgerBatcher
 from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.core.errors import DatabaseUnavailable, InsufficientCredits
-from shared.ledger import Claim, Reservation, Reserved, Settlement, sweep
-from shared.ledger.verify import verify
+from shared.ledger import Claim, HoldTaken, Reservation, Settlement, sweep
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
 from tests import factories
-from tests.edge.http_calls import Stream, chat, together
+from tests.edge.http_calls import Stream, chat, run_concurrently
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.edge import WebProcess
 from tests.servers.postgres import Postgres
@@ -59,13 +59,13 @@ def test_an_outage_is_503_and_running_calls_are_settled_afterwards(
     upstream.script(stream(role(), chunk("Hello"), gate, finish(), usage(7, 3), DONE))
     made_before = len(upstream.calls) + 1
     with Stream(edge, secret) as running:
-        running.open()
+        running.response_head()
         running.read_text("Hello")
         bound_postgres.close_all()
         postgres.cut_off(postgres_url)
         try:
             # Keys known to this edge (one without enough credits), and one it has never seen.
-            answers = together(12, lambda number: chat(edge, (secret, poor_secret, unseen_secret)[number % 3]))
+            answers = run_concurrently(12, lambda number: chat(edge, (secret, poor_secret, unseen_secret)[number % 3]))
             assert {(answer.status, answer.code) for answer in answers} == {(503, "service_unavailable")}
             assert len(upstream.calls) == made_before
             gate.open()
@@ -73,8 +73,8 @@ def test_an_outage_is_503_and_running_calls_are_settled_afterwards(
             parts = readiness(edge)[1]
             assert (parts["database"], parts["database_writes"], parts["redis"]) == (False, False, True)
         finally:
-            postgres.let_in(postgres_url)
-        ending = running.rest()
+            postgres.reconnect(postgres_url)
+        ending = running.remaining_events()
     assert ending[-1] == {"done": True}
     assert ending[-2]["yout"] == {"credits_charged": COST, "balance": 1_000_000 - 2 * COST}
     eventually(lambda: readiness(edge)[0] == 200, "the edge is ready again")
@@ -82,7 +82,7 @@ def test_an_outage_is_503_and_running_calls_are_settled_afterwards(
     assert [answer.status for answer in answers] == [200, 402, 200]
     account = Account.get_by_id(owner.id)
     assert (account.balance, account.held) == (1_000_000 - 4 * COST, 0)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_disconnect_during_an_outage_bills_delivered_output_once(
@@ -95,20 +95,20 @@ def test_a_disconnect_during_an_outage_bills_delivered_output_once(
     gate = Gate()
     upstream.script(stream(role(), chunk("Hello"), gate))
     with Stream(edge, secret) as leaving:
-        leaving.open()
+        leaving.response_head()
         leaving.read_text("Hello")
         bound_postgres.close_all()
         postgres.cut_off(postgres_url)
     assert upstream.calls[-1].wait_outcome() == "disconnected"
     gate.open()
     eventually(lambda: readiness(edge)[0] == 503, "the edge is not ready")
-    postgres.let_in(postgres_url)
+    postgres.reconnect(postgres_url)
     eventually(lambda: UsageLedger.select().count() == 1, "the call is settled after the outage")
     charged = UsageLedger.get().credits
     assert charged >= 10
     account = Account.get_by_id(owner.id)
     assert (account.balance, account.held) == (1_000_000 - charged, 0)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 # The ledger queue
@@ -150,7 +150,7 @@ def held(owner: Account) -> int:
 
 
 async def test_a_cancellation_just_after_the_commit_leaves_no_hold(owner: Account, digest: str) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     claim = Claim("a" * 64, "b" * 64)
     running = asyncio.create_task(ledger.reserve(reservation_of(digest, 60, claim)))
     real = ledger._finish
@@ -163,13 +163,13 @@ async def test_a_cancellation_just_after_the_commit_leaves_no_hold(owner: Accoun
     with pytest.raises(asyncio.CancelledError):
         await running
     ledger._finish = real  # type: ignore[method-assign]  # of this one object
-    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), HoldTaken)
     await ledger.close(5)
     assert held(owner) == 100
 
 
 async def test_a_cancellation_after_the_result_arrived_leaves_no_hold(owner: Account, digest: str) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     running = asyncio.create_task(ledger.reserve(reservation_of(digest, 60)))
     real = ledger._finish
 
@@ -181,12 +181,12 @@ async def test_a_cancellation_after_the_result_arrived_leaves_no_hold(owner: Acc
     with pytest.raises(asyncio.CancelledError):
         await running
     ledger._finish = real  # type: ignore[method-assign]  # of this one object
-    assert isinstance(await ledger.reserve(reservation_of(digest, 100)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100)), HoldTaken)
     await ledger.close(5)
 
 
 async def test_a_failed_settlement_does_not_affect_others_in_the_batch(owner: Account, digest: str) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     good, bad = reservation_of(digest, 20), reservation_of(digest, 20)
     await asyncio.gather(ledger.reserve(good), ledger.reserve(bad))
     futures = [ledger.settle(settlement_of(good, owner, 5)), ledger.settle(settlement_of(bad, owner, -5))]
@@ -194,14 +194,14 @@ async def test_a_failed_settlement_does_not_affect_others_in_the_batch(owner: Ac
     results = await asyncio.gather(*futures, reservation, return_exceptions=True)
     assert results[0].credits == 5
     assert isinstance(results[1], DatabaseUnavailable)
-    assert isinstance(results[2], Reserved)
+    assert isinstance(results[2], HoldTaken)
     await ledger.close(5)
     assert held(owner) == 50  # the failed one waits for the sweeper
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest: str, any_database_url: str) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     other = factories.account(100)
     others_key = str(factories.api_key(other)[0].digest)
     taken = reservation_of(digest, 20)._replace(account=owner.id)
@@ -211,7 +211,7 @@ async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest
         settlement = ledger.settle(settlement_of(taken, owner, 5))
         refused = asyncio.ensure_future(ledger.reserve(reservation_of(digest, 30)._replace(account=owner.id)))
         passing = asyncio.ensure_future(ledger.reserve(reservation_of(others_key, 30)._replace(account=other.id)))
-        assert isinstance(await passing, Reserved)
+        assert isinstance(await passing, HoldTaken)
         with pytest.raises(DatabaseUnavailable):
             await refused
         assert not settlement.done()
@@ -221,7 +221,7 @@ async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest
 
 
 async def test_a_failing_job_does_not_stop_the_queue(owner: Account, digest: str) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
 
     def fail() -> None:
         raise ValueError("a mistake")
@@ -235,13 +235,13 @@ async def test_a_failing_job_does_not_stop_the_queue(owner: Account, digest: str
 async def test_a_reservation_with_an_unconfirmed_commit_is_released(
     owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     claim = Claim("a" * 64, "b" * 64)
     lose_next_commit_confirmation(monkeypatch)
     with pytest.raises(DatabaseUnavailable):
         await ledger.reserve(reservation_of(digest, 60, claim))
     assert held(owner) == 60
-    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), Reserved)
+    assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), HoldTaken)
     await ledger.close(5)
     assert [hold.amount for hold in Hold.select().where(Hold.state == "held")] == [100]
     assert IdempotencyClaim.select().count() == 1
@@ -250,12 +250,12 @@ async def test_a_reservation_with_an_unconfirmed_commit_is_released(
 async def test_a_settlement_with_an_unconfirmed_commit_is_charged_once(
     owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger = LedgerQueue()
+    ledger = LedgerBatcher()
     taken = reservation_of(digest, 60)
     await ledger.reserve(taken)
     lose_next_commit_confirmation(monkeypatch)
     settled = await ledger.settle(settlement_of(taken, owner, 25))
-    assert (settled.credits, settled.balance, settled.fresh) == (25, 75, False)
+    assert (settled.credits, settled.balance, settled.is_first) == (25, 75, False)
     await ledger.close(5)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
     assert sweep(now_ms()) == 0

@@ -16,15 +16,23 @@ from hypothesis import strategies as st
 
 from edge.store.limiter import SCRIPT, Limiter, LocalLimiter, _scopes
 from shared.core.errors import RateLimited
-from shared.core.token_bucket import Bucket, KeyLimits, Limits, Standing, narrower, refill, wait_ms
+from shared.core.token_bucket import (
+    Bucket,
+    KeyLimits,
+    RateLimits,
+    RateLimitState,
+    bucket_level,
+    effective_limits,
+    ms_until_available,
+)
 from shared.models import Account, Plan, Subscription, UsageLedger
 from tests import factories
-from tests.edge.http_calls import Answered, Stream, chat, together
+from tests.edge.http_calls import Response, Stream, chat, run_concurrently
 from tests.openai_payloads import chunk, completion, role, tokens
 from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
-from tests.upstream_responses import HANG, Gate, later, reply, status, stream
+from tests.upstream_responses import HANG, Gate, delayed, error_response, json_response, stream
 
 HEADERS = {f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")}
 
@@ -47,7 +55,7 @@ def subscribe(owner: Account, **limits: int) -> None:
     Subscription.create(account=owner, plan=plan)
 
 
-def assert_limited(answer: Answered, what: str) -> None:
+def assert_limited(answer: Response, what: str) -> None:
     assert (answer.status, answer.code, answer.body["error"]["type"]) == (429, "rate_limit_exceeded", "rate_limit_error")
     assert what in answer.body["error"]["message"]
     assert 1 <= int(answer.headers["retry-after"]) <= 60
@@ -80,7 +88,7 @@ def test_limits_per_minute_and_concurrency_of_a_key(
     secret = key(owner, tpm=1_000)
     assert chat(edge, secret, max_tokens=900).status == 200
     eventually(lambda: int(chat(edge, secret, max_tokens=1).headers["x-ratelimit-remaining-tokens"]) > 800, "tokens come back")
-    upstream.script(reply(completion("Hi", usage=tokens(10, 5_000))))
+    upstream.script(json_response(completion("Hi", usage=tokens(10, 5_000))))
     assert chat(edge, secret, max_tokens=500).status == 200
     eventually(lambda: chat(edge, secret, max_tokens=100).status == 429, "usage above the estimate is deducted")
     assert_limited(chat(edge, secret, max_tokens=100), "1000 tokens per minute")
@@ -88,15 +96,17 @@ def test_limits_per_minute_and_concurrency_of_a_key(
     # Concurrency: a slot is free again after an answer, an error and a cancellation
     secret = key(owner, concurrency=2)
     gate = Gate()
-    upstream.script(later(gate, status(400)), stream(role(), chunk("Hi"), HANG))
+    upstream.script(delayed(gate, error_response(400)), stream(role(), chunk("Hi"), HANG))
     with Stream(edge, secret, stream=False) as failing, Stream(edge, secret) as leaving:
         gate.wait_reached()
         eventually(lambda: len(upstream.calls) > 1 and chat(edge, secret).status == 429, "both slots are taken")
         assert_limited(chat(edge, secret), "2 concurrent requests")
         gate.open()
-        failing.whole()
-        leaving.open()
-    eventually(lambda: {answer.status for answer in together(2, lambda _: chat(edge, secret))} == {200}, "both slots are free")
+        failing.json_response()
+        leaving.response_head()
+    eventually(
+        lambda: {answer.status for answer in run_concurrently(2, lambda _: chat(edge, secret))} == {200}, "both slots are free"
+    )
 
 
 @only_sqlite
@@ -122,7 +132,7 @@ def test_rejections_have_limit_headers_too(
     model: None, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
-    upstream.script(status(400), status(401))
+    upstream.script(error_response(400), error_response(401))
     rich, poor = key(), key(factories.account(0))
     answers = [chat(edge, rich), chat(edge, rich), chat(edge, rich), chat(edge, poor)]
     assert [answer.status for answer in answers] == [400, 502, 200, 402]
@@ -136,16 +146,16 @@ def test_two_edges_share_the_limits(
 ) -> None:
     edges = [start_edge(database_url=any_database_url, redis_url=redis_url) for _ in range(2)]
     secret = key(rpm=10)
-    answers = together(30, lambda number: chat(edges[number % 2], secret))
+    answers = run_concurrently(30, lambda number: chat(edges[number % 2], secret))
     assert sorted(answer.status for answer in answers) == [200] * 10 + [429] * 20
     busy = key(concurrency=1)
     gate = Gate()
-    upstream.script(later(gate, reply(completion("Hi"))))
+    upstream.script(delayed(gate, json_response(completion("Hi"))))
     with Stream(edges[0], busy, stream=False) as call:
         gate.wait_reached()
         assert_limited(chat(edges[1], busy), "1 concurrent requests")
         gate.open()
-        call.whole()
+        call.json_response()
     eventually(lambda: chat(edges[1], busy).status == 200, "the slot is free on every edge")
 
 
@@ -158,18 +168,18 @@ def test_without_redis_each_process_limits_by_itself(
     secret, limited, slow = key(), key(rpm=2), key(concurrency=1)
     assert chat(edge, secret).status == 200
     gate = Gate()
-    upstream.script(later(gate, reply(completion("Hi"))))
+    upstream.script(delayed(gate, json_response(completion("Hi"))))
     with Stream(edge, slow, stream=False) as call, ExitStack() as later_on:
         gate.wait_reached()
         getattr(own_redis, fault)()
         if fault == "freeze":
             later_on.callback(own_redis.thaw)
-        answers = together(20, lambda _: chat(edge, secret))
+        answers = run_concurrently(20, lambda _: chat(edge, secret))
         assert {answer.status for answer in answers} == {200}
         assert set(answers[0].headers) >= HEADERS
-        assert sorted(answer.status for answer in together(4, lambda _: chat(edge, limited))) == [200, 200, 429, 429]
+        assert sorted(answer.status for answer in run_concurrently(4, lambda _: chat(edge, limited))) == [200, 200, 429, 429]
         gate.open()
-        assert call.whole().status == 200
+        assert call.json_response().status == 200
         if fault == "kill":
             own_redis.restart()
     # Redis is back (with its memory if it was only frozen): the slot of the call that ended during the outage is free.
@@ -221,7 +231,7 @@ def test_the_script_matches_the_pure_functions(
         assert (float(after[0]), float(after[1]), int(after[2])) == (requests, left, at)
         return
     now = int(after[2])
-    have, rest = refill(Bucket(requests, at), rpm, now), refill(Bucket(left, at), tpm, now)
+    have, rest = bucket_level(Bucket(requests, at), rpm, now), bucket_level(Bucket(left, at), tpm, now)
     assert have >= 1
     assert rest >= min(requested, tpm)
     assert float(after[0]) == pytest.approx(have - 1, abs=0.001)
@@ -232,12 +242,12 @@ def test_the_script_matches_the_pure_functions(
 
 def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int, requested: int) -> list[int] | None:
     """The script's expected rejection at `now`; None if it would grant the request."""
-    have, rest = refill(Bucket(requests, at), rpm, now), refill(Bucket(left, at), tpm, now)
+    have, rest = bucket_level(Bucket(requests, at), rpm, now), bucket_level(Bucket(left, at), tpm, now)
     standing = [rpm, floor(have), tpm, max(0, floor(rest))]
     if have < 1:
-        return [1, wait_ms(have, rpm, 1), rpm, *standing]
+        return [1, ms_until_available(have, rpm, 1), rpm, *standing]
     if rest < min(requested, tpm):
-        return [2, wait_ms(rest, tpm, requested), tpm, *standing]
+        return [2, ms_until_available(rest, tpm, requested), tpm, *standing]
     return None
 
 
@@ -262,8 +272,8 @@ def test_the_slot_of_a_lost_call_is_freed_when_its_lease_expires(client: redis.R
 
 
 def scopes(rpm: int = 100, tpm: int = 1_000, concurrency: int = 10) -> KeyLimits:
-    whole = Limits(rpm, tpm, concurrency)
-    return KeyLimits(uuid4(), uuid4(), whole, narrower(whole, None, None, None))
+    whole = RateLimits(rpm, tpm, concurrency)
+    return KeyLimits(uuid4(), uuid4(), whole, effective_limits(whole, None, None, None))
 
 
 @pytest.mark.parametrize(
@@ -273,19 +283,19 @@ def test_the_local_limiter_rejects_alike(few: dict[str, int], what: str) -> None
     local, names = LocalLimiter(), _scopes(scopes(**few))
     calls = [uuid4() for _ in range(2)]
     for call in calls:
-        assert isinstance(local.take(call, names, 10), Standing)
+        assert isinstance(local.acquire(call, names, 10), RateLimitState)
     with pytest.raises(RateLimited, match=what) as refused:
-        local.take(uuid4(), names, 10)
-    assert refused.value.standing is not None
+        local.acquire(uuid4(), names, 10)
+    assert refused.value.rate_limit_state is not None
     assert 1 <= refused.value.retry_after_ms <= 60_000
     if what != "requests":
-        local.give(calls[0], names, 10)
-        local.take(uuid4(), names, 10)
+        local.release(calls[0], names, 10)
+        local.acquire(uuid4(), names, 10)
 
 
 async def test_a_cancellation_just_after_the_result_keeps_no_slot(redis_url: str) -> None:
     limiter, limited = Limiter(redis_url, 60), scopes(concurrency=1)
-    running: asyncio.Task[Any] = asyncio.create_task(limiter.take(uuid4(), limited, 1))
+    running: asyncio.Task[Any] = asyncio.create_task(limiter.acquire(uuid4(), limited, 1))
     real = limiter._script.run
 
     async def run_then_cancel(*arguments: Any) -> Any:
@@ -299,14 +309,14 @@ async def test_a_cancellation_just_after_the_result_keeps_no_slot(redis_url: str
         await running
     limiter._script.run = real  # type: ignore[method-assign]  # of this one object
     ticket = await take_when_free(limiter, limited)
-    limiter.give(ticket, 0)
+    limiter.release(ticket, 0)
     await limiter.close()
 
 
 async def take_when_free(limiter: Limiter, limited: KeyLimits) -> Any:
     for _ in range(200):
         try:
-            return await limiter.take(uuid4(), limited, 1)
+            return await limiter.acquire(uuid4(), limited, 1)
         except RateLimited:
             await asyncio.sleep(0.02)
     raise AssertionError("the slot was never freed")

@@ -9,37 +9,37 @@ import orjson
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from edge.api.chat_stream import Events
+from edge.api.chat_stream import NativeEvents
 from edge.call.exchange import Finished
-from edge.v1.completions import Texts
-from edge.v1.messages.response_renderer import Message
-from edge.v1.responses.response_renderer import Response
-from shared.billing.token_usage import Usage
+from edge.v1.completions import CompletionRenderer
+from edge.v1.messages.response_renderer import MessageRenderer
+from edge.v1.responses.response_renderer import ResponseRenderer
+from shared.billing.token_usage import TokenUsage
 from shared.dialects import DIALECTS
 from shared.ledger import Settled
 from tests.shared.dialects.calls import BEGAN, CALL_ID, call_of
 
 Json = dict[str, Any]
 CALL = UUID(int=7)
-USAGE = Usage(7, 3)
+USAGE = TokenUsage(7, 3)
 
 
 class Answer:
     """The canonical events that the reader of `dialect` produces from a stream and from a whole answer."""
 
     def __init__(self, dialect: str, stream: list[bytes], whole: Json | None = None) -> None:
-        reader = DIALECTS[dialect].read_stream(call_of(stream=True), CALL_ID, BEGAN)
+        reader = DIALECTS[dialect].new_stream_reader(call_of(stream=True), CALL_ID, BEGAN)
         self.relays = [relay for piece in stream if (relay := reader.feed(piece))]
-        if reader.broken is not None:
-            raise reader.broken
-        if not reader.done and (rest := reader.end()):
+        if reader.error is not None:
+            raise reader.error
+        if not reader.done and (rest := reader.close()):
             self.relays.append(rest)
-        self.streamed = Finished(reader.tail(), reader.frame(), USAGE, Settled(1, 2))
-        self.streamed_text, self.streamed_images, self.delivered = reader.text(), reader.images(), reader.delivered
+        self.streamed = Finished(reader.final_chunk(), reader.chunk_fields(), USAGE, Settled(1, 2))
+        self.streamed_text, self.streamed_images, self.delivered = reader.text(), reader.image_count(), reader.delivered
         if whole is not None:
-            answer = DIALECTS[dialect].read_answer(orjson.dumps(whole), call_of(), CALL_ID, BEGAN)
+            answer = DIALECTS[dialect].parse_response(orjson.dumps(whole), call_of(), CALL_ID, BEGAN)
             self.whole = Finished(answer.body, {}, USAGE, Settled(1, 2))
-            self.whole_text, self.whole_images = answer.text, answer.images
+            self.whole_text, self.whole_images = answer.text, answer.image_count
 
     def chat(self) -> Json:
         """The message and finish reason that OpenAI's SDK assembles from the stream, validated by its types."""
@@ -58,19 +58,19 @@ class Answer:
 
     def message(self) -> Json:
         """The Messages API message, assembled from the stream."""
-        renderer = Message(CALL, call_of())
+        renderer = MessageRenderer(CALL, call_of())
         self._render(renderer)
         end = {"index": 0, "message": {}, "finish_reason": self.streamed.body["choices"][0]["finish_reason"]}
-        return renderer.whole(Finished({"choices": [end]}, {}, USAGE, Settled(1, 2)))
+        return renderer.render_complete(Finished({"choices": [end]}, {}, USAGE, Settled(1, 2)))
 
     def whole_message(self) -> Json:
-        return Message(CALL, call_of()).whole(self.whole)
+        return MessageRenderer(CALL, call_of()).render_complete(self.whole)
 
     def message_events(self) -> list[Json]:
-        return _events(self._render(Message(CALL, call_of())))
+        return _events(self._render(MessageRenderer(CALL, call_of())))
 
     def response_events(self) -> list[Json]:
-        return _events(self._render(Response(CALL, BEGAN, {}, call_of())))
+        return _events(self._render(ResponseRenderer(CALL, BEGAN, {}, call_of())))
 
     def response(self) -> Json:
         """The final response of the stream."""
@@ -78,18 +78,18 @@ class Answer:
         return last
 
     def whole_response(self) -> Json:
-        return Response(CALL, BEGAN, {}, call_of()).whole(self.whole)
+        return ResponseRenderer(CALL, BEGAN, {}, call_of()).render_complete(self.whole)
 
     def native_events(self) -> list[Json]:
-        return _events(self._render(Events()))
+        return _events(self._render(NativeEvents()))
 
     def completion_text(self) -> str:
         """The text of the legacy completions API."""
-        chunks = _events(self._render(Texts(CALL, call_of(), "")))
+        chunks = _events(self._render(CompletionRenderer(CALL, call_of(), "")))
         return "".join(choice["text"] for chunk in chunks for choice in chunk["choices"])
 
     def _render(self, renderer: Any) -> bytes:
-        return b"".join(renderer.relay(relay) for relay in self.relays) + renderer.ending(self.streamed)
+        return b"".join(renderer.transform_chunks(relay) for relay in self.relays) + renderer.finish(self.streamed)
 
 
 def calls_of_chat(message: Json) -> list[tuple[str, str, str]]:

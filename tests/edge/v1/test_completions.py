@@ -10,39 +10,39 @@ import openai
 import pytest
 from openai import OpenAI
 
-from edge.v1.completions import read
+from edge.v1.completions import parse
 from shared.core.errors import InvalidRequest
-from tests.edge.sdks.scripts import breaks_off, either, says
-from tests.edge.shared_edge import CREDITS, POLITE_COST, Lane
+from tests.edge.sdks.scripts import broken_stream, streamed_or_whole, text_answer
+from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox
 from tests.openai_payloads import completion, finish, tokens
 
-YOUT = {"credits_charged": POLITE_COST, "balance": CREDITS - POLITE_COST}
+YOUT = {"credits_charged": DEFAULT_COST, "balance": CREDITS - DEFAULT_COST}
 
 
 @pytest.fixture
-def client(lane: Lane) -> Iterator[OpenAI]:
-    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as made:
+def client(sandbox: Sandbox) -> Iterator[OpenAI]:
+    with OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0) as made:
         yield made
 
 
-def test_a_prompt_is_completed_and_charged(client: OpenAI, lane: Lane) -> None:
-    lane.vendor.script(says("Hello there."))
-    answer = client.completions.create(model=lane.model, prompt="Hi", stop=["\n"], temperature=0.5)
+def test_a_prompt_is_completed_and_charged(client: OpenAI, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Hello there."))
+    answer = client.completions.create(model=sandbox.model, prompt="Hi", stop=["\n"], temperature=0.5)
     [choice] = answer.choices
     assert (choice.text, choice.finish_reason, choice.index, choice.logprobs) == ("Hello there.", "stop", 0, None)
-    assert (answer.object, answer.model, answer.id) == ("text_completion", lane.model, f"cmpl-{lane.usage()[0].id.hex}")
+    assert (answer.object, answer.model, answer.id) == ("text_completion", sandbox.model, f"cmpl-{sandbox.usage()[0].id.hex}")
     assert answer.usage is not None
     assert answer.usage.total_tokens == 10
     assert answer.yout == YOUT  # type: ignore[attr-defined]  # ours, beside their fields
-    asked = lane.vendor.calls[0].json
+    asked = sandbox.provider.calls[0].json
     assert (asked["messages"], asked["max_tokens"]) == ([{"role": "user", "content": "Hi"}], 16)
     assert (asked["stop"], asked["temperature"]) == (["\n"], 0.5)
 
 
-def test_a_stream(client: OpenAI, lane: Lane) -> None:
-    lane.vendor.script(says("Hello there."))
+def test_a_stream(client: OpenAI, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Hello there."))
     options: Any = {"include_usage": True}
-    *chunks, last = client.completions.create(model=lane.model, prompt="Hi", stream=True, stream_options=options, echo=True)
+    *chunks, last = client.completions.create(model=sandbox.model, prompt="Hi", stream=True, stream_options=options, echo=True)
     assert "".join(chunk.choices[0].text for chunk in chunks) == "HiHello there."
     assert chunks[-1].choices[0].finish_reason == "stop"
     assert (last.choices, last.yout) == ([], YOUT)  # type: ignore[attr-defined]  # ours, beside their fields
@@ -50,25 +50,25 @@ def test_a_stream(client: OpenAI, lane: Lane) -> None:
     assert last.usage.total_tokens == 10
 
 
-def test_without_usage_the_last_chunk_has_the_charge(client: OpenAI, lane: Lane) -> None:
-    lane.vendor.script(says("Hello there."))
-    chunks = list(client.completions.create(model=lane.model, prompt=["Hi"], stream=True, max_tokens=40))
+def test_without_usage_the_last_chunk_has_the_charge(client: OpenAI, sandbox: Sandbox) -> None:
+    sandbox.provider.script(text_answer("Hello there."))
+    chunks = list(client.completions.create(model=sandbox.model, prompt=["Hi"], stream=True, max_tokens=40))
     assert [getattr(chunk, "yout", None) for chunk in chunks] == [None] * (len(chunks) - 1) + [YOUT]
-    assert lane.vendor.calls[0].json["max_tokens"] == 40
+    assert sandbox.provider.calls[0].json["max_tokens"] == 40
 
 
-def test_two_choices(client: OpenAI, lane: Lane) -> None:
+def test_two_choices(client: OpenAI, sandbox: Sandbox) -> None:
     body = completion("A", usage=tokens(7, 6))
     body["choices"].append({**body["choices"][0], "index": 1})
-    lane.vendor.script(either(body, finish()))
-    answer = client.completions.create(model=lane.model, prompt="Hi", n=2, echo=True, best_of=2)
+    sandbox.provider.script(streamed_or_whole(body, finish()))
+    answer = client.completions.create(model=sandbox.model, prompt="Hi", n=2, echo=True, best_of=2)
     assert [(choice.index, choice.text) for choice in answer.choices] == [(0, "HiA"), (1, "HiA")]
 
 
-def test_failures(client: OpenAI, lane: Lane) -> None:
-    lane.vendor.script(breaks_off())
+def test_failures(client: OpenAI, sandbox: Sandbox) -> None:
+    sandbox.provider.script(broken_stream())
     with pytest.raises(openai.APIError) as caught:
-        list(client.completions.create(model=lane.model, prompt="Hi", stream=True))
+        list(client.completions.create(model=sandbox.model, prompt="Hi", stream=True))
     assert caught.value.code == "upstream_error"
     with pytest.raises(openai.NotFoundError):
         client.completions.create(model="nobody", prompt="Hi")
@@ -89,5 +89,5 @@ def test_failures(client: OpenAI, lane: Lane) -> None:
 )
 def test_an_invalid_field_is_named(asked: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read(json.dumps({"model": "m", "prompt": "Hi", **asked}).encode())
+        parse(json.dumps({"model": "m", "prompt": "Hi", **asked}).encode())
     assert caught.value.param == param

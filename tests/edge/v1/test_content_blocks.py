@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.v1.content_blocks import Block, Blocks
-from edge.v1.deltas import Piece, pieces_of_body, pieces_of_events
+from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from tests.openai_payloads import Json, chunk, completion, event, finish, frames, role
 
 
@@ -25,7 +25,7 @@ class RecordingRenderer:
         self.texts[block.index] = ""
         return b"("
 
-    def grew(self, block: Block, piece: Piece) -> bytes:
+    def grew(self, block: Block, piece: Delta) -> bytes:
         assert self.open == block.index
         self.texts[block.index] += piece.text
         return b"."
@@ -43,7 +43,7 @@ def tool(index: int, arguments: str, **head: str) -> Json:
 
 def render(*chunks: Json) -> tuple[bytes, list[tuple[str, str, str]]]:
     blocks = Blocks(RecordingRenderer())
-    written = blocks.add(pieces_of_events(frames(*chunks))) + blocks.close()
+    written = blocks.add(deltas_of_events(frames(*chunks))) + blocks.close()
     return written, [(block.kind, block.name, block.text) for block in blocks.all]
 
 
@@ -76,7 +76,7 @@ def test_one_delta_may_contain_everything() -> None:
 
 def test_a_whole_answer_has_the_same_blocks_as_its_stream() -> None:
     calls = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}]
-    pieces, reason = pieces_of_body(completion("Hi", finish="tool_calls", tool_calls=calls, reasoning_content="hm"))
+    pieces, reason = deltas_of_body(completion("Hi", finish="tool_calls", tool_calls=calls, reasoning_content="hm"))
     assert reason == "tool_calls"
     assert [(piece.kind, piece.text, piece.name, piece.id) for piece in pieces] == [
         ("reasoning", "hm", "", ""),
@@ -86,8 +86,8 @@ def test_a_whole_answer_has_the_same_blocks_as_its_stream() -> None:
 
 
 def test_the_last_chunk_has_the_finish_reason() -> None:
-    assert pieces_of_body(finish("length")) == ([], "length")
-    assert pieces_of_body(event([])) == ([], "stop")
+    assert deltas_of_body(finish("length")) == ([], "length")
+    assert deltas_of_body(event([])) == ([], "stop")
 
 
 def test_an_image_is_a_separate_block() -> None:

@@ -15,13 +15,13 @@ from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from edge.v1.messages.request import read as read_message
-from edge.v1.responses.request import read as read_response
+from edge.v1.messages.request import parse as read_message
+from edge.v1.responses.request import parse as read_response
 from tests import anthropic_payloads as claude
 from tests import gemini_payloads as gemini
 from tests.edge.v1.endpoint_outputs import Answer, Json, calls_of_chat, calls_of_message, calls_of_response
 from tests.openai_payloads import DONE, chunk, completion, event, finish, frame, frames, role, usage
-from tests.shared.dialects.calls import cut, sent
+from tests.shared.dialects.calls import request_body, split
 
 Calls = list[tuple[str, str, str]]
 TWO: Calls = [("c1", "f", '{"q":"x"}'), ("c2", "g", '{"q":"y"}')]
@@ -297,10 +297,10 @@ def test_two_signed_thinking_blocks_of_claude_round_trip() -> None:
     result = Answer("anthropic", [claude.wire(whole)], whole)
     for said in (result.chat(), result.whole_chat()):
         said.pop("finish_reason")
-        body = sent("anthropic", messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}])
+        body = request_body("anthropic", messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}])
         assert body["messages"][1]["content"] == [*thoughts, {"type": "text", "text": "42"}]
         kept = {"history": ["thinking_blocks"]}
-        body = sent(
+        body = request_body(
             "openai", settings=kept, messages=[{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
         )
         assert body["messages"][1]["thinking_blocks"] == thoughts
@@ -444,7 +444,7 @@ def test_an_image_round_trips_on_surfaces_without_an_image_type() -> None:
 def test_the_signature_of_an_image_is_returned_to_gemini() -> None:
     said = image_answer().whole_chat()
     said.pop("finish_reason")
-    body = sent("gemini", modalities=["image", "text"], messages=[{"role": "user", "content": "Paint."}, said])
+    body = request_body("gemini", modalities=["image", "text"], messages=[{"role": "user", "content": "Paint."}, said])
     parts = body["contents"][1]["parts"]
     assert {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": "c2ln"} in parts
     assert body["generationConfig"]["responseModalities"] == ["IMAGE", "TEXT"]
@@ -498,7 +498,7 @@ def deviating_streams(draw: Any) -> tuple[Calls, bytes]:
 @given(deviating_streams(), st.lists(st.integers(0, 10_000), max_size=5))
 def test_deviations_do_not_change_the_calls(said: tuple[Calls, bytes], places: list[int]) -> None:
     calls, stream = said
-    result = Answer("openai", cut(stream, places))
+    result = Answer("openai", split(stream, places))
     assert calls_of_chat(result.chat()) == calls_of_response(result.response()) == calls
     assert [(id, name, json.loads(text)) for id, name, text in calls_of_message(result.message())] == [
         (id, name, json.loads(text)) for id, name, text in calls

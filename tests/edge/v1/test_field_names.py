@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge.v1.completions import read as read_completion
-from edge.v1.messages.request import read as read_message
-from edge.v1.responses.request import read as read_response
+from edge.v1.completions import parse as read_completion
+from edge.v1.messages.request import parse as read_message
+from edge.v1.responses.request import parse as read_response
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall, UnsupportedField
 from tests.shared.dialects.calls import Json, target_of
@@ -54,7 +54,7 @@ def completion(**fields: Any) -> ChatCall:
 def test_an_unsupported_field_is_named_as_the_caller_sent_it(call: Callable[..., ChatCall], fields: Json, param: str) -> None:
     asked = call(**fields)
     with pytest.raises(UnsupportedField) as refused:
-        DIALECTS["anthropic"].request(asked.told_to("anthropic"), target_of("anthropic"))
+        DIALECTS["anthropic"].build_request(asked.for_dialect("anthropic"), target_of("anthropic"))
     named = refused.value.named(asked.field_name)
     assert named.param.startswith(param)
     subject = f"'{named.param}'" if param != "input" else "Part of 'input'"

@@ -10,14 +10,14 @@ import openai
 import pytest
 from openai import OpenAI
 
-from edge.v1.moderations import MOST_INPUTS, read
+from edge.v1.moderations import MAX_INPUTS, parse
 from shared.core.errors import InvalidRequest
 from shared.models import AIModel
 from tests import factories
-from tests.edge.shared_edge import CREDITS, Lane
+from tests.edge.shared_edge import CREDITS, Sandbox
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import Answer, html, reply, status
+from tests.upstream_responses import ScriptedResponse, error_response, html_response, json_response
 
 Json = dict[str, Any]
 PRICE = 7
@@ -33,26 +33,26 @@ def verdict(flagged: bool) -> Json:
     }
 
 
-def judged(request: Request) -> Answer:
+def judged(request: Request) -> ScriptedResponse:
     """A provider that flags every text containing a bad word, and returns one result for a list of parts."""
     inputs = request.json["input"]
     texts = inputs if isinstance(inputs, list) and isinstance(inputs[0], str) else [json.dumps(inputs)]
     results = [verdict("bad" in text) for text in texts]
-    return reply({"id": "modr-vendor", "model": "vendor-model", "results": results})
+    return json_response({"id": "modr-vendor", "model": "vendor-model", "results": results})
 
 
 @pytest.fixture
-def judge(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
+def judge(sandbox: Sandbox, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
     """A client, a model for this test only, and the provider behind it."""
-    model = f"judge-{lane.model}"
+    model = f"judge-{sandbox.model}"
     channel = factories.channel(upstream.url, settings={"body": {"store": False}, "headers": {"x-no-log": "1"}})
     factories.model(model, channel, kind="moderation", input=0, output=0, per_call=PRICE)
-    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
-        eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+    with OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0) as client:
+        eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
         yield client, model, upstream
 
 
-def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = judge
     upstream.default = judged
     one = client.moderations.create(model=model, input="a bad text")
@@ -70,99 +70,99 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> Non
     assert user not in (None, "ann")
     assert second.json == {"model": "vendor-model", "input": ["good", "bad"], "user": user, "store": False}
     assert third.json["input"] == [{"type": "text", "text": "good"}, PICTURE]
-    result = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in lane.usage()]
+    result = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in sandbox.usage()]
     assert result == [(0, 0, False, PRICE)] * 3
-    assert (lane.charged, lane.held) == (3 * PRICE, 0)
+    assert (sandbox.charged, sandbox.held) == (3 * PRICE, 0)
 
 
-def test_the_only_allowed_model_is_the_default(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_only_allowed_model_is_the_default(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = judge
     upstream.default = judged
     second = f"second-{model}"
     factories.model(second, factories.channel(upstream.url), kind="moderation", input=0, output=0, per_call=1)
-    eventually(lambda: lane.get(f"/v1/models/{second}").status == 200, "the edge knows the second model")
-    for allowed in ([model], [model, lane.model]):
-        secret = factories.api_key(lane.account, allowed_models=allowed)[1]
+    eventually(lambda: sandbox.get(f"/v1/models/{second}").status == 200, "the edge knows the second model")
+    for allowed in ([model], [model, sandbox.model]):
+        secret = factories.api_key(sandbox.account, allowed_models=allowed)[1]
         assert client.with_options(api_key=secret).moderations.create(input="good").model == model
-    assert (lane.charged, lane.usage()[0].model) == (2 * PRICE, model)
-    both = factories.api_key(lane.account, allowed_models=[second, model])[1]
+    assert (sandbox.charged, sandbox.usage()[0].model) == (2 * PRICE, model)
+    both = factories.api_key(sandbox.account, allowed_models=[second, model])[1]
     with pytest.raises(openai.BadRequestError) as unclear:
         client.with_options(api_key=both).moderations.create(input="good")
     assert unclear.value.param == "model"
     assert f"{model}, {second}" in str(unclear.value)
-    none = factories.api_key(lane.account, allowed_models=[lane.model])[1]
+    none = factories.api_key(sandbox.account, allowed_models=[sandbox.model])[1]
     with pytest.raises(openai.BadRequestError) as without:
         client.with_options(api_key=none).moderations.create(input="good")
     assert model not in str(without.value)
     with pytest.raises(openai.AuthenticationError):
-        client.with_options(api_key=f"{lane.secret[:-4]}aaaa").moderations.create(input="good")
-    assert lane.held == 0
+        client.with_options(api_key=f"{sandbox.secret[:-4]}aaaa").moderations.create(input="good")
+    assert sandbox.held == 0
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        reply({"results": []}),
-        reply({"results": [verdict(True)] * 2}),
-        reply({"results": [{"flagged": True}]}),
-        reply(b"[]"),
-        html(),
-        status(500),
-        status(401),
+        json_response({"results": []}),
+        json_response({"results": [verdict(True)] * 2}),
+        json_response({"results": [{"flagged": True}]}),
+        json_response(b"[]"),
+        html_response(),
+        error_response(500),
+        error_response(401),
     ],
 )
-def test_a_broken_answer_costs_nothing(judge: tuple[OpenAI, str, Upstream], lane: Lane, answer: Answer) -> None:
+def test_a_broken_answer_costs_nothing(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox, answer: ScriptedResponse) -> None:
     client, model, upstream = judge
     upstream.default = lambda _: answer
     with pytest.raises(openai.InternalServerError):
         client.moderations.create(model=model, input="a")
-    assert (lane.charged, lane.held) == (0, 0)
+    assert (sandbox.charged, sandbox.held) == (0, 0)
 
 
-def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = judge
     model = f"pair-{model}"
     channels = [factories.channel(upstream.url) for _ in range(2)]
     factories.model(model, *channels, kind="moderation", input=0, output=0, per_call=PRICE)
-    eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
-    upstream.script(status(503), reply({"id": "x", "results": [verdict(False)]}))
+    eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+    upstream.script(error_response(503), json_response({"id": "x", "results": [verdict(False)]}))
     raw = client.moderations.with_raw_response.create(model=model, input="a")
     assert raw.headers["x-yout-attempts"] == "2"
     assert raw.parse().id == f"modr-{raw.headers['x-request-id'].removeprefix('req_')}"
     assert "x-ratelimit-remaining-requests" in raw.headers
-    assert (lane.charged, lane.held) == (PRICE, 0)
+    assert (sandbox.charged, sandbox.held) == (PRICE, 0)
 
 
-def test_errors(judge: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_errors(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = judge
     refusal = {"message": f"No vendor-model for {factories.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
-    upstream.script(status(400, {"error": refusal}))
+    upstream.script(error_response(400, {"error": refusal}))
     with pytest.raises(openai.BadRequestError) as refused:
         client.moderations.create(model=model, input="a")
     assert (refused.value.code, refused.value.param) == ("too_long", "input")
     assert factories.UPSTREAM_SECRET not in str(refused.value)
-    for path, wrong in (("/v1/moderations", lane.model), ("/v1/chat/completions", model), ("/v1/embeddings", model)):
+    for path, wrong in (("/v1/moderations", sandbox.model), ("/v1/chat/completions", model), ("/v1/embeddings", model)):
         body = {"model": wrong, "input": "a", "messages": [{"role": "user", "content": "Hi"}]}
-        answer = lane.post(json.dumps(body).encode(), path=path)
+        answer = sandbox.post(json.dumps(body).encode(), path=path)
         assert (answer.status, answer.error["code"]) == (404, "model_not_found")
     poor = factories.api_key(factories.account(credits=PRICE - 1))[1]
     with pytest.raises(openai.APIStatusError) as broke:
         client.with_options(api_key=poor).moderations.create(model=model, input="a")
     assert broke.value.status_code == 402
-    capped = lane.post(json.dumps({"model": model, "input": "a"}).encode(), {"x-yout-max-credits": "6"}, "/v1/moderations")
+    capped = sandbox.post(json.dumps({"model": model, "input": "a"}).encode(), {"x-yout-max-credits": "6"}, "/v1/moderations")
     assert capped.status == 402
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="nothing").moderations.create(model=model, input="a")
     AIModel.update(status="disabled").where(AIModel.id == model).execute()
     factories.raise_catalog_version()
-    eventually(lambda: lane.get(f"/v1/models/{model}").status == 404, "the edge forgets the model")
+    eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 404, "the edge forgets the model")
     with pytest.raises(openai.NotFoundError):
         client.moderations.create(model=model, input="a")
-    assert (lane.charged, lane.held) == (0, 0)
+    assert (sandbox.charged, sandbox.held) == (0, 0)
 
 
 def call_of(**fields: Any) -> Any:
-    return read(json.dumps({"model": "m", "input": "Hi", **fields}).encode())
+    return parse(json.dumps({"model": "m", "input": "Hi", **fields}).encode())
 
 
 def test_limits_of_a_request() -> None:
@@ -185,7 +185,7 @@ WRONG: list[tuple[Json, str]] = [
     ({"input": [1]}, "input[0]"),
     ({"input": [{"type": "text", "text": ""}]}, "input[0].text"),
     ({"input": [{"type": "image_url", "image_url": "x"}]}, "input[0].image_url"),
-    ({"input": ["a"] * (MOST_INPUTS + 1)}, "input"),
+    ({"input": ["a"] * (MAX_INPUTS + 1)}, "input"),
     ({"model": 1}, "model"),
     ({"user": 1}, "user"),
     ({"stream": True}, "stream"),

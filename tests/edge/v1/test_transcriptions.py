@@ -9,14 +9,14 @@ import openai
 import pytest
 from openai import OpenAI
 
-from edge.http.multipart import LARGEST_FIELD, MOST_PARTS, File, Form, read_form
-from edge.v1.transcriptions import read
+from edge.http.multipart import MAX_FIELD_BYTES, MAX_PARTS, File, Form, read_form
+from edge.v1.transcriptions import parse
 from shared.core.errors import InvalidRequest
 from tests import factories
-from tests.edge.shared_edge import CREDITS, Lane, Reply
+from tests.edge.shared_edge import CREDITS, Reply, Sandbox
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import Answer, html, reply, status
+from tests.upstream_responses import ScriptedResponse, error_response, html_response, json_response
 
 PRICE = 11
 SOUND = b"RIFF\x24\x00\x00\x00WAVEfmt \r\n--not-a-boundary\r\n\x00\xff"
@@ -46,29 +46,29 @@ def form(*fields: tuple[str, str], file: bytes | None = SOUND, boundary: str = "
     return b"".join(parts) + f"--{boundary}--\r\n".encode(), {"content-type": f"multipart/form-data; boundary={boundary}"}
 
 
-def text(said: str) -> Answer:
-    return reply(said.encode(), headers={"content-type": "text/plain"})
+def text(said: str) -> ScriptedResponse:
+    return json_response(said.encode(), headers={"content-type": "text/plain"})
 
 
 @pytest.fixture
-def scribe(lane: Lane, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
+def scribe(sandbox: Sandbox, upstream: Upstream) -> Iterator[tuple[OpenAI, str, Upstream]]:
     """A client, a model for this test only, and the provider behind it."""
-    model = f"scribe-{lane.model}"
+    model = f"scribe-{sandbox.model}"
     settings = {"body": {"store": False, "provider": {"data_collection": "deny"}}, "headers": {"x-no-log": "1"}}
     channels = [factories.channel(upstream.url, settings=settings) for _ in range(2)]
     factories.model(model, *channels, kind="transcription", input=0, output=0, per_call=PRICE)
-    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0) as client:
-        eventually(lambda: lane.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
+    with OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0) as client:
+        eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
         yield client, model, upstream
 
 
-def post(lane: Lane, made: tuple[bytes, dict[str, str]], **headers: str) -> Reply:
+def post(lane: Sandbox, made: tuple[bytes, dict[str, str]], **headers: str) -> Reply:
     return lane.post(made[0], {**made[1], **{name.replace("_", "-"): value for name, value in headers.items()}}, PATH)
 
 
-def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = scribe
-    upstream.default = reply({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
+    upstream.default = json_response({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
     answer = client.audio.transcriptions.create(
         model=model,
         file=("Ann Smith, her diary.wav", SOUND),
@@ -103,23 +103,23 @@ def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], lan
     assert (call.path, call.headers["authorization"]) == (PATH, f"Bearer {factories.UPSTREAM_SECRET}")
     assert (call.headers["x-no-log"], call.headers["user-agent"]) == ("1", "yout")
     assert "http-referer" in call.headers
-    row = lane.usage()[0]
+    row = sandbox.usage()[0]
     assert (row.input_tokens, row.output_tokens, row.estimated, row.credits) == (0, 0, False, PRICE)
-    assert (lane.charged, lane.held) == (PRICE, 0)
+    assert (sandbox.charged, sandbox.held) == (PRICE, 0)
 
 
-def test_the_provider_gets_the_field_names_that_we_parsed(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_provider_gets_the_field_names_that_we_parsed(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     _, model, upstream = scribe
-    upstream.default = reply({"text": "Hello."})
+    upstream.default = json_response({"text": "Hello."})
     body, header = form(("model", model))
     odd = b"--b0\r\ncontent-disposition: form-data; name=\"a\"; name*=utf-8''b\r\nx-other: 1\r\n\r\ndear\r\n"
-    assert post(lane, (odd + body, header)).status == 200
+    assert post(sandbox, (odd + body, header)).status == 200
     assert not [word for word in (b"name*", b"x-other") if word in upstream.calls[0].body]
     assert [value for name, value in sent(upstream.calls[0])[0] if name in ("a", "b")] == ["dear"]
 
 
 @pytest.mark.parametrize(("format", "said"), [("text", "Hello.\n"), ("srt", SRT), ("vtt", VTT)])
-def test_text_formats(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: Any, said: str) -> None:
+def test_text_formats(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox, format: Any, said: str) -> None:
     client, model, upstream = scribe
     upstream.script(text(said))
     raw = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", SOUND), response_format=format)
@@ -127,19 +127,19 @@ def test_text_formats(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: 
     assert (raw.headers["x-yout-credits-charged"], raw.headers["x-yout-balance"]) == (str(PRICE), str(CREDITS - PRICE))
     assert raw.headers["content-type"].startswith("text/plain")
     assert {"x-request-id", "x-ratelimit-remaining-requests", "x-yout-attempts"} <= set(raw.headers)
-    assert (lane.charged, lane.held) == (PRICE, 0)
+    assert (sandbox.charged, sandbox.held) == (PRICE, 0)
 
 
 def test_verbose_json(scribe: tuple[OpenAI, str, Upstream]) -> None:
     client, model, upstream = scribe
-    upstream.script(reply({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "vendor-model"}))
+    upstream.script(json_response({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "vendor-model"}))
     answer = client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), response_format="verbose_json")
     assert (answer.text, answer.language, answer.duration) == ("Hi.", "english", 1.5)
     assert answer.model == model  # type: ignore[attr-defined]  # told beside their fields
 
 
-SILENT: list[tuple[str, Answer]] = [
-    ("json", reply({"text": " "})),
+SILENT: list[tuple[str, ScriptedResponse]] = [
+    ("json", json_response({"text": " "})),
     ("text", text("\n")),
     ("srt", text("")),
     ("srt", text("1\n00:00:00,000 --> 00:00:01,000\n\n")),
@@ -148,57 +148,61 @@ SILENT: list[tuple[str, Answer]] = [
 
 
 @pytest.mark.parametrize(("format", "answer"), SILENT)
-def test_silence_costs_nothing(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: str, answer: Answer) -> None:
+def test_silence_costs_nothing(
+    scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox, format: str, answer: ScriptedResponse
+) -> None:
     _, model, upstream = scribe
     upstream.script(answer)
-    got = post(lane, form(("model", model), ("response_format", format)))
+    got = post(sandbox, form(("model", model), ("response_format", format)))
     assert got.status == 200
-    assert (lane.charged, lane.held) == (0, 0)
+    assert (sandbox.charged, sandbox.held) == (0, 0)
 
 
-BROKEN: list[tuple[str, Answer]] = [
-    ("json", reply({"words": []})),
+BROKEN: list[tuple[str, ScriptedResponse]] = [
+    ("json", json_response({"words": []})),
     ("json", text("Hello.")),
-    ("text", html()),
-    ("text", reply(b"\xff\xfe")),
+    ("text", html_response()),
+    ("text", json_response(b"\xff\xfe")),
     ("srt", text("Hello.")),
     ("vtt", text(SRT)),
-    ("json", status(500)),
+    ("json", error_response(500)),
 ]
 
 
 @pytest.mark.parametrize(("format", "answer"), BROKEN)
-def test_a_broken_answer_costs_nothing(scribe: tuple[OpenAI, str, Upstream], lane: Lane, format: str, answer: Answer) -> None:
+def test_a_broken_answer_costs_nothing(
+    scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox, format: str, answer: ScriptedResponse
+) -> None:
     _, model, upstream = scribe
     upstream.default = answer
-    assert post(lane, form(("model", model), ("response_format", format))).status == 502
-    assert (lane.charged, lane.held) == (0, 0)
+    assert post(sandbox, form(("model", model), ("response_format", format))).status == 502
+    assert (sandbox.charged, sandbox.held) == (0, 0)
 
 
-def test_another_channel_takes_over(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_another_channel_takes_over(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = scribe
-    upstream.script(status(503), reply({"text": "Hello."}))
+    upstream.script(error_response(503), json_response({"text": "Hello."}))
     raw = client.audio.transcriptions.with_raw_response.create(model=model, file=("a.mp3", SOUND))
     assert raw.headers["x-yout-attempts"] == "2"
     first, second = (sent(call) for call in upstream.calls)
     assert first == second
-    assert (lane.charged, lane.held) == (PRICE, 0)
+    assert (sandbox.charged, sandbox.held) == (PRICE, 0)
 
 
-def test_the_same_form_is_an_idempotent_retry(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_the_same_form_is_an_idempotent_retry(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     _, model, upstream = scribe
-    upstream.default = reply({"text": "Hello."})
-    again = [post(lane, form(("model", model), boundary=boundary), idempotency_key="k1") for boundary in ("one", "two")]
-    other = post(lane, form(("model", model), file=SOUND + b"x"), idempotency_key="k1")
+    upstream.default = json_response({"text": "Hello."})
+    again = [post(sandbox, form(("model", model), boundary=boundary), idempotency_key="k1") for boundary in ("one", "two")]
+    other = post(sandbox, form(("model", model), file=SOUND + b"x"), idempotency_key="k1")
     codes = [answer.error["code"] for answer in (again[1], other)]
     assert (again[0].status, codes) == (200, ["idempotency_key_used", "idempotency_key_reused"])
-    assert (len(upstream.calls), lane.charged, lane.held) == (1, PRICE, 0)
+    assert (len(upstream.calls), sandbox.charged, sandbox.held) == (1, PRICE, 0)
 
 
-def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
+def test_errors(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = scribe
     upstream.script(
-        status(400, {"error": {"message": f"{factories.UPSTREAM_SECRET} is bad.", "param": "file", "code": "bad_audio"}})
+        error_response(400, {"error": {"message": f"{factories.UPSTREAM_SECRET} is bad.", "param": "file", "code": "bad_audio"}})
     )
     create = client.audio.transcriptions.create
     with pytest.raises(openai.BadRequestError) as refused:
@@ -209,7 +213,7 @@ def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
         create(model=model, file=("a.mp3", SOUND), stream=True)
     assert streamed.value.param == "stream"
     with pytest.raises(openai.NotFoundError):
-        create(model=lane.model, file=("a.mp3", SOUND))
+        create(model=sandbox.model, file=("a.mp3", SOUND))
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": "Hi"}])
     poor = client.with_options(api_key=factories.api_key(factories.account(credits=PRICE - 1))[1])
@@ -218,20 +222,20 @@ def test_errors(scribe: tuple[OpenAI, str, Upstream], lane: Lane) -> None:
     assert broke.value.status_code == 402
     with pytest.raises(openai.AuthenticationError):
         client.with_options(api_key="nothing").audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
-    elsewhere = factories.api_key(lane.account, allowed_models=[lane.model])[1]
+    elsewhere = factories.api_key(sandbox.account, allowed_models=[sandbox.model])[1]
     with pytest.raises(openai.PermissionDeniedError):
         client.with_options(api_key=elsewhere).audio.transcriptions.create(model=model, file=("a.mp3", SOUND))
     with pytest.raises(openai.APIStatusError) as large:
         create(model=model, file=("a.mp3", bytes(20_000_001)))
     assert large.value.status_code == 413
-    assert post(lane, form(("model", model)), x_yout_max_credits=str(PRICE - 1)).status == 402
+    assert post(sandbox, form(("model", model)), x_yout_max_credits=str(PRICE - 1)).status == 402
     for body, content_type in (
         (b"{}", "application/json"),
         (b"x", "multipart/form-data"),
         (b"x", "multipart/form-data; boundary=b"),
     ):
-        assert lane.post(body, {"content-type": content_type}, PATH).status == 400
-    assert (lane.charged, lane.held) == (0, 0)
+        assert sandbox.post(body, {"content-type": content_type}, PATH).status == 400
+    assert (sandbox.charged, sandbox.held) == (0, 0)
 
 
 def wav(**fields: str) -> Form:
@@ -257,7 +261,7 @@ WRONG: list[tuple[Form, str]] = [
 @pytest.mark.parametrize(("asked", "param"), WRONG)
 def test_an_invalid_field_is_named(asked: Form, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read(asked)
+        parse(asked)
     assert caught.value.param == param
 
 
@@ -273,15 +277,15 @@ def test_an_invalid_field_is_named(asked: Form, param: str) -> None:
     ],
 )
 def test_a_file_is_sent_with_a_generic_name(file: File, name: str, type: str) -> None:
-    body = read(wav()._replace(files=(("file", file),))).body
+    body = parse(wav()._replace(files=(("file", file),))).body
     assert (body["file_name"], body["file_type"]) == (name, type)
 
 
 @pytest.mark.parametrize(
     "body",
     [
-        form(*[("a", "b")] * (MOST_PARTS + 1)),
-        form(("a", "b" * (LARGEST_FIELD + 1))),
+        form(*[("a", "b")] * (MAX_PARTS + 1)),
+        form(("a", "b" * (MAX_FIELD_BYTES + 1))),
         form(("a b", "c")),
         form(("", "b")),
         (form(("a", "b"))[0][:-20], form()[1]),

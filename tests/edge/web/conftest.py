@@ -15,10 +15,10 @@ import pytest
 from playwright.async_api import Page
 
 from shared.models import Account
-from shared.operations.web_accounts import begin_session, sign_up
+from shared.operations.web_accounts import create_session, sign_up
 from tests import factories
 from tests.edge.conftest import OpenBooks
-from tests.edge.ledger_fixture import Books
+from tests.edge.ledger_fixture import LedgerDatabase
 from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.redis import RedisServer
@@ -77,7 +77,7 @@ class Browser:
         assert answer.status == 303, answer.body.decode()
         return self.get(answer.headers["location"])
 
-    def send(
+    def submit_form(
         self, path: str, fields: dict[str, Any] | None = None, *, page: str = "", headers: dict[str, str] | None = None
     ) -> Reply:
         """Fill in a form on `page` (by default `path`) and post it to `path`."""
@@ -88,7 +88,7 @@ class Browser:
         origin = {"origin": f"http://127.0.0.1:{self.port}", "content-type": "application/x-www-form-urlencoded"}
         return self.request("POST", path, body, {**origin, **(headers or {})})
 
-    async def lend_session(self, page: Page) -> None:
+    async def copy_session_to(self, page: Page) -> None:
         """Sign a real browser's page in with this session."""
         url = f"http://127.0.0.1:{self.port}"
         await page.context.add_cookies([{"name": name, "value": value, "url": url} for name, value in self.cookies.items()])
@@ -96,12 +96,12 @@ class Browser:
     def sign_up(self, email: str | None = None, password: str = PASSWORD) -> str:
         """Sign up; returns the email."""
         email = email or f"person-{next(_numbers)}@example.com"
-        answer = self.send("/sign-up", {"email": email, "password": password})
+        answer = self.submit_form("/sign-up", {"email": email, "password": password})
         assert answer.status == 303, answer.body.decode()
         return email
 
     def sign_in(self, email: str, password: str = PASSWORD) -> Reply:
-        return self.send("/sign-in", {"email": email, "password": password})
+        return self.submit_form("/sign-in", {"email": email, "password": password})
 
     def api(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         """Call the native API as a script on the page does."""
@@ -116,7 +116,7 @@ class Browser:
 class Site:
     """The edge and its visitors. `second` is another process on the same database."""
 
-    def __init__(self, redis_url: str, upstream: Upstream, books: Books) -> None:
+    def __init__(self, redis_url: str, upstream: Upstream, books: LedgerDatabase) -> None:
         self.upstream, self.books = upstream, books
         self.settings: dict[str, Any] = {"database_url": books.url, "redis_url": redis_url, "data_dir": books.folder}
         self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
@@ -134,10 +134,10 @@ class Site:
         return Browser(self.edge(**settings).port, agent)
 
     def member(self, email: str = "", **settings: Any) -> Browser:
-        """A browser signed in to a new account by `begin_session`, which avoids slow password hashing."""
+        """A browser signed in to a new account by `create_session`, which avoids slow password hashing."""
         account = sign_up(email or f"member-{next(_numbers)}@example.com", "known to nobody", 500_000)
         browser = self.browser(**settings)
-        browser.cookies[COOKIE] = begin_session(account.id, "Firefox on Linux", proven_by="known to nobody").secret
+        browser.cookies[COOKIE] = create_session(account.id, "Firefox on Linux", password_hash="known to nobody").secret
         browser.account = account
         return browser
 
@@ -152,11 +152,11 @@ class Site:
 
 
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
-def opened_site(
-    request: pytest.FixtureRequest, open_books: OpenBooks, redis_servers: Callable[[str], RedisServer]
+def running_site(
+    request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
 ) -> Iterator[Site]:
     upstream = Upstream()
-    with open_books(request.param) as books:
+    with open_ledger_database(request.param) as books:
         channel = factories.channel(upstream.url)
         factories.model("m-1", channel, input=1_000, output=2_000, minimum=10)
         factories.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
@@ -166,10 +166,10 @@ def opened_site(
 
 
 @pytest.fixture
-def site(opened_site: Site) -> Iterator[Site]:
+def site(running_site: Site) -> Iterator[Site]:
     """Checks after the test that the ledger verifies and nothing is held."""
-    with opened_site.books.checked():
-        yield opened_site
+    with running_site.books.verified():
+        yield running_site
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 import peewee
 import pytest
 
-from edge.web.keys import SHOWN
+from edge.web.keys import PAGE_SIZE
 from shared.core.clock import new_id, now_ms
 from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
-from shared.operations.account_export import LEFT_OUT, TABLES
-from shared.operations.conversations import Turn
+from shared.operations.account_export import EXCLUDED_TABLES, TABLES
+from shared.operations.conversations import ChatMessage
 from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
 from tests import factories
@@ -67,7 +67,7 @@ def test_pages_send_security_headers(member: Browser, path: str) -> None:
 
 
 def test_a_key_is_created_shown_once_and_revoked(site: Site, member: Browser) -> None:
-    made = member.send("/account/keys", {"name": "production", "rpm": "50", "allowed_ips": "10.0.0.0/8, 127.0.0.1"})
+    made = member.submit_form("/account/keys", {"name": "production", "rpm": "50", "allowed_ips": "10.0.0.0/8, 127.0.0.1"})
     shown = member.follow(made)
     secret = re.search(r'data-copy="(yout-\w+)"', shown.body.decode())
     assert secret is not None
@@ -78,7 +78,7 @@ def test_a_key_is_created_shown_once_and_revoked(site: Site, member: Browser) ->
     assert row.prefix.encode() in listed
     assert member.get(f"/account/keys/{row.id}/revoke").status == 200
     assert ApiKey.get_by_id(row.id).revoked_at is None  # opening the confirmation changes nothing
-    assert member.send(f"/account/keys/{row.id}/revoke").status == 303
+    assert member.submit_form(f"/account/keys/{row.id}/revoke").status == 303
     sent = {"authorization": f"Bearer {secret[1]}", "accept": "application/json"}
     assert member.request("GET", "/api/chat/keys/", None, sent).status == 401
 
@@ -94,7 +94,7 @@ def test_a_key_is_created_shown_once_and_revoked(site: Site, member: Browser) ->
     ],
 )
 def test_an_invalid_key_field_is_named_and_the_others_are_kept(member: Browser, fields: dict[str, str], wrong: str) -> None:
-    answer = member.send("/account/keys", {"tpm": "777", **fields})
+    answer = member.submit_form("/account/keys", {"tpm": "777", **fields})
     assert answer.status == 422
     page = answer.body.decode()
     assert re.search(rf'id="{wrong}"[^>]*aria-invalid="true"', page)
@@ -103,7 +103,7 @@ def test_an_invalid_key_field_is_named_and_the_others_are_kept(member: Browser, 
 
 def test_keys_are_paginated_with_active_ones_first(site: Site, member: Browser) -> None:
     account = owner(member)
-    rows = [factories.api_key(account, f"key {number}")[0] for number in range(SHOWN + 3)]
+    rows = [factories.api_key(account, f"key {number}")[0] for number in range(PAGE_SIZE + 3)]
     revoked = [rows[-1], rows[-2], rows[0]]
     ApiKey.update(revoked_at=now_ms()).where(ApiKey.id.in_([row.id for row in revoked])).execute()
     expected = [row.prefix for row in (*reversed(rows[1:-2]), *revoked)]
@@ -112,7 +112,7 @@ def test_keys_are_paginated_with_active_ones_first(site: Site, member: Browser) 
     while path:
         body = member.get(path).body.decode()
         page = re.findall(r'<code class="soft">(yout-\w+…)</code>', body)
-        assert len(page) <= SHOWN
+        assert len(page) <= PAGE_SIZE
         found += page
         older = re.search(r'href="(/account/keys\?after=[\w-]+)"', body)
         path = older[1] if older else ""
@@ -132,12 +132,12 @@ def test_a_key_is_edited(site: Site, member: Browser) -> None:
     day = re.search(r'name="expires_at" type="date" value="([\d-]+)"', page)
     assert day is not None
     fields = {"name": "renamed", "rpm": "", "tpm": "900", "allowed_ips": "10.0.0.0/8", "expires_at": day[1], "can_manage": "on"}
-    saved = member.send(path, fields)
+    saved = member.submit_form(path, fields)
     assert (saved.status, saved.headers["location"]) == (303, "/account/keys?done=key-updated")
     found = ApiKey.get_by_id(row.id)
     assert (found.name, found.rpm, found.tpm, found.allowed_ips) == ("renamed", None, 900, ["10.0.0.0/8"])
     assert (found.expires_at, found.can_manage) == (row.expires_at, True)  # same day, so the exact time is kept
-    wrong = member.send(path, {**fields, "rpm": "many"})
+    wrong = member.submit_form(path, {**fields, "rpm": "many"})
     assert wrong.status == 422
     assert re.search(r'id="rpm"[^>]*aria-invalid="true"', wrong.body.decode())
     assert ApiKey.get_by_id(row.id).rpm is None
@@ -147,7 +147,7 @@ def test_data_of_other_accounts_is_not_found(site: Site, member: Browser) -> Non
     other = factories.account()
     key = factories.api_key(other)[0]
     conversation = Conversation.create(account=other, title="secret title")
-    share = share_messages(other.id, "t", [Turn("user", "x")])
+    share = share_messages(other.id, "t", [ChatMessage("user", "x")])
     paths = [
         ("/account/keys/{}/revoke", str(key.id), str(new_id())),
         ("/account/keys/{}/edit", str(key.id), str(new_id())),
@@ -155,7 +155,7 @@ def test_data_of_other_accounts_is_not_found(site: Site, member: Browser) -> Non
         ("/account/shares/{}/revoke", share.slug, "A" * 22),
     ]
     for path, theirs, nobodys in paths:
-        for send in (member.get, lambda address: member.send(address, page="/account/keys")):
+        for send in (member.get, lambda address: member.submit_form(address, page="/account/keys")):
             answers = [send(path.format(id)) for id in (theirs, nobodys)]
             assert [answer.status for answer in answers] == [404, 404]
             assert text(answers[0].body) == text(answers[1].body)
@@ -209,12 +209,12 @@ def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser)
 
 def test_a_code_is_redeemed_once(site: Site, member: Browser) -> None:
     code = create_codes(2_500, actor="test").codes[0]
-    assert member.send("/account/redeem", {"code": f" {code.lower()} "}, page="/account").status == 303
+    assert member.submit_form("/account/redeem", {"code": f" {code.lower()} "}, page="/account").status == 303
     assert Account.get_by_id(owner(member).id).balance == 502_500
-    again = member.send("/account/redeem", {"code": code}, page="/account")
+    again = member.submit_form("/account/redeem", {"code": code}, page="/account")
     assert again.status == 422
     assert re.search(rb'id="code"[^>]*aria-invalid', again.body)
-    answers = [member.send("/account/redeem", {"code": "guess"}, page="/account").status for _ in range(10)]
+    answers = [member.submit_form("/account/redeem", {"code": "guess"}, page="/account").status for _ in range(10)]
     assert answers[-1] == 429
 
 
@@ -254,13 +254,15 @@ def test_every_account_table_is_exported_or_explicitly_excluded() -> None:
         if not more:
             break
         owned |= more
-    assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - {"AuditEntry"} | set(LEFT_OUT)
+    assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - {"AuditEntry"} | set(
+        EXCLUDED_TABLES
+    )
 
 
 def test_a_purge_requires_typing_the_email(site: Site, member: Browser) -> None:
-    assert member.send("/account/purge", {"confirmation": "yes"}, page="/account/data").status == 422
+    assert member.submit_form("/account/purge", {"confirmation": "yes"}, page="/account/data").status == 422
     assert not PurgeJob.select().where(PurgeJob.account == owner(member).id).exists()
-    assert member.send("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
+    assert member.submit_form("/account/purge", {"confirmation": owner(member).email.upper()}, page="/account/data").status == 303
     page = member.get("/account/data").body.decode()
     assert "Purge in progress" in page
     assert 'data-refresh="3000"' in page
@@ -284,7 +286,7 @@ def test_a_404_is_html_for_browsers_and_json_for_programs(member: Browser) -> No
 
 
 def test_customer_text_is_escaped(site: Site, member: Browser) -> None:
-    member.send("/account/keys", {"name": "<script>alert(1)</script>"})
+    member.submit_form("/account/keys", {"name": "<script>alert(1)</script>"})
     page = member.get("/account/keys").body
     assert b"<script>alert" not in page
     assert b"&lt;script&gt;alert" in page

@@ -20,7 +20,7 @@ def test_a_form_without_its_token_changes_nothing(member: Browser, path: str) ->
 
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_a_cross_site_form_changes_nothing_even_with_the_token(member: Browser, headers: dict[str, str]) -> None:
-    assert member.send("/sign-out", page="/account", headers=headers).status == 403
+    assert member.submit_form("/sign-out", page="/account", headers=headers).status == 403
     assert member.get("/account").status == 200
 
 

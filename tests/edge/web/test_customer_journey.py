@@ -11,17 +11,17 @@ import pytest
 from playwright.async_api import expect
 
 from shared.models import Account, Plan, Subscription
-from shared.operations.accounts import grant_credits
+from shared.operations.accounts import adjust_credits
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import PASSWORD, Site
 from tests.openai_payloads import DONE, chunk, finish, role, usage
-from tests.page_checks import look_at
+from tests.page_checks import check_page
 from tests.servers.browser import PHONE
 from tests.servers.process import Process
 from tests.upstream_responses import Gate, stream
 
-pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 EMAIL = "story@example.com"
 ANSWER = "Here is **bold** and <img src=x onerror=alert(1)> and [a link](javascript:alert(1))."
 
@@ -33,11 +33,11 @@ async def test_from_the_landing_page_to_the_certificate(
     site.upstream.script(*[stream(role(), chunk(ANSWER), finish(), usage(7, 3), DONE)] * 2)
     page = await open_page()
     await page.goto(edge.url)
-    await look_at(page, axe)
+    await check_page(page, axe)
     await page.click("text=Sign up >> nth=-1")
     await page.fill("#email", EMAIL)
     await page.fill("#password", PASSWORD)
-    await look_at(page, axe)
+    await check_page(page, axe)
     await page.click("text=Create account")
     await expect(page.locator("h1")).to_have_text("Overview")
 
@@ -47,7 +47,7 @@ async def test_from_the_landing_page_to_the_certificate(
     secret = await page.inner_text("#secret")
     await page.click("#secret + button")
     assert await page.evaluate("navigator.clipboard.readText()") == secret
-    await look_at(page, axe)
+    await check_page(page, axe)
     client = openai.AsyncOpenAI(base_url=f"{edge.url}/v1", api_key=secret, max_retries=0)
     messages: Any = [{"role": "user", "content": "Hi"}]
     told = [part async for part in await client.chat.completions.create(model="m-1", messages=messages, stream=True)]
@@ -66,7 +66,7 @@ async def test_from_the_landing_page_to_the_certificate(
     await expect(page.locator(".said strong")).to_have_text("bold")
     assert await page.locator(".said img, .said a").count() == 0  # neither the image nor the link was rendered
     assert await page.inner_text(".mine") == "Hello *there*"
-    await look_at(page, axe)
+    await check_page(page, axe)
 
     await page.click("#share")
     address = await page.locator("#shared a").last.get_attribute("href")
@@ -76,7 +76,7 @@ async def test_from_the_landing_page_to_the_certificate(
     assert "Hello" in await visitor.inner_text("body")
     assert EMAIL not in await visitor.content()
     await page.goto(f"{edge.url}/account/shares")
-    await look_at(page, axe)
+    await check_page(page, axe)
     await page.click("td >> text=Revoke")
     await page.click("text=Revoke share")
     await expect(page.locator(".flash")).to_contain_text("Share revoked.")
@@ -86,10 +86,10 @@ async def test_from_the_landing_page_to_the_certificate(
 
     for path in ("/account", "/account/usage", "/account/conversations", "/account/sessions"):
         await page.goto(edge.url + path)
-        await look_at(page, axe)
+        await check_page(page, axe)
     await page.goto(f"{edge.url}/account/keys")
     await page.click("td >> text=Revoke")
-    await look_at(page, axe)
+    await check_page(page, axe)
     await page.click("text=Revoke key")
     await expect(page.locator(".flash")).to_contain_text("Key revoked.")
     with pytest.raises(openai.AuthenticationError):
@@ -100,7 +100,7 @@ async def test_from_the_landing_page_to_the_certificate(
     await page.fill("#confirmation", EMAIL)
     await page.click("text=Delete data")
     await expect(page.locator("text=Download the certificate")).to_be_visible(timeout=60_000)
-    await look_at(page, axe)
+    await check_page(page, axe)
     await page.goto(f"{edge.url}/account/conversations")
     await expect(page.locator(".empty b")).to_have_text("No stored conversations")
     await page.click("text=Sign out")
@@ -115,7 +115,7 @@ async def test_stopping_an_answer_keeps_and_charges_the_partial_text(site: Site,
     site.upstream.script(stream(role(), chunk("Half an "), gate, chunk("answer"), finish(), usage(7, 3), DONE))
     member = site.member()
     page = await open_page()
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/chat")
     await page.select_option("#model", "m-1")
     await page.fill("#prompt", "Hi")
@@ -130,9 +130,9 @@ async def test_stopping_an_answer_keeps_and_charges_the_partial_text(site: Site,
 async def test_insufficient_credits_are_explained_and_the_prompt_is_kept(site: Site, open_page: OpenPage) -> None:
     member = site.member()
     assert member.account is not None
-    grant_credits(member.account.id, -500_000, "spent", actor="test")
+    adjust_credits(member.account.id, -500_000, "spent", actor="test")
     page = await open_page()
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/chat")
     await page.select_option("#model", "m-1")
     await page.fill("#prompt", "Expensive?")
@@ -152,7 +152,7 @@ async def test_a_visitor_chats_within_the_allowance(site: Site, open_page: OpenP
     await page.fill("#prompt", "Hi")
     await page.click("#send")
     await expect(page.locator(".cost")).to_contain_text("credits")
-    await look_at(page, axe)
+    await check_page(page, axe)
     assert await page.locator("#share").is_hidden()
 
 
@@ -161,10 +161,10 @@ async def test_pages_on_a_phone_in_dark_mode(site: Site, open_page: OpenPage, ax
     assert member.account is not None
     factories.api_key(member.account, name="a key with a rather long name for a small screen")
     page = await open_page(viewport=PHONE, scheme="dark")
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     for path in ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data"):
         await page.goto(f"{site.edge().url}/account{path}")
-        await look_at(page, axe)
+        await check_page(page, axe)
 
 
 async def test_the_account_works_without_javascript(site: Site, open_page: OpenPage) -> None:

@@ -13,27 +13,27 @@ from shared.core.clock import new_id, now_ms
 from shared.identity.account_links import VERIFY_EMAIL
 from shared.identity.account_links import make_token as make_verification_token
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
-from shared.operations.conversations import Turn, begin_turn, keep_turn
-from shared.operations.form_idempotency import once
+from shared.operations.conversations import ChatMessage, begin_turn, store_turn
+from shared.operations.form_idempotency import submit_once
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
-from shared.operations.web_accounts import make_password_link
+from shared.operations.web_accounts import create_password_link
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import COOKIE, Browser, Site
-from tests.page_checks import look_at
+from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
 
 SAID = [
-    Turn("user", "How do tides work? " * 12),
-    Turn("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
+    ChatMessage("user", "How do tides work? " * 12),
+    ChatMessage("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
 ]
 LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
 FILES = {"/assets/<path:name>", "/account/export.json", "/account/usage.csv", "/account/purge/<purge_id>/certificate.json"}
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
-pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 
 
 @pytest.fixture(params=["desk", "phone"])
@@ -51,18 +51,18 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     if not AIModel.select().where(AIModel.id == LONG_MODEL).exists():  # the site is shared by all tests here
         factories.model(LONG_MODEL, Channel.get())
     key, _ = factories.api_key(account, name="A key with a rather long name, of the billing service")
-    keeping = begin_turn(account.id, None, stores=True, coming=1)
-    assert keep_turn(keeping, SAID[:1], SAID[1].content, model="m-1", whole=True)
+    keeping = begin_turn(account.id, None, stores=True, new_count=1)
+    assert store_turn(keeping, SAID[:1], SAID[1].content, model="m-1", complete=True)
     share = share_messages(account.id, "Tides, and what the moon has to do with them", SAID)
     done = {"status": "failed", "progress": 0, "credits_held": 40_000, "credits_charged": 0, "finished_at": now_ms()}
     moments = {"due_at": now_ms(), "deadline_at": now_ms()}
     MediaJob.create(
         account=account, kind="image", model="picture-1", price=uuid4(), error_code="provider_error", **done, **moments
     )
-    with once(account.id, "the-token-of-a-form", "x") as form:
+    with submit_once(account.id, "the-token-of-a-form", "x") as form:
         form.result = str(key.id)
-        form.show("yout-" + "x" * 43, member.cookies[COOKIE])
-    token = make_password_link(account.email, SECRET_KEY, actor="operator:test").token
+        form.store_secret("yout-" + "x" * 43, member.cookies[COOKIE])
+    token = create_password_link(account.email, SECRET_KEY, actor="operator:test").token
     return {
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
@@ -86,7 +86,7 @@ async def test_every_page_is_accessible(site: Site, open_page: OpenPage, axe: st
     member = site.member(email=f"{new_id().hex}{'n' * 31}@example.com")
     values = create_one_of_everything(member)
     page = await open_page(**look)
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     for path in pages():
         filled = path
         for name, value in values.items():
@@ -95,9 +95,9 @@ async def test_every_page_is_accessible(site: Site, open_page: OpenPage, axe: st
         answer = await page.goto(site.edge().url + filled)
         assert answer is not None
         assert answer.status == 200, filled
-        await look_at(page, axe, path.strip("/").replace("/", "-") or "front")
+        await check_page(page, axe, path.strip("/").replace("/", "-") or "front")
     await page.goto(f"{site.edge().url}/account/keys/created/{values['form_id']}")
-    await look_at(page, axe, "account-keys-shown-already")
+    await check_page(page, axe, "account-keys-shown-already")
 
 
 async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: 
         answer = await page.goto(site.edge().url + path)
         assert answer is not None
         assert answer.status == status
-        await look_at(page, axe, "stranger-" + path.strip("/").replace("/", "-"))
+        await check_page(page, axe, "stranger-" + path.strip("/").replace("/", "-"))
     page.problems.clear()  # type: ignore[attr-defined]  # a 404 is reported on the console
 
 
@@ -122,6 +122,6 @@ async def test_a_running_purge_is_accessible(site: Site, open_page: OpenPage, ax
     assert isinstance(member.account, Account)
     begin_purge(member.account.id, actor="test", address="")
     page = await open_page(**look)
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/account/data")
-    await look_at(page, axe, "purge-under-way")
+    await check_page(page, axe, "purge-under-way")

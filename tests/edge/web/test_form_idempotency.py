@@ -41,7 +41,7 @@ def test_two_concurrent_submissions_create_one_key(site: Site, member: Browser) 
 
 
 def test_the_secret_is_shown_only_to_the_session_that_created_it(site: Site, member: Browser) -> None:
-    address = member.send("/account/keys", {"name": "mine"}).headers["location"]
+    address = member.submit_form("/account/keys", {"name": "mine"}).headers["location"]
     assert b"yout-" not in repr(list(FormSubmission.select().dicts())).encode()
     assert site.member().get(address).status == 404
     assert site.browser().get(address).headers["location"].startswith("/sign-in")
@@ -80,12 +80,12 @@ def test_a_code_submitted_twice_is_redeemed_once(member: Browser) -> None:
     assert RedeemCode.get(RedeemCode.batch == batch.row).redeemed_at is not None
 
 
-@pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("javascript", [True, False])
 async def test_double_click_reload_and_back_in_a_browser(site: Site, open_page: OpenPage, javascript: bool) -> None:
     member = site.member()
     page = await open_page(javascript=javascript)
-    await member.lend_session(page)
+    await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/account/keys")
     await page.fill("#name", "clicked twice")
     await page.dblclick("button:text('Create key')")

@@ -36,7 +36,7 @@ def studio(site: Site, member: Browser) -> Iterator[Browser]:
     eventually(lambda: b"voice-1" in member.get("/account/media?kind=speech").body, "the edge knows the new models")
     yield member
     for job in MediaJob.select().where(MediaJob.account == member.account, MediaJob.status == "queued"):
-        member.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media")
+        member.submit_form(f"/account/media/jobs/{job.id}/cancel", page="/account/media")
 
 
 def jobs_of(member: Browser) -> list[MediaJob]:
@@ -99,7 +99,7 @@ def test_only_media_models_have_a_price_here(studio: Browser, model: str) -> Non
 
 
 def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> None:
-    answer = studio.send("/account/media", ASKED)
+    answer = studio.submit_form("/account/media", ASKED)
     assert (answer.status, answer.headers["location"]) == (303, "/account/media?kind=image&done=media-ordered")
     [job] = jobs_of(studio)
     assert (job.kind, job.model, job.status, job.credits_held) == ("image", "picture-1", "queued", 2 * PICTURE)
@@ -108,7 +108,7 @@ def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> 
     assert f'data-job="{job.id}" data-status="queued"' in html
     assert "80\u202f000 credits held" in html
     assert "lighthouse" not in html
-    assert studio.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 303
+    assert studio.submit_form(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 303
     assert held(studio) == 0
     part = studio.get(f"/account/media/jobs/{job.id}").body.decode()
     assert "Cancelled. You were not charged." in part
@@ -116,11 +116,11 @@ def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> 
 
 
 def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
-    studio.send("/account/media", ASKED)
+    studio.submit_form("/account/media", ASKED)
     [job] = jobs_of(studio)
     other = site.member()
     assert other.get(f"/account/media/jobs/{job.id}").status == 404
-    assert other.send(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 404
+    assert other.submit_form(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 404
     assert str(job.id) not in other.get("/account/media").body.decode()
     assert held(studio) == 2 * PICTURE
 
@@ -139,7 +139,7 @@ def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
     ],
 )
 def test_a_rejected_form_keeps_its_values(studio: Browser, fields: dict[str, str], status: int, words: str) -> None:
-    answer = studio.send("/account/media", ASKED | fields)
+    answer = studio.submit_form("/account/media", ASKED | fields)
     html = answer.body.decode()
     assert answer.status == status
     assert words in html
@@ -149,7 +149,7 @@ def test_a_rejected_form_keeps_its_values(studio: Browser, fields: dict[str, str
 
 
 def test_insufficient_credits_are_explained(studio: Browser) -> None:
-    answer = studio.send("/account/media", {"kind": "video", "model": "film-1", "prompt": "x", "seconds": "60"})
+    answer = studio.submit_form("/account/media", {"kind": "video", "model": "film-1", "prompt": "x", "seconds": "60"})
     assert answer.status == 402
     assert "needs at least 1440000 credits" in answer.body.decode()
     assert held(studio) == 0
@@ -167,11 +167,11 @@ def test_the_api_accepts_a_session(studio: Browser) -> None:
 
 
 async def test_progress_is_streamed_to_an_open_page(site: Site, studio: Browser, open_page: OpenPage) -> None:
-    studio.send("/account/media", ASKED)
+    studio.submit_form("/account/media", ASKED)
     [job] = jobs_of(studio)
     MediaJob.update(status="running", progress=40).where(MediaJob.id == job.id).execute()
     page = await open_page()
-    await studio.lend_session(page)
+    await studio.copy_session_to(page)
     await page.goto(f"{site.edge().url}/account/media")
     percent = page.locator("[data-percent]")
     await expect(percent).to_have_text("40 %")

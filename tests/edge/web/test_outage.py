@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.edge.ledger_fixture import new_books
+from tests.edge.ledger_fixture import new_ledger_database
 from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
@@ -20,7 +20,7 @@ PAGES = ("/account", "/account/usage", "/account/keys", "/account/data", "/accou
 @pytest.fixture
 def own_site(tmp_path: Path, postgres: Postgres, redis_servers: Callable[[str], RedisServer]) -> Iterator[Site]:
     """A site whose database the test may cut off."""
-    with new_books(tmp_path, postgres) as books:
+    with new_ledger_database(tmp_path, postgres) as books:
         site = Site(redis_servers("valkey").url, Upstream(), books)
         yield site
         site.close()
@@ -37,7 +37,7 @@ def test_an_outage_is_explained_and_sessions_survive(own_site: Site, postgres: P
         key = member.request("POST", "/account/keys", f"csrf_token={token}&name=lost".encode(), _form_of(member))
         stranger = own_site.browser().get("/account")
     finally:
-        postgres.let_in(own_site.books.url)
+        postgres.reconnect(own_site.books.url)
     assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PAGES, 503)
     for answer in (*answers.values(), key):
         assert (answer.status, "cannot reach its database" in answer.body.decode()) == (503, True)

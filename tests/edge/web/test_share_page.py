@@ -10,7 +10,7 @@ import peewee
 import pytest
 
 from edge.web.markdown import render
-from shared.operations.conversations import Turn
+from shared.operations.conversations import ChatMessage
 from shared.operations.shares import share_messages
 from tests import factories
 from tests.conftest import OpenPage
@@ -69,7 +69,7 @@ async def test_no_script_runs_and_no_request_leaves(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
     owner = factories.account()
-    turns = [Turn("assistant" if number % 2 else "user", text) for number, text in enumerate(CORPUS)]
+    turns = [ChatMessage("assistant" if number % 2 else "user", text) for number, text in enumerate(CORPUS)]
     hostile = share_messages(owner.id, "</title><script>window.ran=1</script>", turns)
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     page = await open_page()
@@ -97,7 +97,7 @@ async def test_a_share_fits_a_phone_and_explains_when_it_is_gone(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
     text = "# A table\n\n| a | b |\n|-|-|\n| " + "long " * 40 + "| 2 |\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
-    share = share_messages(factories.account().id, "A talk", [Turn("user", "Show me."), Turn("assistant", text)])
+    share = share_messages(factories.account().id, "A talk", [ChatMessage("user", "Show me."), ChatMessage("assistant", text)])
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     page = await open_page(viewport=PHONE, scheme="dark")
     await page.goto(f"{edge.url}/c/{share.slug}")
@@ -140,7 +140,7 @@ def test_markdown_is_rendered() -> None:
 def test_reads_are_limited_per_network(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb
 ) -> None:
-    share = share_messages(factories.account().id, "A talk", [Turn("user", "Hello")])
+    share = share_messages(factories.account().id, "A talk", [ChatMessage("user", "Hello")])
     edge = start_edge(database_url=any_database_url, redis_url=redis_url, trusted_proxies=("127.0.0.1",))
 
     def read(address: str) -> tuple[int, str | None]:

@@ -9,9 +9,9 @@ import pytest
 from edge.web.sessions import SESSIONS_SHOWN
 from edge.web.web_session import safe_target
 from shared.core.clock import now_ms
-from shared.identity.attempt_limits import FAILURES_A_PERSON
+from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
 from shared.identity.visitor_id import network_digest
-from shared.identity.web_sessions import IDLE_MS, LONGEST_MS, agent_label, digest, ends_at
+from shared.identity.web_sessions import IDLE_TIMEOUT_MS, MAX_LIFETIME_MS, agent_label, digest, expiry
 from shared.models import AuditEntry, WebSession
 from shared.operations.accounts import set_account_status
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, end_sessions, sign_up
@@ -31,16 +31,16 @@ def test_changing_the_email_requires_the_password(site: Site) -> None:
         ({"password_now": "not the password"}, "password_now"),
         ({"email": stranger.email, "again": stranger.email}, "email"),
     ):
-        answer = browser.send("/account/email", {**fields, **wrong}, page="/account/sessions")
+        answer = browser.submit_form("/account/email", {**fields, **wrong}, page="/account/sessions")
         assert answer.status == 422
         assert re.search(rf'id="{name}"[^>]*aria-invalid="true"', answer.body.decode())
     assert site.account("before@example.com").id == account.id
-    changed = browser.send("/account/email", fields, page="/account/sessions")
+    changed = browser.submit_form("/account/email", fields, page="/account/sessions")
     assert changed.headers["location"] == "/account/sessions?done=email-changed"
     assert site.account("after@example.com").id == account.id
     assert browser.get("/account").status == 200  # the session continues
     for email, status in (("before@example.com", 403), ("after@example.com", 303)):
-        assert site.browser().send("/sign-in", {"email": email, "password": PASSWORD}).status == status
+        assert site.browser().submit_form("/sign-in", {"email": email, "password": PASSWORD}).status == status
 
 
 def test_sign_up_creates_an_account_with_the_opening_credits(site: Site, browser: Browser) -> None:
@@ -100,7 +100,7 @@ def test_all_failed_sign_ins_get_the_same_response(site: Site, browser: Browser,
 
 def test_too_many_failures_block_the_right_password_too(site: Site, browser: Browser) -> None:
     email = site.browser().sign_up()
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert browser.sign_in(email, "wrong horse battery").status == 403
     answer = browser.sign_in(email)
     assert answer.status == 429
@@ -119,7 +119,7 @@ def test_sign_in_replaces_the_previous_session(site: Site, browser: Browser) -> 
 
 def test_sign_out_ends_the_session_on_the_server(site: Site, member: Browser) -> None:
     secret = member.cookies[COOKIE]
-    assert member.send("/sign-out", page="/account").status == 303
+    assert member.submit_form("/sign-out", page="/account").status == 303
     assert COOKIE not in member.cookies
     thief = site.browser()
     thief.cookies[COOKIE] = secret
@@ -142,7 +142,7 @@ def test_signing_out_everywhere_keeps_the_current_session(site: Site, browser: B
     other = site.browser()
     other.sign_in(email)
     assert other.get("/account").status == 200
-    assert browser.send("/sign-out-everywhere", page="/account/sessions").status == 303
+    assert browser.submit_form("/sign-out-everywhere", page="/account/sessions").status == 303
     assert (browser.get("/account").status, other.get("/account").status) == (200, 303)
 
 
@@ -152,7 +152,7 @@ def test_a_new_password_ends_other_sessions_and_renews_the_current_one(site: Sit
     other.sign_in(email)
     former = browser.cookies[COOKIE]
     fields = {"current": PASSWORD, "password": "another horse battery"}
-    assert browser.send("/account/password", fields, page="/account/sessions").status == 303
+    assert browser.submit_form("/account/password", fields, page="/account/sessions").status == 303
     assert browser.cookies[COOKIE] != former
     assert (browser.get("/account").status, other.get("/account").status) == (200, 303)
     assert other.sign_in(email).status == 403
@@ -163,7 +163,7 @@ def test_a_new_password_ends_other_sessions_and_renews_the_current_one(site: Sit
 def test_a_new_password_requires_the_current_one_and_twelve_characters(browser: Browser, field: str, value: str) -> None:
     browser.sign_up()
     fields = {"current": PASSWORD, "password": "another horse battery", field: value}
-    answer = browser.send("/account/password", fields, page="/account/sessions")
+    answer = browser.submit_form("/account/password", fields, page="/account/sessions")
     assert answer.status == 422
     assert re.search(rb'id="%s"[^>]*aria-invalid' % field.encode(), answer.body)
 
@@ -171,7 +171,7 @@ def test_a_new_password_requires_the_current_one_and_twelve_characters(browser: 
 def test_a_session_of_another_account_cannot_be_ended(site: Site, member: Browser) -> None:
     account = site.account(site.browser().sign_up())
     theirs = WebSession.get(WebSession.account == account).digest
-    answers = [member.send(f"/account/sessions/{id}/end", page="/account/sessions") for id in (theirs, "0" * 64)]
+    answers = [member.submit_form(f"/account/sessions/{id}/end", page="/account/sessions") for id in (theirs, "0" * 64)]
     assert [answer.status for answer in answers] == [404, 404]
     assert WebSession.get_by_id(theirs).revoked_at is None
     bodies = [re.sub(rb"req_\w+", b"", answer.body) for answer in answers]
@@ -186,12 +186,12 @@ def test_a_suspended_account_sees_why_and_can_sign_out(site: Site, browser: Brow
     assert b"suspended" in page.body
     refused = browser.api("GET", "/api/chat/limit/")
     assert (refused.status, refused.error["code"]) == (403, "account_suspended")
-    assert browser.send("/sign-out", page="/chat").status == 303
+    assert browser.submit_form("/sign-out", page="/chat").status == 303
 
 
 def test_a_taken_email_is_rejected_without_details(site: Site, browser: Browser) -> None:
     email = site.browser().sign_up()
-    answer = browser.send("/sign-up", {"email": email.upper(), "password": "another horse battery"})
+    answer = browser.submit_form("/sign-up", {"email": email.upper(), "password": "another horse battery"})
     assert answer.status == 422
     assert browser.sign_in(email, "another horse battery").status == 403
 
@@ -215,7 +215,7 @@ def test_sign_in_redirects_to_the_requested_page(site: Site, browser: Browser) -
     email = site.browser().sign_up()
     door = browser.get("/account/keys?x=1").headers["location"]
     assert door == "/sign-in?next=/account/keys%3Fx%3D1"
-    assert browser.send(door, {"email": email, "password": PASSWORD}).headers["location"] == "/account/keys?x=1"
+    assert browser.submit_form(door, {"email": email, "password": PASSWORD}).headers["location"] == "/account/keys?x=1"
 
 
 @pytest.mark.parametrize(
@@ -226,8 +226,8 @@ def test_sign_in_never_redirects_to_another_site(target: str | None) -> None:
 
 
 def test_a_session_ends_a_week_after_its_last_use_and_a_month_after_its_first() -> None:
-    assert ends_at(1_000, 1_000) == 1_000 + IDLE_MS
-    assert ends_at(1_000, LONGEST_MS) == 1_000 + LONGEST_MS
+    assert expiry(1_000, 1_000) == 1_000 + IDLE_TIMEOUT_MS
+    assert expiry(1_000, MAX_LIFETIME_MS) == 1_000 + MAX_LIFETIME_MS
 
 
 @pytest.mark.parametrize(

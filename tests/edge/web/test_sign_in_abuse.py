@@ -12,7 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from edge.web.page_request import MAX_FORM_BYTES
-from shared.identity.attempt_limits import BROWSER_COOKIE, FAILURES_A_PERSON
+from shared.identity.attempt_limits import BROWSER_COOKIE, MAX_FAILURES_PER_PERSON
 from shared.identity.passwords import hash_password
 from shared.models import Account
 from tests import factories
@@ -50,12 +50,12 @@ def test_a_body_without_content_length_is_limited_too(member: Browser, path: str
 def test_a_too_long_email_is_rejected_before_it_is_stored(browser: Browser) -> None:
     answer = browser.sign_in("x" * 300 + "@example.com")
     assert (answer.status, b"at most 254 characters" in answer.body, b"xxxxx" in answer.body) == (422, True, False)
-    assert browser.send("/sign-up", {"email": "x" * 300 + "@example.com", "password": PASSWORD}).status == 422
+    assert browser.submit_form("/sign-up", {"email": "x" * 300 + "@example.com", "password": PASSWORD}).status == 422
 
 
 def test_failed_guesses_do_not_lock_out_the_owner(site: Site) -> None:
     email, stranger = site.browser().sign_up(), site.browser()
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert stranger.sign_in(email, WRONG).status == 403
     assert stranger.sign_in(email).status == 429
     assert site.browser().sign_in(email).status == 303
@@ -65,8 +65,8 @@ def test_a_known_browser_is_not_locked_out_by_others_in_its_network(site: Site) 
     owner, stranger = site.browser(), site.browser()
     email = owner.sign_up()
     stranger.address = owner.address
-    owner.send("/sign-out", page="/account")
-    for _ in range(FAILURES_A_PERSON):
+    owner.submit_form("/sign-out", page="/account")
+    for _ in range(MAX_FAILURES_PER_PERSON):
         stranger.sign_in(email, WRONG)
     assert stranger.sign_in(email).status == 429
     assert owner.sign_in(email).status == 303
@@ -78,7 +78,7 @@ def test_password_guesses_in_an_open_session_are_limited(site: Site, browser: Br
     email = browser.sign_up()
     tokens = browser.tokens("/account/sessions")
     guess = urlencode({**tokens, "current": WRONG, "password": "another horse battery"}).encode()
-    for _ in range(FAILURES_A_PERSON):
+    for _ in range(MAX_FAILURES_PER_PERSON):
         assert browser.post("/account/password", guess).status == 422
     right = urlencode({**tokens, "current": PASSWORD, "password": "another horse battery"}).encode()
     assert browser.post("/account/password", right).status == 429
@@ -91,7 +91,7 @@ def test_password_and_email_match_in_every_unicode_form(site: Site) -> None:
     for form in ("NFC", "NFD"):
         email, typed = (unicodedata.normalize(form, text) for text in ("jürgen@BÜCHER.example", password))
         assert site.browser().sign_in(email, typed).status == 303
-    taken = site.browser().send("/sign-up", {"email": "jürgen@bücher.example", "password": PASSWORD})
+    taken = site.browser().submit_form("/sign-up", {"email": "jürgen@bücher.example", "password": PASSWORD})
     assert taken.status == 422
     Account.delete().where(Account.email == "jürgen@bücher.example").execute()
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.edge.web.conftest import Browser, Site
 
-pytestmark = pytest.mark.parametrize("opened_site", ["postgresql"], indirect=True)
+pytestmark = pytest.mark.parametrize("running_site", ["postgresql"], indirect=True)
 FORMS = [
     ("/sign-in", "email"),
     ("/sign-in", "password"),

@@ -17,15 +17,15 @@ from shared.mail.outbox import OVERDUE_MS
 from shared.models import Account, LedgerEntry, OutgoingMail
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import PASSWORD, Browser, Site
-from tests.page_checks import look_at
+from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
 from tests.servers.smtp import SmtpServer
 from workers.mail import MailWork
 
-pytestmark = pytest.mark.parametrize("opened_site", ["sqlite"], indirect=True)
+pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 CREDITS = 500_000
-SHOWN = formats.credits(CREDITS)
+SHOWN = formats.format_credits(CREDITS)
 FROM = "Yout <no-reply@yout.example>"
 
 
@@ -81,7 +81,7 @@ def test_from_sign_up_to_the_opening_credits(mail_site: MailSite) -> None:
     for _ in range(2):  # like a mail scanner that opens every link
         assert b"Verify email</button>" in device.get(link).body
     assert balance(account) == 0
-    assert f"{SHOWN} credits were added".encode() in device.send(link).body
+    assert f"{SHOWN} credits were added".encode() in device.submit_form(link).body
     again = device.post(link, f"csrf_token={device.token()}".encode())
     assert (again.status, b"is verified" in again.body, b"were added" in again.body) == (200, True, False)
     assert b"is verified" in mail_site.browser().get(link).body
@@ -94,7 +94,7 @@ def test_a_cross_site_form_confirms_nothing(mail_site: MailSite) -> None:
     _, account = mail_site.signed_up()
     link = mail_site.link()
     assert mail_site.browser().post(link, b"").status == 403
-    assert mail_site.browser().send(link, headers={"origin": "https://evil.example"}).status == 403
+    assert mail_site.browser().submit_form(link, headers={"origin": "https://evil.example"}).status == 403
     assert balance(account) == 0
 
 
@@ -106,8 +106,8 @@ def test_an_expired_link_offers_a_new_one(mail_site: MailSite) -> None:
     assert (shown.status, b"has expired" in shown.body) == (200, True)
     refused = device.post(link, f"csrf_token={device.token()}".encode())
     assert (refused.status, b"has expired" in refused.body, balance(account)) == (410, True, 0)
-    assert b"We sent a new link" in device.send(f"{link}/resend", page=link).body
-    device.send(mail_site.link())
+    assert b"We sent a new link" in device.submit_form(f"{link}/resend", page=link).body
+    device.submit_form(mail_site.link())
     assert balance(account) == CREDITS
     assert b"is verified" in device.get(link).body
 
@@ -120,9 +120,9 @@ def test_an_invalid_link_is_explained(mail_site: MailSite, token: str) -> None:
     browser, account = mail_site.signed_up()
     mail_site.link()
     assert browser.post(path, f"csrf_token={browser.token('/account')}".encode()).status == 404
-    sent = browser.follow(browser.send("/account/verify-email", page=path))
+    sent = browser.follow(browser.submit_form("/account/verify-email", page=path))
     assert b"We sent you an email" in sent.body
-    browser.send(mail_site.link())
+    browser.submit_form(mail_site.link())
     assert balance(account) == CREDITS
     assert b"Send a new link" not in browser.get(path).body
 
@@ -131,36 +131,36 @@ def test_the_link_for_a_previous_email_is_invalid(mail_site: MailSite) -> None:
     browser, account = mail_site.signed_up()
     dead, new = mail_site.link(), f"new-{account.email}"
     fields = {"email": new, "again": new, "password_now": PASSWORD}
-    changed = browser.follow(browser.send("/account/email", fields, page="/account/sessions"))
+    changed = browser.follow(browser.submit_form("/account/email", fields, page="/account/sessions"))
     assert b"We sent it a link" in changed.body
     assert mail_site.browser().get(dead).status == 404
     assert browser.post(dead, f"csrf_token={browser.token('/account')}".encode()).status == 404
     assert balance(account) == 0
     link = mail_site.link()
-    browser.send(link)
+    browser.submit_form(link)
     assert balance(account) == CREDITS
     former = {"email": account.email, "again": account.email, "password_now": PASSWORD}
-    browser.send("/account/email", former, page="/account/sessions")
+    browser.submit_form("/account/email", former, page="/account/sessions")
     assert b"Verify your email</h2>" in browser.get("/account").body, "the previous email is not verified and grants no credits"
-    browser.send(mail_site.link())
+    browser.submit_form(mail_site.link())
     assert balance(account) == CREDITS
 
 
 def test_mails_are_limited_per_account_and_network(mail_site: MailSite) -> None:
     browser, _ = mail_site.signed_up()
     for _ in range(3):
-        assert browser.send("/account/verify-email", page="/account").status == 303
-    refused = browser.send("/account/verify-email", page="/account")
+        assert browser.submit_form("/account/verify-email", page="/account").status == 303
+    refused = browser.submit_form("/account/verify-email", page="/account")
     assert (refused.status, b"Too many attempts" in refused.body) == (429, True), refused.body.decode()
     network = {"x-forwarded-for": mail_site.browser().address}
     for number in range(11):
         member = mail_site.site.member(**mail_site.settings)
-        answer = member.send("/account/verify-email", page="/account", headers=network)
+        answer = member.submit_form("/account/verify-email", page="/account", headers=network)
         assert answer.status == (303 if number < 10 else 429)
 
 
 def test_an_undeliverable_email_cannot_sign_up(mail_site: MailSite) -> None:
-    answer = mail_site.browser().send("/sign-up", {"email": "a,b@example.com", "password": PASSWORD})
+    answer = mail_site.browser().submit_form("/sign-up", {"email": "a,b@example.com", "password": PASSWORD})
     assert (answer.status, b"We cannot send mail to this address" in answer.body) == (422, True)
 
 
@@ -169,7 +169,7 @@ def test_without_a_mail_server_no_verification_is_required(site: Site) -> None:
     account = site.account(browser.sign_up())
     assert (balance(account), OutgoingMail.select().count()) == (CREDITS, 0)
     assert b"Verify your email" not in browser.get("/account").body
-    assert browser.send("/account/verify-email", page="/account").status == 404
+    assert browser.submit_form("/account/verify-email", page="/account").status == 404
 
 
 def test_overdue_mails_are_reported_as_a_metric(mail_site: MailSite) -> None:
@@ -188,21 +188,21 @@ async def test_verification_in_a_browser(mail_site: MailSite, open_page: OpenPag
     browser, account = mail_site.signed_up()
     url = f"http://127.0.0.1:{browser.port}"
     page = await open_page(**look)
-    await browser.lend_session(page)
+    await browser.copy_session_to(page)
     await page.goto(f"{url}/account")
     await expect(page.get_by_role("heading", name=re.compile("to receive 500.000 credits"))).to_be_visible()
-    await look_at(page, axe, "account-unverified")
+    await check_page(page, axe, "account-unverified")
     mail_site.link()
     await page.click("text=Resend email")
     await expect(page.get_by_role("status")).to_contain_text("We sent you an email")
     device = await open_page(**look)
     await device.goto(url + expired_link(account))
-    await look_at(device, axe, "verify-email-expired")
+    await check_page(device, axe, "verify-email-expired")
     await device.goto(url + mail_site.link())
-    await look_at(device, axe, "verify-email")
+    await check_page(device, axe, "verify-email")
     await device.click("text=Verify email >> nth=-1")
     await expect(device.locator("h1")).to_have_text("Email verified")
-    await look_at(device, axe, "verify-email-done")
+    await check_page(device, axe, "verify-email-done")
     await page.reload()
     await expect(page.get_by_text("Verify your email")).to_have_count(0)
     assert balance(account) == CREDITS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge.http.web_headers import cookie_value, read_sent
+from edge.http.web_headers import cookie_value, read_web_headers
 from shared.identity.visitor_id import DAY_MS, visitor_digest
 from shared.models import Account, Hold, Plan, Subscription, UsageLedger
 from shared.operations.web_accounts import end_sessions
@@ -102,7 +102,7 @@ def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member
 
 def test_an_ended_session_is_rejected(site: Site, member: Browser) -> None:
     token = member.token("/account/keys")
-    assert member.send("/sign-out", page="/account").status == 303
+    assert member.submit_form("/sign-out", page="/account").status == 303
     member.cookies["yout_session"] = "x" * 43
     sent = {"accept": "application/json", "x-csrf-token": token}
     assert member.post("/api/chat/stream/", b'{"model": "free", "prompt": "Hi"}', sent).status == 401
@@ -236,13 +236,13 @@ def test_visitor_ids_change_daily_and_differ_between_installations() -> None:
 
 
 def test_cookies_may_be_split_over_several_headers() -> None:
-    sent = read_sent({"headers": [(b"cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"yout_session=x=y; b=2")]})
+    sent = read_web_headers({"headers": [(b"cookie", b"a=1"), (b"host", b"h"), (b"cookie", b"yout_session=x=y; b=2")]})
     assert (cookie_value(sent.cookie, "yout_session"), cookie_value(sent.cookie, "session"), sent.host) == ("x=y", "", "h")
 
 
 def test_forwarded_addresses_may_be_split_over_several_headers() -> None:
     chain = [(b"x-forwarded-for", b"203.0.113.7"), (b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1, 10.0.0.2"), (b"host", b"b")]
-    sent = read_sent({"headers": chain})
+    sent = read_web_headers({"headers": chain})
     assert (sent.forwarded_for, sent.host) == ("203.0.113.7, 10.0.0.1, 10.0.0.2", "b")
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.billing.pricing import SENSIBLE_OUTPUT_TOKENS, PriceList, Quote, affordable_output, charge, quote
-from shared.billing.token_usage import Usage
+from shared.billing.pricing import MIN_USEFUL_OUTPUT_TOKENS, PriceList, Quote, affordable_output, call_charge, quote
+from shared.billing.token_usage import TokenUsage
 
 
 def price(
@@ -23,29 +23,33 @@ def price(
 @pytest.mark.parametrize(
     ("rates", "used", "credits"),
     [
-        (price(100, 300), Usage(15, 2), 10),  # the contract's example: the minimum charge
-        (price(1_000, 2_000), Usage(7, 3), 13),
-        (price(1_000, 2_000, minimum=0), Usage(0, 0), 0),
-        (price(1, 0, minimum=0), Usage(1, 0), 1),  # a thousandth of a credit rounds up
-        (price(1, 0, minimum=0), Usage(1_000, 0), 1),
-        (price(1, 0, minimum=0), Usage(1_001, 0), 2),
-        (price(1, 1, minimum=0), Usage(500, 500), 1),  # rounded once, at the end
-        (price(1_000, 0, cached=100, minimum=0), Usage(1_000, 0, cached_tokens=800), 280),
-        (price(1_000, 0, cached=None, minimum=0), Usage(1_000, 0, cached_tokens=800), 1_000),
-        (price(1_000, 0, cached=0, minimum=0), Usage(1_000, 0, cached_tokens=1_000), 0),
-        (price(1_000, 0, cached=100, minimum=0, written=1_250), Usage(1_000, 0, cached_tokens=500, cache_write_tokens=400), 650),
-        (price(1_000, 0, minimum=0), Usage(1_000, 0, cache_write_tokens=400), 1_000),
-        (price(1_000, 0, minimum=0, written=0), Usage(1_000, 0, cache_write_tokens=400), 600),
-        (price(0, 1_000, minimum=0), Usage(5, 9, reasoning_tokens=7), 9),  # reasoning tokens are output tokens
-        (price(per_call=1_000), Usage(10**6, 10**6), 1_000),
-        (price(1_000, per_call=500), Usage(20, 0), 520),
-        (price(), Usage(10**6, 10**6), 0),  # a free model, whatever its minimum charge
-        (price(cached=1_000), Usage(10, 0, cached_tokens=10), 10),  # not free: only uncached tokens are
-        (price(10**12, 10**12), Usage(10**9, 10**9), 2 * 10**18),
+        (price(100, 300), TokenUsage(15, 2), 10),  # the contract's example: the minimum charge
+        (price(1_000, 2_000), TokenUsage(7, 3), 13),
+        (price(1_000, 2_000, minimum=0), TokenUsage(0, 0), 0),
+        (price(1, 0, minimum=0), TokenUsage(1, 0), 1),  # a thousandth of a credit rounds up
+        (price(1, 0, minimum=0), TokenUsage(1_000, 0), 1),
+        (price(1, 0, minimum=0), TokenUsage(1_001, 0), 2),
+        (price(1, 1, minimum=0), TokenUsage(500, 500), 1),  # rounded once, at the end
+        (price(1_000, 0, cached=100, minimum=0), TokenUsage(1_000, 0, cached_tokens=800), 280),
+        (price(1_000, 0, cached=None, minimum=0), TokenUsage(1_000, 0, cached_tokens=800), 1_000),
+        (price(1_000, 0, cached=0, minimum=0), TokenUsage(1_000, 0, cached_tokens=1_000), 0),
+        (
+            price(1_000, 0, cached=100, minimum=0, written=1_250),
+            TokenUsage(1_000, 0, cached_tokens=500, cache_write_tokens=400),
+            650,
+        ),
+        (price(1_000, 0, minimum=0), TokenUsage(1_000, 0, cache_write_tokens=400), 1_000),
+        (price(1_000, 0, minimum=0, written=0), TokenUsage(1_000, 0, cache_write_tokens=400), 600),
+        (price(0, 1_000, minimum=0), TokenUsage(5, 9, reasoning_tokens=7), 9),  # reasoning tokens are output tokens
+        (price(per_call=1_000), TokenUsage(10**6, 10**6), 1_000),
+        (price(1_000, per_call=500), TokenUsage(20, 0), 520),
+        (price(), TokenUsage(10**6, 10**6), 0),  # a free model, whatever its minimum charge
+        (price(cached=1_000), TokenUsage(10, 0, cached_tokens=10), 10),  # not free: only uncached tokens are
+        (price(10**12, 10**12), TokenUsage(10**9, 10**9), 2 * 10**18),
     ],
 )
-def test_the_charge_of_a_call(rates: PriceList, used: Usage, credits: int) -> None:
-    assert charge(rates, used) == credits
+def test_the_charge_of_a_call(rates: PriceList, used: TokenUsage, credits: int) -> None:
+    assert call_charge(rates, used) == credits
 
 
 rates = st.integers(0, 10**12) | st.integers(0, 5)
@@ -54,15 +58,15 @@ counts = st.integers(0, 10**7)
 
 
 @st.composite
-def usages(draw: st.DrawFn, max_input: int = 10**7, max_output: int = 10**7) -> Usage:
+def usages(draw: st.DrawFn, max_input: int = 10**7, max_output: int = 10**7) -> TokenUsage:
     input_tokens = draw(st.integers(0, max_input))
     cached = draw(st.integers(0, input_tokens))
     written = draw(st.integers(0, input_tokens - cached))
-    return Usage(input_tokens, draw(st.integers(0, max_output)), cached, cache_write_tokens=written)
+    return TokenUsage(input_tokens, draw(st.integers(0, max_output)), cached, cache_write_tokens=written)
 
 
 @given(prices, usages())
-def test_charges_are_exact(rates: PriceList, used: Usage) -> None:
+def test_charges_are_exact(rates: PriceList, used: TokenUsage) -> None:
     cached = rates.credits_per_1k_input if rates.credits_per_1k_cached_input is None else rates.credits_per_1k_cached_input
     written = rates.credits_per_1k_input if rates.credits_per_1k_cache_write is None else rates.credits_per_1k_cache_write
     exact = (
@@ -73,18 +77,18 @@ def test_charges_are_exact(rates: PriceList, used: Usage) -> None:
     ) / 1000
     free = not any((rates.credits_per_1k_input, rates.credits_per_1k_output, cached, written, rates.credits_per_call))
     expected = 0 if free else max(rates.minimum_credits, rates.credits_per_call + ceil(exact))
-    assert charge(rates, used) == expected
+    assert call_charge(rates, used) == expected
 
 
 @given(prices, usages(), counts, counts)
-def test_more_usage_never_costs_less(rates: PriceList, used: Usage, more_input: int, more_output: int) -> None:
+def test_more_usage_never_costs_less(rates: PriceList, used: TokenUsage, more_input: int, more_output: int) -> None:
     more = used._replace(input_tokens=used.input_tokens + more_input, output_tokens=used.output_tokens + more_output)
-    assert charge(rates, more) >= charge(rates, used) >= 0
+    assert call_charge(rates, more) >= call_charge(rates, used) >= 0
 
 
 @given(prices, usages())
-def test_a_model_with_a_price_never_costs_less_than_its_minimum(rates: PriceList, used: Usage) -> None:
-    assert rates.is_zero or charge(rates, used) >= rates.minimum_credits
+def test_a_model_with_a_price_never_costs_less_than_its_minimum(rates: PriceList, used: TokenUsage) -> None:
+    assert rates.is_zero or call_charge(rates, used) >= rates.minimum_credits
 
 
 calls = st.fixed_dictionaries(
@@ -102,7 +106,7 @@ calls = st.fixed_dictionaries(
 def test_no_charge_within_the_bounds_exceeds_the_bound(rates: PriceList, call: dict[str, int], data: st.DataObject) -> None:
     quoted = quote(rates, **call)
     used = data.draw(usages(call["input_bound"], (call["output_limit"] + call["reasoning_limit"]) * call["choices"]))
-    assert charge(rates, used) <= quoted.bound
+    assert call_charge(rates, used) <= quoted.bound
 
 
 @given(prices, calls)
@@ -123,21 +127,21 @@ def test_affordable_tokens_can_be_paid(rates: PriceList, call: dict[str, int], c
     quoted = quote(rates, **call)
     output = affordable_output(quoted, credits)
     assert 0 <= output <= quoted.output_tokens
-    assert output == 0 or charge(rates, Usage(quoted.input_tokens, output + quoted.reasoning_tokens)) <= credits
+    assert output == 0 or call_charge(rates, TokenUsage(quoted.input_tokens, output + quoted.reasoning_tokens)) <= credits
 
 
 @given(prices, calls, st.integers(0, 10**18))
 def test_one_token_more_than_affordable_cannot_be_paid(rates: PriceList, call: dict[str, int], credits: int) -> None:
     quoted = quote(rates, **call)
     output = affordable_output(quoted, credits)
-    more = Usage(quoted.input_tokens, output + quoted.reasoning_tokens + 1)
-    assert output == quoted.output_tokens or charge(rates, more) > credits
+    more = TokenUsage(quoted.input_tokens, output + quoted.reasoning_tokens + 1)
+    assert output == quoted.output_tokens or call_charge(rates, more) > credits
 
 
 @given(prices, calls)
 def test_the_minimum_pays_for_a_useful_answer(rates: PriceList, call: dict[str, int]) -> None:
     quoted = quote(rates, **call)
-    sensible = min(quoted.output_tokens, SENSIBLE_OUTPUT_TOKENS * call["choices"])
+    sensible = min(quoted.output_tokens, MIN_USEFUL_OUTPUT_TOKENS * call["choices"])
     assert affordable_output(quoted, quoted.minimum) >= sensible
 
 
@@ -146,7 +150,7 @@ def test_reasoning_that_the_limit_does_not_count_is_paid_in_addition() -> None:
         price(input=0, output=1_000), input_bound=0, input_estimate=0, output_limit=100, choices=2, reasoning_limit=500
     )
     assert (quoted.bound, quoted.output_tokens, quoted.paid_tokens) == (1_200, 200, 1_200)
-    assert quoted.minimum == 2 * (500 + SENSIBLE_OUTPUT_TOKENS)
+    assert quoted.minimum == 2 * (500 + MIN_USEFUL_OUTPUT_TOKENS)
     assert [affordable_output(quoted, credits) for credits in (999, 1_000, 1_050, 5_000)] == [0, 0, 50, 200]
 
 

@@ -13,8 +13,8 @@ from shared.billing.relay_limit import (
     MARGIN_TOKENS,
     MAX_KEPT_TEXT_BYTES,
     RelayLimit,
-    least_tokens,
     max_answer_bytes,
+    min_token_count,
 )
 
 _DICE = random.Random(1)
@@ -39,16 +39,16 @@ def exceeds(limit: RelayLimit, text: str) -> bool:
     """Whether a stream that delivers `text` in reads of 4 KiB exceeds the limit."""
     data = text.encode()
     for end in (*range(4_096, len(data), 4_096), len(data)):
-        if end > limit.look_at and limit.exceeded(data[: min(end, MAX_KEPT_TEXT_BYTES)], end):
+        if end > limit.next_check_at and limit.exceeded(data[: min(end, MAX_KEPT_TEXT_BYTES)], end):
             return True
     return False
 
 
 @pytest.mark.parametrize("text", HONEST.values(), ids=HONEST)
 def test_an_answer_as_long_as_its_limit_passes(text: str) -> None:
-    counted = tokenizer.count(text)
+    counted = tokenizer.count_tokens(text)
     assert not exceeds(RelayLimit(counted), text)
-    assert least_tokens(text.encode()) <= counted
+    assert min_token_count(text.encode()) <= counted
 
 
 @pytest.mark.parametrize("text", [*HONEST.values(), WORDS], ids=[*HONEST, "random words"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.billing.token_usage import IMPLAUSIBLE_FACTOR, PartialUsage, Usage, read_openai_usage, settle_usage
+from shared.billing.token_usage import IMPLAUSIBLE_FACTOR, PartialUsage, TokenUsage, read_openai_usage, resolve_usage
 
 NOTHING = PartialUsage()
 
@@ -73,32 +73,34 @@ def test_merging_is_associative(first: PartialUsage, second: PartialUsage, third
     assert first.merge(second).merge(third) == first.merge(second.merge(third))
 
 
-def settled(reported: PartialUsage, *, input: int = 10, output: int = 20, delivered: bool = True, plausible: int = 100) -> Usage:
-    return settle_usage(reported, input_estimate=input, output_estimate=output, delivered=delivered, plausible_output=plausible)
+def settled(
+    reported: PartialUsage, *, input: int = 10, output: int = 20, delivered: bool = True, plausible: int = 100
+) -> TokenUsage:
+    return resolve_usage(reported, input_estimate=input, output_estimate=output, delivered=delivered, plausible_output=plausible)
 
 
 @pytest.mark.parametrize(
     ("reported", "usage"),
     [
-        (PartialUsage(7, 3), Usage(7, 3)),
-        (PartialUsage(7, 3, 5, 2), Usage(7, 3, 5, 2)),
-        (NOTHING, Usage(10, 20, estimated=True)),
-        (PartialUsage(7, None), Usage(7, 20, estimated=True)),
-        (PartialUsage(None, 3), Usage(10, 3, estimated=True)),
-        (PartialUsage(0, 0), Usage(10, 20, estimated=True)),  # zero is implausible after output was delivered
-        (PartialUsage(10_101, 3), Usage(10, 3, estimated=True)),  # more than ten times the possible input
-        (PartialUsage(10_100, 3), Usage(10_100, 3)),
-        (PartialUsage(7, 1_001), Usage(7, 20, estimated=True)),
-        (PartialUsage(7, 1_000), Usage(7, 1_000)),
-        (PartialUsage(7, 3, 9, 9), Usage(7, 3, 7, 3)),  # a part never exceeds the whole
+        (PartialUsage(7, 3), TokenUsage(7, 3)),
+        (PartialUsage(7, 3, 5, 2), TokenUsage(7, 3, 5, 2)),
+        (NOTHING, TokenUsage(10, 20, estimated=True)),
+        (PartialUsage(7, None), TokenUsage(7, 20, estimated=True)),
+        (PartialUsage(None, 3), TokenUsage(10, 3, estimated=True)),
+        (PartialUsage(0, 0), TokenUsage(10, 20, estimated=True)),  # zero is implausible after output was delivered
+        (PartialUsage(10_101, 3), TokenUsage(10, 3, estimated=True)),  # more than ten times the possible input
+        (PartialUsage(10_100, 3), TokenUsage(10_100, 3)),
+        (PartialUsage(7, 1_001), TokenUsage(7, 20, estimated=True)),
+        (PartialUsage(7, 1_000), TokenUsage(7, 1_000)),
+        (PartialUsage(7, 3, 9, 9), TokenUsage(7, 3, 7, 3)),  # a part never exceeds the whole
     ],
 )
-def test_settled_usage(reported: PartialUsage, usage: Usage) -> None:
+def test_settled_usage(reported: PartialUsage, usage: TokenUsage) -> None:
     assert settled(reported) == usage
 
 
 def test_zero_is_accepted_if_nothing_was_delivered() -> None:
-    assert settled(PartialUsage(7, 0), delivered=False) == Usage(7, 0)
+    assert settled(PartialUsage(7, 0), delivered=False) == TokenUsage(7, 0)
 
 
 def test_delivered_output_counts_as_at_least_one_token() -> None:
@@ -107,7 +109,7 @@ def test_delivered_output_counts_as_at_least_one_token() -> None:
 
 def test_a_call_without_possible_output_has_no_output_tokens() -> None:
     for reported in (PartialUsage(7), PartialUsage(7, 0), PartialUsage(7, 5)):
-        assert settled(reported, plausible=0) == Usage(7, 0)
+        assert settled(reported, plausible=0) == TokenUsage(7, 0)
 
 
 estimates = st.integers(0, 10**6)

@@ -15,14 +15,14 @@ from shared.catalog import failover
 from shared.catalog.failover import (
     FAILURES_TO_OPEN,
     FIRST_COOLDOWN_MS,
-    LONGEST_COOLDOWN_MS,
+    MAX_COOLDOWN_MS,
     PROBE_MS,
-    Breaker,
-    Health,
-    Pace,
+    CircuitBreaker,
+    RouteHealth,
+    RouteSpeed,
     backoff_seconds,
 )
-from shared.catalog.routing import Preferences, allowed, order, prefer
+from shared.catalog.routing import RoutingPreferences, filter_routes, order_routes, sort_by_preferences
 from shared.catalog.snapshot import Route
 
 ADA, BOB = uuid4(), uuid4()
@@ -39,64 +39,64 @@ def names(routes: list[Route]) -> list[str]:
 def test_lower_priority_comes_first_whatever_the_weights() -> None:
     routes = [route("last", 9, 1_000), route("first", -1), route("middle", 0, 50)]
     for seed in range(50):
-        assert names(order(routes, Health(), 0, random.Random(seed).random, ADA)) == ["first", "middle", "last"]
+        assert names(order_routes(routes, RouteHealth(), 0, random.Random(seed).random, ADA)) == ["first", "middle", "last"]
 
 
 def test_equal_priorities_share_calls_by_weight() -> None:
     routes = [route("heavy", 0, 3), route("light", 0, 1)]
     draw = random.Random(1).random
-    firsts = Counter(order(routes, Health(), 0, draw, ADA)[0].channel_name for _ in range(4_000))
+    firsts = Counter(order_routes(routes, RouteHealth(), 0, draw, ADA)[0].channel_name for _ in range(4_000))
     assert 2_850 < firsts["heavy"] < 3_150
 
 
 def test_an_open_breaker_excludes_its_route_even_if_it_is_the_last() -> None:
-    bad, good, health = route("bad"), route("good", 1), Health()
+    bad, good, health = route("bad"), route("good", 1), RouteHealth()
     for _ in range(FAILURES_TO_OPEN):
-        health.of(bad).fail(0)
-    assert names(order([bad, good], health, 0, random.random, ADA)) == ["good"]
-    assert order([bad], health, 0, random.random, ADA) == []
-    assert names(order([bad, good], health, FIRST_COOLDOWN_MS, random.random, ADA)) == ["bad", "good"]
+        health.breaker_of(bad).record_failure(0)
+    assert names(order_routes([bad, good], health, 0, random.random, ADA)) == ["good"]
+    assert order_routes([bad], health, 0, random.random, ADA) == []
+    assert names(order_routes([bad, good], health, FIRST_COOLDOWN_MS, random.random, ADA)) == ["bad", "good"]
 
 
 def test_only_routes_of_the_catalog_are_kept() -> None:
-    kept, gone, health = route(), route(), Health()
-    breaker = health.of(kept)
-    health.of(gone)
-    health.forget_all_but([kept.id])
+    kept, gone, health = route(), route(), RouteHealth()
+    breaker = health.breaker_of(kept)
+    health.breaker_of(gone)
+    health.keep_only([kept.id])
     assert health.breakers == {kept.id: breaker}
 
 
 @pytest.mark.parametrize("failures", range(1, FAILURES_TO_OPEN))
 def test_a_success_resets_the_failure_count(failures: int) -> None:
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(failures):
-        breaker.fail(0)
-    breaker.succeed()
+        breaker.record_failure(0)
+    breaker.record_success()
     for _ in range(FAILURES_TO_OPEN - 1):
-        breaker.fail(0)
-    assert breaker.admits(0)
+        breaker.record_failure(0)
+    assert breaker.allows_call(0)
 
 
 def test_retry_after_sets_the_cooldown() -> None:
-    breaker = Breaker()
-    breaker.fail(0, retry_after_ms=2_000)
-    assert [breaker.admits(now) for now in (0, 1_999, 2_000)] == [False, False, True]
-    greedy = Breaker()
-    greedy.fail(0, retry_after_ms=10**9)
-    assert greedy.admits(LONGEST_COOLDOWN_MS)
+    breaker = CircuitBreaker()
+    breaker.record_failure(0, retry_after_ms=2_000)
+    assert [breaker.allows_call(now) for now in (0, 1_999, 2_000)] == [False, False, True]
+    greedy = CircuitBreaker()
+    greedy.record_failure(0, retry_after_ms=10**9)
+    assert greedy.allows_call(MAX_COOLDOWN_MS)
 
 
 def test_each_failed_probe_doubles_the_cooldown_up_to_the_maximum() -> None:
-    breaker, now, cooldowns = Breaker(), 0, []
+    breaker, now, cooldowns = CircuitBreaker(), 0, []
     for _ in range(FAILURES_TO_OPEN - 1):
-        breaker.fail(now)
+        breaker.record_failure(now)
     for _ in range(8):
-        breaker.fail(now)
+        breaker.record_failure(now)
         cooldowns.append(breaker.open_until - now)
         now = breaker.open_until
-        breaker.begin(now)
+        breaker.record_start(now)
     assert cooldowns[:4] == [FIRST_COOLDOWN_MS * 2**step for step in range(4)]
-    assert cooldowns[-1] == LONGEST_COOLDOWN_MS
+    assert cooldowns[-1] == MAX_COOLDOWN_MS
 
 
 Step = tuple[UUID, str]
@@ -122,7 +122,7 @@ POISON: list[Step] = [(ADA, "fail")]
 )
 def test_one_payers_failures_close_a_channel_to_that_payer_alone(steps: list[Step], admitted: set[UUID]) -> None:
     """`busy` is a provider that says how long to wait, to all of us."""
-    health, serving = Health(), route()
+    health, serving = RouteHealth(), route()
     for payer, ended in steps:
         breaker = health.of_payer(serving, payer)
         if ended == "busy":
@@ -131,11 +131,11 @@ def test_one_payers_failures_close_a_channel_to_that_payer_alone(steps: list[Ste
             breaker.fail(0)
         else:
             getattr(breaker, ended)()
-    assert {payer for payer in (ADA, BOB) if order([serving], health, 1, random.random, payer)} == admitted
+    assert {payer for payer in (ADA, BOB) if order_routes([serving], health, 1, random.random, payer)} == admitted
 
 
 def test_a_failed_probe_of_the_same_payer_leaves_the_probe_to_others() -> None:
-    health, serving = Health(), route()
+    health, serving = RouteHealth(), route()
     for payer in (ADA, ADA, ADA, ADA, BOB, BOB):
         health.of_payer(serving, payer).fail(0)
     probe = health.of_payer(serving, ADA)
@@ -150,11 +150,11 @@ def test_a_failed_probe_of_the_same_payer_leaves_the_probe_to_others() -> None:
 
 def test_the_breakers_of_payers_are_bounded_and_go_with_their_route(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failover, "MAX_PAYER_BREAKERS", 2)
-    health, serving, other = Health(), route(), route()
+    health, serving, other = RouteHealth(), route(), route()
     for one in (serving, other, serving):
         health.of_payer(one, uuid4()).fail(0)
     assert [key[0] for key in health.owned] == [other.id, serving.id]
-    health.forget_all_but([serving.id])
+    health.keep_only([serving.id])
     assert [key[0] for key in health.owned] == [serving.id]
 
 
@@ -163,62 +163,62 @@ class BreakerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.breaker = Breaker()
+        self.breaker = CircuitBreaker()
         self.now = 0
         self.in_a_row = 0
         self.half_open = False
         self.probing_until: int | None = None
 
-    @rule(ahead=st.sampled_from([1, 100, FIRST_COOLDOWN_MS, PROBE_MS, LONGEST_COOLDOWN_MS]))
+    @rule(ahead=st.sampled_from([1, 100, FIRST_COOLDOWN_MS, PROBE_MS, MAX_COOLDOWN_MS]))
     def let_time_pass(self, ahead: int) -> None:
         self.now += ahead
 
-    @precondition(lambda self: self.breaker.admits(self.now))
+    @precondition(lambda self: self.breaker.allows_call(self.now))
     @rule()
     def begin(self) -> None:
         if self.breaker.openings:
             self.probing_until = self.now + PROBE_MS
-        self.breaker.begin(self.now)
+        self.breaker.record_start(self.now)
 
     @rule()
     def succeed(self) -> None:
-        self.breaker.succeed()
+        self.breaker.record_success()
         self.in_a_row, self.probing_until = 0, None
-        assert self.breaker.admits(self.now)
-        assert self.breaker == Breaker()
+        assert self.breaker.allows_call(self.now)
+        assert self.breaker == CircuitBreaker()
 
     @rule(retry_after=st.none() | st.integers(1, 10**6))
     def fail(self, retry_after: int | None) -> None:
         was_open = self.breaker.openings > 0
-        self.breaker.fail(self.now, retry_after)
+        self.breaker.record_failure(self.now, retry_after)
         self.in_a_row, self.probing_until = self.in_a_row + 1, None
         opens = was_open or self.in_a_row >= FAILURES_TO_OPEN or retry_after is not None
-        assert self.breaker.admits(self.now) is not opens
+        assert self.breaker.allows_call(self.now) is not opens
 
     @rule()
     def abandon(self) -> None:
-        self.breaker.abandon()
+        self.breaker.record_abandoned()
         self.probing_until = None
 
     @invariant()
     def one_probe_at_a_time(self) -> None:
         if self.probing_until is not None and self.now < self.probing_until:
-            assert not self.breaker.admits(self.now)
+            assert not self.breaker.allows_call(self.now)
 
     @invariant()
     def no_route_is_excluded_forever(self) -> None:
-        assert self.breaker.admits(self.now + LONGEST_COOLDOWN_MS + PROBE_MS)
+        assert self.breaker.allows_call(self.now + MAX_COOLDOWN_MS + PROBE_MS)
 
     @invariant()
     def closed_until_enough_failures(self) -> None:
-        assert self.in_a_row > 0 or self.breaker.admits(self.now)
+        assert self.in_a_row > 0 or self.breaker.allows_call(self.now)
 
 
 TestBreaker: Any = BreakerMachine.TestCase
 
 
 def shown(name: str, provider: str = "acme", *, private: bool = False) -> Route:
-    return route(name)._replace(public_name=name, provider=provider, keeps_nothing=private)
+    return route(name)._replace(public_name=name, provider=provider, zero_retention=private)
 
 
 A, B, C = shown("a"), shown("b", "best", private=True), shown("c", "best")
@@ -227,47 +227,47 @@ A, B, C = shown("a"), shown("b", "best", private=True), shown("c", "best")
 @pytest.mark.parametrize(
     ("wanted", "left"),
     [
-        (Preferences(), "abc"),
-        (Preferences(only=("b",)), "b"),
-        (Preferences(only=("best",)), "bc"),
-        (Preferences(only=("nobody",)), ""),
-        (Preferences(only=()), ""),
-        (Preferences(ignore=("acme", "c")), "b"),
-        (Preferences(only=("best",), ignore=("c",)), "b"),
-        (Preferences(order=("c",)), "abc"),
-        (Preferences(order=("c",), fall_back=False), "c"),
-        (Preferences(keeps_nothing=True), "b"),
+        (RoutingPreferences(), "abc"),
+        (RoutingPreferences(only=("b",)), "b"),
+        (RoutingPreferences(only=("best",)), "bc"),
+        (RoutingPreferences(only=("nobody",)), ""),
+        (RoutingPreferences(only=()), ""),
+        (RoutingPreferences(ignore=("acme", "c")), "b"),
+        (RoutingPreferences(only=("best",), ignore=("c",)), "b"),
+        (RoutingPreferences(order=("c",)), "abc"),
+        (RoutingPreferences(order=("c",), allow_fallbacks=False), "c"),
+        (RoutingPreferences(zero_retention=True), "b"),
     ],
 )
-def test_preferences_exclude_channels(wanted: Preferences, left: str) -> None:
-    assert "".join(names(allowed([A, B, C], wanted))) == left
+def test_preferences_exclude_channels(wanted: RoutingPreferences, left: str) -> None:
+    assert "".join(names(filter_routes([A, B, C], wanted))) == left
 
 
 def test_preferences_put_channels_first() -> None:
-    assert names(prefer([A, B, C], Preferences(order=("c", "best")), Health())) == ["c", "b", "a"]
-    assert names(prefer([A, B, C], Preferences(), Health())) == ["a", "b", "c"]
+    assert names(sort_by_preferences([A, B, C], RoutingPreferences(order=("c", "best")), RouteHealth())) == ["c", "b", "a"]
+    assert names(sort_by_preferences([A, B, C], RoutingPreferences(), RouteHealth())) == ["a", "b", "c"]
 
 
 def test_faster_channels_first_and_unknown_ones_before_them() -> None:
-    health = Health()
-    health.pace_of(A).saw_first_token(300)
-    health.pace_of(B).saw_first_token(100)
-    assert names(prefer([A, B], Preferences(sort="latency"), health)) == ["b", "a"]
-    assert names(prefer([A, B, C], Preferences(sort="latency"), health)) == ["c", "b", "a"]
-    health.pace_of(A).saw_tokens(100, 1.0)
-    health.pace_of(B).saw_tokens(100, 2.0)
-    assert names(prefer([A, B, C], Preferences(sort="throughput"), health)) == ["c", "a", "b"]
-    assert names(prefer([A, B], Preferences(sort="throughput", order=("b",)), health)) == ["b", "a"]
+    health = RouteHealth()
+    health.speed_of(A).record_first_token(300)
+    health.speed_of(B).record_first_token(100)
+    assert names(sort_by_preferences([A, B], RoutingPreferences(sort="latency"), health)) == ["b", "a"]
+    assert names(sort_by_preferences([A, B, C], RoutingPreferences(sort="latency"), health)) == ["c", "b", "a"]
+    health.speed_of(A).record_tokens(100, 1.0)
+    health.speed_of(B).record_tokens(100, 2.0)
+    assert names(sort_by_preferences([A, B, C], RoutingPreferences(sort="throughput"), health)) == ["c", "a", "b"]
+    assert names(sort_by_preferences([A, B], RoutingPreferences(sort="throughput", order=("b",)), health)) == ["b", "a"]
 
 
 def test_measured_latency_follows_recent_calls() -> None:
-    pace = Pace()
-    pace.saw_first_token(100)
+    pace = RouteSpeed()
+    pace.record_first_token(100)
     for _ in range(30):
-        pace.saw_first_token(500)
+        pace.record_first_token(500)
     assert 490 < (pace.first_token_ms or 0) < 500
-    pace.saw_tokens(5, 0.0)
-    assert pace.tokens_a_second is None
+    pace.record_tokens(5, 0.0)
+    assert pace.tokens_per_second is None
 
 
 @pytest.mark.parametrize(("retry", "low", "high"), [(1, 0.125, 0.25), (2, 0.25, 0.5), (5, 2.0, 4.0), (50, 2.0, 4.0)])

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from shared.catalog.snapshot import Route
-from shared.catalog.templates import TEMPLATES, Template
+from shared.catalog.templates import TEMPLATES, ChannelTemplate
 from shared.dialects import DIALECTS
-from shared.dialects.base import Target, VendorRequest
+from shared.dialects.base import ProviderRequest, Target
 from shared.models import DIALECTS as KNOWN_DIALECTS
 from shared.operations.channels import check_base_url
 from tests.shared.dialects.calls import call_of
@@ -35,18 +35,18 @@ def test_every_provider_has_a_template() -> None:
     assert set(TEMPLATES) == VENDORS
 
 
-def base_url_of(template: Template) -> str:
+def base_url_of(template: ChannelTemplate) -> str:
     return template.base_url.format(resource="ours", host="10.0.0.1")
 
 
-def request_of(template: Template, upstream: str = "vendor-model", **fields: object) -> VendorRequest:
+def request_of(template: ChannelTemplate, upstream: str = "vendor-model", **fields: object) -> ProviderRequest:
     id = UUID(int=1)
     route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, upstream, 0, 1)
-    return DIALECTS[template.dialect].request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
+    return DIALECTS[template.dialect].build_request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
 
 
 @each
-def test_a_template_makes_a_request(template: Template) -> None:
+def test_a_template_makes_a_request(template: ChannelTemplate) -> None:
     assert template.dialect in KNOWN_DIALECTS
     assert check_base_url(base_url_of(template))
     assert set(template.channel_settings) <= UNDERSTOOD
@@ -118,11 +118,11 @@ def test_mistral_gets_no_stream_options() -> None:
 
 
 @each
-def test_known_models_are_plausible(template: Template) -> None:
+def test_known_models_are_plausible(template: ChannelTemplate) -> None:
     assert len({model.id for model in template.models}) == len(template.models)
     for model in template.models:
-        assert 0 < model.most_output <= model.window
+        assert 0 < model.max_output_tokens <= model.context_window
         assert 0 < model.input <= model.output
-        assert model.cached is None or 0 < model.cached < model.input
-        assert model.written is None or model.input < model.written <= 2 * model.input
+        assert model.cached_input is None or 0 < model.cached_input < model.input
+        assert model.cache_write is None or model.input < model.cache_write <= 2 * model.input
         assert "tools" in model.tags

@@ -13,9 +13,17 @@ import psycopg
 import pytest
 from playhouse.pool import MaxConnectionsExceeded
 
-from shared.core.database import bind, database, drop_connection, generation, open_database, snapshot, transaction
-from shared.core.database_errors import Fault, describe, fault_of, may_pass, sqlstate
-from shared.core.errors import InvalidKey
+from shared.core.database import (
+    bind_database,
+    connection_generation,
+    database,
+    drop_connection,
+    open_database,
+    snapshot,
+    transaction,
+)
+from shared.core.database_errors import ErrorKind, classify_error, describe_error, is_temporary, sqlstate
+from shared.core.errors import InvalidApiKey
 from shared.ledger import batch_transaction
 from shared.models import Account
 from tests import factories
@@ -25,45 +33,48 @@ from tests.servers.postgres import Postgres
 @pytest.mark.parametrize(
     ("code", "fault"),
     [
-        *((code, Fault.TEMPORARY) for code in ("08000", "08003", "08006", "08P01", "25006", "25P03", "26000", "28P01", "3D000")),
         *(
-            (code, Fault.TEMPORARY)
+            (code, ErrorKind.TEMPORARY)
+            for code in ("08000", "08003", "08006", "08P01", "25006", "25P03", "26000", "28P01", "3D000")
+        ),
+        *(
+            (code, ErrorKind.TEMPORARY)
             for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "0A000", "XX000")
         ),
-        *((code, Fault.CONFLICT) for code in ("40001", "40P01", "55006", "55P03", "57014")),
-        *((code, Fault.CONSTRAINT) for code in ("23502", "23503", "23505", "23514", "40002")),
-        *((code, Fault.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
+        *((code, ErrorKind.CONFLICT) for code in ("40001", "40P01", "55006", "55P03", "57014")),
+        *((code, ErrorKind.CONSTRAINT) for code in ("23502", "23503", "23505", "23514", "40002")),
+        *((code, ErrorKind.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
     ],
 )
-def test_a_code_takes_precedence_over_its_class(code: str, fault: Fault) -> None:
+def test_a_code_takes_precedence_over_its_class(code: str, fault: ErrorKind) -> None:
     driver = type("Refused", (psycopg.Error,), {"sqlstate": code})("refused")
-    assert fault_of(driver) is fault
-    assert fault_of(peewee.InternalError(driver, "refused")) is fault
-    assert may_pass(driver) is (fault in (Fault.TEMPORARY, Fault.CONFLICT))
+    assert classify_error(driver) is fault
+    assert classify_error(peewee.InternalError(driver, "refused")) is fault
+    assert is_temporary(driver) is (fault in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT))
 
 
 @pytest.mark.parametrize(
     ("error", "fault"),
     [
-        (peewee.OperationalError("the connection is lost"), Fault.TEMPORARY),
-        (peewee.InterfaceError("connection already closed"), Fault.TEMPORARY),
-        (psycopg.OperationalError("connection timeout expired"), Fault.TEMPORARY),
-        (MaxConnectionsExceeded(), Fault.TEMPORARY),
-        (psycopg.errors.PipelineAborted("the statement before it failed"), Fault.BUG),
-        (peewee.ProgrammingError("cannot adapt type"), Fault.BUG),
-        (ValueError("a mistake"), Fault.BUG),
-        (InvalidKey(), Fault.BUG),
+        (peewee.OperationalError("the connection is lost"), ErrorKind.TEMPORARY),
+        (peewee.InterfaceError("connection already closed"), ErrorKind.TEMPORARY),
+        (psycopg.OperationalError("connection timeout expired"), ErrorKind.TEMPORARY),
+        (MaxConnectionsExceeded(), ErrorKind.TEMPORARY),
+        (psycopg.errors.PipelineAborted("the statement before it failed"), ErrorKind.BUG),
+        (peewee.ProgrammingError("cannot adapt type"), ErrorKind.BUG),
+        (ValueError("a mistake"), ErrorKind.BUG),
+        (InvalidApiKey(), ErrorKind.BUG),
     ],
 )
-def test_errors_without_a_code(error: Exception, fault: Fault) -> None:
-    assert fault_of(error) is fault
+def test_errors_without_a_code(error: Exception, fault: ErrorKind) -> None:
+    assert classify_error(error) is fault
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Database, any_database_url: str) -> None:
     with pytest.raises(peewee.OperationalError) as wrong:
         database.execute_sql("SELECT nothing FROM nowhere")
-    assert fault_of(wrong.value) is Fault.BUG
+    assert classify_error(wrong.value) is ErrorKind.BUG
     with sqlite3.connect(any_database_url.removeprefix("sqlite:///"), isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         database.execute_sql("PRAGMA busy_timeout = 1")
@@ -71,7 +82,7 @@ def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Data
             raise AssertionError("two writers at once")
         other.execute("ROLLBACK")
     other.close()
-    assert (fault_of(busy.value), describe(busy.value)) == (Fault.TEMPORARY, "OperationalError (SQLITE_BUSY)")
+    assert (classify_error(busy.value), describe_error(busy.value)) == (ErrorKind.TEMPORARY, "OperationalError (SQLITE_BUSY)")
 
 
 @contextmanager
@@ -103,7 +114,7 @@ def test_errors_of_a_real_server(begin: Any, bound_postgres: Any, postgres: Post
             target.close_all()
             with fault, pytest.raises(peewee.PeeweeException) as refused:
                 change(begin)
-            assert (sqlstate(refused.value), may_pass(refused.value)) == (code, True)
+            assert (sqlstate(refused.value), is_temporary(refused.value)) == (code, True)
         change(begin)
 
 
@@ -111,17 +122,17 @@ def test_errors_of_a_real_server(begin: Any, bound_postgres: Any, postgres: Post
 def opened_as(url: str) -> Iterator[Any]:
     target: Any = open_database(url)
     before = database.obj
-    bind(target)
+    bind_database(target)
     yield target
     target.close_all()
-    bind(before)
+    bind_database(before)
 
 
 def test_a_missing_response_closes_the_connection(postgres_url: str) -> None:
-    target: Any = open_database(postgres_url, answer_seconds=0.2)
+    target: Any = open_database(postgres_url, statement_timeout_seconds=0.2)
     with pytest.raises(peewee.OperationalError, match=r"did not respond within 0\.2 s") as late:
         target.execute_sql("SELECT pg_sleep(60)")
-    assert fault_of(late.value) is Fault.TEMPORARY
+    assert classify_error(late.value) is ErrorKind.TEMPORARY
     assert target.connection().closed
     target.manual_close()
     assert target.execute_sql("SELECT 1").fetchone() == (1,)
@@ -142,11 +153,11 @@ def test_a_lost_prepared_statement_disables_them(bound_postgres: Any) -> None:
 
 
 def test_a_standby_makes_every_thread_reconnect(bound_postgres: Any) -> None:
-    before = generation()
+    before = connection_generation()
     drop_connection(peewee.InternalError(psycopg.errors.ReadOnlySqlTransaction("cannot execute UPDATE")))
-    assert generation() == before + 1
+    assert connection_generation() == before + 1
     drop_connection(peewee.OperationalError("lost"))
-    assert generation() == before + 1
+    assert connection_generation() == before + 1
 
 
 def test_timeouts_end_with_their_transaction(bound_postgres: Any) -> None:
@@ -171,7 +182,7 @@ def test_locks_of_a_client_that_vanishes_mid_batch_are_released(
         pytest.raises(peewee.PeeweeException) as ended,
     ):
         vanish_in_a_batch(owner, watcher)
-    assert may_pass(ended.value)
+    assert is_temporary(ended.value)
     assert Account.get_by_id(owner.id).held == 0
 
 

@@ -14,13 +14,13 @@ NOW = 1_795_390_000_123
     [(0, "0", "0"), (999, "999", "+999"), (14_999_990, "14 999 990", "+14 999 990"), (-1_200, "−1 200", "−1 200")],
 )
 def test_credits_are_grouped_with_thin_spaces(amount, plain, signed):
-    assert formats.credits(amount) == plain.replace(" ", formats.THIN)
-    assert formats.signed(amount) == signed.replace(" ", formats.THIN)
+    assert formats.format_credits(amount) == plain.replace(" ", formats.NARROW_SPACE)
+    assert formats.format_signed(amount) == signed.replace(" ", formats.NARROW_SPACE)
 
 
 @pytest.mark.parametrize(("ms", "text"), [(None, "–"), (0, "0 ms"), (999, "999 ms"), (1_420, "1.42 s"), (185_400, "3 min 5 s")])
 def test_durations(ms, text):
-    assert formats.duration(ms).replace("\u202f", " ") == text
+    assert formats.format_duration(ms).replace("\u202f", " ") == text
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_durations(ms, text):
     ],
 )
 def test_times_are_relative_for_a_month(ago_ms, text):
-    assert formats.relative(NOW - ago_ms, NOW).replace("\u202f", " ") == text
+    assert formats.format_relative_time(NOW - ago_ms, NOW).replace("\u202f", " ") == text
 
 
 def test_a_time_includes_the_exact_timestamp():
-    assert 'title="2026-11-22' in formats.when(NOW)
-    assert ".123 UTC" in formats.when(NOW)
+    assert 'title="2026-11-22' in formats.time_element(NOW)
+    assert ".123 UTC" in formats.time_element(NOW)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.core.redis_url import RedisAddress, ignored_options, read_redis_url, without_verification
+from shared.core.redis_url import RedisAddress, ignored_options, parse_redis_url, without_verification
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ from shared.core.redis_url import RedisAddress, ignored_options, read_redis_url,
     ],
 )
 def test_accepted_urls(url: str, expected: dict[str, Any]) -> None:
-    assert read_redis_url(url) == RedisAddress(**expected)
+    assert parse_redis_url(url) == RedisAddress(**expected)
 
 
 @pytest.mark.parametrize(
@@ -55,19 +55,19 @@ def test_accepted_urls(url: str, expected: dict[str, Any]) -> None:
 )
 def test_rejected_urls(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as refused:
-        read_redis_url(url)
+        parse_redis_url(url)
     assert "hunter" not in str(refused.value)
 
 
 def test_sync_and_async_connections_verify_alike() -> None:
-    strict = read_redis_url("rediss://cache")
+    strict = parse_redis_url("rediss://cache")
     context = strict.ssl_context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert {name: strict.client_options()[name] for name in ("ssl_cert_reqs", "ssl_check_hostname")} == {
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,
     }
-    lax = read_redis_url("rediss://cache?ssl_cert_reqs=none")
+    lax = parse_redis_url("rediss://cache?ssl_cert_reqs=none")
     context = lax.ssl_context()
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_NONE, False)
     assert lax.client_options()["ssl_cert_reqs"] == "none"

@@ -15,7 +15,7 @@ from shared.core.errors import SchemaMismatch
 from shared.core.schema_version import MIGRATIONS, migrate, require_current
 from shared.models import MODELS
 from tests.databases import opened
-from tests.threads import at_once
+from tests.threads import run_threads
 
 HISTORY = "schema_migration"  # the runner's own table, which has no model
 
@@ -166,4 +166,4 @@ def migrate_alone(url: str) -> list[str]:
 
 def run_together(number: int, act: Callable[[], list[str]]) -> list[list[str]]:
     """Run `act` in `number` threads that start together; returns their results."""
-    return at_once(lambda _: act(), number)
+    return run_threads(lambda _: act(), number)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.core.errors import SettingsError
-from shared.core.redis_url import read_redis_url
+from shared.core.redis_url import parse_redis_url
 from shared.core.settings import DEVELOPMENT_SECRET, SECRET_KEY_FILE, Settings
 from tests.servers.process import ROOT
 
@@ -220,14 +220,16 @@ def test_surrounding_whitespace_is_stripped(load: Any) -> None:
 )
 def test_listen_addresses_and_their_urls(load: Any, host: str, listening: str, link: str) -> None:
     settings = load(YOUT_BIND_HOST=host, SECRET_KEY=SECRET)
-    assert (settings.listening(settings.edge_port), settings.edge_url) == (listening, link)
+    assert (settings.listen_address(settings.edge_port), settings.edge_url) == (listening, link)
 
 
 def test_redis_certificate_verification_can_be_disabled(load: Any) -> None:
     unverified = load(REDIS_URL="rediss://:pw@cache:6380", YOUT_REDIS_TLS_VERIFY="false")
-    assert not read_redis_url(unverified.redis_url).verify
-    assert read_redis_url(load(REDIS_URL="rediss://:pw@cache:6380").redis_url).verify
-    assert read_redis_url(load(REDIS_URL="rediss://cache?ssl_cert_reqs=required", YOUT_REDIS_TLS_VERIFY="false").redis_url).verify
+    assert not parse_redis_url(unverified.redis_url).verify
+    assert parse_redis_url(load(REDIS_URL="rediss://:pw@cache:6380").redis_url).verify
+    assert parse_redis_url(
+        load(REDIS_URL="rediss://cache?ssl_cert_reqs=required", YOUT_REDIS_TLS_VERIFY="false").redis_url
+    ).verify
 
 
 def test_a_binary_file_is_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.core.token_bucket import LONGEST_RETRY_MS, WINDOW_MS, Bucket, Limits, narrower, refill, reset_ms, wait_ms
+from shared.core.token_bucket import (
+    MAX_RETRY_AFTER_MS,
+    WINDOW_MS,
+    Bucket,
+    RateLimits,
+    bucket_level,
+    effective_limits,
+    ms_until_available,
+    ms_until_full,
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +32,7 @@ from shared.core.token_bucket import LONGEST_RETRY_MS, WINDOW_MS, Bucket, Limits
     ],
 )
 def test_a_bucket_refills_evenly_over_a_minute(bucket: Bucket | None, now: int, level: float) -> None:
-    assert refill(bucket, 60, now) == level
+    assert bucket_level(bucket, 60, now) == level
 
 
 limits = st.integers(1, 10**9)
@@ -32,34 +41,34 @@ levels = st.floats(-1e9, 1e9)
 
 @given(levels, limits, st.integers(0, 10**9))
 def test_after_the_wait_the_call_fits(level: float, limit: int, needed: int) -> None:
-    wait = wait_ms(level, limit, needed)
-    assert 1 <= wait <= LONGEST_RETRY_MS
-    if wait < LONGEST_RETRY_MS:
-        assert refill(Bucket(level, 0), limit, wait) >= min(needed, limit) - 1e-6 * (1 + abs(level))
+    wait = ms_until_available(level, limit, needed)
+    assert 1 <= wait <= MAX_RETRY_AFTER_MS
+    if wait < MAX_RETRY_AFTER_MS:
+        assert bucket_level(Bucket(level, 0), limit, wait) >= min(needed, limit) - 1e-6 * (1 + abs(level))
 
 
 @given(levels, limits, st.integers(1, 10**9))
 def test_before_the_wait_it_does_not_fit(level: float, limit: int, needed: int) -> None:
-    wait = wait_ms(level, limit, needed)
+    wait = ms_until_available(level, limit, needed)
     if level < min(needed, limit) and wait > 1:
-        assert refill(Bucket(level, 0), limit, wait - 2) < min(needed, limit)
+        assert bucket_level(Bucket(level, 0), limit, wait - 2) < min(needed, limit)
 
 
 @given(limits, st.data())
 def test_a_bucket_is_full_after_its_reset(limit: int, data: st.DataObject) -> None:
     remaining = data.draw(st.integers(0, limit))
-    assert 0 <= reset_ms(remaining, limit) <= WINDOW_MS
-    assert refill(Bucket(remaining, 0), limit, reset_ms(remaining, limit)) == pytest.approx(limit)
-    assert reset_ms(limit, limit) == 0
+    assert 0 <= ms_until_full(remaining, limit) <= WINDOW_MS
+    assert bucket_level(Bucket(remaining, 0), limit, ms_until_full(remaining, limit)) == pytest.approx(limit)
+    assert ms_until_full(limit, limit) == 0
 
 
 own = st.none() | st.integers(1, 10**6)
 
 
-@given(st.builds(Limits, *(st.integers(1, 10**6) for _ in range(3))), own, own, own)
+@given(st.builds(RateLimits, *(st.integers(1, 10**6) for _ in range(3))), own, own, own)
 def test_key_limits_never_exceed_account_limits(
-    account: Limits, rpm: int | None, tpm: int | None, concurrency: int | None
+    account: RateLimits, rpm: int | None, tpm: int | None, concurrency: int | None
 ) -> None:
-    narrow = narrower(account, rpm, tpm, concurrency)
+    narrow = effective_limits(account, rpm, tpm, concurrency)
     for whole, wanted, limit in zip(account, (rpm, tpm, concurrency), narrow, strict=True):
         assert limit == (whole if wanted is None else min(whole, wanted))

@@ -8,11 +8,11 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.requests import chat
+from edge.call.requests import parse_chat_request
 from shared.billing.token_usage import PartialUsage
 from shared.catalog.snapshot import Route
 from shared.dialects import DIALECTS
-from shared.dialects.base import Answer, BrokenStream, ChatCall, MalformedStream, Target, VendorRequest
+from shared.dialects.base import Answer, BrokenStream, ChatCall, MalformedStream, ProviderRequest, Target
 from shared.dialects.strip_foreign_fields import signed_blocks
 
 CALL_ID = "chatcmpl-ours"
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 def call_of(**fields: Any) -> ChatCall:
     body = {"model": "our-model", "messages": [{"role": "user", "content": "Hello"}], **fields}
-    return chat(orjson.dumps(body))
+    return parse_chat_request(orjson.dumps(body))
 
 
 def target_of(dialect: str, *, settings: Json | None = None, clamp: int | None = None, limit: int = 1_000) -> Target:
@@ -31,21 +31,21 @@ def target_of(dialect: str, *, settings: Json | None = None, clamp: int | None =
     return Target(route, "sk-secret", "https://yout.chat", lambda user: f"hash-of-{len(user)}", clamp, limit)
 
 
-def request_of(dialect: str, *, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> VendorRequest:
-    return DIALECTS[dialect].request(call_of(**fields), target_of(dialect, settings=settings, clamp=clamp))
+def request_of(dialect: str, *, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> ProviderRequest:
+    return DIALECTS[dialect].build_request(call_of(**fields), target_of(dialect, settings=settings, clamp=clamp))
 
 
-def sent(dialect: str, *, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> Json:
+def request_body(dialect: str, *, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> Json:
     """The body that the provider gets for a chat call with `fields`."""
     body: Json = orjson.loads(request_of(dialect, settings=settings, clamp=clamp, **fields).body)
     return body
 
 
 def read_whole(dialect: str, body: Json, **fields: Any) -> Answer:
-    return DIALECTS[dialect].read_answer(orjson.dumps(body), call_of(**fields), CALL_ID, BEGAN)
+    return DIALECTS[dialect].parse_response(orjson.dumps(body), call_of(**fields), CALL_ID, BEGAN)
 
 
-class Streamed(NamedTuple):
+class StreamResult(NamedTuple):
     """Everything a reader returned for one stream; `error` names the exception that ended it."""
 
     chunks: list[Json]
@@ -55,25 +55,25 @@ class Streamed(NamedTuple):
     error: str | None = None
 
 
-def read_stream(dialect: str, pieces: list[bytes], **fields: Any) -> Streamed:
+def read_stream(dialect: str, pieces: list[bytes], **fields: Any) -> StreamResult:
     """Feed all `pieces` to a reader as the edge does."""
-    reader = DIALECTS[dialect].read_stream(call_of(stream=True, **fields), CALL_ID, BEGAN)
+    reader = DIALECTS[dialect].new_stream_reader(call_of(stream=True, **fields), CALL_ID, BEGAN)
     relay, error = b"", None
     try:
         for piece in pieces:
             relay += reader.feed(piece)
-            if reader.broken is not None:
-                raise reader.broken
+            if reader.error is not None:
+                raise reader.error
         if not reader.done:
-            relay += reader.end()
+            relay += reader.close()
     except (MalformedStream, BrokenStream) as problem:
         error = type(problem).__name__
     events = relay.split(b"\n\n")
     assert events.pop() == b"", "only complete events may be relayed"
     chunks = [orjson.loads(event.removeprefix(b"data: ")) for event in events]
     if error is None:
-        chunks.append(reader.tail())
-    return Streamed(chunks, reader.usage(), reader.text(), reader.delivered, error)
+        chunks.append(reader.final_chunk())
+    return StreamResult(chunks, reader.usage(), reader.text(), reader.delivered, error)
 
 
 def message_of(chunks: list[Json], index: int = 0) -> Json:
@@ -123,7 +123,7 @@ def comparable(message: Json) -> Json:
     return {**kept, "tool_calls": calls}
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
+def split(data: bytes, places: list[int]) -> list[bytes]:
     """`data` split at `places` (modulo its length)."""
     edges = [0, *sorted({place % (len(data) + 1) for place in places}), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]

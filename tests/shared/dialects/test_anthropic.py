@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from shared.dialects import DIALECTS
 from shared.dialects.base import BrokenStream, UnsupportedField
 from tests import anthropic_payloads as claude
-from tests.shared.dialects.calls import Json, call_of, message_of, read_stream, read_whole, request_of, sent, target_of
+from tests.shared.dialects.calls import Json, call_of, message_of, read_stream, read_whole, request_body, request_of, target_of
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "weather", "description": "Tells it.", "parameters": WEATHER}}
@@ -62,7 +62,9 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def test_a_complete_conversation_in_anthropics_format() -> None:
-    body = valid(sent("anthropic", messages=CONVERSATION, tools=[TOOL], stop="END", temperature=0.5, top_p=0.9, stream=True))
+    body = valid(
+        request_body("anthropic", messages=CONVERSATION, tools=[TOOL], stop="END", temperature=0.5, top_p=0.9, stream=True)
+    )
     assert body["system"] == [
         {"type": "text", "text": "Be short."},
         {"type": "text", "text": "Be kind.", "cache_control": {"type": "ephemeral"}},
@@ -105,7 +107,7 @@ def test_key_and_version_are_sent_as_headers() -> None:
     [({}, None, 1_000), ({}, 7, 7), ({"max_tokens": 50}, None, 50), ({"max_tokens": 50, "max_completion_tokens": 9}, 20, 9)],
 )
 def test_there_is_always_an_output_limit(fields: Json, clamp: int | None, limit: int) -> None:
-    assert sent("anthropic", clamp=clamp, **fields)["max_tokens"] == limit
+    assert request_body("anthropic", clamp=clamp, **fields)["max_tokens"] == limit
 
 
 @pytest.mark.parametrize(
@@ -123,12 +125,12 @@ def test_there_is_always_an_output_limit(fields: Json, clamp: int | None, limit:
     ],
 )
 def test_tool_choices(fields: Json, choice: Json | None) -> None:
-    assert valid(sent("anthropic", tools=[TOOL], **fields)).get("tool_choice") == choice
+    assert valid(request_body("anthropic", tools=[TOOL], **fields)).get("tool_choice") == choice
 
 
 def test_a_strict_tool_stays_strict() -> None:
     strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]  # of mixed values
-    assert valid(sent("anthropic", tools=[strict]))["tools"][0]["strict"] is True
+    assert valid(request_body("anthropic", tools=[strict]))["tools"][0]["strict"] is True
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_strict_tool_stays_strict() -> None:
     ],
 )
 def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> None:
-    body = valid(sent("anthropic", settings={"thinking": style}, reasoning_effort=effort, max_tokens=20_000))
+    body = valid(request_body("anthropic", settings={"thinking": style}, reasoning_effort=effort, max_tokens=20_000))
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
 
 
@@ -170,7 +172,7 @@ OWN: Json = {"type": "enabled", "budget_tokens": 4_000}
 )
 def test_thinking_together_with_an_effort(thinking: Json | None, effort: str | None, style: str, expected: Json) -> None:
     asked = {"thinking": thinking, "reasoning_effort": effort}
-    body = valid(sent("anthropic", settings={"thinking": style}, max_tokens=20_000, **asked))
+    body = valid(request_body("anthropic", settings={"thinking": style}, max_tokens=20_000, **asked))
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == expected
 
 
@@ -195,7 +197,7 @@ LATER: Any = [
     ],
 )
 def test_later_system_messages_stay_in_place_if_the_model_supports_them(result: Any, roles: str, system: list[str]) -> None:
-    body = valid(sent("anthropic", settings={"system_in_place": result}, messages=LATER))
+    body = valid(request_body("anthropic", settings={"system_in_place": result}, messages=LATER))
     assert " ".join(turn["role"] for turn in body["messages"]) == roles
     assert [block["text"] for block in body["system"]] == system
     late = [turn["content"] for turn in body["messages"] if turn["role"] == "system"]
@@ -203,14 +205,14 @@ def test_later_system_messages_stay_in_place_if_the_model_supports_them(result: 
 
 
 def test_system_messages_after_the_last_answer() -> None:
-    body = valid(sent("anthropic", settings={"system_in_place": True}, messages=LATER[:5]))
+    body = valid(request_body("anthropic", settings={"system_in_place": True}, messages=LATER[:5]))
     assert [turn["role"] for turn in body["messages"]] == ["user", "system", "assistant"]
     assert [block["text"] for block in body["system"]] == ["Be brief.", "It is early."]
 
 
 @pytest.mark.parametrize(("limit", "budget"), [(1_024, None), (1_025, 1_024), (5_000, 4_999)])
 def test_a_thinking_budget_stays_below_the_output_limit(limit: int, budget: int | None) -> None:
-    body = sent("anthropic", settings={"thinking": "budget"}, reasoning_effort="medium", max_tokens=limit)
+    body = request_body("anthropic", settings={"thinking": "budget"}, reasoning_effort="medium", max_tokens=limit)
     assert body.get("thinking", {}).get("budget_tokens") == budget
 
 
@@ -225,19 +227,19 @@ def test_a_thinking_budget_stays_below_the_output_limit(limit: int, budget: int 
 )
 def test_a_thinking_budget_is_reduced_to_the_affordable_output(clamp: int | None, expected: Json) -> None:
     wanted = {"type": "enabled", "budget_tokens": 4_000}
-    assert valid(sent("anthropic", clamp=clamp, thinking=wanted, max_tokens=5_000))["thinking"] == expected
+    assert valid(request_body("anthropic", clamp=clamp, thinking=wanted, max_tokens=5_000))["thinking"] == expected
 
 
 def test_the_user_is_sent_as_a_pseudonym() -> None:
-    assert valid(sent("anthropic", user="ada@example.com"))["metadata"] == {"user_id": "hash-of-15"}
-    assert sent("anthropic", metadata={"user_id": "ada"})["metadata"] == {"user_id": "hash-of-3"}
-    assert sent("anthropic", user="a", safety_identifier="bb")["metadata"] == {"user_id": "hash-of-2"}
+    assert valid(request_body("anthropic", user="ada@example.com"))["metadata"] == {"user_id": "hash-of-15"}
+    assert request_body("anthropic", metadata={"user_id": "ada"})["metadata"] == {"user_id": "hash-of-3"}
+    assert request_body("anthropic", user="a", safety_identifier="bb")["metadata"] == {"user_id": "hash-of-2"}
 
 
 def test_a_prompt_cache_key_enables_caching() -> None:
-    assert valid(sent("anthropic", prompt_cache_key="k"))["cache_control"] == {"type": "ephemeral"}
-    assert sent("anthropic", prompt_cache_retention="24h")["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
-    assert "cache_control" not in sent("anthropic")
+    assert valid(request_body("anthropic", prompt_cache_key="k"))["cache_control"] == {"type": "ephemeral"}
+    assert request_body("anthropic", prompt_cache_retention="24h")["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
+    assert "cache_control" not in request_body("anthropic")
 
 
 # Structured output
@@ -247,7 +249,7 @@ SCHEMA_FORMAT = {"type": "json_schema", "json_schema": {"name": "w", "schema": W
 
 
 def test_a_schema_becomes_anthropics_output_format() -> None:
-    body = valid(sent("anthropic", response_format=SCHEMA_FORMAT, tools=[TOOL], reasoning_effort="low"))
+    body = valid(request_body("anthropic", response_format=SCHEMA_FORMAT, tools=[TOOL], reasoning_effort="low"))
     assert body["output_config"] == {"effort": "low", "format": {"type": "json_schema", "schema": WEATHER}}
 
 
@@ -257,7 +259,7 @@ def test_a_schema_becomes_anthropics_output_format() -> None:
     ids=["object", "schema"],
 )
 def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> None:
-    body = valid(sent("anthropic", response_format=wanted, settings=settings))
+    body = valid(request_body("anthropic", response_format=wanted, settings=settings))
     (tool,) = body["tools"]
     assert body["tool_choice"] == {"type": "tool", "name": tool["name"], "disable_parallel_tool_use": True}
     whole = claude.message(claude.tool_use("toolu_1", tool["name"], city="Bonn"), stop="tool_use")
@@ -297,7 +299,7 @@ def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> 
 )
 def test_unsupported_fields_are_rejected_by_name(fields: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
-        sent("anthropic", **fields)
+        request_body("anthropic", **fields)
     assert refused.value.param == param
     assert param in str(refused.value)
 
@@ -310,7 +312,7 @@ def test_unsupported_fields_are_rejected_by_name(fields: Json, param: str) -> No
     ],
 )
 def test_values_without_effect_are_accepted(fields: Json) -> None:
-    valid(sent("anthropic", **fields))
+    valid(request_body("anthropic", **fields))
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_values_without_effect_are_accepted(fields: Json) -> None:
 )
 def test_unsupported_messages_are_rejected_by_name(message: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
-        sent("anthropic", messages=[{"role": "user", "content": "Hello"}, message])
+        request_body("anthropic", messages=[{"role": "user", "content": "Hello"}, message])
     assert refused.value.param.startswith(f"messages[1].{param}")
 
 
@@ -379,8 +381,8 @@ def test_unsupported_messages_are_rejected_by_name(message: Json, param: str) ->
 )
 def test_errors(status: int, kind: str, words: str, about_request: bool, param: str | None, code: str | None) -> None:
     data = json.dumps(claude.failure(kind, words)).encode()
-    error = DIALECTS["anthropic"].read_error(status, data, call_of(), target_of("anthropic"))
-    assert (error.about_request, error.param, error.code) == (about_request, param, code)
+    error = DIALECTS["anthropic"].parse_error(status, data, call_of(), target_of("anthropic"))
+    assert (error.is_request_error, error.param, error.code) == (about_request, param, code)
     assert error.message == (words if about_request else None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from shared.catalog.templates import TEMPLATES
 from shared.dialects.base import UnsupportedField
 from shared.dialects.gemini_request import PLACEHOLDER_SIGNATURE
-from tests.shared.dialects.calls import Json, sent
+from tests.shared.dialects.calls import Json, request_body
 from tests.shared.dialects.test_anthropic import TOOL
 from tests.shared.dialects.test_anthropic import valid as valid_claude
 from tests.shared.dialects.test_gemini import valid as valid_gemini
@@ -24,16 +24,16 @@ SIGNED: Json = {"thinking_blocks": [{"type": "thinking", "thinking": "hm", "sign
 
 
 def claude(**fields: Any) -> Json:
-    return valid_claude(sent("anthropic", **fields))
+    return valid_claude(request_body("anthropic", **fields))
 
 
 def gemini(**fields: Any) -> Json:
-    return valid_gemini(sent("gemini", **fields))
+    return valid_gemini(request_body("gemini", **fields))
 
 
 def refused(dialect: str, **fields: Any) -> str:
     with pytest.raises(UnsupportedField) as problem:
-        sent(dialect, **fields)
+        request_body(dialect, **fields)
     return problem.value.param
 
 

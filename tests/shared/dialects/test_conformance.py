@@ -17,7 +17,7 @@ from shared.billing.token_usage import PartialUsage
 from tests import anthropic_payloads as claude
 from tests import gemini_payloads as gemini
 from tests import openai_payloads as openai
-from tests.shared.dialects.calls import Json, comparable, cut, message_of, read_stream, read_whole
+from tests.shared.dialects.calls import Json, comparable, message_of, read_stream, read_whole, split
 
 EMOJI = "Grüße 🙂, naïve Ωmega"
 
@@ -140,7 +140,7 @@ def test_every_single_split_gives_the_same_result(reply: Reply) -> None:
 
 @given(st.sampled_from(list(REPLIES.values())), st.lists(st.integers(0, 10_000), max_size=30))
 def test_any_splits_give_the_same_result(reply: Reply, positions: list[int]) -> None:
-    assert read_stream(reply.dialect, cut(reply.stream, positions)) == read_stream(reply.dialect, [reply.stream])
+    assert read_stream(reply.dialect, split(reply.stream, positions)) == read_stream(reply.dialect, [reply.stream])
 
 
 @given(st.sampled_from(["anthropic", "gemini"]), st.binary(max_size=300))

@@ -12,7 +12,7 @@ from shared.dialects import compatibility
 from shared.dialects.base import UnsupportedField
 from shared.dialects.compatibility import TABLES
 from shared.dialects.field_support import Fields
-from tests.shared.dialects.calls import sent
+from tests.shared.dialects.calls import request_body
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "compatibility.md"
 KNOWN = {*openai.CompletionCreateParamsBase.__annotations__, *openai.CompletionCreateParamsStreaming.__annotations__}
@@ -28,14 +28,16 @@ def test_every_field_of_the_sdk_is_listed(dialect: str) -> None:
 @each
 def test_rejected_fields_are_rejected_by_name(dialect: str) -> None:
     values = {"modalities": ["audio"], "functions": [{}], "logit_bias": {"1": 1}, "logprobs": True, "n": 3, "top_logprobs": 4}
-    refused: Fields = {name: field for name, field in TABLES[dialect].fields.items() if field.how == "refused"}
+    refused: Fields = {name: field for name, field in TABLES[dialect].fields.items() if field.support == "refused"}
     assert refused
     for name, field in refused.items():
         with pytest.raises(UnsupportedField) as problem:
-            sent(dialect, **{name: values.get(name, {"odd": 1} if name not in ("seed",) and "penalty" not in name else 1)})
+            request_body(
+                dialect, **{name: values.get(name, {"odd": 1} if name not in ("seed",) and "penalty" not in name else 1)}
+            )
         assert problem.value.param == name
-        for neutral in field.neutral:
-            sent(dialect, **{name: neutral})
+        for neutral in field.accepted_values:
+            request_body(dialect, **{name: neutral})
 
 
 @each
@@ -43,19 +45,19 @@ def test_passed_fields_reach_the_provider_unchanged(dialect: str) -> None:
     values: dict[str, Any] = {"stream": True, "top_p": 0.5, "top_k": 4, "thinking": {"type": "disabled"}}
     values["cache_control"] = {"type": "ephemeral"}
     for name, field in TABLES[dialect].fields.items():
-        if field.how == "passed":
-            assert sent(dialect, **{name: values[name]})[name] == values[name]
+        if field.support == "passed":
+            assert request_body(dialect, **{name: values[name]})[name] == values[name]
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN - {"stream_options", "model", "messages"}))
 def test_the_openai_dialect_forwards_unmapped_fields(name: str) -> None:
     value = {"stream": True, "logprobs": True, "n": 2}.get(name)
-    if value is None or TABLES["openai"].fields[name].how != "passed":
+    if value is None or TABLES["openai"].fields[name].support != "passed":
         return
-    assert sent("openai", **{name: value})[name] == value
+    assert request_body("openai", **{name: value})[name] == value
 
 
 def test_the_compatibility_document_matches_the_tables() -> None:
-    assert DOCUMENT.read_text() == compatibility.document(), (
+    assert DOCUMENT.read_text() == compatibility.render_page(), (
         "run `python -m shared.dialects.compatibility > docs/compatibility.md`"
     )

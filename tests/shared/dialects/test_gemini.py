@@ -11,7 +11,7 @@ from google.genai import types
 from shared.dialects import DIALECTS
 from shared.dialects.base import BlockedPrompt, BrokenStream, UnsupportedField
 from tests import gemini_payloads as gemini
-from tests.shared.dialects.calls import Json, call_of, message_of, read_stream, read_whole, request_of, sent, target_of
+from tests.shared.dialects.calls import Json, call_of, message_of, read_stream, read_whole, request_body, request_of, target_of
 from tests.shared.dialects.test_anthropic import CONVERSATION, PNG, SCHEMA_FORMAT, TOOL, WEATHER
 
 PARTS: dict[str, type[Any]] = {
@@ -35,7 +35,7 @@ def valid(body: Json) -> Json:
 
 
 def config(**fields: Any) -> Json:
-    made: Json = valid(sent("gemini", **fields)).get("generationConfig", {})
+    made: Json = valid(request_body("gemini", **fields)).get("generationConfig", {})
     return made
 
 
@@ -43,7 +43,7 @@ def test_a_complete_conversation_in_geminis_format() -> None:
     signed = {"google": {"thought_signature": "c2ln"}}
     conversation = json.loads(json.dumps(CONVERSATION))
     conversation[3]["tool_calls"][0]["extra_content"] = signed
-    body = valid(sent("gemini", messages=conversation, tools=[TOOL]))
+    body = valid(request_body("gemini", messages=conversation, tools=[TOOL]))
     assert body["systemInstruction"] == {"parts": [{"text": "Be short."}, {"text": "Be kind."}]}
     assert [turn["role"] for turn in body["contents"]] == ["user", "model", "user"]
     assert body["contents"][0]["parts"] == [
@@ -75,7 +75,7 @@ def test_a_tool_result_object_stays_an_object() -> None:
         {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "1", "content": '{"a": 1}'},
     ]
-    part = valid(sent("gemini", messages=messages))["contents"][2]["parts"][0]
+    part = valid(request_body("gemini", messages=messages))["contents"][2]["parts"][0]
     assert part == {"functionResponse": {"name": "f", "response": {"a": 1}}}
 
 
@@ -126,12 +126,12 @@ def test_a_model_without_thinking_gets_no_effort() -> None:
     ],
 )
 def test_tool_choices(fields: Json, expected: Json) -> None:
-    assert valid(sent("gemini", tools=[TOOL], **fields))["toolConfig"] == {"functionCallingConfig": expected}
+    assert valid(request_body("gemini", tools=[TOOL], **fields))["toolConfig"] == {"functionCallingConfig": expected}
 
 
 def test_strict_tools_are_validated() -> None:
     strict = {"type": "function", "function": {**TOOL["function"], "strict": True}}  # type: ignore[dict-item]  # of mixed values
-    assert valid(sent("gemini", tools=[strict]))["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
+    assert valid(request_body("gemini", tools=[strict]))["toolConfig"] == {"functionCallingConfig": {"mode": "VALIDATED"}}
 
 
 def test_without_parallel_calls_only_the_first_call_is_returned() -> None:
@@ -166,12 +166,12 @@ def test_output_formats() -> None:
 )
 def test_unsupported_fields_are_rejected_by_name(fields: Json, param: str) -> None:
     with pytest.raises(UnsupportedField) as refused:
-        sent("gemini", **fields)
+        request_body("gemini", **fields)
     assert refused.value.param == param
 
 
 def test_the_user_id_is_never_sent() -> None:
-    body = json.dumps(sent("gemini", user="ada@example.com", safety_identifier="ada", metadata={"user_id": "ada"}))
+    body = json.dumps(request_body("gemini", user="ada@example.com", safety_identifier="ada", metadata={"user_id": "ada"}))
     assert "ada" not in body
     assert "hash-of" not in body
 
@@ -181,7 +181,7 @@ def test_audio_and_video() -> None:
         {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}},
         {"type": "video_url", "video_url": {"url": "https://example.com/a.mp4"}},
     ]
-    body = valid(sent("gemini", messages=[{"role": "user", "content": parts}]))
+    body = valid(request_body("gemini", messages=[{"role": "user", "content": parts}]))
     assert body["contents"][0]["parts"] == [
         {"inlineData": {"mimeType": "audio/wav", "data": "UklGRg=="}},
         {"fileData": {"fileUri": "https://example.com/a.mp4", "mimeType": "video/mp4"}},
@@ -268,10 +268,10 @@ def test_a_stream_without_a_finish_reason_is_broken() -> None:
 def test_errors(
     status: int, error: Json, about_request: bool, param: str | None, code: str | None, retry_after_ms: int | None
 ) -> None:
-    found = DIALECTS["gemini"].read_error(status, json.dumps(error).encode(), call_of(), target_of("gemini"))
-    assert (found.about_request, found.param, found.code, found.retry_after_ms) == (about_request, param, code, retry_after_ms)
+    found = DIALECTS["gemini"].parse_error(status, json.dumps(error).encode(), call_of(), target_of("gemini"))
+    assert (found.is_request_error, found.param, found.code, found.retry_after_ms) == (about_request, param, code, retry_after_ms)
 
 
 def test_an_error_list_is_parsed() -> None:
     data = json.dumps([gemini.failure(400, "INVALID_ARGUMENT", "contents is wrong")]).encode()
-    assert DIALECTS["gemini"].read_error(400, data, call_of(), target_of("gemini")).about_request
+    assert DIALECTS["gemini"].parse_error(400, data, call_of(), target_of("gemini")).is_request_error

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from shared.dialects.base import UnsupportedField
 from shared.dialects.json_schema import ANTHROPIC, GEMINI, OPENAI, Profile, Unconvertible, convert, object_at_root
-from tests.shared.dialects.calls import Json, sent
+from tests.shared.dialects.calls import Json, request_body
 from tests.shared.dialects.schema_subsets import CHECKS
 
 PROFILES: dict[str, Profile] = {"gemini": GEMINI, "anthropic": ANTHROPIC, "openai": OPENAI}
@@ -494,9 +494,9 @@ def test_the_tools_of_a_call_share_one_size_limit(dialect: str, strict: bool) ->
     below = {f"X{n}": {"type": "object", "properties": {k: {"$ref": f"#/$defs/X{n + 1}", k: 1} for k in "ab"}} for n in range(10)}
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/X0", "x": 1}}, "$defs": below | {"X10": ITEM}}
     tools = [{"type": "function", "function": {"name": f"t{n}", "parameters": schema, "strict": strict}} for n in range(10)]
-    assert sent(dialect, tools=tools[:1])["tools"]
+    assert request_body(dialect, tools=tools[:1])["tools"]
     with pytest.raises(UnsupportedField, match=r"too large"):
-        sent(dialect, tools=tools)
+        request_body(dialect, tools=tools)
 
 
 @pytest.mark.parametrize("name", ["members", "alternatives", "references one after the other"])

@@ -13,7 +13,7 @@ from shared.dialects.base import BlockedPrompt, BrokenStream, MalformedStream
 from tests import anthropic_payloads as claude
 from tests import gemini_payloads as gemini
 from tests.openai_payloads import DONE, chunk, completion, event, finish, frame, frames, role, tokens, usage
-from tests.shared.dialects.calls import Json, message_of, read_stream, read_whole, sent
+from tests.shared.dialects.calls import Json, message_of, read_stream, read_whole, request_body
 
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
 
@@ -141,10 +141,13 @@ def test_mistral_gets_its_reasoning_back_as_content_parts() -> None:
     said = {"role": "assistant", "content": "42", "reasoning_content": "Hm."}
     messages = [{"role": "user", "content": "?"}, said, {"role": "user", "content": "And?"}]
     thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]}
-    result = sent("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
+    result = request_body("openai", settings={"history": ["thinking"]}, messages=messages)["messages"][1]
     assert result == {"role": "assistant", "content": [thought, {"type": "text", "text": "42"}]}
-    assert sent("openai", settings={"history": []}, messages=messages)["messages"][1] == {"role": "assistant", "content": "42"}
-    kept = sent("openai", settings={"history": ["thinking", "reasoning_content"]}, messages=messages)["messages"][1]
+    assert request_body("openai", settings={"history": []}, messages=messages)["messages"][1] == {
+        "role": "assistant",
+        "content": "42",
+    }
+    kept = request_body("openai", settings={"history": ["thinking", "reasoning_content"]}, messages=messages)["messages"][1]
     assert kept == said
 
 

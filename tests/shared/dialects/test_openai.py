@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.dialects.strip_foreign_fields import LEFT_BY_ANSWERS, is_plain
-from tests.shared.dialects.calls import Json, request_of, sent
+from shared.dialects.strip_foreign_fields import ANSWER_FIELDS, has_no_answer_fields
+from tests.shared.dialects.calls import Json, request_body, request_of
 
 MARK: Json = {"cache_control": {"type": "ephemeral"}}
 CALL: Json = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
@@ -52,20 +52,20 @@ HISTORY: list[Json] = [
     ],
 )
 def test_an_effort_becomes_the_nearest_supported_one(taken: Any, asked: str | None, told: str | None) -> None:
-    body = sent("openai", settings={"efforts": taken}, reasoning_effort=asked)
+    body = request_body("openai", settings={"efforts": taken}, reasoning_effort=asked)
     assert body.get("reasoning_effort") == told
 
 
 def test_a_provider_gets_only_the_history_fields_it_accepts() -> None:
-    body = sent("openai", settings={"history": []}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
+    body = request_body("openai", settings={"history": []}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
     assert body["messages"] == PLAIN
     assert body["tools"] == [TOOL], "a field that only looks similar must be kept"
     assert "cache_control" not in body
 
 
-@pytest.mark.parametrize("taken", LEFT_BY_ANSWERS)
+@pytest.mark.parametrize("taken", ANSWER_FIELDS)
 def test_accepted_history_fields_are_sent_back(taken: str) -> None:
-    body = sent("openai", settings={"history": [taken]}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
+    body = request_body("openai", settings={"history": [taken]}, messages=HISTORY, tools=[{**TOOL, **MARK}], **MARK)
     asked, answered, result = body["messages"]
     assert {name for name in LEFT if name in answered} == {taken} - {"thinking"}
     assert answered["content"] == (HISTORY[1]["content"] if taken == "thinking" else None)
@@ -81,16 +81,16 @@ def test_accepted_history_fields_are_sent_back(taken: str) -> None:
 def test_cache_control_is_removed_and_a_reasoning_only_answer_is_empty() -> None:
     parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "Hello", **MARK}]
     thoughts = {"role": "assistant", "content": parts[:1]}
-    body = sent("openai", settings={"history": []}, messages=[{"role": "assistant", "content": parts}, thoughts, ASKED])
+    body = request_body("openai", settings={"history": []}, messages=[{"role": "assistant", "content": parts}, thoughts, ASKED])
     assert [message["content"] for message in body["messages"]] == [[{"type": "text", "text": "Hello"}], "", ASKED["content"]]
 
 
 def test_an_unknown_provider_gets_all_fields() -> None:
-    assert sent("openai", messages=HISTORY)["messages"] == HISTORY
+    assert request_body("openai", messages=HISTORY)["messages"] == HISTORY
 
 
 def test_a_plain_history_is_detected_from_its_bytes() -> None:
-    assert is_plain(request_of("openai", messages=PLAIN).body)
+    assert has_no_answer_fields(request_of("openai", messages=PLAIN).body)
     for name, value in LEFT.items():
-        assert not is_plain(request_of("openai", messages=[{**ANSWERED, "content": "Hi", name: value}, ASKED]).body)
-    assert not is_plain(request_of("openai", messages=[HISTORY[1], ASKED]).body)
+        assert not has_no_answer_fields(request_of("openai", messages=[{**ANSWERED, "content": "Hi", name: value}, ASKED]).body)
+    assert not has_no_answer_fields(request_of("openai", messages=[HISTORY[1], ASKED]).body)

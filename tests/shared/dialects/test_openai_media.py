@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.billing.pricing import MediaUnits
 from shared.catalog.snapshot import Route
 from shared.dialects.base import Target
-from shared.dialects.media import Download, Link, MalformedAnswer, MediaAnswer, MediaCall
+from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall
 from shared.dialects.openai_media import MEDIA_DIALECTS
 
 IMAGES, SPEECH, VIDEOS = (MEDIA_DIALECTS["openai", kind] for kind in ("image", "speech", "video"))
@@ -31,12 +31,14 @@ def call(kind: str, **body: Any) -> MediaCall:
 
 
 def start_request(kind: str, settings: dict[str, Any], **body: Any) -> dict[str, Any]:
-    found: dict[str, Any] = orjson.loads(MEDIA_DIALECTS["openai", kind].begin(call(kind, **body), target(**settings)).body)
+    found: dict[str, Any] = orjson.loads(
+        MEDIA_DIALECTS["openai", kind].build_request(call(kind, **body), target(**settings)).body
+    )
     return found
 
 
 def test_requests_use_the_providers_field_names() -> None:
-    request = IMAGES.begin(call("image", prompt="x", user="ada"), target(headers={"X-No-Log": "1"}))
+    request = IMAGES.build_request(call("image", prompt="x", user="ada"), target(headers={"X-No-Log": "1"}))
     headers = dict(request.headers)
     assert (request.method, request.url) == ("POST", "http://vendor/v1/images/generations")
     assert orjson.loads(request.body) == {"model": "vendor-model", "prompt": "x", "user": "pseudonym of 3"}
@@ -58,8 +60,8 @@ def test_a_channel_adds_its_own_fields(settings: dict[str, Any], extra: dict[str
 
 
 def test_speech_is_the_body_itself() -> None:
-    assert SPEECH.raw
-    assert SPEECH.begin(call("speech", input="x"), target()).url.endswith("/audio/speech")
+    assert SPEECH.body_is_file
+    assert SPEECH.build_request(call("speech", input="x"), target()).url.endswith("/audio/speech")
 
 
 @pytest.mark.parametrize(
@@ -67,12 +69,12 @@ def test_speech_is_the_body_itself() -> None:
     [
         ({"b64_json": base64.b64encode(b"abc").decode()}, b"abc"),
         ({"b64_json": "data:image/png;base64," + base64.b64encode(b"abc").decode()}, b"abc"),
-        ({"url": "https://files.example/x.png"}, Link("https://files.example/x.png")),
-        ({"b64_json": None, "url": "https://files.example/x.png"}, Link("https://files.example/x.png")),
+        ({"url": "https://files.example/x.png"}, FileUrl("https://files.example/x.png")),
+        ({"b64_json": None, "url": "https://files.example/x.png"}, FileUrl("https://files.example/x.png")),
     ],
 )
 def test_an_image_in_any_format(item: dict[str, Any], piece: object) -> None:
-    assert IMAGES.read(orjson.dumps({"data": [{}, item]}), target()).pieces == (piece,)
+    assert IMAGES.parse_response(orjson.dumps({"data": [{}, item]}), target()).files == (piece,)
 
 
 @pytest.mark.parametrize(
@@ -90,16 +92,16 @@ def test_an_image_in_any_format(item: dict[str, Any], piece: object) -> None:
     ],
 )
 def test_the_status_of_a_video(body: dict[str, Any], expected: MediaAnswer) -> None:
-    assert VIDEOS.read(orjson.dumps(body), target()) == expected
+    assert VIDEOS.parse_response(orjson.dumps(body), target()) == expected
 
 
 def test_a_finished_video_is_downloaded_with_the_credential() -> None:
-    answer = VIDEOS.read(b'{"id": "v_1", "status": "completed"}', target())
-    [piece] = answer.pieces
-    assert isinstance(piece, Download)
-    assert (piece.request.method, piece.request.url) == ("GET", "http://vendor/v1/videos/v_1/content")
-    assert dict(piece.request.headers)["authorization"] == "Bearer sk-1"
-    assert VIDEOS.poll("v_1", target()).url == "http://vendor/v1/videos/v_1"
+    answer = VIDEOS.parse_response(b'{"id": "v_1", "status": "completed"}', target())
+    [piece] = answer.files
+    assert isinstance(piece, AuthenticatedDownload)
+    assert (piece.build_request.method, piece.build_request.url) == ("GET", "http://vendor/v1/videos/v_1/content")
+    assert dict(piece.build_request.headers)["authorization"] == "Bearer sk-1"
+    assert VIDEOS.build_poll_request("v_1", target()).url == "http://vendor/v1/videos/v_1"
 
 
 names = st.sampled_from(["data", "b64_json", "url", "id", "status", "progress", "error", "code"])
@@ -111,7 +113,7 @@ junk = st.recursive(plain, lambda inner: st.lists(inner, max_size=3) | st.dictio
 def test_any_response_is_parsed_or_rejected(data: bytes) -> None:
     for dialect in (IMAGES, VIDEOS):
         try:
-            answer = dialect.read(data, target())
+            answer = dialect.parse_response(data, target())
         except MalformedAnswer:
             continue
         assert isinstance(answer, MediaAnswer)
@@ -119,6 +121,6 @@ def test_any_response_is_parsed_or_rejected(data: bytes) -> None:
 
 def test_only_request_errors_are_permanent() -> None:
     result = orjson.dumps({"error": {"message": "blocked", "code": "moderation_blocked", "param": None}})
-    refused = IMAGES.read_error(400, result, call("image"), target())
-    assert (refused.about_request, refused.code) == (True, "moderation_blocked")
-    assert not IMAGES.read_error(401, result, call("image"), target()).about_request
+    refused = IMAGES.parse_error(400, result, call("image"), target())
+    assert (refused.is_request_error, refused.code) == (True, "moderation_blocked")
+    assert not IMAGES.parse_error(401, result, call("image"), target()).is_request_error

@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 import pytest
 
-from edge.call.requests import chat
+from edge.call.requests import parse_chat_request
 from shared.catalog.snapshot import Route
 from shared.dialects import DIALECTS
 from shared.dialects.base import Target
@@ -18,8 +18,8 @@ def asked(fields: dict[str, Any], *, clamp: int | None = None, settings: dict[st
     """The output limit fields of the provider request for a call with `fields`."""
     id = UUID(int=1)
     route = Route(id, id, "c", "openai", "http://vendor/v1", "", settings or {}, "vendor-model", 0, 1)
-    call = chat(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}))
-    request = DIALECTS["openai"].request(call, Target(route, "", "https://yout.chat", str, clamp))
+    call = parse_chat_request(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}))
+    request = DIALECTS["openai"].build_request(call, Target(route, "", "https://yout.chat", str, clamp))
     body = orjson.loads(request.body)
     return {name: body[name] for name in ("max_tokens", "max_completion_tokens") if name in body}
 

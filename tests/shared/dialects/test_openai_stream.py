@@ -39,14 +39,14 @@ def read(pieces: list[bytes]) -> Outcome:
     try:
         for piece in pieces:
             relay += reader.feed(piece)
-            if reader.broken is not None:
-                raise reader.broken
-        relay += reader.end()
-        if reader.broken is not None:
-            raise reader.broken
+            if reader.error is not None:
+                raise reader.error
+        relay += reader.close()
+        if reader.error is not None:
+            raise reader.error
     except (MalformedStream, BrokenStream) as problem:
         error = type(problem).__name__
-    return Outcome(relay, None if error else reader.tail(), reader.usage(), reader.text(), reader.delivered, error)
+    return Outcome(relay, None if error else reader.final_chunk(), reader.usage(), reader.text(), reader.delivered, error)
 
 
 def cut(data: bytes, positions: list[int]) -> list[bytes]:
@@ -240,7 +240,7 @@ def test_one_unfinished_choice_is_a_broken_stream() -> None:
 def test_output_before_an_error_is_returned_first() -> None:
     reader = OpenAIStream("m", OUR_ID, BEGAN)
     assert b"Hello" in reader.feed(openai_payloads.frames(role(), chunk("Hello"), openai_payloads.failure("Boom.")))
-    assert isinstance(reader.broken, BrokenStream)
+    assert isinstance(reader.error, BrokenStream)
 
 
 def test_an_event_without_an_end_is_rejected() -> None:

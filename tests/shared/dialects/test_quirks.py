@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.v1.messages.request import read as read_message
-from edge.v1.responses.request import read as read_response
+from edge.v1.messages.request import parse as read_message
+from edge.v1.responses.request import parse as read_response
 from shared.catalog.templates import TEMPLATES
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall, UnsupportedField
-from shared.dialects.tool_ids import rewritten
-from tests.shared.dialects.calls import Json, call_of, sent, target_of
+from shared.dialects.tool_ids import rewrite_ids
+from tests.shared.dialects.calls import Json, call_of, request_body, target_of
 
 MISTRAL_IDS = "[a-zA-Z0-9]{9}"
 FOUR = ["system", "user", "assistant", "tool"]
@@ -49,13 +49,13 @@ def turn(*ids: str, **fields: Any) -> list[Json]:
 )
 def test_an_unsupported_role_is_replaced(roles: Any, role: str, messages_sent: str) -> None:
     settings = {} if roles is None else {"roles": roles}
-    body = sent("openai", settings=settings, messages=[{"role": role, "content": "Be brief."}, HI])
+    body = request_body("openai", settings=settings, messages=[{"role": role, "content": "Be brief."}, HI])
     assert [message["role"] for message in body["messages"]] == [messages_sent, "user"]
 
 
 def test_a_role_without_a_replacement_is_rejected_by_name() -> None:
     with pytest.raises(UnsupportedField) as refused:
-        sent("openai", settings={"roles": FOUR}, messages=[HI, {"role": "function", "name": "f", "content": "x"}])
+        request_body("openai", settings={"roles": FOUR}, messages=[HI, {"role": "function", "name": "f", "content": "x"}])
     assert refused.value.param == "messages[1].role"
 
 
@@ -75,9 +75,9 @@ def test_an_unsupported_name_is_prepended_to_the_text(content: Any, messages_sen
         {"role": "user", "name": "Ada", "content": content},
         {"role": "tool", "name": "f", "tool_call_id": "a", "content": "x"},
     ]
-    body = sent("openai", settings={"named_roles": ["tool"]}, messages=messages)
+    body = request_body("openai", settings={"named_roles": ["tool"]}, messages=messages)
     assert body["messages"] == [{"role": "user", "content": messages_sent}, messages[1]]
-    assert sent("openai", messages=messages)["messages"] == messages
+    assert request_body("openai", messages=messages)["messages"] == messages
 
 
 # Ids of tool calls
@@ -85,7 +85,7 @@ def test_an_unsupported_name_is_prepended_to_the_text(content: Any, messages_sen
 
 def test_ids_are_adapted_in_calls_and_results() -> None:
     messages = [HI, *turn("call_Zq81/öß", "Abc123xyz"), *turn("call_2")]
-    body = sent("openai", settings={"tool_ids": MISTRAL_IDS}, messages=messages)
+    body = request_body("openai", settings={"tool_ids": MISTRAL_IDS}, messages=messages)
     calls = [each["id"] for message in body["messages"] for each in message.get("tool_calls", ())]
     results = [message["tool_call_id"] for message in body["messages"] if message["role"] == "tool"]
     assert calls[1] == "Abc123xyz", "valid ids must stay"
@@ -101,16 +101,16 @@ IDS = st.lists(st.text(alphabet="aA1_-./ö", max_size=12) | st.from_regex(f"{MIS
 def test_different_calls_keep_different_ids(ids: list[str], rule: tuple[str, str | None]) -> None:
     pattern, unwanted = rule
     messages = [message for id in ids for message in turn(id)]
-    made = rewritten(messages, pattern, unwanted=unwanted)
+    made = rewrite_ids(messages, pattern, invalid_characters=unwanted)
     messages_sent = {id: made.get(id, id) for id in ids if id}
     assert all(re.fullmatch(pattern, id) for id in messages_sent.values())
     assert len(set(messages_sent.values())) == len(messages_sent)
     assert not {id for id in made if re.fullmatch(pattern, id)}, "valid ids must stay"
-    assert rewritten(messages, pattern, unwanted=unwanted) == made
+    assert rewrite_ids(messages, pattern, invalid_characters=unwanted) == made
 
 
 def test_ids_that_differ_only_in_unusual_letters_stay_different() -> None:
-    body = sent("anthropic", messages=[HI, *turn("call.1", "call_1", "call/1")])
+    body = request_body("anthropic", messages=[HI, *turn("call.1", "call_1", "call/1")])
     calls = [block["id"] for block in body["messages"][1]["content"]]
     results = [block["tool_use_id"] for block in body["messages"][2]["content"]]
     assert len(set(calls)) == 3
@@ -137,7 +137,7 @@ def test_ids_that_differ_only_in_unusual_letters_stay_different() -> None:
 )
 def test_sampling_fields_are_sent_only_if_supported(takes: Any, effort: str | None, kept: bool) -> None:
     fields = {"temperature": 0.7, "top_p": 0.5, "presence_penalty": 1, "frequency_penalty": 1}
-    body = sent("openai", settings={"sampling": takes}, reasoning_effort=effort, seed=1, **fields)
+    body = request_body("openai", settings={"sampling": takes}, reasoning_effort=effort, seed=1, **fields)
     assert {name: body[name] for name in fields if name in body} == (fields if kept else {})
     assert body["seed"] == 1
 
@@ -149,10 +149,10 @@ OFF: Json = {"thinking": {"type": "disabled"}}
 
 def test_effort_in_combination_with_tools() -> None:
     settings = {"effort_with_tools": {"vendor-model": "none"}}
-    assert sent("openai", settings=settings, tools=[TOOL], reasoning_effort="high")["reasoning_effort"] == "none"
-    assert sent("openai", settings=settings, reasoning_effort="high")["reasoning_effort"] == "high"
+    assert request_body("openai", settings=settings, tools=[TOOL], reasoning_effort="high")["reasoning_effort"] == "none"
+    assert request_body("openai", settings=settings, reasoning_effort="high")["reasoning_effort"] == "high"
     with pytest.raises(UnsupportedField) as refused:
-        sent("openai", settings={"effort_with_tools": False}, tools=[TOOL])
+        request_body("openai", settings={"effort_with_tools": False}, tools=[TOOL])
     assert refused.value.param == "tools"
 
 
@@ -167,7 +167,7 @@ def test_effort_in_combination_with_tools() -> None:
     ],
 )
 def test_a_forced_tool_disables_thinking(fields: Json, off: bool) -> None:
-    body = sent("openai", settings={"no_thinking": OFF}, **fields)
+    body = request_body("openai", settings={"no_thinking": OFF}, **fields)
     assert (body.get("thinking"), body.get("reasoning_effort")) == (
         (OFF["thinking"], None) if off else (None, fields.get("reasoning_effort"))
     )
@@ -189,13 +189,13 @@ def test_strict_schemas_are_converted_to_openais_subset() -> None:
         {"type": "function", "function": {"name": "g", "parameters": loose}},
     ]
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": loose}}
-    body = sent("openai", settings={"strict_schemas": True}, tools=tools, response_format=wanted)
+    body = request_body("openai", settings={"strict_schemas": True}, tools=tools, response_format=wanted)
     assert [tool["function"]["parameters"] for tool in body["tools"]] == [strict, loose]
     assert body["response_format"]["json_schema"] == {"name": "x", "strict": True, "schema": strict}
-    assert sent("openai", tools=tools, response_format=wanted)["tools"] == tools
+    assert request_body("openai", tools=tools, response_format=wanted)["tools"] == tools
     optional = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": {**loose, "required": []}}}
     with pytest.raises(UnsupportedField) as refused:
-        sent("openai", settings={"strict_schemas": True}, response_format=optional)
+        request_body("openai", settings={"strict_schemas": True}, response_format=optional)
     assert refused.value.param == "response_format.json_schema.schema.properties.a"
 
 
@@ -233,7 +233,7 @@ def by_responses() -> ChatCall:
 
 
 def messages_sent(call: ChatCall, settings: Json) -> list[Json]:
-    request = DIALECTS["openai"].request(call.told_to("openai", settings), target_of("openai", settings=settings))
+    request = DIALECTS["openai"].build_request(call.for_dialect("openai", settings), target_of("openai", settings=settings))
     messages: list[Json] = orjson.loads(request.body)["messages"]
     return messages
 
@@ -262,15 +262,15 @@ def test_other_providers_get_no_reasoning_of_another_surface(call: Callable[[], 
     for settings in ({}, {"history": ["reasoning_content"]}):
         assert set(messages_sent(call(), settings)[1]) == {"role", "content", "tool_calls"}
     for dialect in ("anthropic", "gemini"):
-        body = orjson.loads(DIALECTS[dialect].request(call().told_to(dialect), target_of(dialect)).body)
+        body = orjson.loads(DIALECTS[dialect].build_request(call().for_dialect(dialect), target_of(dialect)).body)
         assert THOUGHT not in orjson.dumps(body).decode()
 
 
 def test_missing_reasoning_is_replaced_by_a_placeholder() -> None:
     messages = [HI, {"role": "assistant", "content": "Hello"}, HI, *turn("call_1")]
-    body = sent("openai", settings=SETTINGS, messages=messages, tools=[TOOL])
+    body = request_body("openai", settings=SETTINGS, messages=messages, tools=[TOOL])
     assert [message.get("reasoning_content") for message in body["messages"]] == [None, " ", None, " ", None]
-    plain = sent("openai", settings=SETTINGS, messages=messages[:3])
+    plain = request_body("openai", settings=SETTINGS, messages=messages[:3])
     assert plain["messages"] == messages[:3], "only conversations with tools are changed"
 
 
@@ -293,13 +293,13 @@ def test_reasoning_between_text_and_a_call_does_not_split_the_message() -> None:
 @pytest.mark.parametrize("name", ["mistral", "deepseek", "groq", "together", "fireworks", "vllm", "ollama", "llama.cpp"])
 def test_providers_with_four_roles(name: str) -> None:
     settings = {**TEMPLATES[name].settings}
-    body = sent("openai", settings=settings, messages=[{"role": "developer", "content": "Be brief."}, HI])
+    body = request_body("openai", settings=settings, messages=[{"role": "developer", "content": "Be brief."}, HI])
     assert body["messages"][0]["role"] == "system"
 
 
 def test_mistral_accepts_a_history_of_another_model() -> None:
     settings = {**TEMPLATES["mistral"].settings}
-    body = sent("openai", settings=settings, messages=[{**HI, "name": "Ada"}, *turn("call_Zq81abcdefgh")])
+    body = request_body("openai", settings=settings, messages=[{**HI, "name": "Ada"}, *turn("call_Zq81abcdefgh")])
     asked, answered, result = body["messages"]
     assert asked == {"role": "user", "content": "Ada: Hi"}
     assert re.fullmatch(MISTRAL_IDS, answered["tool_calls"][0]["id"])
@@ -309,7 +309,7 @@ def test_mistral_accepts_a_history_of_another_model() -> None:
 def test_openai_accepts_no_long_ids() -> None:
     settings = {**TEMPLATES["openai"].settings}
     long = "call_0123456789abcdef0123456789abcdef_0_0"
-    body = sent("openai", settings=settings, messages=[HI, *turn(long, "call_1")])
+    body = request_body("openai", settings=settings, messages=[HI, *turn(long, "call_1")])
     ids = [each["id"] for each in body["messages"][1]["tool_calls"]]
     assert len(ids[0]) <= 40
     assert ids[1] == "call_1"

@@ -27,13 +27,15 @@ CERTIFICATE = {
 
 
 def signed() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(json.dumps(certificates.sign(CERTIFICATE, SECRET)))
+    document: dict[str, Any] = json.loads(json.dumps(certificates.sign_certificate(CERTIFICATE, SECRET)))
     return document
 
 
 def test_a_certificate_is_verified() -> None:
-    assert certificates.verify(signed(), certificates.public_key(SECRET)) == CERTIFICATE
-    assert certificates.verify(signed(), certificates.read_public_pem(certificates.public_pem(SECRET))) == CERTIFICATE
+    assert certificates.verify_certificate(signed(), certificates.public_key(SECRET)) == CERTIFICATE
+    assert (
+        certificates.verify_certificate(signed(), certificates.parse_public_key(certificates.public_pem(SECRET))) == CERTIFICATE
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,15 +52,15 @@ def test_a_certificate_is_verified() -> None:
 )
 def test_a_modified_certificate_is_rejected(change: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInput, match=says):
-        certificates.verify({**signed(), **change}, certificates.public_key(SECRET))
+        certificates.verify_certificate({**signed(), **change}, certificates.public_key(SECRET))
 
 
 def test_another_key_does_not_verify() -> None:
     with pytest.raises(InvalidInput, match="another installation"):
-        certificates.verify(signed(), certificates.public_key(SECRET[::-1]))
+        certificates.verify_certificate(signed(), certificates.public_key(SECRET[::-1]))
     for pem in (b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
         with pytest.raises(InvalidInput, match="Not an Ed25519"):
-            certificates.read_public_pem(pem)
+            certificates.parse_public_key(pem)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

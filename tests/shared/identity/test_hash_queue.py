@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from shared.core.errors import Busy
+from shared.core.errors import SignInQueueFull
 from shared.identity import hash_queue
 from shared.identity.hash_queue import MAX_PER_NETWORK, HashQueue
 
@@ -22,10 +22,10 @@ def test_the_queue_is_limited_and_reserves_capacity_for_known_browsers(queue):
     with ExitStack() as held:
         for number in range(6):
             held.enter_context(queue.slot(f"network {number}"))
-        with pytest.raises(Busy), queue.slot("another"):
+        with pytest.raises(SignInQueueFull), queue.slot("another"):
             pass
         held.enter_context(queue.slot("another", known=True))
-        with pytest.raises(Busy), queue.slot("one more", known=True):
+        with pytest.raises(SignInQueueFull), queue.slot("one more", known=True):
             pass
     with queue.slot("another"):
         pass
@@ -35,20 +35,20 @@ def test_a_network_gets_at_most_its_share(queue):
     with ExitStack() as held:
         for _ in range(MAX_PER_NETWORK):
             held.enter_context(queue.slot("crowd"))
-        with pytest.raises(Busy), queue.slot("crowd"):
+        with pytest.raises(SignInQueueFull), queue.slot("crowd"):
             pass
         with queue.slot("crowd", known=True), queue.slot("elsewhere"):
             pass
     with ExitStack() as held:
         for _ in range(MAX_PER_NETWORK):
             held.enter_context(queue.slot("crowd", known=True))
-        with pytest.raises(Busy), queue.slot("crowd", known=True):
+        with pytest.raises(SignInQueueFull), queue.slot("crowd", known=True):
             pass
 
 
 def test_a_request_that_waited_too_long_is_rejected(queue, monkeypatch):
     monkeypatch.setattr(hash_queue, "MAX_WAIT_SECONDS", -1.0)
-    with pytest.raises(Busy):
+    with pytest.raises(SignInQueueFull):
         queue.run(lambda: "late")
 
 

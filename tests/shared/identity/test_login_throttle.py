@@ -32,28 +32,28 @@ def throttle(request: pytest.FixtureRequest) -> Throttle:
 
 
 def test_a_rejected_attempt_is_not_counted(throttle):
-    assert throttle.begin({"ann": 1, "net": 2}) == 0
-    wait = throttle.begin({"ann": 1, "net": 2})
+    assert throttle.count_attempt({"ann": 1, "net": 2}) == 0
+    wait = throttle.count_attempt({"ann": 1, "net": 2})
     assert WINDOW_MS - 60_000 < wait <= WINDOW_MS
-    assert throttle.begin({"net": 2}) == 0
-    assert throttle.begin({"net": 2}) > 0
+    assert throttle.count_attempt({"net": 2}) == 0
+    assert throttle.count_attempt({"net": 2}) > 0
 
 
 def test_a_success_resets_the_person_and_uncounts_the_attempt_elsewhere(throttle):
     limits = {"ann from here": 2, "net": 2}
-    assert [throttle.begin(limits), throttle.begin(limits)] == [0, 0]
-    throttle.succeed(limits, ("ann from here",))
-    assert throttle.begin({"ann from here": 2}) == 0
-    assert throttle.begin({"net": 2}) == 0
-    assert throttle.begin({"net": 2}) > 0
+    assert [throttle.count_attempt(limits), throttle.count_attempt(limits)] == [0, 0]
+    throttle.record_success(limits, ("ann from here",))
+    assert throttle.count_attempt({"ann from here": 2}) == 0
+    assert throttle.count_attempt({"net": 2}) == 0
+    assert throttle.count_attempt({"net": 2}) > 0
 
 
 def test_processes_share_counts_in_redis_as_expiring_digests(redis_url):
     import redis
 
     one, other = Throttle(KEY, redis_url), Throttle(KEY, redis_url)
-    assert [one.begin({"ann@example.com": 2}), other.begin({"ann@example.com": 2})] == [0, 0]
-    assert one.begin({"ann@example.com": 2}) > 0
+    assert [one.count_attempt({"ann@example.com": 2}), other.count_attempt({"ann@example.com": 2})] == [0, 0]
+    assert one.count_attempt({"ann@example.com": 2}) > 0
     with redis.Redis.from_url(redis_url) as client:
         (name,) = client.keys("*")
         assert (len(name), b"ann" in name) == (len("yout:throttle:") + 32, False)
@@ -62,7 +62,7 @@ def test_processes_share_counts_in_redis_as_expiring_digests(redis_url):
 
 def test_a_process_counts_by_itself_while_redis_is_down(own_redis):
     throttle = Throttle(KEY, own_redis.url)
-    assert throttle.begin({"ann": 1}) == 0
+    assert throttle.count_attempt({"ann": 1}) == 0
     own_redis.kill()
-    assert throttle.begin({"ann": 1}) == 0, "the earlier counts were in Redis"
-    assert throttle.begin({"ann": 1}) > 0
+    assert throttle.count_attempt({"ann": 1}) == 0, "the earlier counts were in Redis"
+    assert throttle.count_attempt({"ann": 1}) > 0

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from shared import ledger
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.billing_periods import DAY_MS, day_of, month_of
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput
-from shared.ledger import Reservation, Reserved, Settlement, VisitorTerms, renew_pool, renew_subscriptions
-from shared.ledger.verify import verify
-from shared.ledger.visitor_pool import POOL
+from shared.ledger import HoldTaken, Reservation, Settlement, VisitorSettings, renew_pool, renew_subscriptions
+from shared.ledger.verify import verify_ledger
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import (
     Account,
     Allowance,
@@ -41,7 +41,7 @@ from shared.operations.subscriptions import cancel_subscription, change_subscrip
 from tests import factories
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, quote
 
-TERMS = VisitorTerms(200, 90)
+TERMS = VisitorSettings(200, 90)
 KEY_LIMIT = 120
 CAP = 60
 
@@ -101,7 +101,7 @@ class LedgerOperations(RuleBasedStateMachine):
             for index, bound, minimum in asks
         ]
         for reservation, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
-            if isinstance(result, Reserved):
+            if isinstance(result, HoldTaken):
                 self.calls.append(Call(reservation, result.account, result.amount, result.api_key, self.now))
 
     @precondition(lambda self: self.calls)
@@ -113,7 +113,7 @@ class LedgerOperations(RuleBasedStateMachine):
                 *(call.ask.call, call.account, cost, "completed" if cost else "failed"),
                 price=PRICE.id,
                 model="free",
-                usage=Usage(1, cost) if cost else Usage(0, 0),
+                usage=TokenUsage(1, cost) if cost else TokenUsage(0, 0),
                 api_key=call.api_key,
                 created_at=call.began_at,
             )
@@ -122,9 +122,9 @@ class LedgerOperations(RuleBasedStateMachine):
         remembered = {hold.id for hold in Hold.select(Hold.id)}
         for (call, _), settled in zip(chosen, ledger.settle(batch, self.now), strict=True):
             if call.ask.call not in remembered:  # closed so long ago that the sweeper deleted its hold
-                assert (settled.credits, settled.fresh) == (0, False)
+                assert (settled.credits, settled.is_first) == (0, False)
                 continue
-            assert settled.fresh == (call.charged is None)
+            assert settled.is_first == (call.charged is None)
             assert call.charged in (None, settled.credits)  # a second settlement returns the first charge
             call.charged = settled.credits
             assert settled.credits >= settled.overage >= 0
@@ -180,7 +180,7 @@ class LedgerOperations(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_verifies(self) -> None:
-        assert verify(0).problems == ()  # 0, because stale holds are left to the sweeper
+        assert verify_ledger(0).problems == ()  # 0, because stale holds are left to the sweeper
 
     @invariant()
     def every_credit_is_accounted_for(self) -> None:
@@ -205,7 +205,7 @@ class LedgerOperations(RuleBasedStateMachine):
         assert all(used <= KEY_LIMIT for used in by_month.values())
         by_visitor: dict[tuple[str, int], int] = defaultdict(int)
         for call in self.calls:
-            if call.account == POOL:
+            if call.account == POOL_ACCOUNT_ID:
                 by_visitor[call.ask.visitor, day_of(call.began_at)] += call.charged or 0
         assert all(used <= TERMS.daily_credits for used in by_visitor.values())
         days = VisitorPoolDay.select().count()

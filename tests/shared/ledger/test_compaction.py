@@ -15,8 +15,8 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.identity.api_key_format import digest
 from shared.ledger import Reservation, Settlement
-from shared.ledger.compaction import Collapsed, collapse, fold, forget_calls, forget_overage
-from shared.ledger.verify import verify
+from shared.ledger.compaction import RemovedRows, compact_ledger, delete_calls, merge_oldest_entries, merge_overage
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, OverageEntry, Plan, Subscription, UsageLedger
 from tests import factories
 from tests.workers.holds import HOUR_MS, PRICE, Customer
@@ -29,30 +29,30 @@ def pool(account: UUID) -> tuple[int, int, int]:
     return row.balance, row.held, row.plan_credits
 
 
-def run_all(account: UUID, batch: int) -> list[Collapsed]:
+def run_all(account: UUID, batch: int) -> list[RemovedRows]:
     """Run every step of compaction, verifying the ledger after each."""
     before, done = pool(account), []
     for step in (
-        lambda: forget_calls(account, batch),
-        lambda: forget_overage(account, now_ms(), batch),
-        lambda: fold(account, now_ms(), batch),
+        lambda: delete_calls(account, batch),
+        lambda: merge_overage(account, now_ms(), batch),
+        lambda: merge_oldest_entries(account, now_ms(), batch),
     ):
         while True:
             with transaction():
                 removed = step()
-            assert verify(now_ms()).problems == ()
+            assert verify_ledger(now_ms()).problems == ()
             assert pool(account) == before
             if not removed.total:
                 break
             done.append(removed)
     with transaction():
-        removed, remains = collapse(account, now_ms())
-    assert verify(now_ms()).problems == ()
+        removed, remains = compact_ledger(account, now_ms())
+    assert verify_ledger(now_ms()).problems == ()
     assert (remains.balance, remains.held, remains.plan_credits) == before == pool(account)
     return [*done, removed]
 
 
-def total(steps: list[Collapsed], name: str) -> int:
+def total(steps: list[RemovedRows], name: str) -> int:
     return sum(getattr(step, name) for step in steps)
 
 
@@ -67,18 +67,18 @@ def test_any_history_becomes_one_entry(moves: list[int], plan: int, batch: int) 
     account = customer.account
     if plan:
         with transaction():
-            ledger.post(account, "grant", plan, actor="test", reason="plan", plan=True)
+            ledger.post_entry(account, "grant", plan, actor="test", reason="plan", plan=True)
     for amount in moves:
         balance = pool(account)[0]
         if amount > 0:
             with transaction():
-                ledger.post(account, "purchase", amount, actor="test", reason="more")
+                ledger.post_entry(account, "purchase", amount, actor="test", reason="more")
         elif balance + amount >= 0 and balance >= 100:
             [call] = customer.hold(lasts_ms=HOUR_MS)
             customer.settle(call, -amount)
         elif balance:
             with transaction():
-                ledger.post(account, "adjustment", -balance, actor="test", reason="all of it")
+                ledger.post_entry(account, "adjustment", -balance, actor="test", reason="all of it")
     entries = LedgerEntry.select().where(LedgerEntry.account == account).count()
     steps = run_all(account, batch)
     balance, _, plan_credits = pool(account)
@@ -98,9 +98,9 @@ def test_running_calls_are_kept_and_settle_afterwards() -> None:
     run_all(customer.account, 100)
     assert customer.held == 100
     assert customer.settle(running, 40).credits == 40
-    assert customer.settle(running, 40).fresh is False
+    assert customer.settle(running, 40).is_first is False
     assert pool(customer.account)[:2] == (950, 0)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_overage_keeps_its_total_but_not_its_calls() -> None:
@@ -129,7 +129,7 @@ def test_overage_keeps_its_total_but_not_its_calls() -> None:
 def test_a_gap_is_still_found(bound_database: peewee.Database) -> None:
     customer = Customer(1_000)
     with transaction():
-        ledger.post(customer.account, "purchase", 5, actor="test", reason="more")
+        ledger.post_entry(customer.account, "purchase", 5, actor="test", reason="more")
     LedgerEntry.update(seq=3).where((LedgerEntry.account == customer.account) & (LedgerEntry.seq == 2)).execute()
     Account.update(ledger_seq=3).where(Account.id == customer.account).execute()
-    assert any("entry 3" in problem for problem in verify(now_ms()).problems)
+    assert any("entry 3" in problem for problem in verify_ledger(now_ms()).problems)

@@ -10,8 +10,8 @@ import pytest
 from shared import ledger
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection
-from shared.core.errors import InsufficientCredits, InvalidInput, InvalidKey, NotFound
-from shared.ledger import Reservation, Reserved
+from shared.core.errors import InsufficientCredits, InvalidApiKey, InvalidInput, NotFound
+from shared.ledger import HoldTaken, Reservation
 from shared.models import Account, ApiKey, AuditEntry, Hold
 from shared.operations.key_changes import update_key
 from shared.operations.key_rotation import rotate_key
@@ -36,7 +36,7 @@ def spend(row: ApiKey, credits: int) -> None:
     """Make a call with this charge."""
     now, asked = now_ms(), ask(row, credits)
     (taken,) = reserve(asked, now=now)
-    assert isinstance(taken, Reserved)
+    assert isinstance(taken, HoldTaken)
     assert settle(asked, row.account_id, credits, now, api_key=row.id, created_at=now).credits == credits
 
 
@@ -71,7 +71,7 @@ def test_a_charge_above_the_hold_stays_within_both_limits(bound_database: peewee
     running, now = ask(child, 10), now_ms()
     reserve(running, now=now)
     settled = settle(running, owner.id, 45, now, api_key=child.id)
-    assert (settled.credits, settled.overrun) == (30, 15)
+    assert (settled.credits, settled.uncharged_cost) == (30, 15)
     assert_ledger_verifies(now)
 
 
@@ -149,9 +149,9 @@ def test_revoking_a_key_revokes_the_keys_it_created(bound_database: peewee.Datab
     parent, _ = factories.api_key(owner)
     child, sibling, other = child_of(parent), child_of(parent), factories.api_key(owner)[0]
     revoke_key(child.id, actor="test")
-    assert amounts(*reserve(keyed(child, 1), keyed(sibling, 1), keyed(parent, 1))) == [InvalidKey, 1, 1]
+    assert amounts(*reserve(keyed(child, 1), keyed(sibling, 1), keyed(parent, 1))) == [InvalidApiKey, 1, 1]
     revoke_key(parent.id, actor="test")
-    assert amounts(*reserve(*(keyed(row, 1) for row in (parent, child, sibling, other)))) == [InvalidKey] * 3 + [1]
+    assert amounts(*reserve(*(keyed(row, 1) for row in (parent, child, sibling, other)))) == [InvalidApiKey] * 3 + [1]
     revocations = AuditEntry.select(AuditEntry.target).where(AuditEntry.action == "key.revoke").order_by(AuditEntry.id)
     assert {row.target for row in revocations} == {str(row.id) for row in (parent, child, sibling)}
     assert revocations.count() == 3
@@ -240,7 +240,7 @@ def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> No
     def work(index: int) -> None:
         for turn in range(20):
             asked = Reservation(new_id(), "m-1", quote(20, 5), now_ms() + HOLD_MS, str(family[index].digest))
-            if isinstance(reserve(asked, now=now_ms())[0], Reserved):
+            if isinstance(reserve(asked, now=now_ms())[0], HoldTaken):
                 charged.append(settle(asked, owner.id, 3 + (index + turn) % 30, now_ms()).credits)
         drop_connection()
 

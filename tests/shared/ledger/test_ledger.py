@@ -16,26 +16,26 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared import ledger
 from shared.billing.pricing import PriceList, Quote
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.clock import new_id
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import (
     AccessDenied,
     IdempotencyConflict,
     InsufficientCredits,
+    InvalidApiKey,
     InvalidInput,
-    InvalidKey,
     NotFound,
     RequestRefused,
 )
-from shared.ledger import Claim, Reservation, Reserved, Settled, Settlement
+from shared.ledger import Claim, HoldTaken, Reservation, Settled, Settlement
 from shared.ledger.idempotency import CLAIM_MS
 from shared.ledger.sql import Change, change_accounts
-from shared.ledger.sweep import SILENT_MS
-from shared.ledger.verify import verify
+from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, ApiKey, EdgeProcess, Hold, IdempotencyClaim, LedgerEntry, UsageLedger
 from tests import factories
-from tests.threads import at_once
+from tests.threads import run_threads
 
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit per output token: affordable tokens = free credits
 START = 1_800_000_000_000
@@ -52,11 +52,19 @@ def ask(digest: str, bound: int, minimum: int = 0, *, now: int = START, **column
 
 def settlement(taken: Reservation, account: UUID, cost: int, status: str = "completed", **columns: Any) -> Settlement:
     return Settlement(
-        taken.call, account, cost, status=status, price=PRICE.id, model="m-1", usage=Usage(1, cost), claimed=True, **columns
+        taken.call,
+        account,
+        cost,
+        status=status,
+        price=PRICE.id,
+        model="m-1",
+        usage=TokenUsage(1, cost),
+        has_claim=True,
+        **columns,
     )
 
 
-def reserve(*asks: Reservation, now: int = START) -> list[Reserved | RequestRefused]:
+def reserve(*asks: Reservation, now: int = START) -> list[HoldTaken | RequestRefused]:
     with transaction():
         return ledger.reserve(asks, now)
 
@@ -108,7 +116,7 @@ class Oracle:
     def reserve(self, ask: Reservation, now: int) -> tuple[Any, ...]:
         account = self.keys.get(ask.digest)
         if account is None or ask.digest in self.refused_keys:
-            return (InvalidKey,)
+            return (InvalidApiKey,)
         pool = self.pools[account]
         if pool.status != "active":
             return (AccessDenied, "account_suspended")
@@ -122,7 +130,7 @@ class Oracle:
         call = self.calls[ask.call] = Call(ask, account, amount)
         if ask.claim:
             self.claims[account, ask.claim.key_digest] = (call, False, now + CLAIM_MS)
-        return (Reserved, account, amount)
+        return (HoldTaken, account, amount)
 
     def _conflict(self, ask: Reservation, account: UUID, now: int) -> tuple[Any, ...] | None:
         claimed = self.claims.get((account, ask.claim.key_digest)) if ask.claim else None
@@ -141,9 +149,9 @@ class Oracle:
         pool = self.pools.get(item.account, Pool(0))
         call = self.calls.get(item.call)
         if call is None or call.account != item.account:
-            return Settled(0, pool.balance, fresh=False)
+            return Settled(0, pool.balance, is_first=False)
         if call.state == "closed":
-            return Settled(call.charged, pool.balance, fresh=False)
+            return Settled(call.charged, pool.balance, is_first=False)
         if call.state == "held":
             pool.held -= call.amount
         call.charged = min(item.cost, pool.free, item.cost if item.cap is None else item.cap)
@@ -170,14 +178,14 @@ class Oracle:
         return len(stale)
 
 
-def comparable(result: Reserved | RequestRefused) -> tuple[Any, ...]:
+def comparable(result: HoldTaken | RequestRefused) -> tuple[Any, ...]:
     """A result in the form that the reference model returns."""
-    if isinstance(result, Reserved):
-        return (Reserved, result.account, result.amount)
+    if isinstance(result, HoldTaken):
+        return (HoldTaken, result.account, result.amount)
     if isinstance(result, InsufficientCredits):
         return (InsufficientCredits, result.required, result.balance, result.max_tokens_affordable)
     if isinstance(result, IdempotencyConflict):
-        return (IdempotencyConflict, result.kind, result.call_id, result.credits_charged)
+        return (IdempotencyConflict, result.code, result.call_id, result.credits_charged)
     return (type(result), result.code) if isinstance(result, AccessDenied) else (type(result),)
 
 
@@ -275,11 +283,11 @@ class LedgerMachine(RuleBasedStateMachine):
         wrong_sign = amount == 0 or (kind in ("grant", "purchase") and amount < 0) or kind == "expiry"  # no expiry here
         if wrong_sign or pool.free + amount < 0:
             with pytest.raises(InvalidInput):
-                ledger.post(account, kind, amount, actor="test", reason="")
+                ledger.post_entry(account, kind, amount, actor="test", reason="")
             return
         pool.balance += amount
         pool.entries += 1
-        entry = ledger.post(account, kind, amount, actor="test", reason="")
+        entry = ledger.post_entry(account, kind, amount, actor="test", reason="")
         assert (entry.seq, entry.balance_after) == (pool.entries, pool.balance)
 
     @rule(ahead=st.sampled_from([1, HOLD_MS // 2, HOLD_MS + 1, CLAIM_MS]))
@@ -306,7 +314,7 @@ class LedgerMachine(RuleBasedStateMachine):
             row = Account.get_by_id(account)
             assert (row.balance, row.held, row.ledger_seq) == (pool.balance, pool.held, pool.entries)
             assert 0 <= row.held <= row.balance
-        assert verify(START).problems == ()
+        assert verify_ledger(START).problems == ()
 
 
 def test_random_batches_match_the_reference_model(bound_database: peewee.Database) -> None:
@@ -336,13 +344,13 @@ def digest(owner: Account) -> str:
 
 def test_a_batch_reserves_exactly_what_is_affordable(owner: Account, digest: str) -> None:
     results = reserve(*(ask(digest, 30, 30) for _ in range(5)))
-    assert [type(result) for result in results] == [Reserved] * 3 + [InsufficientCredits] * 2
+    assert [type(result) for result in results] == [HoldTaken] * 3 + [InsufficientCredits] * 2
     assert pool_of(owner.id) == (100, 90)
 
 
 def test_a_balance_below_the_bound_is_held_completely(owner: Account, digest: str) -> None:
     (taken,) = reserve(ask(digest, 500, 40))
-    assert isinstance(taken, Reserved)
+    assert isinstance(taken, HoldTaken)
     assert taken.amount == 100
 
 
@@ -354,7 +362,7 @@ def test_a_late_settlement_replaces_the_expired_usage_row(owner: Account, digest
     assert settle(settlement(reservation, owner.id, 30)) == [Settled(30, 70)]
     row = UsageLedger.get()
     assert (row.status, row.credits, pool_of(owner.id)) == ("completed", 30, (70, 0))
-    assert verify(START).problems == ()
+    assert verify_ledger(START).problems == ()
 
 
 def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest: str) -> None:
@@ -362,7 +370,7 @@ def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest
     reserve(late)
     ledger.sweep(START + HOLD_MS + 1)
     reserve(other, now=START + HOLD_MS + 1)
-    assert settle(settlement(late, owner.id, 60)) == [Settled(10, 90, overrun=50)]
+    assert settle(settlement(late, owner.id, 60)) == [Settled(10, 90, uncharged_cost=50)]
     assert settle(settlement(other, owner.id, 90)) == [Settled(90, 0)]
 
 
@@ -370,7 +378,7 @@ def test_a_second_settlement_returns_the_first_charge(owner: Account, digest: st
     reservation = ask(digest, 60)
     reserve(reservation)
     settle(settlement(reservation, owner.id, 25))
-    assert settle(settlement(reservation, owner.id, 60)) == [Settled(25, 75, fresh=False)]
+    assert settle(settlement(reservation, owner.id, 60)) == [Settled(25, 75, is_first=False)]
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
 
 
@@ -379,7 +387,7 @@ def test_releasing_a_reservation_releases_its_idempotency_key(owner: Account, di
     reserve(first)
     with transaction():
         ledger.release([first.call], START)
-    assert isinstance(reserve(second)[0], Reserved)
+    assert isinstance(reserve(second)[0], HoldTaken)
 
 
 def test_another_account_cannot_settle_a_call(owner: Account, digest: str) -> None:
@@ -387,7 +395,7 @@ def test_another_account_cannot_settle_a_call(owner: Account, digest: str) -> No
     reservation = ask(digest, 60)
     reserve(reservation)
     mixed = [settlement(reservation, thief.id, 60), settlement(reservation, owner.id, 10), settlement(reservation, thief.id, 60)]
-    nothing = Settled(0, 100, fresh=False)
+    nothing = Settled(0, 100, is_first=False)
     assert settle(*mixed) == [nothing, Settled(10, 90), nothing]
     assert pool_of(thief.id) == (100, 0)
 
@@ -395,7 +403,7 @@ def test_another_account_cannot_settle_a_call(owner: Account, digest: str) -> No
 def test_holds_of_a_silent_process_are_swept_before_their_deadline(owner: Account, digest: str) -> None:
     alive, dead = new_id(), new_id()
     EdgeProcess.create(id=alive, host="a", pid=1, seen_at=START)
-    EdgeProcess.create(id=dead, host="a", pid=2, seen_at=START - SILENT_MS - 1)
+    EdgeProcess.create(id=dead, host="a", pid=2, seen_at=START - HEARTBEAT_TIMEOUT_MS - 1)
     reserve(*(ask(digest, 10, edge_process=process) for process in (alive, dead, new_id())))
     assert ledger.sweep(START) == 2
     assert Hold.get(Hold.state == "held").edge_process == alive
@@ -408,7 +416,7 @@ def test_an_idempotency_key_expires_after_a_day(owner: Account, digest: str) -> 
     settle(settlement(first, owner.id, 1))
     (conflict,) = reserve(ask(digest, 10, claim=claim), now=START + CLAIM_MS - 1)
     assert isinstance(conflict, IdempotencyConflict)
-    assert isinstance(reserve(ask(digest, 10, claim=claim), now=START + CLAIM_MS)[0], Reserved)
+    assert isinstance(reserve(ask(digest, 10, claim=claim), now=START + CLAIM_MS)[0], HoldTaken)
     assert IdempotencyClaim.select().count() == 1
 
 
@@ -443,13 +451,13 @@ def test_a_call_is_reserved_once(owner: Account, digest: str) -> None:
 )
 def test_an_invalid_amount_is_not_posted(owner: Account, kind: str, amount: int) -> None:
     with pytest.raises(InvalidInput), transaction():
-        ledger.post(owner.id, kind, amount, actor="test", reason="")
+        ledger.post_entry(owner.id, kind, amount, actor="test", reason="")
     assert pool_of(owner.id) == (100, 0)
 
 
 def test_posting_to_an_unknown_account(bound_database: peewee.Database) -> None:
     with pytest.raises(NotFound), transaction():
-        ledger.post(new_id(), "grant", 1, actor="test", reason="")
+        ledger.post_entry(new_id(), "grant", 1, actor="test", reason="")
 
 
 @pytest.mark.parametrize(
@@ -467,9 +475,9 @@ def test_verify_detects_damage(bound_database: peewee.Database, owner: Account, 
     charged, running = ask(digest, 20), ask(digest, 20)
     reserve(charged, running)
     settle(settlement(charged, owner.id, 5))
-    assert verify(START).problems == ()
+    assert verify_ledger(START).problems == ()
     bound_database.execute_sql(damage)
-    assert any(complaint in problem for problem in verify(START).problems)
+    assert any(complaint in problem for problem in verify_ledger(START).problems)
 
 
 # Concurrent writers
@@ -484,7 +492,7 @@ def in_threads(work: Callable[[int], None], number: int) -> None:
         finally:
             drop_connection()
 
-    at_once(run, number)
+    run_threads(run, number)
 
 
 def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee.Database) -> None:
@@ -502,7 +510,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
                 ledger.lock_in_order([*(item.account for item in items), *chosen])
                 ledger.settle(items, START) if items else None
                 results = ledger.reserve(asks, START)
-            running = [(a, r.account) for a, r in zip(asks, results, strict=True) if isinstance(r, Reserved)]
+            running = [(a, r.account) for a, r in zip(asks, results, strict=True) if isinstance(r, HoldTaken)]
             for _ in running:
                 next(granted)
         settle(*(settlement(reservation, account, 7) for reservation, account in running)) if running else None
@@ -512,7 +520,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
     assert charged
     assert sum(row.balance for row in Account.select()) == 6 * 500 - charged
     assert all(row.held == 0 for row in Account.select())
-    assert verify(START).problems == ()
+    assert verify_ledger(START).problems == ()
 
 
 def test_sweepers_and_late_settlements_release_nothing_twice(bound_database: peewee.Database) -> None:
@@ -532,4 +540,4 @@ def test_sweepers_and_late_settlements_release_nothing_twice(bound_database: pee
     in_threads(work, 4)
     assert sum(swept) <= 60
     assert pool_of(owner.id) == (1_000 - 60 * 3, 0)
-    assert verify(START).problems == ()
+    assert verify_ledger(START).problems == ()

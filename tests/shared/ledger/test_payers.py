@@ -9,8 +9,8 @@ import peewee
 import pytest
 
 from shared import ledger
-from shared.billing.token_usage import Usage
-from shared.core.billing_periods import DAY_MS, day_end, day_of
+from shared.billing.token_usage import TokenUsage
+from shared.core.billing_periods import DAY_MS, day_of, next_day_start
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import (
@@ -24,27 +24,27 @@ from shared.core.errors import (
     RequestRefused,
 )
 from shared.ledger import (
-    NO_VISITORS,
+    VISITORS_DISABLED,
     Claim,
+    HoldTaken,
     Reservation,
-    Reserved,
     Settled,
     Settlement,
-    VisitorTerms,
+    VisitorSettings,
     renew_pool,
     visitor_standing,
 )
-from shared.ledger.verify import verify
-from shared.ledger.visitor_pool import LEAST_CREDITS, POOL
+from shared.ledger.verify import verify_ledger
+from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
 from shared.models import Account, Allowance, ApiKey, Hold, LedgerEntry, UsageLedger, VisitorPoolDay, WebSession
-from shared.operations.accounts import grant_credits
+from shared.operations.accounts import adjust_credits
 from shared.operations.key_changes import update_key
 from shared.operations.keys import create_key
 from tests import factories
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, pool_of, quote
 
 NOON = 20_900 * DAY_MS + DAY_MS // 2
-TERMS = VisitorTerms(1_000, 300)
+TERMS = VisitorSettings(1_000, 300)
 VISITOR, ANOTHER = "a" * 64, "b" * 64
 
 
@@ -52,7 +52,7 @@ def visit(visitor: str = VISITOR, bound: int = 100, minimum: int = 0, *, now: in
     return Reservation(new_id(), "free", quote(bound, min(minimum, bound)), now + HOLD_MS, visitor=visitor, **columns)
 
 
-def reserve(*asks: Reservation, now: int = NOON, terms: VisitorTerms = TERMS) -> list[Reserved | RequestRefused]:
+def reserve(*asks: Reservation, now: int = NOON, terms: VisitorSettings = TERMS) -> list[HoldTaken | RequestRefused]:
     with transaction():
         return ledger.reserve(asks, now, terms)
 
@@ -65,16 +65,16 @@ def settle(reservation: Reservation, account: Any, cost: int, now: int = NOON, *
         "completed",
         price=PRICE.id,
         model=reservation.model,
-        usage=Usage(1, cost),
-        claimed=True,
+        usage=TokenUsage(1, cost),
+        has_claim=True,
         **columns,
     )
     with transaction():
         return ledger.settle([item], now)[0]
 
 
-def amounts(*results: Reserved | RequestRefused) -> list[int | type]:
-    return [result.amount if isinstance(result, Reserved) else type(result) for result in results]
+def amounts(*results: HoldTaken | RequestRefused) -> list[int | type]:
+    return [result.amount if isinstance(result, HoldTaken) else type(result) for result in results]
 
 
 def allowance(visitor: str = VISITOR, day: int = day_of(NOON)) -> tuple[int, int]:
@@ -83,7 +83,7 @@ def allowance(visitor: str = VISITOR, day: int = day_of(NOON)) -> tuple[int, int
 
 
 def assert_ledger_verifies(now: int = NOON) -> None:
-    assert verify(now).problems == ()
+    assert verify_ledger(now).problems == ()
 
 
 # Sessions
@@ -102,7 +102,7 @@ def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) 
     owner = factories.account(100)
     reservation = signed_in(session(owner))
     (taken,) = reserve(reservation)
-    assert taken == Reserved(owner.id, None, 40, ledger.OwnLimits())
+    assert taken == HoldTaken(owner.id, None, 40, ledger.KeyAndPlanLimits())
     assert settle(reservation, owner.id, 25) == Settled(25, 75)
     assert Hold.get().api_key_id is None
     assert_ledger_verifies()
@@ -133,7 +133,7 @@ def test_keys_sessions_and_visitors_of_one_batch(bound_database: peewee.Database
     key = Reservation(new_id(), "m-1", quote(70, 70), NOON + HOLD_MS, factories.api_key(first)[0].digest)
     results = reserve(signed_in(session(first)), key, visit(), signed_in(session(second)), signed_in(session(first), 60))
     assert amounts(*results) == [40, InsufficientCredits, 100, 40, 60]
-    assert (pool_of(first.id), pool_of(second.id), pool_of(POOL)) == ((100, 100), (100, 40), (1_000, 100))
+    assert (pool_of(first.id), pool_of(second.id), pool_of(POOL_ACCOUNT_ID)) == ((100, 100), (100, 40), (1_000, 100))
 
 
 def test_a_call_has_one_payer(bound_database: peewee.Database) -> None:
@@ -154,10 +154,10 @@ def free_model(bound_database: peewee.Database) -> None:
 def test_a_visitor_spends_pool_credits_within_the_daily_allowance() -> None:
     reservation = visit()
     (taken,) = reserve(reservation)
-    assert taken == Reserved(POOL, None, 100, ledger.OwnLimits())
-    assert (pool_of(POOL), allowance()) == ((1_000, 100), (0, 100))
-    assert settle(reservation, POOL, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
-    assert (pool_of(POOL), allowance()) == ((940, 0), (60, 0))
+    assert taken == HoldTaken(POOL_ACCOUNT_ID, None, 100, ledger.KeyAndPlanLimits())
+    assert (pool_of(POOL_ACCOUNT_ID), allowance()) == ((1_000, 100), (0, 100))
+    assert settle(reservation, POOL_ACCOUNT_ID, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
+    assert (pool_of(POOL_ACCOUNT_ID), allowance()) == ((940, 0), (60, 0))
     assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, DailyAllowanceExhausted]
     assert amounts(*reserve(visit(ANOTHER, bound=500, minimum=200))) == [300]
     assert_ledger_verifies()
@@ -167,7 +167,7 @@ def test_a_visitor_spends_pool_credits_within_the_daily_allowance() -> None:
 def test_a_used_up_allowance_reports_its_reset_time() -> None:
     refusal = reserve(visit(bound=300), visit())[1]
     assert isinstance(refusal, DailyAllowanceExhausted)
-    assert refusal.resets_at == day_end(day_of(NOON))
+    assert refusal.resets_at == next_day_start(day_of(NOON))
     assert refusal.retry_after_ms == 60_000
     assert "Your daily allowance" in str(refusal)
     assert "2027-03-24T00:00:00Z" in str(refusal)
@@ -181,15 +181,15 @@ def test_all_visitors_together_get_at_most_the_pool() -> None:
     results = reserve(*(visit(f"{number}" * 64, bound=250, minimum=250) for number in range(6)))
     assert amounts(*results) == [250] * 4 + [DailyAllowanceExhausted] * 2
     assert "Today's allowance for all visitors" in str(results[-1])
-    assert pool_of(POOL) == (1_000, 1_000)
+    assert pool_of(POOL_ACCOUNT_ID) == (1_000, 1_000)
 
 
 @pytest.mark.usefixtures("free_model")
 def test_without_a_pool_visitors_are_rejected() -> None:
-    assert amounts(*reserve(visit(), terms=NO_VISITORS)) == [InvalidSession]
+    assert amounts(*reserve(visit(), terms=VISITORS_DISABLED)) == [InvalidSession]
     assert not Account.select().exists()
     reserve(visit())
-    Account.update(status="suspended").where(Account.id == POOL).execute()
+    Account.update(status="suspended").where(Account.id == POOL_ACCOUNT_ID).execute()
     assert amounts(*reserve(visit())) == [InvalidSession]
 
 
@@ -204,14 +204,14 @@ def test_visitors_may_only_use_free_models() -> None:
 @pytest.mark.usefixtures("free_model")
 def test_a_free_call_costs_a_visitor_the_minimum() -> None:
     reservation = visit(bound=0)
-    assert amounts(*reserve(reservation)) == [LEAST_CREDITS]
-    assert settle(reservation, POOL, 0).credits == LEAST_CREDITS
+    assert amounts(*reserve(reservation)) == [MIN_CALL_CREDITS]
+    assert settle(reservation, POOL_ACCOUNT_ID, 0).credits == MIN_CALL_CREDITS
     undelivered = visit(bound=0)
     reserve(undelivered)
     with transaction():
-        item = Settlement(undelivered.call, POOL, 0, "failed", price=PRICE.id, model="free")
+        item = Settlement(undelivered.call, POOL_ACCOUNT_ID, 0, "failed", price=PRICE.id, model="free")
         assert ledger.settle([item], NOON)[0].credits == 0
-    assert allowance() == (LEAST_CREDITS, 0)
+    assert allowance() == (MIN_CALL_CREDITS, 0)
     assert_ledger_verifies()
 
 
@@ -219,7 +219,7 @@ def test_a_free_call_costs_a_visitor_the_minimum() -> None:
 def test_a_visitor_never_pays_more_than_the_hold() -> None:
     reservation = visit(bound=50)
     reserve(reservation)
-    assert settle(reservation, POOL, 80) == Settled(50, 250, overrun=30)
+    assert settle(reservation, POOL_ACCOUNT_ID, 80) == Settled(50, 250, uncharged_cost=30)
 
 
 @pytest.mark.usefixtures("free_model")
@@ -228,10 +228,10 @@ def test_a_swept_call_of_a_visitor_is_released_once() -> None:
     reserve(reservation)
     late = NOON + HOLD_MS + 1
     assert [ledger.sweep(late), ledger.sweep(late)] == [1, 0]
-    assert (pool_of(POOL), allowance()) == ((1_000, 0), (0, 0))
+    assert (pool_of(POOL_ACCOUNT_ID), allowance()) == ((1_000, 0), (0, 0))
     assert amounts(*reserve(visit(bound=250))) == [250]
-    assert settle(reservation, POOL, 200, late) == Settled(50, 250, overrun=150)  # 50 of the allowance are left
-    assert not settle(reservation, POOL, 200, late).fresh
+    assert settle(reservation, POOL_ACCOUNT_ID, 200, late) == Settled(50, 250, uncharged_cost=150)  # 50 of the allowance are left
+    assert not settle(reservation, POOL_ACCOUNT_ID, 200, late).is_first
     assert allowance() == (50, 250)
     assert_ledger_verifies()
 
@@ -250,19 +250,19 @@ def test_visitors_do_not_share_idempotency_keys() -> None:
 def test_daily_credits_are_granted_once_and_the_rest_expires() -> None:
     reservation, running = visit(bound=100), visit(bound=70)
     reserve(reservation, running)
-    settle(reservation, POOL, 40)
+    settle(reservation, POOL_ACCOUNT_ID, 40)
     with transaction():
         renew_pool(TERMS, NOON + 1)
-    assert pool_of(POOL) == (960, 70)
+    assert pool_of(POOL_ACCOUNT_ID) == (960, 70)
     tomorrow = NOON + DAY_MS
     for _ in range(3):
         with transaction():
             renew_pool(TERMS, tomorrow)
-    assert pool_of(POOL) == (1_000, 70)
+    assert pool_of(POOL_ACCOUNT_ID) == (1_000, 70)
     kinds = [(entry.kind, entry.amount) for entry in LedgerEntry.select().order_by(LedgerEntry.seq)]
     assert kinds == [("grant", 1_000), ("charge", -40), ("expiry", -890), ("grant", 930)]
     assert amounts(*reserve(visit(bound=300, minimum=300, now=tomorrow), now=tomorrow)) == [300]
-    settle(running, POOL, 70, tomorrow)
+    settle(running, POOL_ACCOUNT_ID, 70, tomorrow)
     assert (allowance(), allowance(day=day_of(tomorrow))) == ((110, 0), (0, 300))
     with transaction():
         renew_pool(TERMS, NOON)  # a worker whose clock is behind
@@ -275,34 +275,34 @@ def test_a_smaller_pool_takes_effect_the_next_day() -> None:
     running = visit(bound=300)
     reserve(running)
     with transaction():
-        renew_pool(VisitorTerms(100, 300), NOON + DAY_MS)
-    assert pool_of(POOL) == (300, 300)
+        renew_pool(VisitorSettings(100, 300), NOON + DAY_MS)
+    assert pool_of(POOL_ACCOUNT_ID) == (300, 300)
     with transaction():
-        renew_pool(NO_VISITORS, NOON + 2 * DAY_MS)
-    settle(running, POOL, 10, NOON + 2 * DAY_MS)
+        renew_pool(VISITORS_DISABLED, NOON + 2 * DAY_MS)
+    settle(running, POOL_ACCOUNT_ID, 10, NOON + 2 * DAY_MS)
     with transaction():
-        renew_pool(NO_VISITORS, NOON + 3 * DAY_MS)
-    assert pool_of(POOL) == (0, 0)
+        renew_pool(VISITORS_DISABLED, NOON + 3 * DAY_MS)
+    assert pool_of(POOL_ACCOUNT_ID) == (0, 0)
     assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
 def test_the_remaining_allowance_of_a_visitor() -> None:
-    assert visitor_standing(VISITOR, TERMS, NOON) == (300, 0, 300, day_end(day_of(NOON)))
+    assert visitor_standing(VISITOR, TERMS, NOON) == (300, 0, 300, next_day_start(day_of(NOON)))
     reservation = visit(bound=120)
     reserve(reservation)
     assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (120, 180)
-    settle(reservation, POOL, 20)
+    settle(reservation, POOL_ACCOUNT_ID, 20)
     assert visitor_standing(VISITOR, TERMS, NOON)[1:3] == (20, 280)
     assert visitor_standing(VISITOR, TERMS, NOON + DAY_MS)[1:3] == (0, 300)
-    assert visitor_standing(ANOTHER, NO_VISITORS, NOON)[:3] == (0, 0, 0)
+    assert visitor_standing(ANOTHER, VISITORS_DISABLED, NOON)[:3] == (0, 0, 0)
 
 
 @pytest.mark.usefixtures("free_model")
 def test_past_days_are_deleted() -> None:
     reservation = visit()
     reserve(reservation)
-    settle(reservation, POOL, 10)
+    settle(reservation, POOL_ACCOUNT_ID, 10)
     ledger.sweep(NOON + 30 * DAY_MS)
     assert not Allowance.select().exists()
     assert_ledger_verifies()
@@ -314,8 +314,8 @@ def test_a_settlement_after_its_day_was_deleted_charges_nothing() -> None:
     reserve(reservation)
     much_later = NOON + 30 * DAY_MS
     ledger.sweep(much_later)  # a delayed sweeper releases the hold and deletes the day in the same run
-    assert settle(reservation, POOL, 50, much_later) == Settled(0, 0, overrun=50)
-    assert pool_of(POOL) == (1_000, 0)
+    assert settle(reservation, POOL_ACCOUNT_ID, 50, much_later) == Settled(0, 0, uncharged_cost=50)
+    assert pool_of(POOL_ACCOUNT_ID) == (1_000, 0)
     assert_ledger_verifies()
 
 
@@ -323,9 +323,9 @@ def test_a_settlement_after_its_day_was_deleted_charges_nothing() -> None:
 def test_the_pool_account_cannot_be_used_or_changed() -> None:
     reserve(visit())
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        create_key(POOL, "stolen", actor="test")
+        create_key(POOL_ACCOUNT_ID, "stolen", actor="test")
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        grant_credits(POOL, 5, "a gift", actor="test")
+        adjust_credits(POOL_ACCOUNT_ID, 5, "a gift", actor="test")
 
 
 def test_concurrent_visitors_share_one_renewal_and_one_limit(bound_postgres: peewee.Database) -> None:
@@ -340,17 +340,17 @@ def test_concurrent_visitors_share_one_renewal_and_one_limit(bound_postgres: pee
             asks = [visit(f"{turn % 3}" * 64, bound=30, minimum=30), signed_in(digests[(index + turn) % 3], 1)]
             results = reserve(*asks)
             for reservation, result in zip(asks, results, strict=True):
-                if isinstance(result, Reserved):
+                if isinstance(result, HoldTaken):
                     settled = settle(reservation, result.account, result.amount - 1 or 1)
                     with lock:
-                        taken.append(settled.credits if result.account == POOL else 0)
+                        taken.append(settled.credits if result.account == POOL_ACCOUNT_ID else 0)
         drop_connection()
 
     in_threads(work, 4)
     assert VisitorPoolDay.select().count() == 1
     assert 800 <= sum(taken) <= 900  # three visitors with 300 each
-    assert pool_of(POOL) == (1_000 - sum(taken), 0)
-    assert UsageLedger.select().where(UsageLedger.account == POOL).count() == sum(1 for credits in taken if credits)
+    assert pool_of(POOL_ACCOUNT_ID) == (1_000 - sum(taken), 0)
+    assert UsageLedger.select().where(UsageLedger.account == POOL_ACCOUNT_ID).count() == sum(1 for credits in taken if credits)
     assert_ledger_verifies()
 
 
@@ -378,7 +378,7 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     assert settle(second, owner.id, 70) == Settled(70, 910)  # 30 above its hold, within the key's remaining limit
     third = keyed(row, 50, 5)
     assert amounts(*reserve(third)) == [10]
-    assert settle(third, owner.id, 50) == Settled(10, 900, overrun=40)
+    assert settle(third, owner.id, 50) == Settled(10, 900, uncharged_cost=40)
     (refusal,) = reserve(keyed(row, 1))
     assert isinstance(refusal, InsufficientCredits)
     assert "limit is 100 credits a month" in str(refusal)
@@ -445,7 +445,7 @@ def test_a_plain_call_needs_a_fixed_number_of_statements(
     taken = [sql.split()[0] for sql in statements if not sql.startswith(("BEGIN", "SET LOCAL"))]
     statements.clear()
     items = [
-        Settlement(reservation.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=Usage(1, 3))
+        Settlement(reservation.call, owner.id, 3, "completed", price=PRICE.id, model="m-1", usage=TokenUsage(1, 3))
         for reservation in asks
     ]
     with transaction():
@@ -464,7 +464,7 @@ def test_concurrent_calls_never_exceed_a_keys_limit(bound_postgres: peewee.Datab
     def work(index: int) -> None:
         for turn in range(20):
             reservation = keyed(row, 20, 5)
-            if isinstance(reserve(reservation)[0], Reserved):
+            if isinstance(reserve(reservation)[0], HoldTaken):
                 charged.append(settle(reservation, owner.id, 3 + (index + turn) % 30).credits)
         drop_connection()
 

@@ -8,15 +8,15 @@ import peewee
 import pytest
 
 from shared import ledger
-from shared.billing.token_usage import Usage
+from shared.billing.token_usage import TokenUsage
 from shared.core.billing_periods import next_renewal
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import InsufficientCredits
-from shared.ledger import Reservation, Reserved, Settled, Settlement, renew_subscriptions
-from shared.ledger.verify import verify
+from shared.ledger import HoldTaken, Reservation, Settled, Settlement, renew_subscriptions
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
-from shared.operations.accounts import grant_credits, set_account_status
+from shared.operations.accounts import adjust_credits, set_account_status
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import (
     cancel_subscription,
@@ -58,7 +58,7 @@ def entries(owner: Account) -> list[tuple[str, int, int]]:
 
 
 def assert_ledger_verifies() -> None:
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 class Calls:
@@ -75,13 +75,15 @@ class Calls:
             return reservation, ledger.reserve([reservation], now_ms())[0]
 
     def settle(self, reservation: Reservation, cost: int) -> Settled:
-        item = Settlement(reservation.call, self.owner.id, cost, "completed", price=PRICE.id, model="m-1", usage=Usage(1, cost))
+        item = Settlement(
+            reservation.call, self.owner.id, cost, "completed", price=PRICE.id, model="m-1", usage=TokenUsage(1, cost)
+        )
         with transaction():
             return ledger.settle([item], now_ms())[0]
 
     def spend(self, cost: int) -> Settled:
         reservation, taken = self.reserve(cost)
-        assert isinstance(taken, Reserved), taken
+        assert isinstance(taken, HoldTaken), taken
         return self.settle(reservation, cost)
 
 
@@ -148,9 +150,9 @@ def test_plan_credits_are_used_before_bought_ones(bound_database: peewee.Databas
     assert entries(owner)[-2:] == [("charge", -90, -90), ("charge", -25, -10)]
     last = LedgerEntry.select().order_by(LedgerEntry.seq.desc()).get()
     with transaction():
-        ledger.post(owner.id, "refund", 20, actor=ACTOR, reason="a fault of ours", call=last.call)
+        ledger.post_entry(owner.id, "refund", 20, actor=ACTOR, reason="a fault of ours", call=last.call)
     assert credits(owner) == (55, 10)  # plan credits used by the charge are refunded as plan credits
-    grant_credits(owner.id, -12, "a mistake", actor=ACTOR)
+    adjust_credits(owner.id, -12, "a mistake", actor=ACTOR)
     assert credits(owner) == (43, 0)
     assert_ledger_verifies()
 
@@ -284,11 +286,11 @@ def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Databa
     assert (credits(owner), overage(owner)) == ((0, 0), (15, 0))
     row = UsageLedger.get(UsageLedger.id == reservation.call)
     assert (row.credits, row.overage_credits) == (45, 15)
-    assert not calls.settle(reservation, 45).fresh
+    assert not calls.settle(reservation, 45).is_first
     assert calls.settle(reservation, 45).credits == 45
     reservation, taken = calls.reserve(100, 10)
     assert taken.amount == 35
-    assert calls.settle(reservation, 100) == Settled(35, 0, overrun=65, overage=35)
+    assert calls.settle(reservation, 100) == Settled(35, 0, uncharged_cost=65, overage=35)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
     assert_ledger_verifies()
@@ -297,7 +299,7 @@ def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Databa
 def test_credits_added_during_a_call_are_used_before_overage(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
     reservation, _ = calls.reserve(60)
-    grant_credits(owner.id, 100, "a gift", actor=ACTOR)
+    adjust_credits(owner.id, 100, "a gift", actor=ACTOR)
     assert calls.settle(reservation, 60) == Settled(60, 60)
     assert overage(owner) == (0, 0)
     assert_ledger_verifies()
@@ -315,7 +317,7 @@ def test_overage_must_be_enabled_in_plan_and_subscription(bound_database: peewee
         change.execute()
         allowed = Plan.get().overage_allowed and subscription(owner).overage_cap and subscription(owner).suspended_at is None
         reservation, taken = calls.reserve(30)
-        assert isinstance(taken, Reserved if allowed else InsufficientCredits)
+        assert isinstance(taken, HoldTaken if allowed else InsufficientCredits)
         if allowed:
             calls.settle(reservation, 0)
 
@@ -328,7 +330,7 @@ def test_a_swept_call_releases_its_overage_once(bound_database: peewee.Database)
     assert overage(owner) == (0, 0)
     _, other = calls.reserve(40)
     assert other.amount == 40
-    assert calls.settle(reservation, 60) == Settled(30, 20, overrun=30, overage=30)  # the other calls hold the rest
+    assert calls.settle(reservation, 60) == Settled(30, 20, uncharged_cost=30, overage=30)  # the other calls hold the rest
     assert_ledger_verifies()
 
 
@@ -363,7 +365,7 @@ def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> Non
     calls.digest = str(factories.api_key(owner, monthly_credit_limit=30)[0].digest)
     reservation, taken = calls.reserve(60, 20)
     assert (taken.amount, overage(owner)) == (30, (0, 10))
-    assert calls.settle(reservation, 60) == Settled(30, 0, overrun=30, overage=10)
+    assert calls.settle(reservation, 60) == Settled(30, 0, uncharged_cost=30, overage=10)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert ledger.month_spending(owner.id, now_ms()) == {Hold.get().api_key_id: 30}
     assert_ledger_verifies()
@@ -376,7 +378,7 @@ def test_concurrent_calls_never_exceed_the_cap(bound_postgres: peewee.Database) 
     def work(index: int) -> None:
         for turn in range(15):
             reservation, taken = calls.reserve(20, 5)
-            if isinstance(taken, Reserved):
+            if isinstance(taken, HoldTaken):
                 charged.append(calls.settle(reservation, 3 + (index * 7 + turn) % 25))
         drop_connection()
 

@@ -20,8 +20,8 @@ from shared.dialects.media import MediaCall
 from shared.files.storage import new_key
 from shared.identity.api_key_format import digest
 from shared.ledger import Claim, Reservation
-from shared.ledger.verify import verify
-from shared.media import CANCELLED, End, Output, Wish
+from shared.ledger.verify import verify_ledger
+from shared.media import CANCELLED, JobRequest, JobResult, Output
 from shared.models import Account, Hold, IdempotencyClaim, MediaJob, MediaOutput, UsageLedger
 from tests import factories
 
@@ -55,14 +55,14 @@ class MediaOperations(RuleBasedStateMachine):
         free, refused = self.row().balance - self.row().held, ""
         try:
             with transaction():
-                submitted = media.submit(ask, Wish(call, "sealed", now + HOUR_MS), now)
+                submitted = media.submit(ask, JobRequest(call, "sealed", now + HOUR_MS), now)
         except InsufficientCredits:
             assert free < count * COST
         except IdempotencyConflict as conflict:
-            refused = conflict.kind  # the same key with another count, or after its job was withdrawn
+            refused = conflict.code  # the same key with another count, or after its job was withdrawn
         else:
-            assert submitted.fresh is (submitted.job.id not in self.ids)
-            if submitted.fresh:
+            assert submitted.is_new is (submitted.job.id not in self.ids)
+            if submitted.is_new:
                 self.ids.append(submitted.job.id)
         assert not refused or key
 
@@ -71,7 +71,7 @@ class MediaOperations(RuleBasedStateMachine):
         if (id := self.picked_job(job)) is not None:
             MediaJob.update(claimed_until=1).where((MediaJob.id == id) & MediaJob.claimed_until.is_null(False)).execute()
             hand = uuid4()
-            taken = media.claim(id, hand, now_ms())
+            taken = media.lease_job(id, hand, now_ms())
             assert (taken is None) is (id in self.results or id in self.withdrawn)
             if taken is not None:
                 self.claims.setdefault(id, []).append(taken)
@@ -83,13 +83,17 @@ class MediaOperations(RuleBasedStateMachine):
             made = min(delivered, held.options["n"])
             outputs = [Output(new_key(), "image/png", 1) for _ in range(made)]
             cost = media_charge(PRICE, MediaUnits(made))
-            end = End("succeeded", outputs=outputs, cost=cost, keep_until=1) if made else End("failed", "nothing_delivered")
+            end = (
+                JobResult("succeeded", outputs=outputs, cost=cost, files_expire_at=1)
+                if made
+                else JobResult("failed", "nothing_delivered")
+            )
             self.finish(held, end, held.claimed_by)
 
     @rule(job=jobs, worker=st.integers(0, 3), orderly=st.booleans())
     def pause(self, job: int, worker: int, orderly: bool) -> None:
         if (held := self.claimed_job(job, worker)) is not None:
-            media.pause(held, now_ms(), orderly=orderly)
+            media.release_until(held, now_ms(), without_attempt=orderly)
 
     @rule(job=jobs)
     def cancel(self, job: int) -> None:
@@ -98,22 +102,22 @@ class MediaOperations(RuleBasedStateMachine):
             return
         before = id in self.results
         with transaction():
-            ended = media.cancel(self.account, id)
+            ended = media.cancel_job(self.account, id)
         if not before:
             self.note(ended)
         with pytest.raises(NotFound):
-            media.cancel(uuid4(), id)
+            media.cancel_job(uuid4(), id)
 
     @rule(job=jobs)
     def time_out(self, job: int) -> None:
         if (id := self.picked_job(job)) is not None and (row := MediaJob.get_or_none(MediaJob.id == id)) is not None:
-            self.finish(row, End("failed", "job_timeout"), None)
+            self.finish(row, JobResult("failed", "job_timeout"), None)
 
     @rule(job=jobs)
     def withdraw(self, job: int) -> None:
         if (id := self.picked_job(job)) is not None:
             with transaction():
-                if media.withdraw(id, now_ms()):
+                if media.undo_submission(id, now_ms()):
                     self.withdrawn.add(id)
 
     @rule(job=jobs)
@@ -139,14 +143,14 @@ class MediaOperations(RuleBasedStateMachine):
             assert (rows[id].status, rows[id].credits_charged, rows[id].sealed_params) == (*end, None)
             assert UsageLedger.get(UsageLedger.id == id).credits == end[1]
             assert MediaOutput.select().where(MediaOutput.job == id).count() * COST >= end[1]
-        assert verify(now_ms()).problems == ()
+        assert verify_ledger(now_ms()).problems == ()
 
     def teardown(self) -> None:
         if hasattr(self, "account"):
             IdempotencyClaim.delete().where(IdempotencyClaim.account == self.account).execute()
 
-    def finish(self, job: MediaJob, end: End, hand: UUID | None) -> None:
-        ended = media.finish(job, end, hand=hand)
+    def finish(self, job: MediaJob, end: JobResult, hand: UUID | None) -> None:
+        ended = media.finish(job, end, lease_id=hand)
         if ended is not None:
             assert job.id not in self.results
             self.note(ended)

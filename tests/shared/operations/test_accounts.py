@@ -6,7 +6,7 @@ import pytest
 
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import Account, AuditEntry, LedgerEntry
-from shared.operations.accounts import create_account, find_account, grant_credits, set_account_status
+from shared.operations.accounts import adjust_credits, create_account, find_account, set_account_status
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 ACTOR = "operator:test"
@@ -52,8 +52,8 @@ def test_opening_credits_must_be_a_whole_number(credits: int) -> None:
 
 def test_credits_are_granted_and_deducted() -> None:
     create_account("ada@example.com", 100, actor=ACTOR)
-    given = grant_credits("ada@example.com", 50, "promised", actor=ACTOR, address="192.0.2.1")
-    taken = grant_credits(given.account.id, -150, "given in error", actor=ACTOR)
+    given = adjust_credits("ada@example.com", 50, "promised", actor=ACTOR, address="192.0.2.1")
+    taken = adjust_credits(given.account.id, -150, "given in error", actor=ACTOR)
     assert (given.entry.kind, given.account.balance) == ("grant", 150)
     assert (taken.entry.kind, taken.entry.seq, taken.account.balance) == ("adjustment", 3, 0)
     trail = AuditEntry.get(AuditEntry.action == "credits.grant")
@@ -65,7 +65,7 @@ def test_credits_are_granted_and_deducted() -> None:
 def test_an_impossible_adjustment_is_rejected_without_side_effects(credits: int, reason: str) -> None:
     create_account("ada@example.com", 100, actor=ACTOR)
     with pytest.raises(InvalidInput):
-        grant_credits("ada@example.com", credits, reason, actor=ACTOR)
+        adjust_credits("ada@example.com", credits, reason, actor=ACTOR)
     assert find_account("ada@example.com").balance == 100
     assert AuditEntry.select().where(AuditEntry.action != "account.create").count() == 0
 
@@ -73,7 +73,7 @@ def test_an_impossible_adjustment_is_rejected_without_side_effects(credits: int,
 @pytest.mark.parametrize("who", ["nobody@example.com", "nobody", UNKNOWN])
 def test_an_unknown_account_is_not_found(who: str) -> None:
     with pytest.raises(NotFound, match=r"No account|is not an e-mail"):
-        grant_credits(who, 5, "test", actor=ACTOR)
+        adjust_credits(who, 5, "test", actor=ACTOR)
 
 
 def test_an_account_is_suspended_and_reinstated() -> None:

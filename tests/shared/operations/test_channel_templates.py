@@ -47,17 +47,17 @@ def test_drafts_are_not_served_until_published(bound_database: Any) -> None:
     make()
     known = TEMPLATES["anthropic"].models
     drafts = draft_models("c", markup_percent=10, actor="test")
-    assert (drafts.made, drafts.kept) == ([model.id for model in known], [])
-    assert reader.load().models == {}
+    assert (drafts.added, drafts.existing) == ([model.id for model in known], [])
+    assert reader.load_catalog().models == {}
     publish_model(known[0].id, actor="test")
-    catalog = reader.load()
+    catalog = reader.load_catalog()
     assert set(catalog.models) == {known[0].id}
     (price,) = catalog.models[known[0].id].prices
     assert price.credits_per_1k_input == known[0].input * 11 // 10
-    assert price.credits_per_1k_cache_write == (known[0].written or 0) * 11 // 10
+    assert price.credits_per_1k_cache_write == (known[0].cache_write or 0) * 11 // 10
     assert catalog.models[known[0].id].owned_by == "anthropic"
     again = draft_models("c", actor="test")
-    assert (again.made, again.kept) == ([], drafts.made)
+    assert (again.added, again.existing) == ([], drafts.added)
     assert AIModel.get_by_id(known[0].id).status == "active", "published models must stay published"
 
 

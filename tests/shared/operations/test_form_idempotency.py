@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from shared.core.clock import now_ms
-from shared.core.errors import AlreadySent, InvalidInput
+from shared.core.errors import AlreadySubmitted, InvalidInput
 from shared.ledger.sweep import sweep
 from shared.models import FORM_SECRET_MS, Account, FormSubmission
-from shared.operations.accounts import grant_credits
-from shared.operations.form_idempotency import REMEMBERED_MS, once, take_shown
+from shared.operations.accounts import adjust_credits
+from shared.operations.form_idempotency import CLAIM_LIFETIME_MS, submit_once, take_shown
 from tests import factories
 
 TOKEN = "a-token-of-a-form-0123"
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.usefixtures("bound_database")
 
 def test_the_same_content_runs_once_and_different_content_is_rejected():
     owner = factories.account(credits=10)
-    with once(owner.id, TOKEN, "5"):
-        grant_credits(owner.id, 5, "x", actor="test")
+    with submit_once(owner.id, TOKEN, "5"):
+        adjust_credits(owner.id, 5, "x", actor="test")
     for content, same in (("5", True), ("6", False)):
-        with pytest.raises(AlreadySent) as refused, once(owner.id, TOKEN, content):
-            grant_credits(owner.id, 5, "x", actor="test")
-        assert refused.value.same == same
+        with pytest.raises(AlreadySubmitted) as refused, submit_once(owner.id, TOKEN, content):
+            adjust_credits(owner.id, 5, "x", actor="test")
+        assert refused.value.same_content == same
     assert Account.get_by_id(owner.id).balance == 15
 
 
 def test_another_account_may_use_the_same_token():
     for owner in (factories.account(), factories.account()):
-        with once(owner.id, TOKEN, "5"):
+        with submit_once(owner.id, TOKEN, "5"):
             pass
     assert FormSubmission.select().count() == 2
 
@@ -38,9 +38,9 @@ def test_a_block_that_raises_leaves_no_change_and_no_claim():
     owner = factories.account(credits=10)
 
     def give_and_take_too_much() -> None:
-        with once(owner.id, TOKEN, "x"):
-            grant_credits(owner.id, 5, "x", actor="test")
-            grant_credits(owner.id, -100, "x", actor="test")
+        with submit_once(owner.id, TOKEN, "x"):
+            adjust_credits(owner.id, 5, "x", actor="test")
+            adjust_credits(owner.id, -100, "x", actor="test")
 
     with pytest.raises(InvalidInput):
         give_and_take_too_much()
@@ -49,11 +49,11 @@ def test_a_block_that_raises_leaves_no_change_and_no_claim():
 
 
 def test_the_sweeper_deletes_claims_after_a_day():
-    with once(factories.account().id, TOKEN, "x"):
+    with submit_once(factories.account().id, TOKEN, "x"):
         pass
-    sweep(now_ms() + REMEMBERED_MS - 60_000)
+    sweep(now_ms() + CLAIM_LIFETIME_MS - 60_000)
     assert FormSubmission.select().exists()
-    sweep(now_ms() + REMEMBERED_MS + 60_000)
+    sweep(now_ms() + CLAIM_LIFETIME_MS + 60_000)
     assert not FormSubmission.select().exists()
 
 
@@ -61,9 +61,9 @@ SESSION = "the secret in a browser's cookie"
 
 
 def submit(owner: Account, secret: str = "yout-secret") -> str:
-    with once(owner.id, TOKEN, "x") as form:
+    with submit_once(owner.id, TOKEN, "x") as form:
         form.result = "key 1"
-        form.show(secret, SESSION)
+        form.store_secret(secret, SESSION)
     return form.id
 
 
@@ -81,7 +81,7 @@ def test_a_secret_is_shown_once_to_its_session_and_stored_encrypted():
 def test_a_resubmitted_form_returns_the_first_result():
     owner = factories.account()
     id = submit(owner)
-    with pytest.raises(AlreadySent) as again, once(owner.id, TOKEN, "x"):
+    with pytest.raises(AlreadySubmitted) as again, submit_once(owner.id, TOKEN, "x"):
         pass
     assert (again.value.id, again.value.result) == (id, "key 1")
 
@@ -100,5 +100,5 @@ def test_a_secret_that_was_not_shown_in_time_is_deleted(monkeypatch):
 
 @pytest.mark.parametrize("token", ["", "short", "x" * 65, "\u00e9" * 20])
 def test_an_invalid_token_is_rejected(token):
-    with pytest.raises(InvalidInput, match="incomplete"), once(factories.account().id, token, "x"):
+    with pytest.raises(InvalidInput, match="incomplete"), submit_once(factories.account().id, token, "x"):
         pass

@@ -8,10 +8,10 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import database
 from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import sweep
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import AuditEntry, Hold, LedgerEntry, UsageLedger
 from shared.operations.holds import release_hold, settle_hold
-from tests.threads import at_once
+from tests.threads import run_threads
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
 BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
@@ -29,7 +29,7 @@ def test_a_hold_is_released_completely_and_audited(bound_database):
     trail = AuditEntry.get(AuditEntry.action == "hold.release")
     assert (trail.actor, trail.address, trail.target) == ("ana@yout.example", "10.0.0.9", str(call))
     assert (trail.before["held"], trail.after["reason"]) == (AMOUNT, "stuck since noon")
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_settled_hold_is_charged_in_part_and_the_rest_is_released(bound_database):
@@ -39,7 +39,7 @@ def test_a_settled_hold_is_charged_in_part_and_the_rest_is_released(bound_databa
     row = customer.account_row()
     assert (row.balance, row.held, state_of(call)) == (970, 0, "settled")
     assert AuditEntry.get(AuditEntry.action == "hold.settle").after["charged"] == 30
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_later_settlement_by_the_edge_changes_nothing(bound_database):
@@ -47,10 +47,10 @@ def test_a_later_settlement_by_the_edge_changes_nothing(bound_database):
     released, settled = customer.hold(2, lasts_ms=HOUR_MS)
     release_hold(released, "x", **BY)
     settle_hold(settled, 40, "x", **BY)
-    assert [customer.settle(call, 77).fresh for call in (released, settled)] == [False, False]
+    assert [customer.settle(call, 77).is_first for call in (released, settled)] == [False, False]
     sweep(now_ms() + 2 * HOUR_MS)
     assert customer.account_row().balance == 960
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 @pytest.mark.parametrize("credits", [-1, 0, AMOUNT + 1, 10**18, True])
@@ -84,11 +84,11 @@ def test_concurrent_staff_actions_close_a_hold_once(bound_database):
             refused.append(str(problem))
         database.close()
 
-    at_once(close, 6)
+    run_threads(close, 6)
     assert (len(done), len(refused)) == (1, 5)
     assert all("already closed" in words for words in refused)
     assert customer.account_row().balance == 1_000 - done[0].credits
     assert Hold.select().where(Hold.state == "held").count() == 0
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == (1 if done[0].credits else 0)
     assert AuditEntry.select().where(AuditEntry.action.startswith("hold.")).count() == 1
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()

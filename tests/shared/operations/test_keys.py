@@ -8,7 +8,7 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.identity.api_key_format import digest, well_formed
+from shared.identity.api_key_format import digest, is_well_formed
 from shared.models import Account, ApiKey, AuditEntry
 from shared.operations.accounts import create_account
 from shared.operations.keys import create_key, revoke_key
@@ -25,7 +25,7 @@ def account(bound_database: Any) -> Account:
 
 def test_the_secret_is_in_no_row(account: Account) -> None:
     created = create_key("ada@example.com", "laptop", actor=ACTOR)
-    assert well_formed(created.secret)
+    assert is_well_formed(created.secret)
     row = ApiKey.get(ApiKey.digest == digest(created.secret))
     assert (row.id, row.account_id, row.name) == (created.row.id, account.id, "laptop")
     kept = [*AuditEntry.select().dicts(), *ApiKey.select().dicts()]

@@ -9,7 +9,7 @@ import pytest
 
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.media import finish_job
 from shared.models import AuditEntry, LedgerEntry, MediaJob
 from shared.operations.media_jobs import cancel_job, fail_job, find_job, poll_job, refund_job
@@ -18,7 +18,7 @@ from tests.workers.holds import AMOUNT, HOUR_MS, PRICE, Customer
 BY = {"actor": "ana@yout.example", "address": "10.0.0.9"}
 
 
-def ordered(customer: Customer, **columns: Any) -> UUID:
+def open_job(customer: Customer, **columns: Any) -> UUID:
     """An open job with its hold."""
     [call] = customer.hold(lasts_ms=HOUR_MS)
     MediaJob.create(
@@ -36,9 +36,9 @@ def ordered(customer: Customer, **columns: Any) -> UUID:
     return call
 
 
-def succeeded(customer: Customer, cost: int) -> UUID:
-    job = ordered(customer)
-    assert finish_job.finish(MediaJob.get_by_id(job), finish_job.End("succeeded", cost=cost), hand=None)
+def succeeded_job(customer: Customer, cost: int) -> UUID:
+    job = open_job(customer)
+    assert finish_job.finish(MediaJob.get_by_id(job), finish_job.JobResult("succeeded", cost=cost), lease_id=None)
     return job
 
 
@@ -47,7 +47,7 @@ def succeeded(customer: Customer, cost: int) -> UUID:
 )
 def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, operation, status, action):
     customer = Customer(credits=1_000)
-    job = ordered(customer)
+    job = open_job(customer)
     assert operation(job, "the vendor is down", **BY).status == status
     row = MediaJob.get_by_id(job)
     assert (row.status, row.sealed_params, row.credits_charged) == (status, None, 0)
@@ -56,12 +56,12 @@ def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, operat
         operation(job, "again", **BY)
     [trail] = AuditEntry.select().where(AuditEntry.action == action)
     assert (trail.target, trail.after["reason"]) == (str(job), "the vendor is down")
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_a_finished_job_is_refunded_once(bound_database):
     customer = Customer(credits=1_000)
-    job = succeeded(customer, 60)
+    job = succeeded_job(customer, 60)
     assert customer.account_row().balance == 940
     assert refund_job(job, "it was blank", **BY) == 60
     with pytest.raises(InvalidInput, match="already refunded"):
@@ -69,12 +69,12 @@ def test_a_finished_job_is_refunded_once(bound_database):
     assert customer.account_row().balance == 1_000
     assert LedgerEntry.select().where(LedgerEntry.kind == "refund").count() == 1
     assert AuditEntry.select().where(AuditEntry.action == "job.refund").count() == 1
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_an_uncharged_job_cannot_be_refunded(bound_database):
     customer = Customer(credits=1_000)
-    job = ordered(customer)
+    job = open_job(customer)
     for _ in range(2):
         with pytest.raises(InvalidInput, match="nothing to refund"):
             refund_job(job, "x", **BY)
@@ -85,7 +85,7 @@ def test_an_uncharged_job_cannot_be_refunded(bound_database):
 
 def test_a_poll_makes_an_open_job_due_and_rejects_a_finished_one(bound_database):
     customer = Customer()
-    job = ordered(customer)
+    job = open_job(customer)
     poll_job(job, **BY)
     assert MediaJob.get_by_id(job).due_at <= now_ms()
     cancel_job(job, "x", **BY)
@@ -94,7 +94,7 @@ def test_a_poll_makes_an_open_job_due_and_rejects_a_finished_one(bound_database)
 
 
 def test_the_prompt_is_never_decrypted_and_an_unknown_job_is_not_found(bound_database):
-    job = ordered(Customer(), callback_url="https://x.example/?token=secret")
+    job = open_job(Customer(), callback_url="https://x.example/?token=secret")
     assert {find_job(job).sealed_params, find_job(job).callback_url} == {None}
     for operation in (lambda: find_job(new_id()), lambda: fail_job(new_id(), "x", **BY), lambda: poll_job(new_id(), **BY)):
         with pytest.raises(NotFound, match="No job"):

@@ -8,16 +8,16 @@ import peewee
 import pytest
 
 from shared.core.errors import InvalidInput, NotFound
-from shared.ledger.visitor_pool import POOL
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, AuditEntry, Plan
 from shared.operations.accounts import set_account_status
-from shared.operations.plans import TERMS, change_plan, create_plan, find_plan, set_plan_status
+from shared.operations.plans import DEFAULT_TERMS, create_plan, find_plan, set_plan_status, update_plan
 from shared.operations.subscriptions import (
     cancel_subscription,
     change_subscription,
-    keep_subscription,
     set_overage,
     subscribe,
+    withdraw_cancellation,
 )
 from tests import factories
 
@@ -33,11 +33,11 @@ def test_a_plan_stores_its_terms(bound_database: peewee.Database) -> None:
         "overage_allowed": True,
     }
     row = create_plan(" Pro ", terms, actor="test")
-    assert {term: getattr(row, term) for term in TERMS} == {**TERMS, **terms}
+    assert {term: getattr(row, term) for term in DEFAULT_TERMS} == {**DEFAULT_TERMS, **terms}
     assert find_plan("Pro") == find_plan(row.id) == find_plan(str(row.id)) == row
-    changed = change_plan("Pro", {"rpm": None, "monthly_credits": 6}, actor="test")
+    changed = update_plan("Pro", {"rpm": None, "monthly_credits": 6}, actor="test")
     assert (changed.rpm, changed.monthly_credits, changed.rollover_cap) == (None, 6, 7)
-    change_plan("Pro", {"monthly_credits": 6}, actor="test")
+    update_plan("Pro", {"monthly_credits": 6}, actor="test")
     trail = [(row.action, row.before, row.after) for row in AuditEntry.select().where(AuditEntry.action == "plan.change")]
     assert trail == [("plan.change", {"rpm": 3, "monthly_credits": 5}, {"rpm": None, "monthly_credits": 6})]
 
@@ -87,9 +87,9 @@ def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
     assert subscribe(owner.email, free.id, actor="test").plan == free
     with pytest.raises(InvalidInput, match="already has the plan"):
         subscribe(owner.id, "Free", actor="test")
-    Account.create(id=POOL, email="visitors")
+    Account.create(id=POOL_ACCOUNT_ID, email="visitors")
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        subscribe(POOL, "Free", actor="test")
+        subscribe(POOL_ACCOUNT_ID, "Free", actor="test")
 
 
 def test_overage_requires_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
@@ -99,7 +99,7 @@ def test_overage_requires_a_plan_that_allows_it(bound_database: peewee.Database)
     with pytest.raises(InvalidInput, match="does not allow overage"):
         set_overage(owner.id, 5, actor="test")
     assert set_overage(owner.id, 0, actor="test").overage_cap == 0
-    change_plan("Free", {"overage_allowed": True}, actor="test")
+    update_plan("Free", {"overage_allowed": True}, actor="test")
     assert set_overage(owner.id, 5, actor="test").overage_cap == 5
     with pytest.raises(InvalidInput):
         set_overage(owner.id, -1, actor="test")
@@ -110,7 +110,7 @@ def test_a_cancellation_can_be_withdrawn(bound_database: peewee.Database) -> Non
     create_plan("Free", {}, actor="test")
     subscribe(owner.id, "Free", actor="test")
     assert cancel_subscription(owner.id, actor="test").cancelled_at is not None
-    assert keep_subscription(owner.id, actor="test").cancelled_at is None
+    assert withdraw_cancellation(owner.id, actor="test").cancelled_at is None
     cancel_subscription(owner.id, actor="test")
     assert change_subscription(owner.id, "Free", actor="test").cancelled_at is None
     actions = [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection
 from shared.core.errors import InvalidInput, NotFound
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, AuditEntry, CodeBatch, LedgerEntry, Payment, RedeemCode
 from shared.operations.accounts import set_account_status
 from shared.operations.redeem_codes import create_codes, list_batches, redeem, void_codes
@@ -37,7 +37,7 @@ def test_a_code_grants_its_credits_once(bound_database: peewee.Database) -> None
     assert (entry.amount, entry.plan_amount, entry.reason) == (500, 0, f"code {code[:10]}…")
     assert Payment.select().count() == 1
     assert (Account.get_by_id(owner.id).balance, Account.get_by_id(thief.id).balance) == (600, 0)
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()
 
 
 def test_only_digests_are_stored(bound_database: peewee.Database) -> None:
@@ -131,4 +131,4 @@ def test_concurrent_redemptions_of_one_code(bound_postgres: peewee.Database) -> 
     in_threads(work, 6)
     assert sorted(done) == sorted(shared)
     assert sum(row.balance for row in Account.select()) == 5 * 500
-    assert verify(now_ms()).problems == ()
+    assert verify_ledger(now_ms()).problems == ()

@@ -12,9 +12,9 @@ from shared.core.database import database
 from shared.core.errors import InvalidInput
 from shared.models import AuditEntry, StaffRecoveryCode, StaffUser
 from shared.operations import second_factor
-from shared.operations.second_factor import enrol, new_secret, prove, recovery_codes_left, renew_recovery_codes, turn_off
+from shared.operations.second_factor import disable, enroll, new_secret, recovery_codes_left, renew_recovery_codes, verify_code
 from shared.operations.staff import create_staff
-from tests.threads import WAIT_SECONDS, at_once
+from tests.threads import WAIT_SECONDS, run_threads
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 ACTOR = "operator:test"
@@ -38,7 +38,7 @@ def ana(at) -> tuple[StaffUser, pyotp.TOTP, list[str]]:
     """A staff member with a second factor, the matching authenticator app, and the recovery codes."""
     person, _ = create_staff("ana@example.com", actor=ACTOR)
     app = pyotp.TOTP(new_secret())
-    codes = enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+    codes = enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
     return person, app, codes
 
 
@@ -50,37 +50,37 @@ def test_a_wrong_code_does_not_enable_the_second_factor(at) -> None:
     person, _ = create_staff("ana@example.com", actor=ACTOR)
     for code in ("000000", "", "12345", "abcdef", "١٢٣٤٥٦"):
         with pytest.raises(InvalidInput, match="is incorrect"):
-            enrol(person.id, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", code, secret_key=KEY, actor=ACTOR)
+            enroll(person.id, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", code, secret_key=KEY, actor=ACTOR)
     assert fresh(person).sealed_totp == ""
 
 
 def test_a_code_works_once_and_only_near_its_time(ana, at) -> None:
     person, app, _ = ana
-    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # the code used for set-up
+    assert not verify_code(fresh(person), app.at(MOMENT), secret_key=KEY)  # the code used for set-up
     at(30)
-    assert prove(fresh(person), f" {app.at(MOMENT + 30)[:3]} {app.at(MOMENT + 30)[3:]} ", secret_key=KEY)
-    assert not prove(fresh(person), app.at(MOMENT + 30), secret_key=KEY)
-    assert not prove(fresh(person), app.at(MOMENT), secret_key=KEY)  # older than the newest used code
-    assert prove(fresh(person), app.at(MOMENT + 60), secret_key=KEY)  # the device's clock is slightly fast
+    assert verify_code(fresh(person), f" {app.at(MOMENT + 30)[:3]} {app.at(MOMENT + 30)[3:]} ", secret_key=KEY)
+    assert not verify_code(fresh(person), app.at(MOMENT + 30), secret_key=KEY)
+    assert not verify_code(fresh(person), app.at(MOMENT), secret_key=KEY)  # older than the newest used code
+    assert verify_code(fresh(person), app.at(MOMENT + 60), secret_key=KEY)  # the device's clock is slightly fast
     at(300)
-    assert not prove(fresh(person), app.at(MOMENT + 200), secret_key=KEY)
+    assert not verify_code(fresh(person), app.at(MOMENT + 200), secret_key=KEY)
 
 
 def test_recovery_codes_work_once_each_and_can_be_replaced(ana, at) -> None:
     person, _, codes = ana
     assert len(set(codes)) == recovery_codes_left(person.id) == 10
-    assert prove(fresh(person), codes[0].upper(), secret_key=KEY)
-    assert not prove(fresh(person), codes[0], secret_key=KEY)
+    assert verify_code(fresh(person), codes[0].upper(), secret_key=KEY)
+    assert not verify_code(fresh(person), codes[0], secret_key=KEY)
     assert recovery_codes_left(person.id) == 9
     newer = renew_recovery_codes(person.id, actor=ACTOR)
-    assert not prove(fresh(person), codes[1], secret_key=KEY)
-    assert prove(fresh(person), newer[1].replace("-", ""), secret_key=KEY)
+    assert not verify_code(fresh(person), codes[1], secret_key=KEY)
+    assert verify_code(fresh(person), newer[1].replace("-", ""), secret_key=KEY)
 
 
 def test_a_code_works_only_for_its_owner(ana) -> None:
     _, _, codes = ana
     ben, _ = create_staff("ben@example.com", actor=ACTOR)
-    assert not prove(ben, codes[0], secret_key=KEY)
+    assert not verify_code(ben, codes[0], secret_key=KEY)
     with pytest.raises(InvalidInput, match="Set up a second factor"):
         renew_recovery_codes(ben.id, actor=ACTOR)
 
@@ -91,14 +91,14 @@ def test_database_and_audit_trail_contain_neither_secret_nor_codes(ana) -> None:
     assert app.secret not in rows
     assert not any(code in rows or code.replace("-", "") in rows for code in codes)
     with pytest.raises(InvalidInput, match="already"):
-        enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+        enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
 
 
 def test_it_can_be_disabled_and_set_up_again(ana) -> None:
     person, app, codes = ana
-    turn_off(person.id, actor=ACTOR)
+    disable(person.id, actor=ACTOR)
     assert (fresh(person).sealed_totp, recovery_codes_left(person.id)) == ("", 0)
-    assert enrol(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR) != codes
+    assert enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR) != codes
     actions = [(entry.action, entry.after) for entry in AuditEntry.select().order_by(AuditEntry.created_at, AuditEntry.id)]
     assert [after for action, after in actions if action == "staff.second_factor"] == [
         {"second_factor": True},
@@ -117,14 +117,14 @@ def test_concurrent_sign_ins_with_one_code_succeed_once(ana, at) -> None:
         def attempt(_: int, code: str = code, read: threading.Barrier = read) -> bool:
             row = fresh(person)
             read.wait(WAIT_SECONDS)
-            proved = prove(row, code, secret_key=KEY)
+            proved = verify_code(row, code, secret_key=KEY)
             database.close()
             return proved
 
-        results = at_once(attempt, 6)
+        results = run_threads(attempt, 6)
         assert sorted(results) == [False] * 5 + [True]
 
 
 def test_the_qr_code_names_the_console_and_the_staff_member() -> None:
-    address = second_factor.enrolment_address("ana@example.com", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    address = second_factor.enrollment_url("ana@example.com", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
     assert address.startswith("otpauth://totp/yout%20console:ana%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")

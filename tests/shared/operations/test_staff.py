@@ -15,7 +15,7 @@ from shared.operations.staff import (
     set_staff_status,
     verify_password,
 )
-from shared.operations.staff_sessions import begin_session, end_sessions, find_session, living_sessions
+from shared.operations.staff_sessions import active_sessions, create_session, end_sessions, find_session
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 ACTOR = "operator:test"
@@ -56,7 +56,7 @@ def test_an_outdated_hash_is_replaced() -> None:
 
 def test_a_new_password_ends_sessions() -> None:
     person, former = create_staff(EMAIL, actor=ACTOR)
-    session = begin_session(person)
+    session = create_session(person)
     assert find_session(session) is not None
     _, password = set_staff_password(EMAIL, actor=ACTOR)
     assert find_session(session) is None
@@ -78,7 +78,7 @@ def test_invalid_values_are_rejected() -> None:
 
 def test_changing_ones_password_keeps_the_current_session_and_ends_others() -> None:
     person, password = create_staff(EMAIL, must_change_password=True, actor=ACTOR)
-    here, elsewhere = begin_session(person), begin_session(person)
+    here, elsewhere = create_session(person), create_session(person)
     this = find_session(here)
     assert this is not None
     change_own_password(this.staff, password, "a password of my own", session=this.digest)
@@ -109,11 +109,11 @@ def test_the_only_active_owner_cannot_be_demoted_or_disabled() -> None:
 def test_disabling_and_signing_out_everywhere_end_sessions() -> None:
     create_staff(EMAIL, actor=ACTOR)
     ben, password = create_staff("ben@example.com", "support", actor=ACTOR)
-    first, second = begin_session(ben), begin_session(ben)
-    assert living_sessions(ben.id).count() == 2
+    first, second = create_session(ben), create_session(ben)
+    assert active_sessions(ben.id).count() == 2
     assert end_sessions(ben.id, actor=ACTOR) == 2
-    assert (find_session(first), find_session(second), living_sessions(ben.id).count()) == (None, None, 0)
-    third = begin_session(ben)
+    assert (find_session(first), find_session(second), active_sessions(ben.id).count()) == (None, None, 0)
+    third = create_session(ben)
     set_staff_status(ben.id, "disabled", actor=ACTOR)
     set_staff_status(ben.id, "active", actor=ACTOR)
     assert find_session(third) is None

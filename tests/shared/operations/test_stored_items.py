@@ -14,7 +14,7 @@ from shared.operations import stored_items
 from shared.operations.stored_items import find_items, input_items
 from tests import factories
 
-MOST_BYTES = 10_000
+MAX_BYTES = 10_000
 
 
 def store(account: Account, *items: object, text: str = "Hello.") -> StoredResponse:
@@ -34,7 +34,7 @@ def test_items_of_many_responses_are_found() -> None:
     owner, other = factories.account(), factories.account()
     own = [output_id(store(owner).id) for _ in range(60)]  # more than one query reads
     foreign = output_id(store(other).id)
-    found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MOST_BYTES)
+    found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MAX_BYTES)
     assert [found[id]["id"] for id in own] == own
     assert set(found) == set(own)
 
@@ -42,11 +42,11 @@ def test_items_of_many_responses_are_found() -> None:
 @pytest.mark.usefixtures("bound_database")
 def test_the_amount_read_is_limited() -> None:
     owner = factories.account()
-    long = [output_id(store(owner, text="a" * (MOST_BYTES // 2)).id) for _ in range(2)]
-    assert set(find_items(owner.id, long[:1], MOST_BYTES)) == set(long[:1])
-    for ids in (long, [output_id(new_id()) for _ in range(stored_items.MOST_RESPONSES + 1)]):
+    long = [output_id(store(owner, text="a" * (MAX_BYTES // 2)).id) for _ in range(2)]
+    assert set(find_items(owner.id, long[:1], MAX_BYTES)) == set(long[:1])
+    for ids in (long, [output_id(new_id()) for _ in range(stored_items.MAX_RESPONSES + 1)]):
         with pytest.raises(InvalidRequest) as caught:
-            find_items(owner.id, ids, MOST_BYTES)
+            find_items(owner.id, ids, MAX_BYTES)
         assert caught.value.param == "input"
 
 
@@ -62,5 +62,5 @@ def test_listed_items_are_found_by_their_ids() -> None:
     assert listed[0]["content"] == [{"type": "input_text", "text": "Hi"}]
     assert listed[3]["content"][0] == {"type": "output_text", "text": "Hi", "annotations": [], "logprobs": []}
     assert {item["status"] for item in listed} == {"completed"}
-    found = find_items(owner.id, [listed[0]["id"], listed[2]["id"]], MOST_BYTES)
+    found = find_items(owner.id, [listed[0]["id"], listed[2]["id"]], MAX_BYTES)
     assert list(found.values()) == [listed[0], listed[2]]

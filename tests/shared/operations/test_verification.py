@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
-from shared.ledger.verify import verify
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, AuditEntry, LedgerEntry, OutgoingMail
 from shared.operations.accounts import change_email
 from shared.operations.purges import begin_purge
@@ -20,7 +20,7 @@ from shared.operations.verification import MAX_A_DAY, compose, confirm_email, re
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
 from tests import factories
 from tests.servers.edge import SECRET_KEY
-from tests.threads import at_once
+from tests.threads import run_threads
 
 ADA, IDA = "ada@example.com", "ida@example.com"
 
@@ -62,8 +62,8 @@ def test_clicks_at_once_grant_once(bound_postgres: peewee.Database) -> None:
         with bound_postgres.connection_context():
             return confirm_email(account.id, ADA, actor="test").credits
 
-    assert sorted(at_once(click, 6)) == [0] * 5 + [500]
-    assert (again(account).balance, verify(now_ms()).problems) == (500, ())
+    assert sorted(run_threads(click, 6)) == [0] * 5 + [500]
+    assert (again(account).balance, verify_ledger(now_ms()).problems) == (500, ())
 
 
 STEPS = st.lists(st.sampled_from(["confirm ada", "confirm ida", "change to ada", "change to ida", "resend"]), max_size=8)

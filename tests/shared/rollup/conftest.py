@@ -23,7 +23,7 @@ def call(account: UUID, created_at: int, **values: Any) -> UsageLedger:
 Sums = dict[tuple[Any, ...], Counter[str]]
 
 
-def sums_of_calls(grain: int, *, by_account: bool, before: int) -> Sums:
+def expected_totals(grain: int, *, by_account: bool, before: int) -> Sums:
     """The expected totals of all calls that started before `before`."""
     expected: Sums = {}
     for row in UsageLedger.select().where(UsageLedger.created_at < before):
@@ -38,7 +38,7 @@ def sums_of_calls(grain: int, *, by_account: bool, before: int) -> Sums:
     return {key: +counter for key, counter in expected.items()}
 
 
-def sums_kept(grain: int, *, by_account: bool) -> Sums:
+def stored_totals(grain: int, *, by_account: bool) -> Sums:
     """The stored totals."""
     table = AccountUsage if by_account else PlatformUsage
     found: Sums = {}
@@ -67,6 +67,6 @@ def totals_of(sums: Sums) -> Totals:
     return found
 
 
-def totals_kept(grain: int) -> Totals:
+def stored_hourly_totals(grain: int) -> Totals:
     rows = AccountTotal.select().where(AccountTotal.grain_hours == grain)
     return {(row.at, row.account): (row.calls, row.failed, row.credits) for row in rows}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.core.database import database
 from shared.models import AccountTotal, AccountUsage, PlatformUsage, RollupState, UsageLedger
-from shared.rollup import Scope, Span, figures, read, roll, top_accounts
+from shared.rollup import Scope, TimeSpan, read, read_figures, top_accounts, update_sums
 from tests import factories
 from tests.shared.rollup.conftest import DAY, HOUR, NOON, call
 
@@ -51,7 +51,7 @@ def key_of(row: UsageLedger, by: str, step: int) -> Any:
     }[by]  # fmt: skip
 
 
-def counted(scope: Scope, span: Span, by: str) -> dict[Any, dict[str, int]]:
+def counted(scope: Scope, span: TimeSpan, by: str) -> dict[Any, dict[str, int]]:
     """The same figures, computed by reading every call."""
     groups: dict[Any, dict[str, int]] = {}
     for row in UsageLedger.select().where(UsageLedger.created_at >= span.since, UsageLedger.created_at < span.until):
@@ -86,15 +86,15 @@ def test_figures_match_the_calls(bound_database, made, rolled_ago, wanted, chose
     for values in made:
         columns = {name: value for name, value in values.items() if name not in ("owner", "ago")}
         call(owners[values["owner"]], NOW - values["ago"], **columns)
-    roll(NOW - rolled_ago, 60)
+    update_sums(NOW - rolled_ago, 60)
     owner, *rest = wanted
     scope = Scope(None if owner is None else owners[owner], *rest)
     since, until_ago, step = chosen
     by_hours_of_accounts = by == "at" and step < DAY and scope.account is not None
     since = min(since, 7 * DAY) if by_hours_of_accounts else since
-    span = Span(NOW - since, NOW - until_ago + 1, step)
-    found = figures(scope, span, by, NOW - rolled_ago, ("first_token",))
-    assert found.lacking is None
+    span = TimeSpan(NOW - since, NOW - until_ago + 1, step)
+    found = read_figures(scope, span, by, NOW - rolled_ago, ("first_token",))
+    assert found.missing_span is None
     shown = {
         key: {
             "calls": tally.calls, "failed": tally.failed, "estimated": tally.estimated, "first_tokens": sum(tally.first_token),
@@ -118,21 +118,21 @@ def fresh_accounts() -> list[UUID]:
 
 
 def test_counting_too_many_calls_is_limited_and_reported(bound_database, monkeypatch):
-    monkeypatch.setattr(read, "MOST_CALLS", 3)
+    monkeypatch.setattr(read, "MAX_CALLS", 3)
     owner = factories.account().id
     for number in range(5):
         call(owner, NOW - number * 60_000, credits=1)
-    found = figures(Scope(), Span(NOW - HOUR, NOW + 1), "all", NOW)
-    assert (found.total.calls, found.lacking) == (3, (NOW - HOUR, NOW - 2 * 60_000))
-    roll(NOW + 3 * HOUR, 60)
-    found = figures(Scope(), Span(NOON - HOUR, NOON + HOUR), "all", NOW)
-    assert (found.total.calls, found.lacking) == (5, None)
+    found = read_figures(Scope(), TimeSpan(NOW - HOUR, NOW + 1), "all", NOW)
+    assert (found.total.calls, found.missing_span) == (3, (NOW - HOUR, NOW - 2 * 60_000))
+    update_sums(NOW + 3 * HOUR, 60)
+    found = read_figures(Scope(), TimeSpan(NOON - HOUR, NOON + HOUR), "all", NOW)
+    assert (found.total.calls, found.missing_span) == (5, None)
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 def test_a_month_is_read_from_daily_totals(bound_database):
     call(factories.account().id, NOW - 25 * DAY)
-    roll(NOW, 60)
+    update_sums(NOW, 60)
     seen: list[str] = []
     original = database.obj.execute_sql
 
@@ -141,7 +141,7 @@ def test_a_month_is_read_from_daily_totals(bound_database):
         return original(sql, *arguments, **options)
 
     database.obj.execute_sql = watch
-    assert figures(Scope(), Span(NOON - NOON % DAY - 29 * DAY, NOW, DAY), "at", NOW).total.calls == 1
+    assert read_figures(Scope(), TimeSpan(NOON - NOON % DAY - 29 * DAY, NOW, DAY), "at", NOW).total.calls == 1
     database.obj.execute_sql = original
     assert sum("platform_usage" in sql for sql in seen) == 2
     assert sum("usage_ledger" in sql for sql in seen) == 1

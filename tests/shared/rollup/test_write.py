@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
 from shared.models import AccountTotal, AccountUsage, PlatformUsage, PurgeJob, RollupState, UsageLedger
-from shared.rollup import KEEP_HOURS, forget, roll, write
+from shared.rollup import KEEP_HOURS, delete_account_sums, update_sums, write
 from shared.rollup.write import GRACE_MS
 from tests import factories
-from tests.shared.rollup.conftest import DAY, HOUR, NOON, call, sums_kept, sums_of_calls, totals_kept, totals_of
-from tests.threads import at_once
+from tests.shared.rollup.conftest import DAY, HOUR, NOON, call, expected_totals, stored_hourly_totals, stored_totals, totals_of
+from tests.threads import run_threads
 
 CHANNELS = (None, UUID(int=11), UUID(int=12))
 calls = st.lists(
@@ -45,10 +45,10 @@ def assert_totals_match(now: int) -> None:
     until = RollupState.get().rolled_until
     assert until == (now - GRACE_MS) - (now - GRACE_MS) % HOUR
     for by_account in (False, True):
-        assert sums_kept(1, by_account=by_account) == sums_of_calls(1, by_account=by_account, before=until)
-        assert sums_kept(24, by_account=by_account) == sums_of_calls(24, by_account=by_account, before=until - until % DAY)
+        assert stored_totals(1, by_account=by_account) == expected_totals(1, by_account=by_account, before=until)
+        assert stored_totals(24, by_account=by_account) == expected_totals(24, by_account=by_account, before=until - until % DAY)
     for grain, before in ((1, until), (24, until - until % DAY)):
-        assert totals_kept(grain) == totals_of(sums_of_calls(grain, by_account=True, before=before))
+        assert stored_hourly_totals(grain) == totals_of(expected_totals(grain, by_account=True, before=before))
 
 
 def empty() -> None:
@@ -74,20 +74,20 @@ def test_totals_match_the_calls_including_late_ones(bound_database, first, late)
     owners = [factories.account().id for _ in range(3)]
     add(owners, first)
     for _ in range(2):
-        assert roll(NOON, 60).up_to_date
+        assert update_sums(NOON, 60).up_to_date
         assert_totals_match(NOON)
     for hour in add(owners, late):
         RollupState.update(checked_at=hour - HOUR).execute()  # its turn is next
-        roll(NOON, 60)
+        update_sums(NOON, 60)
     assert_totals_match(NOON)
 
 
 def test_older_hours_are_rechecked_in_turn(bound_database):
     owner = factories.account().id
     call(owner, NOON - 30 * HOUR)
-    assert roll(NOON, 60).up_to_date
+    assert update_sums(NOON, 60).up_to_date
     call(owner, NOON - 30 * HOUR + 5, credits=7)
-    changed = [roll(NOON, 60).changed for _ in range(KEEP_HOURS)]
+    changed = [update_sums(NOON, 60).changed for _ in range(KEEP_HOURS)]
     assert sum(changed) == 1
     assert_totals_match(NOON)
 
@@ -95,10 +95,10 @@ def test_older_hours_are_rechecked_in_turn(bound_database):
 def test_a_late_settlement_updates_the_totals(bound_database):
     owner = factories.account().id
     lost = call(owner, NOON - 2 * HOUR, status="expired", duration_ms=60_000)
-    roll(NOON, 60)
+    update_sums(NOON, 60)
     UsageLedger.delete().where(UsageLedger.id == lost.id).execute()
     call(owner, NOON - 2 * HOUR, id=lost.id, status="completed", duration_ms=61_000)
-    assert roll(NOON, 60).changed == 1
+    assert update_sums(NOON, 60).changed == 1
     assert_totals_match(NOON)
 
 
@@ -106,19 +106,19 @@ def test_a_run_stops_at_its_time_limit_and_the_next_continues(bound_database):
     owner = factories.account().id
     for day in range(12):
         call(owner, NOON - day * DAY, credits=day)
-    first = roll(NOON, 0)
+    first = update_sums(NOON, 0)
     assert (first.hours, first.up_to_date) == (0, False)
     runs = 1
-    while not roll(NOON, 0.05).up_to_date:
+    while not update_sums(NOON, 0.05).up_to_date:
         runs += 1
         assert runs < 1_000
     assert runs > 1
     until = RollupState.get().rolled_until
-    assert sums_kept(1, by_account=False) == sums_of_calls(1, by_account=False, before=until)
+    assert stored_totals(1, by_account=False) == expected_totals(1, by_account=False, before=until)
     for by_account in (False, True):
-        days = sums_of_calls(24, by_account=by_account, before=until - until % DAY)
-        assert sums_kept(24, by_account=by_account) == days
-    kept = {at for at, *_ in sums_kept(1, by_account=True)}
+        days = expected_totals(24, by_account=by_account, before=until - until % DAY)
+        assert stored_totals(24, by_account=by_account) == days
+    kept = {at for at, *_ in stored_totals(1, by_account=True)}
     assert min(kept) >= NOON - NOON % DAY - KEEP_HOURS * HOUR, "old hourly totals of accounts must be deleted"
     assert len(kept) == 8
 
@@ -127,10 +127,10 @@ def test_an_interrupted_run_leaves_no_partial_totals(bound_database, monkeypatch
     call(factories.account().id, NOON - 2 * HOUR)
     monkeypatch.setattr(write.sql, "DROP_EMPTY", "SELECT 1 FROM no_such_table WHERE at = ?")
     with pytest.raises(peewee.DatabaseError):
-        roll(NOON, 60)
+        update_sums(NOON, 60)
     assert not PlatformUsage.select().exists()
     monkeypatch.undo()
-    roll(NOON, 60)
+    update_sums(NOON, 60)
     assert_totals_match(NOON)
 
 
@@ -141,10 +141,10 @@ def test_concurrent_runs_count_each_call_once(bound_database, any_database_url):
 
     def work(_: int) -> None:
         for _ in range(5):
-            roll(NOON, 60)
+            update_sums(NOON, 60)
         database.close()
 
-    at_once(work, 4)
+    run_threads(work, 4)
     assert_totals_match(NOON)
 
 
@@ -153,24 +153,24 @@ def test_a_purge_deletes_account_totals_and_keeps_platform_totals(bound_database
     for owner in (gone, stays):
         call(owner, NOON - 2 * HOUR, credits=5)
         call(owner, NOON - DAY, credits=6)
-    roll(NOON, 60)
-    platform = [sums_kept(grain, by_account=False) for grain in (1, 24)]
+    update_sums(NOON, 60)
+    platform = [stored_totals(grain, by_account=False) for grain in (1, 24)]
     purge = PurgeJob.create(account=gone, boundary=now_ms())
     with transaction():
-        assert forget(gone) == 3
+        assert delete_account_sums(gone) == 3
     UsageLedger.delete().where(UsageLedger.account == gone).execute()
     UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is rolled up again
     RollupState.update(checked_at=NOON - DAY - HOUR).execute()
-    assert roll(NOON, 60).changed == 2
+    assert update_sums(NOON, 60).changed == 2
     PurgeJob.update(status="done").where(PurgeJob.id == purge.id).execute()
     call(stays, NOON - 2 * HOUR + 1, credits=100)
-    assert roll(NOON, 60).changed == 1
+    assert update_sums(NOON, 60).changed == 1
     for before, grain in zip(platform, (1, 24), strict=True):
-        after = sums_kept(grain, by_account=False)
+        after = stored_totals(grain, by_account=False)
         assert sum(sums["credits"] for sums in after.values()) == sum(sums["credits"] for sums in before.values()) + (
             100 if grain == 1 else 0
         )
-    assert {account for _, account, *_ in sums_kept(1, by_account=True)} == {stays}
+    assert {account for _, account, *_ in stored_totals(1, by_account=True)} == {stays}
     assert {row.account for row in AccountTotal.select()} == {stays}
 
 
@@ -178,6 +178,6 @@ def test_calls_of_an_account_under_purge_are_excluded(bound_database):
     owner = factories.account().id
     PurgeJob.create(account=owner, boundary=now_ms())
     call(owner, NOON - 2 * HOUR)
-    roll(NOON, 60)
+    update_sums(NOON, 60)
     assert not AccountUsage.select().exists()
     assert not PlatformUsage.select().exists()

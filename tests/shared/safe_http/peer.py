@@ -57,9 +57,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(
-    answer: Answer | bytes, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
-) -> Iterator[Server]:
+def serve(answer: Answer | bytes, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
     """A server for the duration of the block; bytes are sent to every connection."""
     server = Server(answer if callable(answer) else lambda connection, _: connection.sendall(answer), host, port, tls)
     try:

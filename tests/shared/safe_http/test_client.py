@@ -15,23 +15,23 @@ import pytest
 from cryptography import x509
 
 from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout
-from shared.safe_http import Limits, Outbound, Policy, bounded_socket, client
+from shared.safe_http import OutboundPolicy, SafeHttpClient, Timeouts, bounded_socket, client
 from tests.servers.authority import Authority
 from tests.servers.process import free_port
-from tests.shared.safe_http.peer import answer, ok, redirect, serving
+from tests.shared.safe_http.peer import answer, ok, redirect, serve
 
-LOOPBACK = Policy(networks=(ip_network("127.0.0.1/32"),))
+LOOPBACK = OutboundPolicy(networks=(ip_network("127.0.0.1/32"),))
 ELSEWHERE = "127.0.0.2"  # a loopback address outside the allowed network
-QUICK = Limits(total_seconds=0.6, idle_seconds=0.3)
-PATIENT = Limits(total_seconds=20, idle_seconds=10)
+QUICK = Timeouts(total_seconds=0.6, idle_seconds=0.3)
+PATIENT = Timeouts(total_seconds=20, idle_seconds=10)
 
 
 @pytest.fixture
-def outbound() -> Outbound:
-    return Outbound(LOOPBACK)
+def outbound() -> SafeHttpClient:
+    return SafeHttpClient(LOOPBACK)
 
 
-def fetch(outbound: Outbound, url: str, max_bytes: int = 1_000_000, limits: Limits = PATIENT, **headers: str) -> bytes:
+def fetch(outbound: SafeHttpClient, url: str, max_bytes: int = 1_000_000, limits: Timeouts = PATIENT, **headers: str) -> bytes:
     with outbound.get(url, max_bytes=max_bytes, limits=limits, headers=headers) as reply:
         assert reply.status == 200
         return reply.read()
@@ -59,8 +59,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Names:
     return script
 
 
-def test_a_body_is_fetched_with_a_minimal_request(outbound: Outbound) -> None:
-    with serving(ok(b"picture" * 50_000, "Content-Type: image/png")) as server:
+def test_a_body_is_fetched_with_a_minimal_request(outbound: SafeHttpClient) -> None:
+    with serve(ok(b"picture" * 50_000, "Content-Type: image/png")) as server:
         with outbound.get(server.url("/a?b=c"), max_bytes=10**6) as reply:
             assert (reply.status, reply.headers["content-type"]) == (200, "image/png")
             assert reply.read() == b"picture" * 50_000
@@ -75,24 +75,24 @@ def test_a_body_is_fetched_with_a_minimal_request(outbound: Outbound) -> None:
     }
 
 
-def test_chunked_and_close_delimited_bodies(outbound: Outbound) -> None:
-    with serving(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as server:
+def test_chunked_and_close_delimited_bodies(outbound: SafeHttpClient) -> None:
+    with serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n") as server:
         assert fetch(outbound, server.url()) == b"abcde"
-    with serving(b"HTTP/1.1 200 OK\r\n\r\nuntil the end") as server:
+    with serve(b"HTTP/1.1 200 OK\r\n\r\nuntil the end") as server:
         assert fetch(outbound, server.url()) == b"until the end"
 
 
-def test_a_kept_open_connection_is_not_waited_for(outbound: Outbound) -> None:
+def test_a_kept_open_connection_is_not_waited_for(outbound: SafeHttpClient) -> None:
     def keep(connection: socket.socket, _: bytes) -> None:
         connection.sendall(ok(b"done", "Connection: keep-alive"))
         server.released.wait(20)
 
-    with serving(keep) as server:
+    with serve(keep) as server:
         assert fetch(outbound, server.url()) == b"done"
 
 
-def test_post_sends_the_body_and_returns_any_status(outbound: Outbound) -> None:
-    with serving(answer("503 Busy", body=b"later")) as server:
+def test_post_sends_the_body_and_returns_any_status(outbound: SafeHttpClient) -> None:
+    with serve(answer("503 Busy", body=b"later")) as server:
         with outbound.post(
             server.url("/hook"), b'{"a": 1}', max_bytes=100, headers={"Content-Type": "application/json"}
         ) as reply:
@@ -105,20 +105,20 @@ def test_post_sends_the_body_and_returns_any_status(outbound: Outbound) -> None:
 # Redirects
 
 
-def test_at_most_three_redirects_are_followed(outbound: Outbound) -> None:
+def test_at_most_three_redirects_are_followed(outbound: SafeHttpClient) -> None:
     def hop(connection: socket.socket, request: bytes) -> None:
         number = int(request.split()[1][1:])
         connection.sendall(redirect(f"/{number - 1}") if number else ok(b"there"))
 
-    with serving(hop) as server:
+    with serve(hop) as server:
         assert fetch(outbound, server.url("/3")) == b"there"
         with pytest.raises(OutboundFailed, match="more than 3"):
             fetch(outbound, server.url("/4"))
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"])
-def test_a_redirect_to_a_private_address_is_rejected(outbound: Outbound, status: str) -> None:
-    with serving(ok(b"secret"), host=ELSEWHERE) as inside, serving(redirect(inside.url("/admin"), status)) as server:
+def test_a_redirect_to_a_private_address_is_rejected(outbound: SafeHttpClient, status: str) -> None:
+    with serve(ok(b"secret"), host=ELSEWHERE) as inside, serve(redirect(inside.url("/admin"), status)) as server:
         with pytest.raises(OutboundRefused):
             fetch(outbound, server.url())
         assert inside.requests == []
@@ -128,38 +128,40 @@ def test_a_redirect_to_a_private_address_is_rejected(outbound: Outbound, status:
     "location",
     ["file:///etc/passwd", "//user@127.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest/meta-data/", "http://0x7f.2/"],
 )
-def test_redirects_are_validated_like_urls(outbound: Outbound, location: str) -> None:
-    with serving(redirect(location)) as server, pytest.raises(OutboundRefused):
+def test_redirects_are_validated_like_urls(outbound: SafeHttpClient, location: str) -> None:
+    with serve(redirect(location)) as server, pytest.raises(OutboundRefused):
         fetch(outbound, server.url())
 
 
-def test_a_post_follows_no_redirect(outbound: Outbound) -> None:
-    with serving(ok(b"")) as other, serving(redirect(other.url(), "307 Temporary Redirect")) as server:
+def test_a_post_follows_no_redirect(outbound: SafeHttpClient) -> None:
+    with serve(ok(b"")) as other, serve(redirect(other.url(), "307 Temporary Redirect")) as server:
         with outbound.post(server.url(), b"body", max_bytes=10) as reply:
             assert reply.status == 307
         assert other.requests == []
 
 
-def test_credentials_are_sent_only_to_their_origin(outbound: Outbound) -> None:
-    with serving(ok(b"file")) as store:
+def test_credentials_are_sent_only_to_their_origin(outbound: SafeHttpClient) -> None:
+    with serve(ok(b"file")) as store:
 
         def provider(connection: socket.socket, request: bytes) -> None:
             connection.sendall(redirect("/two") if request.startswith(b"GET /one ") else redirect(store.url("/file")))
 
-        with serving(provider) as server:
+        with serve(provider) as server:
             assert fetch(outbound, server.url("/one"), Authorization="Bearer hunter2") == b"file"
         assert [b"hunter2" in request for request in server.requests] == [True, True]
         assert b"hunter2" not in store.requests[0]
 
 
-def test_a_redirect_without_a_location(outbound: Outbound) -> None:
-    with serving(answer("302 Found")) as server, pytest.raises(OutboundFailed, match="without a location"):
+def test_a_redirect_without_a_location(outbound: SafeHttpClient) -> None:
+    with serve(answer("302 Found")) as server, pytest.raises(OutboundFailed, match="without a location"):
         fetch(outbound, server.url())
 
 
-def test_a_redirect_from_https_to_http_is_rejected(authority: Authority, trusted_authority: None, outbound: Outbound) -> None:
+def test_a_redirect_from_https_to_http_is_rejected(
+    authority: Authority, trusted_authority: None, outbound: SafeHttpClient
+) -> None:
     tls = authority.server_context(x509.DNSName("localhost"))
-    with serving(ok(b"plain")) as plain, serving(redirect(plain.url()), tls=tls) as server:
+    with serve(ok(b"plain")) as plain, serve(redirect(plain.url()), tls=tls) as server:
         with pytest.raises(OutboundRefused, match="https to http"):
             fetch(outbound, server.url(scheme="https", host="localhost"))
         assert plain.requests == []
@@ -168,10 +170,10 @@ def test_a_redirect_from_https_to_http_is_rejected(authority: Authority, trusted
 # Name resolution
 
 
-def test_a_name_is_resolved_once_and_the_checked_address_is_used(outbound: Outbound, names: Names) -> None:
+def test_a_name_is_resolved_once_and_the_checked_address_is_used(outbound: SafeHttpClient, names: Names) -> None:
     """DNS rebinding: the name resolves to an allowed address when checked, and to another one afterwards."""
     port = free_port()
-    with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+    with serve(ok(b"outside"), port=port) as outside, serve(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         lookups = names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
         assert fetch(outbound, outside.url(host="rebinding.example")) == b"outside"
         assert lookups == ["rebinding.example"]
@@ -181,38 +183,38 @@ def test_a_name_is_resolved_once_and_the_checked_address_is_used(outbound: Outbo
         assert inside.requests == []
 
 
-def test_a_name_is_checked_again_on_each_redirect(outbound: Outbound, names: Names) -> None:
+def test_a_name_is_checked_again_on_each_redirect(outbound: SafeHttpClient, names: Names) -> None:
     port = free_port()
-    with serving(redirect("/again"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+    with serve(redirect("/again"), port=port) as outside, serve(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         names(rebinding=[["127.0.0.1"], [ELSEWHERE]])
         with pytest.raises(OutboundRefused):
             fetch(outbound, outside.url(host="rebinding.example"))
         assert (len(outside.requests), inside.requests) == (1, [])
 
 
-def test_only_allowed_addresses_of_a_name_are_tried(outbound: Outbound, names: Names) -> None:
+def test_only_allowed_addresses_of_a_name_are_tried(outbound: SafeHttpClient, names: Names) -> None:
     port = free_port()
-    with serving(ok(b"outside"), port=port) as outside, serving(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
+    with serve(ok(b"outside"), port=port) as outside, serve(ok(b"inside"), host=ELSEWHERE, port=port) as inside:
         names(both=[[ELSEWHERE, "127.0.0.1", ELSEWHERE]])
         assert fetch(outbound, outside.url(host="both.example")) == b"outside"
         assert inside.requests == []
 
 
 def test_the_next_address_is_tried_if_a_connection_fails(names: Names) -> None:
-    outbound = Outbound(Policy(networks=(ip_network("127.0.0.0/8"),)))
-    with serving(ok(b"second")) as server:
+    outbound = SafeHttpClient(OutboundPolicy(networks=(ip_network("127.0.0.0/8"),)))
+    with serve(ok(b"second")) as server:
         names(two=[["127.0.0.9", "127.0.0.1"]])
         assert fetch(outbound, server.url(host="two.example")) == b"second"
 
 
-def test_a_name_without_an_address(outbound: Outbound) -> None:
+def test_a_name_without_an_address(outbound: SafeHttpClient) -> None:
     with pytest.raises(OutboundFailed, match="cannot be resolved"):
         fetch(outbound, "https://no-such-name.invalid/")
 
 
 def test_a_trusted_origin_may_be_private_but_not_by_redirect() -> None:
-    with serving(ok(b"output"), host=ELSEWHERE) as provider, serving(redirect(provider.url("/keys"))) as hostile:
-        outbound = Outbound(LOOPBACK, trusted=(provider.url("/v1"),))
+    with serve(ok(b"output"), host=ELSEWHERE) as provider, serve(redirect(provider.url("/keys"))) as hostile:
+        outbound = SafeHttpClient(LOOPBACK, trusted=(provider.url("/v1"),))
         assert fetch(outbound, provider.url("/files/1")) == b"output"
         with pytest.raises(OutboundRefused):
             fetch(outbound, hostile.url())
@@ -223,18 +225,18 @@ def test_a_trusted_origin_may_be_private_but_not_by_redirect() -> None:
 # Too large, too slow, malformed
 
 
-def test_a_too_large_content_length_is_rejected_unread(outbound: Outbound) -> None:
-    with serving(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server, pytest.raises(OutboundFailed, match="larger"):
+def test_a_too_large_content_length_is_rejected_unread(outbound: SafeHttpClient) -> None:
+    with serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server, pytest.raises(OutboundFailed, match="larger"):
         fetch(outbound, server.url())
 
 
-def test_an_endless_body_is_rejected_at_the_limit(outbound: Outbound) -> None:
+def test_an_endless_body_is_rejected_at_the_limit(outbound: SafeHttpClient) -> None:
     def endless(connection: socket.socket, _: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
         while True:
             connection.sendall(b"x" * 65_536)
 
-    with serving(endless) as server, pytest.raises(OutboundFailed, match="larger than 1000000 bytes"):
+    with serve(endless) as server, pytest.raises(OutboundFailed, match="larger than 1000000 bytes"):
         fetch(outbound, server.url())
 
 
@@ -257,7 +259,7 @@ ENDLESS = {
 @pytest.mark.parametrize(("head", "piece"), ENDLESS.values(), ids=ENDLESS)
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_reading_an_endless_response_stops_after_a_limited_number_of_bytes(
-    outbound: Outbound, monkeypatch: pytest.MonkeyPatch, method: str, head: bytes, piece: bytes
+    outbound: SafeHttpClient, monkeypatch: pytest.MonkeyPatch, method: str, head: bytes, piece: bytes
 ) -> None:
     taken = 0
 
@@ -286,24 +288,24 @@ def test_reading_an_endless_response_stops_after_a_limited_number_of_bytes(
             reply.read()
 
     limit = 300_000
-    with serving(endless) as server, pytest.raises(OutboundFailed):
+    with serve(endless) as server, pytest.raises(OutboundFailed):
         read(server.url())
-    assert taken <= limit + limit // 8 + bounded_socket.FRAMING_BYTES + 65_536
+    assert taken <= limit + limit // 8 + bounded_socket.MAX_FRAMING_BYTES + 65_536
 
 
-def test_a_body_of_many_small_chunks_is_accepted(outbound: Outbound) -> None:
-    with serving(CHUNKED + b"40\r\n" + b"x" * 64 + b"\r\n" + b"40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n") as server:
+def test_a_body_of_many_small_chunks_is_accepted(outbound: SafeHttpClient) -> None:
+    with serve(CHUNKED + b"40\r\n" + b"x" * 64 + b"\r\n" + b"40\r\n" + b"x" * 64 + b"\r\n0\r\n\r\n") as server:
         assert fetch(outbound, server.url(), max_bytes=128) == b"x" * 128
 
 
-def test_a_body_at_the_limit_is_accepted(outbound: Outbound) -> None:
-    with serving(ok(b"x" * 1_000)) as server:
+def test_a_body_at_the_limit_is_accepted(outbound: SafeHttpClient) -> None:
+    with serve(ok(b"x" * 1_000)) as server:
         assert fetch(outbound, server.url(), max_bytes=1_000) == b"x" * 1_000
 
 
-def test_a_compressed_body_is_not_decoded(outbound: Outbound) -> None:
+def test_a_compressed_body_is_not_decoded(outbound: SafeHttpClient) -> None:
     bomb = gzip.compress(bytes(50_000_000))
-    with serving(ok(bomb, "Content-Encoding: gzip")) as server, pytest.raises(OutboundFailed, match="compressed"):
+    with serve(ok(bomb, "Content-Encoding: gzip")) as server, pytest.raises(OutboundFailed, match="compressed"):
         fetch(outbound, server.url())
 
 
@@ -320,8 +322,8 @@ def test_a_compressed_body_is_not_decoded(outbound: Outbound) -> None:
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
     ],
 )
-def test_malformed_responses(outbound: Outbound, data: bytes) -> None:
-    with serving(data) as server, pytest.raises(OutboundFailed) as caught:
+def test_malformed_responses(outbound: SafeHttpClient, data: bytes) -> None:
+    with serve(data) as server, pytest.raises(OutboundFailed) as caught:
         fetch(outbound, server.url())
     assert "127.0.0.1" not in str(caught.value)
 
@@ -343,43 +345,43 @@ def drip(head: bytes, piece: bytes) -> Callable[[socket.socket, bytes], None]:
     [(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), (b"HTTP/1.1 200 OK\r\nX: ", b"y"), (b"", b"HTTP/1.1 100 Continue\r\n\r\n")],
     ids=["body", "head", "interim answers"],
 )
-def test_a_dripping_server_hits_the_total_timeout(outbound: Outbound, head: bytes, piece: bytes) -> None:
-    with serving(drip(head, piece)) as server, pytest.raises(OutboundTimeout):
+def test_a_dripping_server_hits_the_total_timeout(outbound: SafeHttpClient, head: bytes, piece: bytes) -> None:
+    with serve(drip(head, piece)) as server, pytest.raises(OutboundTimeout):
         fetch(outbound, server.url(), limits=QUICK)
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"], ids=["before the head", "in the body"])
-def test_silence_times_out(outbound: Outbound, head: bytes) -> None:
+def test_silence_times_out(outbound: SafeHttpClient, head: bytes) -> None:
     def silent(connection: socket.socket, _: bytes) -> None:
         connection.sendall(head)
         server.released.wait(20)
 
-    with serving(silent) as server, pytest.raises(OutboundTimeout):
+    with serve(silent) as server, pytest.raises(OutboundTimeout):
         fetch(outbound, server.url(), limits=QUICK)
 
 
-def test_a_silent_tls_handshake_times_out(outbound: Outbound) -> None:
+def test_a_silent_tls_handshake_times_out(outbound: SafeHttpClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OutboundTimeout):
         fetch(outbound, f"https://127.0.0.1:{listener.getsockname()[1]}/", limits=QUICK)
 
 
-def test_connection_refused(outbound: Outbound) -> None:
+def test_connection_refused(outbound: SafeHttpClient) -> None:
     with pytest.raises(OutboundFailed) as caught:
         fetch(outbound, f"http://127.0.0.1:{free_port()}/")
     assert str(caught.value) == "The address could not be reached, or the connection was lost."
 
 
-def test_leaving_the_block_closes_the_connection(outbound: Outbound) -> None:
+def test_leaving_the_block_closes_the_connection(outbound: SafeHttpClient) -> None:
     gone: list[bytes] = []
 
     def watch(connection: socket.socket, _: bytes) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(bounded_socket.PIECE_BYTES))
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(bounded_socket.READ_BYTES))
         gone.append(connection.recv(1))
         server.released.set()
 
-    with serving(watch) as server:
+    with serve(watch) as server:
         with outbound.get(server.url(), max_bytes=10**6) as reply:
-            assert next(iter(reply)) == bytes(bounded_socket.PIECE_BYTES)
+            assert next(iter(reply)) == bytes(bounded_socket.READ_BYTES)
         assert server.released.wait(20)
     assert gone == [b""]
 
@@ -402,20 +404,20 @@ def trusted_authority(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_certificate_is_checked_for_the_name_although_the_address_is_pinned(
-    authority: Authority, trusted_authority: None, outbound: Outbound, names: Names
+    authority: Authority, trusted_authority: None, outbound: SafeHttpClient, names: Names
 ) -> None:
     names(store=[["127.0.0.1"]], other=[["127.0.0.1"]])
     lookups: list[str | None] = []
     tls = authority.server_context(x509.DNSName("store.example"))
     tls.sni_callback = lambda _, name, __: lookups.append(name)
-    with serving(ok(b"sealed"), tls=tls) as server:
+    with serve(ok(b"sealed"), tls=tls) as server:
         assert fetch(outbound, server.url(scheme="https", host="store.example")) == b"sealed"
         assert lookups == ["store.example"]
         with pytest.raises(OutboundFailed, match="certificate"):
             fetch(outbound, server.url(scheme="https", host="other.example"))
 
 
-def test_an_unknown_authority_is_not_trusted(authority: Authority, outbound: Outbound, tmp_path: Path) -> None:
+def test_an_unknown_authority_is_not_trusted(authority: Authority, outbound: SafeHttpClient, tmp_path: Path) -> None:
     tls: ssl.SSLContext = Authority(tmp_path).server_context(x509.DNSName("localhost"))
-    with serving(ok(b"sealed"), tls=tls) as server, pytest.raises(OutboundFailed, match="certificate"):
+    with serve(ok(b"sealed"), tls=tls) as server, pytest.raises(OutboundFailed, match="certificate"):
         fetch(outbound, server.url(scheme="https", host="localhost"))

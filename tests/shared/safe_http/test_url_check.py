@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from shared.core.errors import OutboundRefused
 from shared.core.settings import Settings
-from shared.safe_http import Outbound, Policy, check_url, policy_of
+from shared.safe_http import OutboundPolicy, SafeHttpClient, check_url, policy_from_settings
 from shared.safe_http.addresses import is_public
-from shared.safe_http.url_check import read_url
+from shared.safe_http.url_check import parse_url
 
-STRICT = Policy(http=True)
+STRICT = OutboundPolicy(http=True)
 
 ADDRESSES_INSIDE = [
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -72,7 +72,7 @@ def test_a_hostile_url_is_rejected_without_a_connection(url: str, monkeypatch: p
         raise AssertionError("a connection was opened")
 
     monkeypatch.setattr("socket.socket.connect", connect)
-    client = Outbound(STRICT)
+    client = SafeHttpClient(STRICT)
     for send in (lambda: client.get(url, max_bytes=1), lambda: client.post(url, b"", max_bytes=1)):
         with pytest.raises(OutboundRefused) as caught, send():
             pass
@@ -99,10 +99,10 @@ def test_ordinary_urls_are_accepted(url: str) -> None:
 
 
 def test_the_url_is_sent_unchanged() -> None:
-    target = read_url("https://Bücher.example/ü/a%2Fb?q=ü&r=a+b%20c==#part")
+    target = parse_url("https://Bücher.example/ü/a%2Fb?q=ü&r=a+b%20c==#part")
     assert (target.host, target.authority) == ("xn--bcher-kva.example", "xn--bcher-kva.example")
     assert target.path == "/%C3%BC/a%2Fb?q=%C3%BC&r=a+b%20c=="
-    assert read_url("http://[2606:4700::1111]:8080").authority == "[2606:4700::1111]:8080"
+    assert parse_url("http://[2606:4700::1111]:8080").authority == "[2606:4700::1111]:8080"
 
 
 @pytest.mark.parametrize("address", ADDRESSES_INSIDE)
@@ -130,18 +130,18 @@ def test_no_text_raises_another_error(text: str) -> None:
 
 
 def test_http_in_production_must_be_allowed(make_settings: Callable[..., Settings]) -> None:
-    production = policy_of(make_settings(environment="production"))
+    production = policy_from_settings(make_settings(environment="production"))
     with pytest.raises(OutboundRefused, match="https://"):
         check_url("http://example.com/", production)
     with pytest.raises(OutboundRefused):
         check_url("http://8.8.8.8/", production)
     check_url("https://example.com/", production)
-    check_url("http://example.com/", policy_of(make_settings()))
-    check_url("http://example.com/", policy_of(make_settings(environment="production", outbound_http=True)))
+    check_url("http://example.com/", policy_from_settings(make_settings()))
+    check_url("http://example.com/", policy_from_settings(make_settings(environment="production", outbound_http=True)))
 
 
 def test_allowed_networks_are_reachable_on_any_port() -> None:
-    policy = Policy(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
+    policy = OutboundPolicy(networks=(ip_network("10.1.0.0/16"), ip_network("fd00::/8")))
     check_url("http://10.1.2.3:9000/bucket", policy)
     check_url("http://[fd00::1]:9000/", policy)
     for url in ("http://10.2.0.1/", "http://127.0.0.1/", "http://[::ffff:10.1.2.3]/", "https://8.8.8.8:9000/"):

@@ -7,10 +7,10 @@ import pytest
 from shared.text.client_address import (
     MAX_ADDRESS_LENGTH,
     caller_address,
-    canonical_address,
-    canonical_network,
     is_loopback,
     network_of,
+    normalize_address,
+    normalize_network,
 )
 
 PROXIES = ("10.0.0.0/8", "2001:db8::1")
@@ -82,8 +82,8 @@ def test_addresses_grouped_into_one_network(address: str, network: str) -> None:
     ],
 )
 def test_every_notation_of_an_address_is_normalized(text: str, address: str) -> None:
-    assert canonical_address(text) == address
-    assert canonical_address(address) == address
+    assert normalize_address(text) == address
+    assert normalize_address(address) == address
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_every_notation_of_an_address_is_normalized(text: str, address: str) -> 
     ],
 )
 def test_invalid_addresses(text: str) -> None:
-    assert canonical_address(text) == ""
+    assert normalize_address(text) == ""
     assert not is_loopback(text)
 
 
@@ -116,10 +116,10 @@ def test_loopback_addresses(text: str) -> None:
     ],
 )
 def test_every_notation_of_a_network_is_normalized(text: str, network: str) -> None:
-    assert str(canonical_network(text)) == network
+    assert str(normalize_network(text)) == network
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "10.0.0.0/33", "fe80::1%eth0", "[::1]", "10.0.0.1:80"])
 def test_an_invalid_network_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
-        canonical_network(text)
+        normalize_network(text)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.text.csv_rows import csv_head, csv_rows
+from shared.text.csv_rows import csv_header, csv_rows
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1+1", "＝1", "-"])
@@ -29,7 +29,7 @@ def test_numbers_none_and_plain_text_are_unchanged() -> None:
 
 
 def test_a_file_starts_with_a_utf_8_bom() -> None:
-    head = csv_head(["größe", "b"])
+    head = csv_header(["größe", "b"])
     assert head.startswith(b"\xef\xbb\xbf")
     assert head.decode("utf-8-sig") == "größe,b\r\n"
 

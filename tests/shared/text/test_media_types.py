@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from shared.text.media_types import HEAD_BYTES, media_type
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 PICTURES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 SOUNDS = [
@@ -28,7 +28,7 @@ VIDEOS = [("mp4", "libx264", "video/mp4"), ("webm", "libvpx-vp9", "video/webm")]
 def test_images(kind: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, kind)
-    assert media_type(file.getvalue()[:HEAD_BYTES]) == PICTURES[kind]
+    assert detect_media_type(file.getvalue()[:HEAD_BYTES]) == PICTURES[kind]
 
 
 @pytest.mark.parametrize(("container", "codec", "expected"), SOUNDS)
@@ -40,12 +40,12 @@ def test_audio(container: str, codec: str, expected: str) -> None:
         frame.sample_rate = 48_000
         output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
-    assert media_type(file.getvalue()[:HEAD_BYTES]) == expected
+    assert detect_media_type(file.getvalue()[:HEAD_BYTES]) == expected
 
 
 def test_mp3_without_an_id3_tag() -> None:
-    assert media_type(bytes.fromhex("fffb90c4") + bytes(60)) == "audio/mpeg"
-    assert media_type(bytes.fromhex("fff3e0c4") + bytes(60)) == "audio/mpeg"
+    assert detect_media_type(bytes.fromhex("fffb90c4") + bytes(60)) == "audio/mpeg"
+    assert detect_media_type(bytes.fromhex("fff3e0c4") + bytes(60)) == "audio/mpeg"
 
 
 @pytest.mark.parametrize(("container", "codec", "expected"), VIDEOS)
@@ -58,7 +58,7 @@ def test_videos(container: str, codec: str, expected: str) -> None:
         for _ in range(3):
             output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
         output.mux(stream.encode(None))
-    assert media_type(file.getvalue()[:HEAD_BYTES]) == expected
+    assert detect_media_type(file.getvalue()[:HEAD_BYTES]) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_videos(container: str, codec: str, expected: str) -> None:
     ],
 )
 def test_other_content_has_no_type(head: bytes) -> None:
-    assert media_type(head) is None
+    assert detect_media_type(head) is None
 
 
 @given(st.binary(max_size=HEAD_BYTES))
 def test_no_bytes_raise(head: bytes) -> None:
-    found = media_type(head)
+    found = detect_media_type(head)
     assert found is None or found.split("/")[0] in {"image", "audio", "video"}

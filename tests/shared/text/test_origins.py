@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.text.origins import host_of, is_foreign
+from shared.text.origins import host_of, is_cross_origin
 
 HOSTS = ("yout.example", "public.example:8443", "")
 
@@ -31,10 +31,10 @@ HOSTS = ("yout.example", "public.example:8443", "")
     ],
 )
 def test_a_cross_site_request_is_detected_by_its_headers(origin: str, fetch_site: str, foreign: bool) -> None:
-    assert is_foreign(origin, fetch_site, HOSTS) is foreign
+    assert is_cross_origin(origin, fetch_site, HOSTS) is foreign
 
 
 def test_a_default_port_may_be_explicit() -> None:
-    assert not is_foreign("https://yout.example", "", ("yout.example:443",))
-    assert is_foreign("http://yout.example", "", ("yout.example:443",))
+    assert not is_cross_origin("https://yout.example", "", ("yout.example:443",))
+    assert is_cross_origin("http://yout.example", "", ("yout.example:443",))
     assert host_of("https://yout.example:8443/x") == "yout.example:8443"

@@ -6,7 +6,7 @@ import pytest
 
 from shared.core.errors import InvalidInput
 from shared.operations.validation import check_text
-from shared.text.plain_text import as_line, cut, unstorable
+from shared.text.plain_text import find_unstorable_field, to_one_line, truncate
 
 GOOD = ["👩‍💻 bot", "می‌خواهم", "क्‍ष", "a\u00a0b", "🏴\U000e0067\U000e0062\U000e007f", "\u200fשלום", "Zoë’s “key”", "🫩"]
 BAD = ["a\nb", "a\tb", "a\0b", "a\u202eb", "a\u2066b\u2069", "a\u200bb", "a\ufeffb", "a\u2028b", "\ud800", "a\x7fb", "a\ue000"]
@@ -21,7 +21,7 @@ def test_a_name_may_be_in_any_script(name: str) -> None:
 def test_invisible_and_bidi_control_characters_are_rejected(name: str) -> None:
     with pytest.raises(InvalidInput, match="control character or an invisible character"):
         check_text("name", name, 30)
-    assert check_text("name", as_line(name), 30, empty=True) == as_line(name)
+    assert check_text("name", to_one_line(name), 30, empty=True) == to_one_line(name)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_a_name_is_normalized_and_measured_in_code_points() -> None:
     ],
 )
 def test_text_is_truncated_between_characters(text: str, longest: int, kept: str) -> None:
-    assert cut(text, longest, "…") == kept
+    assert truncate(text, longest, "…") == kept
 
 
 def test_unstorable_text_is_rejected_with_its_field() -> None:
-    assert unstorable([("a", "b"), ("c", "x\0y"), ("d", "\0")]) == "c"
-    assert unstorable([("a", "\udc80")]) == "a"
-    assert unstorable([("n\0", "")]) == "n\ufffd"
-    assert unstorable([("a", "👩‍💻")]) is None
+    assert find_unstorable_field([("a", "b"), ("c", "x\0y"), ("d", "\0")]) == "c"
+    assert find_unstorable_field([("a", "\udc80")]) == "a"
+    assert find_unstorable_field([("n\0", "")]) == "n\ufffd"
+    assert find_unstorable_field([("a", "👩‍💻")]) is None

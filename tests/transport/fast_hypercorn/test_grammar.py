@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from transport.fast_hypercorn.chunked import ChunkedBody
-from transport.fast_hypercorn.error_responses import Refusal
+from transport.fast_hypercorn.error_responses import ProtocolError
 from transport.fast_hypercorn.limits import Limits
-from transport.fast_hypercorn.request_head import Head, parse_head
+from transport.fast_hypercorn.request_head import RequestHead, parse_head
 
 TOKEN = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -48,7 +48,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return b"\r\n".join([*lines, b"Transfer-Encoding: chunked", b"", encoded]), body
 
 
-def read(data: bytes) -> tuple[Head, bytes, bytes]:
+def read(data: bytes) -> tuple[RequestHead, bytes, bytes]:
     """(head, body, rest) by our parser; Refusal if rejected, EOFError if incomplete."""
     head_block, found, rest = data.partition(b"\r\n\r\n")
     if not found:
@@ -126,7 +126,7 @@ def test_h11_accepts_what_we_accept_with_the_same_result(request: tuple[bytes, b
     wire = bytes(mutated)
     try:
         head, body, rest = read(wire)
-    except (Refusal, EOFError):
+    except (ProtocolError, EOFError):
         return
     method, target, headers, their_body, trailing = read_with_h11(wire.removeprefix(b"\r\n"))
     assert (head.method.encode(), head.headers, body, rest) == (method, headers, their_body, trailing)
@@ -136,9 +136,9 @@ def test_h11_accepts_what_we_accept_with_the_same_result(request: tuple[bytes, b
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_rejected(data: bytes) -> None:
-    with contextlib.suppress(Refusal, EOFError):
+    with contextlib.suppress(ProtocolError, EOFError):
         read(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" + data)
-    with contextlib.suppress(Refusal, EOFError):
+    with contextlib.suppress(ProtocolError, EOFError):
         read(data + b"\r\n\r\n")
 
 

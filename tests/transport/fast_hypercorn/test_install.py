@@ -23,7 +23,7 @@ from hypercorn.asyncio.worker_context import WorkerContext
 
 from transport.fast_hypercorn import Limits, install
 from transport.fast_hypercorn.bounded_hypercorn import BoundedTCPServer
-from transport.fast_hypercorn.request_cycle import Turn
+from transport.fast_hypercorn.request_cycle import RequestCycle
 from transport.fast_hypercorn.selfcheck import check_round_trip
 
 
@@ -77,7 +77,7 @@ def test_a_modified_worker_is_left_unchanged(monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_a_failed_self_check_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(Turn, "_frame", lambda self, answer, body, more: b"")
+    monkeypatch.setattr(RequestCycle, "_frame", lambda self, answer, body, more: b"")
     assert install() is False
     assert is_bounded()
     assert "unexpected responses" in caplog.text

@@ -12,8 +12,8 @@ import pytest
 from quart import Quart, request
 
 from transport.fast_hypercorn import Limits
-from transport.fast_hypercorn.minimum_rate import Pace
-from transport.fast_hypercorn.write_buffer import Outbound
+from transport.fast_hypercorn.minimum_rate import MinimumRate
+from transport.fast_hypercorn.write_buffer import WriteBuffer
 
 GET = b"GET %b HTTP/1.1\r\nHost: h\r\n\r\n"
 WAIT = 10.0
@@ -194,13 +194,13 @@ def test_a_fast_enough_body_may_take_longer_than_a_window(start: Any, echo: Any)
     ],
 )
 def test_the_minimum_rate_of_a_body(pieces: list[tuple[float, int]], left: float) -> None:
-    now, pace = 0.0, Pace(60, 1_000, 3_600, 0.0)
+    now, pace = 0.0, MinimumRate(60, 1_000, 3_600, 0.0)
     for seconds, count in pieces:
         now += seconds
-        pace.take(count, now)
+        pace.record(count, now)
         now += 1_000  # time during which nothing was read
         pace.resume(now)
-    assert pace.left() == left
+    assert pace.seconds_left() == left
 
 
 @pytest.mark.parametrize(
@@ -215,8 +215,8 @@ def test_the_minimum_rate_of_a_reader(waiting: int, left: int, progressed: bool)
             return self.backlog
 
     transport = Transport()
-    out = Outbound(cast(Any, None), transport)
-    out.mark()
+    out = WriteBuffer(cast(Any, None), transport)
+    out.mark_progress()
     transport.backlog = left
     assert out.has_progressed(Limits().write_bytes) is progressed
 

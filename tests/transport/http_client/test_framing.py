@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.transport.http_client.raw_server import JSON_OK, Peer, RawServer, answering, answering_then_closing
-from transport.http_client import BodyTooLarge, ConnectionLost, HttpClient, HttpRequest, ProtocolViolation
+from transport.http_client import BodyTooLarge, ConnectionLost, HttpClient, HttpRequest, ProtocolError
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -102,7 +102,7 @@ async def test_body_coalesces_what_has_arrived(fetch):
 )
 async def test_garbage_is_a_protocol_violation(fetch, raw, message):
     async with RawServer(answering_then_closing(raw)) as server:
-        with pytest.raises(ProtocolViolation, match=message) as caught:
+        with pytest.raises(ProtocolError, match=message) as caught:
             await fetch(server.url())
         assert not caught.value.retry_safe
         assert len(server.peers) == 1
@@ -126,7 +126,7 @@ async def test_garbage_mid_body_is_raised_after_the_valid_bytes(fetch, tail):
     async with RawServer(answering_then_closing(CHUNKED + b"2\r\nab\r\n", tail)) as server:
         response = await fetch(server.url())
         assert (await response.read(timeout=5)).startswith(b"ab")
-        with pytest.raises(ProtocolViolation):
+        with pytest.raises(ProtocolError):
             await response.read_all(limit=100, timeout=5)
 
 
@@ -202,7 +202,7 @@ async def test_a_compression_bomb_is_read_in_small_pieces_and_stopped(fetch):
 async def test_broken_compression_is_a_protocol_violation(fetch, body):
     async with RawServer(answering(compressed(b"gzip", body))) as server:
         response = await fetch(server.url())
-        with pytest.raises(ProtocolViolation, match="compressed body"):
+        with pytest.raises(ProtocolError, match="compressed body"):
             await response.read_all(limit=1000, timeout=5)
 
 

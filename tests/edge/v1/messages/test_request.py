@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edge.v1.messages.request import read
-from edge.v1.provider_fields import signed_id
+from edge.v1.messages.request import parse
+from edge.v1.provider_fields import id_with_signature
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -22,7 +22,7 @@ CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type"
 
 
 def call_of(**fields: Any) -> ChatCall:
-    return read(json.dumps({"model": "m", "max_tokens": 9, "messages": HI, **fields}).encode())
+    return parse(json.dumps({"model": "m", "max_tokens": 9, "messages": HI, **fields}).encode())
 
 
 def messages_of(*messages: Json, **fields: Any) -> Any:
@@ -35,7 +35,7 @@ def user(*blocks: Json) -> Json:
 
 def test_a_minimal_body() -> None:
     assert call_of().body == {"model": "m", "max_tokens": 9, "messages": HI}
-    assert call_of().natives is None
+    assert call_of().bodies_by_dialect is None
 
 
 CLOSED: Json = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
@@ -118,17 +118,17 @@ def test_an_assistant_turn() -> None:
         {"type": "thinking", "thinking": "another vendor's", "signature": ""},
         {"type": "redacted_thinking", "data": "x"},
         {"type": "text", "text": "I look."},
-        {"type": "tool_use", "id": signed_id("c1", "gem"), "name": "f", "input": {"a": 1}},
+        {"type": "tool_use", "id": id_with_signature("c1", "gem"), "name": "f", "input": {"a": 1}},
     ]}  # fmt: skip
     call = call_of(messages=[*HI, turn])
     said = {"role": "assistant", "content": "I look."}
     made = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}
     assert call.body["messages"][1] == {**said, "tool_calls": [made]}
-    assert call.told_to("openai").body == call.body
+    assert call.for_dialect("openai").body == call.body
     thoughts = [{"type": "thinking", "thinking": "hm", "signature": "sig"}, {"type": "redacted_thinking", "data": "x"}]
-    assert call.told_to("anthropic").body["messages"][1] == {**said, "tool_calls": [made], "thinking_blocks": thoughts}
+    assert call.for_dialect("anthropic").body["messages"][1] == {**said, "tool_calls": [made], "thinking_blocks": thoughts}
     signed = {**made, "extra_content": {"google": {"thought_signature": "gem"}}}
-    assert call.told_to("gemini").body["messages"][1] == {**said, "tool_calls": [signed]}
+    assert call.for_dialect("gemini").body["messages"][1] == {**said, "tool_calls": [signed]}
 
 
 def test_provider_specific_fields() -> None:
@@ -141,7 +141,7 @@ def test_provider_specific_fields() -> None:
         "messages": [{"role": "system", "content": "Hi"}, *HI],
         "tools": [CHAT_TOOL],
     }
-    assert call.told_to("anthropic").body == {
+    assert call.for_dialect("anthropic").body == {
         "model": "m",
         "max_tokens": 9,
         "messages": [{"role": "system", "content": [block]}, user(block)],
@@ -149,7 +149,7 @@ def test_provider_specific_fields() -> None:
         "top_k": 5,
         "thinking": thinking,
     }
-    assert call.told_to("gemini").body == {**call.body, "top_k": 5}
+    assert call.for_dialect("gemini").body == {**call.body, "top_k": 5}
 
 
 def test_removed_fields_reach_no_dialect() -> None:
@@ -157,12 +157,12 @@ def test_removed_fields_reach_no_dialect() -> None:
     assert call.preferences is not None
     assert call.fallbacks == ("n",)
     for dialect in ("openai", "anthropic", "gemini"):
-        assert not {"provider", "models"} & call.told_to(dialect).body.keys()
+        assert not {"provider", "models"} & call.for_dialect(dialect).body.keys()
 
 
 def test_cache_control_on_a_tool_result() -> None:
     call = call_of(messages=[*HI, user({"type": "tool_result", "tool_use_id": "t1", "content": "x", **MARK})])
-    assert call.told_to("anthropic").body["messages"][1] == {"role": "tool", "tool_call_id": "t1", "content": "x", **MARK}
+    assert call.for_dialect("anthropic").body["messages"][1] == {"role": "tool", "tool_call_id": "t1", "content": "x", **MARK}
 
 
 def block(**fields: Any) -> Json:

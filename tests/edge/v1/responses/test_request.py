@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from edge.v1.responses.request import read
+from edge.v1.responses.request import parse
 from shared.core.errors import InvalidRequest
 
 Body = dict[str, Any]
 
 
 def chat_of(**fields: Any) -> Body:
-    return dict(read(json.dumps({"model": "m", "input": "Hi", **fields}).encode())[1].body)
+    return dict(parse(json.dumps({"model": "m", "input": "Hi", **fields}).encode())[1].body)
 
 
 HI = [{"role": "user", "content": "Hi"}]
