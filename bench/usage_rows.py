@@ -73,15 +73,15 @@ def build_world(accounts: int, models: int) -> World:
         {"name": f"channel-{number}-{run}", "dialect": "openai", "base_url": "https://up.example/v1", "id": new_id()}
         for number in range(max(3, models // 5))
     ]
-    catalogue = [{"id": f"maker-{number % 7}/model-{number}-{run}", "kind": "chat"} for number in range(models)]
+    catalog = [{"id": f"maker-{number % 7}/model-{number}-{run}", "kind": "chat"} for number in range(models)]
     prices = [
-        {"model": model["id"], "credits_per_1k_input": 150, "credits_per_1k_output": 600, "id": new_id()} for model in catalogue
+        {"model": model["id"], "credits_per_1k_input": 150, "credits_per_1k_output": 600, "id": new_id()} for model in catalog
     ]
     serving = [[(number + step) % len(channels) for step in range(1 + number % 3)] for number in range(models)]
     links = [
         {
             "channel": channels[index]["id"],
-            "model": catalogue[number]["id"],
+            "model": catalog[number]["id"],
             "upstream_model": "m",
             "priority": place,
             "id": new_id(),
@@ -89,7 +89,7 @@ def build_world(accounts: int, models: int) -> World:
         for number, served in enumerate(serving)
         for place, index in enumerate(served)
     ]
-    tables = {Account: owners, ApiKey: keys, Channel: channels, AIModel: catalogue, Price: prices, ChannelModel: links}
+    tables = {Account: owners, ApiKey: keys, Channel: channels, AIModel: catalog, Price: prices, ChannelModel: links}
     with database.atomic():
         for table, rows in tables.items():
             for start in range(0, len(rows), 500):
@@ -98,7 +98,7 @@ def build_world(accounts: int, models: int) -> World:
     return World(
         [str(row["id"]) for row in owners],
         [(str(one["id"]), str(two["id"])) for one, two in pairs],
-        [str(row["id"]) for row in catalogue],
+        [str(row["id"]) for row in catalog],
         [str(row["id"]) for row in prices],
         [str(row["id"]) for row in channels],
         serving,

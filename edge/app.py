@@ -115,7 +115,7 @@ def create_app(settings: Settings) -> Quart:
     async def start() -> None:
         services = await Services.start(settings)
         app.extensions["services"] = services
-        routes.update({path: call_handler(services, surface) for path, surface in ENDPOINTS.items()})
+        routes.update({path: call_handler(services, adapter) for path, adapter in ENDPOINTS.items()})
 
     @app.after_serving
     async def stop() -> None:
@@ -140,7 +140,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
 
     @app.after_request
     async def add_request_id(response: Response) -> Response:
-        for name in _surface().id_headers:
+        for name in _adapter().id_headers:
             response.headers[name.decode()] = g.request_id
         if request.path.startswith(API_PATHS):
             origin = request.headers.get("origin")
@@ -156,7 +156,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
             _log_failure(error)
         if wants_page():
             return await error_page(error)
-        problem = _surface().render_error(error, g.request_id)
+        problem = _adapter().render_error(error, g.request_id)
         response = Response(problem.body, status=problem.status)
         standing = rate_headers(error.rate_limit_state) if error.rate_limit_state else []
         for name, value in (*standing, *problem.headers):
@@ -177,7 +177,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         _log_failure(error)
         if wants_page():
             return await error_page(error)
-        problem = _surface().render_error(error, g.request_id)
+        problem = _adapter().render_error(error, g.request_id)
         return Response(problem.body, status=problem.status, content_type="application/json")
 
 
@@ -185,12 +185,12 @@ def _log_failure(error: Exception) -> None:
     log.error("%s failed with an internal error: %s", g.get("request_id", request.path), describe_failure(error))
 
 
-def _surface() -> EndpointAdapter:
+def _adapter() -> EndpointAdapter:
     """Return the surface whose error format applies: Anthropic's under `/v1/messages`, else OpenAI's."""
     return MESSAGES if request.path.startswith(_MESSAGES_PATHS) else CHAT
 
 
-_MESSAGES_PATHS = tuple(path for path, surface in ENDPOINTS.items() if surface is MESSAGES)
+_MESSAGES_PATHS = tuple(path for path, adapter in ENDPOINTS.items() if adapter is MESSAGES)
 
 
 MAX_PATH = 200  # characters quoted in an error message
@@ -207,7 +207,7 @@ def _plain_error(status: int) -> Response:
     message = text.format(method=request.method, path=request.path[:MAX_PATH], hint=hint)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
-    if _surface() is MESSAGES:
+    if _adapter() is MESSAGES:
         body = error_body(status, body["error"], g.request_id)
     response = Response(orjson.dumps(body), status=status, content_type="application/json")
     if status in (404, 405):

@@ -141,9 +141,9 @@ async def read(query: Callable[[], T]) -> T:
 
 async def count_request(limits: KeyLimits) -> RateLimitState:
     """Count one request toward the caller's rate limit. Raises `RateLimited`."""
-    ticket = await services().limiter.acquire(new_id(), limits, 0)
-    services().limiter.release(ticket, 0)
-    return ticket.standing
+    permit = await services().limiter.acquire(new_id(), limits, 0)
+    services().limiter.release(permit, 0)
+    return permit.rate_limit_state
 
 
 async def write(job: Callable[[], T]) -> T:

@@ -144,9 +144,9 @@ class _Attempt:
         dialect, target = self._dialect(call, route), self._target(route)
         return self._exchange(dialect, dialect.build_request(call, target), call, target)
 
-    def _poll(self, call: MediaCall, route: Route, vendor_job: str) -> _Result:
+    def _poll(self, call: MediaCall, route: Route, provider_job: str) -> _Result:
         dialect, target = self._dialect(call, route), self._target(route)
-        return self._exchange(dialect, dialect.build_poll_request(vendor_job, target), call, target)
+        return self._exchange(dialect, dialect.build_poll_request(provider_job, target), call, target)
 
     def _exchange(self, dialect: MediaDialect, request: ProviderRequest, call: MediaCall, target: Target) -> _Result:
         def read_error(status: int, data: bytes) -> ProviderError:
@@ -227,9 +227,9 @@ class _Attempt:
         elif answer.provider_job_id is None:
             self.end(JobResult("failed", "nothing_delivered", "empty_answer"))
         else:
-            self._wait_for_vendor(answer, brought.channel)
+            self._wait_for_provider(answer, brought.channel)
 
-    def _wait_for_vendor(self, answer: MediaAnswer, channel: UUID) -> None:
+    def _wait_for_provider(self, answer: MediaAnswer, channel: UUID) -> None:
         job, now = self._job, now_ms()
         assert answer.provider_job_id is not None  # noqa: S101  (checked by the caller)
         if job.vendor_job is None:

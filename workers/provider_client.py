@@ -1,7 +1,7 @@
 """The synchronous provider client: sends media requests, with failover between a model's channels.
 
 Retries follow the same rules as on the edge, see `edge/call/upstream.py`. Requests to a channel's base URL, chosen by staff, are
-trusted; every other URL that a provider returns goes through the address checks of `shared.outbound`.
+trusted; every other URL that a provider returns goes through the address checks of `shared.safe_http`.
 """
 
 from __future__ import annotations

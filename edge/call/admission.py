@@ -56,14 +56,14 @@ class Caller(NamedTuple):
 class Admission:
     """One call's rate limit permit and hold; see the module docstring."""
 
-    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "hold", "permit", "services", "settling", "usage")
+    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "permit", "services", "settling", "state", "usage")
 
     def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
         self.settling = False  # a settlement is queued; no second one may follow
-        self.hold: CallState | None = None
+        self.state: CallState | None = None
         self.permit: Permit | None = None
         self.usage = TokenUsage(0, 0)  # the usage charged for, set by the settlement
         self._caller = caller
@@ -101,29 +101,29 @@ class Admission:
                     services, call, error.available, digest=caller.digest, session=caller.session
                 )
             if isinstance(error, YoutError):
-                error.rate_limit_state = self.permit.standing
+                error.rate_limit_state = self.permit.rate_limit_state
             raise
         if taken.api_key is not None:
             services.keys.update_cache(caller.digest, taken.api_key, taken)
             services.inflight.set_payer(taken.api_key)
         elif caller.session:
             services.inflight.set_payer(caller.session)
-        self.hold = CallState(self.call_id, call, self._quote, taken)
-        return self.hold
+        self.state = CallState(self.call_id, call, self._quote, taken)
+        return self.state
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self.settling or self.hold is None:
+        if self.settling or self.state is None:
             return
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             cut_by = self.services.inflight.abort_reason()
             code = "client_closed" if cut_by is None else error_spec(cut_by).code
-            self.hold.client_disconnected = cut_by is None
-            if self.hold.owes_prompt:
+            self.state.client_disconnected = cut_by is None
+            if self.state.charges_prompt:
                 self.services.spawn(self.services.abandoned.count(self._caller.limits))
-            self.hold.settlement = self.services.spawn(self._settle("cancelled", code))
+            self.state.settlement = self.services.spawn(self._settle("cancelled", code))
             return
-        self.hold.settlement = self.services.spawn(self._settle("failed", error_spec(error).code))
-        await asyncio.wait([self.hold.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
+        self.state.settlement = self.services.spawn(self._settle("failed", error_spec(error).code))
+        await asyncio.wait([self.state.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
 
     async def settle(self) -> Settled:
         """Settle a completed call and wait until the charge, which never exceeds the cost, is durable.
@@ -135,30 +135,30 @@ class Admission:
         return await self._settle("completed", None)
 
     async def _settle(self, status: str, error_code: str | None) -> Settled:
-        hold = self.hold
-        assert hold is not None  # noqa: S101  (entered)
-        usage = self.usage = await self._usage(hold)
-        cost = call_charge(hold.quote.price, usage) if hold.delivered or hold.owes_prompt else 0
-        first, now = hold.first_token_at, time.monotonic()
+        state = self.state
+        assert state is not None  # noqa: S101  (entered)
+        usage = self.usage = await self._usage(state)
+        cost = call_charge(state.quote.price, usage) if state.delivered or state.charges_prompt else 0
+        first, now = state.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
-            account=hold.account,
+            account=state.account,
             cost=cost,
             status=status,
-            api_key=hold.api_key,
-            model=hold.call.model,
-            price=hold.quote.price.id,
-            channel=hold.channel,
+            api_key=state.api_key,
+            model=state.call.model,
+            price=state.quote.price.id,
+            channel=state.channel,
             cap=self._quote.cap,
             error_code=error_code,
             streamed=self._call.stream,
             usage=usage,
-            attempts=hold.attempts,
-            first_token_ms=int((first - hold.started) * 1000) if first is not None else None,
-            duration_ms=int((now - hold.started) * 1000),
+            attempts=state.attempts,
+            first_token_ms=int((first - state.started) * 1000) if first is not None else None,
+            duration_ms=int((now - state.started) * 1000),
             created_at=self.created_at,
             has_claim=self._caller.idempotency_claim is not None,
-            details=self._usage_details(hold, status),
+            details=self._usage_details(state, status),
         )
         self.settling = True  # no await before `settle` queues it, so a cancellation cannot come in between
         settlement = self.services.ledger.settle(item)
@@ -169,40 +169,40 @@ class Admission:
         self._report(item, settled)
         return settled
 
-    def _usage_details(self, hold: CallState, status: str) -> UsageDetails | None:
+    def _usage_details(self, state: CallState, status: str) -> UsageDetails | None:
         """Return the details that most calls do not have: fallback model, failed attempts, truncation."""
-        requested = self._call.model if hold.call.model != self._call.model else None
-        cut = hold.truncation(status)
-        if not (requested or cut or hold.failures):
+        requested = self._call.model if state.call.model != self._call.model else None
+        cut = state.truncation(status)
+        if not (requested or cut or state.failures):
             return None
-        return UsageDetails(requested, ",".join(hold.failures)[:MAX_FAILURES_CHARS] or None, cut)
+        return UsageDetails(requested, ",".join(state.failures)[:MAX_FAILURES_CHARS] or None, cut)
 
-    async def _usage(self, hold: CallState) -> TokenUsage:
-        if self._call.kind in KINDS_BILLED_PER_CALL or not (hold.delivered or hold.owes_prompt):
+    async def _usage(self, state: CallState) -> TokenUsage:
+        if self._call.kind in KINDS_BILLED_PER_CALL or not (state.delivered or state.charges_prompt):
             return TokenUsage(0, 0)
-        if not hold.delivered:
+        if not state.delivered:
             return TokenUsage(await self._count_input(), 0, estimated=True)
-        reported = hold.reported_usage()
-        if hold.output_exceeded:  # all paid output was delivered; the excess is not charged
-            reported = reported._replace(output_tokens=hold.paid_output)
-        decide = partial(resolve_usage, reported, delivered=True, plausible_output=hold.quote.paid_tokens)
+        reported = state.reported_usage()
+        if state.output_exceeded:  # all paid output was delivered; the excess is not charged
+            reported = reported._replace(output_tokens=state.paid_output)
+        decide = partial(resolve_usage, reported, delivered=True, plausible_output=state.quote.paid_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
-            return usage._replace(estimated=hold.output_exceeded)
-        if hold.output_exceeded:
+            return usage._replace(estimated=state.output_exceeded)
+        if state.output_exceeded:
             return decide(input_estimate=tokenizer.estimate_tokens(prompt_text(self._call.body)), output_estimate=0)
-        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(hold))
+        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(state))
 
     async def _count_input(self) -> int:
         return await self.services.count_tokens(prompt_text(self._call.body)) or self._call.input_estimate
 
-    async def _count_output(self, hold: CallState) -> int:
+    async def _count_output(self, state: CallState) -> int:
         """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""
-        kept, size = hold.delivered_text()
+        kept, size = state.delivered_text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
-        return text_tokens + hold.delivered_images() * TOKENS_PER_IMAGE
+        return text_tokens + state.delivered_images() * TOKENS_PER_IMAGE
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

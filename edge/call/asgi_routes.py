@@ -24,19 +24,19 @@ from shared.core.errors import RequestRefused
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def call_handler(services: Services, surface: EndpointAdapter) -> Handler:
+def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
     """Return the handler of a POST that calls a model. `surface` parses the body and renders the response."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
-        line = response_context(send, surface, request_id(call_id))
+        context = response_context(send, adapter, request_id(call_id))
         try:
             headers = read_headers(scope)
             if headers.origin is not None:
-                line.headers.extend(services.cors.headers(headers.origin))
+                context.headers.extend(services.cors.headers(headers.origin))
             if headers.content_encoding is not None:
                 receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
-            if surface.allows_web_callers and not headers.has_key:
+            if adapter.allows_web_callers and not headers.has_key:
                 caller = await web_caller(services, scope)
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
@@ -45,10 +45,10 @@ def call_handler(services: Services, surface: EndpointAdapter) -> Handler:
                 body = await services.bodies.read(receive, headers.content_length, address)
                 caller = Caller(digest, limits, address)
             try:
-                if surface.parse_form is None:
-                    parsed = surface.parse(body, call_id)
+                if adapter.parse_form is None:
+                    parsed = adapter.parse(body, call_id)
                 else:
-                    parsed = await _read_form(surface, scope, body, call_id)
+                    parsed = await _read_form(adapter, scope, body, call_id)
                 if headers.idempotency_key is not None:
                     same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
                     caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
@@ -60,12 +60,12 @@ def call_handler(services: Services, surface: EndpointAdapter) -> Handler:
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format
-            await send_logged_error(line, error)
+            await send_logged_error(context, error)
             return
         events = exchange(services, call_id, caller, parsed.call, cap)
         if parsed.extension is not None:
             events = parsed.extension.record(services, parsed.call.model, events)
-        await _until_gone(services, receive, respond(services, line, parsed, events))
+        await _until_gone(services, receive, respond(services, context, parsed, events))
 
     return handle
 
@@ -90,8 +90,8 @@ async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
     task.cancel()
 
 
-async def _read_form(surface: EndpointAdapter, scope: Scope, body: bytes, call_id: UUID) -> ParsedRequest:
+async def _read_form(adapter: EndpointAdapter, scope: Scope, body: bytes, call_id: UUID) -> ParsedRequest:
     sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"").decode("latin-1")
-    if surface.parse_form is None or not sent.lower().startswith("multipart/form-data"):
-        return surface.parse(body, call_id)
-    return await asyncio.to_thread(surface.parse_form, body, sent, call_id)
+    if adapter.parse_form is None or not sent.lower().startswith("multipart/form-data"):
+        return adapter.parse(body, call_id)
+    return await asyncio.to_thread(adapter.parse_form, body, sent, call_id)

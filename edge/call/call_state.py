@@ -125,7 +125,7 @@ class CallState:
         return self.reader is not None and self.reader.delivered and self.first_token_at is not None
 
     @property
-    def owes_prompt(self) -> bool:
+    def charges_prompt(self) -> bool:
         """Whether the caller disconnected while a provider processed the prompt, before any output was delivered."""
         return self.client_disconnected and self.provider_working and self.answer is None and not self.delivered
 

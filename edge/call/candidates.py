@@ -39,12 +39,12 @@ def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[
     return _preferred(found, call.preferences or RoutingPreferences())
 
 
-def max_quote(offers: Sequence[Candidate], cap: int | None) -> Quote:
+def max_quote(candidates: Sequence[Candidate], cap: int | None) -> Quote:
     """Return the quote to hold, which covers every candidate."""
-    if len(offers) == 1:
-        return offers[0].quote
-    quoted = max((offer.quote for offer in offers), key=lambda found: found.bound)
-    return quoted._replace(minimum=max(offer.quote.minimum for offer in offers), cap=cap)
+    if len(candidates) == 1:
+        return candidates[0].quote
+    quoted = max((candidate.quote for candidate in candidates), key=lambda found: found.bound)
+    return quoted._replace(minimum=max(candidate.quote.minimum for candidate in candidates), cap=cap)
 
 
 def _candidate(catalog: Catalog, call: ChatCall, cap: int | None) -> Candidate:
@@ -54,14 +54,14 @@ def _candidate(catalog: Catalog, call: ChatCall, cap: int | None) -> Candidate:
     return Candidate(call, quote_call(model, call, cap), routes_for_kind(model.routes, call.kind))
 
 
-def _preferred(offers: list[Candidate], preferences: RoutingPreferences) -> tuple[Candidate, ...]:
-    found = [offer for offer in offers if _affordable(offer.quote, preferences)]
+def _preferred(candidates: list[Candidate], preferences: RoutingPreferences) -> tuple[Candidate, ...]:
+    found = [candidate for candidate in candidates if _affordable(candidate.quote, preferences)]
     if not found:
         raise InvalidRequest("All requested models cost more than 'provider.max_price'.", "provider.max_price")
     if preferences.sort == "price":
-        found.sort(key=lambda offer: offer.quote.bound)
-    found = [offer._replace(routes=filter_routes(offer.routes, preferences)) for offer in found]
-    found = [offer for offer in found if offer.routes]
+        found.sort(key=lambda candidate: candidate.quote.bound)
+    found = [candidate._replace(routes=filter_routes(candidate.routes, preferences)) for candidate in found]
+    found = [candidate for candidate in found if candidate.routes]
     if not found:
         raise InvalidRequest("No channel of this model matches 'provider'.", "provider", "no_matching_provider")
     return tuple(found)

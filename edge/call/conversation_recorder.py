@@ -45,10 +45,10 @@ class ConversationRecorder:
     ) -> None:
         self._conversation = conversation
         self._stores = stores
-        self._said = new_turns
+        self._new_turns = new_turns
         self._build = build
-        self._listener = listener
-        self._keeping: ConversationState | None = None
+        self._renderer = listener
+        self._pending_turn: ConversationState | None = None
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with the conversation's earlier messages. Raises the errors of `begin_turn` and of authentication."""
@@ -58,42 +58,44 @@ class ConversationRecorder:
             )
         if caller.digest:  # `admit` may have used the cache; stored messages require a key that is valid now
             await services.keys.look_up(caller.digest)
-        begin = partial(begin_turn, caller.limits.account, self._conversation, stores=self._stores, new_count=len(self._said))
+        begin = partial(
+            begin_turn, caller.limits.account, self._conversation, stores=self._stores, new_count=len(self._new_turns)
+        )
         keeping = await services.database_reader.read(begin)
-        self._keeping = keeping
+        self._pending_turn = keeping
         if not keeping.is_new:
-            self._listener.conversation = keeping.conversation
-        return self._build([*keeping.history, *self._said])
+            self._renderer.conversation = keeping.conversation
+        return self._build([*keeping.history, *self._new_turns])
 
     async def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield `events` and store the turn: a complete answer before its last event, a truncated one after its settlement."""
-        hold: CallState | None = None
+        state: CallState | None = None
         whole = False
         try:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Admitted):
-                        hold = event.hold
+                        state = event.state
                     else:
-                        self._listener.record(event)
+                        self._renderer.record(event)
                         if isinstance(event, Finished):
                             whole = True
                             await self._keep(services, model, whole=True)
                     yield event
         finally:
-            if not whole and hold is not None:
-                services.spawn(self._keep_truncated(services, model, hold))
+            if not whole and state is not None:
+                services.spawn(self._keep_truncated(services, model, state))
 
-    async def _keep_truncated(self, services: Services, model: str, hold: CallState) -> None:
-        if hold.settlement is not None:
-            await asyncio.wait([hold.settlement])
+    async def _keep_truncated(self, services: Services, model: str, state: CallState) -> None:
+        if state.settlement is not None:
+            await asyncio.wait([state.settlement])
         await self._keep(services, model, whole=False)
 
     async def _keep(self, services: Services, model: str, *, whole: bool) -> None:
-        keeping, answer = self._keeping, self._listener.recorded_text()
+        keeping, answer = self._pending_turn, self._renderer.recorded_text()
         if keeping is None or not keeping.store or not answer:
             return
-        kept = await services.ledger.run(partial(store_turn, keeping, self._said, answer, model=model, complete=whole))
+        kept = await services.ledger.run(partial(store_turn, keeping, self._new_turns, answer, model=model, complete=whole))
         if isinstance(kept, Exception):
             log.error("failed to store a conversation turn: %s", type(kept).__name__)
-        self._listener.conversation = keeping.conversation if kept is True else None
+        self._renderer.conversation = keeping.conversation if kept is True else None

@@ -29,7 +29,7 @@ class Admitted(NamedTuple):
     """The call was admitted: the first event. `hold` will have the channel that serves the call."""
 
     rate_limit_status: RateLimitState
-    hold: CallState
+    state: CallState
 
 
 class Finished(NamedTuple):
@@ -46,7 +46,7 @@ async def exchange(
 ) -> AsyncGenerator[Admitted | bytes | Finished, None]:
     """Serve one call. `max_credits` is the caller's own limit in credits. Raises the errors of `shared.core.errors`."""
     try:
-        offers = find_candidates(services.catalog, call, max_credits)
+        candidates = find_candidates(services.catalog, call, max_credits)
     except RequestRefused as refusal:
         refused = await services.keys.key_error_or(caller.digest, refusal)
         if isinstance(refused, InsufficientCredits):  # `cap` does not cover the call
@@ -54,25 +54,25 @@ async def exchange(
                 services, call, refused.available, digest=caller.digest, session=caller.session
             )
         raise refused from None
-    admission = Admission(services, call_id, caller, call, max_quote(offers, max_credits))
-    async with admission as hold:
+    admission = Admission(services, call_id, caller, call, max_quote(candidates, max_credits))
+    async with admission as state:
         assert admission.permit is not None  # noqa: S101  (set by `__aenter__`)
-        yield Admitted(admission.permit.standing, hold)
+        yield Admitted(admission.permit.rate_limit_state, state)
         if call.stream:
             # Closed explicitly: otherwise the upstream would keep working until garbage collection.
-            async with aclosing(upstream.relay_stream(services, offers, hold)) as relays:
+            async with aclosing(upstream.relay_stream(services, candidates, state)) as relays:
                 async for relay in relays:
-                    hold.mark_relayed()
+                    state.mark_relayed()
                     yield relay
-            assert hold.reader is not None  # noqa: S101  (set by a completed stream)
-            hold.mark_relayed()
-            body, frame = hold.reader.final_chunk(), hold.reader.chunk_fields()
+            assert state.reader is not None  # noqa: S101  (set by a completed stream)
+            state.mark_relayed()
+            body, frame = state.reader.final_chunk(), state.reader.chunk_fields()
         else:
-            await upstream.fetch_completion(services, offers, hold)
-            assert hold.answer is not None  # noqa: S101  (set by `answer`)
-            hold.mark_relayed()
-            body, frame = hold.answer.body, {}
+            await upstream.fetch_completion(services, candidates, state)
+            assert state.answer is not None  # noqa: S101  (set by `answer`)
+            state.mark_relayed()
+            body, frame = state.answer.body, {}
         settled = await admission.settle()
-    if hold.remaining_bytes:
-        yield hold.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
+    if state.remaining_bytes:
+        yield state.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
     yield Finished(body, frame, admission.usage, settled)

@@ -50,7 +50,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         if message.get("images"):
             content = [*(content or ()), *_images(message["images"], index)]
         if content:
-            more_bytes, more_tokens = _heavy_parts(content, index)
+            more_bytes, more_tokens = _non_text_parts(content, index)
             heavy_bytes += more_bytes
             heavy_tokens += more_tokens
     text_bytes = size - heavy_bytes
@@ -125,7 +125,7 @@ def _images(images: object, index: int) -> list[Any]:
     return images
 
 
-def _heavy_parts(parts: list[Any], index: int) -> tuple[int, int]:
+def _non_text_parts(parts: list[Any], index: int) -> tuple[int, int]:
     """Return the size in bytes of the parts that are not text, and an upper bound for their tokens."""
     size = tokens = 0
     for position, part in enumerate(parts):
@@ -150,7 +150,7 @@ def max_non_text_tokens(body: Mapping[str, Any]) -> int:
     tokens = 0
     for index, message in enumerate(body["messages"]):
         for parts in (message.get("content"), message.get("images")):
-            tokens += _heavy_parts(parts, index)[1] if isinstance(parts, list) else 0
+            tokens += _non_text_parts(parts, index)[1] if isinstance(parts, list) else 0
     return tokens
 
 

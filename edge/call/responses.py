@@ -35,15 +35,15 @@ class ResponseContext(NamedTuple):
     """The context of one response: where to send it, the surface that renders errors, the request id, common headers."""
 
     send: Send
-    surface: EndpointAdapter
+    adapter: EndpointAdapter
     request_id: str
     headers: Headers
 
 
-def response_context(send: Send, surface: EndpointAdapter, request_id: str) -> ResponseContext:
+def response_context(send: Send, adapter: EndpointAdapter, request_id: str) -> ResponseContext:
     """Return the response context of a new request."""
     name = request_id.encode()
-    return ResponseContext(send, surface, request_id, [*((header, name) for header in surface.id_headers), _NO_STORE])
+    return ResponseContext(send, adapter, request_id, [*((header, name) for header in adapter.id_headers), _NO_STORE])
 
 
 _JSON = (b"content-type", b"application/json")
@@ -53,66 +53,66 @@ _SSE: Headers = [
 ]
 
 
-async def send_complete(line: ResponseContext, status: int, headers: Headers, body: bytes) -> None:
+async def send_complete(context: ResponseContext, status: int, headers: Headers, body: bytes) -> None:
     """Send a complete response, with `headers` in addition to the common ones."""
-    await line.send(
+    await context.send(
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [*line.headers, *headers, (b"content-length", b"%d" % len(body))],
+            "headers": [*context.headers, *headers, (b"content-length", b"%d" % len(body))],
         }
     )
-    await line.send({"type": "http.response.body", "body": body})
+    await context.send({"type": "http.response.body", "body": body})
 
 
-async def send_logged_error(line: ResponseContext, error: Exception) -> None:
+async def send_logged_error(context: ResponseContext, error: Exception) -> None:
     """Send `error` in the surface's format, and log it if it is internal."""
-    await send_error(line, _reported(error, line))
+    await send_error(context, _reported(error, context))
 
 
-async def send_error(line: ResponseContext, error: BaseException) -> None:
+async def send_error(context: ResponseContext, error: BaseException) -> None:
     """Send `error` in the surface's format."""
-    problem = line.surface.render_error(error, line.request_id)
+    problem = context.adapter.render_error(error, context.request_id)
     standing = rate_headers(error.rate_limit_state) if isinstance(error, YoutError) and error.rate_limit_state else []
-    await send_complete(line, problem.status, [*standing, *problem.headers], problem.body)
+    await send_complete(context, problem.status, [*standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, line: ResponseContext, parsed: ParsedRequest, events: Events) -> None:
+async def respond(services: Services, context: ResponseContext, parsed: ParsedRequest, events: Events) -> None:
     """Send the response for `events`. Errors become error responses; a cancellation propagates."""
     async with aclosing(events):  # closed explicitly: otherwise the hold would last until garbage collection
         if parsed.call.stream:
-            await _Stream(services, line, parsed.renderer).run(events)
+            await _Stream(services, context, parsed.renderer).run(events)
         else:
-            await _respond_whole(services, line, parsed.renderer, events)
+            await _respond_complete(services, context, parsed.renderer, events)
 
 
-async def _respond_whole(services: Services, line: ResponseContext, renderer: Renderer, events: Events) -> None:
+async def _respond_complete(services: Services, context: ResponseContext, renderer: Renderer, events: Events) -> None:
     try:
         async for event in events:
             if isinstance(event, Admitted):
-                line.headers.extend(rate_headers(event.rate_limit_status))
-                event.hold.headers = line.headers
+                context.headers.extend(rate_headers(event.rate_limit_status))
+                event.state.headers = context.headers
             elif isinstance(event, Finished):
                 whole = renderer.render_complete(event)
                 if isinstance(whole, RawResponse):
-                    await send_complete(line, 200, whole.headers, whole.body)
+                    await send_complete(context, 200, whole.headers, whole.body)
                 else:
-                    await send_complete(line, 200, [_JSON], orjson.dumps(whole))
+                    await send_complete(context, 200, [_JSON], orjson.dumps(whole))
     except asyncio.CancelledError:
         cut_by = services.inflight.abort_reason()
         if cut_by is None:
             raise
-        await send_error(line, cut_by)
+        await send_error(context, cut_by)
     except Exception as error:  # any error becomes a response in the surface's format
-        await send_error(line, _reported(error, line))
+        await send_error(context, _reported(error, context))
 
 
 class _Stream:
     """Sends one response as server-sent events."""
 
-    def __init__(self, services: Services, line: ResponseContext, renderer: Renderer) -> None:
+    def __init__(self, services: Services, context: ResponseContext, renderer: Renderer) -> None:
         self._services = services
-        self._line = line
+        self._context = context
         self._renderer = renderer
         self._loop = asyncio.get_running_loop()
         self._begun = False
@@ -132,8 +132,8 @@ class _Stream:
                     if data:
                         await self._write(data)
                 elif isinstance(event, Admitted):
-                    self._line.headers.extend(rate_headers(event.rate_limit_status))
-                    event.hold.headers = self._line.headers
+                    self._context.headers.extend(rate_headers(event.rate_limit_status))
+                    event.state.headers = self._context.headers
                 else:
                     await self._write(self._renderer.finish(event), more=False)
         except asyncio.CancelledError:
@@ -143,7 +143,7 @@ class _Stream:
             await events.aclose()  # settles, even if the client does not read the error below
             await self._fail(cut_by)
         except Exception as error:  # any error is sent before the stream ends
-            await self._fail(_reported(error, self._line))
+            await self._fail(_reported(error, self._context))
         finally:
             if self._timer is not None:
                 self._timer.cancel()
@@ -161,19 +161,19 @@ class _Stream:
         if self._begun:
             await self._write(self._renderer.render_failure(error), more=False)
         else:
-            await send_error(self._line, error)
+            await send_error(self._context, error)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._writing = True
         if not self._begun:
             await self._begin()
-        await self._line.send({"type": "http.response.body", "body": data, "more_body": more})
+        await self._context.send({"type": "http.response.body", "body": data, "more_body": more})
         self._writing = False
         self._last_write = self._loop.time()
 
     async def _begin(self) -> None:
         self._begun = True
-        await self._line.send({"type": "http.response.start", "status": 200, "headers": [*self._line.headers, *_SSE]})
+        await self._context.send({"type": "http.response.start", "status": 200, "headers": [*self._context.headers, *_SSE]})
 
     def _tick(self) -> None:
         """Send a comment if nothing was written for a while. One timer per stream is cheaper than one per event."""
@@ -186,10 +186,10 @@ class _Stream:
         self._timer = self._loop.call_later(max(interval - silent, 0.1), self._tick)
 
 
-def _reported(error: Exception, line: ResponseContext) -> Exception:
+def _reported(error: Exception, context: ResponseContext) -> Exception:
     """Return `error`, after logging it if it is internal; the caller then gets a 500 without the cause."""
     if is_internal(error):
-        log.error("%s failed with an internal error: %s", line.request_id, describe_failure(error))
+        log.error("%s failed with an internal error: %s", context.request_id, describe_failure(error))
     return error
 
 

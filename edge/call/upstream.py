@@ -111,25 +111,27 @@ class StreamTimeout:
         return min(self._idle_seconds, self._ends_at - now)
 
 
-async def fetch_completion(services: Services, offers: Sequence[Candidate], hold: CallState) -> None:
+async def fetch_completion(services: Services, candidates: Sequence[Candidate], state: CallState) -> None:
     """Get a complete answer and store it in `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
     began = time.monotonic()
-    route = await _with_failover(services, offers, hold, partial(_answer_once, services, hold))
-    tokens = hold.answer.usage.output_tokens if hold.answer is not None else None
+    route = await _with_failover(services, candidates, state, partial(_answer_once, services, state))
+    tokens = state.answer.usage.output_tokens if state.answer is not None else None
     if tokens:
         services.health.speed_of(route).record_tokens(tokens, time.monotonic() - began)
 
 
-async def relay_stream(services: Services, offers: Sequence[Candidate], hold: CallState) -> AsyncGenerator[bytes, None]:
+async def relay_stream(services: Services, candidates: Sequence[Candidate], state: CallState) -> AsyncGenerator[bytes, None]:
     """Yield the bytes to relay; `hold.reader` has the final events. Raises like `answer`, also in mid-stream."""
-    response, reader, relay, route, began = await _with_failover(services, offers, hold, partial(_open_once, services, hold))
-    limit, received = RelayLimit(hold.paid_output), 0
+    response, reader, relay, route, began = await _with_failover(
+        services, candidates, state, partial(_open_once, services, state)
+    )
+    limit, received = RelayLimit(state.paid_output), 0
     patience = StreamTimeout(services.settings.upstream_idle_seconds)
     try:
         while True:
             over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
             if over and not (reader.finished or reader.done):
-                hold.stop_stream(relay)
+                state.stop_stream(relay)
                 break
             if relay:
                 yield relay
@@ -185,17 +187,17 @@ async def _drain(response: HttpResponse) -> None:
         response.release()
 
 
-async def _with_failover(services: Services, offers: Sequence[Candidate], hold: CallState, attempt: AttemptFunction[T]) -> T:
+async def _with_failover(services: Services, candidates: Sequence[Candidate], state: CallState, attempt: AttemptFunction[T]) -> T:
     """Return the result of the first successful attempt. Models are tried in the caller's order."""
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     rejected: UpstreamRejected | None = None
     try:
-        for offer in offers:
-            if offer.call is not hold.call:
-                hold.switch_model(offer.call, offer.quote)
+        for candidate in candidates:
+            if candidate.call is not state.call:
+                state.switch_model(candidate.call, candidate.quote)
             try:
-                return await _try_routes(services, offer, hold, attempt)
+                return await _try_routes(services, candidate, state, attempt)
             except UnsupportedField as error:
                 unsupported = error
             except Unavailable as error:
@@ -205,29 +207,29 @@ async def _with_failover(services: Services, offers: Sequence[Candidate], hold: 
                     raise
                 rejected = error
     finally:
-        hold.add_routing_headers()
+        state.add_routing_headers()
     if rejected is not None:
         raise rejected
     if failed is None and unsupported is not None:
-        unsupported = unsupported.named(hold.call.field_name)
+        unsupported = unsupported.named(state.call.field_name)
         raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
     raise failed or NoAvailableChannel()
 
 
-async def _try_routes(services: Services, offer: Candidate, hold: CallState, attempt: AttemptFunction[T]) -> T:
+async def _try_routes(services: Services, candidate: Candidate, state: CallState, attempt: AttemptFunction[T]) -> T:
     """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
     health = services.health
-    routes = _ordered(offer, health, hold.account)
+    routes = _ordered(candidate, health, state.account)
     queue = deque((0, 0, route) for route in routes)  # retries so far, the provider's Retry-After in ms
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
     attempts = 0
     while queue and attempts < MAX_ATTEMPTS:
         retry, wait_ms, route = queue.popleft()
-        breaker = health.of_payer(route, hold.account)
+        breaker = health.of_payer(route, state.account)
         if retry:
             pause = max(backoff_seconds(retry, random.random), wait_ms / 1000)
-            if time.monotonic() + pause - hold.started > services.settings.upstream_retry_seconds:
+            if time.monotonic() + pause - state.started > services.settings.upstream_retry_seconds:
                 continue
             await asyncio.sleep(pause)
         if not breaker.admits(now_ms()):
@@ -235,14 +237,14 @@ async def _try_routes(services: Services, offer: Candidate, hold: CallState, att
         breaker.begin(now_ms())
         began = time.monotonic()
         try:
-            result = await attempt(offer.call, route)
+            result = await attempt(candidate.call, route)
         except UnsupportedField as error:
             breaker.abandon()
             unsupported = error
         except _Failed as failure:
             attempts += 1
             failed = failure.error
-            hold.mark_failed(failure.why)
+            state.mark_failed(failure.why)
             if failure.of_request:
                 breaker.abandon()
             else:
@@ -254,7 +256,7 @@ async def _try_routes(services: Services, offer: Candidate, hold: CallState, att
             raise
         else:
             breaker.succeed()
-            if offer.call.stream:
+            if candidate.call.stream:
                 health.speed_of(route).record_first_token((time.monotonic() - began) * 1000)
             return result
     if failed is None and unsupported is not None:
@@ -262,18 +264,18 @@ async def _try_routes(services: Services, offer: Candidate, hold: CallState, att
     raise failed or NoAvailableChannel()
 
 
-def _ordered(offer: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
-    routes = order_routes(offer.routes, health, now_ms(), random.random, payer)
-    preferences = offer.call.preferences
+def _ordered(candidate: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
+    routes = order_routes(candidate.routes, health, now_ms(), random.random, payer)
+    preferences = candidate.call.preferences
     return routes if preferences is None else sort_by_preferences(routes, preferences, health)
 
 
-async def _answer_once(services: Services, hold: CallState, call: ChatCall, route: Route) -> Route:
-    response = await _send(services, call, hold, route)
+async def _answer_once(services: Services, state: CallState, call: ChatCall, route: Route) -> Route:
+    response = await _send(services, call, state, route)
     try:
-        limit = max_answer_bytes(hold.paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
+        limit = max_answer_bytes(state.paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
         data = await response.read_all(limit=limit, timeout=services.settings.upstream_idle_seconds)
-        hold.answer = dialect_for(route.dialect, call.kind).parse_response(data, call, _answer_id(hold), int(time.time()))
+        state.answer = dialect_for(route.dialect, call.kind).parse_response(data, call, _answer_id(state), int(time.time()))
     except BlockedPrompt as error:
         raise _blocked(call) from error
     except UPSTREAM_ERRORS as error:
@@ -283,13 +285,13 @@ async def _answer_once(services: Services, hold: CallState, call: ChatCall, rout
     return route
 
 
-async def _open_once(services: Services, hold: CallState, call: ChatCall, route: Route) -> _Opened:
+async def _open_once(services: Services, state: CallState, call: ChatCall, route: Route) -> _Opened:
     """Open a stream and read until it delivers content or ends.
 
     Chunks without content are not relayed yet, so that another channel can still take over.
     """
-    response = await _send(services, call, hold, route)
-    reader = dialect_for(route.dialect, call.kind).new_stream_reader(call, _answer_id(hold), int(time.time()))
+    response = await _send(services, call, state, route)
+    reader = dialect_for(route.dialect, call.kind).new_stream_reader(call, _answer_id(state), int(time.time()))
     relay, received = b"", 0
     try:
         while not (reader.delivered or reader.finished or reader.done or len(relay) > MAX_UNRELAYED_BYTES):
@@ -314,33 +316,33 @@ async def _open_once(services: Services, hold: CallState, call: ChatCall, route:
     except BaseException:
         response.cancel()
         raise
-    hold.reader = reader
+    state.reader = reader
     return _Opened(response, reader, relay, route, time.monotonic())
 
 
-async def _send(services: Services, call: ChatCall, hold: CallState, route: Route) -> HttpResponse:
+async def _send(services: Services, call: ChatCall, state: CallState, route: Route) -> HttpResponse:
     """Send the request. Return the response if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
     settings = services.settings
     target = Target(
         route=route,
         secret=_secret(services, route),
         referer=settings.referer,
-        pseudonym=partial(services.pseudonym, hold.account, route.channel),
-        max_output_tokens=hold.output_clamp,
-        output_limit=hold.quote.output_tokens // call.choices,
+        pseudonym=partial(services.pseudonym, state.account, route.channel),
+        max_output_tokens=state.output_clamp,
+        output_limit=state.quote.output_tokens // call.choices,
     )
     adapted = call.for_dialect(route.dialect, route.settings)
     request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
-    hold.start_attempt(route)
+    state.start_attempt(route)
     try:
         response = await services.http.open(
-            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(hold.mark_sent, route)
+            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(state.mark_sent, route)
         )
     except HttpClientError as error:
         raise _failure(error) from error
     if response.status == 200:
         return response
-    hold.provider_working = False
+    state.provider_working = False
     await _refuse(response, call, target)
     raise AssertionError("unreachable")
 
@@ -397,5 +399,5 @@ def _field_of(call: ChatCall, param: str | None) -> str | None:
     return param if param is None or call.field_name is None else call.field_name(param)
 
 
-def _answer_id(hold: CallState) -> str:
-    return f"chatcmpl-{hold.call_id.hex}"
+def _answer_id(state: CallState) -> str:
+    return f"chatcmpl-{state.call_id.hex}"

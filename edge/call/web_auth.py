@@ -51,7 +51,7 @@ def require_own_origin(sent: WebHeaders, settings: Settings) -> None:
 
 def session_limits(services: Services, row: SessionRow) -> KeyLimits:
     """Return the rate limits of a session: those of its account, shared with all its keys."""
-    return services.keys.effective_limits(row.account, row.account, row.own)
+    return services.keys.effective_limits(row.account, row.account, row.own_limits)
 
 
 def visitor_digest_of(services: Services, scope: dict[str, Any], sent: WebHeaders) -> str:

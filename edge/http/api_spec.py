@@ -119,9 +119,9 @@ def array(items: Schema, min_items: int = 0, max_items: int | None = None) -> Sc
     return {"type": "array", "items": items, **limits, **({"maxItems": max_items} if max_items is not None else {})}
 
 
-def string(most: int, least: int = 1) -> Schema:
-    """Return a string schema with `least` to `most` characters."""
-    return {"type": "string", "minLength": least, "maxLength": most}
+def string(max_length: int, min_length: int = 1) -> Schema:
+    """Return a string schema with `min_length` to `max_length` characters."""
+    return {"type": "string", "minLength": min_length, "maxLength": max_length}
 
 
 def integer(low: int, high: int) -> Schema:

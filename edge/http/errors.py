@@ -146,9 +146,9 @@ def _extra(error: BaseException) -> dict[str, Any]:
     return {}
 
 
-def alternatives_document(cheaper: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+def alternatives_document(alternatives: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
     """Return alternative models in the format of a 402 error and a quote."""
-    return [{"id": id, "worst": worst} for id, worst in cheaper]
+    return [{"id": id, "worst": worst} for id, worst in alternatives]
 
 
 def request_id(call: UUID) -> str:

@@ -45,11 +45,11 @@ class AbandonedCalls:
         limits = RateLimits(min(self._per_minute, allowed), _UNLIMITED, _UNLIMITED)
         scope = uuid5(payer.account, "abandoned calls")
         try:
-            ticket = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
+            permit = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
         except RateLimited:
             self._refuse(payer.account)
         else:
-            self._limiter.release(ticket, 0)
+            self._limiter.release(permit, 0)
 
     def _refuse(self, account: UUID) -> None:
         self._refused_until[account] = now_ms() + BLOCK_MS

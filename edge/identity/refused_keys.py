@@ -63,11 +63,11 @@ class RefusedKeys:
         limits = RateLimits(self._per_minute, _UNLIMITED, _UNLIMITED)
         scope = UUID(bytes=hmac.new(self._secret, network.encode(errors="replace"), hashlib.sha256).digest()[:16])
         try:
-            ticket = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
+            permit = await self._limiter.acquire(new_id(), KeyLimits(scope, scope, limits, limits), 0)
         except RateLimited as error:
             _put(self._throttled, network, now_ms() + error.retry_after_ms)
             raise TooManyInvalidKeys(error.retry_after_ms) from None
-        self._limiter.release(ticket, 0)
+        self._limiter.release(permit, 0)
 
 
 class BatchedReads(Generic[T]):

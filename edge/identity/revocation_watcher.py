@@ -31,21 +31,21 @@ async def watch(calls: InflightCalls, read: Read, max_call_seconds: float) -> No
     """Poll `calls` forever. `read` runs a query in the reader thread; `max_call_seconds` is the maximum duration of a call."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        _cut_overdue(calls, max_call_seconds)
+        _abort_overdue(calls, max_call_seconds)
         try:
-            await _cut_refused(calls, read)
+            await _abort_refused(calls, read)
         except Exception as error:  # the next poll retries
             log.warning("failed to check the keys of running calls: %s", type(error).__name__)
 
 
-def _cut_overdue(calls: InflightCalls, longest_seconds: float) -> None:
+def _abort_overdue(calls: InflightCalls, max_call_seconds: float) -> None:
     now = time.monotonic()
     for call in calls:
-        if now - call.since > longest_seconds:
-            call.abort(UpstreamTimeout(f"The call exceeded the maximum duration of {longest_seconds:g} s."))
+        if now - call.since > max_call_seconds:
+            call.abort(UpstreamTimeout(f"The call exceeded the maximum duration of {max_call_seconds:g} s."))
 
 
-async def _cut_refused(calls: InflightCalls, read: Read) -> None:
+async def _abort_refused(calls: InflightCalls, read: Read) -> None:
     by_payer = _older_calls(calls)
     keys = sorted(payer for payer in by_payer if isinstance(payer, UUID))
     sessions = sorted(payer for payer in by_payer if isinstance(payer, str))

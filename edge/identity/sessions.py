@@ -36,7 +36,7 @@ class SessionRow(NamedTuple):
     status: str
     seen_at: int
     plan_models: list[str] | None
-    own: KeyAndPlanLimits
+    own_limits: KeyAndPlanLimits
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Return whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""

@@ -41,7 +41,7 @@ class SubmissionContext(NamedTuple):
     digest: str = ""
     session: str = ""
     claim: Claim | None = None
-    cap: int | None = None
+    max_credits: int | None = None
     idempotency_key: bytes | None = None
 
     def for_body(self, data: bytes) -> SubmissionContext:
@@ -53,7 +53,7 @@ class SubmittedJob(NamedTuple):
     """A submitted job, and the caller's rate limit status."""
 
     submitted: Submitted
-    standing: RateLimitState
+    rate_limit_state: RateLimitState
 
 
 async def read_context(*, key_only: bool = False) -> SubmissionContext:
@@ -66,7 +66,7 @@ async def read_context(*, key_only: bool = False) -> SubmissionContext:
     session = caller.session.digest if caller.session is not None else ""
     digest = "" if session else key_digest(sent.authorization, sent.x_api_key)
     return SubmissionContext(
-        caller, digest, session, cap=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key
+        caller, digest, session, max_credits=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key
     )
 
 
@@ -87,14 +87,14 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     model = own.catalog.models.get(call.model)
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
-    quote = _quote(model, call, terms.cap)
+    quote = _quote(model, call, terms.max_credits)
     if not model.routes:
         raise NoAvailableChannel
     if callback_url is not None:
         _check_callback(callback_url)
-    ticket = await own.limiter.acquire(new_id(), terms.caller.limits, 0)
-    own.limiter.release(ticket, 0)
-    if ticket.local:  # Redis is down, so no worker would get the job
+    permit = await own.limiter.acquire(new_id(), terms.caller.limits, 0)
+    own.limiter.release(permit, 0)
+    if permit.local:  # Redis is down, so no worker would get the job
         raise QueueUnavailable
     submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
     sent = not submitted.is_new or await asyncio.to_thread(
@@ -102,7 +102,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     )
     if not sent and await write(partial(media.undo_submission, submitted.job.id, now_ms())):
         raise QueueUnavailable
-    return SubmittedJob(submitted, ticket.standing)
+    return SubmittedJob(submitted, permit.rate_limit_state)
 
 
 def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_url: str | None, settings: Settings) -> Submitted:

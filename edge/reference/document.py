@@ -64,10 +64,10 @@ class Route(NamedTuple):
     name: str = ""
 
 
-def routes_of(app: Quart, surfaces: Mapping[str, EndpointAdapter]) -> Iterator[Route]:
+def routes_of(app: Quart, adapters: Mapping[str, EndpointAdapter]) -> Iterator[Route]:
     """Yield all routes of the API: those of Quart and the raw ASGI ones."""
-    for path, surface in surfaces.items():
-        yield Route("POST", path + ("/" if path.startswith("/api/") else ""), surface.declaration, name=path.strip("/"))
+    for path, adapter in adapters.items():
+        yield Route("POST", path + ("/" if path.startswith("/api/") else ""), adapter.declaration, name=path.strip("/"))
     for rule in app.url_map.iter_rules():
         if rule.endpoint.split(".")[0] in HIDDEN_BLUEPRINTS or rule.endpoint == "static":
             continue
@@ -78,10 +78,10 @@ def routes_of(app: Quart, surfaces: Mapping[str, EndpointAdapter]) -> Iterator[R
                     yield Route(method, path, found, choice, rule.endpoint)
 
 
-def openapi(app: Quart, surfaces: Mapping[str, EndpointAdapter], url: str) -> dict[str, Any]:
+def openapi(app: Quart, adapters: Mapping[str, EndpointAdapter], url: str) -> dict[str, Any]:
     """Return the OpenAPI document for the base URL `url`."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in sorted(routes_of(app, surfaces), key=lambda route: (route.path, METHODS.index(route.method))):
+    for route in sorted(routes_of(app, adapters), key=lambda route: (route.path, METHODS.index(route.method))):
         if route.declaration is not None:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, route.declaration)
     return {

@@ -128,9 +128,9 @@ class LedgerBatcher:
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
-            self._loop.call_soon(self._kick)  # batches everything queued in this event loop iteration
+            self._loop.call_soon(self._start_batch)  # batches everything queued in this event loop iteration
 
-    def _kick(self) -> None:
+    def _start_batch(self) -> None:
         self._scheduled = False
         if not (self._settlements or self._reservations or self._jobs):
             self._busy = False
@@ -161,10 +161,10 @@ class LedgerBatcher:
             self._settlements[:0] = again
             delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
             self._failures += 1
-            self._loop.call_later(delay, self._kick)
+            self._loop.call_later(delay, self._start_batch)
         else:
             self._failures = 0
-            self._kick()
+            self._start_batch()
 
     def _requeue(self, waiting: _Waiting) -> None:
         self._postponed -= 1
@@ -195,7 +195,7 @@ class LedgerBatcher:
                 log.warning("the database is unavailable: %s", describe_error(error))
                 drop_connection(error)
                 self._uncertain += self._committing
-                return _put_off(settlements, reservations, _RETRY)
+                return _postpone(settlements, reservations, _RETRY)
             parts = (
                 _by_account(settlements, reservations) if fault is ErrorKind.CONFLICT else _one_by_one(settlements, reservations)
             )
@@ -203,7 +203,7 @@ class LedgerBatcher:
                 return self._commit_separately(parts)
             if fault is ErrorKind.CONFLICT:
                 log.warning("another transaction holds an account's lock: %s", describe_error(error))
-                return _put_off(settlements, reservations, _LATER)
+                return _postpone(settlements, reservations, _LATER)
             log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
             return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
 
@@ -212,7 +212,7 @@ class LedgerBatcher:
         results: list[tuple[_Waiting, Any]] = []
         ends_at = time.monotonic() + SPLIT_SECONDS
         for part in parts:
-            results += self._commit(*part) if time.monotonic() < ends_at else _put_off(*part, _RETRY)
+            results += self._commit(*part) if time.monotonic() < ends_at else _postpone(*part, _RETRY)
         return results
 
     def _transact(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
@@ -271,7 +271,7 @@ class LedgerBatcher:
 _Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of one transaction
 
 
-def _put_off(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
+def _postpone(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
     """Return `when` for settlements, which are retried, and an error for reservations."""
     refused = DatabaseUnavailable()
     return [*((waiting, when) for waiting in settlements), *((waiting, refused) for waiting in reservations)]

@@ -39,7 +39,7 @@ class Permit(NamedTuple):
     call: UUID
     limits: KeyLimits
     tokens: int
-    standing: RateLimitState
+    rate_limit_state: RateLimitState
     local: bool
 
 
@@ -68,7 +68,7 @@ class Limiter:
         self._script = RedisScript(parse_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Acquire | _Release] = []
-        self._owed: list[_Release] = []  # releases to send once Redis is back
+        self._pending_releases: list[_Release] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
@@ -99,13 +99,13 @@ class Limiter:
             raise RateLimited(LIMIT_NAMES[answer[0]], answer[2], answer[1], RateLimitState(*answer[3:]))
         return Permit(call, limits, tokens, RateLimitState(*answer[1:]), local=False)
 
-    def release(self, ticket: Permit, used_tokens: int) -> None:
+    def release(self, permit: Permit, used_tokens: int) -> None:
         """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
-        scopes = _scopes(ticket.limits)
-        if ticket.local:
-            self._local.release(ticket.call, scopes, ticket.tokens - used_tokens)
+        scopes = _scopes(permit.limits)
+        if permit.local:
+            self._local.release(permit.call, scopes, permit.tokens - used_tokens)
         else:
-            self._return(_Release(ticket.call, scopes, ticket.tokens - used_tokens))
+            self._return(_Release(permit.call, scopes, permit.tokens - used_tokens))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
@@ -118,11 +118,11 @@ class Limiter:
             await self._running
         self._script.close()
 
-    def _return(self, give: _Release) -> None:
+    def _return(self, release: _Release) -> None:
         if self.degraded:
-            self._retry_later(give)
+            self._retry_later(release)
             return
-        self._waiting.append(give)
+        self._waiting.append(release)
         self._start_within(RELEASE_DELAY_SECONDS)  # batched with the next acquire, or sent alone
 
     def _undo(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
@@ -130,9 +130,9 @@ class Limiter:
         if answer is not None and answer[0] == 0:
             self._return(_Release(call, scopes, tokens))
 
-    def _retry_later(self, give: _Release) -> None:
-        if len(self._owed) < MAX_OWED:
-            self._owed.append(give)
+    def _retry_later(self, release: _Release) -> None:
+        if len(self._pending_releases) < MAX_OWED:
+            self._pending_releases.append(release)
 
     def _start_within(self, seconds: float) -> None:
         if self._timer is None:
@@ -143,7 +143,10 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
         if not self.degraded:
-            self._waiting, self._owed = [*self._owed, *self._waiting] if self._owed else self._waiting, []
+            self._waiting, self._pending_releases = (
+                [*self._pending_releases, *self._waiting] if self._pending_releases else self._waiting,
+                [],
+            )
         if self._running is None and self._waiting:
             self._running = asyncio.get_running_loop().create_task(self._run())
 

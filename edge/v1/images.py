@@ -87,7 +87,7 @@ async def generate() -> Response:
     }
     response = Response(stream_with_context(_document)(found, rest, response_format), content_type="application/json")
     response.timeout = None
-    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
+    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     return response
 
 

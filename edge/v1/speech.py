@@ -54,7 +54,7 @@ async def create_speech() -> Response:
     ordered = await submission.submit(requests.build_media_call("speech", parse_json_object(data)), terms.for_body(data))
     found = await wait_for_job(ordered.submitted)
     response = await file_response(found.job, found.outputs[0])
-    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
+    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     response.headers["x-yout-credits-charged"] = str(found.job.credits_charged)
     response.headers["x-yout-balance"] = str(await balance_of(terms.caller.account))
     response.headers["x-yout-job"] = str(found.job.id)

@@ -92,7 +92,7 @@ async def create() -> Response:
     ordered = await submission.submit(requests.build_media_call("video", body), terms.for_body(canonical))
     found = await jobs.find_job(terms.caller.account, ordered.submitted.job.id)
     response = uncached_json(_document(found.job))
-    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.standing)})
+    response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     return response
 
 

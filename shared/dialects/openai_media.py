@@ -47,7 +47,7 @@ class _OpenAIMedia:
         body.update(settings.get("media_body", settings.get("body")) or {})
         return ProviderRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
 
-    def build_poll_request(self, vendor_job: str, target: Target) -> ProviderRequest:  # noqa: ARG002  (as in `MediaDialect`)
+    def build_poll_request(self, provider_job: str, target: Target) -> ProviderRequest:  # noqa: ARG002  (as in `MediaDialect`)
         """Only video has jobs to poll."""
         raise MalformedAnswer("this format has no jobs")
 
@@ -107,8 +107,8 @@ class OpenAIVideos(_OpenAIMedia):
         code = error.get("code") if isinstance(error, dict) else None
         return MediaAnswer((), id, None, code if isinstance(code, str) and _CODE.fullmatch(code) else "upstream_error")
 
-    def build_poll_request(self, vendor_job: str, target: Target) -> ProviderRequest:
-        return self._get(f"/videos/{quote(vendor_job, safe='')}", target)
+    def build_poll_request(self, provider_job: str, target: Target) -> ProviderRequest:
+        return self._get(f"/videos/{quote(provider_job, safe='')}", target)
 
     def _get(self, path: str, target: Target) -> ProviderRequest:
         return ProviderRequest("GET", target.route.base_url + path, request_headers(target), b"")

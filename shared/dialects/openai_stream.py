@@ -96,7 +96,7 @@ class OpenAIStream:
             "_images",
             "_is_odd",
         ),
-        *("_model", "_reasons", "_swaps", "_tail", "_usage", "_vendor_id", "_vendor_model"),
+        *("_model", "_reasons", "_swaps", "_tail", "_usage", "_provider_id", "_provider_model"),
     )
 
     def __init__(self, model: str, call_id: str, began: int) -> None:
@@ -106,8 +106,8 @@ class OpenAIStream:
         self._model = model
         self._id = call_id
         self._created = began
-        self._vendor_id: Any = None
-        self._vendor_model: Any = None
+        self._provider_id: Any = None
+        self._provider_model: Any = None
         self._swaps: list[tuple[bytes, bytes]] | None = None
         self._carry = b""
         self._half_line_end = False
@@ -311,7 +311,7 @@ class OpenAIStream:
         """Learn id, model and time from the first chunk, and which bytes to replace in the following chunks."""
         if type(chunk.created) is int and chunk.created > 0:
             self._created = chunk.created
-        self._vendor_id, self._vendor_model = chunk.id, chunk.model
+        self._provider_id, self._provider_model = chunk.id, chunk.model
         if isinstance(chunk.id, str) and chunk.id.startswith("chatcmpl-"):
             self._id = chunk.id
         fields = ((b"id", chunk.id, self._id), (b"model", chunk.model, self._model))
@@ -319,7 +319,7 @@ class OpenAIStream:
 
     def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int], odd: bool) -> bytes:
         """Return the payload with our id and model; unchanged if nothing must change."""
-        if odd or new or chunk.usage is not None or chunk.id != self._vendor_id or chunk.model != self._vendor_model:
+        if odd or new or chunk.usage is not None or chunk.id != self._provider_id or chunk.model != self._provider_model:
             return self._rewrite(payload, new)
         if chunk.object != _OBJECT or type(chunk.created) is not int:
             return self._rewrite(payload, new)

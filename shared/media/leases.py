@@ -50,9 +50,9 @@ def renew_leases(lease_ids: Iterable[UUID], now: int) -> set[UUID]:
     return {row.claimed_by for row in rows}
 
 
-def store_provider_job(job: MediaJob, channel: UUID, vendor_job: str) -> bool:
+def store_provider_job(job: MediaJob, channel: UUID, provider_job: str) -> bool:
     """Store the id of the provider's job, so that a later worker polls it and does not create another one."""
-    return _change(job, channel=channel, vendor_job=vendor_job)
+    return _change(job, channel=channel, vendor_job=provider_job)
 
 
 def store_progress(job: MediaJob, percent: int) -> bool:

@@ -19,18 +19,18 @@ class RecordingRenderer:
         self.open: int | None = None
         self.texts: dict[int, str] = {}
 
-    def opened(self, block: Block) -> bytes:
+    def block_opened(self, block: Block) -> bytes:
         assert self.open is None
         self.open = block.index
         self.texts[block.index] = ""
         return b"("
 
-    def grew(self, block: Block, piece: Delta) -> bytes:
+    def extended(self, block: Block, piece: Delta) -> bytes:
         assert self.open == block.index
         self.texts[block.index] += piece.text
         return b"."
 
-    def closed(self, block: Block) -> bytes:
+    def block_closed(self, block: Block) -> bytes:
         assert self.open == block.index
         self.open = None
         return b")"
