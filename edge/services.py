@@ -43,7 +43,7 @@ from shared.job_queue import JobQueue
 from shared.ledger import VisitorSettings
 from shared.ledger.probe import probe_writes
 from shared.ledger.sweep import HEARTBEAT_MS
-from shared.models import EdgeProcess
+from shared.models import Account, EdgeProcess
 from transport.http_client import HttpClient
 
 log = logging.getLogger("yout.edge")
@@ -156,6 +156,10 @@ class Services:
         batch = TOKENIZER_BATCH_CHARS
         starts = range(0, len(text), batch)
         return sum([await loop.run_in_executor(self.counter, tokenizer.count_tokens, text[at : at + batch]) for at in starts])
+
+    async def balance_of(self, account: UUID) -> int:
+        """Return the account's current balance in credits. Raises `DatabaseUnavailable`."""
+        return await self.database_reader.read(lambda: int(Account.get_by_id(account).balance))
 
     def secret(self, sealed: str) -> str:
         """Return a channel's decrypted secret. Cached."""

@@ -77,6 +77,7 @@ async def quote_call() -> Response:
     try:
         offers = find_candidates(services().catalog, call, cap)
     except InsufficientCredits as refusal:
+        refusal.balance = await services().balance_of(caller.account)
         refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
         raise
     for offer in offers:

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
 
-from edge.call.alternatives import alternatives_for_caller
+from edge.call.alternatives import complete_refusal
 from edge.call.call_state import CallState
 from edge.call.requests import prompt_text
 from edge.http.errors import error_spec, request_id
@@ -97,9 +97,7 @@ class Admission:
             if isinstance(error, InvalidApiKey):
                 services.keys.drop_from_cache(caller.digest)
             if isinstance(error, InsufficientCredits):
-                error.alternatives = await alternatives_for_caller(
-                    services, call, error.available, digest=caller.digest, session=caller.session
-                )
+                await complete_refusal(services, call, error, digest=caller.digest, session=caller.session)
             if isinstance(error, YoutError):
                 error.rate_limit_state = self.permit.rate_limit_state
             raise

@@ -10,7 +10,7 @@ from edge.services import Services
 from shared.billing.pricing import Quote
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
-from shared.core.errors import RequestRefused, YoutError
+from shared.core.errors import InsufficientCredits, RequestRefused, YoutError
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import routes_for_kind
 
@@ -55,20 +55,21 @@ def cheapest_alternatives(models: Iterable[CatalogModel], call: ChatCall, credit
     return tuple((fit.model.id, fit.quote.bound) for fit in affordable_models(models, call, credits)[:MAX_LISTED])
 
 
-async def alternatives_for_caller(
-    services: Services, call: ChatCall, credits: int, *, digest: str, session: str
-) -> tuple[tuple[str, int], ...]:
-    """Return the cheapest affordable models that the caller (digest of a key or web session) may use for `call`.
+async def complete_refusal(
+    services: Services, call: ChatCall, refusal: InsufficientCredits, *, digest: str, session: str
+) -> None:
+    """Add to `refusal` the cheapest affordable models that the caller (digest of a key or web session) may use for `call`.
 
-    Empty for visitors, who see the few free models anyway.
+    Also adds the account's balance if it is missing. Does nothing for visitors, who see the few free models anyway.
     """
     if not digest and not session:
-        return ()
+        return
     try:
         holder = await (services.keys.look_up(digest) if digest else services.sessions.find(session))
-    except YoutError:  # the 402 error is sent without alternatives
-        return ()
+        if refusal.balance is None:
+            refusal.balance = await services.balance_of(holder.account)
+    except YoutError:  # the 402 error is sent without them
+        return
     now = now_ms()
-    return cheapest_alternatives(
-        (model for model in services.catalog.models.values() if holder.may_use(model, now)), call, credits
-    )
+    usable = (model for model in services.catalog.models.values() if holder.may_use(model, now))
+    refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)

@@ -112,7 +112,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     if cap is not None and quoted.minimum > cap:
         raise InsufficientCredits(
             required=quoted.minimum,
-            balance=cap,
+            max_credits=cap,
             message=f"This call needs at least {quoted.minimum} credits, but 'x-yout-max-credits' is {cap}.",
         )
     return quoted

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from edge.call import upstream
 from edge.call.admission import Admission, Caller
-from edge.call.alternatives import alternatives_for_caller
+from edge.call.alternatives import complete_refusal
 from edge.call.call_state import CallState
 from edge.call.candidates import find_candidates, max_quote
 from edge.services import Services
@@ -49,10 +49,8 @@ async def exchange(
         candidates = find_candidates(services.catalog, call, max_credits)
     except RequestRefused as refusal:
         refused = await services.keys.key_error_or(caller.digest, refusal)
-        if isinstance(refused, InsufficientCredits):  # `cap` does not cover the call
-            refused.alternatives = await alternatives_for_caller(
-                services, call, refused.available, digest=caller.digest, session=caller.session
-            )
+        if isinstance(refused, InsufficientCredits):  # `max_credits` does not cover the call
+            await complete_refusal(services, call, refused, digest=caller.digest, session=caller.session)
         raise refused from None
     admission = Admission(services, call_id, caller, call, max_quote(candidates, max_credits))
     async with admission as state:

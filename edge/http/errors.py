@@ -134,7 +134,8 @@ def _extra(error: BaseException) -> dict[str, Any]:
     if isinstance(error, errors.InsufficientCredits):
         return {
             "required": error.required,
-            "balance": error.balance,
+            **({"balance": error.balance} if error.balance is not None else {}),
+            **({"max_credits": error.max_credits} if error.max_credits is not None else {}),
             "max_tokens_affordable": error.max_tokens_affordable,
             "cheaper_models": alternatives_document(error.alternatives),
         }

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from uuid import UUID
 
 from edge.media.jobs import FoundJob, find_job
-from edge.request_context import read, services, write
+from edge.request_context import services, write
 from shared import media
 from shared.core.errors import (
     ModelNotFound,
@@ -20,7 +19,7 @@ from shared.core.errors import (
 )
 from shared.media import Submitted
 from shared.media.failure_messages import MESSAGES, failure_message
-from shared.models import Account, MediaJob
+from shared.models import MediaJob
 
 _TIMEOUTS = ("upstream_timeout", "job_timeout")
 
@@ -66,11 +65,6 @@ def job_error(job: MediaJob) -> YoutError:
     if code == "model_not_found":
         return ModelNotFound(job.model)
     return UpstreamFailed(failure_message(code))
-
-
-async def balance_of(account: UUID) -> int:
-    """Return the account's current balance in credits."""
-    return await read(lambda: int(Account.get_by_id(account).balance))
 
 
 async def _cancel(job: MediaJob) -> None:

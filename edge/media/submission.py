@@ -87,7 +87,11 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     model = own.catalog.models.get(call.model)
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
-    quote = _quote(model, call, terms.max_credits)
+    try:
+        quote = _quote(model, call, terms.max_credits)
+    except InsufficientCredits as refusal:
+        refusal.balance = await own.balance_of(terms.caller.account)
+        raise
     if not model.routes:
         raise NoAvailableChannel
     if callback_url is not None:
@@ -134,7 +138,7 @@ def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
     if cap is not None and quote.bound > cap:
         raise InsufficientCredits(
             required=quote.bound,
-            balance=cap,
+            max_credits=cap,
             message=f"This job costs {quote.bound} credits, but 'x-yout-max-credits' is {cap}.",
         )
     return quote

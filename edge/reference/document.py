@@ -22,10 +22,14 @@ _ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 # The codes of errors whose table entry has none.
 OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
-    errors.InvalidRequest: ("invalid_request", "context_length_exceeded", "unsupported_parameter"),
-    errors.UpstreamRejected: ("invalid_request",),
+    errors.InvalidRequest: (
+        *("invalid_request", "context_length_exceeded", "unsupported_parameter", "no_matching_provider"),
+        *("item_not_found", "previous_response_not_found"),
+    ),
+    errors.UpstreamRejected: ("invalid_request", "content_filter"),
     errors.AccessDenied: (
-        *("model_not_allowed", "plan_required", "ip_not_allowed", "account_suspended", "csrf_failed", "foreign_origin"),
+        *("model_not_allowed", "plan_required", "ip_not_allowed", "account_suspended", "insufficient_scope"),
+        *("csrf_failed", "foreign_origin"),
     ),
 }
 _MESSAGE = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable({"type": "string"})}

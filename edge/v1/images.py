@@ -27,7 +27,7 @@ from edge.http.api_spec import (
 )
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.media import jobs, requests, submission
-from edge.media.job_wait import balance_of, wait_for_job
+from edge.media.job_wait import wait_for_job
 from edge.request_context import read_body, services
 from shared.core.errors import InvalidRequest, Unavailable
 from shared.models import MediaOutput
@@ -81,7 +81,7 @@ async def generate() -> Response:
         },
         "yout": {
             "credits_charged": found.job.credits_charged,
-            "balance": await balance_of(terms.caller.account),
+            "balance": await services().balance_of(terms.caller.account),
             "job_uuid": str(found.job.id),
         },
     }

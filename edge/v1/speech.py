@@ -20,8 +20,8 @@ from edge.http.api_spec import (
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.media import requests, submission
 from edge.media.files import file_response
-from edge.media.job_wait import balance_of, wait_for_job
-from edge.request_context import read_body
+from edge.media.job_wait import wait_for_job
+from edge.request_context import read_body, services
 from shared.core.errors import Unavailable
 
 speech = Blueprint("speech", __name__)
@@ -56,6 +56,6 @@ async def create_speech() -> Response:
     response = await file_response(found.job, found.outputs[0])
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     response.headers["x-yout-credits-charged"] = str(found.job.credits_charged)
-    response.headers["x-yout-balance"] = str(await balance_of(terms.caller.account))
+    response.headers["x-yout-balance"] = str(await services().balance_of(terms.caller.account))
     response.headers["x-yout-job"] = str(found.job.id)
     return response

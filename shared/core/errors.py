@@ -177,7 +177,9 @@ class InsufficientCredits(RequestRefused):
     """The credit pool (or the caller's own cap) cannot cover the call. All amounts are in credits.
 
     required               the call's minimum
-    available              available to the call: `balance` less `held` unless given
+    balance                the account's balance; None if it was not read, because `max_credits` refused the call
+    max_credits            the caller's own limit, if that refused the call
+    available              available to the call: `max_credits`, or else `balance` less `held`, unless given
     held                   reserved by running calls, part of `balance`
     max_tokens_affordable  output tokens that the free credits can pay for, after the input
     alternatives           models that can serve the call for the free credits, with the maximum cost at each
@@ -189,17 +191,20 @@ class InsufficientCredits(RequestRefused):
         self,
         *,
         required: int,
-        balance: int,
+        balance: int | None = None,
         held: int = 0,
         max_tokens_affordable: int = 0,
         message: str = "",
         free: int | None = None,
+        max_credits: int | None = None,
     ) -> None:
-        left = f"{balance - held} are available" + (f" ({held} are held by running calls)" if held else "")
+        available = max_credits if max_credits is not None else (balance or 0) - held
+        left = f"{available} are available" + (f" ({held} are held by running calls)" if held else "")
         super().__init__(message or f"This call needs at least {required} credits; {left}. Add credits or lower max_tokens.")
         self.required = required
-        self.available = balance - held if free is None else free
+        self.available = available if free is None else free
         self.balance = balance
+        self.max_credits = max_credits
         self.max_tokens_affordable = max_tokens_affordable
 
 

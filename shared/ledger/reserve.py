@@ -249,7 +249,7 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
     if reservation.quote.cap is not None and minimum > reservation.quote.cap:
         raise InsufficientCredits(
             required=minimum,
-            balance=reservation.quote.cap,
+            max_credits=reservation.quote.cap,
             message=f"This call needs at least {minimum} credits, but x-yout-max-credits allows {reservation.quote.cap}.",
         )
     allowance = visitor_allowance(reservation.visitor, state.now)

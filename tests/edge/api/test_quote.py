@@ -114,3 +114,5 @@ def test_errors_match_those_of_the_call(stack: Stack, sandbox: Sandbox) -> None:
     restricted = stack.new_sandbox(allowed_models=[sandbox.pair])
     answer = restricted.post(json.dumps(sandbox.body()).encode(), path="/api/quote/")
     assert (answer.status, answer.error["code"]) == (403, "model_not_allowed")
+    capped = sandbox.post(json.dumps(sandbox.body()).encode(), {"x-yout-max-credits": "1"}, path="/api/quote/").json["yout"]
+    assert (capped["balance"], capped["max_credits"]) == (CREDITS, 1)

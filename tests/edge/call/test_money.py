@@ -192,6 +192,8 @@ def test_a_cap_below_the_minimum_rejects_the_call(two_edges: TwoEdges) -> None:
     answer = chat(two_edges.edge, secret, {"x-yout-max-credits": "9"})
     assert (answer.status, answer.code) == (402, "insufficient_credits")
     assert answer.headers["x-should-retry"] == "false"
+    details = answer.body["yout"]
+    assert (details["balance"], details["max_credits"], details["required"] > 9) == (1_000_000, 9, True)
     assert len(two_edges.upstream.calls) == before
 
 

@@ -79,7 +79,9 @@ def test_insufficient_credits_are_reported_before_submission(media_stack: MediaS
 
 def test_a_cap_is_respected(customer: Customer) -> None:
     refused = customer.post("/api/media/video/", customer.body("video"), {"x-yout-max-credits": str(VIDEO - 1)})
-    assert (refused.status, refused.json["yout"]["required"]) == (402, VIDEO)
+    details = refused.json["yout"]
+    assert (refused.status, details["required"], details["max_credits"]) == (402, VIDEO, VIDEO - 1)
+    assert details["balance"] == customer.balance > VIDEO
     taken = customer.post("/api/media/video/", customer.body("video"), {"x-yout-max-credits": str(VIDEO)})
     assert taken.status == 202
 
