@@ -235,7 +235,10 @@ class Settings:
         120, "YOUT_UPSTREAM_FIRST_BYTE_SECONDS", _integer(1, 3600), "Timeout for an upstream's first byte"
     )
     upstream_retry_seconds: int = _setting(
-        10, "YOUT_UPSTREAM_RETRY_SECONDS", _integer(0, 300), "How long after its start a call may start another attempt"
+        10,
+        "YOUT_UPSTREAM_RETRY_SECONDS",
+        _integer(0, 300),
+        "How long after its start a call may try the same channel again; other channels may be tried later",
     )
     upstream_idle_seconds: int = _setting(120, "YOUT_UPSTREAM_IDLE_SECONDS", _integer(1, 3600), "Maximum pause within a stream")
     keepalive_first_seconds: int = _setting(
