@@ -40,7 +40,7 @@ def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, P
         # Two statements could lock accounts out of order, so one locks all of them first. Its result is not needed.
         execute(
             "SELECT id FROM account WHERE id IN (SELECT account_id FROM api_key WHERE digest IN ?"
-            " UNION SELECT account_id FROM web_session WHERE digest IN ?) ORDER BY id FOR UPDATE",
+            " UNION SELECT account_id FROM web_session WHERE digest IN ?) ORDER BY id FOR NO KEY UPDATE",
             [keys, sessions],
         )
     key_rows = _lock(f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k{_CREATOR}", keys)
@@ -50,7 +50,7 @@ def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, P
 
 
 def _lock(select: str, digests: Sequence[str]) -> Any:
-    lock = "" if is_sqlite() else " FOR UPDATE OF a"
+    lock = "" if is_sqlite() else " FOR NO KEY UPDATE OF a"
     return execute(f"{select}{_JOINS}{lock}", [digests]) if digests else None
 
 

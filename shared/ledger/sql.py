@@ -178,8 +178,11 @@ def as_list(value: Any) -> list[str] | None:
 
 
 def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:
-    """Lock accounts in the order of their ids. The returned function reads them; unknown ids are left out."""
-    lock = "" if is_sqlite() else " FOR UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
+    """Lock accounts in the order of their ids. The returned function reads them; unknown ids are left out.
+
+    `NO KEY` lets other transactions insert rows that refer to the account (keys, sessions, messages) without waiting.
+    """
+    lock = "" if is_sqlite() else " FOR NO KEY UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
     cursor = execute(
         f"SELECT id, balance, held, ledger_seq, plan_credits FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))]
     )

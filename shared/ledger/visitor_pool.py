@@ -70,7 +70,7 @@ def renew_pool(terms: VisitorSettings, now: int) -> None:
 
 def _lock() -> tuple[str, AccountState, int] | None:
     """Lock the pool. Returns its status, its credits, and the latest day for which it was renewed."""
-    lock = "" if is_sqlite() else " FOR UPDATE"
+    lock = "" if is_sqlite() else " FOR NO KEY UPDATE"
     row = execute(
         f"SELECT status, balance, held, ledger_seq, plan_credits FROM account WHERE id = ?{lock}", [POOL_ACCOUNT_ID]
     ).fetchone()
