@@ -16,7 +16,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.core.errors import AccessDenied, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
-from shared.operations.purges import count_purges, lock_account, require_no_purge
+from shared.operations.purges import count_purges, lock_content, require_no_purge
 from shared.text.plain_text import to_one_line, truncate
 
 MAX_MESSAGES = 1_000  # per conversation
@@ -72,7 +72,7 @@ def store_turn(state: ConversationState, new_messages: Sequence[ChatMessage], an
     Returns False if a purge started or the conversation was deleted since the call began.
     """
     with transaction():
-        lock_account(state.account)
+        lock_content(state.account)
         if count_purges(state.account) != state.purge_count:
             return False
         count, now = 0, now_ms()
@@ -124,7 +124,7 @@ def read_messages(conversation: UUID, *, start: int = 0, limit: int = MAX_PAGE_S
 def delete_conversation(account: UUID, conversation: str | UUID) -> None:
     """Delete a conversation with its messages. Shares are snapshots and stay. Raises `NotFound`."""
     with transaction():
-        lock_account(account)  # serializes with `store_turn`
+        lock_content(account)  # serializes with `store_turn`
         row = find_conversation(account, conversation)
         Message.delete().where(Message.conversation == row.id).execute()
         Conversation.delete().where(Conversation.id == row.id).execute()

@@ -8,13 +8,13 @@ from uuid import UUID
 from peewee import fn
 
 from shared.core.clock import now_ms
-from shared.core.database import transaction
+from shared.core.database import is_sqlite, transaction
 from shared.core.errors import NotFound, PurgeRunning
 from shared.ledger.allowances import visitor_allowance
 from shared.ledger.compaction import RemovedRows, delete_visitor_calls
-from shared.ledger.sql import lock_accounts
+from shared.ledger.sql import execute, lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID, VisitorAllowance, VisitorSettings, visitor_allowance_state
-from shared.models import Hold, PurgeJob
+from shared.models import Account, Hold, PurgeJob
 from shared.operations.audit import Origin, record_audit_entry
 
 ACTOR = "purge"  # actor of purges in the audit log
@@ -34,6 +34,7 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
     The purge waits for running calls and also removes what they write. Until it is done, nothing new can be stored or shared.
     """
     with transaction():
+        lock_content(account)
         lock_account(account)
         unfinished: PurgeJob | None = PurgeJob.get_or_none(_unfinished(account))
         if unfinished is not None:
@@ -71,8 +72,19 @@ def latest_purge(account: UUID) -> PurgeJob | None:
     return job
 
 
+def lock_content(account: UUID) -> None:
+    """Lock what the account stores until the end of the transaction: nothing is added, no purge starts. Raises `NotFound`.
+
+    The account's row is not locked, so that its calls are charged without waiting.
+    """
+    if not is_sqlite():  # there, BEGIN IMMEDIATE has locked the whole file
+        execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [account.hex])
+    if not Account.select().where(Account.id == account).exists():
+        raise NotFound("No such account.")
+
+
 def lock_account(account: UUID) -> None:
-    """Lock the account until the end of the transaction: no purge starts, no credits move. Raises `NotFound`."""
+    """Lock the account until the end of the transaction: no credits move. Raises `NotFound`."""
     if account not in lock_accounts([account])():
         raise NotFound("No such account.")
 

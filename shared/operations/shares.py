@@ -16,7 +16,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidRequest, NotFound
 from shared.models import Share
 from shared.operations.conversations import ChatMessage, find_conversation, read_messages
-from shared.operations.purges import lock_account, require_no_purge
+from shared.operations.purges import lock_content, require_no_purge
 
 SLUG_BYTES = 16  # 128 random bits
 SHARED_ROLES = ("user", "assistant")
@@ -40,7 +40,7 @@ def share_messages(account: UUID, title: str, messages: Sequence[ChatMessage], *
             "messages",
         )
     with transaction():
-        lock_account(account)
+        lock_content(account)
         require_no_purge(account)
         if Share.select().where(Share.account == account).count() >= MAX_SHARES:
             raise InvalidRequest(f"Your account has reached the limit of {MAX_SHARES} shares. Revoke one first.")

@@ -17,7 +17,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidRequest, NotFound
 from shared.models import StoredResponse
 from shared.operations.conversations import plan_stores_content
-from shared.operations.purges import count_purges, lock_account, require_no_purge
+from shared.operations.purges import count_purges, lock_content, require_no_purge
 from shared.operations.stored_items import Item, find_items
 
 MAX_CHAIN_LENGTH = 100  # maximum number of previous responses
@@ -81,7 +81,7 @@ def begin_response(
 def store_response(state: ResponseState, call: UUID, items: Sequence[Item], response: Item, *, model: str) -> bool:
     """Store a call's own input `items` and its `response`. Returns False if a purge started since the call began."""
     with transaction():
-        lock_account(state.account)
+        lock_content(state.account)
         if count_purges(state.account) != state.purge_count:
             return False
         StoredResponse.create(
