@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -20,8 +19,7 @@ from edge.identity.keys import KeyRow
 from edge.identity.sessions import SessionRow
 from edge.services import Services
 from shared.core.clock import new_id
-from shared.core.database import transaction
-from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest, YoutError
+from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.identity.payer import address_allowed
 from shared.operations.web_accounts import account_actor
@@ -148,22 +146,10 @@ async def count_request(limits: KeyLimits) -> RateLimitState:
 
 async def write(job: Callable[[], T]) -> T:
     """Run `job` in a transaction in the writer thread. Raises its errors, with `InvalidInput` as `InvalidRequest`."""
-    result = await services().ledger.run(partial(_attempt, job))
-    if isinstance(result, InvalidInput):
-        raise InvalidRequest(str(result))
-    if isinstance(result, Exception):
-        raise result
-    written: T = result
-    return written
-
-
-def _attempt(job: Callable[[], T]) -> T | YoutError:
-    """Return the result of `job`, or its `YoutError` as a value: a raised exception would count as a database error."""
     try:
-        with transaction():
-            return job()
-    except YoutError as error:
-        return error
+        return await services().database_writer.run(job)
+    except InvalidInput as error:
+        raise InvalidRequest(str(error)) from None
 
 
 def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from edge.identity.refused_keys import RefusedKeys
 from edge.identity.sessions import Sessions
 from edge.store.call_log import CallLog
 from edge.store.database_reader import DatabaseReader
+from edge.store.database_writer import DatabaseWriter, WriterThread
 from edge.store.inflight import InflightCalls
 from edge.store.job_poller import JobPoller
 from edge.store.ledger_batcher import LedgerBatcher
@@ -30,9 +32,9 @@ from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog
 from shared.core.clock import new_id, now_ms
-from shared.core.database import database
+from shared.core.database import database, is_sqlite
 from shared.core.database_errors import describe_error
-from shared.core.errors import DatabaseUnavailable, ServerStopping
+from shared.core.errors import ServerStopping
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
@@ -82,8 +84,10 @@ class Services:
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerBatcher(self.visitors)
+        # SQLite has one writer at a time, so its other writes run in the ledger's thread.
+        self.database_writer = self.ledger.writer if is_sqlite() else DatabaseWriter(WriterThread("writer"))
         self.hashes = HashQueue()
-        self.sessions = Sessions(settings, self.database_reader, self.ledger)
+        self.sessions = Sessions(settings, self.database_reader, self.database_writer)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.job_queue = JobQueue(settings.redis_url)
@@ -105,9 +109,7 @@ class Services:
         """Load the catalog, register the process, and start polling. Raises `DatabaseUnavailable`."""
         services = cls(settings)
         await services._load_catalog()
-        announced = await services.ledger.run(services._register)
-        if isinstance(announced, DatabaseUnavailable):
-            raise announced
+        await services.ledger.writer.run(services._register)
         loops = (
             services._poll_catalog(),
             services._heartbeat(),
@@ -120,13 +122,18 @@ class Services:
         """Settle running calls, unregister the process, and close everything, until the shutdown deadline."""
         clock = asyncio.get_running_loop().time
         ends_at = self._stop_by or clock() + STOP_SECONDS
+
+        def left() -> float:
+            return max(0.0, ends_at - clock())
+
         for loop in self._loops:
             loop.cancel()
         ending = {*self._loops, *self._background}
         if ending:
-            await asyncio.wait(ending, timeout=max(0.0, ends_at - clock()))
-        self.ledger.run(self._unregister)
-        await self.ledger.close(max(0.0, ends_at - clock()))
+            await asyncio.wait(ending, timeout=left())
+        await asyncio.gather(self.ledger.drain(left()), self.database_writer.drain(left()))
+        self.ledger.writer.run(self._unregister)  # last: from then on the sweeper releases holds that are still open
+        await asyncio.gather(self.ledger.close(left()), self.database_writer.close(left()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
@@ -217,7 +224,9 @@ class Services:
     async def _heartbeat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_MS / 1000)
-            await self.ledger.run(self._update_heartbeat)
+            with suppress(Exception):  # the next one retries
+                # In the ledger's thread: if slow writes delayed it, the sweeper would release the holds of running calls.
+                await self.ledger.writer.run(self._update_heartbeat)
 
     def _update_heartbeat(self) -> None:
         if not EdgeProcess.update(seen_at=now_ms()).where(EdgeProcess.id == self.process_id).execute():

@@ -95,7 +95,10 @@ class ConversationRecorder:
         keeping, answer = self._pending_turn, self._renderer.recorded_text()
         if keeping is None or not keeping.store or not answer:
             return
-        kept = await services.ledger.run(partial(store_turn, keeping, self._new_turns, answer, model=model, complete=whole))
-        if isinstance(kept, Exception):
-            log.error("failed to store a conversation turn: %s", type(kept).__name__)
-        self._renderer.conversation = keeping.conversation if kept is True else None
+        job = partial(store_turn, keeping, self._new_turns, answer, model=model, complete=whole)
+        kept = False
+        try:
+            kept = await services.database_writer.run(job)
+        except Exception as error:  # any failure: the answer is sent all the same
+            log.error("failed to store a conversation turn: %s", type(error).__name__)
+        self._renderer.conversation = keeping.conversation if kept else None

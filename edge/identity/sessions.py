@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.store.database_reader import DatabaseReader, with_plan
-from edge.store.ledger_batcher import LedgerBatcher
+from edge.store.database_writer import DatabaseWriter
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InvalidSession
@@ -46,13 +46,13 @@ class SessionRow(NamedTuple):
 class Sessions:
     """Looks up sessions and issues CSRF tokens."""
 
-    def __init__(self, settings: Settings, reader: DatabaseReader, ledger: LedgerBatcher) -> None:
+    def __init__(self, settings: Settings, reader: DatabaseReader, writer: DatabaseWriter) -> None:
         self.secure = settings.secure_cookies
         # Browsers accept a __Host- cookie only over HTTPS, for this exact host and all its paths.
         self.cookie = f"__Host-{COOKIE_NAME}" if self.secure else COOKIE_NAME
         self._csrf_key = derive_key(settings.secret_key, "csrf")
         self._reader = reader
-        self._ledger = ledger
+        self._writer = writer
 
     async def look_up(self, secret: str) -> SessionRow:
         """Return the session of a cookie, even of a suspended account. Raises `InvalidSession`, `DatabaseUnavailable`."""
@@ -60,7 +60,7 @@ class Sessions:
             raise InvalidSession
         row = await self.find(web_sessions.digest(secret))
         if now_ms() - row.seen_at > web_sessions.TOUCH_INTERVAL_MS:
-            self._ledger.run(partial(touch_session, row.digest))  # not awaited: it only extends the session
+            self._writer.run(partial(touch_session, row.digest))  # not awaited: it only extends the session
         return row
 
     async def find(self, digest: str) -> SessionRow:

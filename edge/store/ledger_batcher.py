@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from edge.store.database_writer import DatabaseWriter, WriterThread
 from shared.core.clock import now_ms
-from shared.core.database import drop_connection, transaction
-from shared.core.database_errors import ErrorKind, classify_error, describe_error, is_temporary
-from shared.core.errors import DatabaseUnavailable, RequestRefused, Unavailable
+from shared.core.database import drop_connection
+from shared.core.database_errors import ErrorKind, classify_error, describe_error
+from shared.core.errors import DatabaseUnavailable
 from shared.ledger import (
     VISITORS_DISABLED,
     HoldTaken,
@@ -51,21 +49,17 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class _Batch(NamedTuple):
-    settlements: list[_Waiting]
-    reservations: list[_Waiting]
-    jobs: list[_Waiting]
-
-
 class LedgerBatcher:
-    """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue."""
+    """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue.
+
+    `writer` runs other jobs in the ledger's thread, between its batches.
+    """
 
     def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED) -> None:
         self._visitors = visitors
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
         self._reservations: list[_Waiting] = []
-        self._jobs: list[_Waiting] = []
         self._busy = False
         self._scheduled = False
         self._failures = 0
@@ -74,26 +68,20 @@ class LedgerBatcher:
         self._committing: list[Reservation] = []
         self._uncertain: list[Reservation] = []
         self._release_at = 0.0
-        self._batches: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
-        self._thread.start()
+        self._thread = WriterThread("ledger")
+        self.writer = DatabaseWriter(self._thread)
 
     async def reserve(self, reservation: Reservation) -> HoldTaken:
         """Reserve credits. Raises the errors of `shared.ledger.reserve`, and `DatabaseUnavailable`."""
-        future = self._submit(self._reservations, reservation)
+        future: asyncio.Future[HoldTaken] = self._submit(self._reservations, reservation)
         try:
-            result = await future
+            return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # cancelled after the commit, before this task resumed
-                self._release_unclaimed(reservation, future.result())
+                self._release_unclaimed(reservation, future.exception() or future.result())
             raise
-        if isinstance(result, RequestRefused | Unavailable):
-            raise result
-        taken: HoldTaken = result
-        return taken
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
         """Queue a settlement. The future is done when it is durable; temporary errors are retried.
@@ -103,20 +91,18 @@ class LedgerBatcher:
         """
         return self._submit(self._settlements, item)
 
-    def run(self, job: Callable[[], Any]) -> asyncio.Future[Any]:
-        """Run `job` in the ledger thread, in its own transaction."""
-        return self._submit(self._jobs, job)
-
-    async def close(self, timeout_seconds: float) -> None:
-        """Wait until the queue is committed, then stop the thread, both within `timeout_seconds`."""
-        ends_at = time.monotonic() + timeout_seconds
+    async def drain(self, timeout_seconds: float) -> None:
+        """Wait until everything queued is committed, up to `timeout_seconds`."""
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_seconds)
         except TimeoutError:
             log.error("the database is still unavailable at shutdown; the sweeper will release unsettled holds")
-        self._batches.put(None)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), max(0.0, ends_at - time.monotonic()))
+
+    async def close(self, timeout_seconds: float) -> None:
+        """Wait until the queue is committed, then stop the thread, both within `timeout_seconds`."""
+        ends_at = time.monotonic() + timeout_seconds
+        await self.drain(timeout_seconds)
+        await self.writer.close(max(0.0, ends_at - time.monotonic()))
 
     def _submit(self, waiting: list[_Waiting], item: Any) -> asyncio.Future[Any]:
         future = self._loop.create_future()
@@ -132,16 +118,13 @@ class LedgerBatcher:
 
     def _start_batch(self) -> None:
         self._scheduled = False
-        if not (self._settlements or self._reservations or self._jobs):
-            self._busy = False
-            if not self._postponed:
-                self._idle.set()
-            return
-        self._busy = True
-        batch = _Batch(self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH], self._jobs)
-        del self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
-        self._jobs = []
-        self._batches.put(batch)
+        self._busy = bool(self._settlements or self._reservations)
+        if self._busy:
+            settlements, reservations = self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
+            del self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
+            self._thread.submit(partial(self._work, settlements, reservations))
+        elif not self._postponed:
+            self._idle.set()
 
     def _finish(self, results: list[tuple[_Waiting, Any]]) -> None:
         again: list[_Waiting] = []
@@ -153,7 +136,7 @@ class LedgerBatcher:
                 self._loop.call_later(CONFLICT_RETRY_SECONDS, self._requeue, waiting)
             elif waiting.future.done():  # the caller disconnected meanwhile
                 self._release_unclaimed(waiting.item, result)
-            elif isinstance(result, DatabaseUnavailable) and isinstance(waiting.item, Settlement):
+            elif isinstance(result, Exception):
                 waiting.future.set_exception(result)
             else:
                 waiting.future.set_result(result)
@@ -177,14 +160,9 @@ class LedgerBatcher:
 
     # --- in the ledger thread
 
-    def _work(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            results = self._commit(batch.settlements, batch.reservations)
-            results += self._run_jobs(batch.jobs)
-            self._loop.call_soon_threadsafe(self._finish, results)
-        drop_connection()
-        with suppress(RuntimeError):  # the loop is closed already
-            self._loop.call_soon_threadsafe(self._ended.set)
+    def _work(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> None:
+        results = self._commit(settlements, reservations)
+        self._loop.call_soon_threadsafe(self._finish, results)  # before the thread's next job
 
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:
@@ -246,26 +224,6 @@ class LedgerBatcher:
             self._release_at = time.monotonic() + RELEASE_SECONDS
         else:
             self._uncertain.clear()
-
-    def _run_jobs(self, jobs: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
-        results: list[tuple[_Waiting, Any]] = []
-        for job in jobs:
-            try:
-                with transaction():
-                    results.append((job, job.item()))
-            except Exception as error:  # the thread must survive: every settlement depends on it
-                if not is_temporary(error):
-                    log.exception("the database rejected a job")
-                    results.append((job, DatabaseUnavailable()))
-                    continue
-                drop_connection(error)
-                if classify_error(error) is ErrorKind.CONFLICT:
-                    results.append((job, DatabaseUnavailable()))
-                    continue
-                # Fail the remaining jobs: each would wait for the unavailable database.
-                results += [(waiting, DatabaseUnavailable()) for waiting in jobs[len(results) :]]
-                break
-        return results
 
 
 _Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of one transaction

@@ -65,7 +65,11 @@ class ResponseRecorder:
         context = self._context
         if context is None or not context.store:
             return
-        kept = await services.ledger.run(partial(store_response, context, self._call_id, self._items, response, model=model))
-        if isinstance(kept, Exception):
-            log.error("failed to store a response: %s", type(kept).__name__)
-        response["store"] = kept is True
+        kept = False
+        try:
+            kept = await services.database_writer.run(
+                partial(store_response, context, self._call_id, self._items, response, model=model)
+            )
+        except Exception as error:  # any failure: the answer is sent all the same
+            log.error("failed to store a response: %s", type(error).__name__)
+        response["store"] = kept

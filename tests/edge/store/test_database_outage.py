@@ -18,7 +18,7 @@ from edge.store.ledger_batcher import LedgerBatcher
 from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
-from shared.core.errors import DatabaseUnavailable, InsufficientCredits
+from shared.core.errors import DatabaseUnavailable
 from shared.ledger import Claim, HoldTaken, Reservation, Settlement, sweep
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
@@ -218,18 +218,6 @@ async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest
     assert (await settlement).credits == 5
     await ledger.close(5)
     assert (held(owner), held(other)) == (0, 30)
-
-
-async def test_a_failing_job_does_not_stop_the_queue(owner: Account, digest: str) -> None:
-    ledger = LedgerBatcher()
-
-    def fail() -> None:
-        raise ValueError("a mistake")
-
-    assert isinstance(await ledger.run(fail), DatabaseUnavailable)
-    with pytest.raises(InsufficientCredits):
-        await ledger.reserve(reservation_of(digest, 101))
-    await ledger.close(5)
 
 
 async def test_a_reservation_with_an_unconfirmed_commit_is_released(
