@@ -95,9 +95,9 @@ async def test_body_coalesces_what_has_arrived(fetch):
         (b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\ncontent-length: 1\r\n\r\nx", "content-encoding"),
         (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-encoding: gzip\r\n\r\nx", "content-encoding"),
         (b"HTTP/1.1 200 OK\r\nx: a\r\n folded\r\n\r\n", "not a valid response"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000, "larger than 65536"),
-        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000 + b"\r\ncontent-length: 0\r\n\r\n", "larger than 65536"),
-        (b"HTTP/1.1 103 Hint\r\nx: y\r\n\r\n" * 10_000, "larger than 65536"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000, "head exceeds 65536"),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 70_000 + b"\r\ncontent-length: 0\r\n\r\n", "head exceeds 65536"),
+        (b"HTTP/1.1 103 Hint\r\nx: y\r\n\r\n" * 10_000, "head exceeds 65536"),
     ],
 )
 async def test_garbage_is_a_protocol_violation(fetch, raw, message):
