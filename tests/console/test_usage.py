@@ -189,7 +189,7 @@ def test_a_slow_query_is_cancelled_and_explained(bound_database, signed_in, monk
     assert query_timeout.run_with_timeout(lambda: database.execute_sql("SELECT pg_sleep(5)"), seconds=0.05) is None
     with pytest.raises(peewee.ProgrammingError):
         query_timeout.run_with_timeout(lambda: database.execute_sql("SELECT no_such_column"))
-    monkeypatch.setattr("console.views.usage.within", lambda ask: None)
+    monkeypatch.setattr("console.views.usage.run_with_timeout", lambda ask: None)
     text = signed_in("owner").get("/usage/?streamed=yes").text
     assert "Query timed out" in text
     assert "Too many calls to add up" in text
