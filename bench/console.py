@@ -27,6 +27,7 @@ from shared.core.clock import new_id
 from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.core.settings import Settings
+from shared.operations.audit import Origin
 from shared.operations.staff import create_staff
 from tests.databases import opened
 
@@ -47,7 +48,7 @@ def sign_in(folder: str) -> FlaskClient:
     """Return a client with the session of a new read-only staff member; `folder` is the console's data folder."""
     settings = Settings.load({"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": folder}, dotenv=None)
     client = create_app(settings).test_client()
-    person, password = create_staff(f"bench-{new_id().hex}@yout.example", "readonly", actor="bench")
+    person, password = create_staff(f"bench-{new_id().hex}@yout.example", "readonly", origin=Origin("bench"))
     token = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', client.get("/login").text)
     assert token is not None
     client.post("/login", data={"csrf_token": token[1], "email": person.email, "password": password})

@@ -33,12 +33,13 @@ from shared.core.schema_version import migrate
 from shared.ledger import HoldTaken, Reservation, Settlement, batch_transaction, reserve, settle
 from shared.ledger.verify import verify_ledger
 from shared.operations.accounts import create_account
+from shared.operations.audit import Origin
 from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
 from tests.databases import opened
 
-ACTOR = "bench"
+ORIGIN = Origin("bench")
 MODEL = "bench-model"
 CREDITS = 10**14
 USAGE = TokenUsage(20, 64)
@@ -56,13 +57,13 @@ class Till:
     """Accounts with keys and one priced model, in the bound database. Creates the reservations and settlements of calls."""
 
     def __init__(self, accounts: int) -> None:
-        create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", actor=ACTOR)
-        create_model(MODEL, "mock", input=150, output=600, actor=ACTOR)
+        create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", origin=ORIGIN)
+        create_model(MODEL, "mock", input=150, output=600, origin=ORIGIN)
         price = reader.load_catalog().models[MODEL].prices[0]
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
         self._cost = call_charge(price, USAGE)
-        rows = [create_account(f"bench-{number}@example.com", CREDITS, actor=ACTOR) for number in range(accounts)]
-        self._digests = cycle([create_key(row.id, "bench", actor=ACTOR).row.digest for row in rows])
+        rows = [create_account(f"bench-{number}@example.com", CREDITS, origin=ORIGIN) for number in range(accounts)]
+        self._digests = cycle([create_key(row.id, "bench", origin=ORIGIN).row.digest for row in rows])
 
     def asks(self, size: int) -> list[Reservation]:
         expires = now_ms() + CALL_MS

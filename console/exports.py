@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, stream_with_context
 
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from console.paging import iterate_batches
 from shared.operations.exports import record_export
 from shared.text.csv_rows import csv_header, csv_rows
@@ -32,7 +32,7 @@ def export(
 
     `query` selects tuples that begin with `keys`, its unique descending order; `line` converts a tuple to CSV cells.
     """
-    record_export(what, filters, **audit_arguments())
+    record_export(what, filters, origin=origin())
     rows = (line(row) for batch in iterate_batches(query, keys) for row in batch)
     response = Response(stream_with_context(_chunks(header, rows)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="{what}.csv"'

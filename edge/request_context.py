@@ -22,6 +22,7 @@ from shared.core.clock import new_id
 from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.identity.payer import address_allowed
+from shared.operations.audit import Origin
 from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import find_unstorable_field, truncate
 
@@ -38,12 +39,11 @@ class KeyCaller(NamedTuple):
 class AccountCaller(NamedTuple):
     """An authenticated caller: an API key or a web session of an account.
 
-    `actor` is the name in the audit trail, `limits` are the rate limits in force.
+    `origin` is for the audit trail, `limits` are the rate limits in force.
     """
 
     account: UUID
-    actor: str
-    address: str
+    origin: Origin
     limits: KeyLimits
     key: KeyRow | None = None
     session: SessionRow | None = None
@@ -106,7 +106,7 @@ async def caller() -> AccountCaller | VisitorCaller:
     if read_headers(scope).has_key:
         key, address = await key_caller()
         limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
-        return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
+        return AccountCaller(key.account, Origin(f"key:{key.prefix}", address), limits, key=key)
     sent = read_web_headers(scope)
     address = client_address(services(), scope, sent)
     row = await authenticate_session(services(), sent, request.method)
@@ -114,7 +114,7 @@ async def caller() -> AccountCaller | VisitorCaller:
         if request.method not in SAFE_METHODS:
             require_own_origin(sent, services().settings)
         return VisitorCaller(visitor_digest_of(services(), scope, sent), address)
-    return AccountCaller(row.account, account_actor(row.account), address, session_limits(services(), row), session=row)
+    return AccountCaller(row.account, Origin(account_actor(row.account), address), session_limits(services(), row), session=row)
 
 
 async def read_body() -> bytes:

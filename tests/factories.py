@@ -15,22 +15,23 @@ from typing import Any
 from shared.core.secrets import seal
 from shared.models import Account, AIModel, ApiKey, CatalogVersion, Channel, ChannelModel, Price
 from shared.operations.accounts import create_account
+from shared.operations.audit import Origin
 from shared.operations.keys import create_key
 from tests.servers.edge import SECRET_KEY
 
-ACTOR = "test"
+ORIGIN = Origin("test")
 UPSTREAM_SECRET = "sk-upstream-secret"
 _numbers = count(1)
 
 
 def account(credits: int = 1_000_000, *, email: str | None = None) -> Account:
     """An account whose whole balance comes from one grant."""
-    return create_account(email or f"account-{next(_numbers)}@example.com", credits, actor=ACTOR)
+    return create_account(email or f"account-{next(_numbers)}@example.com", credits, origin=ORIGIN)
 
 
 def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey, str]:
     """Returns the key's row and its secret; `options` are passed to `shared.operations.keys.create_key`."""
-    created = create_key(owner.id, name, actor=ACTOR, **options)
+    created = create_key(owner.id, name, origin=ORIGIN, **options)
     return created.row, created.secret
 
 

@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from shared.core.errors import YoutError
 from shared.core.settings import Settings
 from yout.result import Result
+
+if TYPE_CHECKING:  # it imports the tables, which `--help` does not need
+    from shared.operations.audit import Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,14 @@ class CommandContext:
     settings: Settings
 
     @property
-    def actor(self) -> str:
-        """The actor for the audit log: `operator:` and the name of the system user."""
+    def origin(self) -> Origin:
+        """The origin for the audit log: `operator:` and the name of the system user."""
+        from shared.operations.audit import Origin
+
         try:
-            return f"operator:{getpass.getuser()}"
+            return Origin(f"operator:{getpass.getuser()}")
         except (KeyError, OSError):  # a container's user id may have no name
-            return f"operator:{os.getuid()}"
+            return Origin(f"operator:{os.getuid()}")
 
 
 Run = Callable[[CommandContext], Result]

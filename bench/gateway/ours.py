@@ -16,13 +16,14 @@ from shared.core.schema_version import migrate
 from shared.ledger.verify import verify_ledger
 from shared.models import LedgerEntry
 from shared.operations.accounts import create_account
+from shared.operations.audit import Origin
 from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
 from tests.databases import opened
 from tests.servers.process import ROOT, Process, free_port
 
-ACTOR = "bench"
+ORIGIN = Origin("bench")
 SECRET_KEY = "benchmark-secret-key-of-more-than-32-characters"
 CREDITS = 10**15  # more than any run can spend
 NO_LIMIT = str(10**9)  # limits are checked for each call, but never reached
@@ -104,7 +105,7 @@ def _furnish(url: str, upstream: str) -> str:
     with opened(url) as database:
         bind_database(database)
         migrate(database)
-        account = create_account("bench@example.com", CREDITS, actor=ACTOR)
-        create_channel("mock", "openai", upstream, "sk-upstream", secret_key=SECRET_KEY, actor=ACTOR)
-        create_model(MODEL, "mock", input=150, output=600, cached_input=75, max_output_tokens=16_384, actor=ACTOR)
-        return create_key(account.id, "bench", actor=ACTOR).secret
+        account = create_account("bench@example.com", CREDITS, origin=ORIGIN)
+        create_channel("mock", "openai", upstream, "sk-upstream", secret_key=SECRET_KEY, origin=ORIGIN)
+        create_model(MODEL, "mock", input=150, output=600, cached_input=75, max_output_tokens=16_384, origin=ORIGIN)
+        return create_key(account.id, "bench", origin=ORIGIN).secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from shared.core.errors import InvalidInput
 from shared.core.formats import format_credits
 from shared.models import ApiKey
@@ -14,19 +14,19 @@ from shared.text.plain_text import one_line
 
 def adjust_credits(account: UUID, amount: int, reason: str) -> str:
     """Grant credits, or deduct them if `amount` is negative."""
-    granted = accounts.adjust_credits(account, amount, reason, **audit_arguments())
+    granted = accounts.adjust_credits(account, amount, reason, origin=origin())
     verb, preposition = ("granted", "to") if amount > 0 else ("deducted", "from")
     balance = format_credits(granted.account.balance)
     return f"{format_credits(abs(amount))} credits {verb} {preposition} {granted.account.email}. New balance: {balance}."
 
 
 def suspend_account(account: UUID) -> str:
-    row = accounts.set_account_status(account, "suspended", **audit_arguments())
+    row = accounts.set_account_status(account, "suspended", origin=origin())
     return f"{row.email} is suspended. Requests with its keys are rejected; calls in progress finish."
 
 
 def activate_account(account: UUID) -> str:
-    row = accounts.set_account_status(account, "active", **audit_arguments())
+    row = accounts.set_account_status(account, "active", origin=origin())
     return f"{row.email} is active. Its keys work again."
 
 
@@ -34,5 +34,5 @@ def revoke_key(key: ApiKey, confirmation: str) -> str:
     """Revoke a key. Raises `InvalidInput` if `confirmation` is not the key's name."""
     if one_line(confirmation) != one_line(key.name):
         raise InvalidInput(f"The name does not match. Type {key.name} to revoke this key.")
-    keys.revoke_key(key.id, **audit_arguments())
+    keys.revoke_key(key.id, origin=origin())
     return f"Key {key.prefix} revoked. Requests with it are rejected."

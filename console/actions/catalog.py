@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import current_app
 
 from console import channel_test
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from console.channel_test import TestCallResult
 from console.forms.catalog import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
 from shared.catalog.snapshot import Route
@@ -42,7 +42,7 @@ def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
         owned_by=form.owned_by.data,
         capabilities=form.capability_list(),
         modality=(form.modality.data or "").strip() or None,
-        **audit_arguments(),
+        origin=origin(),
     )
     return f"{row.id} added to the catalog. It is available within a second."
 
@@ -57,41 +57,41 @@ def update_model(model_id: str, form: ModelForm) -> str:
         capabilities=form.capability_list(),
         modality=(form.modality.data or "").strip() or catalog.MODALITIES[catalog.find_model(model_id).kind],
         free=form.free.data,
-        **audit_arguments(),
+        origin=origin(),
     )
     return f"{model_id} updated. Changes apply within a second."
 
 
 def save_draft(model_id: str, rates: catalog.Rates) -> str:
-    price_drafts.save_draft(model_id, rates, **audit_arguments())
+    price_drafts.save_draft(model_id, rates, origin=origin())
     return "Draft saved. It takes effect only when you publish it."
 
 
 def publish_draft(model_id: str, seen: ReviewedPrice, effective_at: int | None) -> str:
-    price_drafts.publish_draft(model_id, seen, effective_at, **audit_arguments())
+    price_drafts.publish_draft(model_id, seen, effective_at, origin=origin())
     since = f"takes effect at {format_exact_time(effective_at)[:16]} UTC" if effective_at else "is in effect"
     return f"The new price of {model_id} {since}. Calls already in progress keep their price."
 
 
 def discard_draft(model_id: str) -> str:
-    price_drafts.discard_draft(model_id, **audit_arguments())
+    price_drafts.discard_draft(model_id, origin=origin())
     return "Draft discarded. The current price is unchanged."
 
 
 def enable_model(model_id: str) -> str:
-    catalog.set_model_status(model_id, "active", **audit_arguments())
+    catalog.set_model_status(model_id, "active", origin=origin())
     return f"{model_id} enabled. It is available within a second."
 
 
 def disable_model(model_id: str) -> str:
-    catalog.set_model_status(model_id, "disabled", **audit_arguments())
+    catalog.set_model_status(model_id, "disabled", origin=origin())
     return f"{model_id} disabled. New calls are rejected within a second; calls in progress finish."
 
 
 def add_route(model_id: str, form: NewRouteForm) -> str:
     upstream = (form.upstream_model.data or "").strip() or model_id
     row = catalog.add_channel_to_model(
-        model_id, form.channel.data, upstream, form.priority.required_value(), form.weight.required_value(), **audit_arguments()
+        model_id, form.channel.data, upstream, form.priority.required_value(), form.weight.required_value(), origin=origin()
     )
     if form.cost_input.data is not None or form.cost_output.data is not None:
         update_route(row.id, form, upstream)
@@ -106,13 +106,13 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
         weight=form.weight.required_value(),
         cost_input=form.cost_input.data,
         cost_output=form.cost_output.data,
-        **audit_arguments(),
+        origin=origin(),
     )
     return "Route updated. Changes apply within a second."
 
 
 def remove_route(route_id: UUID) -> str:
-    model_id = model_routes.remove_route(route_id, **audit_arguments())
+    model_id = model_routes.remove_route(route_id, origin=origin())
     return f"The channel no longer serves {model_id}. Calls in progress finish."
 
 
@@ -124,13 +124,13 @@ def create_channel(form: NewChannelForm) -> str:
         form.secret.data or "",
         secret_key=_secret_key(),
         settings=form.provider_settings(),
-        **audit_arguments(),
+        origin=origin(),
     )
     return f"Channel {channel.name} created. Add it to a model to start serving calls."
 
 
 def draft_models(channel: str, markup_percent: int) -> str:
-    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, **audit_arguments())
+    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, origin=origin())
     kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
     return f"{len(drafted.added)} models added, disabled. Review and enable each.{kept}"
 
@@ -138,36 +138,36 @@ def draft_models(channel: str, markup_percent: int) -> str:
 def import_models(route: Route) -> str:
     """Add the models that the channel's provider lists, disabled and without a price."""
     drafted = channel_templates.draft_listed_models(
-        route.channel_name, channel_test.list_models(route, _settings()), **audit_arguments()
+        route.channel_name, channel_test.list_models(route, _settings()), origin=origin()
     )
     kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
     return f"{len(drafted.added)} models added without a price. Set a price for each one you want to offer.{kept}"
 
 
 def update_channel(name: str, form: ChannelForm) -> str:
-    catalog.update_channel(name, base_url=form.base_url.data, settings=form.provider_settings(), **audit_arguments())
+    catalog.update_channel(name, base_url=form.base_url.data, settings=form.provider_settings(), origin=origin())
     return f"Channel {name} updated. New calls use it within a second."
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:
-    model_routes.pause_channel(name, minutes * 60_000, reason, **audit_arguments())
+    model_routes.pause_channel(name, minutes * 60_000, reason, origin=origin())
     if not minutes:
         return f"Channel {name} resumed."
     return f"Channel {name} paused for {minutes}{NARROW_SPACE}min. Calls in progress finish."
 
 
 def enable_channel(name: str) -> str:
-    catalog.set_channel_status(name, "active", **audit_arguments())
+    catalog.set_channel_status(name, "active", origin=origin())
     return f"Channel {name} enabled. It receives calls within a second."
 
 
 def disable_channel(name: str) -> str:
-    catalog.set_channel_status(name, "disabled", **audit_arguments())
+    catalog.set_channel_status(name, "disabled", origin=origin())
     return f"Channel {name} disabled. New calls stop within a second; calls in progress finish."
 
 
 def replace_channel_secret(name: str, secret: str) -> str:
-    catalog.update_channel_secret(name, secret, secret_key=_secret_key(), **audit_arguments())
+    catalog.update_channel_secret(name, secret, secret_key=_secret_key(), origin=origin())
     return f"Secret of {name} replaced. New calls use it within a second."
 
 
@@ -177,11 +177,11 @@ def _secret_key() -> str:
 
 def try_model(model_id: str, prompt: str, email: str) -> TestCallResult:
     """Call a model through our own edge with a key of the account, created for this call and revoked after it."""
-    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], **audit_arguments())
+    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], origin=origin())
     try:
         return channel_test.test_call(model_id, prompt, key.secret, _settings())
     finally:
-        revoke_key(key.row.id, **audit_arguments())
+        revoke_key(key.row.id, origin=origin())
 
 
 def test_channels(routes: list[Route]) -> list[tuple[str, channel_test.ProbeResult]]:

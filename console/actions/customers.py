@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from console.forms.customers import CodesForm, EmailForm, KeyForm, NewPlanForm, PlanForm, SubscribeForm
 from console.security.auth import settings
 from shared.core.clock import now_ms
@@ -30,17 +30,17 @@ _DAY_MS = 24 * _HOUR_MS
 
 
 def create_plan(form: NewPlanForm) -> str:
-    row = plans.create_plan(form.name.data, form.plan_terms(), **audit_arguments())
+    row = plans.create_plan(form.name.data, form.plan_terms(), origin=origin())
     return f"Plan {row.name} created. Assign it on an account's page."
 
 
 def change_plan(plan: UUID, form: PlanForm) -> str:
-    row = plans.update_plan(plan, form.plan_terms(), **audit_arguments())
+    row = plans.update_plan(plan, form.plan_terms(), origin=origin())
     return f"Plan {row.name} updated. Limits apply from the next call, credits from each subscriber's next period."
 
 
 def set_plan_status(plan: UUID, status: str) -> str:
-    row = plans.set_plan_status(plan, status, **audit_arguments())
+    row = plans.set_plan_status(plan, status, origin=origin())
     return (
         f"{row.name} is open to new subscribers."
         if status == "active"
@@ -50,16 +50,16 @@ def set_plan_status(plan: UUID, status: str) -> str:
 
 def subscribe(account: UUID, form: SubscribeForm, current: Subscription | None) -> str:
     if current is None:
-        row = subscriptions.subscribe(account, form.plan.data, **audit_arguments())
+        row = subscriptions.subscribe(account, form.plan.data, origin=origin())
         return f"Subscribed to {row.plan.name}. The first credits were granted."
-    row = subscriptions.change_subscription(account, form.plan.data, form.when.data, **audit_arguments())
+    row = subscriptions.change_subscription(account, form.plan.data, form.when.data, origin=origin())
     if row.next_plan:
         return f"The plan changes to {form.plan.data} at the next renewal."
     return f"The plan is now {row.plan.name}."
 
 
 def cancel_subscription(account: UUID, when: str) -> str:
-    subscriptions.cancel_subscription(account, when, **audit_arguments())
+    subscriptions.cancel_subscription(account, when, origin=origin())
     return (
         "Subscription ended. Plan credits expired; purchased credits remain."
         if when == "now"
@@ -68,37 +68,37 @@ def cancel_subscription(account: UUID, when: str) -> str:
 
 
 def keep_subscription(account: UUID) -> str:
-    subscriptions.withdraw_cancellation(account, **audit_arguments())
+    subscriptions.withdraw_cancellation(account, origin=origin())
     return "The plan will renew."
 
 
 def suspend_subscription(account: UUID) -> str:
-    subscriptions.suspend_subscription(account, **audit_arguments())
+    subscriptions.suspend_subscription(account, origin=origin())
     return "Plan suspended. It grants no credits and allows no overage until it is resumed."
 
 
 def resume_subscription(account: UUID) -> str:
-    subscriptions.resume_subscription(account, **audit_arguments())
+    subscriptions.resume_subscription(account, origin=origin())
     return "Plan resumed."
 
 
 def set_overage(account: UUID, cap: int) -> str:
-    subscriptions.set_overage(account, cap, **audit_arguments())
+    subscriptions.set_overage(account, cap, origin=origin())
     return f"Overage is on, up to {format_credits(cap)} credits per period." if cap else "Overage is off."
 
 
 def add_note(account: UUID, text: str) -> str:
-    account_notes.add_note(account, text, **audit_arguments())
+    account_notes.add_note(account, text, origin=origin())
     return "Note saved."
 
 
 def remove_note(account: UUID, note: UUID) -> str:
-    account_notes.remove_note(account, note, **audit_arguments())
+    account_notes.remove_note(account, note, origin=origin())
     return "Note removed."
 
 
 def sign_out_account(account: UUID) -> str:
-    ended = web_accounts.end_all_sessions(account, **audit_arguments())
+    ended = web_accounts.end_all_sessions(account, origin=origin())
     return f"{ended} session{'' if ended == 1 else 's'} ended. The account's API keys still work."
 
 
@@ -106,7 +106,7 @@ def change_email(account: Account, form: EmailForm) -> str:
     """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current one."""
     if normalize_for_lookup(form.confirmation.data) != account.email:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
-    row = accounts.change_email(account.id, form.email.data, **audit_arguments())
+    row = accounts.change_email(account.id, form.email.data, origin=origin())
     return f"Email changed to {row.email}. The owner now signs in with it; sessions and keys are unchanged."
 
 
@@ -114,25 +114,25 @@ def resend_verification(account: UUID) -> str:
     """Queue a verification mail. Raises `InvalidInput` if the address is verified, or no mail is sent at all."""
     if not settings().sends_mail:
         raise InvalidInput("No mail is sent. Set YOUT_SMTP_URL first.")
-    return f"A verification email to {verification.resend_verification(account, **audit_arguments()).email} is queued."
+    return f"A verification email to {verification.resend_verification(account, origin=origin()).email} is queued."
 
 
 def purge_account(account: Account, confirmation: str) -> str:
     """Begin a purge. Raises `InvalidInput` if `confirmation` is not the account's email."""
     if normalize_for_lookup(confirmation) != account.email:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
-    purges.begin_purge(account.id, **audit_arguments())
+    purges.begin_purge(account.id, origin=origin())
     return "Purge started. Its status is shown below. The customer can download the certificate."
 
 
 def update_key(key: ApiKey, form: KeyForm) -> str:
-    row = key_changes.update_key(key.id, form.key_changes(key), **audit_arguments())
+    row = key_changes.update_key(key.id, form.key_changes(key), origin=origin())
     return f"Key {row.name} updated. Changes apply from the next call."
 
 
 def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
     """Rotate a key. Returns "NEW_ID OLD_ID" and the new secret, which is shown once."""
-    created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, **audit_arguments())
+    created = key_rotation.rotate_key(key.id, grace_hours * _HOUR_MS, origin=origin())
     return f"{created.row.id} {key.id}", created.secret
 
 
@@ -141,7 +141,7 @@ def revoke_keys(keys: list[UUID], confirmation: str) -> str:
     typed = "".join(character for character in confirmation if character.isdecimal())
     if typed != str(len(keys)):
         raise InvalidInput(f"{len(keys)} keys match now. Review them, then type {len(keys)} to revoke them all.")
-    revoked = key_rotation.revoke_keys(keys, **audit_arguments())
+    revoked = key_rotation.revoke_keys(keys, origin=origin())
     return f"{format_credits(revoked)} key{'' if revoked == 1 else 's'} revoked. Requests with them are rejected."
 
 
@@ -154,11 +154,11 @@ def create_codes(form: CodesForm) -> tuple[str, str]:
         form.count.required_value(),
         note=form.note.data or "",
         expires_at=expires_at,
-        **audit_arguments(),
+        origin=origin(),
     )
     return str(batch.row.id), " ".join(batch.codes)
 
 
 def void_codes(batch: UUID) -> str:
-    voided = redeem_codes.void_codes(batch, **audit_arguments())
+    voided = redeem_codes.void_codes(batch, origin=origin())
     return f"{format_credits(voided)} unused code{'' if voided == 1 else 's'} voided."

@@ -6,26 +6,26 @@ from uuid import UUID
 
 from flask import current_app
 
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from shared.core.formats import format_credits
 from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.operations import holds, media_jobs
 
 
 def release_hold(call: UUID, reason: str) -> str:
-    closed = holds.release_hold(call, reason, **audit_arguments())
+    closed = holds.release_hold(call, reason, origin=origin())
     return f"{format_credits(closed.held)} credits released to {closed.account.email}. The call is not charged."
 
 
 def settle_hold(call: UUID, amount: int, reason: str) -> str:
-    closed = holds.settle_hold(call, amount, reason, **audit_arguments())
+    closed = holds.settle_hold(call, amount, reason, origin=origin())
     released = format_credits(closed.held - closed.credits)
     return f"{format_credits(closed.credits)} credits charged to {closed.account.email}, {released} released."
 
 
 def poll_job(job: UUID) -> str:
     """Make the job due now and notify the workers. If Redis is unavailable, their next sweep finds the job."""
-    media_jobs.poll_job(job, **audit_arguments())
+    media_jobs.poll_job(job, origin=origin())
     queue = JobQueue(current_app.extensions["yout_settings"].redis_url)
     sent = queue.send("make_media", str(job), queue=MEDIA_QUEUE)
     queue.close()
@@ -33,14 +33,14 @@ def poll_job(job: UUID) -> str:
 
 
 def cancel_job(job: UUID, reason: str) -> str:
-    media_jobs.cancel_job(job, reason, **audit_arguments())
+    media_jobs.cancel_job(job, reason, origin=origin())
     return "Job cancelled and its hold released. Any output that still arrives is discarded."
 
 
 def fail_job(job: UUID, reason: str) -> str:
-    media_jobs.fail_job(job, reason, **audit_arguments())
+    media_jobs.fail_job(job, reason, origin=origin())
     return "Job marked as failed and its hold released. Any output that still arrives is discarded."
 
 
 def refund_job(job: UUID, reason: str) -> str:
-    return f"{format_credits(media_jobs.refund_job(job, reason, **audit_arguments()))} credits refunded."
+    return f"{format_credits(media_jobs.refund_job(job, reason, origin=origin()))} credits refunded."

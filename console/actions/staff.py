@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import current_app
 from flask_login import current_user
 
-from console.actions.origin import audit_arguments
+from console.actions.origin import origin
 from console.security.client_ip import client_address
 from console.security.password_auth import require_code, require_password
 from shared.models import StaffUser
@@ -20,33 +20,33 @@ from shared.operations import second_factor, staff, staff_sessions
 
 def create_staff(email: str, role: str) -> tuple[str, str]:
     """Add a staff member. Returns their id and first password, which is shown once."""
-    person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), **audit_arguments())
+    person, password = staff.create_staff(email, role, must_change_password=_first_password_change(), origin=origin())
     return str(person.id), password
 
 
 def reset_staff_password(email: str) -> tuple[str, str]:
     """Reset a staff member's password. Returns their id and new password, which is shown once."""
-    person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), **audit_arguments())
+    person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), origin=origin())
     return str(person.id), password
 
 
 def set_staff_role(person: UUID, role: str) -> str:
-    row = staff.set_staff_role(person, role, **audit_arguments())
+    row = staff.set_staff_role(person, role, origin=origin())
     return f"{row.email} now has the role {row.role}."
 
 
 def set_staff_status(person: UUID, status: str) -> str:
-    row = staff.set_staff_status(person, status, **audit_arguments())
+    row = staff.set_staff_status(person, status, origin=origin())
     return f"{row.email} can sign in again." if status == "active" else f"{row.email} is disabled and signed out everywhere."
 
 
 def disable_second_factor(person: StaffUser) -> str:
-    second_factor.disable(person.id, **audit_arguments())
+    second_factor.disable(person.id, origin=origin())
     return f"{person.email} now signs in with only a password and can set up a new second factor."
 
 
 def sign_out_staff(person: StaffUser) -> str:
-    ended = staff_sessions.end_sessions(person.id, **audit_arguments())
+    ended = staff_sessions.end_sessions(person.id, origin=origin())
     return f"{person.email} was signed out of {ended} session{'' if ended == 1 else 's'}."
 
 
@@ -60,21 +60,21 @@ def change_own_password(current: str, new: str) -> str:
 def disable_own_second_factor(password: str, code: str) -> str:
     require_password(password)
     require_code(code)
-    second_factor.disable(current_user.person.id, **audit_arguments())
+    second_factor.disable(current_user.person.id, origin=origin())
     return "Second factor turned off. You now sign in with only your password."
 
 
 def enroll_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
     """Turn on the signed-in person's second factor. Returns "" and the recovery codes, which are shown once."""
     require_password(password)
-    codes = second_factor.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), **audit_arguments())
+    codes = second_factor.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), origin=origin())
     return "", " ".join(codes)
 
 
 def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
     require_password(password)
     require_code(code)
-    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, **audit_arguments()))
+    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, origin=origin()))
 
 
 def end_own_session(began_at: int) -> str:
@@ -84,7 +84,7 @@ def end_own_session(began_at: int) -> str:
 
 
 def end_other_own_sessions() -> str:
-    ended = staff_sessions.end_sessions(current_user.person.id, except_digest=current_user.session.digest, **audit_arguments())
+    ended = staff_sessions.end_sessions(current_user.person.id, except_digest=current_user.session.digest, origin=origin())
     return f"{ended} other session{'' if ended == 1 else 's'} ended." if ended else "You have no other sessions."
 
 

@@ -181,17 +181,17 @@ def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
         raise InvalidRequest(f"The account has reached the limit of {MAX_KEYS} active keys. Revoke an unused key first.")
     fields = requested._asdict()
     parent = caller.key.key if caller.key is not None else None
-    return create_key(caller.account, fields.pop("name"), **fields, parent=parent, actor=caller.actor, address=caller.address)
+    return create_key(caller.account, fields.pop("name"), **fields, parent=parent, origin=caller.origin)
 
 
 def update_own(caller: AccountCaller, key_id: str, changes: dict[str, Any]) -> ApiKey:
     """Update a key visible to the caller. Raises `NotFound`, and `InvalidInput` as `update_key` does."""
-    return update_key(_find(caller, key_id).id, changes, actor=caller.actor, address=caller.address)
+    return update_key(_find(caller, key_id).id, changes, origin=caller.origin)
 
 
 def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
     """Revoke a key visible to the caller. Raises `NotFound`."""
-    return revoke_key(_find(caller, key_id).id, actor=caller.actor, address=caller.address)
+    return revoke_key(_find(caller, key_id).id, origin=caller.origin)
 
 
 def find_own(account: UUID, key_id: str) -> ApiKey:

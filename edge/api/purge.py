@@ -72,7 +72,7 @@ async def start_purge() -> Response:
         return uncached_json(await _purge_visitor(found.visitor), 202)
     require_manager(found)
     await count_request(found.limits)
-    job = await write(partial(begin_purge, found.account, actor=found.actor, address=found.address))
+    job = await write(partial(begin_purge, found.account, origin=found.origin))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))
     return uncached_json(_document(job), 202)

@@ -29,6 +29,7 @@ from shared.dialects.media import MediaCall
 from shared.job_queue import MEDIA_QUEUE
 from shared.ledger import Claim, Reservation
 from shared.media import JobRequest, Submitted, webhooks
+from shared.operations.audit import Origin
 from shared.safe_http import check_url, policy_from_settings
 
 HOLD_GRACE_SECONDS = 120  # the media sweep fails a job at its deadline, well before the hold sweep would release its credits
@@ -74,7 +75,7 @@ async def require_key() -> AccountCaller:
     """Return the caller of a request that must have a key. Raises like `key_caller`."""
     key, address = await key_caller()
     limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
-    return AccountCaller(key.account, f"key:{key.prefix}", address, limits, key=key)
+    return AccountCaller(key.account, Origin(f"key:{key.prefix}", address), limits, key=key)
 
 
 async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | None = None) -> SubmittedJob:
@@ -120,7 +121,7 @@ def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_ur
         model=call.model,
         quote=quote,
         expires_at=deadline_at + HOLD_GRACE_SECONDS * 1000,
-        address=terms.caller.address,
+        address=terms.caller.origin.address,
         claim=terms.claim,
         account=terms.caller.account,
     )

@@ -16,7 +16,7 @@ from edge.http.headers import idempotency_claim
 from edge.media import jobs, requests, submission
 from edge.request_context import AccountCaller, services, uncached_json, write
 from edge.web.pages import page
-from edge.web.web_session import address, csrf_token, redirect_to, require_session
+from edge.web.web_session import csrf_token, origin_of, redirect_to, require_session
 from shared.billing.pricing import MediaUnits, media_quote
 from shared.catalog.snapshot import CatalogModel
 from shared.core import formats
@@ -25,7 +25,6 @@ from shared.core.errors import AlreadySubmitted, IdempotencyConflict, InvalidReq
 from shared.media import cancel_job
 from shared.media.output_urls import signed_output_url
 from shared.models import MediaJob
-from shared.operations.web_accounts import account_actor
 
 media = Blueprint("account_media", __name__)
 JOBS_PER_PAGE = 12
@@ -79,9 +78,7 @@ async def create_job() -> Response:
     form = await request.form
     kind = _kind(form.get("kind"))
     session = require_session()
-    caller = AccountCaller(
-        session.account, account_actor(session.account), address(), session_limits(services(), session), session=session
-    )
+    caller = AccountCaller(session.account, origin_of(session.account), session_limits(services(), session), session=session)
     try:
         body = orjson.dumps(_body(kind, form))
         call, _ = requests.parse_native_request(kind, body)

@@ -13,11 +13,11 @@ from edge.request_context import read
 from edge.web.form_idempotency import create_once
 from edge.web.pages import page
 from edge.web.password_auth import count_redemption
-from edge.web.web_session import address, redirect_to, require_session
+from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.core.errors import InvalidRequest, TooManyAttempts
 from shared.models import Account, ApiKey, LedgerEntry, Plan, Subscription
+from shared.operations.audit import Origin
 from shared.operations.redeem_codes import redeem
-from shared.operations.web_accounts import account_actor
 
 overview = Blueprint("overview", __name__)
 LATEST = 12
@@ -44,7 +44,7 @@ async def redeem_code() -> Response:
     code = form.get("code", "")
     try:
         await count_redemption(session.account)
-        await create_once(form, partial(_redeem, session.account, code, address()))
+        await create_once(form, partial(_redeem, session.account, code, origin_of(session.account)))
     except TooManyAttempts as error:
         return await _page(429, code, str(error))
     except InvalidRequest as error:
@@ -52,8 +52,8 @@ async def redeem_code() -> Response:
     return redirect_to("/account", "redeemed")
 
 
-def _redeem(account: UUID, code: str, address: str) -> tuple[str, str]:
-    redeem(account, code, actor=account_actor(account), address=address)
+def _redeem(account: UUID, code: str, origin: Origin) -> tuple[str, str]:
+    redeem(account, code, origin=origin)
     return "", ""
 
 

@@ -11,14 +11,15 @@ from edge.http.errors import error_spec
 from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, confirm_password, hash_new
-from edge.web.web_session import address, redirect_to, remember_browser, require_session, set_session
+from edge.web.web_session import address, origin_of, redirect_to, remember_browser, require_session, set_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, SignInQueueFull, TooManyAttempts
 from shared.identity.emails import normalize_email
 from shared.models import WebSession
 from shared.operations.accounts import change_email
+from shared.operations.audit import Origin
 from shared.operations.verification import request_verification
-from shared.operations.web_accounts import account_actor, change_password, end_own_session
+from shared.operations.web_accounts import change_password, end_own_session
 
 sessions = Blueprint("sessions", __name__)
 SESSIONS_SHOWN = 50  # the most recently used ones
@@ -73,17 +74,18 @@ async def new_email() -> Response:
     if proven is None:
         return await _page(422, {"password_now": "Incorrect password."}, email)
     try:
-        verifying = await write(partial(_change_email, session.account, email, address(), services().settings.sends_mail))
+        verifying = await write(
+            partial(_change_email, session.account, email, origin_of(session.account), services().settings.sends_mail)
+        )
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
     return remember_browser(redirect_to("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
 
 
-def _change_email(account: UUID, email: str, address: str, sends_mail: bool) -> bool:
+def _change_email(account: UUID, email: str, origin: Origin, sends_mail: bool) -> bool:
     """Change the address and return whether a verification mail is sent. It has a daily limit, so it needs no throttle."""
-    actor = account_actor(account)
-    change_email(account, email, actor=actor, address=address)
-    return sends_mail and request_verification(account, actor=actor, address=address)
+    change_email(account, email, origin=origin)
+    return sends_mail and request_verification(account, origin=origin)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:

@@ -11,13 +11,12 @@ from quart import Blueprint, Response
 from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import count_verification_mail
-from edge.web.web_session import address, page_session, redirect_to, require_session
+from edge.web.web_session import origin_of, page_session, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, TooManyAttempts
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.models import Account
 from shared.operations.verification import confirm_email, request_verification
-from shared.operations.web_accounts import account_actor
 
 verification = Blueprint("verification", __name__)
 
@@ -50,9 +49,7 @@ async def confirm(link: str) -> Response:
     if found.expired and not found.verified:
         return await _page("expired", found, 410)
     try:
-        done = await write(
-            partial(confirm_email, found.account, found.email, actor=account_actor(found.account), address=address())
-        )
+        done = await write(partial(confirm_email, found.account, found.email, origin=origin_of(found.account)))
     except NotFound:  # the address was changed or the account closed in the meantime
         return await _invalid()
     return await _page("verified", found, credits=done.credits)
@@ -83,7 +80,7 @@ async def _request(account: UUID) -> str:
         raise NotFound("This service sends no mail.")
     try:
         await count_verification_mail(account)
-        queued = await write(partial(request_verification, account, actor=account_actor(account), address=address()))
+        queued = await write(partial(request_verification, account, origin=origin_of(account)))
     except (TooManyAttempts, InvalidRequest) as problem:
         return str(problem)
     return "" if queued else "We sent several emails today. Check your spam folder, or try again tomorrow."

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import NamedTuple, cast
 from urllib.parse import quote, urlsplit
+from uuid import UUID
 
 from quart import Response, g, request
 
@@ -23,6 +24,8 @@ from shared.core.errors import AccessDenied, InvalidSession, RequestTooLarge, Yo
 from shared.identity.attempt_limits import BROWSER_COOKIE, BROWSER_MS, browser_cookie
 from shared.identity.attempt_limits import read_browser_cookie as read_browser
 from shared.identity.web_sessions import MAX_LIFETIME_MS, NewSession
+from shared.operations.audit import Origin
+from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import truncate
 
 FORM_COOKIE = "yout_form"
@@ -120,6 +123,11 @@ def require_session() -> SessionRow:
 def address() -> str:
     """Return the client's IP address."""
     return client_address(services(), cast(Scope, request.scope), page_session().sent)
+
+
+def origin_of(account: UUID) -> Origin:
+    """Return the origin for the audit log when the owner of `account` acts on a page."""
+    return Origin(account_actor(account), address())
 
 
 def set_session(response: Response, session: NewSession) -> Response:

@@ -14,12 +14,11 @@ from quart import Blueprint, Response, request
 from edge.request_context import read, services, write
 from edge.services import Services
 from edge.web.pages import page
-from edge.web.web_session import address, redirect_to, require_session
+from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.identity.emails import normalize_for_lookup
 from shared.models import Account
 from shared.operations.account_export import PAGE_SIZE, TABLES, read_rows
 from shared.operations.purges import ACTOR, begin_purge, find_purge, latest_purge
-from shared.operations.web_accounts import account_actor
 
 data = Blueprint("data", __name__)
 
@@ -45,7 +44,7 @@ async def purge() -> Response:
     typed = (await request.form).get("confirmation", "")
     if normalize_for_lookup(typed) != session.email:
         return await _page(422, "Enter the e-mail address of your account exactly as shown above.")
-    job = await write(partial(begin_purge, session.account, actor=account_actor(session.account), address=address()))
+    job = await write(partial(begin_purge, session.account, origin=origin_of(session.account)))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))
     return redirect_to("/account/data")

@@ -14,22 +14,22 @@ MAX_NOTE_LENGTH = 4_000
 MAX_NOTES = 50
 
 
-def add_note(account: UUID, text: str, *, actor: str, address: str = "") -> AccountNote:
+def add_note(account: UUID, text: str, *, origin: Origin) -> AccountNote:
     """Add a note. The audit log records that it exists, not its text, because notes can be deleted."""
     text = text.strip()
     if not 0 < len(text) <= MAX_NOTE_LENGTH:
         raise InvalidInput(f"A note must have 1 to {MAX_NOTE_LENGTH} characters.")
     with transaction():
-        row = AccountNote.create(account=find_account(account), author=actor[:254], text=text)
-        record_audit_entry(Origin(actor, address), "account.note", account, after={"note": str(row.id)})
+        row = AccountNote.create(account=find_account(account), author=origin.actor[:254], text=text)
+        record_audit_entry(origin, "account.note", account, after={"note": str(row.id)})
         return row
 
 
-def remove_note(account: UUID, note: UUID, *, actor: str, address: str = "") -> None:
+def remove_note(account: UUID, note: UUID, *, origin: Origin) -> None:
     """Delete a note of this account, if it exists."""
     with transaction():
         if AccountNote.delete().where((AccountNote.id == note) & (AccountNote.account == account)).execute():
-            record_audit_entry(Origin(actor, address), "account.note", account, before={"note": str(note)}, after={"note": None})
+            record_audit_entry(origin, "account.note", account, before={"note": str(note)}, after={"note": None})
 
 
 def list_notes(account: UUID) -> list[AccountNote]:

@@ -43,7 +43,7 @@ def require_customer_account(account: Account) -> None:
         raise InvalidInput("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
 
 
-def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, address: str = "") -> Account:
+def create_account(email: str, credits: int = 0, *, name: str = "", origin: Origin) -> Account:
     """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the e-mail address is invalid or taken."""
     email, name = normalize_email(email), check_text("name", name, 200, empty=True)
     check_integer("number of credits", credits, 0, MAX_AMOUNT)
@@ -55,12 +55,12 @@ def create_account(email: str, credits: int = 0, *, name: str = "", actor: str, 
                 f"An account {email} already exists. Add credits with `yout credits grant {email} N --reason R`."
             ) from None
         if credits:
-            ledger.post_entry(account.id, "grant", credits, actor=actor, reason="opening credits")
-        record_audit_entry(Origin(actor, address), "account.create", account.id, after={"email": email, "credits": credits})
+            ledger.post_entry(account.id, "grant", credits, actor=origin.actor, reason="opening credits")
+        record_audit_entry(origin, "account.create", account.id, after={"email": email, "credits": credits})
         return Account.get_by_id(account.id)
 
 
-def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address: str = "") -> Account:
+def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> Account:
     """Change an account's e-mail address, which its owner signs in with. Sessions and keys stay valid.
 
     The new address is unverified, and mails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if the
@@ -81,13 +81,11 @@ def change_email(email_or_id: str | UUID, new_email: str, *, actor: str, address
         except peewee.IntegrityError:  # taken concurrently
             raise InvalidInput(f"An account {new_email} already exists. Choose another address.") from None
         cancel_mails(account.id)
-        record_audit_entry(
-            Origin(actor, address), "account.email", account.id, before={"email": former}, after={"email": new_email}
-        )
+        record_audit_entry(origin, "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
 
 
-def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor: str, address: str = "") -> CreditAdjustment:
+def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, origin: Origin) -> CreditAdjustment:
     """Add credits (`grant`), or remove them if negative (`adjustment`).
 
     Raises `InvalidInput` for 0, or if fewer credits are available; credits held by running calls cannot be removed.
@@ -100,10 +98,10 @@ def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor:
         found = find_account(email_or_id)
         require_customer_account(found)
         kind = "grant" if credits > 0 else "adjustment"
-        entry = ledger.post_entry(found.id, kind, credits, actor=actor, reason=reason)
+        entry = ledger.post_entry(found.id, kind, credits, actor=origin.actor, reason=reason)
         account = Account.get_by_id(found.id)
         record_audit_entry(
-            Origin(actor, address),
+            origin,
             f"credits.{kind}",
             account.id,
             before={"balance": account.balance - credits},
@@ -112,7 +110,7 @@ def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, actor:
         return CreditAdjustment(account, entry)
 
 
-def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Account:
+def set_account_status(email_or_id: str | UUID, status: str, *, origin: Origin) -> Account:
     """Suspend an account, so that its keys are refused from the next request on, or make it active again."""
     check_choice("status", status, ("active", "suspended"))
     with transaction():
@@ -120,9 +118,7 @@ def set_account_status(email_or_id: str | UUID, status: str, *, actor: str, addr
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed permanently. Create a new one.")
         if account.status != status:
-            record_audit_entry(
-                Origin(actor, address), "account.status", account.id, before={"status": account.status}, after={"status": status}
-            )
+            record_audit_entry(origin, "account.status", account.id, before={"status": account.status}, after={"status": status})
             account.status = status
             account.save(only=[Account.status])
         return account

@@ -86,8 +86,7 @@ def create_model(
     capabilities: Sequence[str] = (),
     modality: str | None = None,
     status: str = "active",
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> AIModel:
     """Create a model with a price from now on and one channel. With the status `disabled` it is a draft.
 
@@ -121,7 +120,7 @@ def create_model(
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
         after = {"channel": channel.name, "kind": kind, "free": free, "status": status, **prices}
-        record_audit_entry(Origin(actor, address), "model.create", id, after=after)
+        record_audit_entry(origin, "model.create", id, after=after)
         bump_catalog_version()
         return model
 
@@ -136,8 +135,7 @@ def update_model(
     capabilities: Sequence[str],
     modality: str,
     free: bool,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> AIModel:
     """Change a model's catalog entry, except its id, kind and price."""
     values = {
@@ -155,9 +153,7 @@ def update_model(
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed:
             AIModel.update({**changed, "updated_at": now_ms()}).where(AIModel.id == model_id).execute()
-            record_audit_entry(
-                Origin(actor, address), "model.update", model_id, before={name: before[name] for name in changed}, after=changed
-            )
+            record_audit_entry(origin, "model.update", model_id, before={name: before[name] for name in changed}, after=changed)
             bump_catalog_version()
         return AIModel.get_by_id(model_id)
 
@@ -169,8 +165,7 @@ def add_channel_to_model(
     priority: int = 0,
     weight: int = 1,
     *,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> ChannelModel:
     """Add a channel to a model. Routes with lower `priority` are tried first; `weight` splits calls among equal ones."""
     upstream_model = check_model_id(upstream_model or model_id)
@@ -183,20 +178,18 @@ def add_channel_to_model(
             row = ChannelModel.create(channel=channel, model=model, **values)
         except peewee.IntegrityError:
             raise InvalidInput(f"The channel {channel.name!r} already serves {model_id!r}. Change it in the console.") from None
-        record_audit_entry(Origin(actor, address), "model.channel", model_id, after={"channel": channel.name, **values})
+        record_audit_entry(origin, "model.channel", model_id, after={"channel": channel.name, **values})
         bump_catalog_version()
         return row
 
 
-def set_model_status(model_id: str, status: str, *, actor: str, address: str = "") -> AIModel:
+def set_model_status(model_id: str, status: str, *, origin: Origin) -> AIModel:
     """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays."""
     check_choice("status", status, ENABLED_STATUSES)
     with transaction():
         model = find_model(model_id)
         if model.status != status:
-            record_audit_entry(
-                Origin(actor, address), "model.status", model_id, before={"status": model.status}, after={"status": status}
-            )
+            record_audit_entry(origin, "model.status", model_id, before={"status": model.status}, after={"status": status})
             model.status, model.updated_at = status, now_ms()
             model.save(only=[AIModel.status, AIModel.updated_at])
             bump_catalog_version()

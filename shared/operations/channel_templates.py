@@ -41,8 +41,7 @@ def create_channel_from_template(
     base_url: str | None = None,
     settings: dict[str, Any] | None = None,
     secret_key: str,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> Channel:
     """Create a channel from a provider's template. `base_url` and `settings` override the template."""
     template = find_template(template_id)
@@ -57,12 +56,11 @@ def create_channel_from_template(
         secret,
         secret_key=secret_key,
         settings={**template.channel_settings, **(settings or {})},
-        actor=actor,
-        address=address,
+        origin=origin,
     )
 
 
-def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, address: str = "") -> DraftResult:
+def draft_models(channel_name: str, *, markup_percent: int = 0, origin: Origin) -> DraftResult:
     """Add the known models of a channel's provider to the catalog as drafts, at list price plus a markup.
 
     A draft is a disabled model, which is not served until it is published. Models that are in the catalog do not change.
@@ -74,12 +72,12 @@ def draft_models(channel_name: str, *, markup_percent: int = 0, actor: str, addr
         if AIModel.get_or_none(AIModel.id == model.id) is not None:
             kept.append(model.id)
             continue
-        create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", actor=actor, address=address)
+        create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", origin=origin)
         made.append(model.id)
     return DraftResult(made, kept)
 
 
-def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, address: str = "") -> DraftResult:
+def draft_listed_models(channel_name: str, names: Sequence[str], *, origin: Origin) -> DraftResult:
     """Add models from a provider's model list to the catalog as drafts, under the provider's names and without a price.
 
     Drafts are not served until staff set a price and enable them. Names that are not valid ids are skipped; models that are in
@@ -95,7 +93,7 @@ def draft_listed_models(channel_name: str, names: Sequence[str], *, actor: str, 
             AIModel.create(id=name, status="disabled", owned_by=owner)
             ChannelModel.create(channel=channel, model=name, upstream_model=name)
         if made:
-            record_audit_entry(Origin(actor, address), "model.import", channel.name, after={"models": made})
+            record_audit_entry(origin, "model.import", channel.name, after={"models": made})
             bump_catalog_version()
         return DraftResult(made, [name for name in usable if name in known])
 
@@ -106,8 +104,7 @@ def create_known_model(
     *,
     markup_percent: int = 0,
     status: str = "active",
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> AIModel:
     """Add a known model to the catalog, at list price plus a markup (rounded up). The list price is stored as our cost."""
     image = "+image" if "vision" in model.tags else ""
@@ -127,17 +124,16 @@ def create_known_model(
             capabilities=model.tags,
             modality=f"text{image}{audio}->text",
             status=status,
-            actor=actor,
-            address=address,
+            origin=origin,
         )
         route = (ChannelModel.model == made) & (ChannelModel.channel == find_channel(channel_name))
         ChannelModel.update(cost_per_1k_input=model.input, cost_per_1k_output=model.output).where(route).execute()
         return made
 
 
-def publish_model(model_id: str, *, actor: str, address: str = "") -> AIModel:
+def publish_model(model_id: str, *, origin: Origin) -> AIModel:
     """Publish a draft at its current price."""
-    return set_model_status(model_id, "active", actor=actor, address=address)
+    return set_model_status(model_id, "active", origin=origin)
 
 
 def known_models(channel: Channel) -> tuple[KnownModel, ...]:

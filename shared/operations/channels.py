@@ -39,8 +39,7 @@ def create_channel(
     *,
     secret_key: str,
     settings: dict[str, Any] | None = None,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> Channel:
     """Create a channel. It serves no calls until a model is added.
 
@@ -61,37 +60,35 @@ def create_channel(
             raise InvalidInput(
                 f"A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name."
             ) from None
-        record_audit_entry(Origin(actor, address), "channel.create", name, after={"dialect": dialect, "base_url": base_url})
+        record_audit_entry(origin, "channel.create", name, after={"dialect": dialect, "base_url": base_url})
         bump_catalog_version()
         return channel
 
 
-def update_channel(
-    name: str, *, base_url: str | None = None, settings: dict[str, Any] | None = None, actor: str, address: str = ""
-) -> Channel:
+def update_channel(name: str, *, base_url: str | None = None, settings: dict[str, Any] | None = None, origin: Origin) -> Channel:
     """Change a channel's base URL or settings. None leaves a value unchanged."""
     changes: dict[str, Any] = {}
     if base_url is not None:
         changes["base_url"] = check_base_url(base_url)
     if settings is not None:
         changes["settings"] = check_settings(settings)
-    return _change(name, changes, "channel.update", Origin(actor, address))
+    return _change(name, changes, "channel.update", origin)
 
 
-def set_channel_status(name: str, status: str, *, actor: str, address: str = "") -> Channel:
+def set_channel_status(name: str, status: str, *, origin: Origin) -> Channel:
     """Enable (`active`) or disable (`disabled`) a channel. Running calls finish."""
     check_choice("status", status, ENABLED_STATUSES)
-    return _change(name, {"status": status}, "channel.status", Origin(actor, address))
+    return _change(name, {"status": status}, "channel.status", origin)
 
 
-def update_channel_secret(name: str, secret: str, *, secret_key: str, actor: str, address: str = "") -> Channel:
+def update_channel_secret(name: str, secret: str, *, secret_key: str, origin: Origin) -> Channel:
     """Replace a channel's secret. The audit log does not contain the secret."""
     sealed = seal(_check_secret(secret), secret_key)
     with transaction():
         channel = find_channel(name)
         channel.sealed_secret, channel.updated_at = sealed, now_ms()
         channel.save(only=[Channel.sealed_secret, Channel.updated_at])
-        record_audit_entry(Origin(actor, address), "channel.secret", channel.name)
+        record_audit_entry(origin, "channel.secret", channel.name)
         bump_catalog_version()
         return channel
 

@@ -6,7 +6,7 @@ from shared.core.database import transaction
 from shared.operations.audit import Origin, record_audit_entry
 
 
-def record_export(what: str, filters: dict[str, str], *, actor: str, address: str = "") -> None:
+def record_export(what: str, filters: dict[str, str], *, origin: Origin) -> None:
     """Record that `what` (`usage`, `ledger`, …) was exported with these filters."""
     with transaction():
-        record_audit_entry(Origin(actor, address), f"export.{what}", what, after={**filters})
+        record_audit_entry(origin, f"export.{what}", what, after={**filters})

@@ -36,16 +36,16 @@ def find_hold(call: UUID) -> Hold:
     return hold
 
 
-def release_hold(call: UUID, reason: str, *, actor: str, address: str = "") -> ClosedHold:
+def release_hold(call: UUID, reason: str, *, origin: Origin) -> ClosedHold:
     """Release a hold: the call is free, even if it is still running. Raises `InvalidInput` if the hold is closed."""
-    return _close(call, 0, reason, Origin(actor, address))
+    return _close(call, 0, reason, origin)
 
 
-def settle_hold(call: UUID, credits: int, reason: str, *, actor: str, address: str = "") -> ClosedHold:
+def settle_hold(call: UUID, credits: int, reason: str, *, origin: Origin) -> ClosedHold:
     """Charge `credits` of a hold and release the rest. Raises `InvalidInput` if that exceeds the hold, or if it is closed."""
     if credits == 0:
         raise InvalidInput("The amount must be above 0. To charge nothing, release the hold.")
-    return _close(call, credits, reason, Origin(actor, address))
+    return _close(call, credits, reason, origin)
 
 
 def _close(call: UUID, credits: int, reason: str, origin: Origin) -> ClosedHold:

@@ -19,7 +19,7 @@ from shared.operations.keys import LIMIT_FIELDS, check_field, find_key, revoke_w
 CHANGEABLE = ("name", "expires_at", *LIMIT_FIELDS, "can_manage")
 
 
-def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, address: str = "") -> ApiKey:
+def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, origin: Origin) -> ApiKey:
     """Change the fields in `changes` (of `CHANGEABLE`, values as for `create_key`), effective with the next call.
 
     A new monthly limit includes this month's charges and the holds of running calls. Keys created by this one are restricted to
@@ -33,10 +33,10 @@ def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, actor: str, ad
         values = {field: _check(key, field, value) for field, value in changes.items()}
         changed = {field: value for field, value in values.items() if getattr(key, field) != value}
         if changed:
-            _store(key, changed, Origin(actor, address))
+            _store(key, changed, origin)
             _require_within_parent(key)
-            _narrow_children(key, changed, Origin(actor, address))
-            _limit_replaced(key, changed, Origin(actor, address))
+            _narrow_children(key, changed, origin)
+            _limit_replaced(key, changed, origin)
         return find_key(key.id)
 
 

@@ -18,7 +18,7 @@ MAX_GRACE_MS = 30 * 24 * 3600 * 1000
 MAX_KEYS = 10_000
 
 
-def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") -> CreatedKey:
+def rotate_key(key_id: UUID, grace_ms: int, *, origin: Origin) -> CreatedKey:
     """Create a key with the name, limits and rights of this one, which expires after `grace_ms` (0 revokes it at once).
 
     Both keys are counted together: the new one continues the monthly count and rate limits, and becomes the parent of the keys
@@ -36,8 +36,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
             old.account.id,
             old.name,
             **{field: getattr(old, field) for field in (*LIMIT_FIELDS, "expires_at", "can_manage", "parent")},
-            actor=actor,
-            address=address,
+            origin=origin,
         )
         created.row.meter = old.meter or old.id
         created.row.save(only=[ApiKey.meter])
@@ -49,11 +48,11 @@ def rotate_key(key_id: UUID, grace_ms: int, *, actor: str, address: str = "") ->
         else:
             ApiKey.update(revoked_at=now).where((ApiKey.id == key_id) & ApiKey.revoked_at.is_null()).execute()
             after = {"revoked_at": now, "followed_by": str(created.row.id)}
-        record_audit_entry(Origin(actor, address), "key.rotate", key_id, before={"expires_at": old.expires_at}, after=after)
+        record_audit_entry(origin, "key.rotate", key_id, before={"expires_at": old.expires_at}, after=after)
         return created
 
 
-def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
+def revoke_keys(keys: Sequence[UUID], *, origin: Origin) -> int:
     """Revoke these keys and the keys that they created in one transaction, each with an audit entry.
 
     Returns how many were active.
@@ -61,4 +60,4 @@ def revoke_keys(keys: Sequence[UUID], *, actor: str, address: str = "") -> int:
     if len(keys) > MAX_KEYS:
         raise InvalidInput(f"At most {MAX_KEYS} keys can be revoked at once. Narrow the filter.")
     with transaction():
-        return revoke_with_children(keys, now_ms(), Origin(actor, address))
+        return revoke_with_children(keys, now_ms(), origin)

@@ -38,8 +38,7 @@ def create_key(
     email_or_id: str | UUID,
     name: str,
     *,
-    actor: str,
-    address: str = "",
+    origin: Origin,
     expires_at: int | None = None,
     rpm: int | None = None,
     tpm: int | None = None,
@@ -84,7 +83,7 @@ def create_key(
         if parent is not None:
             _require_good_parent(row, find_key(parent))
         after = {"account": str(account.id), **values, "can_manage": can_manage, "parent": str(parent) if parent else None}
-        record_audit_entry(Origin(actor, address), "key.create", row.id, after=after)
+        record_audit_entry(origin, "key.create", row.id, after=after)
         return CreatedKey(row, fresh.secret)
 
 
@@ -96,11 +95,11 @@ def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
         raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that creates this one.")
 
 
-def revoke_key(key_id: str | UUID, *, actor: str, address: str = "") -> ApiKey:
+def revoke_key(key_id: str | UUID, *, origin: Origin) -> ApiKey:
     """Revoke a key and the keys that it created. Revoking it again changes nothing. Raises `NotFound`."""
     with transaction():
         found = find_key(key_id)
-        revoke_with_children([found.id], now_ms(), Origin(actor, address))
+        revoke_with_children([found.id], now_ms(), origin)
         return find_key(found.id)
 
 

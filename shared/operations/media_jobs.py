@@ -28,28 +28,28 @@ def find_job(job_id: UUID) -> MediaJob:
     return job
 
 
-def poll_job(job_id: UUID, *, actor: str, address: str = "") -> MediaJob:
+def poll_job(job_id: UUID, *, origin: Origin) -> MediaJob:
     """Make an open job due now, so that a worker or the next sweep polls it. Raises `InvalidInput` if it has ended."""
     with transaction():
         job = find_job(job_id)
         moved = MediaJob.update(due_at=now_ms()).where((MediaJob.id == job_id) & MediaJob.finished_at.is_null()).execute()
         if not moved:
             raise InvalidInput(f"This job has already ended: it is {job.status}.")
-        record_audit_entry(Origin(actor, address), "job.poll", job_id)
+        record_audit_entry(origin, "job.poll", job_id)
         return job
 
 
-def cancel_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> MediaJob:
+def cancel_job(job_id: UUID, reason: str, *, origin: Origin) -> MediaJob:
     """Cancel an open job and release its hold. Raises `InvalidInput` if it has ended."""
-    return _end(job_id, CANCELLED, reason, Origin(actor, address))
+    return _end(job_id, CANCELLED, reason, origin)
 
 
-def fail_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> MediaJob:
+def fail_job(job_id: UUID, reason: str, *, origin: Origin) -> MediaJob:
     """Fail an open job and release its hold; later outputs are discarded. Raises `InvalidInput` if it has ended."""
-    return _end(job_id, FAILED_BY_STAFF, reason, Origin(actor, address))
+    return _end(job_id, FAILED_BY_STAFF, reason, origin)
 
 
-def refund_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> int:
+def refund_job(job_id: UUID, reason: str, *, origin: Origin) -> int:
     """Refund a finished job's charge once. Returns the amount. Raises `InvalidInput` if there was no charge."""
     reason = check_text("reason", reason, 500)
     with transaction():
@@ -58,11 +58,11 @@ def refund_job(job_id: UUID, reason: str, *, actor: str, address: str = "") -> i
             raise InvalidInput("This job was not charged; there is nothing to refund.")
         try:
             with transaction():  # a savepoint, so that the outer transaction survives an error
-                ledger.post_entry(_owner(job), "refund", job.credits_charged, actor=actor, reason=reason, call=job.id)
+                ledger.post_entry(_owner(job), "refund", job.credits_charged, actor=origin.actor, reason=reason, call=job.id)
         except peewee.IntegrityError:
             raise InvalidInput("This job was already refunded. Nothing was changed.") from None
         record_audit_entry(
-            Origin(actor, address),
+            origin,
             "job.refund",
             job_id,
             after={"account": str(_owner(job)), "credits": job.credits_charged, "reason": reason},

@@ -27,8 +27,7 @@ def update_route(
     weight: int,
     cost_input: int | None = None,
     cost_output: int | None = None,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> ChannelModel:
     """Change a route's provider model name, priority, weight and cost to us (credits per 1,000 tokens; None: unknown)."""
     values: dict[str, Any] = {
@@ -44,18 +43,18 @@ def update_route(
         if before != values:
             ChannelModel.update(values).where(ChannelModel.id == route_id).execute()
             target = f"{route.model.id} on {route.channel.name}"
-            record_audit_entry(Origin(actor, address), "model.channel", target, before=before, after=values)
+            record_audit_entry(origin, "model.channel", target, before=before, after=values)
             bump_catalog_version()
         return find_route(route_id)
 
 
-def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
+def remove_route(route_id: UUID, *, origin: Origin) -> str:
     """Remove a channel from a model and return the model's id. Running calls finish."""
     with transaction():
         route = find_route(route_id)
         ChannelModel.delete().where(ChannelModel.id == route_id).execute()
         record_audit_entry(
-            Origin(actor, address),
+            origin,
             "model.channel",
             route.model.id,
             before={"channel": route.channel.name},
@@ -66,7 +65,7 @@ def remove_route(route_id: UUID, *, actor: str, address: str = "") -> str:
         return model_id
 
 
-def pause_channel(name: str, ms: int, reason: str, *, actor: str, address: str = "") -> Channel:
+def pause_channel(name: str, ms: int, reason: str, *, origin: Origin) -> Channel:
     """Pause a channel for `ms` milliseconds (0 resumes it): it gets no new calls. Raises `InvalidInput` for more than a week."""
     check_integer("pause (ms)", ms, 0, MAX_PAUSE_MS)
     reason = check_text("reason", reason, 200, empty=ms == 0)
@@ -76,7 +75,7 @@ def pause_channel(name: str, ms: int, reason: str, *, actor: str, address: str =
         before = {"out_until": channel.out_until, "out_reason": channel.out_reason}
         Channel.update(values).where(Channel.id == channel.id).execute()
         after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
-        record_audit_entry(Origin(actor, address), "channel.rest", channel.name, before=before, after=after)
+        record_audit_entry(origin, "channel.rest", channel.name, before=before, after=after)
         bump_catalog_version()
         return Channel.get_by_id(channel.id)
 

@@ -41,7 +41,7 @@ def find_plan(name_or_id: str | UUID) -> Plan:
     return plan
 
 
-def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
+def create_plan(name: str, terms: Mapping[str, Any], *, origin: Origin) -> Plan:
     """Create a plan. `terms` may have any of `DEFAULT_TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
     name = check_text("name of the plan", name, 100)
     checked = {**DEFAULT_TERMS, **_check_terms(terms)}
@@ -52,11 +52,11 @@ def create_plan(name: str, terms: Mapping[str, Any], *, actor: str, address: str
                 plan = Plan.create(name=name, **checked)
         except peewee.IntegrityError:
             raise InvalidInput(f"A plan {name!r} already exists. Change it with `yout plan change`.") from None
-        record_audit_entry(Origin(actor, address), "plan.create", plan.id, after={"name": name, **checked})
+        record_audit_entry(origin, "plan.create", plan.id, after={"name": name, **checked})
         return plan
 
 
-def update_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str, address: str = "") -> Plan:
+def update_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, origin: Origin) -> Plan:
     """Change a plan's terms; omitted terms are unchanged.
 
     Limits apply from the next call on, credits from each subscriber's next period on.
@@ -69,20 +69,18 @@ def update_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, actor: str,
         changes = {name: value for name, value in checked.items() if getattr(plan, name) != value}
         if changes:
             before = {name: getattr(plan, name) for name in changes}
-            record_audit_entry(Origin(actor, address), "plan.change", plan.id, before=before, after=changes)
+            record_audit_entry(origin, "plan.change", plan.id, before=before, after=changes)
             Plan.update(changes).where(Plan.id == plan.id).execute()
         return Plan.get_by_id(plan.id)
 
 
-def set_plan_status(name_or_id: str | UUID, status: str, *, actor: str, address: str = "") -> Plan:
+def set_plan_status(name_or_id: str | UUID, status: str, *, origin: Origin) -> Plan:
     """Enable a plan (`active`) or close it to new subscribers (`disabled`)."""
     check_choice("status", status, ENABLED_STATUSES)
     with transaction():
         plan = find_plan(name_or_id)
         if plan.status != status:
-            record_audit_entry(
-                Origin(actor, address), "plan.status", plan.id, before={"status": plan.status}, after={"status": status}
-            )
+            record_audit_entry(origin, "plan.status", plan.id, before={"status": plan.status}, after={"status": status})
             plan.status = status
             plan.save(only=[Plan.status])
         return plan

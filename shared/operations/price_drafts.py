@@ -38,7 +38,7 @@ def find_draft(model_id: str) -> PriceDraft | None:
     return found
 
 
-def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") -> PriceDraft:
+def save_draft(model_id: str, rates: Rates, *, origin: Origin) -> PriceDraft:
     """Save a draft, replacing an earlier one. Drafts are not charged.
 
     Raises `NotFound` for an unknown model, and `InvalidInput` for a price out of range.
@@ -50,13 +50,13 @@ def save_draft(model_id: str, rates: Rates, *, actor: str, address: str = "") ->
         rates.check(model.is_free)
         former = find_draft(model_id)
         values: dict[str, Any] = {column: getattr(rates, name) for name, column in COLUMNS.items()}
-        values |= {"author": actor[:254], "updated_at": now_ms()}
+        values |= {"author": origin.actor[:254], "updated_at": now_ms()}
         if former is None:
             PriceDraft.create(model=model_id, **values)
         else:
             PriceDraft.update(values).where(PriceDraft.model == model_id).execute()
         before = asdict(rates_of(former)) if former else None
-        record_audit_entry(Origin(actor, address), "price.draft", model_id, before=before, after=asdict(rates))
+        record_audit_entry(origin, "price.draft", model_id, before=before, after=asdict(rates))
         return PriceDraft.get(PriceDraft.model == model_id)
 
 
@@ -72,9 +72,7 @@ def rates_line(draft: PriceDraft) -> str:
     return " ".join(f"{name}={rate}" for name, rate in asdict(rates_of(draft)).items() if rate is not None)
 
 
-def publish_draft(
-    model_id: str, reviewed: ReviewedPrice, effective_at: int | None = None, *, actor: str, address: str = ""
-) -> Price:
+def publish_draft(model_id: str, reviewed: ReviewedPrice, effective_at: int | None = None, *, origin: Origin) -> Price:
     """Publish a draft as a price, from now or from `effective_at` (ms UTC) on. Running calls keep their price.
 
     Raises `NotFound` if there is no draft. Raises `InvalidInput` for a past time, or if the draft or the price in force is no
@@ -91,11 +89,11 @@ def publish_draft(
                 "The price has changed since you opened this page. Nothing was published. Review it and submit again."
             )
         PriceDraft.delete().where(PriceDraft.model == model_id).execute()
-        return set_price(model_id, **asdict(rates_of(draft)), effective_at=effective_at, actor=actor, address=address)
+        return set_price(model_id, **asdict(rates_of(draft)), effective_at=effective_at, origin=origin)
 
 
-def discard_draft(model_id: str, *, actor: str, address: str = "") -> None:
+def discard_draft(model_id: str, *, origin: Origin) -> None:
     """Discard a draft, if there is one."""
     with transaction():
         if PriceDraft.delete().where(PriceDraft.model == model_id).execute():
-            record_audit_entry(Origin(actor, address), "price.draft", model_id, after={"discarded": True})
+            record_audit_entry(origin, "price.draft", model_id, after={"discarded": True})

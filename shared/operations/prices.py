@@ -57,8 +57,7 @@ def set_price(
     per_1k_characters: int | None = None,
     cache_write: int | None = None,
     effective_at: int | None = None,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> Price:
     """Set a model's price, from now on or from a later time (`effective_at`, ms UTC). Running calls keep their price.
 
@@ -74,7 +73,7 @@ def set_price(
         rates.check(model.is_free)
         moment = _free_moment(model_id, effective_at)
         price = insert_price(model_id, rates, moment)
-        record_audit_entry(Origin(actor, address), "price.set", model_id, after={**asdict(rates), "effective_at": moment})
+        record_audit_entry(origin, "price.set", model_id, after={**asdict(rates), "effective_at": moment})
         bump_catalog_version()
         return price
 

@@ -28,7 +28,7 @@ class VisitorPurge(NamedTuple):
     allowance: VisitorAllowance
 
 
-def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
+def begin_purge(account: UUID, *, origin: Origin) -> PurgeJob:
     """Start a purge of an account and return the job, or return the unfinished one. Raises `NotFound`.
 
     The purge waits for running calls and also removes what they write. Until it is done, nothing new can be stored or shared.
@@ -43,7 +43,7 @@ def begin_purge(account: UUID, *, actor: str, address: str = "") -> PurgeJob:
         # Another edge process's clock may be ahead, so the boundary covers all calls that are open now.
         newest = Hold.select(fn.MAX(Hold.created_at)).where((Hold.account == account) & (Hold.state == "held")).scalar()
         job: PurgeJob = PurgeJob.create(account=account, boundary=max(now, newest or 0), due_at=now, created_at=now)
-        record_audit_entry(Origin(actor, address), "account.purge", account, after={"purge": str(job.id)})
+        record_audit_entry(origin, "account.purge", account, after={"purge": str(job.id)})
         return job
 
 

@@ -43,9 +43,7 @@ class BatchStatus:
     open: int
 
 
-def create_codes(
-    credits: int, count: int = 1, *, note: str = "", expires_at: int | None = None, actor: str, address: str = ""
-) -> CreatedBatch:
+def create_codes(credits: int, count: int = 1, *, note: str = "", expires_at: int | None = None, origin: Origin) -> CreatedBatch:
     """Create `count` codes of `credits` each. `expires_at` is in ms UTC and must be in the future; None means no expiry."""
     check_integer("number of credits", credits, 1, MAX_AMOUNT)
     check_integer("number of codes", count, 1, MAX_CODES)
@@ -54,15 +52,15 @@ def create_codes(
         raise InvalidInput("The expiry must be in the future; omit it for codes that never expire.")
     fresh = [new_code() for _ in range(count)]
     with transaction():
-        batch = CodeBatch.create(credits=credits, count=count, note=note, expires_at=expires_at, created_by=actor[:254])
+        batch = CodeBatch.create(credits=credits, count=count, note=note, expires_at=expires_at, created_by=origin.actor[:254])
         for code in fresh:
             RedeemCode.create(batch=batch, digest=code.digest, prefix=code.prefix)
         after = {"credits": credits, "count": count, "note": note, "expires_at": expires_at}
-        record_audit_entry(Origin(actor, address), "codes.create", batch.id, after=after)
+        record_audit_entry(origin, "codes.create", batch.id, after=after)
         return CreatedBatch(batch, tuple(code.text for code in fresh))
 
 
-def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
+def void_codes(id: str | UUID, *, origin: Origin) -> int:
     """Void a code, or all codes of a batch, unless redeemed. Returns how many were voided. Raises `NotFound`."""
     try:
         id = id if isinstance(id, UUID) else UUID(id)
@@ -76,7 +74,7 @@ def void_codes(id: str | UUID, *, actor: str, address: str = "") -> int:
             RedeemCode.update(voided_at=now_ms()).where(((RedeemCode.batch == id) | (RedeemCode.id == id)) & unused).execute()
         )
         if voided:
-            record_audit_entry(Origin(actor, address), "codes.void", id, after={"voided": voided})
+            record_audit_entry(origin, "codes.void", id, after={"voided": voided})
         return int(voided)
 
 
@@ -104,14 +102,14 @@ def batch_statuses(batches: Sequence[CodeBatch]) -> list[BatchStatus]:
     return found
 
 
-def redeem(account: UUID, code: str, *, actor: str, address: str = "") -> RecordedPayment:
+def redeem(account: UUID, code: str, *, origin: Origin) -> RecordedPayment:
     """Grant the account the credits of a code, once. Raises `InvalidInput` with a message for the user if it is not usable.
 
     Codes have 100 bits, but a public form should still limit attempts.
     """
     with transaction():
-        collected = record_payment(_CODES, account, code, actor=actor)
+        collected = record_payment(_CODES, account, code, actor=origin.actor)
         payment = collected.payment
         after = {"credits": payment.credits, "code": payment.reference, "balance": collected.balance}
-        record_audit_entry(Origin(actor, address), "codes.redeem", account, after=after)
+        record_audit_entry(origin, "codes.redeem", account, after=after)
         return collected

@@ -35,7 +35,7 @@ def enrollment_url(email: str, secret: str) -> str:
     return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
 
 
-def enroll(person: UUID, secret: str, code: str, *, secret_key: str, actor: str, address: str = "") -> list[str]:
+def enroll(person: UUID, secret: str, code: str, *, secret_key: str, origin: Origin) -> list[str]:
     """Enable the second factor, if `code` proves that the app has the secret. Returns new recovery codes, to be shown once.
 
     Raises `InvalidInput` for a wrong code, or if a second factor is already enabled.
@@ -52,13 +52,11 @@ def enroll(person: UUID, secret: str, code: str, *, secret_key: str, actor: str,
         if not changed:
             raise InvalidInput("A second factor is already set up. Turn it off before you set up another device.")
         codes = _replace_recovery_codes(person)
-        record_audit_entry(
-            Origin(actor, address), "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True}
-        )
+        record_audit_entry(origin, "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True})
     return codes
 
 
-def disable(person: UUID, *, actor: str, address: str = "") -> None:
+def disable(person: UUID, *, origin: Origin) -> None:
     """Remove the second factor and its recovery codes. Raises `NotFound` for an unknown person."""
     with transaction():
         row = StaffUser.get_or_none(StaffUser.id == person)
@@ -68,16 +66,16 @@ def disable(person: UUID, *, actor: str, address: str = "") -> None:
         StaffUser.update(sealed_totp="", totp_step=0).where(StaffUser.id == person).execute()
         if row.sealed_totp:
             change = {"before": {"second_factor": True}, "after": {"second_factor": False}}
-            record_audit_entry(Origin(actor, address), "staff.second_factor", person, **change)
+            record_audit_entry(origin, "staff.second_factor", person, **change)
 
 
-def renew_recovery_codes(person: UUID, *, actor: str, address: str = "") -> list[str]:
+def renew_recovery_codes(person: UUID, *, origin: Origin) -> list[str]:
     """Replace all recovery codes and return the new ones. Raises `InvalidInput` without a second factor."""
     with transaction():
         if not StaffUser.select().where((StaffUser.id == person) & (StaffUser.sealed_totp != "")).exists():
             raise InvalidInput("Set up a second factor before you create recovery codes.")
         codes = _replace_recovery_codes(person)
-        record_audit_entry(Origin(actor, address), "staff.recovery_codes", person, after={"codes": len(codes)})
+        record_audit_entry(origin, "staff.recovery_codes", person, after={"codes": len(codes)})
     return codes
 
 

@@ -20,7 +20,7 @@ class KeyChange(NamedTuple):
     erased: int
 
 
-def change_secret_key(former: str | None, current: str, *, actor: str, address: str = "") -> KeyChange:
+def change_secret_key(former: str | None, current: str, *, origin: Origin) -> KeyChange:
     """Re-encrypt with `current` all values that `former` decrypts, in one transaction. Values that `current` decrypts stay.
 
     Without `former` (the key is lost), values that cannot be decrypted are erased: staff must enter the channels' secrets again,
@@ -46,9 +46,7 @@ def change_secret_key(former: str | None, current: str, *, actor: str, address: 
             raise InvalidInput(
                 f"This is not the former SECRET_KEY: it decrypts none of the {failed} values that the current key cannot decrypt."
             )
-        record_audit_entry(
-            Origin(actor, address), "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed}
-        )
+        record_audit_entry(origin, "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed})
         bump_catalog_version()  # makes edge processes reload the channels
     return KeyChange(sealed, erased)
 

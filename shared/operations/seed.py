@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel
+from shared.operations.audit import Origin
 from shared.operations.catalog import create_channel, create_model, set_model_status, update_channel
 
 ACTOR = "seed"
+ORIGIN = Origin(ACTOR)
 LOCAL_CHANNEL = "local"
 CHAT_MODEL = "smollm2-135m-instruct"
 _CHANNEL_SETTINGS = {"provider": "local", "data_collection": "deny", "cancel": "free"}
@@ -102,7 +104,7 @@ def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
     for model in selected:
         if AIModel.get_or_none(AIModel.id == model.id) is None:
             values: dict[str, Any] = model._asdict()
-            create_model(values.pop("id"), LOCAL_CHANNEL, **values, actor=ACTOR)
+            create_model(values.pop("id"), LOCAL_CHANNEL, **values, origin=ORIGIN)
             added.append(model.id)
     for model in LOCAL_MODELS:
         _sync_status(model.id, model.id in served)
@@ -114,9 +116,9 @@ def _sync_status(id: str, served: bool) -> None:
     if row is None:
         return
     if served and row.status == "disabled" and _disabled_here(id):
-        set_model_status(id, "active", actor=ACTOR)
+        set_model_status(id, "active", origin=ORIGIN)
     if not served and row.status == "active" and _served_here_only(id):
-        set_model_status(id, "disabled", actor=ACTOR)
+        set_model_status(id, "disabled", origin=ORIGIN)
 
 
 def _disabled_here(id: str) -> bool:
@@ -142,13 +144,13 @@ def _seed_channel(settings: Settings) -> list[str]:
             "",
             secret_key=settings.secret_key,
             settings={**_CHANNEL_SETTINGS},
-            actor=ACTOR,
+            origin=ORIGIN,
         )
         return [LOCAL_CHANNEL]
     if _EMBEDDED_ADDRESS.fullmatch(channel.base_url):
         new = {**channel.settings, **_settings_to_update()}
         if channel.base_url != settings.local_base_url or new != channel.settings:
-            update_channel(LOCAL_CHANNEL, base_url=settings.local_base_url, settings=new, actor=ACTOR)
+            update_channel(LOCAL_CHANNEL, base_url=settings.local_base_url, settings=new, origin=ORIGIN)
     return []
 
 

@@ -34,8 +34,7 @@ def create_staff(
     password: str | None = None,
     *,
     must_change_password: bool = False,
-    actor: str,
-    address: str = "",
+    origin: Origin,
 ) -> tuple[StaffUser, str]:
     """Create a staff member. Returns the row and the password, which is generated unless given; only its hash is stored.
 
@@ -54,12 +53,12 @@ def create_staff(
             raise InvalidInput(
                 f"A staff member {email} already exists. Set a new password with `yout staff password {email}`."
             ) from None
-        record_audit_entry(Origin(actor, address), "staff.create", person.id, after={"email": email, "role": role})
+        record_audit_entry(origin, "staff.create", person.id, after={"email": email, "role": role})
         return person, password
 
 
 def set_staff_password(
-    email: str, password: str | None = None, *, must_change_password: bool = False, actor: str, address: str = ""
+    email: str, password: str | None = None, *, must_change_password: bool = False, origin: Origin
 ) -> tuple[StaffUser, str]:
     """Replace a staff member's password (generated unless given) and end all of their sessions."""
     password = _check_password(password)
@@ -68,7 +67,7 @@ def set_staff_password(
         person = find_staff(email)
         _store_password(person.id, password_hash, must_change_password)
         revoke_sessions(person.id)
-        record_audit_entry(Origin(actor, address), "staff.password", person.id)
+        record_audit_entry(origin, "staff.password", person.id)
         return StaffUser.get_by_id(person.id), password
 
 
@@ -86,16 +85,16 @@ def change_own_password(person: StaffUser, current: str, new: str, *, session: s
         record_audit_entry(Origin(person.email, address), "staff.password", person.id)
 
 
-def set_staff_role(person: UUID, role: str, *, actor: str, address: str = "") -> StaffUser:
+def set_staff_role(person: UUID, role: str, *, origin: Origin) -> StaffUser:
     """Change a staff member's role, effective with their next request. Raises `InvalidInput` for the last active owner."""
     check_choice("role", role, STAFF_ROLES)
-    return _change(person, "role", role, Origin(actor, address))
+    return _change(person, "role", role, origin)
 
 
-def set_staff_status(person: UUID, status: str, *, actor: str, address: str = "") -> StaffUser:
+def set_staff_status(person: UUID, status: str, *, origin: Origin) -> StaffUser:
     """Enable (`active`) or disable a staff member, effective with their next request. Raises as `set_staff_role`."""
     check_choice("status", status, ENABLED_STATUSES)
-    return _change(person, "status", status, Origin(actor, address))
+    return _change(person, "status", status, origin)
 
 
 def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:

@@ -77,7 +77,7 @@ def end_session_of(person: UUID, began_at: int) -> None:
         ).execute()
 
 
-def end_sessions(person: UUID, *, except_digest: str = "", actor: str, address: str = "") -> int:
+def end_sessions(person: UUID, *, except_digest: str = "", origin: Origin) -> int:
     """End all sessions of a person except the one with the digest `except_digest`. Returns their number.
 
     Raises `NotFound` for an unknown person.
@@ -86,7 +86,7 @@ def end_sessions(person: UUID, *, except_digest: str = "", actor: str, address: 
         if StaffUser.get_or_none(StaffUser.id == person) is None:
             raise NotFound(f"No staff member {person}.")
         ended = revoke_sessions(person, except_digest)
-        record_audit_entry(Origin(actor, address), "staff.sign_out", person, after={"sessions_ended": ended})
+        record_audit_entry(origin, "staff.sign_out", person, after={"sessions_ended": ended})
         return ended
 
 

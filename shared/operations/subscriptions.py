@@ -31,7 +31,7 @@ def active_subscription(account: UUID) -> Subscription | None:
     return found
 
 
-def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address: str = "") -> Subscription:
+def subscribe(email_or_id: str | UUID, plan: str | UUID, *, origin: Origin) -> Subscription:
     """Subscribe an account to a plan. The first period and its grant start now.
 
     Raises `InvalidInput` if the account has a plan or is not active, or if the plan is disabled.
@@ -44,16 +44,12 @@ def subscribe(email_or_id: str | UUID, plan: str | UUID, *, actor: str, address:
             raise InvalidInput(f"The account {account.email} is {account.status} and cannot subscribe to a plan.")
         chosen, now = _offered(plan), now_ms()
         row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
-        renewals.start_period(row.id, now, actor)
-        record_audit_entry(
-            Origin(actor, address), "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name}
-        )
+        renewals.start_period(row.id, now, origin.actor)
+        record_audit_entry(origin, "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name})
         return Subscription.get_by_id(row.id)
 
 
-def change_subscription(
-    email_or_id: str | UUID, plan: str | UUID, when: str = "next_period", *, actor: str, address: str = ""
-) -> Subscription:
+def change_subscription(email_or_id: str | UUID, plan: str | UUID, when: str = "next_period", *, origin: Origin) -> Subscription:
     """Change an account's plan at once or with its next period. The renewal day stays; a cancellation is withdrawn.
 
     At once means that the new plan's limits apply from the next call on. A larger plan grants the difference to what the current
@@ -69,52 +65,52 @@ def change_subscription(
         else:
             row.plan, row.next_plan = chosen, None
             if account.status == "active" and row.suspended_at is None:
-                renewals.grant_difference(account.id, row.id, chosen.monthly_credits, chosen.name, actor=actor)
+                renewals.grant_difference(account.id, row.id, chosen.monthly_credits, chosen.name, actor=origin.actor)
         row.cancelled_at = None
-        return _save(row, "subscription.change", before, Origin(actor, address))
+        return _save(row, "subscription.change", before, origin)
 
 
-def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, actor: str, address: str = "") -> Subscription:
+def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, origin: Origin) -> Subscription:
     """Cancel a subscription at the end of its period, or at once. Its plan credits then expire; purchased credits stay."""
     check_choice("when", when, CHANGE_TIMES)
     with transaction():
         account, row = _lock_active(email_or_id)
         before = _terms(row)
         row.cancelled_at = row.cancelled_at or now_ms()
-        _save(row, "subscription.cancel" if when == "next_period" else "subscription.end", before, Origin(actor, address))
+        _save(row, "subscription.cancel" if when == "next_period" else "subscription.end", before, origin)
         if when == "now":
             renewals.end_subscription(account.id, row.id, now_ms())
         return Subscription.get_by_id(row.id)
 
 
-def withdraw_cancellation(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+def withdraw_cancellation(email_or_id: str | UUID, *, origin: Origin) -> Subscription:
     """Withdraw a cancellation before the period ends."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
         row.cancelled_at = None
-        return _save(row, "subscription.keep", before, Origin(actor, address))
+        return _save(row, "subscription.keep", before, origin)
 
 
-def suspend_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+def suspend_subscription(email_or_id: str | UUID, *, origin: Origin) -> Subscription:
     """Stop grants and overage (for example after a missed payment) until resumed. Credits and limits stay."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
         row.suspended_at = row.suspended_at or now_ms()
-        return _save(row, "subscription.suspend", before, Origin(actor, address))
+        return _save(row, "subscription.suspend", before, origin)
 
 
-def resume_subscription(email_or_id: str | UUID, *, actor: str, address: str = "") -> Subscription:
+def resume_subscription(email_or_id: str | UUID, *, origin: Origin) -> Subscription:
     """Resume grants: the worker's next run grants the current period; past periods are skipped."""
     with transaction():
         _, row = _lock_active(email_or_id)
         before = _terms(row)
         row.suspended_at = None
-        return _save(row, "subscription.resume", before, Origin(actor, address))
+        return _save(row, "subscription.resume", before, origin)
 
 
-def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str = "") -> Subscription:
+def set_overage(email_or_id: str | UUID, cap: int, *, origin: Origin) -> Subscription:
     """Allow calls to continue when the pool is empty, up to `cap` credits per period. 0 disables overage.
 
     Raises `InvalidInput` if the plan does not allow it. A cap below the overage already used stops further overage at once.
@@ -126,7 +122,7 @@ def set_overage(email_or_id: str | UUID, cap: int, *, actor: str, address: str =
             raise InvalidInput(f"The plan {row.plan.name!r} does not allow overage. `yout plan change` can allow it.")
         before = _terms(row)
         row.overage_cap = cap
-        return _save(row, "subscription.overage", before, Origin(actor, address))
+        return _save(row, "subscription.overage", before, origin)
 
 
 def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:

@@ -32,7 +32,7 @@ class Verified(NamedTuple):
     credits: int
 
 
-def request_verification(account: UUID, *, actor: str, address: str = "") -> bool:
+def request_verification(account: UUID, *, origin: Origin) -> bool:
     """Queue a verification mail at the owner's request; False at the daily limit, or if there is nothing to verify.
 
     Raises `InvalidInput` for an address that we cannot send mail to.
@@ -43,30 +43,30 @@ def request_verification(account: UUID, *, actor: str, address: str = "") -> boo
         mails = (AuditEntry.target == str(account)) & (AuditEntry.action == MAIL_ACTION)
         if AuditEntry.select().where(mails & (AuditEntry.created_at >= now_ms() - _DAY_MS)).count() >= MAX_A_DAY:
             return False
-        return queue_verification(account, actor=actor, address=address)
+        return queue_verification(account, origin=origin)
 
 
-def queue_verification(account: UUID, *, actor: str, address: str = "") -> bool:
+def queue_verification(account: UUID, *, origin: Origin) -> bool:
     """The same without a limit, for a sign-up and for staff. Run inside the transaction of its cause."""
     row = Account.get_by_id(account)
     if row.email_verified_at is not None or row.status == "closed":
         return False
     recipient(row.email)
     queue_mail(account, KIND, row.email)
-    record_audit_entry(Origin(actor, address), MAIL_ACTION, account)
+    record_audit_entry(origin, MAIL_ACTION, account)
     return True
 
 
-def resend_verification(email_or_id: str | UUID, *, actor: str, address: str = "") -> Account:
+def resend_verification(email_or_id: str | UUID, *, origin: Origin) -> Account:
     """Queue a verification mail in the name of staff. Raises `NotFound`, and `InvalidInput` if there is nothing to verify."""
     with transaction():
         account = find_account(email_or_id)
-        if not queue_verification(account.id, actor=actor, address=address):
+        if not queue_verification(account.id, origin=origin):
             raise InvalidInput(f"{account.email} is verified already, or the account is closed.")
         return account
 
 
-def confirm_email(account: UUID, email: str, *, actor: str, address: str = "") -> Verified:
+def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
     """Mark the address as verified, and grant the credits that wait for it, once.
 
     `email` is the one that the link was made for. Raises `NotFound` if the account has another one now, or is closed.
@@ -83,7 +83,7 @@ def confirm_email(account: UUID, email: str, *, actor: str, address: str = "") -
         if credits:
             ledger.post_entry(account, "grant", credits, actor="sign-up", reason="opening credits")
         cancel_mails(account, KIND)
-        record_audit_entry(Origin(actor, address), "account.verify_email", account, after={"email": email, "credits": credits})
+        record_audit_entry(origin, "account.verify_email", account, after={"email": email, "credits": credits})
         return Verified(email, credits)
 
 

@@ -42,11 +42,11 @@ def sign_up(
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
             credits = 0
-        account = create_account(email, 0 if verify else credits, actor="sign-up", address=address)
+        account = create_account(email, 0 if verify else credits, origin=Origin("sign-up", address))
         account.password_hash, account.pending_credits = password_hash, credits if verify else 0
         account.save(only=[Account.password_hash, Account.pending_credits])
         if verify:
-            queue_verification(account.id, actor="sign-up", address=address)
+            queue_verification(account.id, origin=Origin("sign-up", address))
         return account
 
 
@@ -95,11 +95,11 @@ def end_sessions(account: UUID, *, except_digest: str = "") -> int:
     return int(WebSession.update(revoked_at=now_ms()).where(others).execute())
 
 
-def end_all_sessions(account: UUID, *, actor: str, address: str = "") -> int:
+def end_all_sessions(account: UUID, *, origin: Origin) -> int:
     """End all sessions of an account, as staff or operator. Its API keys stay valid. Returns the number of sessions."""
     with transaction():
         ended = end_sessions(account)
-        record_audit_entry(Origin(actor, address), "account.sign_out", account, after={"sessions_ended": ended})
+        record_audit_entry(origin, "account.sign_out", account, after={"sessions_ended": ended})
         return ended
 
 
@@ -143,14 +143,14 @@ class NewPasswordLink:
     expires_at: int
 
 
-def create_password_link(email_or_id: str, secret_key: str, *, actor: str, address: str = "") -> NewPasswordLink:
+def create_password_link(email_or_id: str, secret_key: str, *, origin: Origin) -> NewPasswordLink:
     """Create a link for setting the account's password, valid until the password changes. Raises `NotFound`, `InvalidInput`."""
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
             raise InvalidInput(f"The account {account.email} is closed and cannot be signed in to.")
         expires_at = now_ms() + LASTS_MS
-        record_audit_entry(Origin(actor, address), "account.password_link", account.id, after={"expires_at": expires_at})
+        record_audit_entry(origin, "account.password_link", account.id, after={"expires_at": expires_at})
         return NewPasswordLink(
             account, make_token(secret_key, PASSWORD, account.id, account.password_hash, expires_at), expires_at
         )

@@ -19,6 +19,7 @@ from shared.core.settings import Settings
 from shared.models import StaffUser
 from shared.operations.staff import create_staff
 from tests.conftest import OpenPage, StartWeb
+from tests.factories import ORIGIN
 
 Enter = Callable[..., Awaitable[Page]]
 PASSWORD = "correct horse battery"
@@ -74,7 +75,7 @@ def staff(app: Flask) -> Callable[[str], StaffUser]:
     """`staff("billing")`: a staff member with this role; the password is `PASSWORD`."""
 
     def make(role: str) -> StaffUser:
-        return create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")[0]
+        return create_staff(f"{role}@yout.example", role, PASSWORD, origin=ORIGIN)[0]
 
     return make
 
@@ -94,7 +95,7 @@ def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], 
 @pytest.fixture
 def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
     """`await enter("/usage/")`: this console page in Chromium, signed in as an owner."""
-    create_staff("owner@yout.example", "owner", PASSWORD, actor="test")
+    create_staff("owner@yout.example", "owner", PASSWORD, origin=ORIGIN)
     console = start_console(database_url=any_database_url)
 
     async def make(path: str = "/", **options: Any) -> Page:

@@ -17,6 +17,7 @@ from tests import factories
 from tests.conftest import OpenPage, StartWeb
 from tests.console.conftest import PASSWORD
 from tests.edge.http_calls import Response, Stream, chat
+from tests.factories import ORIGIN
 from tests.openai_payloads import chunk, finish, usage
 from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
@@ -44,7 +45,7 @@ class ConsoleAndEdge(NamedTuple):
 @pytest.fixture
 def setup(bound_database, any_database_url, redis_url, upstream, start_edge: StartWeb, start_console: StartWeb) -> ConsoleAndEdge:
     for role in ("owner", "readonly"):
-        create_staff(f"{role}@yout.example", role, PASSWORD, actor="test")
+        create_staff(f"{role}@yout.example", role, PASSWORD, origin=ORIGIN)
     account = factories.account(credits=100_000)
     key, secret = factories.api_key(account, name="laptop")
     factories.model("m-1", factories.channel(upstream.url), input=1_000, output=2_000)

@@ -20,6 +20,7 @@ from shared.operations.verification import confirm_email
 from shared.operations.web_accounts import sign_up
 from tests import factories
 from tests.console.conftest import Browser
+from tests.factories import ORIGIN
 
 PLAN = {
     "monthly_credits": "5000",
@@ -57,7 +58,7 @@ def test_a_plan_is_created_edited_assigned_and_removed(signed_in):
 
 def test_a_subscription_renews_or_ends_with_its_period_and_pauses_while_suspended(signed_in):
     account = factories.account()
-    create_plan("Basic", {"monthly_credits": 10}, actor="test")
+    create_plan("Basic", {"monthly_credits": 10}, origin=ORIGIN)
     browser, page, care = signed_in("owner"), f"/accounts/{account.id}", f"/account/{account.id}"
     browser.submit_form(page, f"{care}/plan", plan="Basic", when="now")
     for verb, column, state in (
@@ -104,7 +105,7 @@ def test_codes_are_shown_once_redeemed_once_and_can_be_voided(signed_in):
     made = browser.submit_form("/codes/", "/codes/", credits="700", count="3", days="30", note="Conference")
     codes = re.search(r'<pre class="list">([^<]+)</pre>', made.text).group(1).split()
     assert len(set(codes)) == 3
-    redeem(account.id, codes[0], actor="test")
+    redeem(account.id, codes[0], origin=ORIGIN)
     assert Account.get().balance == 700
     page = browser.get("/codes/").text
     assert not any(code in page for code in codes)
@@ -115,8 +116,8 @@ def test_codes_are_shown_once_redeemed_once_and_can_be_voided(signed_in):
 
 def test_code_batches_are_paginated(signed_in, monkeypatch):
     for number in range(PAGE_SIZE + 2):
-        create_codes(100 + number, 2, actor="test")
-    redeem(factories.account().id, create_codes(7, 3, note="newest", actor="test").codes[0], actor="test")
+        create_codes(100 + number, 2, origin=ORIGIN)
+    redeem(factories.account().id, create_codes(7, 3, note="newest", origin=ORIGIN).codes[0], origin=ORIGIN)
     browser = signed_in("billing")
     queries = []
     kind = type(database.obj)
@@ -172,7 +173,7 @@ def test_an_accounts_page_shows_its_verification_and_unsent_mails(signed_in):
     assert "500 credits are granted when it is verified" in shown
     assert "451 4.7.1 Greylisted" in shown
     assert "verification-mail" not in shown, "no mail server is set"
-    confirm_email(account.id, "ida@example.com", actor="test")
+    confirm_email(account.id, "ida@example.com", origin=ORIGIN)
     verified = browser.get(page).text
     assert ("unverified" in verified, "451 4.7.1 Greylisted" in verified) == (False, False)
 
@@ -189,7 +190,7 @@ def test_staff_resend_a_verification_mail(bound_database, make_settings, staff):
     assert "is queued" in browser.submit_form(page, action).text
     assert [mail.status for mail in OutgoingMail.select().order_by(OutgoingMail.id)] == ["failed", "queued"]
     form = browser.form(page, action)
-    confirm_email(account.id, "ida@example.com", actor="test")
+    confirm_email(account.id, "ida@example.com", origin=ORIGIN)
     assert "is verified already" in browser.post(action, form, follow_redirects=True).text
     assert f'action="{action}"' not in browser.get(page).text
 
@@ -218,7 +219,7 @@ def test_a_key_is_edited(signed_in):
 def test_the_grace_period_of_a_rotated_key_ends_at_its_expiry(bound_database):
     ends = now_ms() + 60_000
     old, _ = factories.api_key(factories.account(), expires_at=ends)
-    created = rotate_key(old.id, 3_600_000, actor="test")
+    created = rotate_key(old.id, 3_600_000, origin=ORIGIN)
     assert (ApiKey.get_by_id(old.id).expires_at, created.row.expires_at) == (ends, ends)
 
 
@@ -226,7 +227,7 @@ def test_bulk_revocation_requires_typing_the_number_of_keys(signed_in):
     ana, ben = factories.account(email="ana@corp.example"), factories.account(email="ben@other.example")
     keys = [factories.api_key(ana)[0] for _ in range(3)]
     other, _ = factories.api_key(ben)
-    revoke_key(keys[0].id, actor="test")
+    revoke_key(keys[0].id, origin=ORIGIN)
     browser = signed_in("owner")
     assert "Search first" in browser.get("/keys/revoke").text
     page = browser.get("/keys/revoke?q=ana@corp")
@@ -241,7 +242,7 @@ def test_bulk_revocation_requires_typing_the_number_of_keys(signed_in):
 
 def test_revoking_twice_counts_once(bound_database):
     key, _ = factories.api_key(factories.account())
-    assert [revoke_keys([key.id], actor="test") for _ in range(2)] == [1, 0]
+    assert [revoke_keys([key.id], origin=ORIGIN) for _ in range(2)] == [1, 0]
 
 
 @pytest.mark.parametrize("role", ["support", "readonly"])

@@ -19,6 +19,7 @@ from shared.operations.subscriptions import subscribe
 from tests import factories
 from tests.console.conftest import Enter
 from tests.console.test_pages import usage_row
+from tests.factories import ORIGIN
 from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 from tests.shared.operations.test_media_jobs import open_job
@@ -38,13 +39,13 @@ def filled_database(bound_database) -> None:
     channel = factories.channel("https://up.example/v1", name="east")
     factories.model("m-1", channel)
     factories.model(LONG_MODEL, channel)
-    save_draft("m-1", Rates(input=2_000, output=3_000), actor="test")
-    create_plan("Keeper", {"monthly_credits": 100}, actor="test")
-    create_codes(25, count=2, actor="test")
+    save_draft("m-1", Rates(input=2_000, output=3_000), origin=ORIGIN)
+    create_plan("Keeper", {"monthly_credits": 100}, origin=ORIGIN)
+    create_codes(25, count=2, origin=ORIGIN)
     owner = factories.account(email=f"{'n' * 63}@department.of-a-company.example")
     factories.api_key(owner, name="the billing service of that company")
-    subscribe(owner.id, "Keeper", actor="test")
-    add_note(owner.id, "Asked for an invoice.", actor="test")
+    subscribe(owner.id, "Keeper", origin=ORIGIN)
+    add_note(owner.id, "Asked for an invoice.", origin=ORIGIN)
     usage_row(owner, model="m-1", channel=channel.id, status="completed", credits=12)
     usage_row(owner, model="m-1", channel=channel.id, status="failed", credits=0)
     usage_row(owner, model=LONG_MODEL, channel=channel.id, status="completed", credits=3)

@@ -16,6 +16,7 @@ from shared.operations.second_factor import enroll, new_secret
 from shared.operations.staff import create_staff
 from tests import factories
 from tests.console.conftest import PASSWORD, Browser, Enter
+from tests.factories import ORIGIN
 from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 
@@ -26,10 +27,10 @@ SHOWN = re.compile(r'<code class="secret">([^<]+)</code>|<pre class="list">([^<]
 @pytest.fixture
 def recovery(app: Flask) -> list[str]:
     """The recovery codes of ana, who has a second factor."""
-    person, _ = create_staff("ana@yout.example", "owner", PASSWORD, actor="test")
+    person, _ = create_staff("ana@yout.example", "owner", PASSWORD, origin=ORIGIN)
     device = pyotp.TOTP(new_secret())
     key = app.extensions["yout_settings"].secret_key
-    return enroll(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, actor="test")
+    return enroll(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, origin=ORIGIN)
 
 
 def secret_on(text: str) -> str:

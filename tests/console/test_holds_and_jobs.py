@@ -15,6 +15,7 @@ from shared.core.database import transaction
 from shared.ledger import post_entry
 from shared.models import Account, AuditEntry, EdgeProcess, LedgerEntry, MediaJob
 from shared.operations.accounts import adjust_credits
+from shared.operations.audit import Origin
 from tests import factories
 from tests.console.test_home import figures_of
 from tests.console.test_pages import all_matches, rows_of, usage_row
@@ -127,7 +128,7 @@ def books(bound_database) -> dict[str, Any]:
     used = usage_row(first, credits=5)
     with transaction():
         post_entry(first.id, "refund", 5, actor="worker", reason="=cmd()", call=used.id)
-    adjust_credits(second.id, -300, "taken back", actor="ana@yout.example")
+    adjust_credits(second.id, -300, "taken back", origin=Origin("ana@yout.example"))
     LedgerEntry.update(created_at=1_700_000_000_000).where(LedgerEntry.account == second, LedgerEntry.seq == 1).execute()
     return {"first": first, "second": second, "used": used}
 

@@ -14,7 +14,7 @@ from shared.models import ApiKey, Channel, Hold, LedgerEntry, Price, StaffUser, 
 from shared.operations.accounts import adjust_credits
 from shared.operations.keys import revoke_key
 from tests import factories
-from tests.factories import UPSTREAM_SECRET
+from tests.factories import ORIGIN, UPSTREAM_SECRET
 
 LISTS = ("/", "/accounts/", "/keys/", "/usage/", "/holds/", "/ledger/", "/models/", "/channels/", "/audit/")
 THIN = "\u202f"
@@ -36,10 +36,10 @@ def filled() -> dict[str, str]:
     """One row of everything; returns the URL of each detail page."""
     owner = factories.account(email="mira@example.com")
     key, _ = factories.api_key(owner, name="<script>alert(1)</script>")
-    revoke_key(factories.api_key(owner, name="old")[0].id, actor="test")
+    revoke_key(factories.api_key(owner, name="old")[0].id, origin=ORIGIN)
     channel = factories.channel("https://up.example/v1", settings={"quirk": "<b>"})
     factories.model("m", channel, description="<i>bold</i>")
-    adjust_credits(owner.id, -10, "<script>x</script>", actor="test")
+    adjust_credits(owner.id, -10, "<script>x</script>", origin=ORIGIN)
     price = Price.get(Price.model == "m")
     made = usage_row(owner, api_key=key.id, channel=channel.id, price=price.id, input_tokens=10, output_tokens=5, credits=3)
     usage_row(owner, status="failed", error_code="upstream_timeout")
@@ -132,7 +132,7 @@ def test_usage_pages_show_each_call_once_newest_first_even_within_a_millisecond(
 def test_ledger_pages_show_each_entry_once_for_all_and_for_one_account(signed_in):
     first, second = factories.account(credits=1), factories.account(credits=2)
     for number in range(60):
-        adjust_credits(first.id if number % 2 else second.id, 1_000 + number, "x", actor="test")
+        adjust_credits(first.id if number % 2 else second.id, 1_000 + number, "x", origin=ORIGIN)
     LedgerEntry.update(created_at=now_ms()).execute()
     browser = signed_in("owner")
     movement = rf"\+([0-9{THIN}]+)</span>"

@@ -11,12 +11,13 @@ import urllib.request
 
 from console.serve import configuration
 from shared.operations.staff import create_staff
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY, environment_of
 from tests.servers.process import ROOT
 
 
 def test_it_serves_the_sign_in_page_and_exits_with_0(start_console, bound_database, any_database_url, redis_url):
-    create_staff("ana@yout.example", "owner", "correct horse battery", actor="test")
+    create_staff("ana@yout.example", "owner", "correct horse battery", origin=ORIGIN)
     console = start_console(database_url=any_database_url, redis_url=redis_url)
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
     page = opener.open(f"{console.url}/login").read().decode()

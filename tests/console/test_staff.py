@@ -18,6 +18,7 @@ from shared.models import AuditEntry, StaffSession, StaffUser
 from shared.operations.second_factor import enroll, new_secret
 from shared.operations.staff import create_staff
 from tests.console.conftest import PASSWORD, Browser
+from tests.factories import ORIGIN
 
 NEW_PASSWORD = "one more correct horse"
 
@@ -30,7 +31,7 @@ def with_app(app, staff) -> Callable[[str], tuple[Browser, pyotp.TOTP, list[str]
         person, device = staff(role), pyotp.TOTP(new_secret())
         earlier = int(time.time()) - 30
         key = app.extensions["yout_settings"].secret_key
-        codes = enroll(person.id, device.secret, device.at(earlier), secret_key=key, actor="test")
+        codes = enroll(person.id, device.secret, device.at(earlier), secret_key=key, origin=ORIGIN)
         return Browser(app.test_client()), device, codes
 
     return make
@@ -215,7 +216,7 @@ class TestRequiredSetup:
         return make
 
     def test_an_initial_password_must_be_changed_first(self, production) -> None:
-        create_staff("ana@yout.example", "owner", PASSWORD, must_change_password=True, actor="test")
+        create_staff("ana@yout.example", "owner", PASSWORD, must_change_password=True, origin=ORIGIN)
         browser = production()
         browser.sign_in("ana@yout.example")
         for path in ("/", "/accounts/", "/staff/"):
@@ -227,7 +228,7 @@ class TestRequiredSetup:
         assert browser.get("/").status_code == 200
 
     def test_a_required_second_factor_must_be_set_up_first(self, production) -> None:
-        create_staff("ana@yout.example", "owner", PASSWORD, actor="test")
+        create_staff("ana@yout.example", "owner", PASSWORD, origin=ORIGIN)
         browser = production(staff_second_factor=True)
         browser.sign_in("ana@yout.example")
         assert browser.get("/accounts/").location == "/me/"

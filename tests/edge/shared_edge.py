@@ -19,6 +19,7 @@ from shared.models import Account, UsageLedger
 from shared.operations.accounts import create_account
 from tests import factories
 from tests.databases import opened
+from tests.factories import ORIGIN
 from tests.openai_payloads import Json
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.upstream import Request, Script, Upstream, default_script
@@ -216,7 +217,7 @@ class Stack:
     def new_sandbox(self, **key_options: Any) -> Sandbox:
         """The next unused lane, with a new account. The database must be bound."""
         number = next(self._numbers)
-        owner = create_account(f"lane-{number}@example.com", CREDITS, actor="test")
+        owner = create_account(f"lane-{number}@example.com", CREDITS, origin=ORIGIN)
         self._lanes.append(Sandbox(self, number, owner, factories.api_key(owner, **key_options)[1]))
         return self._lanes[-1]
 

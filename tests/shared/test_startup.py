@@ -28,6 +28,7 @@ from shared.sealed_columns import require_secret_key
 from shared.startup import require_port, require_redis, require_storage, run_startup_checks, setting_warnings
 from tests import factories
 from tests.databases import opened
+from tests.factories import ORIGIN
 from tests.servers.authority import Authority
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import ROOT, free_port
@@ -169,12 +170,12 @@ def test_everything_is_reencrypted_with_a_new_key(bound_database: Any) -> None:
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
     )
-    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=3, erased=0)
+    assert change_secret_key(SECRET_KEY, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=3, erased=0)
     assert unseal(type(channel).get_by_id(channel.id).sealed_secret, OTHER_KEY) == "sk-1"
     assert type(channel).get_by_id(keyless.id).sealed_secret == ""
     assert unseal(WebhookSecret.get().sealed_secret, OTHER_KEY, WEBHOOK_SECRET) == "whsec_x"
     assert unseal(StaffUser.get_by_id(staff.id).sealed_totp, OTHER_KEY, SECOND_FACTOR) == "totp"
-    assert change_secret_key(SECRET_KEY, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=0)  # nothing left to do
+    assert change_secret_key(SECRET_KEY, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=0, erased=0)  # nothing left to do
 
 
 def test_secrets_encrypted_with_a_lost_key_are_erased(bound_database: Any) -> None:
@@ -183,7 +184,7 @@ def test_secrets_encrypted_with_a_lost_key_are_erased(bound_database: Any) -> No
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
     )
-    assert change_secret_key(None, OTHER_KEY, actor="test") == KeyChange(sealed=0, erased=3)
+    assert change_secret_key(None, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=0, erased=3)
     assert type(channel).get_by_id(channel.id).sealed_secret == ""
     assert not WebhookSecret.select().exists()
     assert StaffUser.get_by_id(staff.id).sealed_totp == ""

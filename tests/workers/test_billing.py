@@ -11,6 +11,7 @@ from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, LedgerEntry, Subscription, SubscriptionPeriod
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import subscribe
+from tests.factories import ORIGIN
 from tests.servers.process import Process, eventually
 from tests.workers.holds import Customer, assert_ledger_verifies, locked
 from tests.workers.queue_messages import Queue
@@ -21,7 +22,7 @@ StartWorker = Callable[..., Process]
 def subscriber() -> Customer:
     """A customer whose second period is due."""
     customer = Customer(credits=5)
-    subscribe(customer.account, "basic", actor="test")
+    subscribe(customer.account, "basic", origin=ORIGIN)
     Subscription.update(renews_at=now_ms() - 1_000).where(Subscription.account == customer.account).execute()
     return customer
 
@@ -34,7 +35,7 @@ def granted(customer: Customer) -> int:
 
 @pytest.fixture
 def basic(bound_database: object) -> None:
-    create_plan("basic", {"monthly_credits": 100}, actor="test")
+    create_plan("basic", {"monthly_credits": 100}, origin=ORIGIN)
 
 
 @pytest.mark.usefixtures("basic")

@@ -31,6 +31,7 @@ from shared.operations.accounts import change_email
 from shared.operations.verification import confirm_email, request_verification
 from shared.operations.web_accounts import sign_up
 from tests import factories
+from tests.factories import ORIGIN
 from tests.servers.authority import Authority
 from tests.servers.process import Process, eventually
 from tests.servers.smtp import SmtpServer
@@ -128,8 +129,8 @@ def test_addresses_in_other_scripts_receive_mail(bound_database: peewee.Database
 @ON_SQLITE
 def test_an_obsolete_mail_is_not_sent(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
     server, first, second = start_smtp(), queued(), queued("ben@example.com")
-    confirm_email(first.account.id, "ada@example.com", actor="test")
-    change_email(second.account.id, "benjamin@example.com", actor="test")
+    confirm_email(first.account.id, "ada@example.com", origin=ORIGIN)
+    change_email(second.account.id, "benjamin@example.com", origin=ORIGIN)
     closed = queued("eve@example.com")
     Account.update(status="closed").where(Account.id == closed.account).execute()
     work(server.url).send_due()
@@ -140,7 +141,7 @@ def test_an_obsolete_mail_is_not_sent(bound_database: peewee.Database, work: Any
 @ON_SQLITE
 def test_a_newer_mail_replaces_a_queued_one(bound_database: peewee.Database, work: Any, start_smtp: StartSmtp) -> None:
     server, first = start_smtp(), queued()
-    assert request_verification(first.account.id, actor="test")
+    assert request_verification(first.account.id, origin=ORIGIN)
     work(server.url).send_due()
     assert (len(server.mails), again(first).status) == (1, "cancelled")
 
@@ -329,7 +330,7 @@ def test_the_mail_of_a_killed_worker_is_sent_by_the_next(
 
 def test_deleting_an_account_deletes_its_mails(bound_database: peewee.Database) -> None:
     owner = factories.account()
-    assert request_verification(owner.id, actor="test")
+    assert request_verification(owner.id, origin=ORIGIN)
     assert OutgoingMail.select().count() == 1
     Account.delete().where(Account.id == owner.id).execute()
     assert OutgoingMail.select().count() == 0

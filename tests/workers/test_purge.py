@@ -32,6 +32,7 @@ from shared.operations.conversations import ChatMessage, ConversationState, stor
 from shared.operations.purges import ACTOR, begin_purge, count_purges
 from shared.operations.shares import share_messages
 from shared.operations.stored_responses import ResponseState, store_response
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import Process, eventually
 from tests.workers.holds import HOUR_MS, Customer, assert_ledger_verifies
@@ -102,8 +103,8 @@ def test_an_account_is_purged_and_its_balance_stays(
     expected = create_history(customer)
     left = create_history(other_customer)
     balance = customer.account_row().balance
-    job = begin_purge(customer.account, actor="test")
-    assert begin_purge(customer.account, actor="test").id == job.id, "only one purge at a time"
+    job = begin_purge(customer.account, origin=ORIGIN)
+    assert begin_purge(customer.account, origin=ORIGIN).id == job.id, "only one purge at a time"
     start_worker(database_url=any_database_url, redis_url=redis_url)
     certificate = await_end(job.id)
     assert certificate["removed"] == expected
@@ -113,9 +114,9 @@ def test_an_account_is_purged_and_its_balance_stays(
     [opening] = LedgerEntry.select().where(LedgerEntry.account == customer.account)
     assert (opening.seq, opening.amount, opening.balance_after, opening.call) == (1, balance, balance, None)
     assert rows_of(other_customer.account) == sum(left.values()) - left["ledger_entries"]
-    adjust_credits(customer.account, 5, "after", actor="test")
+    adjust_credits(customer.account, 5, "after", origin=ORIGIN)
     assert_ledger_verifies()
-    again = begin_purge(customer.account, actor="test")
+    again = begin_purge(customer.account, origin=ORIGIN)
     assert again.id != job.id
     eventually(lambda: job_of(again.id).status == "done", "the second one too")
     assert Account.get_by_id(customer.account).balance == balance + 5
@@ -128,11 +129,11 @@ def test_an_account_without_a_balance_keeps_no_entry(
     customer = Customer(100)
     [call] = customer.hold(lasts_ms=HOUR_MS)
     customer.settle(call, 100)
-    job = begin_purge(customer.account, actor="test")
+    job = begin_purge(customer.account, origin=ORIGIN)
     start_worker(database_url=any_database_url, redis_url=redis_url)
     assert await_end(job.id)["remains"] == {"balance": 0, "plan_credits": 0, "held": 0, "ledger_entries": 0}
     assert rows_of(customer.account) == 0
-    adjust_credits(customer.account, 7, "after", actor="test")
+    adjust_credits(customer.account, 7, "after", origin=ORIGIN)
     assert_ledger_verifies()
 
 
@@ -143,7 +144,7 @@ def test_running_calls_are_waited_for_but_not_new_ones(
     create_history(customer)
     before, looked = storing_conversation(customer.account), storing_response(customer.account)
     [running] = customer.hold(lasts_ms=HOUR_MS)
-    job = begin_purge(customer.account, actor="test")
+    job = begin_purge(customer.account, origin=ORIGIN)
     PurgeJob.update(boundary=PurgeJob.boundary + 1).where(PurgeJob.id == job.id).execute()
     eventually(lambda: now_ms() > job.boundary + 1, "the scheduler continues")
     [newer] = customer.hold(lasts_ms=HOUR_MS)
@@ -167,7 +168,7 @@ def test_killed_workers_do_not_change_the_result(
     customer = Customer()
     expected = create_history(customer, conversations=40, calls=60)
     balance = customer.account_row().balance
-    job = begin_purge(customer.account, actor="test")
+    job = begin_purge(customer.account, origin=ORIGIN)
     jobs = JobQueue(redis_url)
     steps = []
     for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed during a step, and after one

@@ -46,7 +46,7 @@ def _create(call: CommandContext) -> Result:
     from shared.operations.accounts import create_account
 
     arguments = call.arguments
-    account = create_account(arguments.email, arguments.credits, name=arguments.name, actor=call.actor)
+    account = create_account(arguments.email, arguments.credits, name=arguments.name, origin=call.origin)
     data = {
         "id": str(account.id),
         "email": account.email,
@@ -61,7 +61,7 @@ def _create(call: CommandContext) -> Result:
 def _email(call: CommandContext) -> Result:
     from shared.operations.accounts import change_email
 
-    account = change_email(call.arguments.email, call.arguments.new_email, actor=call.actor)
+    account = change_email(call.arguments.email, call.arguments.new_email, origin=call.origin)
     data = {"id": str(account.id), "email": account.email}
     return Result(data, f"Account {account.id} now has the email {account.email}. The owner signs in with it.")
 
@@ -69,7 +69,7 @@ def _email(call: CommandContext) -> Result:
 def _password_link(call: CommandContext) -> Result:
     from shared.operations.web_accounts import create_password_link
 
-    link = create_password_link(call.arguments.email, call.settings.secret_key, actor=call.actor)
+    link = create_password_link(call.arguments.email, call.settings.secret_key, origin=call.origin)
     url = f"{call.settings.edge_url}/password/{link.token}"
     data = {"id": str(link.account.id), "email": link.account.email, "url": url, "expires_at": link.expires_at}
     note = "" if call.settings.is_publicly_reachable else _NO_PUBLIC_URL
@@ -83,43 +83,43 @@ def _password_link(call: CommandContext) -> Result:
 def _subscribe(call: CommandContext) -> Result:
     from shared.operations.subscriptions import subscribe
 
-    return _subscription(subscribe(call.arguments.email, call.arguments.plan, actor=call.actor))
+    return _subscription(subscribe(call.arguments.email, call.arguments.plan, origin=call.origin))
 
 
 def _change_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import change_subscription
 
-    return _subscription(change_subscription(call.arguments.email, call.arguments.plan, _when(call), actor=call.actor))
+    return _subscription(change_subscription(call.arguments.email, call.arguments.plan, _when(call), origin=call.origin))
 
 
 def _cancel_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import cancel_subscription
 
-    return _subscription(cancel_subscription(call.arguments.email, _when(call), actor=call.actor))
+    return _subscription(cancel_subscription(call.arguments.email, _when(call), origin=call.origin))
 
 
 def _keep_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import withdraw_cancellation
 
-    return _subscription(withdraw_cancellation(call.arguments.email, actor=call.actor))
+    return _subscription(withdraw_cancellation(call.arguments.email, origin=call.origin))
 
 
 def _suspend_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import suspend_subscription
 
-    return _subscription(suspend_subscription(call.arguments.email, actor=call.actor))
+    return _subscription(suspend_subscription(call.arguments.email, origin=call.origin))
 
 
 def _resume_plan(call: CommandContext) -> Result:
     from shared.operations.subscriptions import resume_subscription
 
-    return _subscription(resume_subscription(call.arguments.email, actor=call.actor))
+    return _subscription(resume_subscription(call.arguments.email, origin=call.origin))
 
 
 def _overage(call: CommandContext) -> Result:
     from shared.operations.subscriptions import set_overage
 
-    return _subscription(set_overage(call.arguments.email, call.arguments.cap, actor=call.actor))
+    return _subscription(set_overage(call.arguments.email, call.arguments.cap, origin=call.origin))
 
 
 def _when(call: CommandContext) -> str:

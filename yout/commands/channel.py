@@ -63,7 +63,7 @@ def _create_channel(call: CommandContext) -> Channel:
             base_url=arguments.base_url,
             settings=settings,
             secret_key=call.settings.secret_key,
-            actor=call.actor,
+            origin=call.origin,
         )
     missing = next((name for name in ("dialect", "base_url") if getattr(arguments, name) is None), None)
     if missing is not None:
@@ -75,7 +75,7 @@ def _create_channel(call: CommandContext) -> Channel:
         secret,
         secret_key=call.settings.secret_key,
         settings=settings,
-        actor=call.actor,
+        origin=call.origin,
     )
 
 
@@ -102,7 +102,7 @@ def _templates(_: CommandContext) -> Result:
 def _drafts(call: CommandContext) -> Result:
     from shared.operations.channel_templates import draft_models
 
-    drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, actor=call.actor)
+    drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, origin=call.origin)
     lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.added]
     lines += [f"{id} is already in the catalog, unchanged." for id in drafts.existing]
     return Result({"id": call.arguments.name, "drafts": drafts.added, "kept": drafts.existing}, "\n".join(lines))

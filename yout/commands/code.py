@@ -29,7 +29,7 @@ def _create(call: CommandContext) -> Result:
 
     arguments = call.arguments
     expires_at = None if arguments.days is None else now_ms() + arguments.days * _DAY_MS
-    batch = create_codes(arguments.credits, arguments.count, note=arguments.note, expires_at=expires_at, actor=call.actor)
+    batch = create_codes(arguments.credits, arguments.count, note=arguments.note, expires_at=expires_at, origin=call.origin)
     data = {"id": str(batch.row.id), "credits": batch.row.credits, "expires_at": expires_at, "codes": list(batch.codes)}
     text = f"Batch {batch.row.id}: {len(batch.codes)} codes of {batch.row.credits} credits. They will not be shown again."
     return Result(data, "\n".join([*batch.codes, text]))
@@ -65,7 +65,7 @@ def _list(_call: CommandContext) -> Result:
 def _void(call: CommandContext) -> Result:
     from shared.operations.redeem_codes import void_codes
 
-    voided = void_codes(call.arguments.id, actor=call.actor)
+    voided = void_codes(call.arguments.id, origin=call.origin)
     return Result({"id": call.arguments.id, "voided": voided}, f"Voided {voided} codes.")
 
 
@@ -75,6 +75,6 @@ def _redeem(call: CommandContext) -> Result:
     from yout.arguments import read_secret_option
 
     account = find_account(call.arguments.email)
-    collected = redeem(account.id, read_secret_option(call.arguments.code), actor=call.actor)
+    collected = redeem(account.id, read_secret_option(call.arguments.code), origin=call.origin)
     data = {"id": str(account.id), "credits": collected.payment.credits, "balance": collected.balance}
     return Result(data, f"{account.email} received {collected.payment.credits} credits. Balance: {collected.balance} credits.")

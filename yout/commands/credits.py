@@ -18,7 +18,7 @@ def _grant(call: CommandContext) -> Result:
     from shared.operations.accounts import adjust_credits
 
     arguments = call.arguments
-    grant = adjust_credits(arguments.email, arguments.credits, arguments.reason, actor=call.actor)
+    grant = adjust_credits(arguments.email, arguments.credits, arguments.reason, origin=call.origin)
     account, entry = grant.account, grant.entry
     data = {
         "id": str(account.id),

@@ -64,7 +64,7 @@ def _create(call: CommandContext) -> Result:
         allowed_ips=arguments.allow_ip,
         expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
         can_manage=True if arguments.manage else None,
-        actor=call.actor,
+        origin=call.origin,
     )
     row = created.row
     data = {
@@ -86,7 +86,7 @@ def _update(call: CommandContext) -> Result:
     changes = _changes(vars(call.arguments))
     if not changes:
         raise InvalidInput("Nothing to change. Pass at least one option, such as --name or --rpm.")
-    row = update_key(call.arguments.key, changes, actor=call.actor)
+    row = update_key(call.arguments.key, changes, origin=call.origin)
     data = {"id": str(row.id), "prefix": row.prefix, **{field: getattr(row, field) for field in changes}}
     return Result(data, f"Key {row.prefix} ({row.id}) updated: {', '.join(changes)}.")
 
@@ -111,7 +111,7 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
 def _limit(call: CommandContext) -> Result:
     from shared.operations.key_changes import update_key
 
-    row = update_key(call.arguments.key, {"monthly_credit_limit": call.arguments.credits or None}, actor=call.actor)
+    row = update_key(call.arguments.key, {"monthly_credit_limit": call.arguments.credits or None}, origin=call.origin)
     data = {"id": str(row.id), "prefix": row.prefix, "monthly_credit_limit": row.monthly_credit_limit}
     limit = "no monthly limit" if row.monthly_credit_limit is None else f"a limit of {row.monthly_credit_limit} credits per month"
     return Result(data, f"Key {row.prefix} ({row.id}) has {limit}.")
@@ -120,6 +120,6 @@ def _limit(call: CommandContext) -> Result:
 def _revoke(call: CommandContext) -> Result:
     from shared.operations.keys import revoke_key
 
-    row = revoke_key(call.arguments.key, actor=call.actor)
+    row = revoke_key(call.arguments.key, origin=call.origin)
     data = {"id": str(row.id), "prefix": row.prefix, "revoked_at": row.revoked_at}
     return Result(data, f"Key {row.prefix} ({row.id}) was revoked at {format_timestamp(row.revoked_at)}.")

@@ -51,7 +51,7 @@ def register(commands: Commands[Parser]) -> None:
 def _publish(call: CommandContext) -> Result:
     from shared.operations.channel_templates import publish_model
 
-    model = publish_model(call.arguments.id, actor=call.actor)
+    model = publish_model(call.arguments.id, origin=call.origin)
     return Result({"id": model.id, "status": model.status}, f"Model {model.id} is enabled.")
 
 
@@ -61,7 +61,7 @@ def _create_from_template(call: CommandContext) -> Result:
 
     arguments = call.arguments
     known = known_model(find_channel(arguments.channel), arguments.id)
-    model = create_known_model(arguments.channel, known, markup_percent=arguments.markup, actor=call.actor)
+    model = create_known_model(arguments.channel, known, markup_percent=arguments.markup, origin=call.origin)
     data = {"id": model.id, "kind": model.kind, "channel": arguments.channel, "status": model.status}
     return Result(data, f"Created model {model.id} on channel {arguments.channel}.")
 
@@ -89,7 +89,7 @@ def _create(call: CommandContext) -> Result:
         description=arguments.description,
         capabilities=arguments.capability,
         modality=arguments.modality,
-        actor=call.actor,
+        origin=call.origin,
         **prices,
     )
     data = {

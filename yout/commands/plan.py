@@ -55,16 +55,16 @@ def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
 def _create(call: CommandContext) -> Result:
     from shared.operations.plans import create_plan
 
-    return _result(create_plan(call.arguments.name, _terms(call.arguments), actor=call.actor))
+    return _result(create_plan(call.arguments.name, _terms(call.arguments), origin=call.origin))
 
 
 def _change(call: CommandContext) -> Result:
     from shared.operations.plans import set_plan_status, update_plan
 
     arguments = call.arguments
-    row = update_plan(arguments.name, _terms(arguments), actor=call.actor)
+    row = update_plan(arguments.name, _terms(arguments), origin=call.origin)
     if arguments.offer is not None:
-        row = set_plan_status(row.id, "active" if arguments.offer else "disabled", actor=call.actor)
+        row = set_plan_status(row.id, "active" if arguments.offer else "disabled", origin=call.origin)
     return _result(row)
 
 

@@ -22,7 +22,7 @@ def _change(call: CommandContext) -> Result:
         raise UsageError("pass either --former or --lost")
     former = None if arguments.lost else read_secret_option(arguments.former)
     with database_session(call.settings, check_secret_key=False):
-        changed = change_secret_key(former, call.settings.secret_key, actor=call.actor)
+        changed = change_secret_key(former, call.settings.secret_key, origin=call.origin)
     data = {"id": "secret-key", "sealed": changed.sealed, "erased": changed.erased}
     text = f"{changed.sealed} values are now encrypted with SECRET_KEY"
     return Result(data, f"{text}, {changed.erased} were erased. Enter channel secrets again." if arguments.lost else f"{text}.")

@@ -28,7 +28,7 @@ def _create(call: CommandContext) -> Result:
         call.arguments.role,
         _chosen(call),
         must_change_password=call.settings.staff_password_change,
-        actor=call.actor,
+        origin=call.origin,
     )
     data = {"id": str(person.id), "email": person.email, "role": person.role, "password": password}
     return Result(data, f"{password}\nAdded {person.email} ({person.role}). Store the password now; it will not be shown again.")
@@ -41,7 +41,7 @@ def _password(call: CommandContext) -> Result:
         call.arguments.email,
         _chosen(call),
         must_change_password=call.settings.staff_password_change,
-        actor=call.actor,
+        origin=call.origin,
     )
     data = {"id": str(person.id), "email": person.email, "password": password}
     return Result(data, f"{password}\nNew password for {person.email}. Store it now; it will not be shown again.")
@@ -52,7 +52,7 @@ def _reset(call: CommandContext) -> Result:
     from shared.operations.staff import find_staff
 
     person = find_staff(call.arguments.email)
-    disable(person.id, actor=call.actor)
+    disable(person.id, origin=call.origin)
     data = {"id": str(person.id), "email": person.email, "second_factor": False}
     return Result(data, f"{person.email} now signs in with only a password and can set up a new second factor.")
 

@@ -15,12 +15,13 @@ from shared.core.clock import now_ms
 from shared.identity.api_key_format import digest
 from shared.models import Account, ApiKey, StaffUser
 from shared.operations.accounts import create_account
+from shared.operations.audit import Origin
 from shared.operations.keys import create_key
 from shared.operations.staff import create_staff, verify_password
 from yout.data_folder import write_private_file
 
 FILE = "welcome.json"
-ACTOR = "yout up"
+ORIGIN = Origin("yout up")
 STAFF_EMAIL = "staff@localhost.localdomain"
 ACCOUNT_EMAIL = "demo@localhost.localdomain"
 OPENING_CREDITS = 15_000_000
@@ -67,12 +68,12 @@ def _read(path: Path) -> dict[str, str | None]:
 
 def _account() -> Account:
     account = Account.get_or_none(Account.email == ACCOUNT_EMAIL)
-    return account or create_account(ACCOUNT_EMAIL, OPENING_CREDITS, name="Demonstration", actor=ACTOR)
+    return account or create_account(ACCOUNT_EMAIL, OPENING_CREDITS, name="Demonstration", origin=ORIGIN)
 
 
 def _staff_password(kept: str | None) -> str | None:
     if StaffUser.get_or_none(StaffUser.email == STAFF_EMAIL) is None:
-        return create_staff(STAFF_EMAIL, actor=ACTOR)[1]
+        return create_staff(STAFF_EMAIL, origin=ORIGIN)[1]
     return kept if kept and verify_password(STAFF_EMAIL, kept) else None
 
 
@@ -81,7 +82,7 @@ def _key(account: Account, kept: str | None) -> str:
         row = ApiKey.get_or_none(ApiKey.digest == digest(kept))
         if row is not None and row.revoked_at is None and (row.expires_at is None or row.expires_at > now_ms()):
             return kept
-    return create_key(account.id, "welcome", actor=ACTOR).secret
+    return create_key(account.id, "welcome", origin=ORIGIN).secret
 
 
 def _model() -> str | None:

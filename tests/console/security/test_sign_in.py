@@ -14,6 +14,7 @@ from shared.operations import staff_sessions
 from shared.operations.staff import set_staff_password
 from shared.operations.staff_sessions import IDLE_MS, MAX_LIFETIME_MS
 from tests.console.conftest import PASSWORD, Browser
+from tests.factories import ORIGIN
 
 
 def test_the_right_password_signs_in_and_is_audited(browser, staff):
@@ -90,7 +91,7 @@ def test_sign_in_never_redirects_to_another_site(target):
 def test_a_new_password_ends_every_session(signed_in):
     browser = signed_in("owner")
     assert browser.get("/").status_code == 200
-    set_staff_password("owner@yout.example", actor="test")
+    set_staff_password("owner@yout.example", origin=ORIGIN)
     assert browser.get("/").location.startswith("/login")
 
 

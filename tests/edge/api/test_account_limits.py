@@ -9,6 +9,7 @@ import pytest
 from shared.models import Plan, Subscription
 from shared.operations.accounts import set_account_status
 from tests.edge.api.conftest import CREDITS, ApiStack, Customer
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.upstream_responses import Gate, stream
 
@@ -67,7 +68,7 @@ def test_rejected_callers(api: ApiStack, path: str) -> None:
     assert (elsewhere.status, elsewhere.error["code"]) == (403, "ip_not_allowed")
     assert api.customer(allowed_ips=["127.0.0.0/8"]).get(path).status == 200
     suspended = api.customer()
-    set_account_status(suspended.account.id, "suspended", actor="test")
+    set_account_status(suspended.account.id, "suspended", origin=ORIGIN)
     refused = suspended.get(path)
     assert (refused.status, refused.error["code"]) == (403, "account_suspended")
 

@@ -17,6 +17,7 @@ from shared.core.errors import InvalidRequest
 from shared.models import ApiKey
 from shared.operations.keys import revoke_key
 from tests.edge.api.conftest import CREDITS, ApiStack, Customer, stream_body
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, event, finish, frame, frames, role, split_utf8, usage
 from tests.upstream import default_script
 from tests.upstream_responses import HANG, RESET, Gate, ScriptedResponse, context_too_long, error_response, stream
@@ -276,7 +277,7 @@ def test_revoking_a_key_ends_its_stream(customer: Customer) -> None:
     with closing(customer.open()) as connection:
         response = connection.getresponse()
         assert read_event(response) == {"delta": "Hello"}
-        revoke_key(ApiKey.get(ApiKey.account == customer.account.id).id, actor="test")
+        revoke_key(ApiKey.get(ApiKey.account == customer.account.id).id, origin=ORIGIN)
         assert read_event(response)["error"]["code"] == "invalid_api_key"
         assert read_event(response) is None
     assert customer.usage().status == "cancelled"

@@ -13,6 +13,7 @@ from shared.models import Account, Conversation, Message, Plan, Subscription
 from shared.operations.purges import begin_purge
 from tests.edge.api.conftest import ApiStack, Customer
 from tests.edge.shared_edge import Reply
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
 from tests.upstream_responses import RESET, Gate, error_response, stream
@@ -146,7 +147,7 @@ def wait_for_conversation(customer: Customer) -> list[Conversation]:
 
 def test_a_call_started_before_a_purge_or_deletion_stores_nothing(api: ApiStack, storing: Customer) -> None:
     id = done(storing.stream(store=True))["conversation_id"]
-    for end in (lambda: storing.request("DELETE", f"{PATH}{id}/"), lambda: begin_purge(storing.account.id, actor="test")):
+    for end in (lambda: storing.request("DELETE", f"{PATH}{id}/"), lambda: begin_purge(storing.account.id, origin=ORIGIN)):
         gate = Gate()
         api.upstream.script(stream(role(), chunk("Late"), gate, finish(), usage(7, 3), DONE))
         fields = {"conversation_id": id} if storing.get(f"{PATH}{id}/").status == 200 else {}

@@ -13,6 +13,7 @@ from shared.models import ApiKey, AuditEntry, UsageLedger
 from shared.operations.keys import create_key
 from tests import factories
 from tests.edge.api.conftest import ApiStack, Customer
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
 from tests.upstream_responses import stream
@@ -71,7 +72,7 @@ def test_a_created_key_is_listed_with_its_limits(customer: Customer) -> None:
 def test_the_list_has_only_active_keys_and_no_secrets(customer: Customer) -> None:
     customer.shop.customer()
     secret = create(customer)["secret"]
-    expired = create_key(customer.account.id, "expired", actor="test").row
+    expired = create_key(customer.account.id, "expired", origin=ORIGIN).row
     ApiKey.update(expires_at=now_ms() - 1).where(ApiKey.id == expired.id).execute()
     revoked = create(customer, "revoked")["id"]
     customer.post(f"{PATH}{revoked}/revoke/")

@@ -12,6 +12,7 @@ from shared.core.errors import InvalidRequest
 from shared.operations.purges import begin_purge
 from shared.operations.shares import MAX_CHARACTERS
 from tests.edge.api.conftest import ApiStack, Customer
+from tests.factories import ORIGIN
 
 PATH = "/api/chat/share/"
 MESSAGES = [
@@ -131,7 +132,7 @@ def test_empty_or_oversized_shares_are_rejected(customer: Customer) -> None:
 
 
 def test_sharing_is_rejected_during_a_purge(customer: Customer) -> None:
-    begin_purge(customer.account.id, actor="test")
+    begin_purge(customer.account.id, origin=ORIGIN)
     reply = customer.post(PATH, {"title": "a", "messages": MESSAGES})
     assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "purge_in_progress", "false")
 

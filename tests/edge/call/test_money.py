@@ -25,6 +25,7 @@ from shared.operations.prices import set_price
 from tests import factories, openai_payloads
 from tests.databases import opened
 from tests.edge.http_calls import Response, Stream, chat, chat_body, run_concurrently
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, completion, finish, role, usage
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.postgres import Postgres
@@ -384,7 +385,7 @@ def test_disconnects_at_any_moment_leave_no_hold_or_slot(two_edges: TwoEdges) ->
 def test_a_revoked_key_is_rejected_on_the_next_request_to_every_edge(two_edges: TwoEdges) -> None:
     row, secret = factories.api_key(factories.account())
     assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
-    revoke_key(row.id, actor="test")
+    revoke_key(row.id, origin=ORIGIN)
     for edge in two_edges.edges:
         answer = chat(edge, secret)
         assert (answer.status, answer.code) == (401, "invalid_api_key")
@@ -396,7 +397,7 @@ def test_a_revoked_key_gets_no_other_error(two_edges: TwoEdges, fields: dict[str
     row, secret = factories.api_key(factories.account())
     assert chat(two_edges.edge, secret).status == 200
     assert chat(two_edges.edge, secret, **fields).status in (400, 404)
-    revoke_key(row.id, actor="test")
+    revoke_key(row.id, origin=ORIGIN)
     for edge in two_edges.edges:
         assert chat(edge, secret, **fields).status == 401
 
@@ -411,10 +412,10 @@ def test_an_expired_key_is_refused(two_edges: TwoEdges) -> None:
 def test_a_suspended_account_is_refused_until_it_is_active_again(two_edges: TwoEdges) -> None:
     owner, secret = customer()
     assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
-    set_account_status(owner.id, "suspended", actor="test")
+    set_account_status(owner.id, "suspended", origin=ORIGIN)
     answers = [chat(edge, secret) for edge in two_edges.edges]
     assert [(answer.status, answer.code) for answer in answers] == [(403, "account_suspended")] * 2
-    set_account_status(owner.id, "active", actor="test")
+    set_account_status(owner.id, "active", origin=ORIGIN)
     assert [chat(edge, secret).status for edge in two_edges.edges] == [200, 200]
 
 
@@ -425,9 +426,9 @@ def expire(key: UUID) -> None:
 @pytest.mark.parametrize(
     ("stop", "code"),
     [
-        (lambda owner, key: revoke_key(key, actor="test"), "invalid_api_key"),
+        (lambda owner, key: revoke_key(key, origin=ORIGIN), "invalid_api_key"),
         (lambda owner, key: expire(key), "invalid_api_key"),
-        (lambda owner, key: set_account_status(owner, "suspended", actor="test"), "account_suspended"),
+        (lambda owner, key: set_account_status(owner, "suspended", origin=ORIGIN), "account_suspended"),
     ],
     ids=["revoked", "expired", "suspended"],
 )
@@ -463,7 +464,7 @@ def test_a_call_without_output_gets_401_when_its_key_is_revoked(two_edges: TwoEd
     two_edges.upstream.script(delayed(gate, json_response(completion(TEXT))))
     with Stream(two_edges.edge, secret, stream=False) as call:
         gate.wait_reached()
-        revoke_key(key.id, actor="test")
+        revoke_key(key.id, origin=ORIGIN)
         answer = call.json_response()
     assert (answer.status, answer.code) == (401, "invalid_api_key")
     assert usage_of(owner).credits == 0
@@ -551,7 +552,7 @@ def test_a_running_call_keeps_its_initial_price(two_edges: TwoEdges) -> None:
     with Stream(two_edges.edge, secret, model="changing") as call:
         call.response_head()
         call.read_text(TEXT)
-        set_price("changing", input=1_000_000, output=0, actor="test")
+        set_price("changing", input=1_000_000, output=0, origin=ORIGIN)
 
         def charged() -> Any:
             return chat(two_edges.edge, customer()[1], model="changing").body["yout"]["credits_charged"]

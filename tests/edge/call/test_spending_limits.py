@@ -21,6 +21,7 @@ from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
 from tests import factories
 from tests.edge.http_calls import WAIT_SECONDS, chat, run_concurrently
+from tests.factories import ORIGIN
 from tests.servers.edge import WebProcess
 from tests.upstream import Upstream
 
@@ -74,8 +75,8 @@ def test_concurrent_calls_stop_at_the_overage_limit(
     edges = start_two_edges(upstream, start_edge, database_url=any_database_url, redis_url=redis_url)
     owner = factories.account(1_500)
     _, secret = factories.api_key(owner)
-    subscribe(owner.id, create_plan("pro", {"monthly_credits": 3_000, "overage_allowed": True}, actor="test").id, actor="test")
-    set_overage(owner.id, 5_200, actor="test")
+    subscribe(owner.id, create_plan("pro", {"monthly_credits": 3_000, "overage_allowed": True}, origin=ORIGIN).id, origin=ORIGIN)
+    set_overage(owner.id, 5_200, origin=ORIGIN)
     answers = run_concurrently(40, lambda number: chat(edges[number % 2], secret, model="dear"))
     assert Counter(answer.status for answer in answers) == {200: 9, 402: 31}
     assert all(answer.body["yout"]["credits_charged"] == PER_CALL for answer in answers if answer.status == 200)

@@ -12,6 +12,7 @@ import pytest
 from shared.models import ApiKey
 from shared.operations.keys import revoke_key
 from tests.edge.shared_edge import Reply, Sandbox, read
+from tests.factories import ORIGIN
 from tests.upstream_responses import WAIT_SECONDS, error_response
 
 
@@ -105,7 +106,7 @@ def test_an_invalid_key_is_rejected(sandbox: Sandbox) -> None:
     """Even on routes that require no key."""
     assert keyless(sandbox, "GET", "/api/chat/models/").status == 200
     assert sandbox.get("/api/chat/models/").status == 200
-    revoke_key(ApiKey.get(ApiKey.account == sandbox.account).id, actor="test")
+    revoke_key(ApiKey.get(ApiKey.account == sandbox.account).id, origin=ORIGIN)
     revoked = {"authorization": f"Bearer {sandbox.secret}"}
     unknown = {"x-api-key": "yout-unknown"}
     ended = {"cookie": "yout_session=" + "x" * 43}

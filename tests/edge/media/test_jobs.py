@@ -9,6 +9,7 @@ import pytest
 from shared.models import MediaJob, Subscription
 from shared.operations.plans import create_plan
 from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, MediaStack, image_response, video_job
+from tests.factories import ORIGIN
 from tests.servers.process import eventually
 from tests.upstream_responses import error_response
 
@@ -83,7 +84,7 @@ def test_a_job_of_another_account_is_not_found(customer: Customer, media_stack: 
 
 def test_files_are_kept_for_the_plans_retention_period(customer: Customer) -> None:
     by_setting = customer.row(customer.run_job()["job_uuid"])
-    plan = create_plan(f"studio-{customer.models_number}", {"media_days": 3}, actor="test")
+    plan = create_plan(f"studio-{customer.models_number}", {"media_days": 3}, origin=ORIGIN)
     Subscription.create(account=customer.account, plan=plan)
     by_plan = customer.row(customer.run_job()["job_uuid"])
     kept = [round((job.files_expire_at - job.finished_at) / 86_400_000, 2) for job in (by_setting, by_plan)]

@@ -20,6 +20,7 @@ from tests import factories
 from tests.edge.sdks.scripts import WEATHER_CALL, broken_stream, text_answer, weather_call
 from tests.edge.sdks.storing import OUTPUT, WEATHER, create_response, stored_rows, subscribe
 from tests.edge.shared_edge import DEFAULT_COST, Sandbox
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.upstream_responses import Gate, stream
 
@@ -197,7 +198,7 @@ def test_a_call_started_before_a_purge_is_not_stored(client: OpenAI, sandbox: Sa
         connection.request("POST", "/v1/responses", json.dumps(body).encode(), {"authorization": f"Bearer {sandbox.secret}"})
         response = connection.getresponse()
         gate.wait_reached()
-        begin_purge(sandbox.account.id, actor="test")
+        begin_purge(sandbox.account.id, origin=ORIGIN)
         gate.open()
         last = json.loads(response.read().split(b"data: ")[-1])
     assert (last["type"], last["response"]["store"]) == ("response.completed", False)

@@ -20,6 +20,7 @@ from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
 from tests import factories
 from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.factories import ORIGIN
 from tests.openai_payloads import Json
 
 NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data")
@@ -208,7 +209,7 @@ def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser)
 
 
 def test_a_code_is_redeemed_once(site: Site, member: Browser) -> None:
-    code = create_codes(2_500, actor="test").codes[0]
+    code = create_codes(2_500, origin=ORIGIN).codes[0]
     assert member.submit_form("/account/redeem", {"code": f" {code.lower()} "}, page="/account").status == 303
     assert Account.get_by_id(owner(member).id).balance == 502_500
     again = member.submit_form("/account/redeem", {"code": code}, page="/account")

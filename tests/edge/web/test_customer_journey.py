@@ -15,6 +15,7 @@ from shared.operations.accounts import adjust_credits
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import PASSWORD, Site
+from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.page_checks import check_page
 from tests.servers.browser import PHONE
@@ -130,7 +131,7 @@ async def test_stopping_an_answer_keeps_and_charges_the_partial_text(site: Site,
 async def test_insufficient_credits_are_explained_and_the_prompt_is_kept(site: Site, open_page: OpenPage) -> None:
     member = site.member()
     assert member.account is not None
-    adjust_credits(member.account.id, -500_000, "spent", actor="test")
+    adjust_credits(member.account.id, -500_000, "spent", origin=ORIGIN)
     page = await open_page()
     await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/chat")

@@ -13,6 +13,7 @@ from shared.core.clock import new_id, now_ms
 from shared.identity.account_links import VERIFY_EMAIL
 from shared.identity.account_links import make_token as make_verification_token
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
+from shared.operations.audit import Origin
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.form_idempotency import submit_once
 from shared.operations.purges import begin_purge
@@ -62,7 +63,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     with submit_once(account.id, "the-token-of-a-form", "x") as form:
         form.result = str(key.id)
         form.store_secret("yout-" + "x" * 43, member.cookies[COOKIE])
-    token = create_password_link(account.email, SECRET_KEY, actor="operator:test").token
+    token = create_password_link(account.email, SECRET_KEY, origin=Origin("operator:test")).token
     return {
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
@@ -120,7 +121,7 @@ async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: 
 async def test_a_running_purge_is_accessible(site: Site, open_page: OpenPage, axe: str, look: dict[str, Any]) -> None:
     member = site.member()
     assert isinstance(member.account, Account)
-    begin_purge(member.account.id, actor="test", address="")
+    begin_purge(member.account.id, origin=Origin("test", ""))
     page = await open_page(**look)
     await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/account/data")

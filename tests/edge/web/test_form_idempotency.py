@@ -14,6 +14,7 @@ from shared.operations.redeem_codes import create_codes
 from tests.conftest import OpenPage
 from tests.edge.shared_edge import Reply
 from tests.edge.web.conftest import Browser, Site
+from tests.factories import ORIGIN
 
 SECRET = re.compile(r'data-copy="(yout-\w+)"')
 
@@ -72,7 +73,7 @@ def test_a_form_without_its_token_creates_nothing(member: Browser, path: str) ->
 
 def test_a_code_submitted_twice_is_redeemed_once(member: Browser) -> None:
     assert member.account is not None
-    batch = create_codes(250, actor="test")
+    batch = create_codes(250, origin=ORIGIN)
     body = urlencode({**member.tokens("/account"), "code": batch.codes[0]}).encode()
     answers = [member.post("/account/redeem", body) for _ in range(2)]
     assert [answer.headers["location"] for answer in answers] == ["/account?done=redeemed"] * 2

@@ -8,6 +8,7 @@ import pytest
 
 from shared.identity.account_links import LASTS_MS, PASSWORD, VERIFY_EMAIL, make_token, proves, read_token
 from shared.models import Account, AuditEntry
+from shared.operations.audit import Origin
 from shared.operations.web_accounts import create_password_link
 from tests import factories
 from tests.edge.web.conftest import COOKIE, Browser, Site
@@ -18,7 +19,7 @@ NEW = "a brand new password"
 
 def test_an_account_created_by_staff_gets_its_first_password(site: Site, browser: Browser) -> None:
     account = factories.account()
-    link = create_password_link(account.email, SECRET_KEY, actor="operator:test")
+    link = create_password_link(account.email, SECRET_KEY, origin=Origin("operator:test"))
     path = f"/password/{link.token}"
     assert account.email.encode() in browser.get(path).body
     assert browser.submit_form(path, {"password": NEW}).status == 303
@@ -34,7 +35,7 @@ def test_an_account_created_by_staff_gets_its_first_password(site: Site, browser
 def test_a_lost_password_is_reset_and_every_session_ends(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
     former = browser.cookies[COOKIE]
-    token = create_password_link(email, SECRET_KEY, actor="operator:test").token
+    token = create_password_link(email, SECRET_KEY, origin=Origin("operator:test")).token
     other = site.browser()
     assert other.submit_form(f"/password/{token}", {"password": NEW}).status == 303
     assert browser.cookies[COOKIE] == former
@@ -43,7 +44,7 @@ def test_a_lost_password_is_reset_and_every_session_ends(site: Site, browser: Br
 
 
 def test_a_short_password_keeps_the_link_valid(site: Site, browser: Browser) -> None:
-    path = f"/password/{create_password_link(factories.account().email, SECRET_KEY, actor='test').token}"
+    path = f"/password/{create_password_link(factories.account().email, SECRET_KEY, origin=Origin('test')).token}"
     assert browser.submit_form(path, {"password": "short"}).status == 422
     assert browser.submit_form(path, {"password": NEW}).status == 303
 

@@ -17,6 +17,7 @@ from shared.operations.accounts import set_account_status
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, end_sessions, sign_up
 from tests import factories
 from tests.edge.web.conftest import COOKIE, PASSWORD, Browser, Site
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 
 
@@ -180,7 +181,7 @@ def test_a_session_of_another_account_cannot_be_ended(site: Site, member: Browse
 
 def test_a_suspended_account_sees_why_and_can_sign_out(site: Site, browser: Browser) -> None:
     email = browser.sign_up()
-    set_account_status(email, "suspended", actor="test")
+    set_account_status(email, "suspended", origin=ORIGIN)
     page = browser.get("/account")
     assert page.status == 403
     assert b"suspended" in page.body

@@ -9,6 +9,7 @@ from shared.core.clock import now_ms
 from shared.models import Channel
 from shared.operations.model_routes import pause_channel
 from tests import factories
+from tests.factories import ORIGIN
 
 pytestmark = pytest.mark.usefixtures("bound_database")
 
@@ -23,7 +24,7 @@ def test_a_paused_channel_is_excluded_until_its_pause_ends() -> None:
     )
     before = load_catalog()
     assert (served_by("m"), before.stale_at) == (["a", "b"], None)
-    pause_channel("a", 60_000, "maintenance", actor="test")
+    pause_channel("a", 60_000, "maintenance", origin=ORIGIN)
     resting = load_catalog()
     assert resting.version > before.version
     assert served_by("m") == ["b"]
@@ -35,7 +36,7 @@ def test_a_paused_channel_is_excluded_until_its_pause_ends() -> None:
 
 def test_a_pause_of_a_disabled_channel_causes_no_reload() -> None:
     factories.model("m", factories.channel("https://a.example.com", name="a"))
-    pause_channel("a", 60_000, "maintenance", actor="test")
+    pause_channel("a", 60_000, "maintenance", origin=ORIGIN)
     Channel.update(status="disabled").execute()
     assert (served_by("m"), load_catalog().stale_at) == ([], None)
 

@@ -11,6 +11,7 @@ from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.models import Account
 from shared.operations.accounts import create_account, find_account
 from shared.operations.staff import create_staff, verify_password
+from tests.factories import ORIGIN
 
 IDA = ["ida@bücher.example", "ida@xn--bcher-kva.example", "IDA@BÜCHER.example", " ida@XN--BCHER-KVA.EXAMPLE. "]
 
@@ -66,11 +67,11 @@ def test_an_invalid_email_is_rejected_and_finds_nobody(text: str) -> None:
 
 @pytest.mark.usefixtures("bound_database")
 def test_one_mailbox_is_one_account_and_one_staff_member() -> None:
-    create_account(IDA[1], actor="test")
+    create_account(IDA[1], origin=ORIGIN)
     assert {find_account(text).email for text in IDA} == {"ida@bücher.example"}
     for text in IDA:
         with pytest.raises(InvalidInput, match="already exists"):
-            create_account(text, actor="test")
+            create_account(text, origin=ORIGIN)
     assert Account.select().where(Account.email.contains("ida")).count() == 1
-    person, password = create_staff(IDA[0], actor="test")
+    person, password = create_staff(IDA[0], origin=ORIGIN)
     assert verify_password(IDA[1], password) == person

@@ -39,6 +39,7 @@ from shared.operations.plans import create_plan
 from shared.operations.redeem_codes import create_codes, redeem
 from shared.operations.subscriptions import cancel_subscription, change_subscription, set_overage, subscribe
 from tests import factories
+from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, quote
 
 TERMS = VisitorSettings(200, 90)
@@ -82,8 +83,8 @@ class LedgerOperations(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         factories.model("free", is_free=True)
-        create_plan("small", {"monthly_credits": 50, "overage_allowed": True}, actor="test")
-        create_plan("large", {"monthly_credits": 120, "rollover_cap": 150, "overage_allowed": True}, actor="test")
+        create_plan("small", {"monthly_credits": 50, "overage_allowed": True}, origin=ORIGIN)
+        create_plan("large", {"monthly_credits": 120, "rollover_cap": 150, "overage_allowed": True}, origin=ORIGIN)
         self.owners = [factories.account(100) for _ in range(2)]
         self.payers: list[dict[str, str]] = []
         for owner in self.owners:
@@ -147,27 +148,27 @@ class LedgerOperations(RuleBasedStateMachine):
     def start_subscription(self, index: int, plan: str, when: str) -> None:
         owner = self.owners[index].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is None:
-            subscribe(owner, plan, actor="test")
+            subscribe(owner, plan, origin=ORIGIN)
         else:
-            change_subscription(owner, plan, when, actor="test")
-        set_overage(owner, CAP, actor="test")
+            change_subscription(owner, plan, when, origin=ORIGIN)
+        set_overage(owner, CAP, origin=ORIGIN)
 
     @rule(index=st.integers(0, 1), when=st.sampled_from(["now", "next_period"]))
     def end_subscription(self, index: int, when: str) -> None:
         owner = self.owners[index].id
         if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is not None:
-            cancel_subscription(owner, when, actor="test")
+            cancel_subscription(owner, when, origin=ORIGIN)
 
     @rule(credits=st.integers(1, 80))
     def create_code(self, credits: int) -> None:
-        self.codes += create_codes(credits, actor="test").codes
+        self.codes += create_codes(credits, origin=ORIGIN).codes
 
     @precondition(lambda self: self.codes)
     @rule(index=st.integers(0, 1), picked=st.integers(0, 9))
     def redeem(self, index: int, picked: int) -> None:
         owner = self.owners[index].id
         try:
-            collected = redeem(owner, self.codes[picked % len(self.codes)], actor="test")
+            collected = redeem(owner, self.codes[picked % len(self.codes)], origin=ORIGIN)
         except InvalidInput:
             return
         self.bought[owner] += collected.payment.credits

@@ -13,10 +13,12 @@ from shared.core.database import drop_connection
 from shared.core.errors import InsufficientCredits, InvalidApiKey, InvalidInput, NotFound
 from shared.ledger import HoldTaken, Reservation
 from shared.models import Account, ApiKey, AuditEntry, Hold
+from shared.operations.audit import Origin
 from shared.operations.key_changes import update_key
 from shared.operations.key_rotation import rotate_key
 from shared.operations.keys import create_key, revoke_key
 from tests import factories
+from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, in_threads, quote
 from tests.shared.ledger.test_payers import amounts, assert_ledger_verifies, keyed, reserve, settle
 
@@ -93,7 +95,7 @@ def test_a_limit_added_to_a_parent_later_counts_its_children(bound_database: pee
     spend(parent, 5)
     running = ask(child, 20)
     reserve(running, now=now_ms())
-    update_key(parent.id, {"monthly_credit_limit": 60}, actor="test")
+    update_key(parent.id, {"monthly_credit_limit": 60}, origin=ORIGIN)
     assert amounts(*reserve(keyed(child, 50, 1), now=now_ms())) == [5]
     assert settle(running, owner.id, 20, now_ms(), api_key=child.id).credits == 20
     assert_ledger_verifies(now_ms())
@@ -104,9 +106,9 @@ def test_a_replacement_key_continues_its_predecessors_month(bound_database: peew
     first, _ = factories.api_key(owner, monthly_credit_limit=200, can_manage=True)
     child = child_of(first, monthly_credit_limit=200)
     spend(first, 150)
-    second = rotate_key(first.id, DAY_MS, actor="test").row
+    second = rotate_key(first.id, DAY_MS, origin=ORIGIN).row
     spend(child, 20)
-    third = rotate_key(second.id, 0, actor="test").row
+    third = rotate_key(second.id, 0, origin=ORIGIN).row
     assert amounts(*reserve(keyed(third, 100, 1), now=now_ms())) == [30]
     assert amounts(*reserve(keyed(first, 10, 1), keyed(child, 10, 1), now=now_ms())) == [InsufficientCredits] * 2
     assert ledger.month_spending(owner.id, now_ms())[third.id] == 170
@@ -118,16 +120,16 @@ def test_a_replacement_key_continues_its_predecessors_month(bound_database: peew
 def test_a_limit_added_later_counts_the_replaced_key_too(bound_database: peewee.Database) -> None:
     first, _ = factories.api_key(factories.account(1_000))
     spend(first, 40)
-    second = rotate_key(first.id, DAY_MS, actor="test").row
+    second = rotate_key(first.id, DAY_MS, origin=ORIGIN).row
     spend(second, 10)
-    update_key(second.id, {"monthly_credit_limit": 60}, actor="test")
+    update_key(second.id, {"monthly_credit_limit": 60}, origin=ORIGIN)
     assert amounts(*reserve(keyed(second, 50, 1), now=now_ms())) == [10]
 
 
 def test_a_changed_limit_applies_to_a_replaced_key_that_still_works(bound_database: peewee.Database) -> None:
     first, _ = factories.api_key(factories.account(1_000))
-    second = rotate_key(first.id, DAY_MS, actor="test").row
-    update_key(second.id, {"monthly_credit_limit": 60, "rpm": 5, "name": "new"}, actor="test")
+    second = rotate_key(first.id, DAY_MS, origin=ORIGIN).row
+    update_key(second.id, {"monthly_credit_limit": 60, "rpm": 5, "name": "new"}, origin=ORIGIN)
     assert amounts(*reserve(keyed(first, 50), keyed(second, 20, 1), now=now_ms())) == [50, 10]
     replaced = ApiKey.get_by_id(first.id)
     assert (replaced.rpm, replaced.name) == (5, "test")
@@ -148,9 +150,9 @@ def test_revoking_a_key_revokes_the_keys_it_created(bound_database: peewee.Datab
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner)
     child, sibling, other = child_of(parent), child_of(parent), factories.api_key(owner)[0]
-    revoke_key(child.id, actor="test")
+    revoke_key(child.id, origin=ORIGIN)
     assert amounts(*reserve(keyed(child, 1), keyed(sibling, 1), keyed(parent, 1))) == [InvalidApiKey, 1, 1]
-    revoke_key(parent.id, actor="test")
+    revoke_key(parent.id, origin=ORIGIN)
     assert amounts(*reserve(*(keyed(row, 1) for row in (parent, child, sibling, other)))) == [InvalidApiKey] * 3 + [1]
     revocations = AuditEntry.select(AuditEntry.target).where(AuditEntry.action == "key.revoke").order_by(AuditEntry.id)
     assert {row.target for row in revocations} == {str(row.id) for row in (parent, child, sibling)}
@@ -167,7 +169,7 @@ def test_narrowing_a_key_narrows_the_keys_it_created(bound_database: peewee.Data
     open_child, bound = child_of(parent), child_of(parent, allowed_models=["m-1"], allowed_ips=["10.0.0.0/8", "::1"])
     lost = child_of(parent, allowed_models=["m-2"])
     update_key(
-        parent.id, {"allowed_models": ["m-1"], "allowed_ips": ["10.1.0.0/16", "192.0.2.7"], "expires_at": end}, actor="test"
+        parent.id, {"allowed_models": ["m-1"], "allowed_ips": ["10.1.0.0/16", "192.0.2.7"], "expires_at": end}, origin=ORIGIN
     )
     found = {row.id: row for row in ApiKey.select()}
     assert found[open_child.id].allowed_models == ["m-1"]
@@ -176,7 +178,7 @@ def test_narrowing_a_key_narrows_the_keys_it_created(bound_database: peewee.Data
     assert [found[row.id].expires_at for row in (open_child, bound)] == [end, end]
     assert found[lost.id].revoked_at is not None
     with pytest.raises(InvalidInput, match="key that created this one"):
-        update_key(bound.id, {"allowed_models": None}, actor="test")
+        update_key(bound.id, {"allowed_models": None}, origin=ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -192,32 +194,32 @@ def test_networks_within_the_parents_are_unchanged(
 ) -> None:
     parent, _ = factories.api_key(factories.account())
     child = child_of(parent, allowed_ips=own)
-    update_key(parent.id, {"allowed_ips": widest}, actor="test")
+    update_key(parent.id, {"allowed_ips": widest}, origin=ORIGIN)
     assert ApiKey.get_by_id(child.id).allowed_ips == kept
-    assert update_key(child.id, {"name": "renamed"}, actor="test").name == "renamed"
+    assert update_key(child.id, {"name": "renamed"}, origin=ORIGIN).name == "renamed"
 
 
 def test_spending_of_a_key_without_a_limit_is_reported(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     row, _ = factories.api_key(owner, monthly_credit_limit=50)
     spend(row, 20)
-    update_key(row.id, {"monthly_credit_limit": None}, actor="test")
+    update_key(row.id, {"monthly_credit_limit": None}, origin=ORIGIN)
     spend(row, 300)
     assert ledger.month_spending(owner.id, now_ms()) == {row.id: 320}
 
 
 def test_a_change_is_audited_with_the_old_values(bound_database: peewee.Database) -> None:
     row, _ = factories.api_key(factories.account(), rpm=5)
-    changed = update_key(row.id, {"name": "renamed", "rpm": None, "tpm": 900}, actor="test", address="192.0.2.7")
+    changed = update_key(row.id, {"name": "renamed", "rpm": None, "tpm": 900}, origin=Origin("test", "192.0.2.7"))
     assert (changed.name, changed.rpm, changed.tpm) == ("renamed", None, 900)
     entry = AuditEntry.get(AuditEntry.action == "key.update")
     assert entry.before == {"name": "test", "rpm": 5, "tpm": None}
     assert entry.after == {"name": "renamed", "rpm": None, "tpm": 900}
-    update_key(row.id, {"name": "renamed"}, actor="test")  # without a change there is no audit entry
+    update_key(row.id, {"name": "renamed"}, origin=ORIGIN)  # without a change there is no audit entry
     assert AuditEntry.select().where(AuditEntry.action == "key.update").count() == 1
-    revoke_key(row.id, actor="test")
+    revoke_key(row.id, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="revoked"):
-        update_key(row.id, {"name": "again"}, actor="test")
+        update_key(row.id, {"name": "again"}, origin=ORIGIN)
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ def test_a_change_is_audited_with_the_old_values(bound_database: peewee.Database
 def test_a_key_with_limits_does_not_manage_by_default(bound_database: peewee.Database, options: Any, manages: bool) -> None:
     factories.model("m-1", factories.channel("http://127.0.0.1:9"))
     owner = factories.account()
-    assert create_key(owner.id, "x", actor="test", **options).row.can_manage is manages
-    assert create_key(owner.id, "x", actor="test", can_manage=True, **options).row.can_manage
+    assert create_key(owner.id, "x", origin=ORIGIN, **options).row.can_manage is manages
+    assert create_key(owner.id, "x", origin=ORIGIN, can_manage=True, **options).row.can_manage
 
 
 def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> None:

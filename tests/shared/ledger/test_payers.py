@@ -41,6 +41,7 @@ from shared.operations.accounts import adjust_credits
 from shared.operations.key_changes import update_key
 from shared.operations.keys import create_key
 from tests import factories
+from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, pool_of, quote
 
 NOON = 20_900 * DAY_MS + DAY_MS // 2
@@ -323,9 +324,9 @@ def test_a_settlement_after_its_day_was_deleted_charges_nothing() -> None:
 def test_the_pool_account_cannot_be_used_or_changed() -> None:
     reserve(visit())
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        create_key(POOL_ACCOUNT_ID, "stolen", actor="test")
+        create_key(POOL_ACCOUNT_ID, "stolen", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        adjust_credits(POOL_ACCOUNT_ID, 5, "a gift", actor="test")
+        adjust_credits(POOL_ACCOUNT_ID, 5, "a gift", origin=ORIGIN)
 
 
 def test_concurrent_visitors_share_one_renewal_and_one_limit(bound_postgres: peewee.Database) -> None:
@@ -412,19 +413,19 @@ def test_a_limit_added_later_counts_spent_and_held_credits(bound_database: peewe
     spent, running = keyed(row, 60)._replace(expires_at=now + HOLD_MS), keyed(row, 70)._replace(expires_at=now + HOLD_MS)
     reserve(spent, running, now=now)
     settle(spent, owner.id, 45, now, api_key=row.id, created_at=now)
-    update_key(row.id, {"monthly_credit_limit": 150}, actor="test")
+    update_key(row.id, {"monthly_credit_limit": 150}, origin=ORIGIN)
     assert amounts(*reserve(keyed(row, 100, 30), now=now)) == [35]
     assert settle(running, owner.id, 70, now, api_key=row.id, created_at=now).credits == 70
     assert ledger.month_spending(owner.id, now) == {row.id: 115}
-    update_key(row.id, {"monthly_credit_limit": 300}, actor="test")
+    update_key(row.id, {"monthly_credit_limit": 300}, origin=ORIGIN)
     assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
-    update_key(str(row.id), {"monthly_credit_limit": None}, actor="test")
+    update_key(str(row.id), {"monthly_credit_limit": None}, origin=ORIGIN)
     assert amounts(*reserve(keyed(row, 400), now=now)) == [400]
     assert_ledger_verifies(now)
     with pytest.raises(NotFound):
-        update_key(new_id(), {"monthly_credit_limit": 5}, actor="test")
+        update_key(new_id(), {"monthly_credit_limit": 5}, origin=ORIGIN)
     with pytest.raises(InvalidInput):
-        update_key(row.id, {"monthly_credit_limit": -5}, actor="test")
+        update_key(row.id, {"monthly_credit_limit": -5}, origin=ORIGIN)
 
 
 def test_a_plain_call_needs_a_fixed_number_of_statements(

@@ -17,6 +17,7 @@ from shared.ledger import HoldTaken, Reservation, Settled, Settlement, renew_sub
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
 from shared.operations.accounts import adjust_credits, set_account_status
+from shared.operations.audit import Origin
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import (
     cancel_subscription,
@@ -30,15 +31,16 @@ from tests import factories
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, quote
 
 ACTOR = "test"
+ORIGIN = Origin(ACTOR)
 
 
 def plan(monthly: int = 100, name: str = "basic", **terms: Any) -> Plan:
-    return create_plan(name, {"monthly_credits": monthly, **terms}, actor=ACTOR)
+    return create_plan(name, {"monthly_credits": monthly, **terms}, origin=ORIGIN)
 
 
 def subscriber(bought: int = 0, **terms: Any) -> Account:
     owner = factories.account(bought)
-    subscribe(owner.id, plan(**terms).id, actor=ACTOR)
+    subscribe(owner.id, plan(**terms).id, origin=ORIGIN)
     return owner
 
 
@@ -152,7 +154,7 @@ def test_plan_credits_are_used_before_bought_ones(bound_database: peewee.Databas
     with transaction():
         ledger.post_entry(owner.id, "refund", 20, actor=ACTOR, reason="a fault of ours", call=last.call)
     assert credits(owner) == (55, 10)  # plan credits used by the charge are refunded as plan credits
-    adjust_credits(owner.id, -12, "a mistake", actor=ACTOR)
+    adjust_credits(owner.id, -12, "a mistake", origin=ORIGIN)
     assert credits(owner) == (43, 0)
     assert_ledger_verifies()
 
@@ -172,11 +174,11 @@ def test_a_suspended_account_is_granted_nothing_until_it_is_active_again(bound_d
     owner = subscriber(rollover_cap=1_000)
     row = subscription(owner)
     second, third = row.renews_at, next_renewal(row.renews_at, row.anchor_day)
-    set_account_status(owner.id, "suspended", actor=ACTOR)
+    set_account_status(owner.id, "suspended", origin=ORIGIN)
     assert renew_subscriptions(second + 1) == 0
     assert renew_subscriptions(third) == 1  # the second period is over, so it is skipped
     assert credits(owner) == (100, 100)
-    set_account_status(owner.id, "active", actor=ACTOR)
+    set_account_status(owner.id, "active", origin=ORIGIN)
     assert renew_subscriptions(third) == 1
     assert credits(owner) == (200, 200)
     states = [period.state for period in SubscriptionPeriod.select().order_by(SubscriptionPeriod.starts_at)]
@@ -185,10 +187,10 @@ def test_a_suspended_account_is_granted_nothing_until_it_is_active_again(bound_d
 
 def test_a_suspended_subscription_is_granted_nothing_until_it_is_resumed(bound_database: peewee.Database) -> None:
     owner = subscriber()
-    suspend_subscription(owner.id, actor=ACTOR)
+    suspend_subscription(owner.id, origin=ORIGIN)
     due = subscription(owner).renews_at
     assert renew_subscriptions(due) == 0
-    resume_subscription(owner.id, actor=ACTOR)
+    resume_subscription(owner.id, origin=ORIGIN)
     assert renew_subscriptions(due) == 1
     assert credits(owner) == (200, 200)
 
@@ -196,7 +198,7 @@ def test_a_suspended_subscription_is_granted_nothing_until_it_is_resumed(bound_d
 def test_a_cancelled_subscription_ends_with_its_period(bound_database: peewee.Database) -> None:
     owner = subscriber(bought=30)
     Calls(owner).spend(40)
-    cancel_subscription(owner.id, actor=ACTOR)
+    cancel_subscription(owner.id, origin=ORIGIN)
     assert credits(owner) == (90, 60)
     row = subscription(owner)
     renew(owner)
@@ -212,7 +214,7 @@ def test_credits_held_at_period_end_expire_when_the_call_ends(bound_database: pe
     owner = subscriber()
     calls = Calls(owner)
     reservation, _ = calls.reserve(70)
-    cancel_subscription(owner.id, "now", actor=ACTOR)
+    cancel_subscription(owner.id, "now", origin=ORIGIN)
     assert credits(owner) == (70, 70)
     assert renew_subscriptions(now_ms()) == 0
     calls.settle(reservation, 20)
@@ -226,7 +228,7 @@ def test_an_immediate_upgrade_grants_the_difference_once(bound_database: peewee.
     plan(250, "greater")
     due = subscription(owner).renews_at
     for name in ("greater", "basic", "greater", "greater"):
-        change_subscription(owner.id, name, "now", actor=ACTOR)
+        change_subscription(owner.id, name, "now", origin=ORIGIN)
     assert credits(owner) == (250, 250)
     assert subscription(owner).renews_at == due
     renew(owner)
@@ -237,7 +239,7 @@ def test_an_immediate_upgrade_grants_the_difference_once(bound_database: peewee.
 def test_a_plan_change_at_the_next_period(bound_database: peewee.Database) -> None:
     owner = subscriber()
     smaller = plan(40, "smaller")
-    change_subscription(owner.id, "smaller", actor=ACTOR)
+    change_subscription(owner.id, "smaller", origin=ORIGIN)
     assert (credits(owner), subscription(owner).plan.name) == ((100, 100), "basic")
     renew(owner)
     assert credits(owner) == (80, 80)  # twice the new plan's monthly credits
@@ -269,7 +271,7 @@ def test_concurrent_renewals_grant_once(bound_postgres: peewee.Database) -> None
 
 def account_with_overage(cap: int = 50, bought: int = 0) -> tuple[Account, Calls]:
     owner = subscriber(bought=bought, monthly=20, overage_allowed=True)
-    set_overage(owner.id, cap, actor=ACTOR)
+    set_overage(owner.id, cap, origin=ORIGIN)
     return owner, Calls(owner)
 
 
@@ -299,7 +301,7 @@ def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Databa
 def test_credits_added_during_a_call_are_used_before_overage(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
     reservation, _ = calls.reserve(60)
-    adjust_credits(owner.id, 100, "a gift", actor=ACTOR)
+    adjust_credits(owner.id, 100, "a gift", origin=ORIGIN)
     assert calls.settle(reservation, 60) == Settled(60, 60)
     assert overage(owner) == (0, 0)
     assert_ledger_verifies()
@@ -350,7 +352,7 @@ def test_overage_is_billed_with_the_next_period(bound_database: peewee.Database)
 def test_overage_held_at_period_end_is_billed_when_the_call_ends(bound_database: peewee.Database) -> None:
     owner, calls = account_with_overage()
     reservation, _ = calls.reserve(60)
-    cancel_subscription(owner.id, "now", actor=ACTOR)
+    cancel_subscription(owner.id, "now", origin=ORIGIN)
     assert calls.settle(reservation, 60) == Settled(60, 0, overage=40)
     assert overage(owner) == (40, 0)
     assert renew_subscriptions(now_ms()) == 1

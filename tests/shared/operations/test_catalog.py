@@ -11,18 +11,19 @@ from shared.core.errors import InvalidInput, NotFound, SettingsError
 from shared.core.secrets import unseal
 from shared.models import AIModel, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
 from shared.operations import catalog
+from shared.operations.audit import Origin
 
-ACTOR = "operator:test"
+ORIGIN = Origin("operator:test")
 SECRET_KEY = "0123456789abcdef0123456789abcdef"
 pytestmark = pytest.mark.usefixtures("bound_database")
 
 
 def new_channel(name: str = "vendor", base_url: str = "https://api.example.com/v1/", secret: str = "sk-1") -> Channel:
-    return catalog.create_channel(name, "openai", base_url, secret, secret_key=SECRET_KEY, actor=ACTOR)
+    return catalog.create_channel(name, "openai", base_url, secret, secret_key=SECRET_KEY, origin=ORIGIN)
 
 
 def new_model(id: str = "m-1", **options: Any) -> AIModel:
-    return catalog.create_model(id, "vendor", **{"input": 10, "output": 20, "actor": ACTOR, **options})
+    return catalog.create_model(id, "vendor", **{"input": 10, "output": 20, "origin": ORIGIN, **options})
 
 
 def test_a_channels_secret_is_stored_encrypted() -> None:
@@ -61,12 +62,12 @@ def test_every_change_raises_the_catalog_version_and_is_audited() -> None:
         lambda: new_channel(),
         lambda: new_channel("spare", secret=""),
         lambda: new_model(),
-        lambda: catalog.set_price("m-1", input=30, output=40, actor=ACTOR),
-        lambda: catalog.add_channel_to_model("m-1", "spare", "their-m-1", 1, 3, actor=ACTOR),
-        lambda: catalog.update_channel("vendor", base_url="http://127.0.0.1:9/v1", actor=ACTOR),
-        lambda: catalog.update_channel_secret("vendor", "sk-2", secret_key=SECRET_KEY, actor=ACTOR),
-        lambda: catalog.set_channel_status("vendor", "disabled", actor=ACTOR),
-        lambda: catalog.set_model_status("m-1", "disabled", actor=ACTOR),
+        lambda: catalog.set_price("m-1", input=30, output=40, origin=ORIGIN),
+        lambda: catalog.add_channel_to_model("m-1", "spare", "their-m-1", 1, 3, origin=ORIGIN),
+        lambda: catalog.update_channel("vendor", base_url="http://127.0.0.1:9/v1", origin=ORIGIN),
+        lambda: catalog.update_channel_secret("vendor", "sk-2", secret_key=SECRET_KEY, origin=ORIGIN),
+        lambda: catalog.set_channel_status("vendor", "disabled", origin=ORIGIN),
+        lambda: catalog.set_model_status("m-1", "disabled", origin=ORIGIN),
     ]
     for number, change in enumerate(changes, 1):
         before = CatalogVersion.get().version
@@ -82,9 +83,9 @@ def test_an_update_without_changes_does_not_raise_the_version() -> None:
     new_channel()
     new_model()
     before = (CatalogVersion.get().version, AuditEntry.select().count())
-    catalog.set_channel_status("vendor", "active", actor=ACTOR)
-    catalog.set_model_status("m-1", "active", actor=ACTOR)
-    catalog.update_channel("vendor", base_url="https://api.example.com/v1", actor=ACTOR)
+    catalog.set_channel_status("vendor", "active", origin=ORIGIN)
+    catalog.set_model_status("m-1", "active", origin=ORIGIN)
+    catalog.update_channel("vendor", base_url="https://api.example.com/v1", origin=ORIGIN)
     assert (CatalogVersion.get().version, AuditEntry.select().count()) == before
 
 
@@ -132,7 +133,7 @@ def test_a_model_requires_a_price_unless_it_is_free() -> None:
     new_model(input=0, output=0, free=True)
     new_model("m-2", input=0, output=0, per_call=5)
     with pytest.raises(InvalidInput, match="must be marked as free"):
-        catalog.set_price("m-2", input=0, output=0, actor=ACTOR)
+        catalog.set_price("m-2", input=0, output=0, origin=ORIGIN)
 
 
 def test_names_are_unique() -> None:
@@ -143,7 +144,7 @@ def test_names_are_unique() -> None:
     with pytest.raises(InvalidInput, match="already exists"):
         new_model()
     with pytest.raises(InvalidInput, match="already serves 'm-1'"):
-        catalog.add_channel_to_model("m-1", "vendor", actor=ACTOR)
+        catalog.add_channel_to_model("m-1", "vendor", origin=ORIGIN)
     assert ChannelModel.select().count() == Price.select().count() == 1
 
 
@@ -151,9 +152,9 @@ def test_unknown_rows_are_not_found() -> None:
     with pytest.raises(NotFound, match="yout channel create"):
         new_model()
     with pytest.raises(NotFound, match="yout model create"):
-        catalog.set_price("m-1", input=1, output=1, actor=ACTOR)
+        catalog.set_price("m-1", input=1, output=1, origin=ORIGIN)
     with pytest.raises(NotFound):
-        catalog.set_channel_status("vendor", "active", actor=ACTOR)
+        catalog.set_channel_status("vendor", "active", origin=ORIGIN)
 
 
 def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
@@ -161,12 +162,12 @@ def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
     new_model()
     later = now_ms() + 60_000
     for _ in range(3):  # possibly within the same millisecond
-        catalog.set_price("m-1", input=1, output=2, actor=ACTOR)
-    catalog.set_price("m-1", input=3, output=4, effective_at=later, actor=ACTOR)
+        catalog.set_price("m-1", input=1, output=2, origin=ORIGIN)
+    catalog.set_price("m-1", input=3, output=4, effective_at=later, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="takes effect at this time"):
-        catalog.set_price("m-1", input=5, output=6, effective_at=later, actor=ACTOR)
+        catalog.set_price("m-1", input=5, output=6, effective_at=later, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="in the past"):
-        catalog.set_price("m-1", input=5, output=6, effective_at=later - 120_000, actor=ACTOR)
+        catalog.set_price("m-1", input=5, output=6, effective_at=later - 120_000, origin=ORIGIN)
     assert Price.select().count() == 5
 
 
@@ -174,14 +175,14 @@ def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
 def test_channel_settings_must_be_json(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="JSON"):
         catalog.create_channel(
-            "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, actor=ACTOR
+            "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, origin=ORIGIN
         )
 
 
 @pytest.mark.parametrize("value", [0, 32_000, {"a": 1_000_000}], ids=str)
 def test_a_reasoning_limit_is_stored(value: Any) -> None:
     new_channel()
-    catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, actor=ACTOR)
+    catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)
     assert Channel.get().settings == {"reasoning_tokens_limit": value}
 
 
@@ -189,4 +190,4 @@ def test_a_reasoning_limit_is_stored(value: Any) -> None:
 def test_an_invalid_reasoning_limit_is_refused(value: Any) -> None:
     new_channel()
     with pytest.raises(InvalidInput, match="reasoning_tokens_limit"):
-        catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, actor=ACTOR)
+        catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)

@@ -18,12 +18,13 @@ from shared.operations.channel_templates import (
     publish_model,
 )
 from shared.operations.channels import create_channel
+from tests.factories import ORIGIN
 
 KEY = "k" * 40
 
 
 def make(template: str = "anthropic", secret: str = "sk-1", **options: Any) -> Any:
-    return create_channel_from_template("c", template, secret, secret_key=KEY, actor="test", **options)
+    return create_channel_from_template("c", template, secret, secret_key=KEY, origin=ORIGIN, **options)
 
 
 def test_a_channel_gets_the_values_of_its_template(bound_database: Any) -> None:
@@ -46,24 +47,24 @@ def test_placeholders_must_be_filled_in(bound_database: Any) -> None:
 def test_drafts_are_not_served_until_published(bound_database: Any) -> None:
     make()
     known = TEMPLATES["anthropic"].models
-    drafts = draft_models("c", markup_percent=10, actor="test")
+    drafts = draft_models("c", markup_percent=10, origin=ORIGIN)
     assert (drafts.added, drafts.existing) == ([model.id for model in known], [])
     assert reader.load_catalog().models == {}
-    publish_model(known[0].id, actor="test")
+    publish_model(known[0].id, origin=ORIGIN)
     catalog = reader.load_catalog()
     assert set(catalog.models) == {known[0].id}
     (price,) = catalog.models[known[0].id].prices
     assert price.credits_per_1k_input == known[0].input * 11 // 10
     assert price.credits_per_1k_cache_write == (known[0].cache_write or 0) * 11 // 10
     assert catalog.models[known[0].id].owned_by == "anthropic"
-    again = draft_models("c", actor="test")
+    again = draft_models("c", origin=ORIGIN)
     assert (again.added, again.existing) == ([], drafts.added)
     assert AIModel.get_by_id(known[0].id).status == "active", "published models must stay published"
 
 
 def test_a_single_known_model_is_published_directly(bound_database: Any) -> None:
     channel = make("groq")
-    create_known_model("c", known_model(channel, "openai/gpt-oss-120b"), actor="test")
+    create_known_model("c", known_model(channel, "openai/gpt-oss-120b"), origin=ORIGIN)
     assert AIModel.get_by_id("gpt-oss-120b").status == "active"
     assert ChannelModel.get().upstream_model == "openai/gpt-oss-120b"
     assert Price.get().credits_per_1k_input == 150
@@ -72,6 +73,6 @@ def test_a_single_known_model_is_published_directly(bound_database: Any) -> None
 
 
 def test_a_channel_without_a_template_has_no_drafts(bound_database: Any) -> None:
-    create_channel("plain", "openai", "http://127.0.0.1:1/v1", "", secret_key=KEY, actor="test")
+    create_channel("plain", "openai", "http://127.0.0.1:1/v1", "", secret_key=KEY, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="no template"):
-        draft_models("plain", actor="test")
+        draft_models("plain", origin=ORIGIN)

@@ -12,6 +12,7 @@ from shared.models import Conversation, Message
 from shared.operations.conversations import ChatMessage, ConversationState, store_turn
 from shared.operations.purges import begin_purge, count_purges, lock_content
 from tests import factories
+from tests.factories import ORIGIN
 from tests.servers.process import eventually
 from tests.threads import join, run_threads
 
@@ -37,7 +38,7 @@ def test_a_purge_begins_after_content_that_is_being_stored(bound_postgres: peewe
 
     def purge() -> None:
         with database.connection_context():
-            begin_purge(owner.id, actor="test")
+            begin_purge(owner.id, origin=ORIGIN)
 
     thread = threading.Thread(target=purge, daemon=True)
     with transaction():

@@ -11,6 +11,7 @@ from shared.models import FORM_SECRET_MS, Account, FormSubmission
 from shared.operations.accounts import adjust_credits
 from shared.operations.form_idempotency import CLAIM_LIFETIME_MS, submit_once, take_shown
 from tests import factories
+from tests.factories import ORIGIN
 
 TOKEN = "a-token-of-a-form-0123"
 pytestmark = pytest.mark.usefixtures("bound_database")
@@ -19,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("bound_database")
 def test_the_same_content_runs_once_and_different_content_is_rejected():
     owner = factories.account(credits=10)
     with submit_once(owner.id, TOKEN, "5"):
-        adjust_credits(owner.id, 5, "x", actor="test")
+        adjust_credits(owner.id, 5, "x", origin=ORIGIN)
     for content, same in (("5", True), ("6", False)):
         with pytest.raises(AlreadySubmitted) as refused, submit_once(owner.id, TOKEN, content):
-            adjust_credits(owner.id, 5, "x", actor="test")
+            adjust_credits(owner.id, 5, "x", origin=ORIGIN)
         assert refused.value.same_content == same
     assert Account.get_by_id(owner.id).balance == 15
 
@@ -39,8 +40,8 @@ def test_a_block_that_raises_leaves_no_change_and_no_claim():
 
     def give_and_take_too_much() -> None:
         with submit_once(owner.id, TOKEN, "x"):
-            adjust_credits(owner.id, 5, "x", actor="test")
-            adjust_credits(owner.id, -100, "x", actor="test")
+            adjust_credits(owner.id, 5, "x", origin=ORIGIN)
+            adjust_credits(owner.id, -100, "x", origin=ORIGIN)
 
     with pytest.raises(InvalidInput):
         give_and_take_too_much()

@@ -20,6 +20,7 @@ from shared.operations.subscriptions import (
     withdraw_cancellation,
 )
 from tests import factories
+from tests.factories import ORIGIN
 
 
 def test_a_plan_stores_its_terms(bound_database: peewee.Database) -> None:
@@ -32,12 +33,12 @@ def test_a_plan_stores_its_terms(bound_database: peewee.Database) -> None:
         "allowed_models": ["m-1"],
         "overage_allowed": True,
     }
-    row = create_plan(" Pro ", terms, actor="test")
+    row = create_plan(" Pro ", terms, origin=ORIGIN)
     assert {term: getattr(row, term) for term in DEFAULT_TERMS} == {**DEFAULT_TERMS, **terms}
     assert find_plan("Pro") == find_plan(row.id) == find_plan(str(row.id)) == row
-    changed = update_plan("Pro", {"rpm": None, "monthly_credits": 6}, actor="test")
+    changed = update_plan("Pro", {"rpm": None, "monthly_credits": 6}, origin=ORIGIN)
     assert (changed.rpm, changed.monthly_credits, changed.rollover_cap) == (None, 6, 7)
-    update_plan("Pro", {"monthly_credits": 6}, actor="test")
+    update_plan("Pro", {"monthly_credits": 6}, origin=ORIGIN)
     trail = [(row.action, row.before, row.after) for row in AuditEntry.select().where(AuditEntry.action == "plan.change")]
     assert trail == [("plan.change", {"rpm": 3, "monthly_credits": 5}, {"rpm": None, "monthly_credits": 6})]
 
@@ -58,61 +59,61 @@ def test_a_plan_stores_its_terms(bound_database: peewee.Database) -> None:
 )
 def test_invalid_terms(bound_database: peewee.Database, terms: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput):
-        create_plan("Pro", terms, actor="test")
+        create_plan("Pro", terms, origin=ORIGIN)
     assert not Plan.select().exists()
 
 
 def test_names_are_unique(bound_database: peewee.Database) -> None:
-    create_plan("Pro", {}, actor="test")
+    create_plan("Pro", {}, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="already exists"):
-        create_plan("Pro", {}, actor="test")
+        create_plan("Pro", {}, origin=ORIGIN)
     with pytest.raises(NotFound, match="yout plan create"):
         find_plan("Amateur")
 
 
 def test_who_cannot_subscribe(bound_database: peewee.Database) -> None:
-    owner, free = factories.account(0), create_plan("Free", {"monthly_credits": 5}, actor="test")
+    owner, free = factories.account(0), create_plan("Free", {"monthly_credits": 5}, origin=ORIGIN)
     with pytest.raises(NotFound, match="has no plan"):
-        cancel_subscription(owner.id, actor="test")
+        cancel_subscription(owner.id, origin=ORIGIN)
     with pytest.raises(NotFound):
-        subscribe(owner.id, "Amateur", actor="test")
-    set_account_status(owner.id, "suspended", actor="test")
+        subscribe(owner.id, "Amateur", origin=ORIGIN)
+    set_account_status(owner.id, "suspended", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="is suspended"):
-        subscribe(owner.id, "Free", actor="test")
-    set_account_status(owner.id, "active", actor="test")
-    set_plan_status("Free", "disabled", actor="test")
+        subscribe(owner.id, "Free", origin=ORIGIN)
+    set_account_status(owner.id, "active", origin=ORIGIN)
+    set_plan_status("Free", "disabled", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="closed to new subscribers"):
-        subscribe(owner.id, "Free", actor="test")
-    set_plan_status("Free", "active", actor="test")
-    assert subscribe(owner.email, free.id, actor="test").plan == free
+        subscribe(owner.id, "Free", origin=ORIGIN)
+    set_plan_status("Free", "active", origin=ORIGIN)
+    assert subscribe(owner.email, free.id, origin=ORIGIN).plan == free
     with pytest.raises(InvalidInput, match="already has the plan"):
-        subscribe(owner.id, "Free", actor="test")
+        subscribe(owner.id, "Free", origin=ORIGIN)
     Account.create(id=POOL_ACCOUNT_ID, email="visitors")
     with pytest.raises(InvalidInput, match="visitors' pool"):
-        subscribe(POOL_ACCOUNT_ID, "Free", actor="test")
+        subscribe(POOL_ACCOUNT_ID, "Free", origin=ORIGIN)
 
 
 def test_overage_requires_a_plan_that_allows_it(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
-    create_plan("Free", {}, actor="test")
-    subscribe(owner.id, "Free", actor="test")
+    create_plan("Free", {}, origin=ORIGIN)
+    subscribe(owner.id, "Free", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="does not allow overage"):
-        set_overage(owner.id, 5, actor="test")
-    assert set_overage(owner.id, 0, actor="test").overage_cap == 0
-    update_plan("Free", {"overage_allowed": True}, actor="test")
-    assert set_overage(owner.id, 5, actor="test").overage_cap == 5
+        set_overage(owner.id, 5, origin=ORIGIN)
+    assert set_overage(owner.id, 0, origin=ORIGIN).overage_cap == 0
+    update_plan("Free", {"overage_allowed": True}, origin=ORIGIN)
+    assert set_overage(owner.id, 5, origin=ORIGIN).overage_cap == 5
     with pytest.raises(InvalidInput):
-        set_overage(owner.id, -1, actor="test")
+        set_overage(owner.id, -1, origin=ORIGIN)
 
 
 def test_a_cancellation_can_be_withdrawn(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
-    create_plan("Free", {}, actor="test")
-    subscribe(owner.id, "Free", actor="test")
-    assert cancel_subscription(owner.id, actor="test").cancelled_at is not None
-    assert withdraw_cancellation(owner.id, actor="test").cancelled_at is None
-    cancel_subscription(owner.id, actor="test")
-    assert change_subscription(owner.id, "Free", actor="test").cancelled_at is None
+    create_plan("Free", {}, origin=ORIGIN)
+    subscribe(owner.id, "Free", origin=ORIGIN)
+    assert cancel_subscription(owner.id, origin=ORIGIN).cancelled_at is not None
+    assert withdraw_cancellation(owner.id, origin=ORIGIN).cancelled_at is None
+    cancel_subscription(owner.id, origin=ORIGIN)
+    assert change_subscription(owner.id, "Free", origin=ORIGIN).cancelled_at is None
     actions = [
         row.action for row in AuditEntry.select().where(AuditEntry.action.startswith("subscription")).order_by(AuditEntry.id)
     ]

@@ -18,21 +18,22 @@ from shared.operations.accounts import set_account_status
 from shared.operations.redeem_codes import create_codes, list_batches, redeem, void_codes
 from shared.payments.redeem_codes import ALPHABET, digest, new_code
 from tests import factories
+from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import in_threads
 
 
 def codes(credits: int = 500, count: int = 1, **options: object) -> tuple[str, ...]:
-    return create_codes(credits, count, actor="test", **options).codes  # type: ignore[arg-type]  # options of several types
+    return create_codes(credits, count, origin=ORIGIN, **options).codes  # type: ignore[arg-type]  # options of several types
 
 
 def test_a_code_grants_its_credits_once(bound_database: peewee.Database) -> None:
     owner, thief = factories.account(100), factories.account(0)
     (code,) = codes()
-    assert redeem(owner.id, code, actor="test").balance == 600
+    assert redeem(owner.id, code, origin=ORIGIN).balance == 600
     with pytest.raises(InvalidInput, match="You have already redeemed this code"):
-        redeem(owner.id, code, actor="test")
+        redeem(owner.id, code, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="unknown, has been used, or has expired"):
-        redeem(thief.id, code, actor="test")
+        redeem(thief.id, code, origin=ORIGIN)
     entry = LedgerEntry.get((LedgerEntry.account == owner) & (LedgerEntry.kind == "purchase"))
     assert (entry.amount, entry.plan_amount, entry.reason) == (500, 0, f"code {code[:10]}…")
     assert Payment.select().count() == 1
@@ -43,7 +44,7 @@ def test_a_code_grants_its_credits_once(bound_database: peewee.Database) -> None
 def test_only_digests_are_stored(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
     (code,) = codes(note="spring")
-    redeem(owner.id, code, actor="test")
+    redeem(owner.id, code, origin=ORIGIN)
     secret = code[11:]
     tables = (CodeBatch, RedeemCode, Payment, LedgerEntry, AuditEntry)
     assert not any(secret in str(row.__data__) for table in tables for row in table.select())
@@ -51,16 +52,16 @@ def test_only_digests_are_stored(bound_database: peewee.Database) -> None:
 
 def test_void_and_expired_codes(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
-    batch = create_codes(10, 3, actor="test")
-    redeem(owner.id, batch.codes[0], actor="test")
+    batch = create_codes(10, 3, origin=ORIGIN)
+    redeem(owner.id, batch.codes[0], origin=ORIGIN)
     single = RedeemCode.get(RedeemCode.digest == digest(batch.codes[1]))
-    assert [void_codes(single.id, actor="test"), void_codes(batch.row.id, actor="test")] == [1, 1]
-    assert void_codes(str(batch.row.id), actor="test") == 0
-    expired = create_codes(10, expires_at=now_ms() + 10_000, actor="test")
+    assert [void_codes(single.id, origin=ORIGIN), void_codes(batch.row.id, origin=ORIGIN)] == [1, 1]
+    assert void_codes(str(batch.row.id), origin=ORIGIN) == 0
+    expired = create_codes(10, expires_at=now_ms() + 10_000, origin=ORIGIN)
     CodeBatch.update(expires_at=now_ms()).where(CodeBatch.id == expired.row.id).execute()
     for code in (*batch.codes[1:], *expired.codes, "YOUT-00000-00000-00000-00000", "", "é"):
         with pytest.raises(InvalidInput, match="unknown, has been used, or has expired"):
-            redeem(owner.id, code, actor="test")
+            redeem(owner.id, code, origin=ORIGIN)
     standings = [(one.redeemed, one.voided, one.open) for one in list_batches()]
     assert standings == [(0, 0, 0), (1, 2, 0)]
     assert Account.get_by_id(owner.id).balance == 10
@@ -69,19 +70,19 @@ def test_void_and_expired_codes(bound_database: peewee.Database) -> None:
 @pytest.mark.parametrize("id", ["nonsense", "01a20dfd-891d-7571-9714-5461e433a52d"])
 def test_an_unknown_batch_cannot_be_voided(bound_database: peewee.Database, id: str) -> None:
     with pytest.raises(NotFound):
-        void_codes(id, actor="test")
+        void_codes(id, origin=ORIGIN)
 
 
 def test_who_cannot_redeem(bound_database: peewee.Database) -> None:
     owner = factories.account(0)
     (code,) = codes()
-    set_account_status(owner.id, "suspended", actor="test")
+    set_account_status(owner.id, "suspended", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="suspended"):
-        redeem(owner.id, code, actor="test")
+        redeem(owner.id, code, origin=ORIGIN)
     with pytest.raises(NotFound):
-        redeem(new_id(), code, actor="test")
-    set_account_status(owner.id, "active", actor="test")
-    assert redeem(owner.id, code, actor="test").balance == 500
+        redeem(new_id(), code, origin=ORIGIN)
+    set_account_status(owner.id, "active", origin=ORIGIN)
+    assert redeem(owner.id, code, origin=ORIGIN).balance == 500
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_who_cannot_redeem(bound_database: peewee.Database) -> None:
 )
 def test_invalid_batches(bound_database: peewee.Database, credits: int, count: int, expires_at: int | None) -> None:
     with pytest.raises(InvalidInput):
-        create_codes(credits, count, expires_at=expires_at, actor="test")
+        create_codes(credits, count, expires_at=expires_at, origin=ORIGIN)
     assert not CodeBatch.select().exists()
 
 
@@ -122,7 +123,7 @@ def test_concurrent_redemptions_of_one_code(bound_postgres: peewee.Database) -> 
     def work(index: int) -> None:
         for code in shared:
             try:
-                redeem(owners[index % 3].id, code, actor="test")
+                redeem(owners[index % 3].id, code, origin=ORIGIN)
             except InvalidInput:
                 continue
             done.append(code)

@@ -12,12 +12,13 @@ from shared.core.database import database
 from shared.core.errors import InvalidInput
 from shared.models import AuditEntry, StaffRecoveryCode, StaffUser
 from shared.operations import second_factor
+from shared.operations.audit import Origin
 from shared.operations.second_factor import disable, enroll, new_secret, recovery_codes_left, renew_recovery_codes, verify_code
 from shared.operations.staff import create_staff
 from tests.threads import WAIT_SECONDS, run_threads
 
 pytestmark = pytest.mark.usefixtures("bound_database")
-ACTOR = "operator:test"
+ORIGIN = Origin("operator:test")
 KEY = "k" * 32
 MOMENT = 1_800_000_000
 
@@ -36,9 +37,9 @@ def at(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture
 def ana(at) -> tuple[StaffUser, pyotp.TOTP, list[str]]:
     """A staff member with a second factor, the matching authenticator app, and the recovery codes."""
-    person, _ = create_staff("ana@example.com", actor=ACTOR)
+    person, _ = create_staff("ana@example.com", origin=ORIGIN)
     app = pyotp.TOTP(new_secret())
-    codes = enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+    codes = enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, origin=ORIGIN)
     return person, app, codes
 
 
@@ -47,10 +48,10 @@ def fresh(person: StaffUser) -> StaffUser:
 
 
 def test_a_wrong_code_does_not_enable_the_second_factor(at) -> None:
-    person, _ = create_staff("ana@example.com", actor=ACTOR)
+    person, _ = create_staff("ana@example.com", origin=ORIGIN)
     for code in ("000000", "", "12345", "abcdef", "١٢٣٤٥٦"):
         with pytest.raises(InvalidInput, match="is incorrect"):
-            enroll(person.id, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", code, secret_key=KEY, actor=ACTOR)
+            enroll(person.id, "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP", code, secret_key=KEY, origin=ORIGIN)
     assert fresh(person).sealed_totp == ""
 
 
@@ -72,17 +73,17 @@ def test_recovery_codes_work_once_each_and_can_be_replaced(ana, at) -> None:
     assert verify_code(fresh(person), codes[0].upper(), secret_key=KEY)
     assert not verify_code(fresh(person), codes[0], secret_key=KEY)
     assert recovery_codes_left(person.id) == 9
-    newer = renew_recovery_codes(person.id, actor=ACTOR)
+    newer = renew_recovery_codes(person.id, origin=ORIGIN)
     assert not verify_code(fresh(person), codes[1], secret_key=KEY)
     assert verify_code(fresh(person), newer[1].replace("-", ""), secret_key=KEY)
 
 
 def test_a_code_works_only_for_its_owner(ana) -> None:
     _, _, codes = ana
-    ben, _ = create_staff("ben@example.com", actor=ACTOR)
+    ben, _ = create_staff("ben@example.com", origin=ORIGIN)
     assert not verify_code(ben, codes[0], secret_key=KEY)
     with pytest.raises(InvalidInput, match="Set up a second factor"):
-        renew_recovery_codes(ben.id, actor=ACTOR)
+        renew_recovery_codes(ben.id, origin=ORIGIN)
 
 
 def test_database_and_audit_trail_contain_neither_secret_nor_codes(ana) -> None:
@@ -91,14 +92,14 @@ def test_database_and_audit_trail_contain_neither_secret_nor_codes(ana) -> None:
     assert app.secret not in rows
     assert not any(code in rows or code.replace("-", "") in rows for code in codes)
     with pytest.raises(InvalidInput, match="already"):
-        enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR)
+        enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, origin=ORIGIN)
 
 
 def test_it_can_be_disabled_and_set_up_again(ana) -> None:
     person, app, codes = ana
-    disable(person.id, actor=ACTOR)
+    disable(person.id, origin=ORIGIN)
     assert (fresh(person).sealed_totp, recovery_codes_left(person.id)) == ("", 0)
-    assert enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, actor=ACTOR) != codes
+    assert enroll(person.id, app.secret, app.at(MOMENT), secret_key=KEY, origin=ORIGIN) != codes
     actions = [(entry.action, entry.after) for entry in AuditEntry.select().order_by(AuditEntry.created_at, AuditEntry.id)]
     assert [after for action, after in actions if action == "staff.second_factor"] == [
         {"second_factor": True},

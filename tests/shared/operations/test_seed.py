@@ -8,9 +8,11 @@ import pytest
 
 from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel, Price
+from shared.operations.audit import Origin
 from shared.operations.catalog import add_channel_to_model, create_channel, set_model_status, set_price, update_channel
 from shared.operations.seed import CHAT_MODEL, LOCAL_MODELS, sync_local_models
 
+GRACE = Origin("grace@example.com")
 NAMES = {model.id for model in LOCAL_MODELS}
 pytestmark = pytest.mark.usefixtures("bound_database")
 
@@ -46,7 +48,7 @@ def test_the_channel_follows_the_port_unless_staff_changed_it(make_settings: Cal
     sync_local_models(make_settings(local_port=4_001), NAMES)
     sync_local_models(make_settings(local_port=4_002), NAMES)
     assert Channel.get().base_url == "http://127.0.0.1:4002/v1"
-    update_channel("local", base_url="http://model-server:80/v1", actor="grace@example.com")
+    update_channel("local", base_url="http://model-server:80/v1", origin=GRACE)
     sync_local_models(make_settings(local_port=4_003), NAMES)
     assert Channel.get().base_url == "http://model-server:80/v1"
 
@@ -70,7 +72,7 @@ def test_the_channel_of_an_earlier_version_gets_new_settings_but_not_against_sta
     sync_local_models(make_settings(), NAMES)
     Channel.update(settings=before).execute()
     if by_staff is not None:
-        update_channel("local", settings=by_staff, actor="grace@example.com")
+        update_channel("local", settings=by_staff, origin=GRACE)
     sync_local_models(make_settings(), NAMES)
     assert Channel.get().settings == after
     entries = AuditEntry.select().count()
@@ -80,7 +82,7 @@ def test_the_channel_of_an_earlier_version_gets_new_settings_but_not_against_sta
 
 def test_a_channel_that_staff_created_keeps_its_settings(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    create_channel("local", "openai", settings.local_base_url, "", secret_key=settings.secret_key, actor="grace@example.com")
+    create_channel("local", "openai", settings.local_base_url, "", secret_key=settings.secret_key, origin=GRACE)
     sync_local_models(settings, NAMES)
     assert Channel.get().settings == {}
 
@@ -88,8 +90,8 @@ def test_a_channel_that_staff_created_keeps_its_settings(make_settings: Callable
 def test_staff_changes_are_kept(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
-    set_model_status("demo-echo", "disabled", actor="grace@example.com")
-    set_price("demo-echo", input=99, output=99, actor="grace@example.com")
+    set_model_status("demo-echo", "disabled", origin=GRACE)
+    set_price("demo-echo", input=99, output=99, origin=GRACE)
     prices = Price.select().count()
     assert sync_local_models(settings, NAMES) == []
     assert AIModel.get_by_id("demo-echo").status == "disabled"
@@ -122,8 +124,8 @@ def test_a_model_disabled_by_staff_stays_disabled_when_available_again(make_sett
     settings = make_settings()
     sync_local_models(settings, NAMES)
     sync_local_models(settings, ())
-    set_model_status("demo-echo", "active", actor="grace@example.com")
-    set_model_status("demo-echo", "disabled", actor="grace@example.com")
+    set_model_status("demo-echo", "active", origin=GRACE)
+    set_model_status("demo-echo", "disabled", origin=GRACE)
     sync_local_models(settings, NAMES)
     assert active() == NAMES - {"demo-echo"}
 
@@ -132,7 +134,7 @@ def test_a_model_with_another_channel_stays_listed(make_settings: Callable[..., 
     settings = make_settings()
     sync_local_models(settings, NAMES)
     secret_key = settings.secret_key
-    create_channel("other", "openai", "http://model-server:80/v1", "", secret_key=secret_key, actor="grace@example.com")
-    add_channel_to_model("demo-echo", "other", actor="grace@example.com")
+    create_channel("other", "openai", "http://model-server:80/v1", "", secret_key=secret_key, origin=GRACE)
+    add_channel_to_model("demo-echo", "other", origin=GRACE)
     sync_local_models(settings, ())
     assert active() == {"demo-echo"}

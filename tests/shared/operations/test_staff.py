@@ -7,6 +7,7 @@ from argon2 import PasswordHasher
 
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AuditEntry, StaffUser
+from shared.operations.audit import Origin
 from shared.operations.staff import (
     change_own_password,
     create_staff,
@@ -18,12 +19,12 @@ from shared.operations.staff import (
 from shared.operations.staff_sessions import active_sessions, create_session, end_sessions, find_session
 
 pytestmark = pytest.mark.usefixtures("bound_database")
-ACTOR = "operator:test"
+ORIGIN = Origin("operator:test")
 EMAIL = "grace@example.com"
 
 
 def test_a_generated_password_works_and_is_not_stored() -> None:
-    person, password = create_staff("Grace@Example.com", actor=ACTOR)
+    person, password = create_staff("Grace@Example.com", origin=ORIGIN)
     assert (person.email, person.role) == (EMAIL, "owner")
     assert len(password) >= 16
     assert verify_password("GRACE@example.com", password) == person
@@ -31,20 +32,20 @@ def test_a_generated_password_works_and_is_not_stored() -> None:
 
 
 def test_a_wrong_password_and_an_unknown_email_are_indistinguishable() -> None:
-    _, password = create_staff(EMAIL, actor=ACTOR)
+    _, password = create_staff(EMAIL, origin=ORIGIN)
     assert verify_password(EMAIL, password + "x") is None
     assert verify_password("nobody@example.com", password) is None
     assert verify_password(EMAIL, "x" * 5_000) is None
 
 
 def test_a_disabled_staff_member_cannot_sign_in() -> None:
-    person, password = create_staff(EMAIL, actor=ACTOR)
+    person, password = create_staff(EMAIL, origin=ORIGIN)
     StaffUser.update(status="disabled").where(StaffUser.id == person.id).execute()
     assert verify_password(EMAIL, password) is None
 
 
 def test_an_outdated_hash_is_replaced() -> None:
-    person, password = create_staff(EMAIL, actor=ACTOR)
+    person, password = create_staff(EMAIL, origin=ORIGIN)
     weak = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(password)
     StaffUser.update(password_hash=weak).where(StaffUser.id == person.id).execute()
     assert verify_password(EMAIL, password) is not None
@@ -55,29 +56,29 @@ def test_an_outdated_hash_is_replaced() -> None:
 
 
 def test_a_new_password_ends_sessions() -> None:
-    person, former = create_staff(EMAIL, actor=ACTOR)
+    person, former = create_staff(EMAIL, origin=ORIGIN)
     session = create_session(person)
     assert find_session(session) is not None
-    _, password = set_staff_password(EMAIL, actor=ACTOR)
+    _, password = set_staff_password(EMAIL, origin=ORIGIN)
     assert find_session(session) is None
     assert verify_password(EMAIL, former) is None
     assert verify_password(EMAIL, password) is not None
 
 
 def test_invalid_values_are_rejected() -> None:
-    create_staff(EMAIL, password="long enough to be one", actor=ACTOR)
+    create_staff(EMAIL, password="long enough to be one", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="already exists"):
-        create_staff(EMAIL, actor=ACTOR)
+        create_staff(EMAIL, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="characters"):
-        create_staff("b@example.com", password="short", actor=ACTOR)
+        create_staff("b@example.com", password="short", origin=ORIGIN)
     with pytest.raises(InvalidInput, match="role"):
-        create_staff("b@example.com", "king", actor=ACTOR)
+        create_staff("b@example.com", "king", origin=ORIGIN)
     with pytest.raises(NotFound):
-        set_staff_password("b@example.com", actor=ACTOR)
+        set_staff_password("b@example.com", origin=ORIGIN)
 
 
 def test_changing_ones_password_keeps_the_current_session_and_ends_others() -> None:
-    person, password = create_staff(EMAIL, must_change_password=True, actor=ACTOR)
+    person, password = create_staff(EMAIL, must_change_password=True, origin=ORIGIN)
     here, elsewhere = create_session(person), create_session(person)
     this = find_session(here)
     assert this is not None
@@ -90,31 +91,31 @@ def test_changing_ones_password_keeps_the_current_session_and_ends_others() -> N
 
 
 def test_the_only_active_owner_cannot_be_demoted_or_disabled() -> None:
-    ana, _ = create_staff("ana@example.com", actor=ACTOR)
-    ben, _ = create_staff("ben@example.com", "support", actor=ACTOR)
+    ana, _ = create_staff("ana@example.com", origin=ORIGIN)
+    ben, _ = create_staff("ben@example.com", "support", origin=ORIGIN)
     for change in (
-        lambda: set_staff_role(ana.id, "billing", actor=ACTOR),
-        lambda: set_staff_status(ana.id, "disabled", actor=ACTOR),
+        lambda: set_staff_role(ana.id, "billing", origin=ORIGIN),
+        lambda: set_staff_status(ana.id, "disabled", origin=ORIGIN),
     ):
         with pytest.raises(InvalidInput, match="only active owner"):
             change()
-    set_staff_role(ben.id, "owner", actor=ACTOR)
-    assert set_staff_role(ana.id, "billing", actor=ACTOR).role == "billing"
+    set_staff_role(ben.id, "owner", origin=ORIGIN)
+    assert set_staff_role(ana.id, "billing", origin=ORIGIN).role == "billing"
     entry = AuditEntry.get((AuditEntry.action == "staff.role") & (AuditEntry.target == str(ana.id)))
     assert (entry.before, entry.after) == ({"role": "owner"}, {"role": "billing"})
     with pytest.raises(InvalidInput, match="role"):
-        set_staff_role(ana.id, "king", actor=ACTOR)
+        set_staff_role(ana.id, "king", origin=ORIGIN)
 
 
 def test_disabling_and_signing_out_everywhere_end_sessions() -> None:
-    create_staff(EMAIL, actor=ACTOR)
-    ben, password = create_staff("ben@example.com", "support", actor=ACTOR)
+    create_staff(EMAIL, origin=ORIGIN)
+    ben, password = create_staff("ben@example.com", "support", origin=ORIGIN)
     first, second = create_session(ben), create_session(ben)
     assert active_sessions(ben.id).count() == 2
-    assert end_sessions(ben.id, actor=ACTOR) == 2
+    assert end_sessions(ben.id, origin=ORIGIN) == 2
     assert (find_session(first), find_session(second), active_sessions(ben.id).count()) == (None, None, 0)
     third = create_session(ben)
-    set_staff_status(ben.id, "disabled", actor=ACTOR)
-    set_staff_status(ben.id, "active", actor=ACTOR)
+    set_staff_status(ben.id, "disabled", origin=ORIGIN)
+    set_staff_status(ben.id, "active", origin=ORIGIN)
     assert find_session(third) is None
     assert verify_password("ben@example.com", password) is not None

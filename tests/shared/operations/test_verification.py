@@ -15,10 +15,12 @@ from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, AuditEntry, LedgerEntry, OutgoingMail
 from shared.operations.accounts import change_email
+from shared.operations.audit import Origin
 from shared.operations.purges import begin_purge
 from shared.operations.verification import MAX_A_DAY, compose, confirm_email, request_verification, resend_verification
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
 from tests import factories
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 from tests.threads import run_threads
 
@@ -35,8 +37,8 @@ def test_credits_wait_for_the_verification(bound_database: peewee.Database) -> N
     waiting = again(account)
     assert (waiting.balance, waiting.pending_credits, waiting.email_verified_at) == (0, 500, None)
     assert [(mail.kind, mail.recipient, mail.status) for mail in OutgoingMail.select()] == [("verify_email", ADA, "queued")]
-    assert confirm_email(account.id, ADA, actor="test") == (ADA, 500)
-    assert confirm_email(account.id, ADA, actor="test") == (ADA, 0)
+    assert confirm_email(account.id, ADA, origin=ORIGIN) == (ADA, 500)
+    assert confirm_email(account.id, ADA, origin=ORIGIN) == (ADA, 0)
     done = again(account)
     assert (done.balance, done.pending_credits) == (500, 0)
     assert done.email_verified_at <= now_ms()
@@ -60,7 +62,7 @@ def test_clicks_at_once_grant_once(bound_postgres: peewee.Database) -> None:
 
     def click(_: int) -> int:
         with bound_postgres.connection_context():
-            return confirm_email(account.id, ADA, actor="test").credits
+            return confirm_email(account.id, ADA, origin=ORIGIN).credits
 
     assert sorted(run_threads(click, 6)) == [0] * 5 + [500]
     assert (again(account).balance, verify_ledger(now_ms()).problems) == (500, ())
@@ -81,15 +83,15 @@ def test_whatever_happens_they_are_granted_once_and_to_the_address_of_the_link(b
                 if verb == "change to":
                     verified &= f"{name}@example.com" == email
                     email = f"{name}@example.com"
-                    change_email(account.id, email, actor="test")
+                    change_email(account.id, email, origin=ORIGIN)
                 elif verb == "confirm":
                     try:
-                        confirm_email(account.id, f"{name}@example.com", actor="test")
+                        confirm_email(account.id, f"{name}@example.com", origin=ORIGIN)
                         verified = True
                     except NotFound:
                         assert f"{name}@example.com" != email
                 else:
-                    request_verification(account.id, actor="test")
+                    request_verification(account.id, origin=ORIGIN)
                 row = again(account)
                 assert (row.email_verified_at is not None) == verified
                 assert row.balance + row.pending_credits == 500
@@ -103,12 +105,12 @@ def test_whatever_happens_they_are_granted_once_and_to_the_address_of_the_link(b
 
 def test_a_new_address_is_not_verified_and_brings_no_credits_again(bound_database: peewee.Database) -> None:
     account = sign_up(ADA, "hash", 500, verify=True)
-    confirm_email(account.id, ADA, actor="test")
-    change_email(account.id, IDA, actor="test")
+    confirm_email(account.id, ADA, origin=ORIGIN)
+    change_email(account.id, IDA, origin=ORIGIN)
     assert again(account).email_verified_at is None
     with pytest.raises(NotFound):
-        confirm_email(account.id, ADA, actor="test")
-    assert confirm_email(account.id, IDA, actor="test").credits == 0
+        confirm_email(account.id, ADA, origin=ORIGIN)
+    assert confirm_email(account.id, IDA, origin=ORIGIN).credits == 0
     assert again(account).balance == 500
 
 
@@ -116,31 +118,31 @@ def test_a_closed_account_is_not_verified(bound_database: peewee.Database) -> No
     account = sign_up(ADA, "hash", 500, verify=True)
     Account.update(status="closed").execute()
     with pytest.raises(NotFound):
-        confirm_email(account.id, ADA, actor="test")
-    assert not request_verification(account.id, actor="test")
+        confirm_email(account.id, ADA, origin=ORIGIN)
+    assert not request_verification(account.id, origin=ORIGIN)
     assert again(account).balance == 0
 
 
 def test_an_account_gets_a_few_mails_a_day_whatever_it_does(bound_database: peewee.Database) -> None:
     account = sign_up(ADA, "hash", 0, verify=True)
-    asked = [request_verification(account.id, actor="test") for _ in range(MAX_A_DAY + 1)]
+    asked = [request_verification(account.id, origin=ORIGIN) for _ in range(MAX_A_DAY + 1)]
     assert asked == [True] * (MAX_A_DAY - 1) + [False] * 2
     OutgoingMail.delete().execute()  # as a purge does
-    begin_purge(account.id, actor="test")
-    change_email(account.id, IDA, actor="test")
-    assert not request_verification(account.id, actor="test")
-    assert resend_verification(account.id, actor="staff@yout.example").email == IDA
+    begin_purge(account.id, origin=ORIGIN)
+    change_email(account.id, IDA, origin=ORIGIN)
+    assert not request_verification(account.id, origin=ORIGIN)
+    assert resend_verification(account.id, origin=Origin("staff@yout.example")).email == IDA
 
 
 def test_what_needs_no_mail_gets_none(bound_database: peewee.Database) -> None:
     account = factories.account(email=ADA)
-    confirm_email(account.id, ADA, actor="test")
-    assert not request_verification(account.id, actor="test")
+    confirm_email(account.id, ADA, origin=ORIGIN)
+    assert not request_verification(account.id, origin=ORIGIN)
     with pytest.raises(InvalidInput):
-        resend_verification(ADA, actor="test")
+        resend_verification(ADA, origin=ORIGIN)
     odd = factories.account(email="a,b@example.com")
     with pytest.raises(InvalidInput):
-        request_verification(odd.id, actor="test")
+        request_verification(odd.id, origin=ORIGIN)
     assert OutgoingMail.select().count() == 0
 
 
@@ -154,5 +156,5 @@ def test_the_mail_has_a_fresh_link_for_its_address(bound_database: peewee.Databa
     read = read_token(link.rpartition("/")[2])
     assert (read.account, is_genuine(read, SECRET_KEY, VERIFY_EMAIL, account.email)) == (account.id, True)
     assert "1,500 credits" in text().text
-    confirm_email(account.id, account.email, actor="test")
+    confirm_email(account.id, account.email, origin=ORIGIN)
     assert text() is None
