@@ -37,6 +37,7 @@ from shared.operations.audit import Origin
 from shared.operations.catalog import create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
+from shared.operations.prices import Rates
 from tests.databases import opened
 
 ORIGIN = Origin("bench")
@@ -58,7 +59,7 @@ class Till:
 
     def __init__(self, accounts: int) -> None:
         create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", origin=ORIGIN)
-        create_model(MODEL, "mock", input=150, output=600, origin=ORIGIN)
+        create_model(MODEL, "mock", Rates(150, 600), origin=ORIGIN)
         price = reader.load_catalog().models[MODEL].prices[0]
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
         self._cost = call_charge(price, USAGE)

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from itertools import count
 from typing import Any
+from uuid import UUID
 
+from shared.core.clock import now_ms
 from shared.core.secrets import seal
-from shared.models import Account, AIModel, ApiKey, CatalogVersion, Channel, ChannelModel, Price
+from shared.models import Account, AIModel, ApiKey, CatalogVersion, Channel, ChannelModel
 from shared.operations.accounts import create_account
 from shared.operations.audit import Origin
-from shared.operations.keys import create_key
+from shared.operations.keys import KeyOptions, create_key
+from shared.operations.prices import Rates, insert_price
 from tests.servers.edge import SECRET_KEY
 
 ORIGIN = Origin("test")
@@ -29,9 +32,9 @@ def account(credits: int = 1_000_000, *, email: str | None = None) -> Account:
     return create_account(email or f"account-{next(_numbers)}@example.com", credits, origin=ORIGIN)
 
 
-def api_key(owner: Account, name: str = "test", **options: Any) -> tuple[ApiKey, str]:
-    """Returns the key's row and its secret; `options` are passed to `shared.operations.keys.create_key`."""
-    created = create_key(owner.id, name, origin=ORIGIN, **options)
+def api_key(owner: Account, name: str = "test", *, parent: UUID | None = None, **options: Any) -> tuple[ApiKey, str]:
+    """Returns the key's row and its secret; `options` are fields of `shared.operations.keys.KeyOptions`."""
+    created = create_key(owner.id, name, KeyOptions(**options), parent=parent, origin=ORIGIN)
     return created.row, created.secret
 
 
@@ -67,17 +70,8 @@ def model(
     made: AIModel = AIModel.create(id=id, **columns)
     for priority, serving in enumerate(channels):
         ChannelModel.create(channel=serving, model=made, upstream_model=upstream_model, priority=priority)
-    Price.create(
-        model=made,
-        credits_per_1k_input=input,
-        credits_per_1k_output=output,
-        credits_per_1k_cached_input=cached_input,
-        credits_per_1k_cache_write=cache_write,
-        credits_per_call=per_call,
-        minimum_credits=minimum,
-        credits_per_5_seconds=per_5_seconds,
-        credits_per_1k_characters=per_1k_characters,
-    )
+    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
+    insert_price(id, rates, now_ms())
     raise_catalog_version()
     return made
 

@@ -17,9 +17,10 @@ from shared.ledger.verify import verify_ledger
 from shared.models import LedgerEntry
 from shared.operations.accounts import create_account
 from shared.operations.audit import Origin
-from shared.operations.catalog import create_model
+from shared.operations.catalog import ModelDetails, create_model
 from shared.operations.channels import create_channel
 from shared.operations.keys import create_key
+from shared.operations.prices import Rates
 from tests.databases import opened
 from tests.servers.process import ROOT, Process, free_port
 
@@ -107,5 +108,5 @@ def _furnish(url: str, upstream: str) -> str:
         migrate(database)
         account = create_account("bench@example.com", CREDITS, origin=ORIGIN)
         create_channel("mock", "openai", upstream, "sk-upstream", secret_key=SECRET_KEY, origin=ORIGIN)
-        create_model(MODEL, "mock", input=150, output=600, cached_input=75, max_output_tokens=16_384, origin=ORIGIN)
+        create_model(MODEL, "mock", Rates(150, 600, cached_input=75), ModelDetails(max_output_tokens=16_384), origin=ORIGIN)
         return create_key(account.id, "bench", origin=ORIGIN).secret

@@ -15,50 +15,26 @@ from shared.core.clock import now_ms
 from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
 from shared.operations import catalog, channel_templates, model_routes, price_drafts
-from shared.operations.keys import create_key, revoke_key
+from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 
 TRY_KEY_MS = 5 * 60_000  # longer than any test call
 
 
-def create_model(form: NewModelForm, rates: catalog.Rates) -> str:
+def create_model(form: NewModelForm) -> str:
     row = catalog.create_model(
         form.model.data.strip(),
         form.channel.data,
+        form.rates(),
+        form.details(form.kind.data),
         upstream_model=(form.upstream_model.data or "").strip() or None,
-        input=rates.input,
-        output=rates.output,
-        cached_input=rates.cached_input,
-        cache_write=rates.cache_write,
-        per_call=rates.per_call,
-        minimum=rates.minimum,
-        per_5_seconds=rates.per_5_seconds,
-        per_1k_characters=rates.per_1k_characters,
-        kind=form.kind.data,
-        context_window=form.context_window.data,
-        max_output_tokens=form.max_output_tokens.data,
-        free=form.free.data,
-        description=form.description.data or "",
-        owned_by=form.owned_by.data,
-        capabilities=form.capability_list(),
-        modality=(form.modality.data or "").strip() or None,
         origin=origin(),
     )
     return f"{row.id} added to the catalog. It is available within a second."
 
 
 def update_model(model_id: str, form: ModelForm) -> str:
-    catalog.update_model(
-        model_id,
-        description=form.description.data or "",
-        owned_by=form.owned_by.data,
-        context_window=form.context_window.data,
-        max_output_tokens=form.max_output_tokens.data,
-        capabilities=form.capability_list(),
-        modality=(form.modality.data or "").strip() or catalog.MODALITIES[catalog.find_model(model_id).kind],
-        free=form.free.data,
-        origin=origin(),
-    )
+    catalog.update_model(model_id, form.details(catalog.find_model(model_id).kind), origin=origin())
     return f"{model_id} updated. Changes apply within a second."
 
 
@@ -177,7 +153,12 @@ def _secret_key() -> str:
 
 def try_model(model_id: str, prompt: str, email: str) -> TestCallResult:
     """Call a model through our own edge with a key of the account, created for this call and revoked after it."""
-    key = create_key(email, "console test call", expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id], origin=origin())
+    key = create_key(
+        email,
+        "console test call",
+        KeyOptions(expires_at=now_ms() + TRY_KEY_MS, allowed_models=[model_id]),
+        origin=origin(),
+    )
     try:
         return channel_test.test_call(model_id, prompt, key.secret, _settings())
     finally:

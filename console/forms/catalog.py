@@ -13,6 +13,8 @@ from console.forms.fields import SingleUseForm, WholeNumber
 from shared.core.errors import InvalidInput
 from shared.models import DIALECTS, MODEL_KINDS
 from shared.operations.channels import read_settings
+from shared.operations.model_details import ModelDetails
+from shared.operations.prices import Rates
 
 _PER_1K = "Credits per 1 000 tokens."
 
@@ -28,6 +30,18 @@ class RatesForm(FlaskForm):
     per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
     per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
     minimum = WholeNumber("Minimum charge per call")
+
+    def rates(self) -> Rates:
+        return Rates(
+            self.input.required_value(),
+            self.output.required_value(),
+            cached_input=self.cached_input.data,
+            cache_write=self.cache_write.data,
+            per_call=self.per_call.required_value(),
+            minimum=self.minimum.required_value(),
+            per_5_seconds=self.per_5_seconds.data,
+            per_1k_characters=self.per_1k_characters.data,
+        )
 
 
 class PublishForm(SingleUseForm):
@@ -75,6 +89,18 @@ class ModelForm(FlaskForm):
     def capability_list(self) -> list[str]:
         """Return the capabilities as a list."""
         return [tag.strip() for tag in (self.capabilities.data or "").split(",") if tag.strip()]
+
+    def details(self, kind: str) -> ModelDetails:
+        return ModelDetails(
+            kind=kind,
+            description=self.description.data or "",
+            owned_by=self.owned_by.data,
+            context_window=self.context_window.data,
+            max_output_tokens=self.max_output_tokens.data,
+            capabilities=self.capability_list(),
+            modality=(self.modality.data or "").strip() or None,
+            free=self.free.data,
+        )
 
 
 class NewModelForm(SingleUseForm, ModelForm, RatesForm):

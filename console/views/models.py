@@ -23,8 +23,9 @@ from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
-from shared.operations.catalog import Rates, find_model
-from shared.operations.price_drafts import COLUMNS, ReviewedPrice, find_draft, rates_line, rates_of
+from shared.operations.catalog import find_model
+from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
+from shared.operations.prices import COLUMNS, rates_of
 from shared.operations.prices_in_force import current_price, current_prices
 
 EXAMPLE = TokenUsage(input_tokens=1_000, output_tokens=500)
@@ -70,7 +71,7 @@ class ModelsView(View):
     def create(self) -> ResponseReturnValue:
         form = NewModelForm()
         form.channel.choices = _channel_names()
-        done = submit_form(form, lambda: actions.create_model(form, _rates(form)), lambda: _model_url(form.model.data.strip()))
+        done = submit_form(form, lambda: actions.create_model(form), lambda: _model_url(form.model.data.strip()))
         return done or (self._new(form), 422)
 
     @page_route("/<path:model_id>")
@@ -86,7 +87,7 @@ class ModelsView(View):
     @action_route("/<path:model_id>/draft", "model.price")
     def draft(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), RatesForm()
-        done = submit_form(form, lambda: actions.save_draft(model.id, _rates(form)), _model_url(model.id) + "#price")
+        done = submit_form(form, lambda: actions.save_draft(model.id, form.rates()), _model_url(model.id) + "#price")
         return done or (self._page(model, rates=form), 422)
 
     @action_route("/<path:model_id>/draft/publish", "model.price")
@@ -225,19 +226,6 @@ def _rates_form(row: Price | PriceDraft | None) -> RatesForm:
         return RatesForm(formdata=None, per_call=0, minimum=10)
     rates = rates_of(row)
     return RatesForm(formdata=None, **{name: getattr(rates, name) for name in COLUMNS})
-
-
-def _rates(form: RatesForm) -> Rates:
-    return Rates(
-        input=form.input.required_value(),
-        output=form.output.required_value(),
-        cached_input=form.cached_input.data,
-        cache_write=form.cache_write.data,
-        per_call=form.per_call.required_value(),
-        minimum=form.minimum.required_value(),
-        per_5_seconds=form.per_5_seconds.data,
-        per_1k_characters=form.per_1k_characters.data,
-    )
 
 
 def _seen(form: PublishForm) -> ReviewedPrice:

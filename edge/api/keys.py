@@ -45,7 +45,7 @@ from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
-from shared.operations.keys import MAX_LIMIT, CreatedKey, create_key, revoke_key
+from shared.operations.keys import MAX_LIMIT, CreatedKey, KeyOptions, create_key, revoke_key
 
 MAX_KEYS = 100  # active keys of an account
 NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
@@ -181,7 +181,7 @@ def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
         raise InvalidRequest(f"The account has reached the limit of {MAX_KEYS} active keys. Revoke an unused key first.")
     fields = requested._asdict()
     parent = caller.key.key if caller.key is not None else None
-    return create_key(caller.account, fields.pop("name"), **fields, parent=parent, origin=caller.origin)
+    return create_key(caller.account, fields.pop("name"), KeyOptions(**fields), parent=parent, origin=caller.origin)
 
 
 def update_own(caller: AccountCaller, key_id: str, changes: dict[str, Any]) -> ApiKey:

@@ -6,7 +6,6 @@ increments `CatalogVersion`, so edge processes reload their snapshot within a se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import peewee
@@ -14,7 +13,7 @@ import peewee
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import ENABLED_STATUSES, MEDIA_KINDS, MODEL_KINDS, AIModel, ChannelModel
+from shared.models import ENABLED_STATUSES, MEDIA_KINDS, AIModel, ChannelModel
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import (
@@ -24,11 +23,13 @@ from shared.operations.channels import (
     update_channel,
     update_channel_secret,
 )
+from shared.operations.model_details import DEFAULT_DETAILS, ModelDetails
 from shared.operations.prices import MAX_PRICE, Rates, insert_price, set_price
-from shared.operations.validation import check_choice, check_integer, check_text
+from shared.operations.validation import check_choice, check_integer
 
 __all__ = [
     "MAX_PRICE",
+    "ModelDetails",
     "Rates",
     "add_channel_to_model",
     "bump_catalog_version",
@@ -44,17 +45,6 @@ __all__ = [
     "update_model",
 ]
 
-MAX_CONTEXT_WINDOW = 100_000_000  # tokens
-MODALITIES = {
-    "chat": "text->text",
-    "embedding": "text->embedding",
-    "image": "text->image",
-    "video": "text->video",
-    "speech": "text->speech",
-    "moderation": "text->scores",
-    "transcription": "audio->text",
-}
-
 
 def find_model(model_id: str) -> AIModel:
     """Return the model with this id. Raises `NotFound`."""
@@ -67,49 +57,21 @@ def find_model(model_id: str) -> AIModel:
 def create_model(
     id: str,
     channel_name: str,
+    rates: Rates,
+    details: ModelDetails = DEFAULT_DETAILS,
     *,
     upstream_model: str | None = None,
-    input: int = 0,
-    output: int = 0,
-    cached_input: int | None = None,
-    per_call: int = 0,
-    minimum: int = 10,
-    per_5_seconds: int | None = None,
-    per_1k_characters: int | None = None,
-    cache_write: int | None = None,
-    kind: str = "chat",
-    context_window: int | None = None,
-    max_output_tokens: int | None = None,
-    free: bool = False,
-    description: str = "",
-    owned_by: str = "yout",
-    capabilities: Sequence[str] = (),
-    modality: str | None = None,
     status: str = "active",
     origin: Origin,
 ) -> AIModel:
     """Create a model with a price from now on and one channel. With the status `disabled` it is a draft.
 
-    Prices are whole credits per 1,000 tokens, per call, per 5 seconds or per 1,000 characters. Only a `free` model may have no
-    price. `upstream_model` is the provider's name, by default `id`. `modality` (such as `text+image->text`) depends on the kind
-    by default.
+    `upstream_model` is the provider's name, by default `id`. Raises `InvalidInput` for invalid values or if the id is taken.
     """
     check_model_id(id)
-    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
-    rates.check(free)
-    _check_media_rates(kind, rates)
-    values = {
-        "id": id,
-        "kind": check_choice("kind", kind, MODEL_KINDS),
-        "description": check_text("description", description, 2_000, empty=True),
-        "owned_by": check_text("owner", owned_by, 100),
-        "context_window": _check_tokens("context window", context_window),
-        "max_output_tokens": _check_tokens("output limit", max_output_tokens),
-        "is_free": free,
-        "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
-        "modality": check_text("modality", modality or MODALITIES[kind], 64),
-        "status": check_choice("status", status, ENABLED_STATUSES),
-    }
+    rates.check(details.free)
+    _check_media_rates(details.kind, rates)
+    values = {"id": id, **details.columns(), "status": check_choice("status", status, ENABLED_STATUSES)}
     with transaction():
         channel = find_channel(channel_name)
         try:
@@ -119,36 +81,19 @@ def create_model(
         insert_price(id, rates, now_ms())
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
-        after = {"channel": channel.name, "kind": kind, "free": free, "status": status, **prices}
+        after = {"channel": channel.name, "kind": details.kind, "free": details.free, "status": status, **prices}
         record_audit_entry(origin, "model.create", id, after=after)
         bump_catalog_version()
         return model
 
 
-def update_model(
-    model_id: str,
-    *,
-    description: str,
-    owned_by: str,
-    context_window: int | None,
-    max_output_tokens: int | None,
-    capabilities: Sequence[str],
-    modality: str,
-    free: bool,
-    origin: Origin,
-) -> AIModel:
-    """Change a model's catalog entry, except its id, kind and price."""
-    values = {
-        "description": check_text("description", description, 2_000, empty=True),
-        "owned_by": check_text("owner", owned_by, 100),
-        "context_window": _check_tokens("context window", context_window),
-        "max_output_tokens": _check_tokens("output limit", max_output_tokens),
-        "capabilities": [check_text("capability", tag, 40) for tag in capabilities],
-        "modality": check_text("modality", modality, 64),
-        "is_free": free,
-    }
+def update_model(model_id: str, details: ModelDetails, *, origin: Origin) -> AIModel:
+    """Change a model's catalog entry. Raises `NotFound`, and `InvalidInput` for invalid values or another kind."""
+    values = details.columns()
     with transaction():
         model = find_model(model_id)
+        if model.kind != details.kind:
+            raise InvalidInput("The kind of a model cannot be changed. Create another model.")
         before = {name: getattr(model, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed:
@@ -218,7 +163,3 @@ def _check_media_rates(kind: str, rates: Rates) -> None:
         raise InvalidInput(
             f"A model of kind {kind} is not billed by tokens. Set a price per call, per 5 seconds or per 1,000 characters."
         )
-
-
-def _check_tokens(what: str, tokens: int | None) -> int | None:
-    return None if tokens is None else check_integer(f"{what} (tokens)", tokens, 1, MAX_CONTEXT_WINDOW)

@@ -13,6 +13,8 @@ from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog import create_model, is_valid_model_id, set_model_status
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import create_channel, find_channel
+from shared.operations.model_details import ModelDetails
+from shared.operations.prices import Rates
 from shared.operations.validation import check_integer
 
 MAX_MARKUP_PERCENT = 10_000  # percent
@@ -110,22 +112,16 @@ def create_known_model(
     image = "+image" if "vision" in model.tags else ""
     audio = "+audio" if "audio" in model.tags else ""
     with transaction():
-        made = create_model(
-            model.id,
-            channel_name,
+        details = ModelDetails(
             owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
-            upstream_model=model.upstream or model.id,
-            input=_marked_up(model.input, markup_percent),
-            output=_marked_up(model.output, markup_percent),
-            cached_input=None if model.cached_input is None else _marked_up(model.cached_input, markup_percent),
-            cache_write=None if model.cache_write is None else _marked_up(model.cache_write, markup_percent),
             context_window=model.context_window,
             max_output_tokens=model.max_output_tokens,
             capabilities=model.tags,
             modality=f"text{image}{audio}->text",
-            status=status,
-            origin=origin,
         )
+        rates = _marked_up(model, markup_percent)
+        upstream = model.upstream or model.id
+        made = create_model(model.id, channel_name, rates, details, upstream_model=upstream, status=status, origin=origin)
         route = (ChannelModel.model == made) & (ChannelModel.channel == find_channel(channel_name))
         ChannelModel.update(cost_per_1k_input=model.input, cost_per_1k_output=model.output).where(route).execute()
         return made
@@ -154,5 +150,15 @@ def known_model(channel: Channel, model_id: str) -> KnownModel:
     raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
 
 
-def _marked_up(rate: int, percent: int) -> int:
-    return -(-rate * (100 + percent) // 100)
+def _marked_up(model: KnownModel, percent: int) -> Rates:
+    """Return the list price plus a markup, rounded up."""
+
+    def marked_up(rate: int) -> int:
+        return -(-rate * (100 + percent) // 100)
+
+    return Rates(
+        marked_up(model.input),
+        marked_up(model.output),
+        cached_input=None if model.cached_input is None else marked_up(model.cached_input),
+        cache_write=None if model.cache_write is None else marked_up(model.cache_write),
+    )

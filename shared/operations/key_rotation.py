@@ -11,7 +11,7 @@ from shared.core.errors import InvalidInput
 from shared.ledger.sql import lock_accounts
 from shared.models import ApiKey
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.keys import LIMIT_FIELDS, CreatedKey, create_key, find_key, revoke_with_children
+from shared.operations.keys import LIMIT_FIELDS, CreatedKey, KeyOptions, create_key, find_key, revoke_with_children
 from shared.operations.validation import check_integer
 
 MAX_GRACE_MS = 30 * 24 * 3600 * 1000
@@ -35,7 +35,8 @@ def rotate_key(key_id: UUID, grace_ms: int, *, origin: Origin) -> CreatedKey:
         created = create_key(
             old.account.id,
             old.name,
-            **{field: getattr(old, field) for field in (*LIMIT_FIELDS, "expires_at", "can_manage", "parent")},
+            KeyOptions(**{field: getattr(old, field) for field in (*LIMIT_FIELDS, "expires_at", "can_manage")}),
+            parent=old.parent,
             origin=origin,
         )
         created.row.meter = old.meter or old.id

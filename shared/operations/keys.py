@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -34,37 +34,37 @@ class CreatedKey:
     secret: str = field(repr=False)
 
 
-def create_key(
-    email_or_id: str | UUID,
-    name: str,
-    *,
-    origin: Origin,
-    expires_at: int | None = None,
-    rpm: int | None = None,
-    tpm: int | None = None,
-    concurrency: int | None = None,
-    allowed_models: Sequence[str] | None = None,
-    allowed_ips: Sequence[str] | None = None,
-    monthly_credit_limit: int | None = None,
-    can_manage: bool | None = None,
-    parent: UUID | None = None,
-) -> CreatedKey:
-    """Create a key for an account. None means the plan's limits, all models, all addresses, no expiry.
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """Expiry, limits and rights of a new key. None means no expiry, the plan's limits, all models, all addresses.
 
     `expires_at` is in ms UTC and must be in the future. `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`).
     `monthly_credit_limit` is the maximum cost of its calls in a calendar month (UTC). `can_manage` allows it to manage keys and
-    purge the account; by default only keys without limits can. `parent` is the key that creates this one, whose limits apply to
-    both together. Raises `InvalidInput`, and `NotFound` for an unknown account or a revoked parent.
+    purge the account; by default only keys without limits can.
     """
-    values: dict[str, Any] = {
-        "name": name,
-        "expires_at": expires_at,
-        "rpm": rpm,
-        "tpm": tpm,
-        "concurrency": concurrency,
-        "allowed_ips": allowed_ips,
-        "monthly_credit_limit": monthly_credit_limit,
-    }
+
+    expires_at: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+    concurrency: int | None = None
+    allowed_models: Sequence[str] | None = None
+    allowed_ips: Sequence[str] | None = None
+    monthly_credit_limit: int | None = None
+    can_manage: bool | None = None
+
+
+NO_OPTIONS = KeyOptions()
+
+
+def create_key(
+    email_or_id: str | UUID, name: str, options: KeyOptions = NO_OPTIONS, *, parent: UUID | None = None, origin: Origin
+) -> CreatedKey:
+    """Create a key for an account. `parent` is the key that creates this one, whose limits apply to both together.
+
+    Raises `InvalidInput`, and `NotFound` for an unknown account or a revoked parent.
+    """
+    values: dict[str, Any] = {"name": name, **asdict(options)}
+    allowed_models, can_manage = values.pop("allowed_models"), values.pop("can_manage")
     values = {field: check_field(field, value) for field, value in values.items()}
     fresh = new_key()
     with transaction():

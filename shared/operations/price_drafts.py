@@ -11,25 +11,8 @@ from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price, PriceDraft
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.prices import Rates, set_price
+from shared.operations.prices import Rates, rate_columns, rates_of, set_price
 from shared.operations.prices_in_force import current_price
-
-# Columns of `Price` by field of `Rates`.
-COLUMNS = {
-    "input": "credits_per_1k_input",
-    "output": "credits_per_1k_output",
-    "cached_input": "credits_per_1k_cached_input",
-    "cache_write": "credits_per_1k_cache_write",
-    "per_call": "credits_per_call",
-    "minimum": "minimum_credits",
-    "per_5_seconds": "credits_per_5_seconds",
-    "per_1k_characters": "credits_per_1k_characters",
-}
-
-
-def rates_of(row: Price | PriceDraft) -> Rates:
-    """Return the rates of a price or draft."""
-    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()})
 
 
 def find_draft(model_id: str) -> PriceDraft | None:
@@ -49,8 +32,7 @@ def save_draft(model_id: str, rates: Rates, *, origin: Origin) -> PriceDraft:
             raise NotFound(f"No model {model_id!r} in the catalog.")
         rates.check(model.is_free)
         former = find_draft(model_id)
-        values: dict[str, Any] = {column: getattr(rates, name) for name, column in COLUMNS.items()}
-        values |= {"author": origin.actor[:254], "updated_at": now_ms()}
+        values: dict[str, Any] = {**rate_columns(rates), "author": origin.actor[:254], "updated_at": now_ms()}
         if former is None:
             PriceDraft.create(model=model_id, **values)
         else:
@@ -89,7 +71,7 @@ def publish_draft(model_id: str, reviewed: ReviewedPrice, effective_at: int | No
                 "The price has changed since you opened this page. Nothing was published. Review it and submit again."
             )
         PriceDraft.delete().where(PriceDraft.model == model_id).execute()
-        return set_price(model_id, **asdict(rates_of(draft)), effective_at=effective_at, origin=origin)
+        return set_price(model_id, rates_of(draft), effective_at, origin=origin)
 
 
 def discard_draft(model_id: str, *, origin: Origin) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import AIModel, Price
+from shared.models import AIModel, Price, PriceDraft
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_integer
@@ -23,8 +23,8 @@ class Rates:
     None for a media price means that it does not apply.
     """
 
-    input: int
-    output: int
+    input: int = 0
+    output: int = 0
     cached_input: int | None = None
     per_call: int = 0
     minimum: int = 10
@@ -45,25 +45,34 @@ class Rates:
             raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
 
 
-def set_price(
-    model_id: str,
-    *,
-    input: int,
-    output: int,
-    cached_input: int | None = None,
-    per_call: int = 0,
-    minimum: int = 10,
-    per_5_seconds: int | None = None,
-    per_1k_characters: int | None = None,
-    cache_write: int | None = None,
-    effective_at: int | None = None,
-    origin: Origin,
-) -> Price:
+# Columns of `Price` and `PriceDraft` by field of `Rates`.
+COLUMNS = {
+    "input": "credits_per_1k_input",
+    "output": "credits_per_1k_output",
+    "cached_input": "credits_per_1k_cached_input",
+    "cache_write": "credits_per_1k_cache_write",
+    "per_call": "credits_per_call",
+    "minimum": "minimum_credits",
+    "per_5_seconds": "credits_per_5_seconds",
+    "per_1k_characters": "credits_per_1k_characters",
+}
+
+
+def rates_of(row: Price | PriceDraft) -> Rates:
+    """Return the rates of a price or draft."""
+    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()})
+
+
+def rate_columns(rates: Rates) -> dict[str, int | None]:
+    """Return the values of a price's or draft's columns."""
+    return {column: getattr(rates, name) for name, column in COLUMNS.items()}
+
+
+def set_price(model_id: str, rates: Rates, effective_at: int | None = None, *, origin: Origin) -> Price:
     """Set a model's price, from now on or from a later time (`effective_at`, ms UTC). Running calls keep their price.
 
     Raises `InvalidInput` for a past time, so that past charges stay explainable.
     """
-    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
     if effective_at is not None and effective_at < now_ms():
         raise InvalidInput("A price cannot take effect in the past. Omit the time to set it now.")
     with transaction():
@@ -80,18 +89,7 @@ def set_price(
 
 def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
     """Insert a row for validated rates. For functions of this package, inside their transaction."""
-    return Price.create(
-        model=model_id,
-        effective_at=effective_at,
-        credits_per_1k_input=rates.input,
-        credits_per_1k_output=rates.output,
-        credits_per_1k_cached_input=rates.cached_input,
-        credits_per_call=rates.per_call,
-        minimum_credits=rates.minimum,
-        credits_per_5_seconds=rates.per_5_seconds,
-        credits_per_1k_characters=rates.per_1k_characters,
-        credits_per_1k_cache_write=rates.cache_write,
-    )
+    return Price.create(model=model_id, effective_at=effective_at, **rate_columns(rates))
 
 
 def _free_moment(model_id: str, effective_at: int | None) -> int:

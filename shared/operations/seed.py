@@ -10,6 +10,8 @@ from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel
 from shared.operations.audit import Origin
 from shared.operations.catalog import create_channel, create_model, set_model_status, update_channel
+from shared.operations.model_details import ModelDetails
+from shared.operations.prices import Rates
 
 ACTOR = "seed"
 ORIGIN = Origin(ACTOR)
@@ -27,67 +29,69 @@ class LocalModel(NamedTuple):
     """
 
     id: str
-    description: str
-    context_window: int | None = None
-    max_output_tokens: int | None = None
-    capabilities: tuple[str, ...] = ()
-    kind: str = "chat"
-    input: int = 0
-    output: int = 0
-    per_call: int = 0
-    per_5_seconds: int | None = None
-    per_1k_characters: int | None = None
-    free: bool = False
+    rates: Rates
+    details: ModelDetails
 
 
 LOCAL_MODELS = (
     LocalModel(
         CHAT_MODEL,
-        "Tiny local demonstration model (SmolLM2, 135 million parameters, 4 bits each). Its answers are often wrong.",
-        context_window=4_096,
-        max_output_tokens=2_048,
-        capabilities=("json_mode", "structured_output", "logprobs"),
-        input=10,
-        output=20,
-        free=True,
+        Rates(input=10, output=20),
+        ModelDetails(
+            "Tiny local demonstration model (SmolLM2, 135 million parameters, 4 bits each). Its answers are often wrong.",
+            context_window=4_096,
+            max_output_tokens=2_048,
+            capabilities=("json_mode", "structured_output", "logprobs"),
+            free=True,
+        ),
     ),
     LocalModel(
         "demo-echo",
-        "Deterministic stand-in without a model: it repeats the last message and counts exactly. For trying out a client.",
-        context_window=100_000,
-        max_output_tokens=10_000,
-        capabilities=("tools", "json_mode", "structured_output"),
-        input=10,
-        output=20,
-        free=True,
+        Rates(input=10, output=20),
+        ModelDetails(
+            "Deterministic stand-in without a model: it repeats the last message and counts exactly. For trying out a client.",
+            context_window=100_000,
+            max_output_tokens=10_000,
+            capabilities=("tools", "json_mode", "structured_output"),
+            free=True,
+        ),
     ),
     LocalModel(
         "all-minilm-l6-v2",
-        "Small sentence embedding model for English (384 dimensions, 8 bits), made for texts up to about 256 tokens.",
-        context_window=512,
-        kind="embedding",
-        input=20,
+        Rates(input=20),
+        ModelDetails(
+            "Small sentence embedding model for English (384 dimensions, 8 bits), made for texts up to about 256 tokens.",
+            kind="embedding",
+            context_window=512,
+        ),
     ),
     LocalModel(
         "demo-image",
-        "Demonstration images without a model: a landscape in colors that follow some words of the prompt, labeled as a demo.",
-        capabilities=("image",),
-        kind="image",
-        per_call=40_000,
+        Rates(per_call=40_000),
+        ModelDetails(
+            "Demonstration images without a model: a landscape in colors that follow some words of the prompt, labeled as"
+            " a demo.",
+            kind="image",
+            capabilities=("image",),
+        ),
     ),
     LocalModel(
         "demo-video",
-        "Demonstration videos without a model: a moving landscape, up to 20 seconds, without sound, labeled as a demo.",
-        capabilities=("video",),
-        kind="video",
-        per_5_seconds=1_200_000,
+        Rates(per_5_seconds=1_200_000),
+        ModelDetails(
+            "Demonstration videos without a model: a moving landscape, up to 20 seconds, without sound, labeled as a demo.",
+            kind="video",
+            capabilities=("video",),
+        ),
     ),
     LocalModel(
         "demo-speech",
-        "Robotic demonstration speech by the synthesizer eSpeak NG, in English and some other languages.",
-        capabilities=("speech",),
-        kind="speech",
-        per_1k_characters=15_000,
+        Rates(per_1k_characters=15_000),
+        ModelDetails(
+            "Robotic demonstration speech by the synthesizer eSpeak NG, in English and some other languages.",
+            kind="speech",
+            capabilities=("speech",),
+        ),
     ),
 )
 
@@ -103,8 +107,7 @@ def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
     added = _seed_channel(settings) if selected else []
     for model in selected:
         if AIModel.get_or_none(AIModel.id == model.id) is None:
-            values: dict[str, Any] = model._asdict()
-            create_model(values.pop("id"), LOCAL_CHANNEL, **values, origin=ORIGIN)
+            create_model(model.id, LOCAL_CHANNEL, model.rates, model.details, origin=ORIGIN)
             added.append(model.id)
     for model in LOCAL_MODELS:
         _sync_status(model.id, model.id in served)

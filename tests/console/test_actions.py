@@ -9,7 +9,7 @@ from shared.core.secrets import unseal
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price, PriceDraft
 from shared.operations.audit import Origin
-from shared.operations.prices import set_price
+from shared.operations.prices import Rates, set_price
 from shared.operations.prices_in_force import current_price
 from tests import factories
 from tests.servers.edge import SECRET_KEY
@@ -152,7 +152,7 @@ def test_publishing_over_a_price_that_changed_meanwhile_is_rejected(signed_in):
     browser = signed_in("owner")
     browser.submit_form("/models/m", "/models/m/draft", **RATES)
     filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
-    set_price("m", input=700, output=700, origin=Origin("a colleague"))
+    set_price("m", Rates(700, 700), origin=Origin("a colleague"))
     answer = browser.post("/models/m/draft/publish", filled)
     assert (answer.status_code, "has changed since" in answer.text) == (422, True)
     assert current_price("m").credits_per_1k_input == 700

@@ -50,22 +50,20 @@ def register(commands: Commands[Parser]) -> None:
 
 def _create(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
-    from shared.operations.keys import create_key
+    from shared.operations.keys import KeyOptions, create_key
 
     arguments = call.arguments
-    created = create_key(
-        arguments.email,
-        arguments.name,
+    options = KeyOptions(
+        expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
         rpm=arguments.rpm,
         tpm=arguments.tpm,
         concurrency=arguments.concurrency,
-        monthly_credit_limit=arguments.monthly_credit_limit,
         allowed_models=arguments.allow_model,
         allowed_ips=arguments.allow_ip,
-        expires_at=None if arguments.days is None else now_ms() + arguments.days * _DAY_MS,
+        monthly_credit_limit=arguments.monthly_credit_limit,
         can_manage=True if arguments.manage else None,
-        origin=call.origin,
     )
+    created = create_key(arguments.email, arguments.name, options, origin=call.origin)
     row = created.row
     data = {
         "id": str(row.id),

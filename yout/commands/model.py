@@ -67,7 +67,7 @@ def _create_from_template(call: CommandContext) -> Result:
 
 
 def _create(call: CommandContext) -> Result:
-    from shared.operations.catalog import create_model
+    from shared.operations.catalog import ModelDetails, Rates, create_model
 
     arguments = call.arguments
     if arguments.from_template:
@@ -78,25 +78,22 @@ def _create(call: CommandContext) -> Result:
             if arguments.kind not in MEDIA_KINDS:
                 raise UsageError(f"the following arguments are required: --{name} (optional only for media models)")
             prices[name] = 0
-    model = create_model(
-        arguments.id,
-        arguments.channel,
-        upstream_model=arguments.upstream_model,
+    details = ModelDetails(
         kind=arguments.kind,
+        description=arguments.description,
         context_window=arguments.context_window,
         max_output_tokens=arguments.max_output,
-        free=arguments.free,
-        description=arguments.description,
         capabilities=arguments.capability,
         modality=arguments.modality,
-        origin=call.origin,
-        **prices,
+        free=arguments.free,
     )
+    upstream = arguments.upstream_model
+    model = create_model(arguments.id, arguments.channel, Rates(**prices), details, upstream_model=upstream, origin=call.origin)
     data = {
         "id": model.id,
         "kind": model.kind,
         "channel": arguments.channel,
-        "upstream_model": arguments.upstream_model or model.id,
+        "upstream_model": upstream or model.id,
         **prices,
         "free": model.is_free,
         "context_window": model.context_window,

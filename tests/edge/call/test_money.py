@@ -21,7 +21,7 @@ from shared.ledger.verify import verify_ledger
 from shared.models import Account, ApiKey, LedgerEntry, UsageLedger
 from shared.operations.accounts import set_account_status
 from shared.operations.keys import revoke_key
-from shared.operations.prices import set_price
+from shared.operations.prices import Rates, set_price
 from tests import factories, openai_payloads
 from tests.databases import opened
 from tests.edge.http_calls import Response, Stream, chat, chat_body, run_concurrently
@@ -552,7 +552,7 @@ def test_a_running_call_keeps_its_initial_price(two_edges: TwoEdges) -> None:
     with Stream(two_edges.edge, secret, model="changing") as call:
         call.response_head()
         call.read_text(TEXT)
-        set_price("changing", input=1_000_000, output=0, origin=ORIGIN)
+        set_price("changing", Rates(1_000_000, 0), origin=ORIGIN)
 
         def charged() -> Any:
             return chat(two_edges.edge, customer()[1], model="changing").body["yout"]["credits_charged"]

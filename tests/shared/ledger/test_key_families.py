@@ -16,7 +16,7 @@ from shared.models import Account, ApiKey, AuditEntry, Hold
 from shared.operations.audit import Origin
 from shared.operations.key_changes import update_key
 from shared.operations.key_rotation import rotate_key
-from shared.operations.keys import create_key, revoke_key
+from shared.operations.keys import KeyOptions, create_key, revoke_key
 from tests import factories
 from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, in_threads, quote
@@ -229,8 +229,8 @@ def test_a_change_is_audited_with_the_old_values(bound_database: peewee.Database
 def test_a_key_with_limits_does_not_manage_by_default(bound_database: peewee.Database, options: Any, manages: bool) -> None:
     factories.model("m-1", factories.channel("http://127.0.0.1:9"))
     owner = factories.account()
-    assert create_key(owner.id, "x", origin=ORIGIN, **options).row.can_manage is manages
-    assert create_key(owner.id, "x", origin=ORIGIN, can_manage=True, **options).row.can_manage
+    assert create_key(owner.id, "x", KeyOptions(**options), origin=ORIGIN).row.can_manage is manages
+    assert create_key(owner.id, "x", KeyOptions(**options, can_manage=True), origin=ORIGIN).row.can_manage
 
 
 def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> None:

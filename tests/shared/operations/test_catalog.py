@@ -12,6 +12,8 @@ from shared.core.secrets import unseal
 from shared.models import AIModel, AuditEntry, CatalogVersion, Channel, ChannelModel, Price
 from shared.operations import catalog
 from shared.operations.audit import Origin
+from shared.operations.model_details import ModelDetails
+from shared.operations.prices import COLUMNS, Rates
 
 ORIGIN = Origin("operator:test")
 SECRET_KEY = "0123456789abcdef0123456789abcdef"
@@ -22,8 +24,10 @@ def new_channel(name: str = "vendor", base_url: str = "https://api.example.com/v
     return catalog.create_channel(name, "openai", base_url, secret, secret_key=SECRET_KEY, origin=ORIGIN)
 
 
-def new_model(id: str = "m-1", **options: Any) -> AIModel:
-    return catalog.create_model(id, "vendor", **{"input": 10, "output": 20, "origin": ORIGIN, **options})
+def new_model(id: str = "m-1", *, upstream_model: str | None = None, **options: Any) -> AIModel:
+    rates = {field: options.pop(field) for field in COLUMNS if field in options}
+    values = Rates(**{"input": 10, "output": 20, **rates}), ModelDetails(**options)
+    return catalog.create_model(id, "vendor", *values, upstream_model=upstream_model, origin=ORIGIN)
 
 
 def test_a_channels_secret_is_stored_encrypted() -> None:
@@ -62,7 +66,7 @@ def test_every_change_raises_the_catalog_version_and_is_audited() -> None:
         lambda: new_channel(),
         lambda: new_channel("spare", secret=""),
         lambda: new_model(),
-        lambda: catalog.set_price("m-1", input=30, output=40, origin=ORIGIN),
+        lambda: catalog.set_price("m-1", Rates(30, 40), origin=ORIGIN),
         lambda: catalog.add_channel_to_model("m-1", "spare", "their-m-1", 1, 3, origin=ORIGIN),
         lambda: catalog.update_channel("vendor", base_url="http://127.0.0.1:9/v1", origin=ORIGIN),
         lambda: catalog.update_channel_secret("vendor", "sk-2", secret_key=SECRET_KEY, origin=ORIGIN),
@@ -103,6 +107,17 @@ def test_a_new_model_has_a_route_and_a_price() -> None:
     assert [(link.channel_id, link.upstream_model) for link in ChannelModel.select()] == [(channel.id, "theirs")]
 
 
+def test_the_details_of_a_model_can_change_but_not_its_kind() -> None:
+    new_channel()
+    new_model(capabilities=["tools"], modality="text+image->text")
+    catalog.update_model("m-1", ModelDetails("Small.", context_window=9_000, free=True), origin=ORIGIN)
+    row = AIModel.get_by_id("m-1")
+    assert (row.description, row.context_window, row.is_free) == ("Small.", 9_000, True)
+    assert (row.capabilities, row.modality) == ([], "text->text")
+    with pytest.raises(InvalidInput, match="kind"):
+        catalog.update_model("m-1", ModelDetails(kind="embedding"), origin=ORIGIN)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -133,7 +148,7 @@ def test_a_model_requires_a_price_unless_it_is_free() -> None:
     new_model(input=0, output=0, free=True)
     new_model("m-2", input=0, output=0, per_call=5)
     with pytest.raises(InvalidInput, match="must be marked as free"):
-        catalog.set_price("m-2", input=0, output=0, origin=ORIGIN)
+        catalog.set_price("m-2", Rates(0, 0), origin=ORIGIN)
 
 
 def test_names_are_unique() -> None:
@@ -152,7 +167,7 @@ def test_unknown_rows_are_not_found() -> None:
     with pytest.raises(NotFound, match="yout channel create"):
         new_model()
     with pytest.raises(NotFound, match="yout model create"):
-        catalog.set_price("m-1", input=1, output=1, origin=ORIGIN)
+        catalog.set_price("m-1", Rates(1, 1), origin=ORIGIN)
     with pytest.raises(NotFound):
         catalog.set_channel_status("vendor", "active", origin=ORIGIN)
 
@@ -162,12 +177,12 @@ def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
     new_model()
     later = now_ms() + 60_000
     for _ in range(3):  # possibly within the same millisecond
-        catalog.set_price("m-1", input=1, output=2, origin=ORIGIN)
-    catalog.set_price("m-1", input=3, output=4, effective_at=later, origin=ORIGIN)
+        catalog.set_price("m-1", Rates(1, 2), origin=ORIGIN)
+    catalog.set_price("m-1", Rates(3, 4), effective_at=later, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="takes effect at this time"):
-        catalog.set_price("m-1", input=5, output=6, effective_at=later, origin=ORIGIN)
+        catalog.set_price("m-1", Rates(5, 6), effective_at=later, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="in the past"):
-        catalog.set_price("m-1", input=5, output=6, effective_at=later - 120_000, origin=ORIGIN)
+        catalog.set_price("m-1", Rates(5, 6), effective_at=later - 120_000, origin=ORIGIN)
     assert Price.select().count() == 5
 
 

@@ -12,7 +12,7 @@ from shared.identity.api_key_format import digest, is_well_formed
 from shared.models import Account, ApiKey, AuditEntry
 from shared.operations.accounts import create_account
 from shared.operations.audit import Origin
-from shared.operations.keys import create_key, revoke_key
+from shared.operations.keys import KeyOptions, create_key, revoke_key
 from tests import factories
 
 ORIGIN = Origin("operator:test")
@@ -39,11 +39,9 @@ def test_limits_models_and_networks_are_stored_normalized() -> None:
     created = create_key(
         "ada@example.com",
         "limited",
-        rpm=5,
-        tpm=1_000,
-        concurrency=2,
-        allowed_models=["m-1", "m-1"],
-        allowed_ips=["192.0.2.7", "10.1.2.3/8", "2001:db8::1"],
+        KeyOptions(
+            rpm=5, tpm=1_000, concurrency=2, allowed_models=["m-1", "m-1"], allowed_ips=["192.0.2.7", "10.1.2.3/8", "2001:db8::1"]
+        ),
         origin=ORIGIN,
     )
     row = ApiKey.get_by_id(created.row.id)
@@ -68,7 +66,7 @@ def test_limits_models_and_networks_are_stored_normalized() -> None:
 )
 def test_a_key_that_could_never_work_is_rejected(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
-        create_key("ada@example.com", "test", origin=ORIGIN, **options)
+        create_key("ada@example.com", "test", KeyOptions(**options), origin=ORIGIN)
     assert ApiKey.select().count() == 0
 
 
@@ -80,7 +78,7 @@ def test_a_key_requires_a_printable_name(name: str) -> None:
 
 def test_a_key_may_expire_in_the_future() -> None:
     end = now_ms() + 60_000
-    assert create_key("ada@example.com", "short", expires_at=end, origin=ORIGIN).row.expires_at == end
+    assert create_key("ada@example.com", "short", KeyOptions(expires_at=end), origin=ORIGIN).row.expires_at == end
 
 
 def test_a_closed_account_cannot_create_keys(account: Account) -> None:

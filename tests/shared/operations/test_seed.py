@@ -10,6 +10,7 @@ from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel, Price
 from shared.operations.audit import Origin
 from shared.operations.catalog import add_channel_to_model, create_channel, set_model_status, set_price, update_channel
+from shared.operations.prices import Rates
 from shared.operations.seed import CHAT_MODEL, LOCAL_MODELS, sync_local_models
 
 GRACE = Origin("grace@example.com")
@@ -91,7 +92,7 @@ def test_staff_changes_are_kept(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     sync_local_models(settings, NAMES)
     set_model_status("demo-echo", "disabled", origin=GRACE)
-    set_price("demo-echo", input=99, output=99, origin=GRACE)
+    set_price("demo-echo", Rates(99, 99), origin=GRACE)
     prices = Price.select().count()
     assert sync_local_models(settings, NAMES) == []
     assert AIModel.get_by_id("demo-echo").status == "disabled"
