@@ -27,7 +27,7 @@ from edge.health import health
 from edge.http.cors import PATHS as API_PATHS
 from edge.http.cors import Cors
 from edge.http.entry import entry
-from edge.http.errors import is_internal, request_id
+from edge.http.errors import is_internal, openai_error_body, request_id
 from edge.http.path_hint import path_hint
 from edge.http.public_url import edge_url
 from edge.reference.openapi import reference
@@ -206,7 +206,7 @@ def _plain_error(status: int) -> Response:
     hint = path_hint(request.path[:MAX_PATH], edge_url(), _is_known) if status == 404 else ""
     message = text.format(method=request.method, path=request.path[:MAX_PATH], hint=hint)
     kind = "invalid_request_error" if status < 500 else "server_error"
-    body: dict[str, Any] = {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    body = openai_error_body(message, kind, code)
     if _adapter() is MESSAGES:
         body = error_body(status, body["error"], g.request_id)
     response = Response(orjson.dumps(body), status=status, content_type="application/json")

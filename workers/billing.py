@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 
 import dramatiq
 
 from shared.core.clock import now_ms
-from shared.core.database import database, drop_connection, transaction
+from shared.core.database import transaction
 from shared.core.settings import Settings
 from shared.ledger import VisitorSettings, renew_pool, sweep
 from shared.ledger import renew_subscriptions as renew
 from shared.ledger.sweep import HeartbeatGrace
 from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
 
 log = logging.getLogger("yout.worker.billing")
 
@@ -59,18 +59,7 @@ def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
     """Return the periodic tasks. They need only the database, so billing never depends on Redis."""
     terms = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
     return (
-        PeriodicTask("hold sweeper", SWEEP_SECONDS, partial(_run_and_release_connection, sweep_holds)),
-        PeriodicTask("subscription renewals", RENEWAL_SECONDS, partial(_run_and_release_connection, renew_subscriptions)),
-        PeriodicTask(
-            "visitor pool renewal", POOL_SECONDS, partial(_run_and_release_connection, partial(renew_visitor_pool, terms))
-        ),
+        PeriodicTask("hold sweeper", SWEEP_SECONDS, task_connection()(sweep_holds)),
+        PeriodicTask("subscription renewals", RENEWAL_SECONDS, task_connection()(renew_subscriptions)),
+        PeriodicTask("visitor pool renewal", POOL_SECONDS, task_connection()(partial(renew_visitor_pool, terms))),
     )
-
-
-def _run_and_release_connection(work: Callable[[], None]) -> None:
-    try:
-        work()
-    except BaseException:
-        drop_connection()
-        raise
-    database.close()

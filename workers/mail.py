@@ -6,7 +6,7 @@ import logging
 import time
 
 from shared.core.clock import now_ms
-from shared.core.database import database, drop_connection, transaction
+from shared.core.database import database, transaction
 from shared.core.errors import InvalidInput
 from shared.core.settings import Settings
 from shared.core.smtp_url import read_sender, read_smtp_url
@@ -17,6 +17,7 @@ from shared.mail.texts import MailText
 from shared.operations import verification
 from workers.scheduler import PeriodicTask
 from workers.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
+from workers.task_connection import task_connection
 
 log = logging.getLogger("yout.worker.mail")
 
@@ -36,13 +37,8 @@ def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
 
 def clean() -> None:
     """Give up the mails that could not be sent for a day, and delete the rows of those that ended a week ago."""
-    try:
-        with transaction():
-            failed = outbox.give_up_old_mails()
-    except BaseException:
-        drop_connection()
-        raise
-    database.close()
+    with task_connection(), transaction():
+        failed = outbox.give_up_old_mails()
     if failed:
         log.error("gave up %d mails, which could not be sent within a day", failed)
 
@@ -60,13 +56,9 @@ class MailWork:
     def send_due(self) -> None:
         """Send the mails that are due, one by one. Raises the database's errors."""
         until = time.monotonic() + _ROUND_SECONDS
-        try:
+        with task_connection():
             while self._resume_at <= time.monotonic() < until and (mail := outbox.claim_mail()) is not None:
                 self._attempt(mail)
-        except BaseException:
-            drop_connection()
-            raise
-        database.close()
 
     def _attempt(self, mail: ClaimedMail) -> None:
         """Send a claimed mail, and record how that ended. While the server is waited for, no database connection is held."""

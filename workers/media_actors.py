@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import dramatiq
@@ -19,7 +18,6 @@ import peewee
 
 from shared import media
 from shared.core.clock import now_ms
-from shared.core.database import database, drop_connection
 from shared.core.database_errors import describe_error, is_temporary
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
@@ -29,6 +27,7 @@ from shared.models import MediaJob
 from workers.media_jobs import JobRunner
 from workers.provider_client import ProviderClient
 from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
 from workers.webhook_delivery import INTERVAL_SECONDS, LIMITS, WebhookDeliverer
 
 log = logging.getLogger("yout.worker.media")
@@ -75,18 +74,18 @@ class MediaActors:
     @property
     def leases(self) -> PeriodicTask:
         """Renews leases. It has its own scheduler, so that nothing slow lets a lease expire."""
-        return PeriodicTask("media lease renewal", RENEW_SECONDS, _release_connection_after(self._renew))
+        return PeriodicTask("media lease renewal", RENEW_SECONDS, task_connection()(self._renew))
 
     @property
     def callbacks(self) -> PeriodicTask:
         """Delivers webhooks. It has its own scheduler, because it waits for running deliveries."""
-        return PeriodicTask("callback delivery", INTERVAL_SECONDS, _release_connection_after(self._callbacks.deliver_due))
+        return PeriodicTask("callback delivery", INTERVAL_SECONDS, task_connection()(self._callbacks.deliver_due))
 
     @property
     def periodic(self) -> tuple[PeriodicTask, ...]:
         return (
-            PeriodicTask("media job sweeper", SWEEP_SECONDS, _release_connection_after(self.sweep)),
-            PeriodicTask("media retention", TIDY_SECONDS, _release_connection_after(self._tidy)),
+            PeriodicTask("media job sweeper", SWEEP_SECONDS, task_connection()(self.sweep)),
+            PeriodicTask("media retention", TIDY_SECONDS, task_connection()(self._tidy)),
         )
 
     def sweep(self) -> None:
@@ -123,17 +122,3 @@ class MediaActors:
 def _overdue(now: int) -> list[MediaJob]:
     late = MediaJob.finished_at.is_null() & (MediaJob.deadline_at < now)
     return list(MediaJob.select().where(late).order_by(MediaJob.deadline_at, MediaJob.id).limit(MAX_TIMED_OUT))
-
-
-def _release_connection_after(work: Callable[[], None]) -> Callable[[], None]:
-    """Wrap `work` to release the thread's connection afterwards, or to drop it after a failure that it may have caused."""
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException:
-            drop_connection()
-            raise
-        database.close()
-
-    return run

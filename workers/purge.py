@@ -15,7 +15,7 @@ from uuid import UUID
 import dramatiq
 
 from shared.core.clock import new_id, now_ms
-from shared.core.database import database, drop_connection, is_sqlite, transaction
+from shared.core.database import is_sqlite, transaction
 from shared.core.settings import Settings
 from shared.core.timestamps import format_timestamp
 from shared.files.certificates import sign_certificate
@@ -26,6 +26,7 @@ from shared.operations.purges import ACTOR
 from workers.purge_media import media_step
 from workers.purge_steps import STEPS, Counts, NextAction, Purge, Step, StepResult, flush_deletions
 from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
 
 log = logging.getLogger("yout.worker.purge")
 
@@ -79,13 +80,9 @@ class PurgeActors:
 
     def sweep(self) -> None:
         """Send messages for due jobs that no worker has claimed. Raises the database's errors."""
-        try:
+        with task_connection():
             due = PurgeJob.select(PurgeJob.id).where((PurgeJob.status != "done") & (PurgeJob.due_at <= now_ms())).limit(100)
             ids = [str(job.id) for job in due]
-        except BaseException:
-            drop_connection()
-            raise
-        database.close()
         for id in ids:
             self._jobs.send(ACTOR, id)
 

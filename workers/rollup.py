@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 from shared.core.clock import now_ms
-from shared.core.database import database, drop_connection
 from shared.rollup import update_sums
 from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
 
 log = logging.getLogger("yout.worker.rollup")
 
@@ -16,12 +16,8 @@ MAX_SECONDS = 5.0  # the scheduler has other tasks; the rest is done in the next
 
 
 def _roll() -> None:
-    try:
+    with task_connection():
         rolled = update_sums(now_ms(), MAX_SECONDS)
-    except BaseException:
-        drop_connection()
-        raise
-    database.close()
     if not rolled.up_to_date:
         log.info("aggregated %d hours of usage; more remain", rolled.hours)
 

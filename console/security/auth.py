@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from flask import Blueprint, Flask, current_app, flash, redirect, render_template, request, session, url_for
@@ -16,8 +15,10 @@ from console.security.roles import self_service
 from shared.core.clock import now_ms
 from shared.core.errors import SignInQueueFull, TooManyAttempts
 from shared.core.settings import Settings
+from shared.identity.web_sessions import agent_label
 from shared.models import StaffSession, StaffUser
 from shared.operations.staff_sessions import create_session, end_session, find_session
+from shared.text.redirects import safe_redirect
 
 PENDING_MS = 5 * 60 * 1000  # time allowed between the password and the second-factor code
 
@@ -68,7 +69,7 @@ def load_session_user(secret: str) -> StaffSessionUser | None:
 
 @blueprint.route("/login", methods=("GET", "POST"))
 def sign_in() -> ResponseReturnValue:
-    target = safe_redirect_target(request.args.get("next"))
+    target = safe_redirect(request.args.get("next"), "/")
     if current_user.is_authenticated:
         return redirect(target, 303)
     form = SignInForm()
@@ -92,7 +93,7 @@ def sign_in() -> ResponseReturnValue:
 @blueprint.route("/login/code", methods=("GET", "POST"))
 def second_factor() -> ResponseReturnValue:
     """The second step, after a correct password: a code from the app, or a recovery code."""
-    target = safe_redirect_target(request.args.get("next"))
+    target = safe_redirect(request.args.get("next"), "/")
     person = _pending()
     if person is None:
         flash("Your sign-in timed out. Enter your password again.", "bad")
@@ -122,18 +123,6 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("auth.sign_in"), 303)
 
 
-def safe_redirect_target(text: str | None) -> str:
-    """Return where to redirect after sign-in: `text` if it is a path of this console, else "/".
-
-    Browsers treat a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` would leave
-    the site.
-    """
-    if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
-        return "/"
-    parts = urlsplit(text)
-    return "/" if parts.scheme or parts.netloc else text
-
-
 def _refuse(template: str, form: SignInForm | CodeForm, error: TooManyAttempts | SignInQueueFull) -> ResponseReturnValue:
     form.form_errors = [str(error)]
     return render_template(template, form=form), *password_auth.error_status(error)
@@ -154,31 +143,9 @@ def _pending() -> StaffUser | None:
 
 
 def _begin_session(person: StaffUser) -> None:
-    secret = create_session(person, address=client_address(), agent=_agent())
+    secret = create_session(person, address=client_address(), agent=agent_label(request.user_agent.string))
     session.clear()  # discard whatever the cookie held before the sign-in
     session.permanent = True
     row = find_session(secret)
     if row is not None:  # None if the person was disabled meanwhile
         login_user(StaffSessionUser(secret, row))
-
-
-_BROWSERS = (("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
-_SYSTEMS = (
-    ("iPhone", "iPhone"),
-    ("iPad", "iPad"),
-    ("Android", "Android"),
-    ("Windows", "Windows"),
-    ("Mac OS", "macOS"),
-    ("Linux", "Linux"),
-)
-
-
-def _agent() -> str:
-    """Return the browser and operating system, such as "Firefox on Linux", enough to recognize one's own sessions.
-
-    Versions are left out, so that the stored text does not identify a person.
-    """
-    user_agent = request.user_agent.string
-    browser = next((name for mark, name in _BROWSERS if mark in user_agent), "Other client")
-    system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
-    return f"{browser} on {system}" if system else browser

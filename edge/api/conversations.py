@@ -26,7 +26,7 @@ from edge.http.api_spec import (
     page_of,
     response_schema,
 )
-from edge.http.paging import query_integer, read_page
+from edge.http.paging import query_integer, read_page, split_page
 from edge.request_context import account_caller, read, uncached_json, write
 from shared.core.errors import InvalidRequest, NotFound
 from shared.core.timestamps import format_timestamp
@@ -61,9 +61,8 @@ async def show_conversations() -> Response:
     caller = await account_caller()
     page = read_page()
     rows = await read(partial(list_conversations, caller.account, after=page.after, limit=page.limit + 1))
-    more = len(rows) > page.limit
-    shown = rows[: page.limit]
-    return uncached_json({"conversations": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
+    shown, last = split_page(rows, page.limit)
+    return uncached_json({"conversations": [_document(row) for row in shown], "next": str(last.id) if last else None})
 
 
 @conversations.get("/api/chat/conversations/<conversation_id>/")

@@ -38,6 +38,7 @@ from edge.http.api_spec import (
 )
 from edge.http.errors import render_native_error
 from edge.http.fields import MAX_MODEL_LENGTH
+from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.request_context import account_caller, read, read_body, services, uncached_json, write
@@ -153,7 +154,7 @@ async def create(kind: str) -> Response:
 async def list_own() -> Response:
     """List the account's jobs, newest first. `after` is the last id of the previous page."""
     caller = await account_caller()
-    limit = _limit(request.args.get("limit"))
+    limit = query_integer("limit", 1, MAX_LISTED, DEFAULT_LISTED)
     after = request.args.get("after")
     found = await jobs.list_jobs(
         caller.account,
@@ -162,9 +163,8 @@ async def list_own() -> Response:
         kind=_choice("kind", jobs.MEDIA_KINDS),
         status=_choice("status", jobs.MEDIA_STATES),
     )
-    page = found[:limit]
-    following = str(page[-1].job.id) if len(found) > limit else None
-    return uncached_json({"jobs": [jobs.document(job) for job in page], "next": following})
+    page, last = split_page(found, limit)
+    return uncached_json({"jobs": [jobs.document(job) for job in page], "next": str(last.job.id) if last else None})
 
 
 @api.get("/jobs/<id>/")
@@ -281,14 +281,6 @@ def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:
     except NotFound:
         return None
     return (output.job, output) if output is not None else None
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return DEFAULT_LISTED
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and 1 <= int(text) <= MAX_LISTED):
-        raise InvalidRequest(f"'limit' must be an integer between 1 and {MAX_LISTED}.", "limit")
-    return int(text)
 
 
 def _choice(name: str, allowed: tuple[str, ...]) -> str | None:

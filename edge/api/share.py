@@ -27,7 +27,7 @@ from edge.http.api_spec import (
     string,
 )
 from edge.http.fields import parse_json_object, reject_unknown_fields
-from edge.http.paging import read_page
+from edge.http.paging import read_page, split_page
 from edge.http.public_url import edge_url
 from edge.request_context import account_caller, count_request, read, read_body, uncached_json, write
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, PurgeRunning, RateLimited, RequestTooLarge
@@ -97,9 +97,8 @@ async def show_shares() -> Response:
     caller = await account_caller()
     page = read_page()
     rows = await read(partial(list_shares, caller.account, after=page.after, limit=page.limit + 1))
-    more = len(rows) > page.limit
-    shown = rows[: page.limit]
-    return uncached_json({"shares": [_document(row) for row in shown], "next": str(shown[-1].id) if more else None})
+    shown, last = split_page(rows, page.limit)
+    return uncached_json({"shares": [_document(row) for row in shown], "next": str(last.id) if last else None})
 
 
 @share_routes.delete("/api/chat/share/<slug>/")

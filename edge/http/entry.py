@@ -14,7 +14,7 @@ import orjson
 
 from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.cors import PATHS, Cors
-from edge.http.errors import request_id
+from edge.http.errors import openai_error_body, request_id
 from shared.core.clock import new_id
 from shared.core.errors import YoutError
 
@@ -74,8 +74,8 @@ RefusedRequest = tuple[int, list[tuple[bytes, bytes]], bytes]
 
 
 def _error(status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> RefusedRequest:
-    error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
-    return status, [(b"content-type", b"application/json"), *headers], orjson.dumps({"error": error})
+    body = openai_error_body(message, "invalid_request_error", code)
+    return status, [(b"content-type", b"application/json"), *headers], orjson.dumps(body)
 
 
 # Codex tries a WebSocket first. It falls back to HTTP at once after a 426, and retries after any other status.

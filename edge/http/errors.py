@@ -123,11 +123,16 @@ def error_document(error: BaseException) -> dict[str, Any]:
     spec = error_spec(error)
     message = str(error) if spec is not INTERNAL else "Internal server error. You were not charged."
     param = "model" if isinstance(error, errors.ModelNotFound) else getattr(error, "param", None)
-    body: dict[str, Any] = {"error": {"message": message, "type": spec.type, "param": param, "code": spec.code}}
+    body = openai_error_body(message, spec.type, spec.code, param)
     extra = _extra(error)
     if extra:
         body["yout"] = extra
     return body
+
+
+def openai_error_body(message: str, type: str, code: str, param: str | None = None) -> dict[str, Any]:
+    """Return the body of an error in OpenAI's format."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
 def _extra(error: BaseException) -> dict[str, Any]:

@@ -42,6 +42,16 @@ def parse_json_object(data: bytes) -> dict[str, Any]:
     return body
 
 
+def object_field(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the object in the field `name`, or an empty one if it is missing or null. Raises `InvalidRequest`."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{name}' must be an object.", name)
+    return value
+
+
 def reject_unknown_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
     """Reject fields that are not `known`. `where` is the path to the object, with a trailing dot."""
     unknown = next((name for name in found if name not in known), None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from quart import request
@@ -11,6 +12,9 @@ from shared.core.errors import InvalidRequest
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+
+
+T = TypeVar("T")
 
 
 class Page(NamedTuple):
@@ -27,6 +31,11 @@ def read_page() -> Page:
         return Page(query_integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT), None if after is None else UUID(after))
     except ValueError:
         raise InvalidRequest("'after' must be the 'next' value of the previous page.", "after") from None
+
+
+def split_page(rows: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
+    """Split rows, of which one more than `limit` was read. Returns the page, and its last row if another page follows."""
+    return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
 
 def query_integer(name: str, low: int, high: int, default: int) -> int:

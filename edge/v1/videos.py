@@ -33,6 +33,7 @@ from edge.http.api_spec import (
 from edge.http.client_options import refuse_client_options
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.http.multipart import read_form
+from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
@@ -107,18 +108,17 @@ async def create() -> Response:
 async def list_own() -> Response:
     """List the account's videos."""
     caller = await submission.require_key()
-    sent, order = request.args.get("limit", str(DEFAULT_LISTED)), request.args.get("order", "desc")
-    if not (sent.isascii() and sent.isdigit() and len(sent) < 5 and 1 <= int(sent) <= MAX_LISTED):
-        raise InvalidRequest(f"'limit' must be an integer between 1 and {MAX_LISTED}.", "limit")
+    limit, order = query_integer("limit", 1, MAX_LISTED, DEFAULT_LISTED), request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
-    limit, after = int(sent), request.args.get("after")
+    after = request.args.get("after")
     found = await jobs.list_jobs(
         caller.account, limit=limit + 1, after=_id(after) if after else None, ascending=order == "asc", kind="video"
     )
-    page = [_document(entry.job) for entry in found[:limit]]
+    listed, last = split_page(found, limit)
+    page = [_document(entry.job) for entry in listed]
     ends = {"first_id": page[0]["id"] if page else None, "last_id": page[-1]["id"] if page else None}
-    return uncached_json({"object": "list", "data": page, "has_more": len(found) > limit, **ends})
+    return uncached_json({"object": "list", "data": page, "has_more": last is not None, **ends})
 
 
 @videos.get("/v1/videos/<id>")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
+from edge.http.paging import split_page
 from edge.http.public_url import edge_url
 from edge.request_context import read, write
 from edge.web.pages import page, read_after
@@ -24,8 +25,8 @@ PAGE_SIZE = 50
 async def show_conversations() -> Response:
     session = require_session()
     rows = await read(partial(list_conversations, session.account, after=read_after(), limit=PAGE_SIZE + 1))
-    older = rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
-    return await page("account/conversations.html", rows=rows[:PAGE_SIZE], older=older)
+    shown, last = split_page(rows, PAGE_SIZE)
+    return await page("account/conversations.html", rows=shown, older=last.id if last else None)
 
 
 @stored_content.get("/account/conversations/<conversation_id>/delete")
@@ -44,8 +45,8 @@ async def do_delete(conversation_id: str) -> Response:
 async def show_shares() -> Response:
     session = require_session()
     rows = await read(partial(list_shares, session.account, after=read_after(), limit=PAGE_SIZE + 1))
-    older = rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
-    return await page("account/shares.html", rows=rows[:PAGE_SIZE], older=older, edge=edge_url())
+    shown, last = split_page(rows, PAGE_SIZE)
+    return await page("account/shares.html", rows=shown, older=last.id if last else None, edge=edge_url())
 
 
 @stored_content.get("/account/shares/<slug>/revoke")

@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 from edge.api.key_request import UNLIMITED, KeyRequest, check_key_changes, check_key_request
 from edge.api.keys import create, find_own, revoke_own, update_own
 from edge.call.web_auth import session_limits
+from edge.http.paging import split_page
 from edge.http.public_url import edge_url
 from edge.request_context import AccountCaller, count_request, read, services, write
 from edge.web.form_idempotency import create_once, shown
@@ -150,13 +151,13 @@ def _read(account: UUID, after: UUID | None) -> tuple[list[KeyRow], UUID | None]
     revoked = ApiKey.revoked_at.is_null(False)
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(ApiKey.account == account)
-    last = ApiKey.get_or_none((ApiKey.id == after) & (ApiKey.account == account)) if after is not None else None
-    if last is not None:
-        older = ApiKey.id < last.id
-        query = query.where(revoked & older if last.revoked_at is not None else revoked | older)
+    previous = ApiKey.get_or_none((ApiKey.id == after) & (ApiKey.account == account)) if after is not None else None
+    if previous is not None:
+        older = ApiKey.id < previous.id
+        query = query.where(revoked & older if previous.revoked_at is not None else revoked | older)
     rows = list(query.order_by(Case(None, [(revoked, 1)], 0), ApiKey.id.desc()).limit(PAGE_SIZE + 1))
-    found = [KeyRow(row, row.last_call, spent.get(row.id, 0)) for row in rows[:PAGE_SIZE]]
-    return found, rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None
+    shown, last = split_page(rows, PAGE_SIZE)
+    return [KeyRow(row, row.last_call, spent.get(row.id, 0)) for row in shown], last.id if last else None
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:

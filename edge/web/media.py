@@ -13,6 +13,7 @@ from werkzeug.datastructures import MultiDict
 from edge.call.web_auth import session_limits
 from edge.http.errors import error_spec
 from edge.http.headers import idempotency_claim
+from edge.http.paging import split_page
 from edge.media import jobs, requests, submission
 from edge.request_context import AccountCaller, services, uncached_json, write
 from edge.web.pages import page
@@ -127,6 +128,7 @@ async def _page(
     found = await jobs.list_jobs(
         require_session().account, limit=JOBS_PER_PAGE + 1, after=jobs.parse_job_id(after) if after else None, kind=kind
     )
+    shown, last = split_page(found, JOBS_PER_PAGE)
     models = _models(kind)
     chosen = form or MultiDict()
     model = next((model for model in models if model.id == chosen.get("model")), models[0] if models else None)
@@ -140,8 +142,8 @@ async def _page(
         models=models,
         model=model,
         price=_price_words(model, _units(kind, chosen)) if model else "",
-        rows=[_shown(job) for job in found[:JOBS_PER_PAGE]],
-        older=str(found[JOBS_PER_PAGE - 1].job.id) if len(found) > JOBS_PER_PAGE else None,
+        rows=[_shown(job) for job in shown],
+        older=str(last.job.id) if last else None,
         first=after is None,
         form=chosen,
         wrong=wrong or {},

@@ -16,6 +16,7 @@ from quart import Blueprint, Response, render_template, request
 
 from edge.call.web_auth import client_address
 from edge.http.api_spec import ANYBODY, HTML, JSON, STRING, TIMESTAMP, ResponseSpec, array, describe_route, enum, response_schema
+from edge.http.errors import error_document
 from edge.http.headers import Scope
 from edge.http.web_headers import read_web_headers
 from edge.request_context import count_request, json_response, read, services
@@ -88,8 +89,7 @@ async def show_share(slug: str) -> Response:
 
 async def _missing(wants_json: bool) -> Response:
     if wants_json:
-        error = {"message": "No such share.", "type": "invalid_request_error", "param": None, "code": "not_found"}
-        return _with_headers(json_response({"error": error}, 404))
+        return _with_headers(json_response(error_document(NotFound("No such share.")), 404))
     page = await render_template("share_missing.html")
     return _with_headers(Response(page, status=404, content_type="text/html; charset=utf-8"))
 

@@ -19,7 +19,6 @@ from edge.web.web_session import (
     redirect_to,
     remember_browser,
     require_session,
-    safe_target,
     set_session,
 )
 from shared.core.clock import now_ms
@@ -30,6 +29,7 @@ from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
 from shared.models import Account
 from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
+from shared.text.redirects import safe_redirect
 
 sign_in = Blueprint("sign_in", __name__)
 
@@ -39,7 +39,7 @@ WRONG = "Incorrect e-mail address or password."
 @sign_in.get("/sign-in")
 async def show_sign_in() -> Response:
     if page_session().session is not None:
-        return redirect_to(safe_target(request.args.get("next")))
+        return redirect_to(safe_redirect(request.args.get("next"), "/account"))
     return await page("sign_in.html", email="", wrong="")
 
 
@@ -59,7 +59,7 @@ async def do_sign_in() -> Response:
     session = await write(
         partial(create_session, proven.account, browser_label(), password_hash=proven.password_hash, address=address())
     )
-    return remember_browser(set_session(redirect_to(safe_target(request.args.get("next"))), session), proven.email)
+    return remember_browser(set_session(redirect_to(safe_redirect(request.args.get("next"), "/account")), session), proven.email)
 
 
 @sign_in.get("/sign-up")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from typing import NamedTuple, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 from uuid import UUID
 
 from quart import Response, g, request
@@ -168,18 +168,6 @@ def redirect_to_sign_in() -> Response:
     """Redirect to the sign-in page, and from there back to the requested page."""
     target = request.full_path.rstrip("?") if request.method in SAFE_METHODS else "/account"
     return redirect_to(f"/sign-in?next={quote(target, safe='/')}")
-
-
-def safe_target(text: str | None) -> str:
-    """Return the target after signing in: `text` if it is a local path, else the account.
-
-    Browsers read a backslash as a slash and drop control characters, so `/\\evil.example` and `/<tab>/evil.example` are
-         external.
-    """
-    if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
-        return "/account"
-    parts = urlsplit(text)
-    return "/account" if parts.scheme or parts.netloc else text
 
 
 def _form_secret(sent: WebHeaders) -> str:

@@ -46,7 +46,10 @@ def expiry(created_at: int, seen_at: int) -> int:
 
 
 def agent_label(user_agent: str) -> str:
-    """Return a short name of a browser for its owner: `Firefox on Linux`."""
+    """Return a short name of a browser for its owner: `Firefox on Linux`.
+
+    Versions are left out, so that the stored text does not identify a person.
+    """
     browser = next((name for mark, name in _BROWSERS if mark in user_agent), "")
     system = next((name for mark, name in _SYSTEMS if mark in user_agent), "")
     return f"{browser or 'A browser'} on {system}" if system else browser or "An unknown browser"

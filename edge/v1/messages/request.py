@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.call.requests import MAX_STOP_SEQUENCES, MAX_TOKENS, build_chat_call
-from edge.http.fields import parse_json_object
+from edge.http.fields import object_field, parse_json_object
 from edge.v1.field_names import message_field
 from edge.v1.messages.message_conversion import convert_messages
 from edge.v1.provider_fields import with_provider_fields
@@ -68,7 +68,7 @@ def chat_body(body: Mapping[str, Any]) -> Json:
             raise InvalidRequest(f"'stop_sequences' must be a list of at most {MAX_STOP_SEQUENCES} strings.", "stop_sequences")
         if stops:
             chat["stop"] = stops
-    user = _object(body, "metadata").get("user_id")
+    user = object_field(body, "metadata").get("user_id")
     if user is not None:
         if not isinstance(user, str):
             raise InvalidRequest("'metadata.user_id' must be a string.", "metadata.user_id")
@@ -86,7 +86,7 @@ def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
     if not tools:
         return
     chat["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
-    choice = _object(body, "tool_choice")
+    choice = object_field(body, "tool_choice")
     if not choice:
         return
     kind, name = choice.get("type"), choice.get("name")
@@ -116,7 +116,7 @@ def _tool(tool: object, where: str) -> Json:
 
 
 def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
-    config = _object(body, "output_config")
+    config = object_field(body, "output_config")
     requested = config.get("format") or body.get("output_format")
     if requested is not None:
         if (
@@ -150,18 +150,9 @@ def _is_strict(schema: Mapping[str, Any]) -> bool:
 
 def _add_thinking(chat: Json, body: Mapping[str, Any]) -> None:
     """Add `thinking`, which only Anthropic's dialect forwards; other models use `output_config.effort`."""
-    thinking = _object(body, "thinking")
+    thinking = object_field(body, "thinking")
     if not thinking:
         return
     if not isinstance(thinking.get("type"), str):
         raise InvalidRequest("'thinking.type' must be a string.", "thinking.type")
     chat["thinking"] = thinking
-
-
-def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{name}' must be an object.", name)
-    return value

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.call.requests import MAX_TOKENS, build_chat_call
-from edge.http.fields import parse_json_object
+from edge.http.fields import object_field, parse_json_object
 from edge.v1.field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
 from edge.v1.responses.items import convert_items
@@ -62,8 +62,8 @@ def build_call(body: Body, size: int) -> ChatCall:
     chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
     chat["messages"] = _messages(body)
     _add_tools(chat, body)
-    _add_text(chat, _object(body, "text"))
-    _add_reasoning(chat, _object(body, "reasoning"))
+    _add_text(chat, object_field(body, "text"))
+    _add_reasoning(chat, object_field(body, "reasoning"))
     _add_logprobs(chat, body)
     limit = body.get("max_output_tokens")
     if limit is not None:
@@ -170,12 +170,3 @@ def _add_logprobs(chat: Body, body: Mapping[str, Any]) -> None:
         chat["top_logprobs"] = body["top_logprobs"]
     if _LOGPROBS in include or body.get("top_logprobs"):
         chat["logprobs"] = True
-
-
-def _object(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = body.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{name}' must be an object.", name)
-    return value
