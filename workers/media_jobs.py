@@ -13,6 +13,7 @@ from uuid import UUID
 from shared import media
 from shared.billing.pricing import MediaUnits, PriceList, media_charge
 from shared.catalog import reader
+from shared.catalog.failover import MALFORMED, MAX_COOLDOWN_MS, Failure, Retry
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
 from shared.core.database_errors import is_temporary
@@ -25,7 +26,7 @@ from shared.files.storage import Storage, new_key
 from shared.media import JobResult, Output
 from shared.models import MediaJob, Plan, Subscription
 from shared.text.media_types import HEAD_BYTES, detect_media_type
-from workers.provider_client import ProviderClient, ProviderFailed
+from workers.provider_client import OUTPUT_TOO_LARGE, ProviderClient, ProviderFailed
 
 log = logging.getLogger("yout.worker.media")
 
@@ -37,6 +38,7 @@ MAX_POLL_MS = 15_000
 DAY_MS = 86_400_000
 MEDIA_TYPE_PREFIXES = {"image": "image/", "video": "video/", "speech": "audio/"}
 PCM = "audio/pcm"
+NO_DIALECT = Failure("no_upstream_available", "no_dialect", Retry.OTHER_ROUTE, counts=False)
 
 
 class _NotMedia(Exception):
@@ -104,8 +106,8 @@ class _Attempt:
             call = MediaCall(job.kind, job.model, body, _units(job), job.options)
             try:
                 brought = self._ask(call, model)
-            except ProviderFailed as failure:
-                self._fail(failure)
+            except ProviderFailed as error:
+                self._fail(error.failure)
             else:
                 self._take(brought, call, price)
 
@@ -133,10 +135,13 @@ class _Attempt:
         """Start the job on one of the model's channels, or poll the provider's job that was started before."""
         sender = self._maker.sender
         if self._job.vendor_job is None:
-            return sender.with_failover(model.routes, self._job.__data__["account"], partial(self._begin, call))
+            routes = [route for route in model.routes if (route.dialect, call.kind) in MEDIA_DIALECTS]
+            if not routes:
+                raise ProviderFailed(NO_DIALECT)
+            return sender.with_failover(routes, self._job.__data__["account"], partial(self._begin, call))
         route = next((route for route in model.routes if route.channel == self._job.channel), None)
         if route is None:
-            raise ProviderFailed("no_upstream_available", "channel_gone")
+            raise ProviderFailed(Failure("no_upstream_available", "channel_gone"))
         return self._poll(call, route, self._job.vendor_job)
 
     def _begin(self, call: MediaCall, route: Route) -> _Result:
@@ -162,7 +167,7 @@ class _Attempt:
     def _dialect(self, call: MediaCall, route: Route) -> MediaDialect:
         dialect = MEDIA_DIALECTS.get((route.dialect, call.kind))
         if dialect is None:
-            raise ProviderFailed("no_upstream_available", "no_dialect", same_route=False)
+            raise ProviderFailed(NO_DIALECT)
         return dialect
 
     def _target(self, route: Route) -> Target:
@@ -180,7 +185,7 @@ class _Attempt:
             except ProviderFailed as failure:
                 first_failure = first_failure or failure
         if answer.files and not outputs:
-            raise first_failure or ProviderFailed("nothing_delivered", "no_pieces")
+            raise first_failure or ProviderFailed(Failure("nothing_delivered", "no_pieces"))
         return _Result(outputs, answer, target.route.channel)
 
     def _piece(self, piece: MediaFile, target: Target) -> Output:
@@ -202,7 +207,7 @@ class _Attempt:
             self._written.add(key)
             size = self._maker.storage.put(key, _bounded(rest, self._maker.settings.media_max_bytes))
         except _NotMedia:
-            raise ProviderFailed("nothing_delivered", "not_media") from None
+            raise ProviderFailed(Failure("nothing_delivered", "not_media")) from None
         return Output(key, kind, size)
 
     def _type_of(self, head: bytes) -> str:
@@ -240,16 +245,17 @@ class _Attempt:
         due_at = min(now + max(MIN_POLL_MS, min(age // 10, MAX_POLL_MS)), job.deadline_at)
         media.release_until(job, due_at, without_attempt=True)
 
-    def _fail(self, failure: ProviderFailed) -> None:
+    def _fail(self, failure: Failure) -> None:
         """End the job as failed, unless a retry may help: the provider is busy, or only a poll of its job failed."""
         job, now = self._job, now_ms()
-        if not failure.final and job.vendor_job is not None and failure.kind not in ("status_404", "channel_gone", "not_media"):
-            media.release_until(job, min(now + MAX_POLL_MS, job.deadline_at), without_attempt=True)
+        polls = job.vendor_job is not None and failure.reason not in ("status_404", "channel_gone", "not_media")
+        if polls and failure.retry is not Retry.NEVER:
+            media.release_until(job, min(now + pause_ms(MAX_POLL_MS, failure), job.deadline_at), without_attempt=True)
         elif failure.busy and job.attempts <= MAX_BUSY_PAUSES:
-            wait = failure.retry_after_ms if failure.retry_after_ms is not None else BUSY_PAUSE_MS * 2 ** (job.attempts - 1)
+            wait = pause_ms(BUSY_PAUSE_MS * 2 ** (job.attempts - 1), failure)
             media.release_until(job, min(now + wait, job.deadline_at), without_attempt=False)
         else:
-            self.end(JobResult("failed", failure.code, failure.kind))
+            self.end(JobResult("failed", failure.code, failure.reason))
 
     def _keep_ms(self) -> int:
         """Return how long the account's plan keeps media, in milliseconds."""
@@ -261,6 +267,11 @@ class _Attempt:
         )
         days = plan.media_days if plan is not None and plan.media_days else self._maker.settings.media_days
         return int(days) * DAY_MS
+
+
+def pause_ms(shortest: int, failure: Failure) -> int:
+    """Return a job's pause: `shortest`, or more if the provider asks for it, up to the longest cooldown of a breaker."""
+    return max(shortest, min(failure.retry_after_ms or 0, MAX_COOLDOWN_MS))
 
 
 def _units(job: MediaJob) -> MediaUnits:
@@ -277,13 +288,13 @@ def _read(dialect: MediaDialect, data: bytes, target: Target) -> MediaAnswer:
     try:
         return dialect.parse_response(data, target)
     except MalformedAnswer:
-        raise ProviderFailed("upstream_error", "malformed_answer") from None
+        raise ProviderFailed(MALFORMED._replace(reason="malformed_answer")) from None
 
 
 def _reject_text(content_type: str) -> None:
     """Reject an error page that came with status 200. Raw audio has no signature to detect it by."""
     if content_type.partition("/")[0].strip().lower() == "text" or "json" in content_type or "html" in content_type:
-        raise ProviderFailed("upstream_error", "text_for_media")
+        raise ProviderFailed(MALFORMED._replace(reason="text_for_media"))
 
 
 def _is_text(head: bytes) -> bool:
@@ -308,5 +319,5 @@ def _bounded(pieces: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:
     for piece in pieces:
         size += len(piece)
         if size > max_bytes:
-            raise ProviderFailed("output_too_large", "too_large", same_route=False)
+            raise ProviderFailed(OUTPUT_TOO_LARGE)
         yield piece

@@ -1,6 +1,6 @@
 """The synchronous provider client: sends media requests, with failover between a model's channels.
 
-Retries follow the same rules as on the edge, see `edge/call/upstream.py`. Requests to a channel's base URL, chosen by staff, are
+Failures and retries follow the edge's rules, `shared.catalog.failover`. Requests to a channel's base URL, chosen by staff, are
 trusted; every other URL that a provider returns goes through the address checks of `shared.safe_http`.
 """
 
@@ -15,11 +15,23 @@ from functools import lru_cache, partial
 from typing import TypeVar
 from uuid import UUID
 
-from shared.catalog.failover import RouteHealth
+from shared.catalog.failover import (
+    CONNECTION,
+    NO_ROUTE,
+    SEALED_SECRET,
+    TIMEOUT,
+    TOO_LARGE,
+    AttemptPlan,
+    Failure,
+    Retry,
+    RouteHealth,
+    refused_request,
+    status_failure,
+)
 from shared.catalog.routing import order_routes
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
-from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout, SettingsError
+from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout, OutboundTooLarge, SettingsError
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
 from shared.dialects.base import ProviderError, ProviderRequest, Target
@@ -30,38 +42,19 @@ from shared.safe_http import OutboundPolicy, Response, SafeHttpClient, Timeouts,
 log = logging.getLogger("yout.worker.upstream")
 
 T = TypeVar("T")
-MAX_ATTEMPTS = 3
-BACKOFF_SECONDS = 0.25
 MAX_ANSWER_BYTES = 300_000_000  # bytes of JSON, which may contain images
 MAX_ERROR_BYTES = 65_536
 SUCCESS_STATUSES = (200, 201, 202)
-BUSY_STATUSES = (429, 503)  # worth waiting for if no other channel is left
+OUTPUT_TOO_LARGE = TOO_LARGE._replace(code="output_too_large", reason="too_large", retry=Retry.OTHER_ROUTE)
+ADDRESS_REFUSED = Failure("upstream_error", "address_refused", Retry.OTHER_ROUTE)
 
 
 class ProviderFailed(Exception):
-    """An attempt failed. `code` is for the job's owner, `kind` (our own text) for staff.
+    """An attempt failed. The failure's `code` is for the job's owner, its `reason` (our own text) for staff."""
 
-    `final`: no other channel would help, because the request itself is invalid. `busy`: waiting may help. `same_route`: another
-    attempt on the same route may help.
-    """
-
-    def __init__(
-        self,
-        code: str,
-        kind: str,
-        *,
-        final: bool = False,
-        busy: bool = False,
-        same_route: bool = True,
-        retry_after_ms: int | None = None,
-    ) -> None:
-        super().__init__(f"{code} ({kind})")
-        self.code = code
-        self.kind = kind
-        self.final = final
-        self.busy = busy
-        self.same_route = same_route
-        self.retry_after_ms = retry_after_ms
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.code} ({failure.reason})")
+        self.failure = failure
 
 
 ReadError = Callable[[int, bytes], ProviderError]
@@ -82,7 +75,7 @@ class ProviderClient:
             secret = unseal(route.sealed_secret, self._settings.secret_key)
         except SettingsError as error:
             log.error("channel %s: %s", route.channel, error)
-            raise ProviderFailed("no_upstream_available", "sealed_secret", same_route=False) from None
+            raise ProviderFailed(SEALED_SECRET) from None
         return Target(
             route=route,
             secret=secret,
@@ -104,7 +97,7 @@ class ProviderClient:
                 exchange = outbound.get(request.url, max_bytes=max_bytes, headers=headers, limits=limits)
             with exchange as reply:
                 if reply.status not in SUCCESS_STATUSES:
-                    raise _refused(reply, read_error)
+                    raise ProviderFailed(_refused(reply, read_error))
                 yield reply
 
     @contextmanager
@@ -112,45 +105,46 @@ class ProviderClient:
         """Fetch a URL that a provider returned. Raises `ProviderFailed`."""
         limits = Timeouts(total_seconds=self._settings.media_answer_seconds)
         with (
-            _outbound_errors(),
+            _outbound_errors(too_large=OUTPUT_TOO_LARGE),
             self._outbound(target.route.base_url).get(url, max_bytes=self._settings.media_max_bytes, limits=limits) as reply,
         ):
             if reply.status != 200:
-                raise ProviderFailed("nothing_delivered", f"link_status_{reply.status}")
+                raise ProviderFailed(Failure("nothing_delivered", f"link_status_{reply.status}"))
             yield reply
 
     def with_failover(self, routes: Sequence[Route], account: UUID, attempt: Callable[[Route], T]) -> T:
         """Return the result of `attempt` on the first channel where it succeeds for a job of `account`.
 
-        Raises the last `ProviderFailed`.
+        Raises the last `ProviderFailed`, or the last one for which waiting may help.
         """
-        candidates = order_routes(routes, self.health, now_ms(), random.random, account)
-        last = ProviderFailed("no_upstream_available", "no_channel", busy=True)
-        for number in range(MAX_ATTEMPTS if candidates else 0):
-            route = candidates[number % len(candidates)]
+        routes = order_routes(routes, self.health, now_ms(), random.random, account)
+        plan = AttemptPlan(routes, self._settings.upstream_retry_seconds, random.random)
+        failed: ProviderFailed | None = None
+        paused_seconds = 0.0  # a job has no caller who waits, so only the pauses count
+        while (planned := plan.next(paused_seconds)) is not None:
+            route, pause_seconds = planned
+            time.sleep(pause_seconds)
+            paused_seconds += pause_seconds
             breaker = self.health.of_payer(route, account)
             if not breaker.admits(now_ms()):
                 continue
-            if number >= len(candidates):
-                if not last.same_route:
-                    break
-                time.sleep(BACKOFF_SECONDS * (1 + random.random()) * (1 + number - len(candidates)))  # noqa: S311  (jitter)
             breaker.begin(now_ms())
             try:
                 result = attempt(route)
-            except ProviderFailed as failure:
-                if failure.final:
-                    breaker.abandon()
+            except ProviderFailed as error:
+                breaker.record(error.failure, now_ms())
+                if error.failure.retry is Retry.NEVER:
                     raise
-                last = failure
-                breaker.fail(now_ms(), failure.retry_after_ms)
+                plan.record_failure(error.failure)
+                if failed is None or error.failure.busy or not failed.failure.busy:
+                    failed = error
             except BaseException:
                 breaker.abandon()
                 raise
             else:
                 breaker.succeed()
                 return result
-        raise last
+        raise failed or ProviderFailed(NO_ROUTE)
 
 
 def _outbound(policy: OutboundPolicy, base_url: str) -> SafeHttpClient:
@@ -158,32 +152,26 @@ def _outbound(policy: OutboundPolicy, base_url: str) -> SafeHttpClient:
 
 
 @contextmanager
-def _outbound_errors() -> Iterator[None]:
-    """Convert outbound errors to `ProviderFailed`. A provider that timed out is not tried again."""
+def _outbound_errors(too_large: Failure = TOO_LARGE) -> Iterator[None]:
+    """Convert outbound errors to `ProviderFailed`."""
     try:
         yield
     except OutboundRefused:
-        raise ProviderFailed("upstream_error", "address_refused", same_route=False) from None
+        raise ProviderFailed(ADDRESS_REFUSED) from None
     except OutboundTimeout:
-        raise ProviderFailed("upstream_timeout", "timeout", same_route=False) from None
+        raise ProviderFailed(TIMEOUT) from None
+    except OutboundTooLarge:
+        raise ProviderFailed(too_large) from None
     except OutboundFailed:
-        raise ProviderFailed("upstream_error", "connection") from None
+        raise ProviderFailed(CONNECTION) from None
 
 
-def _refused(reply: Response, read_error: ReadError) -> ProviderFailed:
-    status = reply.status
-    kind = f"status_{status}"
-    wait = retry_after_ms(reply.headers.get, now_ms())
-    if status in (400, 413, 422):
-        error = read_error(status, _read_error_body(reply))
+def _refused(reply: Response, read_error: ReadError) -> Failure:
+    if reply.status in (400, 413, 422):
+        error = read_error(reply.status, _read_error_body(reply))
         if error.is_request_error:
-            return ProviderFailed(error.code or "invalid_request", kind, final=True)
-    if status in BUSY_STATUSES:
-        return ProviderFailed("no_upstream_available", kind, busy=True, retry_after_ms=wait)
-    if status in (408, 504):
-        return ProviderFailed("upstream_timeout", kind, retry_after_ms=wait)
-    # A redirect, 401, 402, 403 or 404 concerns our credential or catalog entry: the same route would fail again.
-    return ProviderFailed("upstream_error", kind, retry_after_ms=wait, same_route=status in (409, 425) or status >= 500)
+            return refused_request(reply.status, error.code)
+    return status_failure(reply.status, retry_after_ms(reply.headers.get, now_ms()))
 
 
 def _read_error_body(reply: Response) -> bytes:

@@ -1,8 +1,6 @@
 """Sends calls to upstreams, with retries and fail-over until the first byte is relayed.
 
-Retried: failed connections, the statuses 408, 409, 429 and 5xx, and streams that break before anything was relayed. Not
-retried: errors about the request itself, and anything after the first relayed byte. All channels of a model are tried once
-before any is retried, after a backoff and within `upstream_retry_seconds`.
+`shared.catalog.failover` decides what is retried, where and when.
 """
 
 from __future__ import annotations
@@ -12,8 +10,7 @@ import logging
 import math
 import random
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
@@ -22,7 +19,18 @@ from edge.call.call_state import CallState
 from edge.call.candidates import Candidate
 from edge.services import Services
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes
-from shared.catalog.failover import RouteHealth, backoff_seconds
+from shared.catalog.failover import (
+    BROKEN,
+    CONNECTION,
+    MALFORMED,
+    SEALED_SECRET,
+    TIMEOUT,
+    TOO_LARGE,
+    AttemptPlan,
+    Failure,
+    RouteHealth,
+    status_failure,
+)
 from shared.catalog.routing import order_routes, sort_by_preferences
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
@@ -42,7 +50,6 @@ from transport.http_client import BodyTooLarge, FirstByteTimeout, HttpClientErro
 
 log = logging.getLogger("yout.edge")
 
-MAX_ATTEMPTS = 3
 MAX_RESPONSE_BYTES = 64_000_000  # bytes
 MAX_ERROR_BYTES = 65_536
 MAX_UNRELAYED_BYTES = 65_536  # of chunks without content, kept back before the first with content
@@ -50,30 +57,20 @@ MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be a large image
 AFTER_FINISH_SECONDS = 10  # time limit for usage and the end marker after the finish reason
 MODEL_SPECIFIC_ERRORS = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model may not have
 UPSTREAM_ERRORS = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
+ERRORS_BY_CODE: dict[str, Callable[[], Unavailable]] = {  # of a failure
+    "no_upstream_available": NoAvailableChannel,
+    "upstream_error": UpstreamFailed,
+    "upstream_timeout": UpstreamTimeout,
+}
 R = TypeVar("R", covariant=True)
 T = TypeVar("T")
 
 
 class _Failed(Exception):
-    """A failed attempt, which may be retried. `why` is its code; `error` is raised if it was the last attempt.
+    """A failed attempt that is not about the request."""
 
-    `of_request`: the request may be the cause, so the failure does not count against the channel.
-    """
-
-    def __init__(
-        self,
-        error: Unavailable,
-        why: str,
-        retry_after_ms: int | None = None,
-        *,
-        same_route: bool = True,
-        of_request: bool = False,
-    ) -> None:
-        self.error = error
-        self.why = why
-        self.retry_after_ms = retry_after_ms
-        self.same_route = same_route
-        self.of_request = of_request
+    def __init__(self, failure: Failure) -> None:
+        self.failure = failure
 
 
 class AttemptFunction(Protocol[R]):
@@ -220,18 +217,14 @@ async def _try_routes(services: Services, candidate: Candidate, state: CallState
     """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
     health = services.health
     routes = _ordered(candidate, health, state.account)
-    queue = deque((0, 0, route) for route in routes)  # retries so far, the provider's Retry-After in ms
+    plan = AttemptPlan(routes, services.settings.upstream_retry_seconds, random.random)
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
-    attempts = 0
-    while queue and attempts < MAX_ATTEMPTS:
-        retry, wait_ms, route = queue.popleft()
+    while (planned := plan.next(time.monotonic() - state.started)) is not None:
+        route, pause_seconds = planned
+        if pause_seconds:
+            await asyncio.sleep(pause_seconds)
         breaker = health.of_payer(route, state.account)
-        if retry:
-            pause = max(backoff_seconds(retry, random.random), wait_ms / 1000)
-            if time.monotonic() + pause - state.started > services.settings.upstream_retry_seconds:
-                continue
-            await asyncio.sleep(pause)
         if not breaker.admits(now_ms()):
             continue
         breaker.begin(now_ms())
@@ -241,16 +234,11 @@ async def _try_routes(services: Services, candidate: Candidate, state: CallState
         except UnsupportedField as error:
             breaker.abandon()
             unsupported = error
-        except _Failed as failure:
-            attempts += 1
-            failed = failure.error
-            state.mark_failed(failure.why)
-            if failure.of_request:
-                breaker.abandon()
-            else:
-                breaker.fail(now_ms(), failure.retry_after_ms)
-            if failure.same_route:
-                queue.append((retry + 1, failure.retry_after_ms or 0, route))
+        except _Failed as error:
+            plan.record_failure(error.failure)
+            breaker.record(error.failure, now_ms())
+            failed = ERRORS_BY_CODE[error.failure.code]()
+            state.mark_failed(error.failure.reason)
         except BaseException:  # including `UpstreamRejected`: a rejected request says nothing about the channel's health
             breaker.abandon()
             raise
@@ -353,7 +341,7 @@ def _secret(services: Services, route: Route) -> str:
         return services.secret(route.sealed_secret)
     except SettingsError as error:
         log.error("channel %s: %s", route.channel, error)
-        raise _Failed(NoAvailableChannel(), "sealed_secret", same_route=False) from None
+        raise _Failed(SEALED_SECRET) from None
 
 
 async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> None:
@@ -365,28 +353,19 @@ async def _refuse(response: HttpResponse, call: ChatCall, target: Target) -> Non
         data = b""
     finally:
         response.release()
-    status = response.status
-    error = dialect_for(target.route.dialect, call.kind).parse_error(status, data, call, target)
+    error = dialect_for(target.route.dialect, call.kind).parse_error(response.status, data, call, target)
     if error.is_request_error:
         message = error.message or "The provider rejected this request."
         raise UpstreamRejected(message, _field_of(call, error.param), error.code)
-    why = f"status_{status}"
-    pause = wait_ms if wait_ms is not None else error.retry_after_ms
-    if status == 429:
-        raise _Failed(NoAvailableChannel(), why, pause)
-    if status in (408, 504):
-        raise _Failed(UpstreamTimeout(), why, pause)
-    # 401, 402, 403 and 404 concern our credential or catalog, not the caller; retrying the same route would not help.
-    raise _Failed(UpstreamFailed(), why, pause, same_route=status in (409, 425) or status >= 500)
+    raise _Failed(status_failure(response.status, wait_ms if wait_ms is not None else error.retry_after_ms))
 
 
 def _failure(error: Exception) -> _Failed:
-    """Convert an error to a failed attempt. A channel that timed out is not retried."""
     if isinstance(error, ReadTimeout | FirstByteTimeout):
-        return _Failed(UpstreamTimeout(), "timeout", same_route=False)
+        return _Failed(TIMEOUT)
     if isinstance(error, HttpClientError):
-        return _Failed(UpstreamFailed(), "connection", of_request=isinstance(error, BodyTooLarge))
-    return _Failed(UpstreamFailed(), "malformed" if isinstance(error, MalformedStream) else "broken")
+        return _Failed(TOO_LARGE if isinstance(error, BodyTooLarge) else CONNECTION)
+    return _Failed(MALFORMED if isinstance(error, MalformedStream) else BROKEN)
 
 
 def _blocked(call: ChatCall) -> UpstreamRejected:

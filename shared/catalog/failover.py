@@ -1,4 +1,7 @@
-"""The health of channels: circuit breakers, observed speed and backoff. Pure: time and randomness are parameters.
+"""Fail-over: what follows from a failure, the plan of attempts, circuit breakers and observed speed.
+
+Pure: time and randomness are parameters. Edge and workers classify a failed attempt as a `Failure` and try routes as an
+`AttemptPlan` says; sleeping and sending is theirs.
 
 A route whose breaker is open is skipped until its cooldown ends. Then one call at a time may probe it (half open); a success
 closes the breaker. A payer whose calls fail also has a breaker of its own, so that requests that no provider can serve never
@@ -7,13 +10,16 @@ close a channel to other payers.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.catalog.snapshot import Route
 
+MAX_ATTEMPTS = 3  # of one call at the routes of one model
 FAILURES_TO_OPEN = 5  # consecutive failures
 FIRST_COOLDOWN_MS = 5_000
 MAX_COOLDOWN_MS = 120_000
@@ -107,6 +113,13 @@ class PayerBreaker:
         if own is not None:
             own.record_abandoned()
 
+    def record(self, failure: Failure, now: int) -> None:
+        """Record a failed attempt: counted, unless it says nothing about the route."""
+        if failure.counts:
+            self.fail(now, failure.retry_after_ms)
+        else:
+            self.abandon()
+
     def _own(self) -> CircuitBreaker | None:
         return self.owned.get(self.key) if self.owned else None
 
@@ -167,3 +180,107 @@ def backoff_seconds(retry: int, random: Callable[[], float]) -> float:
     """Return the delay before the retry with this number (from 1): exponential, half of it random ("equal jitter")."""
     longest: float = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (retry - 1))
     return longest * (0.5 + random() / 2)
+
+
+class Retry(Enum):
+    """Where another attempt may succeed."""
+
+    SAME_ROUTE = "same route"  # after a pause, and after every other route
+    OTHER_ROUTE = "other route"  # this route would fail again
+    NEVER = "never"  # the request itself is refused
+
+
+class Failure(NamedTuple):
+    """How an attempt failed, and what follows from it.
+
+    code            error code for the caller if no other attempt succeeds
+    reason          short name for usage rows and staff, such as `status_503` or `timeout`
+    retry           where the next attempt is made
+    counts          whether breakers count it; otherwise the request may be the cause, so it says nothing about the route
+    busy            the provider is overloaded or limits our rate: a caller that can wait may try again later
+    retry_after_ms  the delay that the provider asks for, or None
+    """
+
+    code: str
+    reason: str
+    retry: Retry = Retry.SAME_ROUTE
+    counts: bool = True
+    busy: bool = False
+    retry_after_ms: int | None = None
+
+
+CONNECTION = Failure("upstream_error", "connection")  # failed, lost, or not HTTP
+TIMEOUT = Failure("upstream_timeout", "timeout", Retry.OTHER_ROUTE)  # waiting for it a second time would take as long again
+TOO_LARGE = CONNECTION._replace(counts=False)
+MALFORMED = Failure("upstream_error", "malformed")  # a response that the dialect cannot read
+BROKEN = Failure("upstream_error", "broken")  # a stream that ended early or reported an error
+SEALED_SECRET = Failure("no_upstream_available", "sealed_secret", Retry.OTHER_ROUTE)  # encrypted with another SECRET_KEY
+NO_ROUTE = Failure("no_upstream_available", "no_channel", Retry.OTHER_ROUTE, counts=False, busy=True)  # every breaker is open
+
+_TIMEOUTS = frozenset({408, 504})
+_OVERLOADED = frozenset({429, 503, 529})  # 529: "overloaded_error" of Anthropic's API (its page "Errors")
+_TRANSIENT = frozenset({408, 409, 425, 429})  # besides 5xx
+
+
+def status_failure(status: int, retry_after_ms: int | None = None) -> Failure:
+    """Classify an error status that is not about the request. `retry_after_ms` is the delay that the response asks for.
+
+    401, 402, 403 and 404 concern our credential or catalog, so the same route would fail again. So would a redirect.
+    """
+    code = "no_upstream_available" if status == 429 else "upstream_timeout" if status in _TIMEOUTS else "upstream_error"
+    transient = status >= 500 or status in _TRANSIENT
+    return Failure(
+        code=code,
+        reason=f"status_{status}",
+        retry=Retry.SAME_ROUTE if transient else Retry.OTHER_ROUTE,
+        busy=transient and (status in _OVERLOADED or retry_after_ms is not None),
+        retry_after_ms=retry_after_ms,
+    )
+
+
+def refused_request(status: int, code: str | None) -> Failure:
+    """Classify a response by which the provider refuses the request itself, with the provider's error code if it has one."""
+    return Failure(code or "invalid_request", f"status_{status}", Retry.NEVER, counts=False)
+
+
+class AttemptPlan:
+    """The attempts of one call at one model: each route once, then failed ones again after a pause, `MAX_ATTEMPTS` at most.
+
+        while (attempt := plan.next(elapsed_seconds)) is not None:
+            route, pause_seconds = attempt
+            ...  # sleep, ask the breaker, send
+            plan.record_failure(failure)
+
+    An attempt without a recorded failure does not count: its breaker was open, or the dialect does not support the call.
+    """
+
+    __slots__ = ("_failures", "_queue", "_random", "_retries", "_retry_seconds", "_route")
+
+    def __init__(self, routes: Iterable[Route], retry_seconds: float, random: Callable[[], float]) -> None:
+        self._queue = deque((route, 0, 0) for route in routes)  # with its retries so far, and the provider's Retry-After in ms
+        self._retry_seconds = retry_seconds
+        self._random = random
+        self._failures = 0
+        self._route: Route | None = None
+        self._retries = 0
+
+    def next(self, elapsed_seconds: float) -> tuple[Route, float] | None:
+        """Return the next route and the seconds to pause before it, or None if no attempt is left.
+
+        A retry that would start more than `retry_seconds` after the beginning is left out.
+        """
+        while self._queue and self._failures < MAX_ATTEMPTS:
+            self._route, self._retries, wait_ms = self._queue.popleft()
+            if not self._retries:
+                return self._route, 0.0
+            pause_seconds = max(backoff_seconds(self._retries, self._random), wait_ms / 1000)
+            if elapsed_seconds + pause_seconds <= self._retry_seconds:
+                return self._route, pause_seconds
+        return None
+
+    def record_failure(self, failure: Failure) -> None:
+        """Count a failure of the attempt that `next` returned last, and plan a retry if it may help."""
+        assert self._route is not None  # noqa: S101  (`next` came first)
+        self._failures += 1
+        if failure.retry is Retry.SAME_ROUTE:
+            self._queue.append((self._route, self._retries + 1, failure.retry_after_ms or 0))

@@ -115,6 +115,10 @@ class OutboundTimeout(OutboundFailed):
         super().__init__("The address did not respond in time.")
 
 
+class OutboundTooLarge(OutboundFailed):
+    """The response of a user-supplied address exceeds the size limit."""
+
+
 class RequestRefused(YoutError):
     """The request cannot be served as it is. Nothing was charged."""
 

@@ -12,7 +12,7 @@ from functools import cache
 from ipaddress import ip_address
 from urllib.parse import urljoin
 
-from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout, OutboundTooLarge
 from shared.safe_http.addresses import Address
 from shared.safe_http.bounded_socket import MAX_FRAMING_BYTES, READ_BYTES, Deadline, PinnedConnection, ResponseTooLarge
 from shared.safe_http.url_check import OutboundPolicy, ParsedUrl, check_scheme_and_port, parse_url
@@ -42,19 +42,19 @@ class Response:
         self._max_bytes = max_bytes
 
     def read(self) -> bytes:
-        """Return the whole body. Raises `OutboundFailed` if it is too large, incomplete or compressed."""
+        """Return the whole body. Raises `OutboundTooLarge`, and `OutboundFailed` if it is incomplete or compressed."""
         return b"".join(self)
 
     def __iter__(self) -> Iterator[bytes]:
         self._check_encoding()
         promised = self._response.length  # None without Content-Length
         if promised is not None and promised > self._max_bytes:
-            raise OutboundFailed(f"The response is larger than {self._max_bytes} bytes.")
+            raise OutboundTooLarge(f"The response is larger than {self._max_bytes} bytes.")
         count = 0
         while piece := _read(self._response):
             count += len(piece)
             if count > self._max_bytes:
-                raise OutboundFailed(f"The response is larger than {self._max_bytes} bytes.")
+                raise OutboundTooLarge(f"The response is larger than {self._max_bytes} bytes.")
             yield piece
         if promised is not None and count < promised:
             raise OutboundFailed("The response is incomplete.")
@@ -195,7 +195,7 @@ def _translated_errors() -> Iterator[None]:
     except TimeoutError as error:
         raise OutboundTimeout from error
     except ResponseTooLarge as error:
-        raise OutboundFailed("The response exceeds the size limit.") from error
+        raise OutboundTooLarge("The response exceeds the size limit.") from error
     except ssl.SSLCertVerificationError as error:
         raise OutboundFailed("The address has no valid TLS certificate.") from error
     except _HTTP_FAULTS as error:

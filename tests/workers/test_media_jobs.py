@@ -15,6 +15,7 @@ import pytest
 import redis
 from obstore.store import LocalStore
 
+from shared.catalog.failover import MAX_COOLDOWN_MS, status_failure
 from shared.core.clock import now_ms
 from shared.files.storage import Storage
 from shared.ledger.verify import verify_ledger
@@ -29,6 +30,7 @@ from tests.servers.process import Process, eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Request, Upstream
 from tests.upstream_responses import Gate, delayed, error_response
+from workers.media_jobs import pause_ms
 
 CREDITS = 100_000_000
 KILLS = 6
@@ -109,6 +111,14 @@ def gate(upstream: Upstream) -> Iterator[Gate]:
     yield made
     if not made._opened.done():
         made.open()
+
+
+@pytest.mark.parametrize(
+    ("retry_after_ms", "expected"),
+    [(None, 5_000), (0, 5_000), (4_999, 5_000), (30_000, 30_000), (99_999_000, MAX_COOLDOWN_MS)],
+)
+def test_the_pause_of_a_job_follows_retry_after_within_bounds(retry_after_ms: int | None, expected: int) -> None:
+    assert pause_ms(5_000, status_failure(503, retry_after_ms)) == expected
 
 
 def test_a_job_whose_workers_are_killed_six_times(setup: MediaSetup, work: Callable[[], Process], gate: Gate) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
 
+from shared.core.clock import now_ms
 from shared.models import Channel, ChannelModel, MediaJob
 from tests import factories
 from tests.edge.media.media_stack import CANARY, IMAGE, MP4, PNG, Customer, MediaStack, audio_response, image_response, video_job
@@ -110,10 +113,20 @@ def _known(customer: Customer, model: str) -> bool:
     return any(found["id"] == model for found in customer.get("/v1/models").json["data"])
 
 
-def test_a_busy_provider_is_retried_after_its_delay(customer: Customer, media_stack: MediaStack) -> None:
+def test_a_short_delay_of_a_busy_provider_is_waited_for(customer: Customer, media_stack: MediaStack) -> None:
     media_stack.upstream.script(error_response(429, headers={"retry-after": "1"}))
     job = customer.run_job()
-    assert (job["status"], customer.spent, customer.row(job["job_uuid"]).attempts) == ("succeeded", IMAGE, 2)
+    assert (job["status"], customer.spent, customer.row(job["job_uuid"]).attempts) == ("succeeded", IMAGE, 1)
+
+
+def test_a_long_delay_of_a_busy_provider_releases_the_job(customer: Customer, media_stack: MediaStack) -> None:
+    media_stack.upstream.script(error_response(503, headers={"retry-after": formatdate(time.time() + 50, usegmt=True)}))
+    made, asked_at = len(media_stack.upstream.calls), now_ms()
+    id = customer.submit()
+    eventually(lambda: customer.row(id).attempts == 1 and customer.row(id).claimed_by is None, "the job is released")
+    assert 40_000 < customer.row(id).due_at - asked_at <= 60_000
+    assert len(media_stack.upstream.calls) == made + 1
+    customer.post(f"/api/media/jobs/{id}/cancel/")
 
 
 def test_a_provider_that_stays_busy_fails_the_job(customer: Customer, media_stack: MediaStack) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout
+from shared.core.errors import OutboundFailed, OutboundRefused, OutboundTimeout, OutboundTooLarge
 from shared.safe_http import OutboundPolicy, SafeHttpClient, Timeouts, bounded_socket, client
 from tests.servers.authority import Authority
 from tests.servers.process import free_port
@@ -226,7 +226,10 @@ def test_a_trusted_origin_may_be_private_but_not_by_redirect() -> None:
 
 
 def test_a_too_large_content_length_is_rejected_unread(outbound: SafeHttpClient) -> None:
-    with serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server, pytest.raises(OutboundFailed, match="larger"):
+    with (
+        serve(b"HTTP/1.1 200 OK\r\nContent-Length: 1000001\r\n\r\n") as server,
+        pytest.raises(OutboundTooLarge, match="larger"),
+    ):
         fetch(outbound, server.url())
 
 
@@ -236,7 +239,7 @@ def test_an_endless_body_is_rejected_at_the_limit(outbound: SafeHttpClient) -> N
         while True:
             connection.sendall(b"x" * 65_536)
 
-    with serve(endless) as server, pytest.raises(OutboundFailed, match="larger than 1000000 bytes"):
+    with serve(endless) as server, pytest.raises(OutboundTooLarge, match="larger than 1000000 bytes"):
         fetch(outbound, server.url())
 
 
