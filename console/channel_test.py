@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from shared.catalog.failover import Retry, status_failure
 from shared.catalog.snapshot import Route
 from shared.core.errors import InvalidInput, OutboundFailed, OutboundRefused, OutboundTimeout, YoutError
 from shared.core.secrets import unseal
@@ -99,7 +100,9 @@ def _judge(status: int, delivered: Callable[[], bool]) -> tuple[bool, str]:
 
 
 def _describe_status(status: int) -> str:
-    return f"Status {status}: {_STATUS_MEANINGS.get(status, 'the provider failed; try again later')}."
+    retryable = status_failure(status).retry is Retry.SAME_ROUTE
+    meaning = "the provider failed; try again later" if retryable else "the provider rejected the request; check the settings"
+    return f"Status {status}: {_STATUS_MEANINGS.get(status, meaning)}."
 
 
 _STATUS_MEANINGS = {

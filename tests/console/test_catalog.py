@@ -183,7 +183,8 @@ def test_only_owners_change_the_base_url_of_a_channel(signed_in):
         (default_script, "Works."),
         (error_response(401), "the secret is invalid"),
         (error_response(404), "the URL or model does not exist"),
-        (error_response(503), "Status 503"),
+        (error_response(422), "Status 422: the provider rejected the request"),
+        (error_response(503), "Status 503: the provider failed; try again later"),
         (html_response(), "does not match the dialect"),
     ],
 )
