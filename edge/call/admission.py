@@ -106,7 +106,7 @@ class Admission:
             services.inflight.set_payer(taken.api_key)
         elif caller.session:
             services.inflight.set_payer(caller.session)
-        self.state = CallState(self.call_id, call, self._quote, taken)
+        self.state = CallState(self.call_id, call, self._quote, taken, caller.limits.account)
         return self.state
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -30,6 +30,7 @@ class CallState:
             "channel",
             "output_clamp",
             "failures",
+            "payer",
         ),
         *(
             "first_token_at",
@@ -45,11 +46,12 @@ class CallState:
         ),
     )
 
-    def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: HoldTaken) -> None:
+    def __init__(self, call_id: UUID, call: ChatCall, quote: Quote, taken: HoldTaken, payer: UUID) -> None:
         self.call_id = call_id
         self.call = call
         self.quote = quote
         self.account = taken.account
+        self.payer = payer  # the account, or the visitor
         self.api_key = taken.api_key
         self.amount = taken.amount
         self.output_clamp = _clamp(call, quote, taken.amount)

@@ -216,7 +216,7 @@ async def _with_failover(services: Services, candidates: Sequence[Candidate], st
 async def _try_routes(services: Services, candidate: Candidate, state: CallState, attempt: AttemptFunction[T]) -> T:
     """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
     health = services.health
-    routes = _ordered(candidate, health, state.account)
+    routes = _ordered(candidate, health, state.payer)
     plan = AttemptPlan(routes, services.settings.upstream_retry_seconds, random.random)
     failed: Unavailable | None = None
     unsupported: UnsupportedField | None = None
@@ -224,7 +224,7 @@ async def _try_routes(services: Services, candidate: Candidate, state: CallState
         route, pause_seconds = planned
         if pause_seconds:
             await asyncio.sleep(pause_seconds)
-        breaker = health.of_payer(route, state.account)
+        breaker = health.of_payer(route, state.payer, state.account)
         if not breaker.admits(now_ms()):
             continue
         breaker.begin(now_ms())

@@ -69,10 +69,15 @@ class CircuitBreaker:
 
 @dataclass(slots=True)
 class PayerBreaker:
-    """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail."""
+    """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail.
+
+    A visitor has an own breaker, too, but failures of all visitors count for all payers as those of one account: it is easy to
+    become another visitor.
+    """
 
     shared: CircuitBreaker
     key: tuple[UUID, UUID]
+    account_key: tuple[UUID, UUID]  # differs from `key` for visitors
     owned: OrderedDict[tuple[UUID, UUID], CircuitBreaker]
 
     def admits(self, now: int) -> bool:
@@ -92,15 +97,16 @@ class PayerBreaker:
         self.shared.record_success()
         if self.owned:
             self.owned.pop(self.key, None)
+            self.owned.pop(self.account_key, None)
 
     def fail(self, now: int, retry_after_ms: int | None = None) -> None:
-        """Count a failed call. At most `MAX_FAILURES_OF_A_PAYER` in a row count for all payers, unless the provider said how long
-        to wait."""
-        own = self.owned.pop(self.key, None) or CircuitBreaker()
-        self.owned[self.key] = own  # latest failures last
-        if len(self.owned) > MAX_PAYER_BREAKERS:
-            self.owned.popitem(last=False)
+        """Count a failed call. At most `MAX_FAILURES_OF_A_PAYER` in a row of an account count for all payers, unless the provider
+        said how long to wait."""
+        own = self._latest(self.key)
         own.record_failure(now, retry_after_ms)
+        if self.account_key != self.key:
+            own = self._latest(self.account_key)
+            own.failures += 1
         if retry_after_ms or own.failures <= MAX_FAILURES_OF_A_PAYER:
             self.shared.record_failure(now, retry_after_ms)
         else:
@@ -119,6 +125,14 @@ class PayerBreaker:
             self.fail(now, failure.retry_after_ms)
         else:
             self.abandon()
+
+    def _latest(self, key: tuple[UUID, UUID]) -> CircuitBreaker:
+        """Return the breaker with this key, now the last one to be dropped."""
+        breaker = self.owned.pop(key, None) or CircuitBreaker()
+        self.owned[key] = breaker
+        if len(self.owned) > MAX_PAYER_BREAKERS:
+            self.owned.popitem(last=False)
+        return breaker
 
     def _own(self) -> CircuitBreaker | None:
         return self.owned.get(self.key) if self.owned else None
@@ -151,9 +165,10 @@ class RouteHealth:
     speeds: dict[UUID, RouteSpeed] = field(default_factory=dict)
     owned: OrderedDict[tuple[UUID, UUID], CircuitBreaker] = field(default_factory=OrderedDict)
 
-    def of_payer(self, route: Route, payer: UUID) -> PayerBreaker:
-        """Return the breaker of a route for the calls of `payer`, an account's id."""
-        return PayerBreaker(self.breaker_of(route), (route.id, payer), self.owned)
+    def of_payer(self, route: Route, payer: UUID, account: UUID | None = None) -> PayerBreaker:
+        """Return the breaker of a route for the calls of `payer`: an account, or a visitor whose calls belong to `account`."""
+        key = (route.id, payer)
+        return PayerBreaker(self.breaker_of(route), key, key if account is None else (route.id, account), self.owned)
 
     def breaker_of(self, route: Route) -> CircuitBreaker:
         breaker = self.breakers.get(route.id)

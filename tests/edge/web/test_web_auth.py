@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edge.http.web_headers import cookie_value, read_web_headers
+from shared.catalog.failover import FAILURES_TO_OPEN
 from shared.identity.visitor_id import DAY_MS, visitor_digest
 from shared.models import Account, Hold, Plan, Subscription, UsageLedger
 from shared.operations.web_accounts import end_sessions
@@ -16,7 +17,7 @@ from tests.edge.shared_edge import Reply
 from tests.edge.web.conftest import Browser, Site
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
-from tests.upstream_responses import WAIT_SECONDS, Gate
+from tests.upstream_responses import WAIT_SECONDS, Gate, error_response
 from tests.upstream_responses import stream as stream_of
 
 POOL = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 1_000}
@@ -207,6 +208,13 @@ def test_a_visitors_requests_are_limited(site: Site) -> None:
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert answers[2].error["code"] == "rate_limit_exceeded"
     assert answers[2].headers["x-ratelimit-limit-requests"] == "2"
+
+
+def test_failing_requests_of_a_visitor_leave_the_model_to_other_visitors(site: Site) -> None:
+    failing, other = site.browser(**POOL), site.browser(**POOL)
+    site.upstream.script(*[error_response(500)] * FAILURES_TO_OPEN)
+    assert [stream(failing).status for _ in range(3)] == [502, 502, 503], "three attempts, two attempts, none"
+    assert stream(other).status == 200
 
 
 def test_visitors_are_admitted_only_with_a_visitor_pool(site: Site) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from shared.catalog.failover import (
     BROKEN,
     CONNECTION,
+    FAILURES_TO_OPEN,
     FIRST_BACKOFF_SECONDS,
     MALFORMED,
     MAX_ATTEMPTS,
@@ -21,6 +22,7 @@ from shared.catalog.failover import (
     AttemptPlan,
     Failure,
     Retry,
+    RouteHealth,
     refused_request,
     status_failure,
 )
@@ -173,3 +175,39 @@ def test_a_plan_is_bounded_and_tries_every_route_before_any_twice(
     assert elapsed <= BUDGET
     assert counted <= MAX_ATTEMPTS
     assert len(tried) <= count + MAX_ATTEMPTS
+
+
+ANN, BEN, CAT, VISITORS = (uuid4() for _ in range(4))  # two visitors, an account, and the account of all visitors
+
+
+@pytest.mark.parametrize(
+    ("failing", "admitted"),
+    [
+        ([ANN] * 4, {ANN, BEN, CAT}),
+        ([ANN] * 5, {BEN, CAT}),
+        ([ANN, BEN] * 5, {CAT}),
+        ([ANN] * 100, {BEN, CAT}),
+        ([*[ANN] * 5, CAT], {BEN, CAT}),
+        ([*[ANN] * 5, CAT, CAT], set()),
+        ([ANN, BEN, ANN, CAT, CAT], set()),
+        ([CAT] * 5, {ANN, BEN}),
+        ([CAT, CAT, CAT, ANN, BEN], set()),
+    ],
+)
+def test_a_visitors_failures_close_a_channel_to_that_visitor_alone(failing: list[UUID], admitted: set[UUID]) -> None:
+    health, serving = RouteHealth(), route("a")
+    for payer in failing:
+        health.of_payer(serving, payer, CAT if payer == CAT else VISITORS).record(ERROR, 0)
+    assert {payer for payer in (ANN, BEN, CAT) if health.of_payer(serving, payer).admits(1)} == admitted
+
+
+def test_failures_of_many_visitors_count_as_those_of_one_account() -> None:
+    health, serving = RouteHealth(), route("a")
+    for _ in range(FAILURES_TO_OPEN * 2):
+        health.of_payer(serving, uuid4(), VISITORS).record(ERROR, 0)
+    assert health.of_payer(serving, CAT).admits(1)
+    assert health.of_payer(serving, ANN, VISITORS).admits(1)
+    health.of_payer(serving, ANN, VISITORS).succeed()
+    for _ in range(FAILURES_TO_OPEN):
+        health.of_payer(serving, uuid4(), VISITORS).record(TOO_LARGE, 0)
+    assert health.breaker_of(serving).failures == 0
