@@ -30,6 +30,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database
 from shared.core.postgres import Postgres
 from shared.core.schema_version import migrate
+from shared.identity.payer import KeyPayer
 from shared.ledger import HoldTaken, Reservation, Settlement, batch_transaction, reserve, settle
 from shared.ledger.verify import verify_ledger
 from shared.operations.accounts import create_account
@@ -68,7 +69,7 @@ class Till:
 
     def asks(self, size: int) -> list[Reservation]:
         expires = now_ms() + CALL_MS
-        return [Reservation(new_id(), MODEL, self._quote, expires, next(self._digests)) for _ in range(size)]
+        return [Reservation(new_id(), MODEL, self._quote, expires, KeyPayer(next(self._digests))) for _ in range(size)]
 
     def bills(self, asks: Sequence[Reservation], answers: Sequence[object]) -> list[Settlement]:
         return [self._bill(ask.call, taken) for ask, taken in zip(asks, answers, strict=True)]

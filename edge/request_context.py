@@ -9,7 +9,7 @@ from uuid import UUID
 import orjson
 from quart import Response, current_app, request
 
-from edge.call.web_auth import authenticate_session, client_address, require_own_origin, session_limits, visitor_digest_of
+from edge.call.web_auth import authenticate_session, client_address, require_own_origin, session_limits, visitor_payer
 from edge.http.client_ip import client_ip
 from edge.http.entry import BODY_ERROR
 from edge.http.headers import Scope, read_headers
@@ -21,39 +21,34 @@ from edge.services import Services
 from shared.core.clock import new_id
 from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest
 from shared.core.token_bucket import KeyLimits, RateLimitState
-from shared.identity.payer import address_allowed
+from shared.identity.payer import VisitorPayer, address_allowed
 from shared.operations.audit import Origin
-from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import find_unstorable_field, truncate
 
 T = TypeVar("T")
 
 
-class KeyCaller(NamedTuple):
-    """A valid key and the client's address."""
-
-    key: KeyRow
-    address: str
-
-
 class AccountCaller(NamedTuple):
-    """An authenticated caller: an API key or a web session of an account.
+    """An authenticated caller: the API key or web session of an account, with the rate limits in force."""
 
-    `origin` is for the audit trail, `limits` are the rate limits in force.
-    """
-
-    account: UUID
-    origin: Origin
+    row: KeyRow | SessionRow
     limits: KeyLimits
-    key: KeyRow | None = None
-    session: SessionRow | None = None
-
-
-class VisitorCaller(NamedTuple):
-    """A caller without a key or a session, identified by a daily digest."""
-
-    visitor: str
     address: str
+
+    @property
+    def account(self) -> UUID:
+        """The account's id."""
+        return self.row.account
+
+    @property
+    def origin(self) -> Origin:
+        """Who changes something, for the audit log."""
+        return Origin(self.row.actor, self.address)
+
+    @property
+    def key(self) -> KeyRow | None:
+        """The API key, or None for a web session."""
+        return self.row if isinstance(self.row, KeyRow) else None
 
 
 def services() -> Services:
@@ -62,8 +57,8 @@ def services() -> Services:
     return found
 
 
-async def key_caller() -> KeyCaller:
-    """Authenticate the request's key.
+async def key_caller() -> AccountCaller:
+    """Authenticate a request that must have a key.
 
     Raises `InvalidApiKey`, `AccessDenied` (account suspended or address not allowed), `DatabaseUnavailable`.
     """
@@ -73,13 +68,13 @@ async def key_caller() -> KeyCaller:
     key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
-    return KeyCaller(key, address)
+    return AccountCaller(key, services().keys.effective_limits(key.account, key.key, key.own_limits), address)
 
 
 async def account_caller() -> AccountCaller:
     """Authenticate the request by key or web session. Raises like `key_caller` and `authenticate_session`."""
     found = await caller()
-    if isinstance(found, VisitorCaller):
+    if isinstance(found, VisitorPayer):
         raise InvalidApiKey
     return found
 
@@ -100,21 +95,18 @@ def require_manager(caller: AccountCaller) -> None:
         )
 
 
-async def caller() -> AccountCaller | VisitorCaller:
+async def caller() -> AccountCaller | VisitorPayer:
     """Return the caller. A key or session that is sent must be valid; a request without either is a visitor's."""
     scope = cast(Scope, request.scope)
     if read_headers(scope).has_key:
-        key, address = await key_caller()
-        limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
-        return AccountCaller(key.account, Origin(f"key:{key.prefix}", address), limits, key=key)
+        return await key_caller()
     sent = read_web_headers(scope)
-    address = client_address(services(), scope, sent)
     row = await authenticate_session(services(), sent, request.method)
     if row is None:
         if request.method not in SAFE_METHODS:
             require_own_origin(sent, services().settings)
-        return VisitorCaller(visitor_digest_of(services(), scope, sent), address)
-    return AccountCaller(row.account, Origin(account_actor(row.account), address), session_limits(services(), row), session=row)
+        return visitor_payer(services(), scope, sent)
+    return AccountCaller(row, session_limits(services(), row), client_address(services(), scope, sent))
 
 
 async def read_body() -> bytes:

@@ -9,9 +9,10 @@ from uuid import UUID
 from quart import Blueprint, Response
 
 from edge.http.api_spec import INTEGER, OPEN_OBJECT, TIMESTAMP, WEB, ResponseSpec, describe_route, enum, nullable, response_schema
-from edge.request_context import AccountCaller, VisitorCaller, caller, read, services, uncached_json
+from edge.request_context import AccountCaller, caller, read, services, uncached_json
 from shared.core.clock import now_ms
 from shared.core.timestamps import format_timestamp
+from shared.identity.payer import VisitorPayer
 from shared.ledger.visitor_pool import visitor_allowance_state
 from shared.models import Account, Plan, Subscription
 
@@ -35,7 +36,7 @@ _VISITOR = response_schema(
 async def show_limit() -> Response:
     """Return the account's balance, plan and the caller's rate limits; for a visitor, today's allowance."""
     found = await caller()
-    return uncached_json(await _visitor(found) if isinstance(found, VisitorCaller) else await _account(found))
+    return uncached_json(await _visitor(found) if isinstance(found, VisitorPayer) else await _account(found))
 
 
 async def _account(found: AccountCaller) -> dict[str, Any]:
@@ -45,8 +46,8 @@ async def _account(found: AccountCaller) -> dict[str, Any]:
     return {"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates}
 
 
-async def _visitor(found: VisitorCaller) -> dict[str, Any]:
-    today = await read(partial(visitor_allowance_state, found.visitor, services().visitors, now_ms()))
+async def _visitor(visitor: VisitorPayer) -> dict[str, Any]:
+    today = await read(partial(visitor_allowance_state, visitor.digest, services().visitors, now_ms()))
     return {
         "kind": "anonymous",
         "daily_allowance": today.daily_allowance,

@@ -24,7 +24,6 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.request_context import (
-    VisitorCaller,
     account_caller,
     caller,
     count_request,
@@ -38,6 +37,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.errors import NotFound, RateLimited
 from shared.core.timestamps import format_timestamp
 from shared.files.certificates import public_pem, sign_certificate
+from shared.identity.payer import VisitorPayer
 from shared.models import PURGE_STATUSES, PurgeJob
 from shared.operations.purges import ACTOR, begin_purge, find_purge, purge_visitor
 
@@ -67,9 +67,9 @@ _PURGE = response_schema(
 async def start_purge() -> Response:
     """Start a purge and return the job to poll, or the running one. A visitor's purge is done synchronously."""
     found = await caller()
-    if isinstance(found, VisitorCaller):
-        await count_request(visitor_limits(services().settings, found.visitor))
-        return uncached_json(await _purge_visitor(found.visitor), 202)
+    if isinstance(found, VisitorPayer):
+        await count_request(visitor_limits(services().settings, found))
+        return uncached_json(await _purge_visitor(found.digest), 202)
     require_manager(found)
     await count_request(found.limits)
     job = await write(partial(begin_purge, found.account, origin=found.origin))

@@ -25,12 +25,11 @@ from edge.http.api_spec import (
 )
 from edge.http.errors import alternatives_document
 from edge.http.headers import Scope, parse_max_credits, read_headers
-from edge.request_context import AccountCaller, account_caller, count_request, read, read_body, services, uncached_json
+from edge.request_context import account_caller, count_request, read, read_body, services, uncached_json
 from edge.v1.chat import CHAT_REQUEST
 from edge.v1.models import pricing
 from shared.billing.pricing import Quote, affordable_output, call_charge
 from shared.billing.token_usage import TokenUsage
-from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InsufficientCredits
 from shared.models import Account, UsageLedger
@@ -73,7 +72,7 @@ async def quote_call() -> Response:
     call = parse_chat_request(await read_body())
     cap = parse_max_credits(read_headers(cast(Scope, request.scope)).max_credits)
     now = now_ms()
-    usable = [model for model in services().catalog.models.values() if _may_use(caller, model, now)]
+    usable = [model for model in services().catalog.models.values() if caller.row.may_use(model, now)]
     try:
         offers = find_candidates(services().catalog, call, cap)
     except InsufficientCredits as refusal:
@@ -81,7 +80,7 @@ async def quote_call() -> Response:
         refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
         raise
     for offer in offers:
-        if not _may_use(caller, services().catalog.models[offer.call.model], now):
+        if not caller.row.may_use(services().catalog.models[offer.call.model], now):
             raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
     quoted = max_quote(offers, cap)
     counted = await services().count_tokens(prompt_text(call.body))
@@ -111,11 +110,6 @@ async def quote_call() -> Response:
             ],
         }
     )
-
-
-def _may_use(caller: AccountCaller, model: CatalogModel, now: int) -> bool:
-    holder = caller.key or caller.session
-    return holder is not None and holder.may_use(model, now)
 
 
 def _alternative(fit: Alternative, expected: TokenUsage) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from shared.core.errors import InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
+from shared.identity.payer import Payer, SessionPayer, VisitorPayer
 from shared.ledger import Claim, Reservation, Settled, Settlement, UsageDetails
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement; then the error is sent and the settlement continues
@@ -40,17 +41,12 @@ ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without 
 
 
 class Caller(NamedTuple):
-    """The caller: the digest of an API key, a web session or a visitor; the other two are "".
+    """Who pays, with the rate limits in force. `address` is the client's IP address, behind trusted proxies."""
 
-    `address` is the client's IP address, behind trusted proxies.
-    """
-
-    digest: str
+    payer: Payer
     limits: KeyLimits
     address: str
     idempotency_claim: Claim | None = None
-    session: str = ""
-    visitor: str = ""
 
 
 class Admission:
@@ -79,33 +75,31 @@ class Admission:
             taken = await services.ledger.reserve(
                 Reservation(
                     call=self.call_id,
-                    digest=caller.digest,
-                    session=caller.session,
-                    visitor=caller.visitor,
                     model=call.model,
                     quote=self._quote,
                     expires_at=self.created_at + services.settings.hold_seconds * 1000,
+                    payer=caller.payer,
                     edge_process=services.process_id,
                     address=caller.address,
                     claim=caller.idempotency_claim,
-                    account=caller.limits.account if not caller.visitor else None,
+                    account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
                     fallbacks=call.fallbacks,
                 )
             )
         except BaseException as error:
             services.limiter.release(self.permit, 0)
             if isinstance(error, InvalidApiKey):
-                services.keys.drop_from_cache(caller.digest)
+                services.keys.drop_from_cache(caller.payer.digest)
             if isinstance(error, InsufficientCredits):
-                await complete_refusal(services, call, error, digest=caller.digest, session=caller.session)
+                await complete_refusal(services, call, error, caller.payer)
             if isinstance(error, YoutError):
                 error.rate_limit_state = self.permit.rate_limit_state
             raise
         if taken.api_key is not None:
-            services.keys.update_cache(caller.digest, taken.api_key, taken)
+            services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
             services.inflight.set_payer(taken.api_key)
-        elif caller.session:
-            services.inflight.set_payer(caller.session)
+        elif isinstance(caller.payer, SessionPayer):
+            services.inflight.set_payer(caller.payer.digest)
         self.state = CallState(self.call_id, call, self._quote, taken, caller.limits.account)
         return self.state
 

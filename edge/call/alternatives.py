@@ -13,6 +13,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import InsufficientCredits, RequestRefused, YoutError
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import routes_for_kind
+from shared.identity.payer import KeyPayer, Payer, VisitorPayer
 
 MAX_LISTED = 5  # models in a 402 error
 
@@ -55,17 +56,16 @@ def cheapest_alternatives(models: Iterable[CatalogModel], call: ChatCall, credit
     return tuple((fit.model.id, fit.quote.bound) for fit in affordable_models(models, call, credits)[:MAX_LISTED])
 
 
-async def complete_refusal(
-    services: Services, call: ChatCall, refusal: InsufficientCredits, *, digest: str, session: str
-) -> None:
-    """Add to `refusal` the cheapest affordable models that the caller (digest of a key or web session) may use for `call`.
+async def complete_refusal(services: Services, call: ChatCall, refusal: InsufficientCredits, payer: Payer) -> None:
+    """Add to `refusal` the cheapest affordable models that `payer` may use for `call`.
 
     Also adds the account's balance if it is missing. Does nothing for visitors, who see the few free models anyway.
     """
-    if not digest and not session:
+    if isinstance(payer, VisitorPayer):
         return
+    look_up = services.keys.look_up if isinstance(payer, KeyPayer) else services.sessions.find
     try:
-        holder = await (services.keys.look_up(digest) if digest else services.sessions.find(session))
+        holder = await look_up(payer.digest)
         if refusal.balance is None:
             refusal.balance = await services.balance_of(holder.account)
     except YoutError:  # the 402 error is sent without them

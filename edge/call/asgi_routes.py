@@ -41,9 +41,9 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
                 address = client_ip(scope, headers.forwarded_for, services.settings.trusted_proxies)
-                digest, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
+                payer, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
                 body = await services.bodies.read(receive, headers.content_length, address)
-                caller = Caller(digest, limits, address)
+                caller = Caller(payer, limits, address)
             try:
                 if adapter.parse_form is None:
                     parsed = adapter.parse(body, call_id)
@@ -54,7 +54,7 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                     caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
                 cap = parse_max_credits(headers.max_credits)
             except RequestRefused as refusal:
-                raise await services.keys.key_error_or(caller.digest, refusal) from None
+                raise await services.keys.key_error_or(caller.payer, refusal) from None
             if parsed.extension is not None:
                 parsed = parsed._replace(call=await parsed.extension.prepare_call(services, caller))
         except ClientGone:

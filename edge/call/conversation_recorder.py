@@ -17,6 +17,7 @@ from edge.call.exchange import Admitted, Finished
 from edge.services import Services
 from shared.core.errors import AccessDenied
 from shared.dialects.base import ChatCall
+from shared.identity.payer import KeyPayer, VisitorPayer
 from shared.operations.conversations import ChatMessage, ConversationState, begin_turn, store_turn
 
 log = logging.getLogger("yout.edge")
@@ -52,12 +53,12 @@ class ConversationRecorder:
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with the conversation's earlier messages. Raises the errors of `begin_turn` and of authentication."""
-        if caller.visitor:
+        if isinstance(caller.payer, VisitorPayer):
             raise AccessDenied(
                 "Conversations require an account. Sign in, or omit 'store' and 'conversation_id'.", "plan_required"
             )
-        if caller.digest:  # `admit` may have used the cache; stored messages require a key that is valid now
-            await services.keys.look_up(caller.digest)
+        if isinstance(caller.payer, KeyPayer):  # maybe from the cache; stored messages require a key that is valid now
+            await services.keys.look_up(caller.payer.digest)
         begin = partial(
             begin_turn, caller.limits.account, self._conversation, stores=self._stores, new_count=len(self._new_turns)
         )

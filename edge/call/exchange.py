@@ -48,9 +48,9 @@ async def exchange(
     try:
         candidates = find_candidates(services.catalog, call, max_credits)
     except RequestRefused as refusal:
-        refused = await services.keys.key_error_or(caller.digest, refusal)
+        refused = await services.keys.key_error_or(caller.payer, refusal)
         if isinstance(refused, InsufficientCredits):  # `max_credits` does not cover the call
-            await complete_refusal(services, call, refused, digest=caller.digest, session=caller.session)
+            await complete_refusal(services, call, refused, caller.payer)
         raise refused from None
     admission = Admission(services, call_id, caller, call, max_quote(candidates, max_credits))
     async with admission as state:

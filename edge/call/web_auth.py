@@ -14,6 +14,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied
 from shared.core.settings import Settings
 from shared.core.token_bucket import KeyLimits, RateLimits
+from shared.identity.payer import VisitorPayer
 from shared.identity.visitor_id import visitor_digest
 from shared.text.origins import host_of, is_cross_origin
 from shared.text.plain_text import truncate
@@ -54,16 +55,16 @@ def session_limits(services: Services, row: SessionRow) -> KeyLimits:
     return services.keys.effective_limits(row.account, row.account, row.own_limits)
 
 
-def visitor_digest_of(services: Services, scope: dict[str, Any], sent: WebHeaders) -> str:
-    """Return the daily digest that identifies a visitor."""
+def visitor_payer(services: Services, scope: dict[str, Any], sent: WebHeaders) -> VisitorPayer:
+    """Return the visitor of a request without a key or a session."""
     settings, address = services.settings, client_address(services, scope, sent)
-    return visitor_digest(settings.secret_key, address, sent.user_agent, now_ms(), settings.visitors_per_network)
+    return VisitorPayer(visitor_digest(settings.secret_key, address, sent.user_agent, now_ms(), settings.visitors_per_network))
 
 
-def visitor_limits(settings: Settings, visitor: str) -> KeyLimits:
+def visitor_limits(settings: Settings, visitor: VisitorPayer) -> KeyLimits:
     """Return a visitor's rate limits. The daily allowance bounds tokens, so their rate limit is the default."""
     limits = RateLimits(settings.visitor_rpm, settings.default_tpm, settings.visitor_concurrency)
-    scope = UUID(visitor[:32])  # takes the place of an account id
+    scope = UUID(visitor.digest[:32])  # takes the place of an account id
     return KeyLimits(scope, scope, limits, limits)
 
 
@@ -78,7 +79,7 @@ async def web_caller(services: Services, scope: dict[str, Any]) -> Caller:
     address = client_address(services, scope, sent)
     row = await authenticate_session(services, sent, scope["method"])
     if row is not None:
-        return Caller("", session_limits(services, row), address, session=row.digest)
+        return Caller(row.payer, session_limits(services, row), address)
     require_own_origin(sent, services.settings)
-    visitor = visitor_digest_of(services, scope, sent)
-    return Caller("", visitor_limits(services.settings, visitor), address, visitor=visitor)
+    visitor = visitor_payer(services, scope, sent)
+    return Caller(visitor, visitor_limits(services.settings, visitor), address)

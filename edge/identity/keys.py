@@ -22,7 +22,7 @@ from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidApiKey,
 from shared.core.settings import Settings
 from shared.core.token_bucket import KeyLimits, RateLimits, effective_limits
 from shared.identity import api_key_format
-from shared.identity.payer import ParentKey
+from shared.identity.payer import KeyPayer, ParentKey, Payer
 from shared.ledger import HoldTaken, KeyAndPlanLimits
 from shared.models import Account, ApiKey, Plan
 
@@ -32,6 +32,7 @@ MAX_CACHED_KEYS = 50_000
 class KeyRow(NamedTuple):
     """A valid key, as read from the database."""
 
+    digest: str
     key: UUID
     account: UUID
     prefix: str
@@ -42,6 +43,16 @@ class KeyRow(NamedTuple):
     own_limits: KeyAndPlanLimits
     monthly_credit_limit: int | None = None
     can_manage: bool = False
+
+    @property
+    def payer(self) -> KeyPayer:
+        """Who pays for calls with this key."""
+        return KeyPayer(self.digest)
+
+    @property
+    def actor(self) -> str:
+        """The key's name in the audit trail."""
+        return f"key:{self.prefix}"
 
     @property
     def has_limits(self) -> bool:
@@ -65,8 +76,8 @@ class Keys:
         self._gathered = BatchedReads(self._read_together)
         self._cached: OrderedDict[str, tuple[KeyAndPlanLimits, KeyLimits]] = OrderedDict()
 
-    async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[str, KeyLimits]:
-        """Return the digest and limits of the request's key. Recently used keys are cached.
+    async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[KeyPayer, KeyLimits]:
+        """Return the payer and limits of the request's key. Recently used keys are cached.
 
         Raises `InvalidApiKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
@@ -74,12 +85,12 @@ class Keys:
             digest = key_digest(authorization, x_api_key)
             cached = self._cached.get(digest)
             if cached is not None:
-                return digest, cached[1]
+                return KeyPayer(digest), cached[1]
             row = await self.look_up(digest, address)
         except InvalidApiKey:
             await self._count_refusal(authorization, x_api_key, address)
             raise
-        return digest, self._remember(digest, row.account, row.key, row.own_limits)
+        return KeyPayer(digest), self._remember(digest, row.account, row.key, row.own_limits)
 
     async def authenticate(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> KeyRow:
         """Read the request's key from the database. Raises like `admit`."""
@@ -99,17 +110,17 @@ class Keys:
         """Remove a rejected key from the cache."""
         self._cached.pop(digest, None)
 
-    async def key_error_or(self, digest: str, error: RequestRefused) -> RequestRefused:
+    async def key_error_or(self, payer: Payer, error: RequestRefused) -> RequestRefused:
         """Return `error`, or the error of the key if that is invalid: authentication errors take precedence.
 
-        `digest` is "" for web sessions and visitors, which are checked before.
+        Web sessions and visitors are checked before.
         """
-        if not digest:
+        if not isinstance(payer, KeyPayer):
             return error
         try:
-            await self.look_up(digest)
+            await self.look_up(payer.digest)
         except RequestRefused as refusal:
-            self.drop_from_cache(digest)
+            self.drop_from_cache(payer.digest)
             return refusal
         except DatabaseUnavailable:
             pass
@@ -213,6 +224,6 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
         *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
         bound = ParentKey(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
         own = KeyAndPlanLimits(*rates)._replace(meter=meter or key, parent=bound)
-        valid = KeyRow(key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+        valid = KeyRow(digest, key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
         found[digest] = key_error(revoked_at, expires_at, status, now) or valid
     return found

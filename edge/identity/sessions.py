@@ -20,9 +20,10 @@ from shared.core.errors import AccessDenied, InvalidSession
 from shared.core.secrets import derive_key
 from shared.core.settings import Settings
 from shared.identity import web_sessions
+from shared.identity.payer import SessionPayer
 from shared.ledger import KeyAndPlanLimits
 from shared.models import Account, Plan, WebSession
-from shared.operations.web_accounts import touch_session
+from shared.operations.web_accounts import account_actor, touch_session
 
 COOKIE_NAME = "yout_session"
 
@@ -37,6 +38,16 @@ class SessionRow(NamedTuple):
     seen_at: int
     plan_models: list[str] | None
     own_limits: KeyAndPlanLimits
+
+    @property
+    def payer(self) -> SessionPayer:
+        """Who pays for calls with this session."""
+        return SessionPayer(self.digest)
+
+    @property
+    def actor(self) -> str:
+        """The name of the account's owner in the audit trail."""
+        return account_actor(self.account)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Return whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""

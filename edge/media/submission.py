@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 from quart import request
 
 from edge.http.headers import Scope, idempotency_claim, parse_max_credits, read_headers
-from edge.identity.keys import key_digest
 from edge.request_context import AccountCaller, account_caller, key_caller, services, write
 from shared import media
 from shared.billing.pricing import Quote, media_quote
@@ -29,18 +28,15 @@ from shared.dialects.media import MediaCall
 from shared.job_queue import MEDIA_QUEUE
 from shared.ledger import Claim, Reservation
 from shared.media import JobRequest, Submitted, webhooks
-from shared.operations.audit import Origin
 from shared.safe_http import check_url, policy_from_settings
 
 HOLD_GRACE_SECONDS = 120  # the media sweep fails a job at its deadline, well before the hold sweep would release its credits
 
 
 class SubmissionContext(NamedTuple):
-    """The caller and options of a submission, from the request's headers. Either `digest` (of a key) or `session` is set."""
+    """The caller and options of a submission, from the request's headers."""
 
     caller: AccountCaller
-    digest: str = ""
-    session: str = ""
     claim: Claim | None = None
     max_credits: int | None = None
     idempotency_key: bytes | None = None
@@ -63,19 +59,8 @@ async def read_context(*, key_only: bool = False) -> SubmissionContext:
     Raises like `account_caller`, and `InvalidRequest` for an invalid header. `key_only` rejects web sessions, for OpenAI's paths.
     """
     sent = read_headers(cast(Scope, request.scope))
-    caller = await (require_key() if key_only else account_caller())
-    session = caller.session.digest if caller.session is not None else ""
-    digest = "" if session else key_digest(sent.authorization, sent.x_api_key)
-    return SubmissionContext(
-        caller, digest, session, max_credits=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key
-    )
-
-
-async def require_key() -> AccountCaller:
-    """Return the caller of a request that must have a key. Raises like `key_caller`."""
-    key, address = await key_caller()
-    limits = services().keys.effective_limits(key.account, key.key, key.own_limits)
-    return AccountCaller(key.account, Origin(f"key:{key.prefix}", address), limits, key=key)
+    caller = await (key_caller() if key_only else account_caller())
+    return SubmissionContext(caller, max_credits=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key)
 
 
 async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | None = None) -> SubmittedJob:
@@ -116,12 +101,11 @@ def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_ur
     deadline_at = now + settings.media_job_seconds * 1000
     ask = Reservation(
         call=new_id(),
-        digest=terms.digest,
-        session=terms.session,
         model=call.model,
         quote=quote,
         expires_at=deadline_at + HOLD_GRACE_SECONDS * 1000,
-        address=terms.caller.origin.address,
+        payer=terms.caller.row.payer,
+        address=terms.caller.address,
         claim=terms.claim,
         account=terms.caller.account,
     )

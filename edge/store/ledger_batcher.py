@@ -18,6 +18,7 @@ from shared.core.clock import now_ms
 from shared.core.database import drop_connection
 from shared.core.database_errors import ErrorKind, classify_error, describe_error
 from shared.core.errors import DatabaseUnavailable
+from shared.identity.payer import VisitorPayer
 from shared.ledger import (
     VISITORS_DISABLED,
     HoldTaken,
@@ -216,7 +217,7 @@ class LedgerBatcher:
             return
         try:
             with batch_transaction():
-                accounts = {POOL_ACCOUNT_ID if ask.visitor else ask.account for ask in self._uncertain}
+                accounts = {POOL_ACCOUNT_ID if isinstance(ask.payer, VisitorPayer) else ask.account for ask in self._uncertain}
                 release([ask.call for ask in self._uncertain], now, [account for account in accounts if account is not None])
         except Exception as error:  # re-raised unless another transaction holds the lock
             if classify_error(error) is not ErrorKind.CONFLICT:

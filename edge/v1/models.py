@@ -52,9 +52,9 @@ MODEL = response_schema(
 )
 async def list_models() -> Response:
     """List the active models with a price that the key may use."""
-    key, _ = await key_caller()
+    caller = await key_caller()
     now = now_ms()
-    found = [_document(model, now) for model in services().catalog.models.values() if key.may_use(model, now)]
+    found = [_document(model, now) for model in services().catalog.models.values() if caller.row.may_use(model, now)]
     return json_response({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
 
 
@@ -63,10 +63,10 @@ async def list_models() -> Response:
 async def get_model(model_id: str) -> Response:
     """Return one model. Ids may contain slashes, but not at the end."""
     model_id = model_id.rstrip("/")
-    key, _ = await key_caller()
+    caller = await key_caller()
     now = now_ms()
     model = services().catalog.models.get(model_id)
-    if model is None or not key.may_use(model, now):
+    if model is None or not caller.row.may_use(model, now):
         raise ModelNotFound(model_id)
     return json_response(_document(model, now))
 

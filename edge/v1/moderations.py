@@ -108,7 +108,7 @@ class DefaultModel:
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with its model. Raises `InvalidRequest` unless exactly one is available, and the key's own errors."""
-        key = await services.keys.look_up(caller.digest)
+        key = await services.keys.look_up(caller.payer.digest)
         now = now_ms()
         found = sorted(m.id for m in services.catalog.models.values() if m.kind == KIND and key.may_use(m, now))
         if len(found) == 1:

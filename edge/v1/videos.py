@@ -37,7 +37,7 @@ from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
-from edge.request_context import read_body, services, uncached_json, write
+from edge.request_context import key_caller, read_body, services, uncached_json, write
 from shared import media
 from shared.core.errors import InvalidRequest, NotFound, Unavailable
 from shared.files.storage import Storage
@@ -107,7 +107,7 @@ async def create() -> Response:
 )
 async def list_own() -> Response:
     """List the account's videos."""
-    caller = await submission.require_key()
+    caller = await key_caller()
     limit, order = query_integer("limit", 1, MAX_LISTED, DEFAULT_LISTED), request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
@@ -174,7 +174,7 @@ async def _body() -> dict[str, Any]:
 
 
 async def _find(id: str) -> FoundJob:
-    caller = await submission.require_key()
+    caller = await key_caller()
     return await jobs.find_job(caller.account, _id(id), "video")
 
 

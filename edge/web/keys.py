@@ -18,7 +18,7 @@ from edge.http.public_url import edge_url
 from edge.request_context import AccountCaller, count_request, read, services, write
 from edge.web.form_idempotency import create_once, shown
 from edge.web.pages import page, read_after, read_slow
-from edge.web.web_session import origin_of, redirect_to, require_session
+from edge.web.web_session import address, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited
 from shared.core.timestamps import format_timestamp
@@ -96,8 +96,7 @@ def _create(caller: AccountCaller, requested: KeyRequest) -> tuple[str, str]:
 
 def _caller() -> AccountCaller:
     session = require_session()
-    limits = session_limits(services(), session)
-    return AccountCaller(session.account, origin_of(session.account), limits, session=session)
+    return AccountCaller(session, session_limits(services(), session), address())
 
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:

@@ -17,7 +17,7 @@ from edge.http.paging import split_page
 from edge.media import jobs, requests, submission
 from edge.request_context import AccountCaller, services, uncached_json, write
 from edge.web.pages import page
-from edge.web.web_session import csrf_token, origin_of, redirect_to, require_session
+from edge.web.web_session import address, csrf_token, redirect_to, require_session
 from shared.billing.pricing import MediaUnits, media_quote
 from shared.catalog.snapshot import CatalogModel
 from shared.core import formats
@@ -79,12 +79,12 @@ async def create_job() -> Response:
     form = await request.form
     kind = _kind(form.get("kind"))
     session = require_session()
-    caller = AccountCaller(session.account, origin_of(session.account), session_limits(services(), session), session=session)
+    caller = AccountCaller(session, session_limits(services(), session), address())
     try:
         body = orjson.dumps(_body(kind, form))
         call, _ = requests.parse_native_request(kind, body)
         claim = idempotency_claim(_form_token(form), body)  # resubmitting the form returns the same job
-        await submission.submit(call, submission.SubmissionContext(caller, session=session.digest, claim=claim))
+        await submission.submit(call, submission.SubmissionContext(caller, claim=claim))
     except InvalidRequest as error:
         return await _page(kind, 422, form, {_field(error.param): str(error)})
     except IdempotencyConflict as conflict:

@@ -1,14 +1,39 @@
-"""The payer behind a key or session, its limits and what it may use. Pure."""
+"""Who pays for a call; and the row of a paying key or session, with its limits and what it may use. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.errors import AccessDenied
 from shared.text.client_address import normalize_address, normalize_network
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPayer:
+    """The account of an API key, by the key's digest."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPayer:
+    """The account of a web session, by the session's digest."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class VisitorPayer:
+    """The visitors' pool. `digest` identifies the visitor for one day (`shared.identity.visitor_id`)."""
+
+    digest: str
+
+
+Payer = KeyPayer | SessionPayer | VisitorPayer  # resolved once per request
 
 
 class ParentKey(NamedTuple):
@@ -37,8 +62,8 @@ class KeyAndPlanLimits(NamedTuple):
     parent: ParentKey | None = None
 
 
-class Payer(NamedTuple):
-    """The payer behind a key's or session's digest. `overage` is the subscription's id if its overage is enabled."""
+class PayerRow(NamedTuple):
+    """A paying key or session, as read from the database. `overage` is the subscription's id if its overage is enabled."""
 
     account: UUID
     account_status: str
@@ -57,7 +82,7 @@ class Payer(NamedTuple):
         return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
-def check_access(payer: Payer, model: str, address: str) -> None:
+def check_access(payer: PayerRow, model: str, address: str) -> None:
     """Raise `AccessDenied` unless the account is active, and its key and plan allow `model` from this IP address."""
     if payer.account_status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")

@@ -6,15 +6,15 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
 from shared.core.database import is_sqlite
-from shared.identity.payer import KeyAndPlanLimits, ParentKey, Payer
+from shared.identity.payer import KeyAndPlanLimits, KeyPayer, ParentKey, Payer, PayerRow, SessionPayer
 from shared.ledger.sql import AccountState, as_list, as_uuid, execute
 
-Payers = dict[str, Payer]
+PayerRows = dict[Payer, PayerRow]  # of keys and sessions
 Pools = dict[UUID, AccountState]
 
 # The part of both SELECT lists about the account; `k` is the row of the key or session.
@@ -34,8 +34,10 @@ _KEY = (
 _CREATOR = " LEFT JOIN api_key c ON c.id = k.parent"
 
 
-def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, Payers, Pools]:
-    """Lock the accounts of these digests in the order of their ids. Returns the keys and sessions found, and their pools."""
+def lock_payers(payers: Collection[Payer]) -> tuple[PayerRows, Pools]:
+    """Lock the accounts of keys and sessions in the order of their ids. Returns the rows found, and their pools."""
+    keys = sorted({payer.digest for payer in payers if isinstance(payer, KeyPayer)})
+    sessions = sorted({payer.digest for payer in payers if isinstance(payer, SessionPayer)})
     if keys and sessions and not is_sqlite():
         # Two statements could lock accounts out of order, so one locks all of them first. Its result is not needed.
         execute(
@@ -46,7 +48,7 @@ def lock_payers(keys: Sequence[str], sessions: Sequence[str]) -> tuple[Payers, P
     key_rows = _lock(f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k{_CREATOR}", keys)
     session_rows = _lock(f"SELECT {_ACCOUNT}, k.digest FROM web_session k", sessions)
     pools: Pools = {}
-    return _read(key_rows, pools), _read(session_rows, pools), pools
+    return _read(key_rows, pools) | _read(session_rows, pools), pools
 
 
 def _lock(select: str, digests: Sequence[str]) -> Any:
@@ -54,8 +56,8 @@ def _lock(select: str, digests: Sequence[str]) -> Any:
     return execute(f"{select}{_JOINS}{lock}", [digests]) if digests else None
 
 
-def _read(cursor: Any, pools: Pools) -> Payers:
-    found: Payers = {}
+def _read(cursor: Any, pools: Pools) -> PayerRows:
+    found: PayerRows = {}
     for account, status, expires, revoked, plan_models, *rest in cursor or ():
         balance, held, seq, plan, overage, rpm, tpm, concurrency, digest, *key = rest
         account = as_uuid(account)
@@ -65,7 +67,9 @@ def _read(cursor: Any, pools: Pools) -> Payers:
             id, models, ips, monthly, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key
             parent = ParentKey(as_uuid(parent_meter), *creator) if parent_meter is not None else None
             limits = KeyAndPlanLimits(own_rpm, own_tpm, own_concurrency, rpm, tpm, concurrency, as_uuid(meter), parent)
-            found[digest] = Payer(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly)
+            found[KeyPayer(digest)] = PayerRow(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly)
         else:
-            found[digest] = Payer(*payer, KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency))
+            found[SessionPayer(digest)] = PayerRow(
+                *payer, KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
+            )
     return found

@@ -21,7 +21,7 @@ from shared.core.errors import (
     InvalidSession,
     RequestRefused,
 )
-from shared.identity.payer import KeyAndPlanLimits, Payer, check_access
+from shared.identity.payer import KeyAndPlanLimits, Payer, PayerRow, SessionPayer, VisitorPayer, check_access
 from shared.ledger.allowances import (
     Meter,
     MeterId,
@@ -32,7 +32,7 @@ from shared.ledger.allowances import (
     write_meters,
 )
 from shared.ledger.idempotency import CLAIM_MS, Claim, Claims, StoredClaim, check_claim, read_claims, write_claims
-from shared.ledger.payers import Payers, Pools, lock_payers
+from shared.ledger.payers import PayerRows, Pools, lock_payers
 from shared.ledger.sql import AccountState, Change, change_accounts, execute, insert
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID, VISITORS_DISABLED, VisitorSettings, lock_pool
 
@@ -42,18 +42,15 @@ NO_METER = Meter(0)
 class Reservation(NamedTuple):
     """Request for one call's hold. Times in milliseconds UTC.
 
-    Exactly one of `digest` (of an API key), `session` (digest of a web session) and `visitor` (daily salted digest) identifies
-    the payer. `account` is the payer's if known. It only serves to lock in order (`lock_in_order`), not to decide. `fallbacks`
-    are other models that may serve the call; the payer needs access to each of them.
+    `account` is the payer's if known. It only serves to lock in order (`lock_in_order`), not to decide. `fallbacks` are other
+    models that may serve the call; the payer needs access to each of them.
     """
 
     call: UUID
     model: str
     quote: Quote
     expires_at: int
-    digest: str = ""
-    session: str = ""
-    visitor: str = ""
+    payer: Payer
     edge_process: UUID | None = None
     address: str = ""
     claim: Claim | None = None
@@ -83,8 +80,7 @@ class _Granted(NamedTuple):
 class _BatchState(NamedTuple):
     """What a batch decides on: read once under the locks, and updated by each decision."""
 
-    keys: Payers
-    sessions: Payers
+    payers: PayerRows
     pools: Pools
     claims: Claims
     meters: dict[MeterId, Meter]
@@ -92,12 +88,12 @@ class _BatchState(NamedTuple):
     visitors: VisitorSettings
     now: int
 
-    def payer(self, reservation: Reservation) -> Payer:
-        """Return the payer of `reservation`. Raises `InvalidApiKey` or `InvalidSession`."""
-        payer = self.sessions.get(reservation.session) if reservation.session else self.keys.get(reservation.digest)
-        if payer is None or not payer.is_usable(self.now):
-            raise InvalidSession if reservation.session else InvalidApiKey
-        return payer
+    def row(self, payer: Payer) -> PayerRow:
+        """Return the row of a key or session. Raises `InvalidApiKey` or `InvalidSession`."""
+        row = self.payers.get(payer)
+        if row is None or not row.is_usable(self.now):
+            raise InvalidSession if isinstance(payer, SessionPayer) else InvalidApiKey
+        return row
 
 
 def reserve(
@@ -114,7 +110,8 @@ def reserve(
     granted: list[_Granted] = []
     for reservation in reservations:
         try:
-            one = _decide_visitor(reservation, state) if reservation.visitor else _decide(reservation, state)
+            decide = _decide_visitor if isinstance(reservation.payer, VisitorPayer) else _decide
+            one = decide(reservation, state)
         except RequestRefused as refusal:
             results.append(refusal)
         else:
@@ -126,25 +123,19 @@ def reserve(
 
 
 def _read_state(reservations: Sequence[Reservation], now: int, visitors: VisitorSettings) -> _BatchState:
-    for reservation in reservations:
-        if bool(reservation.digest) + bool(reservation.session) + bool(reservation.visitor) != 1:
-            raise ValueError(f"call {reservation.call} must be paid by a key, a session or a visitor")
-    keys, sessions, pools = lock_payers(
-        sorted({reservation.digest for reservation in reservations if reservation.digest}),
-        sorted({reservation.session for reservation in reservations if reservation.session}),
-    )
+    payers, pools = lock_payers([reservation.payer for reservation in reservations])
     meters, free_models = {}, frozenset[str]()
-    visits = [reservation for reservation in reservations if reservation.visitor]
+    visits = [reservation for reservation in reservations if isinstance(reservation.payer, VisitorPayer)]
     if visits and visitors.pool_credits:
         pool = lock_pool(visitors, now)
         if pool is not None:
             pools[POOL_ACCOUNT_ID] = pool
-        names = {(POOL_ACCOUNT_ID, visitor_allowance(reservation.visitor, now)) for reservation in visits}
+        names = {(POOL_ACCOUNT_ID, visitor_allowance(reservation.payer.digest, now)) for reservation in visits}
         rows = execute("SELECT id FROM model WHERE id IN ? AND is_free", [sorted({reservation.model for reservation in visits})])
         meters.update(dict.fromkeys(names, NO_METER) | read_allowances(names)())
         free_models = frozenset(id for (id,) in rows)
-    state = _BatchState(keys, sessions, pools, {}, meters, free_models, visitors, now)
-    _load_meters([reservation for reservation in reservations if not reservation.visitor], state)
+    state = _BatchState(payers, pools, {}, meters, free_models, visitors, now)
+    _load_meters(reservations, state)
     state.claims.update(read_claims(_claims(reservations, state)))
     return state
 
@@ -158,14 +149,14 @@ def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> Non
     overdrawn: set[MeterId] = set()
     needed: defaultdict[UUID, int] = defaultdict(int)
     for reservation in reservations:
-        payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
-        if payer is None:
+        row = state.payers.get(reservation.payer)
+        if row is None:
             continue
-        limited.update((payer.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(payer))
-        if payer.overage is not None:
-            needed[payer.account] += reservation.quote.bound
-            if needed[payer.account] > state.pools[payer.account].available:
-                overdrawn.add((payer.account, payer.overage))
+        limited.update((row.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(row))
+        if row.overage is not None:
+            needed[row.account] += reservation.quote.bound
+            if needed[row.account] > state.pools[row.account].available:
+                overdrawn.add((row.account, row.overage))
     if limited or overdrawn:
         read_limited, read_overdrawn = read_allowances(limited), read_overages(overdrawn)
         state.meters.update(dict.fromkeys(limited | overdrawn, NO_METER) | read_limited() | read_overdrawn())
@@ -176,18 +167,16 @@ def _claims(reservations: Sequence[Reservation], state: _BatchState) -> list[tup
     for reservation in reservations:
         if reservation.claim is None:
             continue
-        if reservation.visitor:
-            found.append((POOL_ACCOUNT_ID, reservation.claim.for_visitor(reservation.visitor)))
-        else:
-            payer = state.sessions.get(reservation.session) if reservation.session else state.keys.get(reservation.digest)
-            if payer is not None:
-                found.append((payer.account, reservation.claim))
+        if isinstance(reservation.payer, VisitorPayer):
+            found.append((POOL_ACCOUNT_ID, reservation.claim.for_visitor(reservation.payer.digest)))
+        elif reservation.payer in state.payers:
+            found.append((state.payers[reservation.payer].account, reservation.claim))
     return found
 
 
 def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     """Take the hold in `state`, or raise the error to report to the caller."""
-    payer = state.payer(reservation)
+    payer = state.row(reservation.payer)
     check_access(payer, reservation.model, reservation.address)
     for model in reservation.fallbacks:
         check_access(payer, model, reservation.address)
@@ -224,7 +213,7 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     )
 
 
-def _monthly_limits(payer: Payer) -> Iterator[tuple[UUID, int]]:
+def _monthly_limits(payer: PayerRow) -> Iterator[tuple[UUID, int]]:
     """Yield the monthly meters that apply to a key, with their limits: its own, and that of the key that created it."""
     meter, parent = payer.limits.meter, payer.limits.parent
     if payer.monthly_limit is not None and meter is not None:
@@ -242,7 +231,7 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
         raise AccessDenied(
             f"The model '{reservation.model}' requires an account. Sign in, or send an API key.", "model_not_allowed"
         )
-    claim = reservation.claim.for_visitor(reservation.visitor) if reservation.claim is not None else None
+    claim = reservation.claim.for_visitor(reservation.payer.digest) if reservation.claim is not None else None
     if claim is not None:
         check_claim(claim, state.claims.get((POOL_ACCOUNT_ID, claim.key_digest)), state.now)
     bound, minimum = max(reservation.quote.bound, MIN_CALL_CREDITS), max(reservation.quote.minimum, MIN_CALL_CREDITS)
@@ -252,7 +241,7 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
             max_credits=reservation.quote.cap,
             message=f"This call needs at least {minimum} credits, but x-yout-max-credits allows {reservation.quote.cap}.",
         )
-    allowance = visitor_allowance(reservation.visitor, state.now)
+    allowance = visitor_allowance(reservation.payer.digest, state.now)
     meter = state.meters[POOL_ACCOUNT_ID, allowance].with_limit(state.visitors.daily_credits)
     amount = min(bound, pool.available, meter.available)
     if amount < minimum:

@@ -15,6 +15,7 @@ from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.identity.api_key_format import digest
+from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, HoldTaken, Reservation, Settlement
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, UsageLedger
@@ -43,7 +44,7 @@ class Customer:
         now = now_ms()
         asks = [
             Reservation(
-                *(new_id(), "m-1", Quote(PRICE, AMOUNT, AMOUNT, 10, 90), now + lasts_ms, self._digest),
+                *(new_id(), "m-1", Quote(PRICE, AMOUNT, AMOUNT, 10, 90), now + lasts_ms, KeyPayer(self._digest)),
                 edge_process=edge_process,
                 claim=claim,
             )

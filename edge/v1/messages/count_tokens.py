@@ -28,12 +28,12 @@ counting = Blueprint("counting", __name__)
 )
 async def count_tokens() -> Response:
     """Count the text with the o200k vocabulary, and estimate other content. Approximate for other vocabularies."""
-    key, _ = await key_caller()
-    await count_request(services().keys.effective_limits(key.account, key.key, key.own_limits))
+    caller = await key_caller()
+    await count_request(caller.limits)
     data = await read_body()
     call = with_provider_fields(chat_body(parse_json_object(data)), lambda portable: build_chat_call(portable, len(data)))
     model = services().catalog.models.get(call.model)
-    if model is None or not key.may_use(model, now_ms()):
+    if model is None or not caller.row.may_use(model, now_ms()):
         raise ModelNotFound(call.model)
     counted = await services().count_tokens(prompt_text(call.body))
     return json_response({"input_tokens": max(1, counted + max_non_text_tokens(call.body) // 3)})

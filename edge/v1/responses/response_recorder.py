@@ -39,7 +39,7 @@ class ResponseRecorder:
 
         Raises the errors of `begin_response`, `resolve` and authentication.
         """
-        await services.keys.look_up(caller.digest)  # `admit` may have used the cache; stored items require a valid key
+        await services.keys.look_up(caller.payer.digest)  # `admit` may have used the cache; stored items require a valid key
         begin = partial(
             begin_response,
             caller.limits.account,

@@ -40,10 +40,10 @@ _DELETED = response_schema({"id": STRING, "object": enum("response"), "deleted":
 )
 async def show_response(id: str) -> Response:
     """Return a stored response. It cannot be streamed, because its events are not stored."""
-    key, _ = await key_caller()
+    caller = await key_caller()
     if request.args.get("stream") == "true":
         raise InvalidRequest("'stream' is not supported for stored responses.", "stream")
-    row = await read(partial(find_response, key.account, id))
+    row = await read(partial(find_response, caller.account, id))
     return uncached_json(orjson.loads(row.response))
 
 
@@ -57,8 +57,8 @@ async def show_response(id: str) -> Response:
 )
 async def remove_response(id: str) -> Response:
     """Permanently delete a stored response."""
-    key, _ = await key_caller()
-    await write(partial(delete_response, key.account, id))
+    caller = await key_caller()
+    await write(partial(delete_response, caller.account, id))
     return uncached_json({"id": id, "object": "response", "deleted": True})
 
 
@@ -73,12 +73,12 @@ async def remove_response(id: str) -> Response:
 )
 async def list_input_items(id: str) -> Response:
     """List the `input` items of the call itself, newest first unless `order` is `asc`."""
-    key, _ = await key_caller()
+    caller = await key_caller()
     order = request.args.get("order", "desc")
     if order not in ("asc", "desc"):
         raise InvalidRequest("'order' must be 'asc' or 'desc'.", "order")
     limit = query_integer("limit", 1, MAX_LIMIT, DEFAULT_LIMIT)
-    items = await read(partial(_input_items, key.account, id))
+    items = await read(partial(_input_items, caller.account, id))
     if order == "desc":
         items.reverse()
     start = _start_after(items, request.args.get("after"))

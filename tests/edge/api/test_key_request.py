@@ -23,7 +23,7 @@ MODELS = ("m-1", "m-2", "m-3")
 
 
 def creator(**columns: Any) -> KeyRow:
-    free = KeyRow(new_id(), new_id(), "yout-AbCd…", None, None, None, None, KeyAndPlanLimits())
+    free = KeyRow("a" * 64, new_id(), new_id(), "yout-AbCd…", None, None, None, None, KeyAndPlanLimits())
     return free._replace(**columns)
 
 

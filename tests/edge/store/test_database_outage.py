@@ -19,6 +19,7 @@ from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.core.errors import DatabaseUnavailable
+from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, HoldTaken, Reservation, Settlement, sweep
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
@@ -115,7 +116,7 @@ def test_a_disconnect_during_an_outage_bills_delivered_output_once(
 
 
 def reservation_of(digest: str, bound: int, claim: Claim | None = None) -> Reservation:
-    return Reservation(new_id(), "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, digest, claim=claim)
+    return Reservation(new_id(), "m-1", Quote(PRICE, bound, bound, 0, bound), now_ms() + 60_000, KeyPayer(digest), claim=claim)
 
 
 def settlement_of(taken: Reservation, owner: Account, cost: int) -> Settlement:

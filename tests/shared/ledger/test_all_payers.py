@@ -20,6 +20,7 @@ from shared.billing.token_usage import TokenUsage
 from shared.core.billing_periods import DAY_MS, day_of, month_of
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput
+from shared.identity.payer import KeyPayer, Payer, SessionPayer, VisitorPayer
 from shared.ledger import HoldTaken, Reservation, Settlement, VisitorSettings, renew_pool, renew_subscriptions
 from shared.ledger.verify import verify_ledger
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
@@ -86,19 +87,19 @@ class LedgerOperations(RuleBasedStateMachine):
         create_plan("small", {"monthly_credits": 50, "overage_allowed": True}, origin=ORIGIN)
         create_plan("large", {"monthly_credits": 120, "rollover_cap": 150, "overage_allowed": True}, origin=ORIGIN)
         self.owners = [factories.account(100) for _ in range(2)]
-        self.payers: list[dict[str, str]] = []
+        self.payers: list[Payer] = []
         for owner in self.owners:
             self.bought[owner.id] = 100
-            self.payers.append({"digest": str(factories.api_key(owner)[0].digest)})
+            self.payers.append(KeyPayer(str(factories.api_key(owner)[0].digest)))
             session = WebSession.create(digest=new_id().hex * 2, account=owner, expires_at=self.now + 400 * DAY_MS)
-            self.payers.append({"session": str(session.digest)})
+            self.payers.append(SessionPayer(str(session.digest)))
         self.limited = factories.api_key(self.owners[0], monthly_credit_limit=KEY_LIMIT)[0]
-        self.payers += [{"digest": str(self.limited.digest)}, {"visitor": "a" * 64}, {"visitor": "b" * 64}, {"visitor": "c" * 64}]
+        self.payers += [KeyPayer(str(self.limited.digest)), *(VisitorPayer(name * 64) for name in "abc")]
 
     @rule(asks=st.lists(st.tuples(indexes, amounts, amounts), min_size=1, max_size=6))
     def reserve(self, asks: list[tuple[int, int, int]]) -> None:
         batch = [
-            Reservation(new_id(), "free", quote(bound, min(minimum, bound)), self.now + HOLD_MS, **self.payers[index])
+            Reservation(new_id(), "free", quote(bound, min(minimum, bound)), self.now + HOLD_MS, self.payers[index])
             for index, bound, minimum in asks
         ]
         for reservation, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
@@ -176,8 +177,8 @@ class LedgerOperations(RuleBasedStateMachine):
     @rule(index=st.integers(0, 1), revoked=st.booleans())
     def revoke(self, index: int, revoked: bool) -> None:
         at = self.now if revoked else None
-        ApiKey.update(revoked_at=at).where(ApiKey.digest == self.payers[2 * index]["digest"]).execute()
-        WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * index + 1]["session"]).execute()
+        ApiKey.update(revoked_at=at).where(ApiKey.digest == self.payers[2 * index].digest).execute()
+        WebSession.update(revoked_at=at).where(WebSession.digest == self.payers[2 * index + 1].digest).execute()
 
     @invariant()
     def the_ledger_verifies(self) -> None:
@@ -207,7 +208,7 @@ class LedgerOperations(RuleBasedStateMachine):
         by_visitor: dict[tuple[str, int], int] = defaultdict(int)
         for call in self.calls:
             if call.account == POOL_ACCOUNT_ID:
-                by_visitor[call.ask.visitor, day_of(call.began_at)] += call.charged or 0
+                by_visitor[call.ask.payer.digest, day_of(call.began_at)] += call.charged or 0
         assert all(used <= TERMS.daily_credits for used in by_visitor.values())
         days = VisitorPoolDay.select().count()
         assert sum(by_visitor.values()) <= days * TERMS.pool_credits

@@ -14,6 +14,7 @@ from shared.billing.pricing import Quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.identity.api_key_format import digest
+from shared.identity.payer import KeyPayer
 from shared.ledger import Reservation, Settlement
 from shared.ledger.compaction import RemovedRows, compact_ledger, delete_calls, merge_oldest_entries, merge_overage
 from shared.ledger.verify import verify_ledger
@@ -111,7 +112,9 @@ def test_overage_keeps_its_total_but_not_its_calls() -> None:
     for _ in range(3):  # the first uses up the pool, the others are overage
         call = new_id()
         with transaction():
-            ledger.reserve([Reservation(call, "m-1", Quote(PRICE, 100, 100, 10, 90), now_ms() + HOUR_MS, digest=key)], now_ms())
+            ledger.reserve(
+                [Reservation(call, "m-1", Quote(PRICE, 100, 100, 10, 90), now_ms() + HOUR_MS, KeyPayer(key))], now_ms()
+            )
         with transaction():
             [settled] = ledger.settle([Settlement(call, owner.id, 90, "completed", price=PRICE.id, model="m-1")], now_ms())
         assert settled.credits == 90

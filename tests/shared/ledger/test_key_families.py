@@ -11,6 +11,7 @@ from shared import ledger
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection
 from shared.core.errors import InsufficientCredits, InvalidApiKey, InvalidInput, NotFound
+from shared.identity.payer import KeyPayer
 from shared.ledger import HoldTaken, Reservation
 from shared.models import Account, ApiKey, AuditEntry, Hold
 from shared.operations.audit import Origin
@@ -241,7 +242,7 @@ def test_a_family_never_exceeds_its_limit(bound_postgres: peewee.Database) -> No
 
     def work(index: int) -> None:
         for turn in range(20):
-            asked = Reservation(new_id(), "m-1", quote(20, 5), now_ms() + HOLD_MS, str(family[index].digest))
+            asked = Reservation(new_id(), "m-1", quote(20, 5), now_ms() + HOLD_MS, KeyPayer(str(family[index].digest)))
             if isinstance(reserve(asked, now=now_ms())[0], HoldTaken):
                 charged.append(settle(asked, owner.id, 3 + (index + turn) % 30, now_ms()).credits)
         drop_connection()

@@ -28,6 +28,7 @@ from shared.core.errors import (
     NotFound,
     RequestRefused,
 )
+from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, HoldTaken, Reservation, Settled, Settlement
 from shared.ledger.idempotency import CLAIM_MS
 from shared.ledger.sql import Change, change_accounts
@@ -47,7 +48,7 @@ def quote(bound: int, minimum: int) -> Quote:
 
 
 def ask(digest: str, bound: int, minimum: int = 0, *, now: int = START, **columns: Any) -> Reservation:
-    return Reservation(new_id(), "m-1", quote(bound, min(minimum, bound)), now + HOLD_MS, digest, **columns)
+    return Reservation(new_id(), "m-1", quote(bound, min(minimum, bound)), now + HOLD_MS, KeyPayer(digest), **columns)
 
 
 def settlement(taken: Reservation, account: UUID, cost: int, status: str = "completed", **columns: Any) -> Settlement:
@@ -114,8 +115,8 @@ class Oracle:
     claims: dict[tuple[UUID, str], tuple[Call, bool, int]] = field(default_factory=dict)
 
     def reserve(self, ask: Reservation, now: int) -> tuple[Any, ...]:
-        account = self.keys.get(ask.digest)
-        if account is None or ask.digest in self.refused_keys:
+        account = self.keys.get(ask.payer.digest)
+        if account is None or ask.payer.digest in self.refused_keys:
             return (InvalidApiKey,)
         pool = self.pools[account]
         if pool.status != "active":

@@ -18,11 +18,13 @@ from shared.core.errors import (
     DailyAllowanceExhausted,
     IdempotencyConflict,
     InsufficientCredits,
+    InvalidApiKey,
     InvalidInput,
     InvalidSession,
     NotFound,
     RequestRefused,
 )
+from shared.identity.payer import KeyPayer, SessionPayer, VisitorPayer
 from shared.ledger import (
     VISITORS_DISABLED,
     Claim,
@@ -50,7 +52,7 @@ VISITOR, ANOTHER = "a" * 64, "b" * 64
 
 
 def visit(visitor: str = VISITOR, bound: int = 100, minimum: int = 0, *, now: int = NOON, **columns: Any) -> Reservation:
-    return Reservation(new_id(), "free", quote(bound, min(minimum, bound)), now + HOLD_MS, visitor=visitor, **columns)
+    return Reservation(new_id(), "free", quote(bound, min(minimum, bound)), now + HOLD_MS, VisitorPayer(visitor), **columns)
 
 
 def reserve(*asks: Reservation, now: int = NOON, terms: VisitorSettings = TERMS) -> list[HoldTaken | RequestRefused]:
@@ -96,7 +98,7 @@ def session(owner: Account, **columns: Any) -> str:
 
 
 def signed_in(digest: str, bound: int = 40) -> Reservation:
-    return Reservation(new_id(), "m-1", quote(bound, bound), NOON + HOLD_MS, session=digest)
+    return Reservation(new_id(), "m-1", quote(bound, bound), NOON + HOLD_MS, SessionPayer(digest))
 
 
 def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) -> None:
@@ -131,16 +133,18 @@ def test_a_session_of_a_suspended_account_is_refused(bound_database: peewee.Data
 def test_keys_sessions_and_visitors_of_one_batch(bound_database: peewee.Database) -> None:
     factories.model("free", is_free=True)
     first, second = factories.account(100), factories.account(100)
-    key = Reservation(new_id(), "m-1", quote(70, 70), NOON + HOLD_MS, factories.api_key(first)[0].digest)
+    key = Reservation(new_id(), "m-1", quote(70, 70), NOON + HOLD_MS, KeyPayer(factories.api_key(first)[0].digest))
     results = reserve(signed_in(session(first)), key, visit(), signed_in(session(second)), signed_in(session(first), 60))
     assert amounts(*results) == [40, InsufficientCredits, 100, 40, 60]
     assert (pool_of(first.id), pool_of(second.id), pool_of(POOL_ACCOUNT_ID)) == ((100, 100), (100, 40), (1_000, 100))
 
 
-def test_a_call_has_one_payer(bound_database: peewee.Database) -> None:
-    for payers in ({}, {"digest": "a", "session": "b"}, {"session": "a", "visitor": "b"}):
-        with pytest.raises(ValueError, match="must be paid by"):
-            reserve(Reservation(new_id(), "m-1", quote(1, 1), NOON + HOLD_MS, **payers))  # type: ignore[arg-type]  # payers of several types
+def test_a_digest_pays_only_as_what_it_is(bound_database: peewee.Database) -> None:
+    owner = factories.account(100)
+    of_session, of_key = session(owner), str(factories.api_key(owner)[0].digest)
+    mixed_up = Reservation(new_id(), "m-1", quote(40, 40), NOON + HOLD_MS, KeyPayer(of_session))
+    results = reserve(signed_in(of_session), mixed_up, signed_in(of_key))  # one batch, which has also read the session's row
+    assert amounts(*results) == [40, InvalidApiKey, InvalidSession]
 
 
 # Visitors
@@ -367,7 +371,7 @@ def limited_key(owner: Account, limit: int) -> ApiKey:
 
 def keyed(row: ApiKey, bound: int, minimum: int | None = None) -> Reservation:
     lower_bound = bound if minimum is None else minimum
-    return Reservation(new_id(), "m-1", quote(bound, lower_bound), NOON + HOLD_MS, str(row.digest))
+    return Reservation(new_id(), "m-1", quote(bound, lower_bound), NOON + HOLD_MS, KeyPayer(str(row.digest)))
 
 
 def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:

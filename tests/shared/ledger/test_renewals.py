@@ -13,6 +13,7 @@ from shared.core.billing_periods import next_renewal
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import InsufficientCredits
+from shared.identity.payer import KeyPayer
 from shared.ledger import HoldTaken, Reservation, Settled, Settlement, renew_subscriptions
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
@@ -72,7 +73,7 @@ class Calls:
 
     def reserve(self, bound: int, minimum: int | None = None) -> tuple[Reservation, Any]:
         lower_bound = bound if minimum is None else minimum
-        reservation = Reservation(new_id(), "m-1", quote(bound, lower_bound), now_ms() + HOLD_MS, self.digest)
+        reservation = Reservation(new_id(), "m-1", quote(bound, lower_bound), now_ms() + HOLD_MS, KeyPayer(self.digest))
         with transaction():
             return reservation, ledger.reserve([reservation], now_ms())[0]
 

@@ -19,6 +19,7 @@ from shared.core.errors import IdempotencyConflict, InsufficientCredits, NotFoun
 from shared.dialects.media import MediaCall
 from shared.files.storage import new_key
 from shared.identity.api_key_format import digest
+from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, Reservation
 from shared.ledger.verify import verify_ledger
 from shared.media import CANCELLED, JobRequest, JobResult, Output
@@ -51,7 +52,9 @@ class MediaOperations(RuleBasedStateMachine):
         now = now_ms()
         call = MediaCall("image", "m-1", {"prompt": "x"}, MediaUnits(count), {"n": count})
         claim = Claim((key * 64)[:64], f"{count:064}") if key else None
-        ask = Reservation(new_id(), "m-1", media_quote(PRICE, call.units), now + HOUR_MS, digest(self.secret), claim=claim)
+        ask = Reservation(
+            new_id(), "m-1", media_quote(PRICE, call.units), now + HOUR_MS, KeyPayer(digest(self.secret)), claim=claim
+        )
         free, refused = self.row().balance - self.row().held, ""
         try:
             with transaction():
