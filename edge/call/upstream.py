@@ -191,7 +191,7 @@ async def _with_failover(services: Services, candidates: Sequence[Candidate], st
     rejected: UpstreamRejected | None = None
     try:
         for candidate in candidates:
-            if candidate.call is not state.call:
+            if candidate.quote is not state.quote:  # the quote held for several models is that of the most expensive one
                 state.switch_model(candidate.call, candidate.quote)
             try:
                 return await _try_routes(services, candidate, state, attempt)

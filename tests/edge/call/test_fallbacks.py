@@ -72,6 +72,12 @@ def test_a_fallback_model_serves_at_its_own_price_and_under_its_own_name(setup: 
     assert {hold.state for hold in Hold.select()} == {"settled"}
 
 
+def test_an_unused_fallback_does_not_change_the_price(setup: RoutingSetup) -> None:
+    answer = setup.chat(model="cheap", models=["dear"])
+    assert (answer.body["model"], answer.body["yout"]["credits_charged"]) == ("cheap", CHEAP_COST)
+    assert setup.row().credits == CHEAP_COST
+
+
 def test_a_fallback_in_a_stream(setup: RoutingSetup) -> None:
     setup.primary.default = stream(role(), b"data: {garbage\n\n")
     setup.secondary.default = stream(role(), chunk("Hello"), finish(), usage(7, 3), DONE)
