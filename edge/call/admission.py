@@ -1,8 +1,8 @@
 """Admission: acquire the rate limit and the hold before a call, and settle and release both exactly once after it.
 
-    async with Admission(services, caller, call, quote) as hold:
+    async with Admission(services, call_id, caller, call, candidates, max_credits) as upstream:
         …
-        settled = await admission.settle()     # before the response reports the cost
+        usage, settled = await admission.settle()     # before the response reports the cost
 
 Leaving the block without a settlement settles what was delivered so far: as a failed call after an error, as a cut call
 after a cancellation (client gone, shutdown). It runs in its own task, which the cancellation does not reach.
@@ -12,23 +12,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple
 from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
-from edge.call.call_state import CallState
+from edge.call.candidates import Candidate, max_quote
+from edge.call.outcome import Outcome
 from edge.call.requests import prompt_text
+from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
 from edge.store.limiter import Permit
 from shared import tokenizer
-from shared.billing.pricing import Quote, call_charge
+from shared.billing.pricing import call_charge
 from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
 from shared.core.errors import InsufficientCredits, InvalidApiKey, YoutError
-from shared.core.token_bucket import KeyLimits
+from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
 from shared.identity.payer import Payer, SessionPayer, VisitorPayer
@@ -52,21 +55,39 @@ class Caller(NamedTuple):
 class Admission:
     """One call's rate limit permit and hold; see the module docstring."""
 
-    __slots__ = ("_call", "_caller", "_quote", "call_id", "created_at", "permit", "services", "settling", "state", "usage")
+    __slots__ = (
+        *("_call", "_caller", "_candidates", "_quote", "_upstream"),
+        *("call_id", "created_at", "permit", "services", "settlement", "settling"),
+    )
 
-    def __init__(self, services: Services, call_id: UUID, caller: Caller, call: ChatCall, quote: Quote) -> None:
+    def __init__(
+        self,
+        services: Services,
+        call_id: UUID,
+        caller: Caller,
+        call: ChatCall,
+        candidates: Sequence[Candidate],
+        max_credits: int | None,
+    ) -> None:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
         self.settling = False  # a settlement is queued; no second one may follow
-        self.state: CallState | None = None
+        self.settlement: asyncio.Task[object] | None = None  # of a failed or cut call
         self.permit: Permit | None = None
-        self.usage = TokenUsage(0, 0)  # the usage charged for, set by the settlement
         self._caller = caller
         self._call = call
-        self._quote = quote
+        self._candidates = candidates
+        self._quote = max_quote(candidates, max_credits)
+        self._upstream: UpstreamCall | None = None  # set once the credits are held
 
-    async def __aenter__(self) -> CallState:
+    @property
+    def rate_limit_state(self) -> RateLimitState:
+        """The caller's rate limit status after this call."""
+        assert self.permit is not None  # noqa: S101  (entered)
+        return self.permit.rate_limit_state
+
+    async def __aenter__(self) -> UpstreamCall:
         services, caller, call = self.services, self._caller, self._call
         services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
@@ -100,57 +121,60 @@ class Admission:
             services.inflight.set_payer(taken.api_key)
         elif isinstance(caller.payer, SessionPayer):
             services.inflight.set_payer(caller.payer.digest)
-        self.state = CallState(self.call_id, call, self._quote, taken, caller.limits.account)
-        return self.state
+        self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account)
+        return self._upstream
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self.settling or self.state is None:
+        if self.settling or self._upstream is None:
             return
+        outcome = self._upstream.outcome()
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             cut_by = self.services.inflight.abort_reason()
             code = "client_closed" if cut_by is None else error_spec(cut_by).code
-            self.state.client_disconnected = cut_by is None
-            if self.state.charges_prompt:
+            charges_prompt = cut_by is None and outcome.only_prompt
+            if charges_prompt:
                 self.services.spawn(self.services.abandoned.count(self._caller.limits))
-            self.state.settlement = self.services.spawn(self._settle("cancelled", code))
+            self.settlement = self.services.spawn(self._settle(outcome, "cancelled", code, charges_prompt=charges_prompt))
             return
-        self.state.settlement = self.services.spawn(self._settle("failed", error_spec(error).code))
-        await asyncio.wait([self.state.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
+        self.settlement = self.services.spawn(self._settle(outcome, "failed", error_spec(error).code))
+        await asyncio.wait([self.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
 
-    async def settle(self) -> Settled:
+    async def settle(self) -> tuple[TokenUsage, Settled]:
         """Settle a completed call and wait until the charge, which never exceeds the cost, is durable.
 
-        Raises `SettlementPending` if the database does not accept it in time; the settlement
-        continues in the background.
+        Returns the charged usage, and the charge. Raises `SettlementPending` if the database does not accept it in time; the
+        settlement continues in the background.
         """
+        assert self._upstream is not None  # noqa: S101  (entered)
         self.services.inflight.mark_answered()
-        return await self._settle("completed", None)
+        return await self._settle(self._upstream.outcome(), "completed", None)
 
-    async def _settle(self, status: str, error_code: str | None) -> Settled:
-        state = self.state
-        assert state is not None  # noqa: S101  (entered)
-        usage = self.usage = await self._usage(state)
-        cost = call_charge(state.quote.price, usage) if state.delivered or state.charges_prompt else 0
-        first, now = state.first_token_at, time.monotonic()
+    async def _settle(
+        self, outcome: Outcome, status: str, error_code: str | None, *, charges_prompt: bool = False
+    ) -> tuple[TokenUsage, Settled]:
+        """Settle `outcome`. `charges_prompt`: the client disconnected while a provider processed the prompt."""
+        usage = await self._usage(outcome, charges_prompt)
+        cost = call_charge(outcome.quote.price, usage) if outcome.delivered or charges_prompt else 0
+        first, now = outcome.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
-            account=state.account,
+            account=outcome.reserved.account,
             cost=cost,
             status=status,
-            api_key=state.api_key,
-            model=state.call.model,
-            price=state.quote.price.id,
-            channel=state.channel,
+            api_key=outcome.reserved.api_key,
+            model=outcome.model,
+            price=outcome.quote.price.id,
+            channel=outcome.channel,
             cap=self._quote.cap,
             error_code=error_code,
             streamed=self._call.stream,
             usage=usage,
-            attempts=state.attempts,
-            first_token_ms=int((first - state.started) * 1000) if first is not None else None,
-            duration_ms=int((now - state.started) * 1000),
+            attempts=outcome.attempts,
+            first_token_ms=int((first - outcome.started_at) * 1000) if first is not None else None,
+            duration_ms=int((now - outcome.started_at) * 1000),
             created_at=self.created_at,
             has_claim=self._caller.idempotency_claim is not None,
-            details=self._usage_details(state, status),
+            details=self._usage_details(outcome, status),
         )
         self.settling = True  # no await before `settle` queues it, so a cancellation cannot come in between
         settlement = self.services.ledger.settle(item)
@@ -159,42 +183,42 @@ class Admission:
             self.permit = None
         settled = await settlement
         self._report(item, settled)
-        return settled
+        return usage, settled
 
-    def _usage_details(self, state: CallState, status: str) -> UsageDetails | None:
+    def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
         """Return the details that most calls do not have: fallback model, failed attempts, truncation."""
-        requested = self._call.model if state.call.model != self._call.model else None
-        cut = state.truncation(status)
-        if not (requested or cut or state.failures):
+        requested = self._call.model if outcome.model != self._call.model else None
+        cut = outcome.truncation(status)
+        if not (requested or cut or outcome.failures):
             return None
-        return UsageDetails(requested, ",".join(state.failures)[:MAX_FAILURES_CHARS] or None, cut)
+        return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut)
 
-    async def _usage(self, state: CallState) -> TokenUsage:
-        if self._call.kind in KINDS_BILLED_PER_CALL or not (state.delivered or state.charges_prompt):
+    async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:
+        if self._call.kind in KINDS_BILLED_PER_CALL or not (outcome.delivered or charges_prompt):
             return TokenUsage(0, 0)
-        if not state.delivered:
+        if not outcome.delivered:
             return TokenUsage(await self._count_input(), 0, estimated=True)
-        reported = state.reported_usage()
-        if state.output_exceeded:  # all paid output was delivered; the excess is not charged
-            reported = reported._replace(output_tokens=state.paid_output)
-        decide = partial(resolve_usage, reported, delivered=True, plausible_output=state.quote.paid_tokens)
+        reported = outcome.reported_usage()
+        if outcome.output_exceeded:  # all paid output was delivered; the excess is not charged
+            reported = reported._replace(output_tokens=outcome.paid_output)
+        decide = partial(resolve_usage, reported, delivered=True, plausible_output=outcome.quote.paid_tokens)
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
-            return usage._replace(estimated=state.output_exceeded)
-        if state.output_exceeded:
+            return usage._replace(estimated=outcome.output_exceeded)
+        if outcome.output_exceeded:
             return decide(input_estimate=tokenizer.estimate_tokens(prompt_text(self._call.body)), output_estimate=0)
-        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(state))
+        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(outcome))
 
     async def _count_input(self) -> int:
         return await self.services.count_tokens(prompt_text(self._call.body)) or self._call.input_estimate
 
-    async def _count_output(self, state: CallState) -> int:
+    async def _count_output(self, outcome: Outcome) -> int:
         """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""
-        kept, size = state.delivered_text()
+        kept, size = outcome.delivered_text()
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
-        return text_tokens + state.delivered_images() * TOKENS_PER_IMAGE
+        return text_tokens + outcome.delivered_images() * TOKENS_PER_IMAGE
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

@@ -10,8 +10,7 @@ from functools import partial
 from typing import Protocol
 from uuid import UUID
 
-from edge.call.admission import Caller
-from edge.call.call_state import CallState
+from edge.call.admission import Admission, Caller
 from edge.call.endpoint_adapter import Events
 from edge.call.exchange import Admitted, Finished
 from edge.services import Services
@@ -70,13 +69,13 @@ class ConversationRecorder:
 
     async def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield `events` and store the turn: a complete answer before its last event, a truncated one after its settlement."""
-        state: CallState | None = None
+        admission: Admission | None = None
         whole = False
         try:
             async with aclosing(events):
                 async for event in events:
                     if isinstance(event, Admitted):
-                        state = event.state
+                        admission = event.admission
                     else:
                         self._renderer.record(event)
                         if isinstance(event, Finished):
@@ -84,12 +83,12 @@ class ConversationRecorder:
                             await self._keep(services, model, whole=True)
                     yield event
         finally:
-            if not whole and state is not None:
-                services.spawn(self._keep_truncated(services, model, state))
+            if not whole and admission is not None:
+                services.spawn(self._keep_truncated(services, model, admission))
 
-    async def _keep_truncated(self, services: Services, model: str, state: CallState) -> None:
-        if state.settlement is not None:
-            await asyncio.wait([state.settlement])
+    async def _keep_truncated(self, services: Services, model: str, admission: Admission) -> None:
+        if admission.settlement is not None:
+            await asyncio.wait([admission.settlement])
         await self._keep(services, model, whole=False)
 
     async def _keep(self, services: Services, model: str, *, whole: bool) -> None:

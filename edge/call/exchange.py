@@ -7,16 +7,15 @@ It yields bytes to relay, then `Finished`. `responses` renders them as HTTP.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from edge.call import upstream
 from edge.call.admission import Admission, Caller
 from edge.call.alternatives import complete_refusal
-from edge.call.call_state import CallState
-from edge.call.candidates import find_candidates, max_quote
+from edge.call.candidates import find_candidates
+from edge.call.upstream import Completed
 from edge.services import Services
 from shared.billing.token_usage import TokenUsage
 from shared.core.errors import InsufficientCredits, RequestRefused
@@ -26,10 +25,15 @@ from shared.ledger import Settled
 
 
 class Admitted(NamedTuple):
-    """The call was admitted: the first event. `hold` will have the channel that serves the call."""
+    """The call was admitted: the first event.
+
+    `routing` returns the headers about the channel that serves the call; none until it is known. `admission` has the settlement
+    of a call that does not complete.
+    """
 
     rate_limit_status: RateLimitState
-    state: CallState
+    routing: Callable[[], list[tuple[bytes, bytes]]]
+    admission: Admission
 
 
 class Finished(NamedTuple):
@@ -52,25 +56,22 @@ async def exchange(
         if isinstance(refused, InsufficientCredits):  # `max_credits` does not cover the call
             await complete_refusal(services, call, refused, caller.payer)
         raise refused from None
-    admission = Admission(services, call_id, caller, call, max_quote(candidates, max_credits))
-    async with admission as state:
-        assert admission.permit is not None  # noqa: S101  (set by `__aenter__`)
-        yield Admitted(admission.permit.rate_limit_state, state)
+    completed: Completed | None = None
+    admission = Admission(services, call_id, caller, call, candidates, max_credits)
+    async with admission as upstream:
+        yield Admitted(admission.rate_limit_state, upstream.routing, admission)
         if call.stream:
             # Closed explicitly: otherwise the upstream would keep working until garbage collection.
-            async with aclosing(upstream.relay_stream(services, candidates, state)) as relays:
+            async with aclosing(upstream.stream()) as relays:
                 async for relay in relays:
-                    state.mark_relayed()
-                    yield relay
-            assert state.reader is not None  # noqa: S101  (set by a completed stream)
-            state.mark_relayed()
-            body, frame = state.reader.final_chunk(), state.reader.chunk_fields()
+                    if isinstance(relay, Completed):
+                        completed = relay
+                    else:
+                        yield relay
         else:
-            await upstream.fetch_completion(services, candidates, state)
-            assert state.answer is not None  # noqa: S101  (set by `answer`)
-            state.mark_relayed()
-            body, frame = state.answer.body, {}
-        settled = await admission.settle()
-    if state.remaining_bytes:
-        yield state.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
-    yield Finished(body, frame, admission.usage, settled)
+            completed = await upstream.answer()
+        assert completed is not None  # noqa: S101  (the last event of a stream)
+        usage, settled = await admission.settle()
+    if completed.remaining_bytes:
+        yield completed.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
+    yield Finished(completed.body, completed.frame, usage, settled)

@@ -32,12 +32,16 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class ResponseContext(NamedTuple):
-    """The context of one response: where to send it, the surface that renders errors, the request id, common headers."""
+    """The context of one response: where to send it, the surface that renders errors, the request id, common headers.
+
+    `routing` returns the headers about the channel; none until the call was admitted and its channel is known.
+    """
 
     send: Send
     adapter: EndpointAdapter
     request_id: str
     headers: Headers
+    routing: Callable[[], Headers] = list
 
 
 def response_context(send: Send, adapter: EndpointAdapter, request_id: str) -> ResponseContext:
@@ -59,7 +63,7 @@ async def send_complete(context: ResponseContext, status: int, headers: Headers,
         {
             "type": "http.response.start",
             "status": status,
-            "headers": [*context.headers, *headers, (b"content-length", b"%d" % len(body))],
+            "headers": [*context.headers, *context.routing(), *headers, (b"content-length", b"%d" % len(body))],
         }
     )
     await context.send({"type": "http.response.body", "body": body})
@@ -90,8 +94,7 @@ async def _respond_complete(services: Services, context: ResponseContext, render
     try:
         async for event in events:
             if isinstance(event, Admitted):
-                context.headers.extend(rate_headers(event.rate_limit_status))
-                event.state.headers = context.headers
+                context = _admitted(context, event)
             elif isinstance(event, Finished):
                 whole = renderer.render_complete(event)
                 if isinstance(whole, RawResponse):
@@ -132,8 +135,7 @@ class _Stream:
                     if data:
                         await self._write(data)
                 elif isinstance(event, Admitted):
-                    self._context.headers.extend(rate_headers(event.rate_limit_status))
-                    event.state.headers = self._context.headers
+                    self._context = _admitted(self._context, event)
                 else:
                     await self._write(self._renderer.finish(event), more=False)
         except asyncio.CancelledError:
@@ -173,7 +175,8 @@ class _Stream:
 
     async def _begin(self) -> None:
         self._begun = True
-        await self._context.send({"type": "http.response.start", "status": 200, "headers": [*self._context.headers, *_SSE]})
+        headers = [*self._context.headers, *self._context.routing(), *_SSE]
+        await self._context.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     def _tick(self) -> None:
         """Send a comment if nothing was written for a while. One timer per stream is cheaper than one per event."""
@@ -184,6 +187,10 @@ class _Stream:
             self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
             silent, interval = 0.0, settings.keepalive_seconds
         self._timer = self._loop.call_later(max(interval - silent, 0.1), self._tick)
+
+
+def _admitted(context: ResponseContext, event: Admitted) -> ResponseContext:
+    return context._replace(headers=[*context.headers, *rate_headers(event.rate_limit_status)], routing=event.routing)
 
 
 def _reported(error: Exception, context: ResponseContext) -> Exception:

@@ -12,12 +12,13 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
-from edge.call.call_state import CallState
 from edge.call.candidates import Candidate
+from edge.call.outcome import Outcome
 from edge.services import Services
+from shared.billing.pricing import affordable_output
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes
 from shared.catalog.failover import (
     BROKEN,
@@ -43,9 +44,19 @@ from shared.core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from shared.dialects.base import BlockedPrompt, BrokenStream, ChatCall, MalformedStream, StreamReader, Target, UnsupportedField
+from shared.dialects.base import (
+    Answer,
+    BlockedPrompt,
+    BrokenStream,
+    ChatCall,
+    MalformedStream,
+    StreamReader,
+    Target,
+    UnsupportedField,
+)
 from shared.dialects.retry_after import retry_after_ms
 from shared.dialects.translators import dialect_for
+from shared.ledger import HoldTaken
 from transport.http_client import BodyTooLarge, FirstByteTimeout, HttpClientError, HttpRequest, HttpResponse, ReadTimeout
 
 log = logging.getLogger("yout.edge")
@@ -62,8 +73,8 @@ ERRORS_BY_CODE: dict[str, Callable[[], Unavailable]] = {  # of a failure
     "upstream_error": UpstreamFailed,
     "upstream_timeout": UpstreamTimeout,
 }
-R = TypeVar("R", covariant=True)
 T = TypeVar("T")
+AttemptFunction = Callable[[ChatCall, Route], Awaitable[T]]  # raises `_Failed`, `UpstreamRejected` or `UnsupportedField`
 
 
 class _Failed(Exception):
@@ -73,10 +84,15 @@ class _Failed(Exception):
         self.failure = failure
 
 
-class AttemptFunction(Protocol[R]):
-    """Makes one attempt of a call on a route. Raises `_Failed`, `UpstreamRejected` or `UnsupportedField`."""
+class Completed(NamedTuple):
+    """The complete answer: a chat completion, or the stream's last chunk with its `frame`.
 
-    def __call__(self, call: ChatCall, route: Route, /) -> Awaitable[R]: ...
+    `remaining_bytes` is the last part to relay of a stream that exceeded the output that the call pays for.
+    """
+
+    body: dict[str, Any]
+    frame: dict[str, Any]
+    remaining_bytes: bytes = b""
 
 
 class _Opened(NamedTuple):
@@ -108,52 +124,291 @@ class StreamTimeout:
         return min(self._idle_seconds, self._ends_at - now)
 
 
-async def fetch_completion(services: Services, candidates: Sequence[Candidate], state: CallState) -> None:
-    """Get a complete answer and store it in `hold`. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
-    began = time.monotonic()
-    route = await _with_failover(services, candidates, state, partial(_answer_once, services, state))
-    tokens = state.answer.usage.output_tokens if state.answer is not None else None
-    if tokens:
-        services.health.speed_of(route).record_tokens(tokens, time.monotonic() - began)
+class UpstreamCall:
+    """One call at the upstreams of its candidate models.
 
+    It alone keeps the state of the attempts. Results are returned or yielded; `outcome` is for the settlement, also of a call
+    that was cut off.
+    """
 
-async def relay_stream(services: Services, candidates: Sequence[Candidate], state: CallState) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes to relay; `hold.reader` has the final events. Raises like `answer`, also in mid-stream."""
-    response, reader, relay, route, began = await _with_failover(
-        services, candidates, state, partial(_open_once, services, state)
+    __slots__ = (
+        *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_channel", "_channel_name", "_clamp", "_failures"),
+        *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_reserved", "_routed", "_services"),
+        "_started_at",
     )
-    limit, received = RelayLimit(state.paid_output), 0
-    patience = StreamTimeout(services.settings.upstream_idle_seconds)
-    try:
-        while True:
-            over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
-            if over and not (reader.finished or reader.done):
-                state.stop_stream(relay)
-                break
-            if relay:
-                yield relay
-            if reader.error is not None:
-                raise reader.error
-            if reader.done or over:
-                break
-            data = await response.read(timeout=patience.seconds(reader, time.monotonic()))
-            if not data:
-                relay = reader.close()
+
+    def __init__(
+        self, services: Services, candidates: Sequence[Candidate], call_id: UUID, reserved: HoldTaken, payer: UUID
+    ) -> None:
+        self._services = services
+        self._candidates = candidates
+        self._call_id = call_id
+        self._reserved = reserved
+        self._payer = payer  # for the breakers: the account, or the visitor
+        self._candidate = candidates[0]
+        self._clamp = _clamp(self._candidate, reserved.amount)
+        self._started_at = time.monotonic()
+        self._attempts = 0
+        self._failures: list[str] = []  # error code of each failed attempt
+        self._channel: UUID | None = None
+        self._channel_name = ""  # public name of the last channel tried
+        self._routed = False  # no further attempt follows
+        self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
+        self._answer: Answer | None = None
+        self._reader: StreamReader | None = None
+        self._first_token_at: float | None = None
+        self._output_exceeded = False
+
+    async def answer(self) -> Completed:
+        """Return the complete answer. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
+        began = time.monotonic()
+        answer, route = await self._with_failover(self._answer_once)
+        self._answer = answer
+        if answer.usage.output_tokens:
+            self._services.health.speed_of(route).record_tokens(answer.usage.output_tokens, time.monotonic() - began)
+        self._mark_relayed()
+        return Completed(answer.body, {})
+
+    async def stream(self) -> AsyncGenerator[bytes | Completed, None]:
+        """Yield the bytes to relay, then `Completed`. Raises like `answer`, also in mid-stream."""
+        response, reader, relay, route, began = await self._with_failover(self._open_once)
+        self._reader = reader
+        limit, received, remaining_bytes = RelayLimit(self._paid_output), 0, b""
+        patience = StreamTimeout(self._services.settings.upstream_idle_seconds)
+        try:
+            while True:
+                over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
+                if over and not (reader.finished or reader.done):
+                    reader.truncate()
+                    self._output_exceeded = True
+                    remaining_bytes = relay
+                    break
                 if relay:
+                    self._mark_relayed()
                     yield relay
-                break
-            received += len(data)
-            relay = reader.feed(data)
-            del data  # freed while a slow client reads the relay
-    except UPSTREAM_ERRORS as error:
-        if reader.finished:
-            return  # the answer is complete, only the data after it is missing
-        if isinstance(error, ReadTimeout):
-            raise UpstreamTimeout("The model stopped sending mid-answer (timeout).") from None
-        raise UpstreamFailed("The model stopped responding mid-answer.") from None
-    finally:
-        _release(services, response, reader)
-        _record_speed(services, route, reader, began)
+                if reader.error is not None:
+                    raise reader.error
+                if reader.done or over:
+                    break
+                data = await response.read(timeout=patience.seconds(reader, time.monotonic()))
+                if not data:
+                    relay = reader.close()
+                    if relay:
+                        self._mark_relayed()
+                        yield relay
+                    break
+                received += len(data)
+                relay = reader.feed(data)
+                del data  # freed while a slow client reads the relay
+        except UPSTREAM_ERRORS as error:
+            if not reader.finished:  # otherwise the answer is complete, only the data after it is missing
+                if isinstance(error, ReadTimeout):
+                    raise UpstreamTimeout("The model stopped sending mid-answer (timeout).") from None
+                raise UpstreamFailed("The model stopped responding mid-answer.") from None
+        finally:
+            _release(self._services, response, reader)
+            _record_speed(self._services, route, reader, began)
+        self._mark_relayed()
+        yield Completed(reader.final_chunk(), reader.chunk_fields(), remaining_bytes)
+
+    def routing(self) -> list[tuple[bytes, bytes]]:
+        """Return the response headers with the channel and the number of attempts; empty until no further attempt follows."""
+        if not self._routed or not self._attempts:
+            return []
+        return [(b"x-yout-channel", self._channel_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
+
+    def outcome(self) -> Outcome:
+        """Return what the call has come to. Call it once no other method runs."""
+        return Outcome(
+            reserved=self._reserved,
+            model=self._candidate.call.model,
+            quote=self._candidate.quote,
+            paid_output=self._paid_output,
+            channel=self._channel,
+            attempts=self._attempts,
+            failures=self._failures,
+            started_at=self._started_at,
+            first_token_at=self._first_token_at,
+            answer=self._answer,
+            reader=self._reader,
+            output_exceeded=self._output_exceeded,
+            provider_working=self._provider_working,
+        )
+
+    @property
+    def _paid_output(self) -> int:
+        """The output tokens, over all choices, that the hold pays for, plus reasoning that the output limit does not count."""
+        call, quote, _ = self._candidate
+        output = quote.output_tokens if self._clamp is None else min(self._clamp * call.choices, quote.output_tokens)
+        return output + quote.reasoning_tokens
+
+    def _mark_relayed(self) -> None:
+        """Record that bytes are relayed to the caller."""
+        if self._first_token_at is None:
+            self._first_token_at = time.monotonic()
+
+    async def _with_failover(self, attempt: AttemptFunction[T]) -> T:
+        """Return the result of the first successful attempt. Models are tried in the caller's order."""
+        failed: Unavailable | None = None
+        unsupported: UnsupportedField | None = None
+        rejected: UpstreamRejected | None = None
+        try:
+            for candidate in self._candidates:
+                if candidate is not self._candidate:
+                    self._candidate, self._clamp = candidate, _clamp(candidate, self._reserved.amount)
+                try:
+                    return await self._try_routes(candidate, attempt)
+                except UnsupportedField as error:
+                    unsupported = error
+                except Unavailable as error:
+                    failed = error
+                except UpstreamRejected as error:
+                    if error.code not in MODEL_SPECIFIC_ERRORS:
+                        raise
+                    rejected = error
+        finally:
+            self._routed = True
+        if rejected is not None:
+            raise rejected
+        if failed is None and unsupported is not None:
+            unsupported = unsupported.named(self._candidate.call.field_name)
+            raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
+        raise failed or NoAvailableChannel()
+
+    async def _try_routes(self, candidate: Candidate, attempt: AttemptFunction[T]) -> T:
+        """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
+        health = self._services.health
+        routes = _ordered(candidate, health, self._payer)
+        plan = AttemptPlan(routes, self._services.settings.upstream_retry_seconds, random.random)
+        failed: Unavailable | None = None
+        unsupported: UnsupportedField | None = None
+        while (planned := plan.next(time.monotonic() - self._started_at)) is not None:
+            route, pause_seconds = planned
+            if pause_seconds:
+                await asyncio.sleep(pause_seconds)
+            breaker = health.of_payer(route, self._payer, self._reserved.account)
+            if not breaker.admits(now_ms()):
+                continue
+            breaker.begin(now_ms())
+            began = time.monotonic()
+            try:
+                result = await attempt(candidate.call, route)
+            except UnsupportedField as error:
+                breaker.abandon()
+                unsupported = error
+            except _Failed as error:
+                plan.record_failure(error.failure)
+                breaker.record(error.failure, now_ms())
+                failed = ERRORS_BY_CODE[error.failure.code]()
+                self._failures.append(error.failure.reason)
+                self._provider_working = False
+            except BaseException:  # including `UpstreamRejected`: a rejected request says nothing about the channel's health
+                breaker.abandon()
+                raise
+            else:
+                breaker.succeed()
+                if candidate.call.stream:
+                    health.speed_of(route).record_first_token((time.monotonic() - began) * 1000)
+                return result
+        if failed is None and unsupported is not None:
+            raise unsupported
+        raise failed or NoAvailableChannel()
+
+    async def _answer_once(self, call: ChatCall, route: Route) -> tuple[Answer, Route]:
+        response = await self._send(call, route)
+        try:
+            limit = max_answer_bytes(self._paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
+            data = await response.read_all(limit=limit, timeout=self._services.settings.upstream_idle_seconds)
+            answer = dialect_for(route.dialect, call.kind).parse_response(data, call, self._answer_id, int(time.time()))
+        except BlockedPrompt as error:
+            raise _blocked(call) from error
+        except UPSTREAM_ERRORS as error:
+            raise _failure(error) from error
+        finally:
+            response.release()
+        return answer, route
+
+    async def _open_once(self, call: ChatCall, route: Route) -> _Opened:
+        """Open a stream and read until it delivers content or ends.
+
+        Chunks without content are not relayed yet, so that another channel can still take over.
+        """
+        response = await self._send(call, route)
+        reader = dialect_for(route.dialect, call.kind).new_stream_reader(call, self._answer_id, int(time.time()))
+        relay, received = b"", 0
+        try:
+            while not (reader.delivered or reader.finished or reader.done or len(relay) > MAX_UNRELAYED_BYTES):
+                data = await response.read(timeout=self._services.settings.upstream_first_byte_seconds)
+                if not data:
+                    relay += reader.close()
+                    break
+                received += len(data)
+                if received > MAX_BYTES_BEFORE_DELIVERY:
+                    raise MalformedStream("too many bytes without content")
+                relay += reader.feed(data)
+                if reader.error is not None:
+                    break
+            if reader.error is not None and not reader.is_complete:
+                raise reader.error  # nothing was relayed yet, so retry instead of sending a truncated answer
+        except BlockedPrompt as error:
+            response.cancel()
+            raise _blocked(call) from error
+        except UPSTREAM_ERRORS as error:
+            response.cancel()
+            raise _failure(error) from error
+        except BaseException:
+            response.cancel()
+            raise
+        return _Opened(response, reader, relay, route, time.monotonic())
+
+    async def _send(self, call: ChatCall, route: Route) -> HttpResponse:
+        """Return the response to the request if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
+        settings = self._services.settings
+        target = Target(
+            route=route,
+            secret=_secret(self._services, route),
+            referer=settings.referer,
+            pseudonym=partial(self._services.pseudonym, self._reserved.account, route.channel),
+            max_output_tokens=self._clamp,
+            output_limit=self._candidate.quote.output_tokens // call.choices,
+        )
+        adapted = call.for_dialect(route.dialect, route.settings)
+        request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
+        self._attempts += 1
+        self._channel, self._channel_name = route.channel, route.public_name
+        self._provider_working = False
+        try:
+            response = await self._services.http.open(
+                request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(self._mark_sent, route)
+            )
+        except HttpClientError as error:
+            raise _failure(error) from error
+        if response.status == 200:
+            return response
+        self._provider_working = False
+        await _refuse(response, call, target)
+        raise AssertionError("unreachable")
+
+    def _mark_sent(self, route: Route) -> None:
+        """Record that the request was sent to the provider of `route`."""
+        self._provider_working = route.settings.get("cancel") != "free"
+
+    @property
+    def _answer_id(self) -> str:
+        return f"chatcmpl-{self._call_id.hex}"
+
+
+def _clamp(candidate: Candidate, held: int) -> int | None:
+    """Return the output limit in tokens per choice to send upstream, or None if the requested one can stay.
+
+    It is lowered to what the held credits pay for, and to the model's maximum output, which providers enforce.
+    """
+    call, quote, _ = candidate
+    affordable = affordable_output(quote, held)
+    if affordable < quote.output_tokens:
+        return max(1, affordable // call.choices)
+    longest = quote.output_tokens // call.choices
+    return longest if call.output_limit is not None and call.output_limit > longest else None
 
 
 def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:
@@ -184,155 +439,10 @@ async def _drain(response: HttpResponse) -> None:
         response.release()
 
 
-async def _with_failover(services: Services, candidates: Sequence[Candidate], state: CallState, attempt: AttemptFunction[T]) -> T:
-    """Return the result of the first successful attempt. Models are tried in the caller's order."""
-    failed: Unavailable | None = None
-    unsupported: UnsupportedField | None = None
-    rejected: UpstreamRejected | None = None
-    try:
-        for candidate in candidates:
-            if candidate.quote is not state.quote:  # the quote held for several models is that of the most expensive one
-                state.switch_model(candidate.call, candidate.quote)
-            try:
-                return await _try_routes(services, candidate, state, attempt)
-            except UnsupportedField as error:
-                unsupported = error
-            except Unavailable as error:
-                failed = error
-            except UpstreamRejected as error:
-                if error.code not in MODEL_SPECIFIC_ERRORS:
-                    raise
-                rejected = error
-    finally:
-        state.add_routing_headers()
-    if rejected is not None:
-        raise rejected
-    if failed is None and unsupported is not None:
-        unsupported = unsupported.named(state.call.field_name)
-        raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
-    raise failed or NoAvailableChannel()
-
-
-async def _try_routes(services: Services, candidate: Candidate, state: CallState, attempt: AttemptFunction[T]) -> T:
-    """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
-    health = services.health
-    routes = _ordered(candidate, health, state.payer)
-    plan = AttemptPlan(routes, services.settings.upstream_retry_seconds, random.random)
-    failed: Unavailable | None = None
-    unsupported: UnsupportedField | None = None
-    while (planned := plan.next(time.monotonic() - state.started)) is not None:
-        route, pause_seconds = planned
-        if pause_seconds:
-            await asyncio.sleep(pause_seconds)
-        breaker = health.of_payer(route, state.payer, state.account)
-        if not breaker.admits(now_ms()):
-            continue
-        breaker.begin(now_ms())
-        began = time.monotonic()
-        try:
-            result = await attempt(candidate.call, route)
-        except UnsupportedField as error:
-            breaker.abandon()
-            unsupported = error
-        except _Failed as error:
-            plan.record_failure(error.failure)
-            breaker.record(error.failure, now_ms())
-            failed = ERRORS_BY_CODE[error.failure.code]()
-            state.mark_failed(error.failure.reason)
-        except BaseException:  # including `UpstreamRejected`: a rejected request says nothing about the channel's health
-            breaker.abandon()
-            raise
-        else:
-            breaker.succeed()
-            if candidate.call.stream:
-                health.speed_of(route).record_first_token((time.monotonic() - began) * 1000)
-            return result
-    if failed is None and unsupported is not None:
-        raise unsupported
-    raise failed or NoAvailableChannel()
-
-
 def _ordered(candidate: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
     routes = order_routes(candidate.routes, health, now_ms(), random.random, payer)
     preferences = candidate.call.preferences
     return routes if preferences is None else sort_by_preferences(routes, preferences, health)
-
-
-async def _answer_once(services: Services, state: CallState, call: ChatCall, route: Route) -> Route:
-    response = await _send(services, call, state, route)
-    try:
-        limit = max_answer_bytes(state.paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
-        data = await response.read_all(limit=limit, timeout=services.settings.upstream_idle_seconds)
-        state.answer = dialect_for(route.dialect, call.kind).parse_response(data, call, _answer_id(state), int(time.time()))
-    except BlockedPrompt as error:
-        raise _blocked(call) from error
-    except UPSTREAM_ERRORS as error:
-        raise _failure(error) from error
-    finally:
-        response.release()
-    return route
-
-
-async def _open_once(services: Services, state: CallState, call: ChatCall, route: Route) -> _Opened:
-    """Open a stream and read until it delivers content or ends.
-
-    Chunks without content are not relayed yet, so that another channel can still take over.
-    """
-    response = await _send(services, call, state, route)
-    reader = dialect_for(route.dialect, call.kind).new_stream_reader(call, _answer_id(state), int(time.time()))
-    relay, received = b"", 0
-    try:
-        while not (reader.delivered or reader.finished or reader.done or len(relay) > MAX_UNRELAYED_BYTES):
-            data = await response.read(timeout=services.settings.upstream_first_byte_seconds)
-            if not data:
-                relay += reader.close()
-                break
-            received += len(data)
-            if received > MAX_BYTES_BEFORE_DELIVERY:
-                raise MalformedStream("too many bytes without content")
-            relay += reader.feed(data)
-            if reader.error is not None:
-                break
-        if reader.error is not None and not reader.is_complete:
-            raise reader.error  # nothing was relayed yet, so retry instead of sending a truncated answer
-    except BlockedPrompt as error:
-        response.cancel()
-        raise _blocked(call) from error
-    except UPSTREAM_ERRORS as error:
-        response.cancel()
-        raise _failure(error) from error
-    except BaseException:
-        response.cancel()
-        raise
-    state.reader = reader
-    return _Opened(response, reader, relay, route, time.monotonic())
-
-
-async def _send(services: Services, call: ChatCall, state: CallState, route: Route) -> HttpResponse:
-    """Send the request. Return the response if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
-    settings = services.settings
-    target = Target(
-        route=route,
-        secret=_secret(services, route),
-        referer=settings.referer,
-        pseudonym=partial(services.pseudonym, state.account, route.channel),
-        max_output_tokens=state.output_clamp,
-        output_limit=state.quote.output_tokens // call.choices,
-    )
-    adapted = call.for_dialect(route.dialect, route.settings)
-    request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
-    state.start_attempt(route)
-    try:
-        response = await services.http.open(
-            request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(state.mark_sent, route)
-        )
-    except HttpClientError as error:
-        raise _failure(error) from error
-    if response.status == 200:
-        return response
-    state.provider_working = False
-    await _refuse(response, call, target)
-    raise AssertionError("unreachable")
 
 
 def _secret(services: Services, route: Route) -> str:
@@ -376,7 +486,3 @@ def _blocked(call: ChatCall) -> UpstreamRejected:
 def _field_of(call: ChatCall, param: str | None) -> str | None:
     """Return the caller's name for a field of the chat body."""
     return param if param is None or call.field_name is None else call.field_name(param)
-
-
-def _answer_id(state: CallState) -> str:
-    return f"chatcmpl-{state.call_id.hex}"
