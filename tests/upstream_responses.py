@@ -129,4 +129,4 @@ def no_response(*pieces: Piece) -> ScriptedResponse:
 
 def delayed(wait: Gate | Pause, answer: ScriptedResponse) -> ScriptedResponse:
     """Delay the status line of `answer` until the gate opens or the pause ends."""
-    return replace(answer, before_head=(wait, *answer.before_status_line))
+    return replace(answer, before_status_line=(wait, *answer.before_status_line))
