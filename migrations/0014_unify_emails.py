@@ -37,7 +37,7 @@ def up(migrator, db):
                 continue
             taken = db.execute_sql(f"SELECT 1 FROM {table} WHERE email = {mark}", (found,)).fetchone()  # noqa: S608
             if taken:
-                log.warning("%s %s keeps its e-mail address: another row has its usual form", table, id)
+                log.warning("%s %s keeps its email address: another row has its usual form", table, id)
             else:
                 db.execute_sql(f"UPDATE {table} SET email = {mark} WHERE id = {mark}", (found, id))  # noqa: S608
 

@@ -1,4 +1,4 @@
-"""Verified e-mail addresses, credits that wait for that, and the outbox.
+"""Verified email addresses, credits that wait for that, and the outbox.
 
 Accounts of before have no credits that wait: theirs were granted when they were opened. The model here is a frozen copy of
 `shared/models.py` as it was, so that this file means the same for ever.

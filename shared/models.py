@@ -113,8 +113,8 @@ class Account(BaseModel):
         constraints=[SQL("DEFAULT 0"), named_check("account_plan_part", "plan_credits >= 0 AND plan_credits <= balance")],
     )
     password_hash = CharField(max_length=255, null=True)  # NULL: no password set, for accounts created by staff
-    email_verified_at = BigIntegerField(null=True)  # NULL: not verified, or the e-mail address was changed since
-    # Credits that are granted when the e-mail address is verified; then 0.
+    email_verified_at = BigIntegerField(null=True)  # NULL: not verified, or the email address was changed since
+    # Credits that are granted when the email address is verified; then 0.
     pending_credits = BigIntegerField(
         default=0, constraints=[SQL("DEFAULT 0"), named_check("account_pending_credits", "pending_credits >= 0")]
     )

@@ -31,7 +31,7 @@ MAX_NETWORK_VERIFICATION_MAILS = 10  # per network in 15 minutes
 
 
 class VerifiedAccount(NamedTuple):
-    """An account with a verified password, its e-mail address and current hash."""
+    """An account with a verified password, its email address and current hash."""
 
     account: UUID
     email: str
@@ -39,7 +39,7 @@ class VerifiedAccount(NamedTuple):
 
 
 async def verify_password(email: str, password: str) -> VerifiedAccount | None:
-    """Return the account with this e-mail address and password, or None. Takes equal time for all failures.
+    """Return the account with this email address and password, or None. Takes equal time for all failures.
 
     Raises `TooManyAttempts`, and `SignInQueueFull` if too many passwords are being checked.
     """
@@ -77,11 +77,11 @@ async def count_verification_mail(account: UUID) -> None:
 async def hash_new(password: str, email: str) -> str:
     """Return the hash of a new password.
 
-    Raises `InvalidInput` if it is too short, too long, or the e-mail address; and `SignInQueueFull`.
+    Raises `InvalidInput` if it is too short, too long, or the email address; and `SignInQueueFull`.
     """
     password = check_password(password)
     if normalize_for_lookup(password) == email:
-        raise InvalidInput("The password must not be your e-mail address.")
+        raise InvalidInput("The password must not be your email address.")
     with services().hashes.slot(network_of(address())):
         return await _hash(lambda: passwords.hash_password(password))
 
@@ -127,7 +127,7 @@ def _hash(work: Callable[[], T]) -> Awaitable[T]:
 
 
 def _find(email: str) -> VerifiedAccount | None:
-    """Return the account with this e-mail address, if it can sign in."""
+    """Return the account with this email address, if it can sign in."""
     open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
     row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
     return VerifiedAccount(*row) if row is not None else None

@@ -1,4 +1,4 @@
-"""Account → Sessions: signed-in browsers, password and e-mail address."""
+"""Account → Sessions: signed-in browsers, password and email address."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Change the e-mail address. It is entered twice, so that a typo cannot lock the member out, and needs the password."""
+    """Change the email address. It is entered twice, so that a typo cannot lock the member out, and needs the password."""
     session = require_session()
     form = await request.form
     try:

@@ -33,7 +33,7 @@ from shared.text.redirects import safe_redirect
 
 sign_in = Blueprint("sign_in", __name__)
 
-WRONG = "Incorrect e-mail address or password."
+WRONG = "Incorrect email address or password."
 
 
 @sign_in.get("/sign-in")
@@ -48,7 +48,7 @@ async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
     if len(email) > MAX_LENGTH:
-        return await page("sign_in.html", 422, email="", wrong=f"E-mail addresses can have at most {MAX_LENGTH} characters.")
+        return await page("sign_in.html", 422, email="", wrong=f"Email addresses can have at most {MAX_LENGTH} characters.")
     try:
         proven = await verify_password(email, password)
     except (TooManyAttempts, SignInQueueFull) as error:

@@ -1,4 +1,4 @@
-"""E-mail verification: the page that the mail links to, and requests for a new link."""
+"""Email verification: the page that the mail links to, and requests for a new link."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ async def purge() -> Response:
     session = require_session()
     typed = (await request.form).get("confirmation", "")
     if normalize_for_lookup(typed) != session.email:
-        return await _page(422, "Enter the e-mail address of your account exactly as shown above.")
+        return await _page(422, "Enter the email address of your account exactly as shown above.")
     job = await write(partial(begin_purge, session.account, origin=origin_of(session.account)))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))

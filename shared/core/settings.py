@@ -313,7 +313,7 @@ class Settings:
         0,
         "YOUT_SIGN_UP_CREDITS",
         _integer(0, 10**12),
-        "Credits for a new account: granted at sign-up, or with `YOUT_SMTP_URL` when its e-mail address is verified",
+        "Credits for a new account: granted at sign-up, or with `YOUT_SMTP_URL` when its email address is verified",
     )
     smtp_url: str = _setting(
         "",

@@ -1,7 +1,7 @@
 """Account links: signed tokens for one action on an account without signing in, such as setting its password. Pure.
 
 Nothing is stored. A token is signed for one purpose and expires. The signature also covers the current state (the password
-hash, the e-mail address), so a link becomes invalid when that changes, by the link or otherwise.
+hash, the email address), so a link becomes invalid when that changes, by the link or otherwise.
 """
 
 from __future__ import annotations

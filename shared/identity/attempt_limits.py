@@ -43,7 +43,7 @@ class AttemptOrigin(NamedTuple):
 
 
 def password_limits(kind: str, person: str, place: AttemptOrigin) -> AttemptLimits:
-    """Return the limits for a sign-in of `person` (an e-mail address). `kind` separates members from staff."""
+    """Return the limits for a sign-in of `person` (an email address). `kind` separates members from staff."""
     if place.browser_is_known:
         own = f"{kind} browser {place.browser}"
         return AttemptLimits({own: MAX_FAILURES_PER_PERSON}, (own,))

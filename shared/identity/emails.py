@@ -1,4 +1,4 @@
-"""Normalizes e-mail addresses, so that different spellings of one address match. Pure.
+"""Normalizes email addresses, so that different spellings of one address match. Pure.
 
 The local part is lowercased and NFC. The domain becomes Unicode (`bücher.example`, not `xn--bcher-kva.example`), mapped as
 in browsers (UTS 46). Lowercasing the local part is our own rule: RFC 5321 leaves its meaning to the receiving host, and no
@@ -23,7 +23,7 @@ _ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 def normalize_email(text: str) -> str:
     """Return the normalized address. Raises `InvalidInput` if it is invalid."""
     if len(text) > 4 * MAX_LENGTH:
-        raise InvalidInput(f"An e-mail address can have at most {MAX_LENGTH} characters.")
+        raise InvalidInput(f"An email address can have at most {MAX_LENGTH} characters.")
     email = unicodedata.normalize("NFC", text.strip())
     local, at, domain = email.rpartition("@")
     local = unicodedata.normalize("NFC", local.lower())
@@ -32,7 +32,7 @@ def normalize_email(text: str) -> str:
     found = f"{local}@{_canonical_domain(domain, text)}"
     if len(found) > MAX_LENGTH or len(local) > MAX_LOCAL_LENGTH:
         raise InvalidInput(
-            f"An e-mail address can have at most {MAX_LENGTH} characters, and {MAX_LOCAL_LENGTH} of them before the @."
+            f"An email address can have at most {MAX_LENGTH} characters, and {MAX_LOCAL_LENGTH} of them before the @."
         )
     return found
 
@@ -59,4 +59,4 @@ def _canonical_domain(domain: str, text: str) -> str:
 
 
 def _invalid(text: str) -> InvalidInput:
-    return InvalidInput(f"{truncate(text, 61, '…')!r} is not a valid e-mail address. Use the form name@example.com.")
+    return InvalidInput(f"{truncate(text, 61, '…')!r} is not a valid email address. Use the form name@example.com.")

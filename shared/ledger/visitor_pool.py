@@ -19,7 +19,7 @@ from shared.ledger.sql import AccountState, execute
 
 # The greatest possible id: accounts are locked in the order of their ids, so the pool is always locked last.
 POOL_ACCOUNT_ID = UUID(int=2**128 - 1)
-POOL_NAME = "visitors"  # instead of an e-mail address; without an @ it cannot be used to sign up or sign in
+POOL_NAME = "visitors"  # instead of an email address; without an @ it cannot be used to sign up or sign in
 ACTOR = "system"
 # Minimum cost of a visitor's call, also for a free model: otherwise the number of calls would be unlimited.
 MIN_CALL_CREDITS = 10

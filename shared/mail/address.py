@@ -1,4 +1,4 @@
-"""Recipients: e-mail addresses in the form that SMTP sends. Pure."""
+"""Recipients: email addresses in the form that SMTP sends. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 
 
 def recipient(email: str) -> Address:
-    """An e-mail address as mail is sent to it, with its domain in ASCII (`xn--…`).
+    """An email address as mail is sent to it, with its domain in ASCII (`xn--…`).
 
     Raises `InvalidInput` for an invalid address, and for one that would need quotes, such as `a,b@example.com`: few servers
     accept those, and a quoting mistake would send the mail to somebody else.

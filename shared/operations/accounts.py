@@ -1,4 +1,4 @@
-"""Accounts: create, change the e-mail address, adjust credits, suspend and reinstate."""
+"""Accounts: create, change the email address, adjust credits, suspend and reinstate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CreditAdjustment:
 
 
 def find_account(email_or_id: str | UUID) -> Account:
-    """Return the account with this e-mail address (in any spelling) or id. Raises `NotFound`."""
+    """Return the account with this email address (in any spelling) or id. Raises `NotFound`."""
     if isinstance(email_or_id, str) and "@" in email_or_id:
         account = Account.get_or_none(Account.email == normalize_for_lookup(email_or_id))
     else:
@@ -44,7 +44,7 @@ def require_customer_account(account: Account) -> None:
 
 
 def create_account(email: str, credits: int = 0, *, name: str = "", origin: Origin) -> Account:
-    """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the e-mail address is invalid or taken."""
+    """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the email address is invalid or taken."""
     email, name = normalize_email(email), check_text("name", name, 200, empty=True)
     check_integer("number of credits", credits, 0, MAX_AMOUNT)
     with transaction():
@@ -61,7 +61,7 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
 
 
 def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> Account:
-    """Change an account's e-mail address, which its owner signs in with. Sessions and keys stay valid.
+    """Change an account's email address, which its owner signs in with. Sessions and keys stay valid.
 
     The new address is unverified, and mails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if the
     address is invalid or taken.
@@ -128,4 +128,4 @@ def _as_uuid(text: str | UUID) -> UUID:
     try:
         return text if isinstance(text, UUID) else UUID(text)
     except ValueError:
-        raise NotFound(f"{text!r} is not an e-mail address or an account id.") from None
+        raise NotFound(f"{text!r} is not an email address or an account id.") from None

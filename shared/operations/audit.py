@@ -10,7 +10,7 @@ from shared.models import AuditEntry
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who acts (`operator:name`, a staff member's e-mail, `seed`) and from which IP address ("" for local commands)."""
+    """Who acts (`operator:name`, a staff member's email, `seed`) and from which IP address ("" for local commands)."""
 
     actor: str
     address: str = ""

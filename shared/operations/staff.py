@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 def find_staff(email: str) -> StaffUser:
-    """Return the staff member with this e-mail address (in any spelling). Raises `NotFound`."""
+    """Return the staff member with this email address (in any spelling). Raises `NotFound`."""
     person = StaffUser.get_or_none(StaffUser.email == normalize_for_lookup(email))
     if person is None:
         raise NotFound(f"No staff member {email!r}. Create one with `yout staff create EMAIL`.")
@@ -131,7 +131,7 @@ def _at_once(work: Callable[[], T]) -> T:
 
 
 def verify_password(email: str, password: str, *, run: Callable[[Callable[[], Any]], Any] = _at_once) -> StaffUser | None:
-    """Return the active staff member with this e-mail and password, or None. The time taken does not reveal what is wrong.
+    """Return the active staff member with this email and password, or None. The time taken does not reveal what is wrong.
 
     Replaces an outdated hash. `run` executes the slow work and may refuse it (`shared.identity.hash_queue`). The caller must
     record the

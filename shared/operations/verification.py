@@ -1,4 +1,4 @@
-"""Verifying the e-mail address of an account: the mail with the link, and what the link does."""
+"""Verifying the email address of an account: the mail with the link, and what the link does."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def account_actor(account: UUID) -> str:
 def sign_up(
     email: str, password_hash: str, credits: int, *, network: str = "", address: str = "", verify: bool = False
 ) -> Account:
-    """Create an account with a password. Raises `InvalidInput` if the e-mail address is invalid or taken.
+    """Create an account with a password. Raises `InvalidInput` if the email address is invalid or taken.
 
     `network` is the daily digest of the caller's network (`visitors.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of a
     network get the `credits`. If it is empty, there is no limit. With `verify`, a mail asks the owner to verify the address, and

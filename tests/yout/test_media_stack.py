@@ -157,7 +157,7 @@ def test_token_ids_from_langchain_are_embedded_as_their_text(
 
 async def sign_up(page: Page, stack: Stack, email: str) -> None:
     await page.goto(f"{stack.url}/sign-up")
-    await page.get_by_label("E-mail").fill(email)
+    await page.get_by_label("Email").fill(email)
     await page.get_by_label("Password").fill(PASSWORD)
     await page.locator("main button.primary").click()
     await page.wait_for_url("**/account**")

@@ -1,4 +1,4 @@
-"""Verifying an e-mail address: the credits that wait for it are granted once, whatever is done in which order."""
+"""Verifying an email address: the credits that wait for it are granted once, whatever is done in which order."""
 
 from __future__ import annotations
 
