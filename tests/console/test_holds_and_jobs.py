@@ -164,7 +164,7 @@ def test_verifying_the_ledger_names_each_problem(signed_in, books, monkeypatch):
     text = browser.post("/ledger/verify", token).text
     assert "The ledger does not balance" in text
     assert str(books["first"].id) in text
-    monkeypatch.setattr(ledger_view, "within", lambda ask, seconds=3.0: None)
+    monkeypatch.setattr(ledger_view, "run_with_timeout", lambda query, seconds=3.0: None)
     assert "yout ledger verify" in browser.post("/ledger/verify", token).text
 
 

@@ -60,7 +60,7 @@ def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4
     assert store_response(storing_response(customer.account), new_id(), [], {}, model="m-1")
     for number in range(calls):
         [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
-        customer.settle(call, 10 * (number % 2), claimed=True)
+        customer.settle(call, 10 * (number % 2), has_claim=True)
     return {
         "conversations": conversations,
         "messages": 4 * conversations,

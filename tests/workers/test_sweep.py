@@ -88,7 +88,7 @@ def test_sweeping_a_call_releases_its_idempotency_key() -> None:
 def test_a_settled_call_keeps_its_idempotency_key() -> None:
     customer = Customer()
     [call] = customer.hold(claim=Claim("k" * 64, "b" * 64))
-    customer.settle(call, 10, claimed=True)
+    customer.settle(call, 10, has_claim=True)
     sweep(now_ms())
     assert IdempotencyClaim.get().state == "done"
 

@@ -146,14 +146,14 @@ def test_codes_are_redeemed_once_and_voided_by_their_batch(installation: Install
     assert installation.yout("code", "redeem", "ada@example.com", second).code == 2
     [listed] = installation.yout("code", "list", "--json").data["batches"]
     assert (listed["count"], listed["redeemed"], listed["voided"], listed["open"]) == (2, 1, 1, 0)
-    assert "1 redeemed, 1 void, 0 open" in installation.yout("code", "list").out
+    assert "1 redeemed, 1 void, 0 unused" in installation.yout("code", "list").out
     plans = installation.yout("plan", "list")
     assert plans.out.startswith("No plans yet")
 
 
 def test_text_output_has_secrets_on_a_separate_line(installation: Installation) -> None:
     created = installation.yout("account", "create", "ada@example.com", "--credits", "5")
-    assert created.out.startswith("Account ada@example.com")
+    assert created.out.startswith("Created account ada@example.com")
     key = installation.yout("key", "create", "ada@example.com")
     assert key.out.splitlines()[0].startswith("yout-")
     assert "everything adds up" in installation.yout("ledger", "verify").out
