@@ -148,7 +148,7 @@ def test_codes_are_redeemed_once_and_voided_by_their_batch(installation: Install
     assert (listed["count"], listed["redeemed"], listed["voided"], listed["open"]) == (2, 1, 1, 0)
     assert "1 redeemed, 1 void, 0 unused" in installation.yout("code", "list").out
     plans = installation.yout("plan", "list")
-    assert plans.out.startswith("No plans yet")
+    assert plans.out.startswith("No plans.")
 
 
 def test_text_output_has_secrets_on_a_separate_line(installation: Installation) -> None:
