@@ -204,3 +204,14 @@ def test_the_documents_name_real_settings() -> None:
         for name in re.findall(r"\bYOUT_[A-Z_]+[A-Z]\b", path.read_text())
     }
     assert {(page, name) for page, name in named if name not in known} == set()
+
+
+def test_the_map_of_the_code_names_every_package() -> None:
+    tree = section("ARCHITECTURE.md", "## The rooms")
+    found = {
+        f"{room}/{path.stem}"
+        for room in ("edge", "shared", "workers")
+        for path in (ROOT / room).iterdir()
+        if not path.name.startswith((".", "__")) and (path.suffix == ".py" or (path / "__init__.py").exists())
+    }
+    assert {name for name in found if not re.search(rf"\b{name.partition('/')[2]}\b", tree)} == set()
