@@ -155,7 +155,8 @@ class Oracle:
             return Settled(call.charged, pool.balance, is_first=False)
         if call.state == "held":
             pool.held -= call.amount
-        call.charged = min(item.cost, pool.free, item.cost if item.cap is None else item.cap)
+        margin = max(call.amount // 10, 100)  # a charge exceeds its hold by at most 10 percent, or 100 credits
+        call.charged = min(item.cost, pool.free, call.amount + margin, item.cost if item.cap is None else item.cap)
         call.state = "closed"
         pool.balance -= call.charged
         pool.entries += 1 if call.charged else 0
