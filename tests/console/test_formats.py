@@ -14,6 +14,6 @@ def test_changes_pair_old_and_new_values():
         ("gone", "1", ""),
         ("amount", "", "−1\u202f500"),
         ("free", "", "yes"),
-        ("effective_at", "", formats.exact(NOW)),
+        ("effective_at", "", formats.format_exact_time(NOW)),
     ]
     assert formats.changes(None, None) == []

@@ -213,6 +213,9 @@ class _Converter:
             made["required"] = required
         if self._profile.closed:
             made["additionalProperties"] = False
+        elif flat.get("patternProperties") and unnamed not in (None, True):
+            # Without `patternProperties`, which no provider supports, this would also apply to the keys that match a pattern.
+            notes.append(f"additionalProperties: {canonical_json(unnamed)}")
         elif isinstance(unnamed, dict):
             made["additionalProperties"] = self._schema(unnamed, join_path(where, "additionalProperties"), following, depth + 1)
         elif unnamed is not None:
@@ -257,7 +260,7 @@ class _Converter:
         for name, value in flat.items():
             if name in _CONVERTED:
                 continue
-            is_known = name in profile.keywords or (name == "format" and value in profile.formats)
+            is_known = name in profile.keywords or (name == "format" and isinstance(value, str) and value in profile.formats)
             if is_known and _is_usable(name, value):
                 made[name] = value
                 if name == "minItems" and profile.min_items is not None and value > profile.min_items:
