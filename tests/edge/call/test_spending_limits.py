@@ -61,7 +61,9 @@ def test_concurrent_calls_stop_at_the_keys_monthly_limit(
     key, secret = factories.api_key(owner, monthly_credit_limit=7_500)
     answers = run_concurrently(40, lambda number: chat(edges[number % 2], secret, model="dear"))
     assert Counter(answer.status for answer in answers) == {200: 7, 402: 33}
-    assert all("The key's limit is 7500 credits a month" in answer.body["error"]["message"] for answer in answers if answer.status == 402)
+    assert all(
+        "The key's limit is 7500 credits a month" in answer.body["error"]["message"] for answer in answers if answer.status == 402
+    )
     assert month_spending(owner.id, now_ms()) == {key.id: 7_000}
     assert Account.get_by_id(owner.id).balance == 993_000
     assert_ledger_verifies()
