@@ -100,7 +100,7 @@ class _Attempt:
         elif job.attempts > MAX_ATTEMPTS:
             self.end(JobResult("failed", "worker_lost", "attempts"))
         elif model is None or price is None or job.sealed_params is None:
-            self.end(JobResult("failed", "model_not_found", "catalogue"))
+            self.end(JobResult("failed", "model_not_found", "catalog"))
         else:
             body = media.decrypt_body(job.sealed_params, self._maker.settings.secret_key)
             call = MediaCall(job.kind, job.model, body, _units(job), job.options)
@@ -228,7 +228,7 @@ class _Attempt:
             end = JobResult("succeeded", outputs=brought.outputs, cost=cost, files_expire_at=now_ms() + self._keep_ms())
             self.end(end)
         elif answer.failure is not None:
-            self.end(JobResult("failed", answer.failure, "vendor_gave_up"))
+            self.end(JobResult("failed", answer.failure, "provider_gave_up"))
         elif answer.provider_job_id is None:
             self.end(JobResult("failed", "nothing_delivered", "empty_answer"))
         else:

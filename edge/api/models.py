@@ -24,7 +24,7 @@ from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 
-catalog_models = Blueprint("catalogue", __name__)
+catalog_models = Blueprint("catalog", __name__)
 
 
 @catalog_models.get("/api/chat/models/")

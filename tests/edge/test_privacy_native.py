@@ -96,7 +96,7 @@ def test_unstored_content_leaves_no_trace_and_stored_content_can_be_purged(
     owner, secret = storing_account()
     factories.model("m-1", factories.channel(upstream.url))
     factories.model("m-2", factories.channel(upstream.url))
-    factories.model("picture-1", factories.channel(upstream.url), kind="image", per_call=10)
+    factories.model("image-1", factories.channel(upstream.url), kind="image", per_call=10)
     settings = {"database_url": any_database_url, "redis_url": redis_url, "log_level": "debug", **SETTINGS}
     edge, worker = start_edge(**settings), start_worker(**settings)
     speaker = Speaker(edge, secret)
@@ -124,7 +124,7 @@ def test_unstored_content_leaves_no_trace_and_stored_content_can_be_purged(
         ]
     assert speaker.request("DELETE", f"/v1/responses/{kept['response']['id']}").status == 200
     upstream.default = image_response(CANARY.encode() * 100)
-    ordered = speaker.request("POST", "/api/media/image/", {"model": "picture-1", "prompt": SAID})
+    ordered = speaker.request("POST", "/api/media/image/", {"model": "image-1", "prompt": SAID})
     assert ordered.status == 202, ordered.body
     assert (Message.select().count(), Share.select().count(), StoredResponse.select().count()) == (6, 1, 1)
     assert CANARY in database_dump(bound_database)

@@ -43,10 +43,10 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         {"minimum": 3, "max_output_tokens": 100, "capabilities": ["tools", "vision"]},
     ),
     (
-        "model create film-1 --channel vendor --kind video --per-5-seconds 1200000",
+        "model create video-1 --channel vendor --kind video --per-5-seconds 1200000",
         {"kind": "video", "per_5_seconds": 1_200_000, "input": 0, "modality": "text->video"},
     ),
-    ("model create picture-1 --channel vendor --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
+    ("model create image-1 --channel vendor --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
     ("staff create grace@example.com", {"email": "grace@example.com", "role": "owner"}),
     ("staff password grace@example.com", {"email": "grace@example.com"}),
     (

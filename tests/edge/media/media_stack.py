@@ -51,8 +51,8 @@ def create_models(provider_url: str) -> None:
     with transaction():
         for lane in range(LANES):
             channel = factories.channel(provider_url, name=f"lane-{lane}")
-            factories.model(f"picture-{lane}", channel, kind="image", per_call=IMAGE, **media)
-            factories.model(f"film-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
+            factories.model(f"image-{lane}", channel, kind="image", per_call=IMAGE, **media)
+            factories.model(f"video-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
             factories.model(f"voice-{lane}", channel, kind="speech", per_1k_characters=SPEECH, **media)
 
 
@@ -120,7 +120,7 @@ class Customer:
 
     def __init__(self, studio: MediaStack, account: Account, secret: str, lane: int) -> None:
         self.studio, self.account, self.secret, self.models_number = studio, account, secret, lane
-        self.image_model, self.video_model, self.speech_model = f"picture-{lane}", f"film-{lane}", f"voice-{lane}"
+        self.image_model, self.video_model, self.speech_model = f"image-{lane}", f"video-{lane}", f"voice-{lane}"
 
     def body(self, kind: str, **fields: Any) -> Json:
         """A small request body for this kind of media."""

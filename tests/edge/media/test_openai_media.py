@@ -59,26 +59,26 @@ def test_speech_is_the_response_body(client: openai.OpenAI, customer: Customer) 
 def test_a_video_is_created_polled_downloaded_and_deleted(
     client: openai.OpenAI, customer: Customer, media_stack: MediaStack
 ) -> None:
-    film = client.videos.create_and_poll(
+    video = client.videos.create_and_poll(
         model=customer.video_model, prompt=CANARY, seconds="8", size="1280x720", poll_interval_ms=200
     )
-    assert (film.status, film.seconds, film.size, film.progress) == ("completed", "8", "1280x720", 100)
-    assert client.videos.download_content(film.id).read() == MP4
+    assert (video.status, video.seconds, video.size, video.progress) == ("completed", "8", "1280x720", 100)
+    assert client.videos.download_content(video.id).read() == MP4
     assert customer.spent == 2 * VIDEO
-    assert [one.id for one in client.videos.list(limit=5)] == [film.id]
+    assert [one.id for one in client.videos.list(limit=5)] == [video.id]
     files = media_stack.files()
-    assert client.videos.delete(film.id).deleted
+    assert client.videos.delete(video.id).deleted
     assert media_stack.files() == files - 1
     with pytest.raises(openai.NotFoundError):
-        client.videos.retrieve(film.id)
+        client.videos.retrieve(video.id)
     assert customer.spent == 2 * VIDEO
 
 
 @pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
 def test_videos_are_paginated(client: openai.OpenAI, customer: Customer) -> None:
     ordered = [client.videos.create(model=customer.video_model, prompt=CANARY).id for _ in range(3)]
-    assert [film.id for film in client.videos.list(limit=2)] == ordered[::-1]  # the SDK requests the second page itself
-    assert [film.id for film in client.videos.list(limit=2, order="asc")] == ordered
+    assert [video.id for video in client.videos.list(limit=2)] == ordered[::-1]  # the SDK requests the second page itself
+    assert [video.id for video in client.videos.list(limit=2, order="asc")] == ordered
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_a_video_that_the_provider_abandons_fails_without_charge(
     client: openai.OpenAI, customer: Customer, media_stack: MediaStack
 ) -> None:
     media_stack.upstream.default = video_job("failed", error={"code": "moderation_blocked", "message": f"no {CANARY}"})
-    film = client.videos.create_and_poll(model=customer.video_model, prompt=CANARY, poll_interval_ms=200)
-    assert film.status == "failed"
-    assert film.error is not None
-    assert film.error.code == "moderation_blocked"
-    assert CANARY not in film.error.message
+    video = client.videos.create_and_poll(model=customer.video_model, prompt=CANARY, poll_interval_ms=200)
+    assert video.status == "failed"
+    assert video.error is not None
+    assert video.error.code == "moderation_blocked"
+    assert CANARY not in video.error.message
     assert customer.spent == 0

@@ -47,7 +47,7 @@ def made_by(customer: Customer, kind: str, answer: ScriptedResponse, **fields: A
         ("speech", json_response({"error": {"message": CANARY}}), "upstream_error", "text_for_media"),
         ("speech", audio_response(b""), "nothing_delivered", "not_media"),
         ("speech", audio_response(PAGE, "audio/mpeg"), "nothing_delivered", "not_media"),
-        ("video", video_job("failed", error={"code": f"odd {CANARY}"}), "upstream_error", "vendor_gave_up"),
+        ("video", video_job("failed", error={"code": f"odd {CANARY}"}), "upstream_error", "provider_gave_up"),
         ("video", json_response({"id": "../../x", "status": "queued"}), "upstream_error", "malformed_answer"),
     ],
 )

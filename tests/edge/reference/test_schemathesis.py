@@ -39,7 +39,7 @@ class Target:
             body = methods.get("post", {}).get("requestBody")
             properties = next(iter(body["content"].values()))["schema"]["properties"] if body else {}
             if "model" in properties:
-                properties["model"] = {"enum": ["picture-1" if path.endswith("/image/") else "m-1"]}
+                properties["model"] = {"enum": ["image-1" if path.endswith("/image/") else "m-1"]}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
         Subscription.create(account=owner, plan=Plan.create(name="All", stores_content=True))
         channel = factories.channel(upstream.url)
         factories.model("m-1", channel)
-        factories.model("picture-1", channel, kind="image", per_call=10)
+        factories.model("image-1", channel, kind="image", per_call=10)
         secret = factories.api_key(owner)[1]
         environ = environment_of(
             {"database_url": f"sqlite:///{path}", "redis_url": redis_servers("valkey").url, "data_dir": folder}

@@ -57,9 +57,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     share = share_messages(account.id, "Tides, and what the moon has to do with them", SAID)
     done = {"status": "failed", "progress": 0, "credits_held": 40_000, "credits_charged": 0, "finished_at": now_ms()}
     moments = {"due_at": now_ms(), "deadline_at": now_ms()}
-    MediaJob.create(
-        account=account, kind="image", model="picture-1", price=uuid4(), error_code="provider_error", **done, **moments
-    )
+    MediaJob.create(account=account, kind="image", model="image-1", price=uuid4(), error_code="provider_error", **done, **moments)
     with submit_once(account.id, "the-token-of-a-form", "x") as form:
         form.result = str(key.id)
         form.store_secret("yout-" + "x" * 43, member.cookies[COOKIE])

@@ -19,7 +19,7 @@ from tests.servers.process import eventually
 from tests.upstream_responses import WAIT_SECONDS
 
 PICTURE, FILM, VOICE = 40_000, 120_000, 15_000
-ASKED = {"kind": "image", "model": "picture-1", "prompt": "a lighthouse <b>", "size": "auto", "n": "2"}
+ASKED = {"kind": "image", "model": "image-1", "prompt": "a lighthouse <b>", "size": "auto", "n": "2"}
 
 
 @pytest.fixture
@@ -27,8 +27,8 @@ def studio(site: Site, member: Browser) -> Iterator[Browser]:
     """A signed-in browser on a site with media models. Cancels jobs that the test leaves unfinished."""
     media = {"input": 0, "output": 0, "minimum": 10}
     for id, options in {
-        "picture-1": {"kind": "image", "per_call": PICTURE},
-        "film-1": {"kind": "video", "per_5_seconds": FILM},
+        "image-1": {"kind": "image", "per_call": PICTURE},
+        "video-1": {"kind": "video", "per_5_seconds": FILM},
         "voice-1": {"kind": "speech", "per_1k_characters": VOICE},
     }.items():
         if AIModel.get_or_none(AIModel.id == id) is None:
@@ -48,7 +48,7 @@ def held(member: Browser) -> int:
 
 
 def test_visitors_are_redirected_to_sign_in(browser: Browser) -> None:
-    for path in ("/account/media", "/account/media/price?model=picture-1", f"/account/media/jobs/{uuid4()}"):
+    for path in ("/account/media", "/account/media/price?model=image-1", f"/account/media/jobs/{uuid4()}"):
         assert browser.get(path).status == 303
 
 
@@ -65,8 +65,8 @@ def test_a_form_submitted_twice_creates_one_job(studio: Browser) -> None:
 @pytest.mark.parametrize(
     ("kind", "model", "price"),
     [
-        ("image", "picture-1", "40\u202f000 credits"),
-        ("video", "film-1", "120\u202f000 credits"),
+        ("image", "image-1", "40\u202f000 credits"),
+        ("video", "video-1", "120\u202f000 credits"),
         ("speech", "voice-1", "10 credits"),
     ],
 )
@@ -80,11 +80,11 @@ def test_the_page_lists_models_with_prices(studio: Browser, kind: str, model: st
 @pytest.mark.parametrize(
     ("query", "credits"),
     [
-        ("model=picture-1&n=3", "120\u202f000"),
-        ("model=picture-1&n=99", "400\u202f000"),
-        ("model=picture-1&n=-1", "40\u202f000"),
-        ("model=film-1&seconds=5", "120\u202f000"),
-        ("model=film-1&seconds=6", "240\u202f000"),
+        ("model=image-1&n=3", "120\u202f000"),
+        ("model=image-1&n=99", "400\u202f000"),
+        ("model=image-1&n=-1", "40\u202f000"),
+        ("model=video-1&seconds=5", "120\u202f000"),
+        ("model=video-1&seconds=6", "240\u202f000"),
         ("model=voice-1&characters=0", "10"),
         ("model=voice-1&characters=1001", "15\u202f015"),
     ],
@@ -102,7 +102,7 @@ def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> 
     answer = studio.submit_form("/account/media", ASKED)
     assert (answer.status, answer.headers["location"]) == (303, "/account/media?kind=image&done=media-ordered")
     [job] = jobs_of(studio)
-    assert (job.kind, job.model, job.status, job.credits_held) == ("image", "picture-1", "queued", 2 * PICTURE)
+    assert (job.kind, job.model, job.status, job.credits_held) == ("image", "image-1", "queued", 2 * PICTURE)
     assert held(studio) == 2 * PICTURE
     html = studio.get("/account/media?kind=image&done=media-ordered").body.decode()
     assert f'data-job="{job.id}" data-status="queued"' in html
@@ -134,7 +134,7 @@ def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
         ({"size": "huge"}, 422, "WIDTHxHEIGHT"),
         ({"model": ""}, 422, "a model id"),
         ({"model": "m-1"}, 404, "does not exist"),
-        ({"kind": "video", "model": "film-1", "seconds": "99", "size": "1280x720"}, 422, "between 1 and 60"),
+        ({"kind": "video", "model": "video-1", "seconds": "99", "size": "1280x720"}, 422, "between 1 and 60"),
         ({"kind": "speech", "model": "voice-1", "speed": "9"}, 422, "between 0.25 and 4"),
     ],
 )
@@ -149,19 +149,19 @@ def test_a_rejected_form_keeps_its_values(studio: Browser, fields: dict[str, str
 
 
 def test_insufficient_credits_are_explained(studio: Browser) -> None:
-    answer = studio.submit_form("/account/media", {"kind": "video", "model": "film-1", "prompt": "x", "seconds": "60"})
+    answer = studio.submit_form("/account/media", {"kind": "video", "model": "video-1", "prompt": "x", "seconds": "60"})
     assert answer.status == 402
     assert "needs at least 1440000 credits" in answer.body.decode()
     assert held(studio) == 0
 
 
 def test_a_cross_site_form_creates_no_job(studio: Browser) -> None:
-    assert studio.post("/account/media", b"kind=image&model=picture-1&prompt=x").status == 403
+    assert studio.post("/account/media", b"kind=image&model=image-1&prompt=x").status == 403
     assert jobs_of(studio) == []
 
 
 def test_the_api_accepts_a_session(studio: Browser) -> None:
-    answer = studio.api("POST", "/api/media/image/", {"model": "picture-1", "prompt": "x"})
+    answer = studio.api("POST", "/api/media/image/", {"model": "image-1", "prompt": "x"})
     assert (answer.status, answer.json["credits_cost"]) == (202, PICTURE)
     assert held(studio) == PICTURE
 
@@ -186,7 +186,7 @@ def test_older_jobs_are_on_the_next_page(studio: Browser) -> None:
     for _ in range(14):
         done = {"status": "succeeded", "progress": 100, "credits_held": 1, "credits_charged": 1, "finished_at": now_ms()}
         times = {"due_at": now_ms(), "deadline_at": now_ms()}
-        MediaJob.create(account=studio.account, kind="image", model="picture-1", price=uuid4(), **done, **times)
+        MediaJob.create(account=studio.account, kind="image", model="image-1", price=uuid4(), **done, **times)
     first = studio.get("/account/media?kind=image").body.decode()
     assert first.count("<article") == 12
     older = re.search(r'href="(/account/media\?kind=image&amp;after=[^"]+)"', first)
