@@ -1040,7 +1040,7 @@ PurgeJob.add_index(PurgeJob.index(PurgeJob.due_at, where=SQL("status <> 'done'")
 
 
 class OutgoingMail(BaseModel):
-    """A mail to send, or that was sent within the last days. It holds no text (`shared/mail/outbox.py`).
+    """An email that is queued, or was finished within the last days. It has no text (`shared/mail/outbox.py`).
 
     A worker that sends it moves `due_at` ahead, and counts the attempt; whoever ends an attempt names its number.
     """

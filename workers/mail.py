@@ -1,4 +1,4 @@
-"""Mail: sends what the outbox holds. The rows are found in the database; Redis is not involved."""
+"""Sends the emails in the outbox, a table of the database. Redis is not involved."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = logging.getLogger("yout.worker.mail")
 
 SEND_SECONDS = 1.0
 CLEAN_SECONDS = 600.0
-PAUSE_SECONDS = 15.0  # without an attempt after the server failed
-_ROUND_SECONDS = 20.0  # how long one beat goes on with the next mail
+PAUSE_SECONDS = 15.0  # after the server failed
+_ROUND_SECONDS = 20.0  # maximum duration of one run
 
 
 def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
-    """What runs on the beat. Without `YOUT_SMTP_URL` nothing is sent, and old mails are still given up."""
+    """Return the periodic tasks. Without `YOUT_SMTP_URL` nothing is sent, but old emails still fail."""
     cleaning = PeriodicTask("the cleaning of the outbox", CLEAN_SECONDS, clean)
     if not settings.sends_mail:
         return (cleaning,)
@@ -36,7 +36,7 @@ def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
 
 
 def clean() -> None:
-    """Give up the mails that could not be sent for a day, and delete the rows of those that ended a week ago."""
+    """Fail emails that could not be sent within a day, and delete rows finished a week ago."""
     with task_connection(), transaction():
         failed = outbox.give_up_old_mails()
     if failed:
@@ -44,7 +44,7 @@ def clean() -> None:
 
 
 class MailWork:
-    """Sends the mail of one worker process. The settings must have `YOUT_SMTP_URL`."""
+    """Sends email for one worker process. The settings must have `YOUT_SMTP_URL`."""
 
     def __init__(self, settings: Settings, limits: MailLimits | None = None) -> None:
         self._settings = settings
@@ -54,14 +54,14 @@ class MailWork:
         self._resume_at = 0.0
 
     def send_due(self) -> None:
-        """Send the mails that are due, one by one. Raises the database's errors."""
+        """Send the emails that are due, one at a time. Raises database errors."""
         until = time.monotonic() + _ROUND_SECONDS
         with task_connection():
             while self._resume_at <= time.monotonic() < until and (mail := outbox.claim_mail()) is not None:
                 self._attempt(mail)
 
     def _attempt(self, mail: ClaimedMail) -> None:
-        """Send a claimed mail, and record how that ended. While the server is waited for, no database connection is held."""
+        """Send a claimed email and record the result. No database connection is held while waiting for the server."""
         text = self._compose(mail)
         if text is None:
             outbox.finish_mail(mail, "cancelled")
@@ -86,7 +86,7 @@ class MailWork:
         send(self._server, message, self._sender.addr_spec, target.addr_spec, self._limits)
 
     def _compose(self, mail: ClaimedMail) -> MailText | None:
-        """The text of a mail; None if it is no longer wanted."""
+        """Return the text of an email, or None if it is no longer needed."""
         secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
         if mail.kind == verification.KIND:
             return verification.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)

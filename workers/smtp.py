@@ -1,4 +1,4 @@
-"""Sends one mail by SMTP: with a limit on every wait, a verified certificate, and a verdict on each failure."""
+"""Sends one email by SMTP: with a limit on every wait, a verified certificate, and a classification of each failure."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from shared.mail.texts import MailText
 
 
 class MailLimits(NamedTuple):
-    """In seconds: the longest wait for one answer, and for a whole session once it is connected."""
+    """Timeouts in seconds: for one reply of the server, and for the whole session after connecting."""
 
     answer_seconds: float = 15
     total_seconds: float = 60
 
 
 class MailRefused(Exception):
-    """The server refused this mail for good: no later attempt can succeed. Its text is the reason."""
+    """The server rejected this email permanently. The message is the reason."""
 
 
 class MailDelayed(Exception):
-    """The mail was not accepted now. Its text is the reason; `server_down` means that no other mail would be, either."""
+    """The email was not accepted this time. The message is the reason; `server_down`: no other email would be accepted either."""
 
     def __init__(self, reason: str, *, server_down: bool) -> None:
         super().__init__(reason)
@@ -40,7 +40,7 @@ class MailDelayed(Exception):
 
 
 def build_message(id: UUID, sender: Address, recipient: Address, text: MailText, now: int) -> EmailMessage:
-    """The message to send. Its Message-ID is that of `id`, so that a mail which is sent twice can be recognized. `now` in ms."""
+    """Return the message to send. Its Message-ID is derived from `id`, so duplicates can be recognized. `now` is in ms."""
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = recipient
@@ -54,9 +54,9 @@ def build_message(id: UUID, sender: Address, recipient: Address, text: MailText,
 
 
 def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str, limits: MailLimits) -> None:
-    """Send `message` in a session of its own. Returns when the server accepted it; raises `MailRefused` or `MailDelayed`.
+    """Send `message` in its own session, and return once the server accepted it. Raises `MailRefused` or `MailDelayed`.
 
-    A failure before the mail's own commands (connecting, TLS, the login) is never the mail's: it is tried again.
+    A failure before the commands of the email itself (connection, TLS, login) is always retried.
     """
     client = _client(server, sender.rpartition("@")[2], limits)
     with _deadline(client, limits.total_seconds):
@@ -70,13 +70,13 @@ def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str,
         except OSError as error:
             client.close()
             raise _verdict(error) from None
-        with suppress(OSError):  # the mail was accepted
+        with suppress(OSError):  # the email was accepted
             client.quit()
     client.close()
 
 
 def _client(server: SmtpServer, own_name: str, limits: MailLimits) -> smtplib.SMTP:
-    """An unconnected client. `own_name` is what it calls itself: the default is a DNS query without a timeout."""
+    """Return an unconnected client. `own_name` is sent in EHLO; the default would be a DNS query without a timeout."""
     client = (
         smtplib.SMTP_SSL(local_hostname=own_name, timeout=limits.answer_seconds, context=ssl.create_default_context())
         if server.tls
@@ -98,7 +98,7 @@ def _open(client: smtplib.SMTP, server: SmtpServer) -> None:
 
 @contextmanager
 def _deadline(client: smtplib.SMTP, seconds: float) -> Iterator[None]:
-    """Cut the connection after so long: a server that sends a byte now and then never runs into the timeout of one wait."""
+    """Close the connection after `seconds`: a server that sends a byte now and then never hits the timeout of one wait."""
 
     def cut() -> None:
         connected = client.sock
@@ -116,7 +116,7 @@ def _deadline(client: smtplib.SMTP, seconds: float) -> Iterator[None]:
 
 
 def _verdict(error: OSError) -> MailRefused | MailDelayed:
-    """What a failure of the mail's own commands means."""
+    """Classify a failure of the commands of the email itself."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         [(code, answer)] = error.recipients.values()
         error = smtplib.SMTPResponseException(code, answer)
@@ -130,7 +130,7 @@ def _verdict(error: OSError) -> MailRefused | MailDelayed:
 
 
 def _reason(error: OSError) -> str:
-    """A failure in one line, for staff."""
+    """Return the failure in one line, for staff."""
     if isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
         return f"{error.smtp_code} {text.decode(errors='replace') if isinstance(text, bytes) else text}"

@@ -1,4 +1,4 @@
-"""Email verification: the page that the mail links to, and requests for a new link."""
+"""Email verification: the page that the email links to, and requests for a new link."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def confirm(link: str) -> Response:
 
 @verification.post("/verify-email/<link>/resend")
 async def resend_expired(link: str) -> Response:
-    """Send a new mail for an expired link. It needs no sign-in: the mail goes to the link's own address."""
+    """Send a new email for an expired link. No sign-in is needed: it goes to the address of the link."""
     found = await _look_up(link)
     if found is None:
         return await _invalid()
@@ -75,7 +75,7 @@ async def resend() -> Response:
 
 
 async def _request(account: UUID) -> str:
-    """Queue a verification mail. Return an error message, or "" if the mail was queued or is not needed."""
+    """Queue a verification email. Return an error message, or "" if it was queued or is not needed."""
     if not services().settings.sends_mail:
         raise NotFound("This service sends no mail.")
     try:

@@ -18,7 +18,7 @@ _MAX_ADDRESS = 254  # RFC 5321, 4.5.3.1.3
 
 
 class SmtpServer(NamedTuple):
-    """A mail server, and how to log in; without a user there is no login. With neither kind of TLS the connection is plain."""
+    """A mail server and its credentials; without a user there is no login. Without TLS the connection is plain text."""
 
     host: str
     port: int

@@ -1,1 +1,1 @@
-"""Outgoing mail: the server and the sender's address, the outbox, and the texts. `workers/mail.py` sends it."""
+"""Outgoing email: recipients, the outbox and the texts. `workers/mail.py` sends it."""

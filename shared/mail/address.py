@@ -16,10 +16,10 @@ _DOT_ATOM = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 
 
 def recipient(email: str) -> Address:
-    """An email address as mail is sent to it, with its domain in ASCII (`xn--…`).
+    """Return the address to send to, with its domain in ASCII (`xn--…`).
 
     Raises `InvalidInput` for an invalid address, and for one that would need quotes, such as `a,b@example.com`: few servers
-    accept those, and a quoting mistake would send the mail to somebody else.
+    accept those, and a quoting mistake would send the email to someone else.
     """
     local, _, domain = normalize_email(email).rpartition("@")
     if not _DOT_ATOM.fullmatch(local):

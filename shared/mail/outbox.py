@@ -1,8 +1,8 @@
-"""The outbox: a row for each mail, written in the transaction of its cause, and sent by a worker.
+"""The outbox: one row per email, written in the transaction that causes it and sent by a worker.
 
-A row names the kind of mail and its recipient. It holds no text: the text is composed when the mail is sent. A worker takes a
-mail by compare-and-set for `LEASE_MS`, so two workers never send the same one. Only a worker that dies between the server's
-acceptance and its own commit leads to a second mail, with the same Message-ID.
+A row has the kind of email and the recipient, but no text: the text is composed when the email is sent. A worker claims an email
+by compare-and-set for `LEASE_MS`, so two workers never send the same one. Only if a worker dies between the server's acceptance
+and its own commit is the email sent twice, with the same Message-ID.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from shared.text.plain_text import to_one_line, truncate
 
 LEASE_MS = 300_000  # longer than any attempt takes; then another worker may try
 WAITS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the first attempt, the second, …; the last one repeats
-MAX_AGE_MS = 86_400_000  # of a mail that is still tried
-KEPT_MS = 7 * 86_400_000  # how long the row of a mail stays after it was sent or given up
-OVERDUE_MS = 3_600_000  # a mail that waits longer than this is worth a look
+MAX_AGE_MS = 86_400_000  # after that, an unsent email fails
+KEPT_MS = 7 * 86_400_000  # retention of finished rows
+OVERDUE_MS = 3_600_000  # `/metrics` counts emails that have waited longer
 _MAX_ERROR = 200
 
 
 class ClaimedMail(NamedTuple):
-    """A mail that this process may send; `attempt` counts from 1."""
+    """An email claimed by this process. `attempt` counts from 1."""
 
     id: UUID
     account: UUID
@@ -34,14 +34,14 @@ class ClaimedMail(NamedTuple):
 
 
 def queue_mail(account: UUID, kind: str, recipient: str) -> None:
-    """Queue a mail in place of one of the same kind that is still waiting. Run inside the transaction of its cause."""
+    """Queue an email, replacing a queued one of the same kind. Call it inside the transaction that causes it."""
     cancel_mails(account, kind)
     now = now_ms()
     OutgoingMail.create(account=account, kind=kind, recipient=recipient, created_at=now, due_at=now)
 
 
 def cancel_mails(account: UUID, kind: str | None = None) -> None:
-    """Do not send what is still waiting for this account, of one kind or of all."""
+    """Cancel the account's queued emails, of one kind or of all kinds."""
     waiting = (OutgoingMail.account == account) & (OutgoingMail.status == "queued")
     if kind is not None:
         waiting &= OutgoingMail.kind == kind
@@ -49,19 +49,19 @@ def cancel_mails(account: UUID, kind: str | None = None) -> None:
 
 
 def unsent_mails(account: UUID, limit: int = 10) -> list[OutgoingMail]:
-    """The account's mails that wait or were given up, the newest first."""
+    """Return the account's queued and failed emails, newest first."""
     unsent = (OutgoingMail.account == account) & OutgoingMail.status.in_(("queued", "failed"))
     return list(OutgoingMail.select().where(unsent).order_by(OutgoingMail.id.desc()).limit(limit))
 
 
 def count_overdue() -> int:
-    """How many mails have waited for more than an hour."""
+    """Return the number of emails queued for more than an hour."""
     overdue = (OutgoingMail.status == "queued") & (OutgoingMail.created_at < now_ms() - OVERDUE_MS)
     return int(OutgoingMail.select().where(overdue).count())
 
 
 def claim_mail() -> ClaimedMail | None:
-    """Take the mail that has been due for longest; None if none is due. No other process gets the same attempt."""
+    """Claim the email that has been due longest, or return None if none is due. No other process gets the same attempt."""
     now = now_ms()
     due = (OutgoingMail.status == "queued") & (OutgoingMail.due_at <= now)
     while (found := OutgoingMail.select(OutgoingMail.id).where(due).order_by(OutgoingMail.due_at).first()) is not None:
@@ -78,20 +78,20 @@ def claim_mail() -> ClaimedMail | None:
 
 
 def finish_mail(mail: ClaimedMail, status: str, error: str = "") -> bool:
-    """End a claimed mail as `sent`, `failed` or `cancelled`; False if it is no longer this claim's."""
+    """Record the result (`sent`, `failed` or `cancelled`) of a claimed email. Return False if the claim was lost."""
     changes = {"status": status, "last_error": _short(error), "finished_at": now_ms()}
     return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
 
 
 def delay_mail(mail: ClaimedMail, error: str) -> bool:
-    """Try a claimed mail again after a pause that grows with each attempt; False if it is no longer this claim's."""
+    """Schedule the next attempt after a delay that grows with each one. Return False if the claim was lost."""
     pause = WAITS_MS[min(mail.attempt, len(WAITS_MS)) - 1]
     changes = {"due_at": now_ms() + pause, "last_error": _short(error)}
     return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
 
 
 def give_up_old_mails() -> int:
-    """Fail what could not be sent within `MAX_AGE_MS`, and delete rows that ended `KEPT_MS` ago. Returns how many failed."""
+    """Fail emails not sent within `MAX_AGE_MS`, and delete rows finished `KEPT_MS` ago. Return how many failed."""
     now = now_ms()
     old = (OutgoingMail.status == "queued") & (OutgoingMail.created_at < now - MAX_AGE_MS)
     failed = OutgoingMail.update(status="failed", finished_at=now).where(old).execute()

@@ -1,4 +1,4 @@
-"""The texts of mails, as plain text and as HTML. Pure."""
+"""Texts of emails, as plain text and HTML. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class MailText(NamedTuple):
-    """What a mail says."""
+    """Subject and body of an email."""
 
     subject: str
     text: str
@@ -15,7 +15,7 @@ class MailText(NamedTuple):
 
 
 def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailText:
-    """Asks the owner of a new address to verify it; `credits` are granted for that, if any."""
+    """Return the email that asks a new member to verify the address. `credits` are granted for it, or 0."""
     reward = f" to receive {credits:,} credits" if credits else ""
     return _with_button(
         "Verify your email",

@@ -1,4 +1,4 @@
-"""Verifying the email address of an account: the mail with the link, and what the link does."""
+"""Verification of an account's email address: the email with the link, and what the link does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.operations.purges import lock_account
 
 KIND = "verify_email"
 MAIL_ACTION = "account.verification_mail"  # in the audit log
-MAX_A_DAY = 5  # verification mails of an account within 24 hours: each goes to an address that may be a stranger's
+MAX_A_DAY = 5  # verification emails per account and day: the address may belong to someone else
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 
