@@ -160,7 +160,7 @@ def _add_ridge(image: Field, scene: Scene, ridge: int, y: Field, seconds: float)
     for frequency, phase, size in scene.waves[ridge]:
         line -= size * numpy.sin(2 * numpy.pi * frequency * x + phase, dtype=numpy.float32)
     inside = numpy.clip((y - line[None, :]) * height + 0.5, 0, 1)
-    top = max(0, int(line.min() * height) - 1)
+    top = max(0, int(numpy.min(line) * height) - 1)
     color = _mix(scene.palette.far, scene.palette.near, (ridge / (RIDGES - 1)) ** 0.8)
     # Mist: each ridge is paler at its base than at its top.
     depth = numpy.clip((y[top:] - line[None, :]) / 0.22, 0, 1)[:, :, None]
