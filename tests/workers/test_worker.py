@@ -145,7 +145,7 @@ def run_refused(folder: Path, **settings: Any) -> tuple[int, str]:
 def test_an_unknown_schema_version(empty_database_url: str, tmp_path: Path) -> None:
     code, said = run_refused(tmp_path, database_url=empty_database_url, redis_url=NOWHERE)
     assert code == 2
-    assert said.startswith("workers: The database lacks migration 0001_")
+    assert said.startswith("workers: The database is missing the migration 0001_")
     assert said.count("\n") == 1
 
 

@@ -250,7 +250,7 @@ def test_a_port_in_use_is_reported_before_anything_starts(installation: Installa
     ("settings", "says"),
     [
         ({"YOUT_CONSOLE_PORT": "18765", "YOUT_EDGE_PORT": "18765"}, "the edge and the console cannot both listen on port 18765"),
-        ({"YOUT_BIND_HOST": "192.0.2.1", "SECRET_KEY": "s" * 32}, "set YOUT_EDGE_PORT or YOUT_BIND_HOST"),
+        ({"YOUT_BIND_HOST": "192.0.2.1", "SECRET_KEY": "s" * 32}, "Set YOUT_EDGE_PORT or YOUT_BIND_HOST"),
         ({"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:1/x"}, "The database of DATABASE_URL is unavailable"),
     ],
 )

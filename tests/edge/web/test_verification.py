@@ -132,7 +132,7 @@ def test_the_link_for_a_previous_email_is_invalid(mail_site: MailSite) -> None:
     dead, new = mail_site.link(), f"new-{account.email}"
     fields = {"email": new, "again": new, "password_now": PASSWORD}
     changed = browser.follow(browser.submit_form("/account/email", fields, page="/account/sessions"))
-    assert b"We sent it a link" in changed.body
+    assert b"We sent it a verification link" in changed.body
     assert mail_site.browser().get(dead).status == 404
     assert browser.post(dead, f"csrf_token={browser.token('/account')}".encode()).status == 404
     assert balance(account) == 0
