@@ -5,7 +5,7 @@ setup:           ## create .venv with everything the tests need
 	@./bin/setup dev
 hooks:           ## run style and import checks on every commit
 	@.venv/bin/pre-commit install
-quick:           ## style, types, import contracts and the tests that need no server
+quick:           ## style, types, import contracts and the quick tests
 	@$(MAKE) --no-print-directory lint && .venv/bin/python -m pytest -n 2 -m quick
 lint:            ## style, types and import contracts
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

@@ -34,33 +34,23 @@ hypothesis.settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis.settings.load_profile("patient")
 PRODUCTION = {"database_url": "postgresql://db/yout", "redis_url": "redis://cache/0", "public_url": "https://yout.example"}
 _PROCESSES = pytest.StashKey[list[Process]]()
-# Tests that use one of these start servers, browsers or processes, or talk HTTP. All others are marked `quick`.
-_SERVERS = {
-    *("postgres", "redis_servers", "own_redis", "s3_server", "start_upstream", "processes", "open_page", "start_pgbouncer"),
-    *(
-        "network",
-        "node_sdk",
-        "python_sdks",
-        "open_ledger_database",
-        "stack",
-        "running_api",
-        "running_site",
-        "running_media_stack",
-        "client",
-        "start",
-    ),
+# A test is `quick` if it is in none of these folders and uses none of these fixtures: no server, process, browser or database.
+_SLOW_FOLDERS = {"embedded", "servers", "yout"}
+_SLOW_FIXTURES = {
+    *("any_database_url", "empty_database_url", "migrated_sqlite", "postgres"),
+    *("redis_servers", "own_redis", "s3_server", "start_upstream", "processes", "open_page", "start_pgbouncer", "network"),
+    *("node_sdk", "python_sdks", "open_ledger_database", "stack", "running_api", "running_site", "running_media_stack"),
+    *("client", "start", "start_fast"),
 }
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as `quick` what needs no server and is not marked `slow`."""
+    """Mark the quick tests."""
     for item in items:
-        parameters = getattr(item, "callspec", None)
-        on_server = parameters is not None and any(
-            str(value) in ("postgresql", "s3", *KINDS) for value in parameters.params.values()
-        )
-        if not on_server and _SERVERS.isdisjoint(getattr(item, "fixturenames", ())) and not item.get_closest_marker("slow"):
+        fixtures = getattr(item, "fixturenames", ())
+        is_slow = not _SLOW_FOLDERS.isdisjoint(item.path.parts) or not _SLOW_FIXTURES.isdisjoint(fixtures)
+        if not is_slow and not item.get_closest_marker("slow"):
             item.add_marker("quick")
 
 

@@ -57,4 +57,8 @@ class Authority:
         builder = x509.CertificateBuilder().subject_name(named(subject)).issuer_name(named("test authority"))
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(NOW - HOUR).not_valid_after(NOW + HOUR)
+        # RFC 5280, 4.2.1.1 and 4.2.1.2: Python 3.13 rejects certificates without key identifiers.
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = builder.add_extension(issuer, critical=False)
         return builder.add_extension(extension, critical=True).sign(self._key, hashes.SHA256())
