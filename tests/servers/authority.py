@@ -18,6 +18,19 @@ HOUR = datetime.timedelta(hours=1)
 PEM = serialization.Encoding.PEM
 
 
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 def named(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
@@ -29,7 +42,7 @@ class Authority:
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         basic = x509.BasicConstraints(ca=True, path_length=None)
-        self._write("ca.pem", self._sign("test authority", self._key, basic).public_bytes(PEM))
+        self._write("ca.pem", self._sign("test authority", self._key, basic, _SIGNS_CERTIFICATES).public_bytes(PEM))
 
     @property
     def path(self) -> Path:
@@ -53,12 +66,14 @@ class Authority:
         (self._folder / name).write_bytes(data)
         return self._folder / name
 
-    def _sign(self, subject: str, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> x509.Certificate:
+    def _sign(self, subject: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> x509.Certificate:
         builder = x509.CertificateBuilder().subject_name(named(subject)).issuer_name(named("test authority"))
         builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(NOW - HOUR).not_valid_after(NOW + HOUR)
-        # RFC 5280, 4.2.1.1 and 4.2.1.2: Python 3.13 rejects certificates without key identifiers.
+        # RFC 5280, 4.2.1.1 to 4.2.1.3: Python 3.13 demands key identifiers, and key usage of an authority.
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = builder.add_extension(issuer, critical=False)
-        return builder.add_extension(extension, critical=True).sign(self._key, hashes.SHA256())
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        return builder.sign(self._key, hashes.SHA256())
