@@ -27,7 +27,7 @@ from tests.servers.process import eventually
 from tests.servers.redis import RedisServer
 from tests.upstream import Upstream
 from tests.upstream_responses import no_response
-from tests.workers.test_media_jobs import Shop
+from tests.workers.test_media_jobs import MediaSetup
 
 WAIT_SECONDS = 300
 
@@ -49,12 +49,12 @@ def main() -> int:
             bind_database(books)
             edge = start_edge(folder, environ)
             processes.append(edge)
-            shop = Shop(edge, upstream)
+            setup = MediaSetup(edge, upstream)
             processes.append(start_worker(folder, environ))
-            alone = _seconds(shop, arguments.jobs)
+            alone = _seconds(setup, arguments.jobs)
             _owe_callbacks(edge, f"{silent.url}/hook", arguments.callbacks)
             eventually(lambda: bool(silent.calls), "the first delivery has started", WAIT_SECONDS)
-            beside = _seconds(shop, arguments.jobs)
+            beside = _seconds(setup, arguments.jobs)
             print(f"a job alone: {alone:.2f} s")
             print(f"beside {arguments.callbacks} silent callbacks: {beside:.2f} s, {beside / alone:.2f} times as long")
             return 0 if beside < 3 * alone else 1
@@ -67,25 +67,25 @@ def main() -> int:
         postgres.stop()
 
 
-def _seconds(shop: Shop, jobs: int) -> float:
+def _seconds(setup: MediaSetup, jobs: int) -> float:
     """Return the median time from creating a job to its end."""
-    return statistics.median(_one(shop, shop.submit) for _ in range(jobs))
+    return statistics.median(_one(setup, setup.order) for _ in range(jobs))
 
 
-def _one(shop: Shop, order: Any) -> float:
+def _one(setup: MediaSetup, order: Any) -> float:
     began = time.monotonic()
     ordered: Reply = order()
-    eventually(lambda: shop.job(ordered).status == "succeeded", "the job finished", WAIT_SECONDS)
+    eventually(lambda: setup.job(ordered).status == "succeeded", "the job finished", WAIT_SECONDS)
     return time.monotonic() - began
 
 
 def _owe_callbacks(edge: Any, url: str, count: int) -> None:
     """Create and cancel this many jobs with a callback, from another account."""
-    other = Shop.__new__(Shop)
+    other = MediaSetup.__new__(MediaSetup)
     other.edge, other.account = edge, factories.account(IMAGE * count * 2)
     other.secret = factories.api_key(other.account)[1]
     for _ in range(count):
-        ordered = other.submit(callback_url=url)
+        ordered = other.order(callback_url=url)
         other.request("POST", f"/api/media/jobs/{ordered.json['job_uuid']}/cancel/")
     assert MediaJob.select().where(MediaJob.account == other.account.id).count() == count
 
