@@ -34,7 +34,7 @@ from tests.upstream_responses import ScriptedResponse, error_response
 
 CREDITS = 10**12
 CLIENTS = 8
-PICTURES = 2
+IMAGES = 2
 WORK_SECONDS = 1_800  # maximum lifetime of a job
 
 
@@ -57,7 +57,7 @@ def main() -> int:
             secret = factories.api_key(owner)[1]
             for number in range(arguments.workers):  # breakers are per route; more routes keep the queue moving
                 factories.model(
-                    f"picture-{number}", factories.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE
+                    f"image-{number}", factories.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE
                 )
             edge = start_edge(folder, environ)
             processes.append(edge)
@@ -90,7 +90,7 @@ def main() -> int:
 def _answer(upstream: Upstream) -> Any:
     def answer(_: Request) -> ScriptedResponse:
         return {3: error_response(500), 5: image_response(PNG), 7: error_response(400)}.get(
-            len(upstream.calls) % 10, image_response(*[PNG] * PICTURES)
+            len(upstream.calls) % 10, image_response(*[PNG] * IMAGES)
         )
 
     return answer
@@ -101,7 +101,7 @@ def _order(port: int, secret: str, jobs: int, models: int) -> list[str]:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         found = []
         for number in range(client, jobs, CLIENTS):
-            body = json.dumps({"model": f"picture-{number % models}", "prompt": "A lighthouse", "n": PICTURES})
+            body = json.dumps({"model": f"image-{number % models}", "prompt": "A lighthouse", "n": IMAGES})
             connection.request("POST", "/api/media/image/", body, {"authorization": f"Bearer {secret}"})
             found.append(json.loads(connection.getresponse().read())["job_uuid"])
         connection.close()

@@ -51,7 +51,7 @@ def action(name: str) -> Callable[[_F], _F]:
     ACTIONS[name]
 
     def mark(view: _F) -> _F:
-        view.console_action = name  # type: ignore[attr-defined]  # read by `gate`
+        view.console_action = name  # type: ignore[attr-defined]  # read by `access_control`
         return view
 
     return mark
@@ -59,7 +59,7 @@ def action(name: str) -> Callable[[_F], _F]:
 
 def self_service(view: _F) -> _F:
     """Mark a view as changing only the signed-in person's own data, which every role may do."""
-    view.console_oneself = True  # type: ignore[attr-defined]  # read by `gate`
+    view.console_oneself = True  # type: ignore[attr-defined]  # read by `access_control`
     return view
 
 

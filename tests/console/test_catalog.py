@@ -17,7 +17,7 @@ from tests.upstream import default_script
 from tests.upstream_responses import error_response, html_response, json_response
 
 CHANNEL = {
-    "name": "vendor",
+    "name": "acme",
     "dialect": "openai",
     "base_url": "https://api.example.com/v1/",
     "secret": "sk-secret",
@@ -27,7 +27,7 @@ MODEL = {
     **{
         "model": "gpt-test",
         "kind": "chat",
-        "channel": "vendor",
+        "channel": "acme",
         "upstream_model": "",
         "description": "A test.",
         "owned_by": "Acme",
@@ -40,7 +40,7 @@ MODEL = {
 def test_a_channel_and_a_model_are_added_and_served(signed_in):
     browser = signed_in("owner")
     answer = browser.submit_form("/channels/new", "/channels/new", **CHANNEL)
-    assert "Channel vendor created." in answer.text
+    assert "Channel acme created." in answer.text
     channel = Channel.get()
     assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
     assert "sk-secret" not in answer.text + browser.get("/audit/").text
@@ -101,7 +101,7 @@ def test_an_invalid_channel_form_shows_what_is_wrong(signed_in, field, value, wo
 def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
     browser = signed_in("owner")
     assert browser.get("/models/new").location == "/channels/new"
-    factories.channel("https://api.example.com/v1", name="vendor")
+    factories.channel("https://api.example.com/v1", name="acme")
     unpriced = browser.submit_form("/models/new", "/models/new", **{**MODEL, "input": "0", "output": "0"})
     assert (unpriced.status_code, "must be marked as free" in unpriced.text) == (422, True)
     browser.submit_form("/models/new", "/models/new", **MODEL)
@@ -111,7 +111,7 @@ def test_a_model_requires_a_channel_a_price_and_a_unique_id(signed_in):
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-inf", "1e9", "1.5", "0x10", "1" * 30])
 def test_a_price_must_be_a_whole_number(signed_in, value):
-    factories.channel("https://api.example.com/v1", name="vendor")
+    factories.channel("https://api.example.com/v1", name="acme")
     answer = signed_in("owner").submit_form("/models/new", "/models/new", **{**MODEL, "input": value})
     assert (answer.status_code, "Enter a whole number" in answer.text) == (422, True)
 
@@ -142,9 +142,9 @@ def test_a_second_route_is_added_edited_and_removed(signed_in):
     assert (route.upstream_model, route.weight, route.cost_per_1k_input) == ("m", 3, 80)
     assert "Margin on b" in browser.get("/models/m").text
     page = f"/routes/{route.id}"
-    browser.submit_form(page, page, upstream_model="vendor-m", priority="0", weight="5", cost_input="120", cost_output="250")
+    browser.submit_form(page, page, upstream_model="acme-m", priority="0", weight="5", cost_input="120", cost_output="250")
     route = ChannelModel.get_by_id(route.id)
-    assert (route.upstream_model, route.priority, route.weight, route.cost_per_1k_output) == ("vendor-m", 0, 5, 250)
+    assert (route.upstream_model, route.priority, route.weight, route.cost_per_1k_output) == ("acme-m", 0, 5, 250)
     assert AuditEntry.select().where(AuditEntry.action == "model.channel").count() == 3
     browser.submit_form(page, f"{page}/remove")
     assert [row.channel.name for row in ChannelModel.select()] == ["a"]
@@ -189,13 +189,13 @@ def test_only_owners_change_the_base_url_of_a_channel(signed_in):
     ],
 )
 def test_a_channel_test_makes_one_tiny_call(signed_in, upstream, answer, words):
-    channel = factories.channel(upstream.url, name="vendor")
-    factories.model("m", channel, upstream_model="vendor-m")
+    channel = factories.channel(upstream.url, name="acme")
+    factories.model("m", channel, upstream_model="acme-m")
     upstream.script(answer)
     page = f"/channels/{channel.id}"
     assert words in signed_in("support").submit_form(page, f"{page}/test").text
     (call,) = upstream.calls
-    assert (call.json["model"], call.json["max_tokens"]) == ("vendor-m", 16)
+    assert (call.json["model"], call.json["max_tokens"]) == ("acme-m", 16)
     assert call.headers["authorization"] == f"Bearer {factories.UPSTREAM_SECRET}"
 
 
@@ -208,7 +208,7 @@ def test_all_enabled_channels_are_tested_and_unreachable_ones_are_reported(signe
 
 
 def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_in, upstream):
-    channel = factories.channel(upstream.url, name="vendor")
+    channel = factories.channel(upstream.url, name="acme")
     factories.model("model-2", channel)
     rows = [{"id": "model-1"}, {"id": "model-2"}, {"id": "no good"}, {"id": "model-1"}]
     upstream.default = lambda _: json_response({"object": "list", "data": rows})
@@ -231,7 +231,7 @@ def test_models_imported_from_a_provider_list_are_unpriced_and_disabled(signed_i
     ("answer", "words"), [(error_response(401), "the secret is invalid"), (html_response(), "not a model list")]
 )
 def test_an_unusable_provider_list_changes_nothing(signed_in, upstream, answer, words):
-    channel = factories.channel(upstream.url, name="vendor")
+    channel = factories.channel(upstream.url, name="acme")
     upstream.default = lambda _: answer
     page = f"/channels/{channel.id}"
     assert words in signed_in("owner").submit_form(page, f"{page}/import").text
