@@ -1,7 +1,7 @@
 """Server time of the console's pages with many calls, from the `Server-Timing` header.
 
     python -m bench.console [--rows 10000000] [--days 30] [--rounds 5]     on a new PostgreSQL, filled first
-    python -m bench.console --url DATABASE_URL --rows 0                    on one that `bench.usage_rows` has filled
+    python -m bench.console --url DATABASE_URL --rows 0                    on one that `bench.synthetic_usage` has filled
 
 Measures every range of Home, and Usage with each filter, with a common and the rarest value. Pages are requested in turn,
 `--rounds` times; the first round, with cold caches, is reported separately.
@@ -20,8 +20,8 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from bench.gateway.servers import DurablePostgres
-from bench.usage_rows import arguments, fill
+from bench.gateway.postgres import DurablePostgres
+from bench.synthetic_usage import arguments, fill
 from console.app import create_app
 from shared.core.clock import new_id
 from shared.core.database import bind_database, database

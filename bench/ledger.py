@@ -22,7 +22,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from bench.gateway.machine import choose_cores
-from bench.gateway.servers import DurablePostgres
+from bench.gateway.postgres import DurablePostgres
 from shared.billing.pricing import Quote, call_charge, quote
 from shared.billing.token_usage import TokenUsage
 from shared.catalog import reader

@@ -12,7 +12,7 @@ from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
 from console import errors, formats, timing
-from console.security import access_control, auth, body_check, headers, origin, password_auth
+from console.security import access_control, auth, csrf, headers, password_auth, request_check
 from console.views import home_view, views
 from shared.core.database import database
 from shared.core.secrets import derive_key
@@ -38,9 +38,9 @@ def create_app(settings: Settings) -> Flask:
     headers.install(app)
     auth.install(app)
     password_auth.install(app, settings)
-    body_check.install(app)
+    request_check.install(app)
     access_control.install(app)
-    origin.install(app)
+    csrf.install(app)
     CSRFProtect(app)
     formats.install(app, settings)
     errors.install(app)

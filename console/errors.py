@@ -13,7 +13,7 @@ from flask_wtf.csrf import CSRFError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
-from console.security.origin import rejection_reason
+from console.security.csrf import rejection_reason
 from shared.core.database import drop_connection
 from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import InvalidInput, NotFound, SettingsError

@@ -14,7 +14,7 @@ from flask import Response, stream_with_context
 
 from console.actions.origin import origin
 from console.paging import iterate_batches
-from shared.operations.exports import record_export
+from shared.operations.export_audit import record_export
 from shared.text.csv_rows import csv_header, csv_rows
 
 CHUNK_ROWS = 500  # rows per chunk of the response

@@ -24,13 +24,13 @@ from edge.call.asgi_routes import Handler, call_handler
 from edge.call.endpoint_adapter import EndpointAdapter
 from edge.call.responses import rate_headers
 from edge.health import health
+from edge.http.asgi_entry import entry
 from edge.http.cors import PATHS as API_PATHS
 from edge.http.cors import Cors
-from edge.http.entry import entry
 from edge.http.errors import is_internal, openai_error_body, request_id
 from edge.http.path_hint import path_hint
 from edge.http.public_url import edge_url
-from edge.reference.openapi import reference
+from edge.reference.openapi_route import reference
 from edge.request_context import refuse_unstorable
 from edge.services import Services
 from edge.v1.chat import CHAT

@@ -10,8 +10,8 @@ import orjson
 from quart import Response, current_app, request
 
 from edge.call.web_auth import authenticate_session, client_address, require_own_origin, session_limits, visitor_payer
+from edge.http.asgi_entry import BODY_ERROR
 from edge.http.client_ip import client_ip
-from edge.http.entry import BODY_ERROR
 from edge.http.headers import Scope, read_headers
 from edge.http.request_body import receive_from
 from edge.http.web_headers import SAFE_METHODS, read_web_headers

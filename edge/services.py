@@ -15,9 +15,9 @@ from uuid import UUID
 from edge.http.cors import Cors
 from edge.http.request_body import BodyBudget, BodyReader
 from edge.identity import revocation_watcher
-from edge.identity.abandoned_calls import AbandonedCalls
+from edge.identity.abandoned_call_limits import AbandonedCalls
+from edge.identity.invalid_key_limits import RefusedKeys
 from edge.identity.keys import Keys
-from edge.identity.refused_keys import RefusedKeys
 from edge.identity.sessions import Sessions
 from edge.store.call_log import CallLog
 from edge.store.database_reader import DatabaseReader

@@ -11,7 +11,7 @@ import hypercorn.protocol
 from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 
-from edge.http.entry import METHODS
+from edge.http.asgi_entry import METHODS
 
 
 class StrictH11Protocol(H11Protocol):

@@ -17,9 +17,9 @@ from typing import TypeVar
 
 from bench.gateway.machine import choose_cores
 from bench.gateway.ours import Yout, sqlite_files
+from bench.gateway.postgres import DurablePostgres
 from bench.gateway.report import Results, report
 from bench.gateway.rounds import Row, run_rounds
-from bench.gateway.servers import DurablePostgres
 from bench.gateway.targets import Direct, LiteLLM, Nginx, Place, Target
 from bench.gateway.workloads import WORKLOADS, Bench
 from bench.load import MockUpstream, build

@@ -8,7 +8,6 @@ from console.views.account_management import AccountCareView
 from console.views.accounts import AccountsView
 from console.views.audit import AuditView
 from console.views.channels import ChannelsView
-from console.views.codes import CodesView
 from console.views.holds import HoldsView
 from console.views.home import HomeView
 from console.views.jobs import JobsView
@@ -18,6 +17,7 @@ from console.views.model_routes import RoutesView
 from console.views.models import ModelsView
 from console.views.my_account import MeView
 from console.views.plans import PlansView
+from console.views.redeem_codes import CodesView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
 

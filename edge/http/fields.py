@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from edge.http.client_options import drop_client_options
+from edge.http.client_library_options import drop_client_options
 from shared.core.errors import InvalidRequest
 from shared.text.json_depth import is_too_deep
 

@@ -10,7 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
-from edge.http.client_options import refuse_client_options
+from edge.http.client_library_options import refuse_client_options
 from shared.core.errors import InvalidRequest
 
 MAX_PARTS = 100

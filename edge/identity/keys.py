@@ -14,7 +14,7 @@ from uuid import UUID
 
 from peewee import JOIN
 
-from edge.identity.refused_keys import BatchedReads, RefusedKeys
+from edge.identity.invalid_key_limits import BatchedReads, RefusedKeys
 from edge.store.database_reader import DatabaseReader, with_plan
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms

@@ -33,7 +33,7 @@ from edge.http.api_spec import (
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.v1.chat import DONE
 from edge.v1.deltas import text_or_empty
-from edge.v1.field_names import prompt_field
+from edge.v1.error_field_names import prompt_field
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 

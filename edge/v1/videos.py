@@ -30,7 +30,7 @@ from edge.http.api_spec import (
     response_schema,
     string,
 )
-from edge.http.client_options import refuse_client_options
+from edge.http.client_library_options import refuse_client_options
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
 from edge.http.multipart import read_form
 from edge.http.paging import query_integer, split_page

@@ -84,7 +84,7 @@ async def _render_in_process(turns: Turns) -> list[str] | None:
     """Render in a resource-limited process. Return None if it exceeded a limit or failed."""
     environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "edge.web.render_share", str(CPU_SECONDS), str(MAX_HTML_CHARACTERS))
+    command = (sys.executable, "-m", "edge.web.share_renderer_process", str(CPU_SECONDS), str(MAX_HTML_CHARACTERS))
     try:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=environ

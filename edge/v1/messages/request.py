@@ -10,7 +10,7 @@ from typing import Any
 
 from edge.call.requests import MAX_STOP_SEQUENCES, MAX_TOKENS, build_chat_call
 from edge.http.fields import object_field, parse_json_object
-from edge.v1.field_names import message_field
+from edge.v1.error_field_names import message_field
 from edge.v1.messages.message_conversion import convert_messages
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.errors import InvalidRequest

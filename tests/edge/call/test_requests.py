@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge.call import requests
 from edge.http import fields
-from edge.http.client_options import CLIENT_OPTIONS
+from edge.http.client_library_options import CLIENT_OPTIONS
 from edge.http.multipart import read_form
 from shared.core.errors import InvalidRequest
 from shared.dialects import DIALECTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge.http.entry import canonical_path
+from edge.http.asgi_entry import canonical_path
 from edge.http.path_hint import NO_HINT, path_hint
 
 KNOWN = {"/v1/chat/completions", "/v1/models", "/v1/messages", "/v1/messages/count_tokens"}

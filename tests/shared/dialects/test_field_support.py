@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import completion_create_params as openai
 
-from shared.dialects import compatibility
+from shared.dialects import compatibility_table
 from shared.dialects.base import UnsupportedField
-from shared.dialects.compatibility import TABLES
+from shared.dialects.compatibility_table import TABLES
 from shared.dialects.field_support import Fields
 from tests.shared.dialects.calls import request_body
 
@@ -58,6 +58,6 @@ def test_the_openai_dialect_forwards_unmapped_fields(name: str) -> None:
 
 
 def test_the_compatibility_document_matches_the_tables() -> None:
-    assert DOCUMENT.read_text() == compatibility.render_page(), (
-        "run `python -m shared.dialects.compatibility > docs/compatibility.md`"
+    assert DOCUMENT.read_text() == compatibility_table.render_page(), (
+        "run `python -m shared.dialects.compatibility_table > docs/compatibility.md`"
     )

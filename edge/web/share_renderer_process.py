@@ -1,4 +1,6 @@
-"""`python -m edge.web.render_share CPU_SECONDS MAX_CHARACTERS`: renders messages from stdin to HTML on stdout, both as JSON.
+"""The process of `share_renderer`: reads messages as JSON from stdin, and writes their HTML as JSON to stdout.
+
+    python -m edge.web.share_renderer_process CPU_SECONDS MAX_CHARACTERS
 
 Exits with an error, or is killed by the system, if it exceeds its limits of CPU time, memory or HTML size.
 """

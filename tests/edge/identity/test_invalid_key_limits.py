@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge.identity import refused_keys
-from edge.identity.refused_keys import BatchedReads, RefusedKeys
+from edge.identity import invalid_key_limits
+from edge.identity.invalid_key_limits import BatchedReads, RefusedKeys
 from edge.store.limiter import Limiter
 from shared.core.errors import DatabaseUnavailable, InvalidApiKey, TooManyInvalidKeys
 from shared.identity.api_key_format import new_key
@@ -70,11 +70,11 @@ async def test_without_redis_each_process_counts_by_itself(refused: RefusedKeys)
 
 
 def test_remembered_keys_are_limited(refused: RefusedKeys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "MAX_CACHED", 3)
+    monkeypatch.setattr(invalid_key_limits, "MAX_CACHED", 3)
     for digest in "abcd":
         refused.cache(digest)
     assert [refused.is_cached(digest) for digest in "abcd"] == [False, True, True, True]
-    monkeypatch.setattr(refused_keys, "now_ms", lambda: 10**15)
+    monkeypatch.setattr(invalid_key_limits, "now_ms", lambda: 10**15)
     assert not refused.is_cached("d")
 
 
@@ -93,7 +93,7 @@ class Database:
 
 
 async def test_concurrent_key_reads_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
+    monkeypatch.setattr(invalid_key_limits, "BATCH_SECONDS", 0)
     database = Database()
     gathered = BatchedReads(database.read)
     first = [asyncio.ensure_future(gathered.get(digest)) for digest in ("good-1", "bad", "good-1")]
@@ -110,8 +110,8 @@ async def test_concurrent_key_reads_are_batched(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_waiting_reads_are_limited_to_one_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "MAX_BATCH", 2)
-    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
+    monkeypatch.setattr(invalid_key_limits, "MAX_BATCH", 2)
+    monkeypatch.setattr(invalid_key_limits, "BATCH_SECONDS", 0)
     database = Database()
     gathered = BatchedReads(database.read)
     waiting = [asyncio.ensure_future(gathered.get(f"good-{number}")) for number in range(2)]
@@ -123,7 +123,7 @@ async def test_waiting_reads_are_limited_to_one_batch(monkeypatch: pytest.Monkey
 
 
 async def test_a_database_outage_is_reported_to_all_waiters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refused_keys, "BATCH_SECONDS", 0)
+    monkeypatch.setattr(invalid_key_limits, "BATCH_SECONDS", 0)
 
     async def read(_: Collection[str]) -> dict[str, str]:
         raise DatabaseUnavailable

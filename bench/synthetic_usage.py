@@ -1,6 +1,6 @@
 """Fills a database with millions of synthetic calls, distributed like a real platform's.
 
-    python -m bench.usage_rows DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40]
+    python -m bench.synthetic_usage DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40]
 
 For PostgreSQL (COPY). An empty database is migrated first; never use one with real data. A few accounts and models make most of
 the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. At the end
@@ -225,7 +225,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.usage_rows", description=str(__doc__).splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench.synthetic_usage", description=str(__doc__).splitlines()[0])
     parser.add_argument("url", metavar="DATABASE_URL")
     chosen = arguments(parser).parse_args()
     with opened(chosen.url) as target:

@@ -1,6 +1,6 @@
 """Runs README's commands on a minimal new Debian with only git, python3 and ca-certificates.
 
-    python3 -m bench.bare_machine [--suite bookworm] [--tests] [--folder DIR]
+    python3 -m bench.clean_install [--suite bookworm] [--tests] [--folder DIR]
 
 `debootstrap` creates the system, and the commit that is checked out here is cloned into it. There `./bin/up` is started, the
 snippet that it prints is pasted into a shell, and `./bin/up` is stopped; with `--tests`, `./bin/test` follows. The duration of
@@ -77,8 +77,8 @@ def main() -> int:
     except CannotRun as reason:
         return _cannot(reason)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    folder = options.folder or Path(tempfile.mkdtemp(prefix="yout-bare-"))
-    command = [*_NAMESPACES, sys.executable, "-m", "bench.bare_machine", *sys.argv[1:], "--folder", str(folder), "--inside"]
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="yout-clean-install-"))
+    command = [*_NAMESPACES, sys.executable, "-m", "bench.clean_install", *sys.argv[1:], "--folder", str(folder), "--inside"]
     try:
         return subprocess.run(command, cwd=ROOT, timeout=ALL_SECONDS, check=False).returncode
     except KeyboardInterrupt:
@@ -89,7 +89,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m bench.bare_machine", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python3 -m bench.clean_install", description=__doc__.partition("\n")[0])
     parser.add_argument("--suite", default="bookworm", help="Debian release, as debootstrap names it (default: %(default)s)")
     parser.add_argument("--tests", action="store_true", help="run ./bin/test there too")
     parser.add_argument("--folder", type=Path, help="where to create and keep the system; an existing one is reused")
@@ -109,7 +109,7 @@ def _require_tools() -> None:
 
 
 def _cannot(reason: CannotRun) -> int:
-    print(f"bare machine: cannot run here: {reason}", flush=True)
+    print(f"clean install: cannot run here: {reason}", flush=True)
     return CANNOT
 
 
@@ -140,18 +140,18 @@ def _inside(options: argparse.Namespace) -> int:
     except CannotRun as reason:
         return _cannot(reason)
     except (StepFailed, subprocess.SubprocessError) as failure:
-        print(f"bare machine: {failure}", flush=True)
+        print(f"clean install: {failure}", flush=True)
         return 1
-    print(f"bare machine: {options.suite} is done, {time.monotonic() - begun:.0f} s in all", flush=True)
+    print(f"clean install: {options.suite} is done, {time.monotonic() - begun:.0f} s in all", flush=True)
     return 0
 
 
 @contextlib.contextmanager
 def _step(name: str) -> Iterator[None]:
     begun = time.monotonic()
-    print(f"bare machine: {name} …", flush=True)
+    print(f"clean install: {name} …", flush=True)
     yield
-    print(f"bare machine: {name}: {time.monotonic() - begun:.1f} s", flush=True)
+    print(f"clean install: {name}: {time.monotonic() - begun:.1f} s", flush=True)
 
 
 class Machine:
@@ -272,7 +272,7 @@ def _clone(folder: Path) -> None:
     commit = _output("git", "-C", str(ROOT), "rev-parse", "HEAD")
     subprocess.run(["git", "-C", str(target), "checkout", "--quiet", "--detach", commit], timeout=60, check=True)
     if _output("git", "-C", str(ROOT), "status", "--porcelain"):
-        print("bare machine: uncommitted changes are not included", flush=True)
+        print("clean install: uncommitted changes are not included", flush=True)
 
 
 def _try_up(machine: Machine) -> None:

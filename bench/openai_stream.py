@@ -1,6 +1,6 @@
 """The cost of the `openai` dialect's stream reader: CPU microseconds per event, by the number of events per read.
 
-    python -m bench.dialect [--events 64] [--rounds 7]
+    python -m bench.openai_stream [--events 64] [--rounds 7]
 
 `same name` is a model that the provider knows by our name: its events are relayed byte for byte. `renamed` replaces the name in
 each event. Prints the best round, since disturbed rounds say nothing about the code.
@@ -18,10 +18,10 @@ from typing import Any
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall
 
-VENDOR_MODEL = "gpt-4o-mini"
+UPSTREAM_MODEL = "gpt-4o-mini"
 CALL_ID = "chatcmpl-0123456789abcdef"
 BEGAN = 1_700_000_000  # seconds since 1970
-CASES = {"same name": VENDOR_MODEL, "renamed": "our-own-name"}
+CASES = {"same name": UPSTREAM_MODEL, "renamed": "our-own-name"}
 READS = (1, 4, 16, 64)
 STREAMS_A_ROUND = 200
 
@@ -39,7 +39,7 @@ def events(count: int) -> list[bytes]:
 
 def _chunk(delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    frame = {"id": CALL_ID, "object": "chat.completion.chunk", "created": BEGAN, "model": VENDOR_MODEL}
+    frame = {"id": CALL_ID, "object": "chat.completion.chunk", "created": BEGAN, "model": UPSTREAM_MODEL}
     return {**frame, "service_tier": "default", "system_fingerprint": "fp_bench", "choices": [choice]}
 
 
@@ -66,7 +66,7 @@ def microseconds_an_event(model: str, pieces: Sequence[bytes], count: int) -> fl
 
 def main() -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m bench.dialect", description="The cost of reading a stream.")
+    parser = argparse.ArgumentParser(prog="python -m bench.openai_stream", description="The cost of reading a stream.")
     parser.add_argument("--events", type=int, default=64, help="text events per stream")
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Generates the comparison of all dialects' fields: `python -m shared.dialects.compatibility > docs/compatibility.md`."""
+"""Generates the comparison of all dialects' fields: `python -m shared.dialects.compatibility_table > docs/compatibility.md`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ This page is generated from the tables that the dialects use (`shared/dialects/*
 * `models` and `provider` control [routing](routing.md) and are sent to no provider.
 * Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,
   `custom_llm_provider`, `mock_response`, …) are never sent to a provider: they cause a 400 that names them, and `null` is
-  ignored. The full list is in `edge/http/client_options.py`.
+  ignored. The full list is in `edge/http/client_library_options.py`.
 * If several channels serve a model, those that do not support a field are skipped, and the call goes to another.
 """
 

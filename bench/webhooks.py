@@ -1,6 +1,6 @@
 """The effect of unresponsive webhook servers on another account: its media jobs alone, and beside such deliveries.
 
-    python -m bench.callbacks [--callbacks 40] [--jobs 5]
+    python -m bench.webhooks [--callbacks 40] [--jobs 5]
 
 One worker. The deliveries are for cancelled jobs, which are free; their server accepts and reads but never answers.
 """

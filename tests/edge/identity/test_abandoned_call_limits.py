@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from edge.identity import abandoned_calls
-from edge.identity.abandoned_calls import AbandonedCalls
+from edge.identity import abandoned_call_limits
+from edge.identity.abandoned_call_limits import AbandonedCalls
 from edge.store.limiter import Limiter
 from shared.core.errors import TooManyAbandonedCalls
 from shared.core.token_bucket import KeyLimits, RateLimits
@@ -115,13 +115,13 @@ async def test_the_limit_follows_the_setting_and_the_concurrency(concurrency: in
 
 
 async def test_a_payer_may_call_again_later_and_memory_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(abandoned_calls, "MAX_BLOCKED_PAYERS", 2)
+    monkeypatch.setattr(abandoned_call_limits, "MAX_BLOCKED_PAYERS", 2)
     calls = AbandonedCalls(Limiter(NO_REDIS, 60), 1)
     for number in range(1, 4):
         await refused_after(calls, payer(number), 10)
     calls.check(payer(1))  # evicted by later payers
     with pytest.raises(TooManyAbandonedCalls) as refused:
         calls.check(payer(3))
-    assert 0 < refused.value.retry_after_ms <= abandoned_calls.BLOCK_MS
-    monkeypatch.setattr(abandoned_calls, "now_ms", lambda: 10**15)
+    assert 0 < refused.value.retry_after_ms <= abandoned_call_limits.BLOCK_MS
+    monkeypatch.setattr(abandoned_call_limits, "now_ms", lambda: 10**15)
     calls.check(payer(3))
