@@ -40,7 +40,8 @@ from edge.v1.images import images
 from edge.v1.messages import MESSAGES
 from edge.v1.messages.count_tokens import counting
 from edge.v1.messages.errors import error_body
-from edge.v1.models import models
+from edge.v1.models import PATH as MODELS_PATH
+from edge.v1.models import is_anthropic_client, models
 from edge.v1.moderations import MODERATIONS
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.retrieve import stored_responses
@@ -186,8 +187,9 @@ def _log_failure(error: Exception) -> None:
 
 
 def _adapter() -> EndpointAdapter:
-    """Return the surface whose error format applies: Anthropic's under `/v1/messages`, else OpenAI's."""
-    return MESSAGES if request.path.startswith(_MESSAGES_PATHS) else CHAT
+    """Return the surface whose error format applies: Anthropic's for its paths and for its clients, else OpenAI's."""
+    lists_models = request.path.startswith(MODELS_PATH) and is_anthropic_client(request.headers)
+    return MESSAGES if lists_models or request.path.startswith(_MESSAGES_PATHS) else CHAT
 
 
 _MESSAGES_PATHS = tuple(path for path, adapter in ENDPOINTS.items() if adapter is MESSAGES)

@@ -19,7 +19,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.request_context import caller, json_response, services
-from edge.v1.models import pricing
+from edge.v1.model_documents import pricing
 from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms

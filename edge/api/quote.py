@@ -27,7 +27,7 @@ from edge.http.errors import alternatives_document
 from edge.http.headers import Scope, parse_max_credits, read_headers
 from edge.request_context import account_caller, count_request, read, read_body, services, uncached_json
 from edge.v1.chat import CHAT_REQUEST
-from edge.v1.models import pricing
+from edge.v1.model_documents import pricing
 from shared.billing.pricing import Quote, affordable_output, call_charge
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms

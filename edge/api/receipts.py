@@ -11,7 +11,7 @@ from quart import Blueprint, Response
 from edge.http.api_spec import OPEN_OBJECT, STRING, ResponseSpec, describe_route, response_schema
 from edge.http.errors import request_id
 from edge.request_context import account_caller, read, services, uncached_json
-from edge.v1.models import pricing
+from edge.v1.model_documents import pricing
 from shared.billing.pricing import PriceList
 from shared.billing.receipts import Receipt, compute_receipt
 from shared.catalog.snapshot import Catalog

@@ -1,103 +1,146 @@
-"""`GET /v1/models` and `GET /v1/models/{id}`: the models available to the calling key, with prices."""
+"""`GET /v1/models` and `GET /v1/models/{id}`: the catalog with prices, in OpenAI's or Anthropic's format."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from edge.http.api_spec import (
+    ANYBODY,
+    AUTH_ERRORS,
     BOOLEAN,
     INTEGER,
-    KEY,
     OPEN_OBJECT,
     STRING,
     ResponseSpec,
     array,
     describe_route,
     enum,
+    integer,
     nullable,
     response_schema,
 )
+from edge.http.headers import Scope, read_headers
+from edge.http.paging import query_integer
+from edge.identity.keys import KeyRow
 from edge.request_context import json_response, key_caller, services
+from edge.v1.model_documents import anthropic_document, openai_document
 from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
-from shared.core.errors import ModelNotFound
+from shared.core.errors import InvalidRequest, ModelNotFound
 
 models = Blueprint("models", __name__)
-MODEL = response_schema(
+
+PATH = "/v1/models"
+MAX_LIMIT = 1_000
+_OPENAI = {
+    "object": enum("model"),
+    "created": INTEGER,
+    "owned_by": STRING,
+    "name": STRING,
+    "description": STRING,
+    "context_length": nullable(INTEGER),
+    "max_completion_tokens": nullable(INTEGER),
+    "architecture": OPEN_OBJECT,
+    "supported_parameters": array(STRING),
+    "pricing": OPEN_OBJECT,
+    "context_window": nullable(INTEGER),
+    "max_output_tokens": nullable(INTEGER),
+    "kind": STRING,
+    "modality": STRING,
+    "capabilities": array(STRING),
+    "free": BOOLEAN,
+}
+_ANTHROPIC = {"type": enum("model"), "display_name": STRING, "created_at": STRING}
+_MODEL = response_schema({"id": STRING, **_OPENAI, **_ANTHROPIC}, optional=(*_OPENAI, *_ANTHROPIC))
+_LIST = response_schema(
     {
-        "id": STRING,
-        "object": enum("model"),
-        "created": INTEGER,
-        "owned_by": STRING,
-        "context_window": nullable(INTEGER),
-        "max_output_tokens": nullable(INTEGER),
-        "modality": STRING,
-        "capabilities": array(STRING),
-        "free": BOOLEAN,
-        "pricing": OPEN_OBJECT,
-    }
+        "object": enum("list"),
+        "data": array(_MODEL),
+        "has_more": BOOLEAN,
+        "first_id": nullable(STRING),
+        "last_id": nullable(STRING),
+    },
+    optional=("object", "has_more", "first_id", "last_id"),
+)
+_NOTES = (
+    "Needs no key. With a key, only the models that it may use are returned. With `anthropic-version`, or with the key in"
+    " `x-api-key` alone, the response has Anthropic's format."
 )
 
 
-@models.get("/v1/models")
+def is_anthropic_client(headers: Mapping[str, str]) -> bool:
+    """Return whether a request has the headers of Anthropic's SDKs, and none of OpenAI's."""
+    return "anthropic-version" in headers or ("x-api-key" in headers and "authorization" not in headers)
+
+
+@models.get(PATH)
 @describe_route(
     "List models",
-    callers=KEY,
-    responses={
-        200: ResponseSpec(response_schema({"object": enum("list"), "data": array(MODEL)}), "The models available to the key.")
-    },
+    callers=ANYBODY,
+    query={"limit": integer(1, MAX_LIMIT), "after_id": STRING, "before_id": STRING},
+    responses={200: ResponseSpec(_LIST, "The models, sorted by id.")},
+    errors=(InvalidRequest, *AUTH_ERRORS),
+    notes=f"{_NOTES} Only that format has pages.",
 )
 async def list_models() -> Response:
-    """List the active models with a price that the key may use."""
-    caller = await key_caller()
-    now = now_ms()
-    found = [_document(model, now) for model in services().catalog.models.values() if caller.row.may_use(model, now)]
-    return json_response({"object": "list", "data": sorted(found, key=lambda document: str(document["id"]))})
+    """List the active models with a price: those that the key may use, or all without a key."""
+    row, now, rate = await _key_row(), now_ms(), services().settings.credits_per_usd
+    found = [model for _, model in sorted(services().catalog.models.items())]
+    priced = [(model, price) for model in found if (price := _price(model, row, now)) is not None]
+    if is_anthropic_client(request.headers):
+        return json_response(_anthropic_page([model for model, _ in priced if model.kind == "chat"]))
+    return json_response({"object": "list", "data": [openai_document(model, price, rate) for model, price in priced]})
 
 
-@models.get("/v1/models/<path:model_id>")
-@describe_route("Retrieve a model", callers=KEY, responses={200: ResponseSpec(MODEL)}, errors=(ModelNotFound,))
+@models.get(f"{PATH}/<path:model_id>")
+@describe_route(
+    "Retrieve a model",
+    callers=ANYBODY,
+    responses={200: ResponseSpec(_MODEL)},
+    errors=(InvalidRequest, ModelNotFound, *AUTH_ERRORS),
+    notes=_NOTES,
+)
 async def get_model(model_id: str) -> Response:
     """Return one model. Ids may contain slashes, but not at the end."""
     model_id = model_id.rstrip("/")
-    caller = await key_caller()
-    now = now_ms()
+    row = await _key_row()
     model = services().catalog.models.get(model_id)
-    if model is None or not caller.row.may_use(model, now):
+    price = _price(model, row, now_ms()) if model is not None else None
+    if model is None or price is None:
         raise ModelNotFound(model_id)
-    return json_response(_document(model, now))
+    if is_anthropic_client(request.headers):
+        return json_response(anthropic_document(model))
+    return json_response(openai_document(model, price, services().settings.credits_per_usd))
 
 
-def _document(model: CatalogModel, now: int) -> dict[str, Any]:
-    price = model.price_at(now)
-    assert price is not None  # noqa: S101  (`may_use` requires one)
+async def _key_row() -> KeyRow | None:
+    """Return the request's key, or None without one. Raises like `key_caller`."""
+    return (await key_caller()).key if read_headers(cast(Scope, request.scope)).has_key else None
+
+
+def _price(model: CatalogModel, key: KeyRow | None, now: int) -> PriceList | None:
+    """Return the model's price, or None if it has none or `key` may not use it."""
+    return model.price_at(now) if key is None or key.may_use(model, now) else None
+
+
+def _anthropic_page(listed: list[CatalogModel]) -> dict[str, Any]:
+    """Return the requested page of models, which are sorted by id. Without `limit` it has all of them.
+
+    The ids in `after_id` and `before_id` need not exist, so a page can follow a model that was removed since.
+    """
+    after, before = request.args.get("after_id"), request.args.get("before_id")
+    if after is not None and before is not None:
+        raise InvalidRequest("Send either 'after_id' or 'before_id', not both.", "before_id")
+    limit = query_integer("limit", 1, MAX_LIMIT, len(listed))
+    found = [model for model in listed if (after is None or model.id > after) and (before is None or model.id < before)]
+    page = found[:limit] if before is None else found[max(0, len(found) - limit) :]
     return {
-        "id": model.id,
-        "object": "model",
-        "created": model.created_at // 1000,
-        "owned_by": model.owned_by,
-        "description": model.description,
-        "context_window": model.context_window,
-        "max_output_tokens": model.max_output_tokens,
-        "modality": model.modality,
-        "capabilities": list(model.capabilities),
-        "free": model.is_free,
-        "pricing": pricing(price),
-    }
-
-
-def pricing(price: PriceList) -> dict[str, int]:
-    """Return a price in the API's format, in credits. The media prices are included only if the model has them."""
-    cached, written = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
-    media = {name: getattr(price, name) for name in ("credits_per_5_seconds", "credits_per_1k_characters")}
-    return {
-        "credits_per_1k_input": price.credits_per_1k_input,
-        "credits_per_1k_output": price.credits_per_1k_output,
-        "credits_per_1k_cached_input": cached if cached is not None else price.credits_per_1k_input,
-        "credits_per_1k_cache_write": written if written is not None else price.credits_per_1k_input,
-        "credits_per_call": price.credits_per_call,
-        **{name: value for name, value in media.items() if value is not None},
+        "data": [anthropic_document(model) for model in page],
+        "has_more": len(page) < len(found),
+        "first_id": page[0].id if page else None,
+        "last_id": page[-1].id if page else None,
     }

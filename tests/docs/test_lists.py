@@ -143,7 +143,7 @@ def test_the_callers_of_the_api(settings: Settings) -> None:
         f"{route.method} {route.path}" for route in routes if route.declaration and "visitor" in route.declaration.callers
     }
     [visitor] = [cells for cells in rows(section("docs/api.md", "## Calling")) if cells[0] == "visitor"]
-    public = {"GET /api/chat/models/", "GET /c/<slug>"}
+    public = {"GET /v1/models", "GET /api/chat/models/", "GET /c/<slug>"}
     assert {name for name in names(visitor[2]) if " " in name} == open_to_visitors | public
 
 

@@ -62,7 +62,7 @@ def test_plan_limits_and_narrower_key_limits(api: ApiStack) -> None:
 
 @pytest.mark.parametrize("path", ["/api/chat/keys/", "/v1/models"])
 def test_rejected_callers(api: ApiStack, path: str) -> None:
-    nobody = api.request("GET", path)
+    nobody = api.request("GET", path, None, {"authorization": "Bearer yout-nobody"})
     assert (nobody.status, nobody.error["code"]) == (401, "invalid_api_key")
     elsewhere = api.customer(allowed_ips=["192.0.2.0/24"]).get(path)
     assert (elsewhere.status, elsewhere.error["code"]) == (403, "ip_not_allowed")
