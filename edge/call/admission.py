@@ -34,10 +34,10 @@ from shared.core.errors import InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
-from shared.identity.payer import Payer, SessionPayer, VisitorPayer
+from shared.identity.payer import Payer, VisitorPayer
 from shared.ledger import Claim, Reservation, Settled, Settlement, UsageDetails
 
-SETTLE_SECONDS = 15  # how long a failed call waits for its settlement; then the error is sent and the settlement continues
+SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
 TOKENS_PER_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
 ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without an output limit, until its usage is known
@@ -72,7 +72,7 @@ class Admission:
         self.services = services
         self.call_id = call_id
         self.created_at = now_ms()
-        self.settling = False  # a settlement is queued; no second one may follow
+        self.settling = False  # a settlement is queued; there must not be a second one
         self.settlement: asyncio.Task[object] | None = None  # of a failed or cut call
         self.permit: Permit | None = None
         self._caller = caller
@@ -118,9 +118,7 @@ class Admission:
             raise
         if taken.api_key is not None:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
-            services.inflight.set_payer(taken.api_key)
-        elif isinstance(caller.payer, SessionPayer):
-            services.inflight.set_payer(caller.payer.digest)
+        services.inflight.set_payer(caller.payer)
         self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account)
         return self._upstream
 
@@ -176,7 +174,7 @@ class Admission:
             has_claim=self._caller.idempotency_claim is not None,
             details=self._usage_details(outcome, status),
         )
-        self.settling = True  # no await before `settle` queues it, so a cancellation cannot come in between
+        self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled
         settlement = self.services.ledger.settle(item)
         if self.permit is not None:
             self.services.limiter.release(self.permit, usage.total_tokens)
@@ -186,7 +184,7 @@ class Admission:
         return usage, settled
 
     def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
-        """Return the details that most calls do not have: fallback model, failed attempts, truncation."""
+        """Return the details that few calls have: fallback model, failed attempts, truncation."""
         requested = self._call.model if outcome.model != self._call.model else None
         cut = outcome.truncation(status)
         if not (requested or cut or outcome.failures):

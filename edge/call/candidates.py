@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from edge.http.headers import check_max_credits
 from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
 from shared.catalog.routing import RoutingPreferences, filter_routes
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
@@ -32,7 +33,8 @@ def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[
     for candidate in calls:
         try:
             found.append(_candidate(catalog, candidate, cap))
-        except (InvalidRequest, InsufficientCredits) as error:  # too long or too expensive for this model, maybe not for others
+        # too long or too expensive for this model, but maybe not for another
+        except (InvalidRequest, InsufficientCredits) as error:
             first_error = first_error or error
     if first_error is not None and not found:
         raise first_error
@@ -109,10 +111,5 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         cap=cap,
         reasoning_limit=model.reasoning_tokens if call.kind == "chat" else 0,
     )
-    if cap is not None and quoted.minimum > cap:
-        raise InsufficientCredits(
-            required=quoted.minimum,
-            max_credits=cap,
-            message=f"This call needs at least {quoted.minimum} credits, but 'x-yout-max-credits' is {cap}.",
-        )
+    check_max_credits(quoted.minimum, cap)
     return quoted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
-from shared.core.errors import InvalidRequest
+from shared.core.errors import InsufficientCredits, InvalidRequest
 from shared.ledger import Claim
 
 Scope = dict[str, Any]
@@ -70,3 +70,13 @@ def parse_max_credits(value: bytes | None) -> int | None:
     if not value.isdigit() or len(value) > 15:
         raise InvalidRequest("'x-yout-max-credits' must be an integer number of credits.", "x-yout-max-credits")
     return int(value)
+
+
+def check_max_credits(required: int, max_credits: int | None) -> None:
+    """Raise `InsufficientCredits` if a call needs more credits than the caller's own limit."""
+    if max_credits is not None and required > max_credits:
+        raise InsufficientCredits(
+            required=required,
+            max_credits=max_credits,
+            message=f"This call needs at least {required} credits, but 'x-yout-max-credits' is {max_credits}.",
+        )

@@ -10,12 +10,12 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
-from uuid import UUID
 
 from edge.identity.keys import key_error
 from edge.store.inflight import InflightCall, InflightCalls
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidApiKey, InvalidSession, RequestRefused, UpstreamTimeout
+from shared.identity.payer import Payer, SessionPayer, VisitorPayer
 from shared.models import Account, ApiKey, WebSession
 
 log = logging.getLogger("yout.edge")
@@ -47,41 +47,42 @@ def _abort_overdue(calls: InflightCalls, max_call_seconds: float) -> None:
 
 async def _abort_refused(calls: InflightCalls, read: Read) -> None:
     by_payer = _older_calls(calls)
-    keys = sorted(payer for payer in by_payer if isinstance(payer, UUID))
-    sessions = sorted(payer for payer in by_payer if isinstance(payer, str))
-    for first in range(0, max(len(keys), len(sessions)), MAX_QUERY):
-        batch = slice(first, first + MAX_QUERY)
-        refusals: dict[UUID | str, RequestRefused] = await read(partial(_refusals, keys[batch], sessions[batch]))
+    payers = list(by_payer)
+    for first in range(0, len(payers), MAX_QUERY):
+        refusals: dict[Payer, RequestRefused] = await read(partial(_refusals, payers[first : first + MAX_QUERY]))
         for payer, refusal in refusals.items():
             for call in by_payer[payer]:
                 call.abort(refusal)
 
 
-def _older_calls(calls: InflightCalls) -> dict[UUID | str, list[InflightCall]]:
+def _older_calls(calls: InflightCalls) -> dict[Payer, list[InflightCall]]:
+    """Return the older calls of keys and sessions. Visitors have nothing that can be revoked."""
     born_before = time.monotonic() - MIN_AGE_SECONDS
-    found: dict[UUID | str, list[InflightCall]] = {}
+    found: dict[Payer, list[InflightCall]] = {}
     for call in calls:
-        if call.payer is not None and call.since < born_before:
+        if call.payer is not None and not isinstance(call.payer, VisitorPayer) and call.since < born_before:
             found.setdefault(call.payer, []).append(call)
     return found
 
 
-def _refusals(keys: list[UUID], sessions: list[str]) -> dict[UUID | str, RequestRefused]:
-    """Return the errors for those of `keys` and `sessions` that are no longer valid."""
-    found: dict[UUID | str, RequestRefused | None] = dict.fromkeys(keys, InvalidApiKey())  # the default, for deleted rows
-    found |= dict.fromkeys(sessions, InvalidSession())
+def _refusals(payers: Sequence[Payer]) -> dict[Payer, RequestRefused]:
+    """Return the errors for those of `payers` whose key or session is no longer valid."""
+    digests = [payer.digest for payer in payers]
+    rows = {**_rows(ApiKey, digests), **_rows(WebSession, digests)}
+    found: dict[Payer, RequestRefused] = {}
     now = now_ms()
-    for payer, revoked_at, expires_at, status in (
-        *_rows(ApiKey, ApiKey.id, keys),
-        *_rows(WebSession, WebSession.digest, sessions),
-    ):
-        found[payer] = key_error(revoked_at, expires_at, status, now)
-        if isinstance(payer, str) and isinstance(found[payer], InvalidApiKey):
-            found[payer] = InvalidSession()
-    return {payer: refusal for payer, refusal in found.items() if refusal is not None}
+    for payer in payers:
+        row = rows.get(payer.digest)
+        refusal = key_error(*row, now) if row is not None else InvalidApiKey()  # None: the row was deleted
+        if isinstance(refusal, InvalidApiKey) and isinstance(payer, SessionPayer):
+            refusal = InvalidSession()
+        if refusal is not None:
+            found[payer] = refusal
+    return found
 
 
-def _rows(model: Any, id: Any, ids: Sequence[UUID | str]) -> Any:
-    """Return the columns that decide whether the keys or sessions are valid."""
-    columns = (id, model.revoked_at, model.expires_at, Account.status)
-    return model.select(*columns).join(Account).where(id.in_(ids)).tuples() if ids else ()
+def _rows(model: Any, digests: Sequence[str]) -> dict[str, tuple[int | None, int | None, str]]:
+    """Return `revoked_at`, `expires_at` and the account's status of keys or sessions, by digest."""
+    columns = (model.digest, model.revoked_at, model.expires_at, Account.status)
+    rows = model.select(*columns).join(Account).where(model.digest.in_(digests)).tuples()
+    return {digest: (revoked_at, expires_at, status) for digest, revoked_at, expires_at, status in rows}

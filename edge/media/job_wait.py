@@ -17,6 +17,7 @@ from shared.core.errors import (
     UpstreamTimeout,
     YoutError,
 )
+from shared.identity.payer import Payer
 from shared.media import Submitted
 from shared.media.failure_messages import MESSAGES, failure_message
 from shared.models import MediaJob
@@ -24,7 +25,7 @@ from shared.models import MediaJob
 _TIMEOUTS = ("upstream_timeout", "job_timeout")
 
 
-async def wait_for_job(submitted: Submitted) -> FoundJob:
+async def wait_for_job(submitted: Submitted, payer: Payer) -> FoundJob:
     """Wait for a job and return it once it has succeeded. Raises the API error for any other outcome.
 
     The job is cancelled if the client disconnects, its key is revoked or the server stops, unless an earlier request
@@ -32,7 +33,7 @@ async def wait_for_job(submitted: Submitted) -> FoundJob:
     """
     job = submitted.job
     running = services().inflight.begin()
-    running.payer = job.__data__["api_key"]
+    running.payer = payer
     try:
         await services().job_poller.wait_until_ended(job.id)
     except asyncio.CancelledError:

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 from quart import request
 
-from edge.http.headers import Scope, idempotency_claim, parse_max_credits, read_headers
+from edge.http.headers import Scope, check_max_credits, idempotency_claim, parse_max_credits, read_headers
 from edge.request_context import AccountCaller, account_caller, key_caller, services, write
 from shared import media
 from shared.billing.pricing import Quote, media_quote
@@ -30,7 +30,8 @@ from shared.ledger import Claim, Reservation
 from shared.media import JobRequest, Submitted, webhooks
 from shared.safe_http import check_url, policy_from_settings
 
-HOLD_GRACE_SECONDS = 120  # the media sweep fails a job at its deadline, well before the hold sweep would release its credits
+# the media sweep fails a job at its deadline, well before the hold sweep would release the job's credits
+HOLD_GRACE_SECONDS = 120
 
 
 class SubmissionContext(NamedTuple):
@@ -67,7 +68,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     """Submit `call` as a job, or return the job that its `Idempotency-Key` created before.
 
     Raises `ModelNotFound`, `InsufficientCredits`, the errors of the ledger, and `QueueUnavailable` if the workers cannot be
-    notified; then no hold and no row remain.
+    notified; in that case neither a hold nor a row remains.
     """
     own = services()
     model = own.catalog.models.get(call.model)
@@ -120,12 +121,7 @@ def _quote(model: CatalogModel, call: MediaCall, cap: int | None) -> Quote:
     if price is None:
         raise ModelNotFound(model.id)
     quote = media_quote(price, call.units, cap)
-    if cap is not None and quote.bound > cap:
-        raise InsufficientCredits(
-            required=quote.bound,
-            max_credits=cap,
-            message=f"This job costs {quote.bound} credits, but 'x-yout-max-credits' is {cap}.",
-        )
+    check_max_credits(quote.bound, cap)
     return quote
 
 

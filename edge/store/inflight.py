@@ -6,17 +6,16 @@ import asyncio
 import time
 from collections.abc import Iterator
 from typing import Any
-from uuid import UUID
 
 from shared.core.errors import SettlementPending
+from shared.identity.payer import Payer
 
 
 class InflightCall:
     """A call in progress.
 
-    `payer` is the id of a key or the digest of a session; None before admission and for visitors. `abort_reason` is the error
-    that cut
-    it off. `answered` is true once only its settlement is missing.
+    `payer` is None before admission. `abort_reason` is the error that cut the call off. `answered` is true once only its
+    settlement is missing.
     """
 
     __slots__ = ("abort_reason", "answered", "payer", "since", "task")
@@ -24,7 +23,7 @@ class InflightCall:
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
         self.since = time.monotonic()
-        self.payer: UUID | str | None = None
+        self.payer: Payer | None = None
         self.abort_reason: Exception | None = None
         self.answered = False
 
@@ -58,8 +57,8 @@ class InflightCalls:
         """Unregister a call."""
         self._calls.pop(call.task, None)
 
-    def set_payer(self, payer: UUID | str) -> None:
-        """Set the payer of the current task's call: the id of a key, or the digest of a session."""
+    def set_payer(self, payer: Payer) -> None:
+        """Set the payer of the current task's call."""
         call = self._current()
         if call is not None:
             call.payer = payer

@@ -71,7 +71,7 @@ async def generate() -> Response:
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for images.", "stream")
     ordered = await submission.submit(requests.build_media_call("image", body), terms.for_body(data))
-    found = await wait_for_job(ordered.submitted)
+    found = await wait_for_job(ordered.submitted, terms.caller.row.payer)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,
         **{

@@ -52,7 +52,7 @@ async def create_speech() -> Response:
     terms = await submission.read_context(key_only=True)
     data = await read_body()
     ordered = await submission.submit(requests.build_media_call("speech", parse_json_object(data)), terms.for_body(data))
-    found = await wait_for_job(ordered.submitted)
+    found = await wait_for_job(ordered.submitted, terms.caller.row.payer)
     response = await file_response(found.job, found.outputs[0])
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     response.headers["x-yout-credits-charged"] = str(found.job.credits_charged)
