@@ -251,7 +251,7 @@ def _pass_on_network(folder: Path) -> None:
 
 
 def _mount(folder: Path) -> None:
-    """Mount what programs expect of a running system, for the lifetime of our namespace."""
+    """Mount the file systems that programs expect (`/proc`, `/dev`, …), for the lifetime of our namespace."""
     shared_memory = folder / "dev/shm"
     for arguments in (
         ["-t", "proc", "proc", folder / "proc"],
@@ -306,7 +306,7 @@ def _wait_for(up: subprocess.Popen[str], log: Path, text: str) -> str:
         if time.monotonic() > deadline:
             raise StepFailed(f"./bin/up was not ready after {UP_SECONDS} s")
         time.sleep(0.2)
-    time.sleep(0.2)  # the rest of the same write
+    time.sleep(0.2)  # waits for the rest of the same write
     return log.read_text()
 
 

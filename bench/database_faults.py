@@ -88,7 +88,7 @@ class Load:
         while not self._stopping:
             await self._call(self._edges[number % len(self._edges)])
             if self.calls[-1].status != 200:
-                await asyncio.sleep(0.5)  # like a client that honors Retry-After, but sooner
+                await asyncio.sleep(0.5)  # retries like a client that honors Retry-After, but sooner
 
     async def _call(self, edge: WebProcess) -> None:
         began = time.monotonic()

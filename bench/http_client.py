@@ -7,7 +7,7 @@ each, and the ratio. Rounds alternate between the clients, so that disturbances 
 
 This process runs on the first allowed core and the mock on the last. The mock writes each event separately, so a fast client
 wakes up for nearly every write, and the stream's CPU time measures wake-ups. With --share-core both run on one core and events
-accumulate as in a busy process, so it measures bursts. The reads per stream tell which case applied.
+accumulate as in a busy process, so it measures bursts. The number of reads per stream shows which case applied.
 """
 
 import argparse

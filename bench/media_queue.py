@@ -55,7 +55,8 @@ def main() -> int:
             bind_database(books)
             owner = factories.account(CREDITS)
             secret = factories.api_key(owner)[1]
-            for number in range(arguments.workers):  # breakers are per route; more routes keep the queue moving
+            # breakers are per route, so with more routes an open one does not stop the queue
+            for number in range(arguments.workers):
                 factories.model(
                     f"image-{number}", factories.channel(upstream.url), kind="image", input=0, output=0, per_call=IMAGE
                 )

@@ -3,7 +3,7 @@
     python -m bench.openai_stream [--events 64] [--rounds 7]
 
 `same name` is a model that the provider knows by our name: its events are relayed byte for byte. `renamed` replaces the name in
-each event. Prints the best round, since disturbed rounds say nothing about the code.
+each event. Prints the best round, because other rounds were disturbed by other processes.
 """
 
 from __future__ import annotations

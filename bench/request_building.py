@@ -2,7 +2,7 @@
 
     python -m bench.request_building [--rounds 25]
 
-Prints the best round, since disturbed rounds say nothing about the code. Compare two checkouts by their ratio.
+Prints the best round, because other rounds were disturbed by other processes. Compare two checkouts by their ratio.
 """
 
 from __future__ import annotations

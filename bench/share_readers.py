@@ -1,4 +1,4 @@
-"""The effect of readers of a worst-case share on calls of the same edge process: the gaps between stream chunks.
+"""How readers of a worst-case share affect calls of the same edge process: the gaps between stream chunks.
 
     python -m bench.share_readers [--readers 30] [--streams 20] [--chunks 200]
 

@@ -92,7 +92,7 @@ def main() -> int:
 
 def _measure(edge: WebProcess, secret: str, arguments: argparse.Namespace) -> int:
     port = edge.port
-    for _ in range(3):  # so that one-time allocations are included in the memory before
+    for _ in range(3):  # so that the memory before the attack includes one-time allocations
         _sign_in(port, _form(port), EMAIL, PASSWORD, "198.51.100.7")
     alone = _beside(edge, secret, lambda: time.sleep(ALONE_SECONDS))
     chunked = _beside(edge, secret, lambda: _attack(_send_chunked, port, arguments.chunked, 4))

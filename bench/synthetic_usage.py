@@ -171,7 +171,7 @@ def _zipf(random: np.random.Generator, count: int, size: int) -> NDArray[np.int6
 
 
 def _by_daylight(random: np.random.Generator, count: int, low: int, high: int) -> NDArray[np.int64]:
-    """Return times between two, three times as many at noon as at midnight."""
+    """Return random times from `low` to `high`, three times as many at noon as at midnight."""
     moments = random.integers(low, high, 2 * count)
     share = 0.5 - 0.25 * np.cos(2 * np.pi * (moments % (24 * HOUR_MS)) / (24 * HOUR_MS))
     kept = moments[random.random(2 * count) < share / 0.75]

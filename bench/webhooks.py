@@ -1,4 +1,4 @@
-"""The effect of unresponsive webhook servers on another account: its media jobs alone, and beside such deliveries.
+"""How unresponsive webhook servers affect another account: the duration of its media jobs, alone and beside such deliveries.
 
     python -m bench.webhooks [--callbacks 40] [--jobs 5]
 

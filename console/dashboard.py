@@ -17,7 +17,7 @@ MAX_COUNT = 10_000  # larger counts are shown as "over 10 000", so that no page 
 TOP_ROWS = 8
 STALE_ROLLUP_MS = 3 * 3_600_000  # rollups older than this are reported; a worker runs them a few minutes after each hour
 DEGRADED, FAILING = 0.05, 0.25  # error rates at which a channel gets this state
-MIN_CALLS = 5  # a channel with fewer calls is not judged
+MIN_CALLS = 5  # below this number of calls a channel has the state `low traffic`
 
 
 @dataclass(frozen=True, slots=True)

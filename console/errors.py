@@ -48,7 +48,7 @@ def _page(status: int, title: str, words: str) -> ResponseReturnValue:
 
 
 def _bare(template: str, **values: Any) -> str:
-    """Render a page outside the layout and without loading the signed-in person: either may be what failed."""
+    """Render a page outside the layout and without loading the signed-in person, because either may have failed."""
     return current_app.jinja_env.get_template(template).render(**values)
 
 

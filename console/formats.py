@@ -32,7 +32,8 @@ def in_usd(amount: int) -> str:
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str, str]]:
-    """Return (field, before, after) for each field of an audit entry, in its order; "" if a side lacks the field."""
+    """Return (field, before, after) for each field of an audit entry, in its order. A value is "" if that side lacks the
+    field."""
     names = dict.fromkeys([*(before or {}), *(after or {})])
     return [(name, _display(before, name), _display(after, name)) for name in names]
 

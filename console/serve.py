@@ -16,7 +16,7 @@ from shared.startup import log_setting_warnings, require_port, run_startup_check
 from shared.text.client_address import normalize_network
 
 THREADS = 8
-STOP_SECONDS = 2  # pages take milliseconds; gunicorn also waits this long for idle keep-alive connections
+STOP_SECONDS = 2  # pages take milliseconds, but gunicorn waits this long for idle keep-alive connections, too
 MAX_REQUEST_SECONDS = 30
 
 

@@ -21,7 +21,7 @@ class Range:
     step_ms: int
 
     def span(self, now: int) -> TimeSpan:
-        """Return the range that ends at `now` inclusive. Its start is rounded down to a whole step."""
+        """Return the range that ends at `now`, inclusive. Its start is rounded down to a whole step."""
         since = now - self.length_ms
         return TimeSpan(since - since % self.step_ms, now + 1, self.step_ms)
 

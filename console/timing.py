@@ -8,7 +8,7 @@ from flask import Flask, Response, g
 
 
 def install(app: Flask) -> None:
-    """Time every request of `app`. Install it first, so that nothing is left out."""
+    """Time every request of `app`. Install it first, so that the time covers everything else."""
     app.before_request(_begin)
     app.after_request(_add_header)
 

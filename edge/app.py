@@ -187,7 +187,7 @@ def _log_failure(error: Exception) -> None:
 
 
 def _adapter() -> EndpointAdapter:
-    """Return the surface whose error format applies: Anthropic's for its paths and for its clients, else OpenAI's."""
+    """Return the endpoint adapter whose error format applies: Anthropic's for its paths and clients, else OpenAI's."""
     lists_models = request.path.startswith(MODELS_PATH) and is_anthropic_client(request.headers)
     return MESSAGES if lists_models or request.path.startswith(_MESSAGES_PATHS) else CHAT
 

@@ -93,7 +93,7 @@ async def metrics() -> Response:
 
 
 async def _overdue_mails(services: Services) -> int | None:
-    """Return the number of mails queued for more than an hour, or None while the database is unavailable."""
+    """Return the number of emails queued for more than an hour, or None while the database is unavailable."""
     try:
         return await services.slow_reader.read(count_overdue)
     except DatabaseUnavailable:

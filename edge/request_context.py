@@ -96,7 +96,7 @@ def require_manager(caller: AccountCaller) -> None:
 
 
 async def caller() -> AccountCaller | VisitorPayer:
-    """Return the caller. A key or session that is sent must be valid; a request without either is a visitor's."""
+    """Return the caller. A key or session must be valid if the request has one; without either, the caller is a visitor."""
     scope = cast(Scope, request.scope)
     if read_headers(scope).has_key:
         return await key_caller()

@@ -30,11 +30,11 @@ from transport import fast_hypercorn
 
 log = logging.getLogger("yout.edge")
 
-ANSWER_SECONDS = 10  # timeout of database statements, for which callers wait
+ANSWER_SECONDS = 10  # timeout of database statements; callers wait for them
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 120  # longer than the pools of clients and load balancers, or they reuse a connection that we just closed
 MAX_REQUESTS_PER_CONNECTION = 1_000_000
-AFTER_DRAIN_SECONDS = 2  # to send the last errors, before `Services.close` settles the last holds
+AFTER_DRAIN_SECONDS = 2  # time to send the last errors, before `Services.close` settles the last holds
 RESTART_PAUSE_SECONDS = 1.0
 _PR_SET_PDEATHSIG = 1
 
@@ -79,7 +79,7 @@ async def _work(settings: Settings, address: str) -> None:
 
 
 def _tune_garbage_collector() -> None:
-    """Make garbage collection rare: it would cost 30 % of the CPU per call, and pauses of tens of milliseconds.
+    """Make garbage collection rare: it would cost 30 % of a call's CPU time, and cause pauses of tens of milliseconds.
 
     Objects created at startup live forever, so they are frozen. Objects of calls are freed by reference counting, except for a
     few cycles.

@@ -52,7 +52,7 @@ log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
 TOKENIZER_BATCH_CHARS = 100_000  # takes tens of milliseconds
-STOP_SECONDS = 4.0  # for the last settlements, after draining
+STOP_SECONDS = 4.0  # time for the last settlements, after draining
 CHECK_SECONDS = 1.0
 CHECK_ANSWER_SECONDS = 2.0
 
@@ -76,7 +76,7 @@ class Services:
         self.database_reader = DatabaseReader("reader")
         self.slow_reader = DatabaseReader(
             "slow-reader", threads=2, keeps_connection=False
-        )  # for slow queries, so that key look-ups do not wait for them
+        )  # a separate reader for slow queries, so that key look-ups do not wait for them
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.limiter = Limiter(settings.redis_url, settings.call_seconds)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
@@ -132,7 +132,7 @@ class Services:
         if ending:
             await asyncio.wait(ending, timeout=left())
         await asyncio.gather(self.ledger.drain(left()), self.database_writer.drain(left()))
-        self.ledger.writer.run(self._unregister)  # last: from then on the sweeper releases holds that are still open
+        self.ledger.writer.run(self._unregister)  # this must come last: afterwards the sweeper releases holds that are still open
         await asyncio.gather(self.ledger.close(left()), self.database_writer.close(left()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.job_queue.close)
@@ -225,7 +225,7 @@ class Services:
         while True:
             await asyncio.sleep(HEARTBEAT_MS / 1000)
             with suppress(Exception):  # the next one retries
-                # In the ledger's thread: if slow writes delayed it, the sweeper would release the holds of running calls.
+                # Runs in the ledger's thread: if slow writes delayed it, the sweeper would release the holds of running calls.
                 await self.ledger.writer.run(self._update_heartbeat)
 
     def _update_heartbeat(self) -> None:

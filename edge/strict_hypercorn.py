@@ -1,7 +1,7 @@
 """A stricter HTTP/1.1 protocol for Hypercorn's own connection, used if the fast connection is disabled.
 
 Hypercorn accepts method names in any case, which can desynchronize a proxy: it may wait for the body of a `HeAd` request that
-was answered like a HEAD. Hypercorn also upgrades to clear-text HTTP/2 on request.
+was answered like a HEAD. Hypercorn also switches to clear-text HTTP/2 if a request asks for it.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class _Server:
         self._models: dict[str, Model] = {SMOLLM2.id: smollm, DEMO_ECHO.id: DemoEcho()}
 
     async def health(self, _: web.Request) -> web.Response:
-        """Return 200 while the server runs: demo-echo answers even if the real model is off."""
+        """Return 200 while the server runs: demo-echo works even if the chat model is off."""
         models = {SMOLLM2.id: await self._smollm.health(), DEMO_ECHO.id: {"state": "ready"}}
         models |= {name: {"state": offer.state} for name, offer in self._offers.items()}
         return json_response({"status": "ok", "models": models})

@@ -23,7 +23,7 @@ from embedded.tool_choice import Tool
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """A choice before it is sent: the function name if it is a tool call, the words, and the finish reason."""
+    """A choice that is not sent yet: the function name if it is a tool call, the words, and the finish reason."""
 
     function: str | None
     words: list[str]

@@ -48,7 +48,7 @@ def minimal_instance(schema: Schema) -> Any:
                 raise
         except (TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise NoInstance("it is not a valid schema") from error
-    raise AssertionError("the last depth returns or raises")
+    raise AssertionError("the last attempt returns or raises")
 
 
 class _Builder:

@@ -45,7 +45,8 @@ class Embeddings:
         self._offer.require_available()
         tokens = await self._offer.run(self._tokenize, request.inputs)
         _check_lengths(tokens)
-        # One text at a time in the model's thread, so that requests alternate, and a client that disconnects stops using it.
+        # Each text is a separate call to the model's thread, so that requests take turns, and a disconnected client stops using
+        # it.
         vectors = [await self._offer.run(self._model.embed, one) for one in tokens]
         return json_response(_body(vectors, sum(len(one.ids) for one in tokens), request.as_base64))
 

@@ -61,7 +61,8 @@ def _remedy(error: ImportError) -> str:
 
 
 def _wait_for_answer(url: str) -> None:
-    """Wait until the server responds: if it is dropped earlier, it ignores the shutdown and the process hangs."""
+    """Wait until the server responds: if the last reference is dropped earlier, the server ignores the shutdown and the process
+    hangs."""
     connection = HTTPConnection(urlsplit(url).netloc, timeout=ANSWER_SECONDS)
     try:
         connection.request("GET", "/health")

@@ -12,7 +12,7 @@ SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
 class ModelUnavailable(Exception):
-    """The real model cannot be served. The message says why and what to do."""
+    """The chat model cannot be served. The message says why and what to do."""
 
 
 def find_model() -> Path:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 class ModelLoader:
     """A model whose packages are loaded on first use, so that an idle server stays small.
 
-    Its work runs one call at a time in a thread of its own. The event loop stays responsive, and the model uses at most one core
+    Its own thread runs one call at a time. The event loop stays responsive, and the model uses at most one core
     however many requests arrive.
     """
 

@@ -51,7 +51,7 @@ def _frames(prompt: str, width: int, height: int, count: int) -> Iterator[NDArra
     scale = min(1.0, (DRAWN_PIXELS / (width * height)) ** 0.5)
     small = (round(width * scale), round(height * scale))
     scene, words = build_scene(prompt, 0), numpy.asarray(draw_caption(prompt, width, height), numpy.uint16)
-    rows = numpy.flatnonzero(words[:, :, 3].any(axis=1))  # the rows that contain the caption
+    rows = numpy.flatnonzero(words[:, :, 3].any(axis=1))  # the pixel rows that contain the caption
     alpha = words[rows, :, 3:]
     colors = words[rows, :, :3] * alpha
     for number in range(count):

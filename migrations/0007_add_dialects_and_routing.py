@@ -1,6 +1,6 @@
 """Adds the Anthropic and Gemini dialects, more model kinds, cache write prices, and details of each call.
 
-The details are the failed attempts, the requested model, and what happened after a cut.
+The details are the failed attempts, the requested model, and how a truncated response ended.
 
 SQLite cannot alter a CHECK. It is replaced in the text of the table's definition, as "Making Other Kinds Of Table Schema Changes"
 in SQLite's documentation of ALTER TABLE describes for changes that affect no stored row: rows, indexes and foreign keys stay,
@@ -40,7 +40,7 @@ def up(migrator, db):
 
 
 def down(migrator, db):
-    """Fail without changes while a channel or a model uses what is removed."""
+    """Fail without changes if a channel or a model uses a value that is removed."""
     for table, column, _, _ in reversed(COLUMNS):
         db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
     _allow(db, "model", "kind", NEW_KINDS, OLD_KINDS)

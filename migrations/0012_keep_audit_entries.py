@@ -1,7 +1,7 @@
 """Adds database triggers that prevent changing or deleting audit entries.
 
-They also stop code that forgets the rule, such as a new console route, and manual SQL. The owner of the schema can still drop
-the triggers; other roles cannot.
+They also protect against manual SQL and against code that violates the rule, such as a new console route. The owner of the schema
+can still drop the triggers; other roles cannot.
 """
 
 from peewee import SqliteDatabase

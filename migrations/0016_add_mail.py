@@ -1,14 +1,14 @@
-"""Verified email addresses, credits that wait for that, and the outbox.
+"""Adds verified email addresses, credits granted on verification, and the outbox.
 
-Accounts of before have no credits that wait: theirs were granted when they were opened. The model here is a frozen copy of
-`shared/models.py` as it was, so that this file means the same for ever.
+Existing accounts have no waiting credits: theirs were granted at sign-up. The model is a frozen copy of `shared/models.py`, so
+that this migration never changes.
 """
 
 from peewee import SQL, BigIntegerField, CharField, Check, ForeignKeyField, IntegerField, Model, SqliteDatabase, UUIDField
 
 
 class Account(Model):
-    """As far as the table below refers to it."""
+    """The columns that the table below refers to."""
 
     id = UUIDField(primary_key=True)
 

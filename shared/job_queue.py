@@ -33,7 +33,7 @@ class JobQueue:
     def send(self, actor: str, *ids: str, queue: str = QUEUE) -> bool:
         """Send one message and return whether Redis accepted it. Blocks for a few seconds at most.
 
-        After a failure, a sweep of the workers finds the row.
+        After a failure, the workers' sweeper finds the row.
         """
         message: dramatiq.Message[object] = dramatiq.Message(queue, actor, ids, {}, {})
         try:

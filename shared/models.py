@@ -748,7 +748,7 @@ class PlatformUsage(UsageSum):
 class AccountUsage(UsageSum):
     """Sums of one account. Hours are kept for `shared.rollup.KEEP_HOURS`, days until the account is purged.
 
-    No foreign key: checking it would lock every account of an hour and block calls that take holds.
+    No foreign key: checking it would lock every account that had calls in the hour, and block new holds.
     """
 
     account = UUIDField()

@@ -28,7 +28,7 @@ class SealedColumn(NamedTuple):
         return self.field.is_null(False) & (self.field != "")
 
 
-# Channel secrets come first: they are the best evidence whether a key is the right one.
+# Channel secrets come first: they show most reliably whether the key is the right one.
 SEALED_COLUMNS = (
     SealedColumn(Channel.sealed_secret, CHANNEL_SECRET, "channel secrets"),
     SealedColumn(StaffUser.sealed_totp, SECOND_FACTOR, "second factors"),

@@ -56,7 +56,7 @@ def run_startup_checks(settings: Settings, database: peewee.Database, *, media: 
             require_secret_key(database, settings.secret_key)
     finally:
         if isinstance(database, PooledDatabase):
-            database.close_idle()  # no connection may cross a fork
+            database.close_idle()  # connections must not be shared across a fork
     require_redis(settings)
     if media:
         require_storage(settings)
@@ -91,7 +91,7 @@ def _require_rights(database: peewee.Database) -> None:
 
 
 def require_redis(settings: Settings) -> None:
-    """Raise `SettingsError` if REDIS_URL can never work. An unavailable server is not an error: it may come back."""
+    """Raise `SettingsError` if REDIS_URL can never work. An unavailable server is not an error, because the outage may end."""
     address = parse_redis_url(settings.redis_url)
     client = redis.Redis(
         **address.client_options(),
@@ -154,7 +154,8 @@ def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
 
 
 def require_storage(settings: Settings) -> None:
-    """Raise `SettingsError` if the media storage is not writable. An unresponsive store is not an error: it may come back."""
+    """Raise `SettingsError` if the media storage is not writable. An unresponsive store is not an error, because the outage may
+    end."""
     try:
         open_storage(settings).check_writable()
     except OSError as error:  # the folder

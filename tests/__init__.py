@@ -1,1 +1,1 @@
-"""The test suite; it mirrors the source tree. See `docs/testing.md` for how to write a test."""
+"""The test suite. It mirrors the source tree. See `docs/testing.md` for how to write a test."""

@@ -63,7 +63,7 @@ def model(
     minimum: int = 0,
     per_5_seconds: int | None = None,
     per_1k_characters: int | None = None,
-    upstream_model: str = "vendor-model",
+    upstream_model: str = "acme-model",
     **columns: Any,
 ) -> AIModel:
     """A model with one price (credits per 1,000 tokens, or per call), served by `channels` in this order of preference."""

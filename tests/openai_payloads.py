@@ -7,7 +7,7 @@ from typing import Any
 
 CALL_ID = "chatcmpl-upstream-1"
 CREATED = 1_700_000_000
-MODEL = "vendor-model"
+MODEL = "acme-model"
 DONE = b"data: [DONE]\n\n"
 
 Json = dict[str, Any]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Page
 
 SERIOUS = ("serious", "critical")
-PICTURES = os.environ.get("YOUT_TEST_SCREENSHOTS")
+SCREENSHOT_FOLDER = os.environ.get("YOUT_TEST_SCREENSHOTS")
 
 
 # Elements that extend beyond the viewport, except inside a container that scrolls by itself.
@@ -31,10 +31,10 @@ async def check_page(page: Page, axe: str, name: str = "") -> None:
         for violation in found["violations"]
         if violation["impact"] in SERIOUS
     ]
-    if PICTURES:
+    if SCREENSHOT_FOLDER:
         width = page.viewport_size["width"] if page.viewport_size else 0
         named = re.sub(r"[^a-zA-Z_-]+", "-", name or urlsplit(page.url).path).strip("-") or "front"
-        await page.screenshot(path=Path(PICTURES) / f"{named}-{width}.png", full_page=True)
+        await page.screenshot(path=Path(SCREENSHOT_FOLDER) / f"{named}-{width}.png", full_page=True)
     assert bad == [], f"{page.url}: {bad}"
     if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
         raise AssertionError(f"{page.url} is too wide, by {await page.evaluate(_WIDE_ELEMENTS)}")

@@ -1,4 +1,4 @@
-"""Rows made by the builders meet the invariants that the product relies on."""
+"""Rows created by the factories satisfy the product's invariants."""
 
 from __future__ import annotations
 

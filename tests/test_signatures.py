@@ -1,4 +1,4 @@
-"""No function has more than eight parameters: values that belong together are passed as one."""
+"""No function has more than eight parameters: values that belong together are passed as one object."""
 
 from __future__ import annotations
 

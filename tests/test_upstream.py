@@ -28,7 +28,7 @@ from tests.upstream_responses import (
     stream,
 )
 
-ASK = {"model": "vendor-model", "messages": [{"role": "user", "content": "Hi"}]}
+ASK = {"model": "acme-model", "messages": [{"role": "user", "content": "Hi"}]}
 
 
 class Caller:
@@ -121,7 +121,7 @@ def test_a_script_is_consumed_in_order_over_one_connection(upstream: Upstream, c
     assert b"\r\nretry-after: 3\r\n" in head
     assert set(json.loads(body)["error"]) == {"message", "type", "param", "code"}
     caller.send()
-    assert caller.read_answer()[1] == b'{"echo": "vendor-model"}'
+    assert caller.read_answer()[1] == b'{"echo": "acme-model"}'
     caller.send()
     assert json.loads(caller.read_answer()[1])["object"] == "chat.completion"
     assert len(upstream.calls) == 3
@@ -130,7 +130,7 @@ def test_a_script_is_consumed_in_order_over_one_connection(upstream: Upstream, c
 def test_a_get_does_not_consume_the_script(upstream: Upstream, caller: Caller) -> None:
     upstream.script(error_response(500))
     caller.send(method="GET")
-    assert json.loads(caller.read_answer()[1])["data"][0]["id"] == "vendor-model"
+    assert json.loads(caller.read_answer()[1])["data"][0]["id"] == "acme-model"
     caller.send()
     assert b" 500 " in caller.read_answer()[0]
 

@@ -73,7 +73,7 @@ class Request:
 def default_script(request: Request) -> ScriptedResponse:
     """The default script: a short text with exact usage, streamed if requested."""
     if request.method == "GET":
-        return json_response({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "vendor"}]})
+        return json_response({"object": "list", "data": [{"id": openai_payloads.MODEL, "object": "model", "owned_by": "acme"}]})
     asked = request.json
     if not asked.get("stream"):
         return json_response(openai_payloads.completion(usage=openai_payloads.tokens(7, 3)))

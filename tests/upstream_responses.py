@@ -98,7 +98,7 @@ def json_response(
 
 def error_response(code: int, error: Json | None = None, headers: Mapping[str, str] | None = None) -> ScriptedResponse:
     """An error response as providers send it; pass `retry-after` in `headers` if needed."""
-    return json_response(error or openai_payloads.failure(f"Vendor error {code}."), code, headers)
+    return json_response(error or openai_payloads.failure(f"Acme error {code}."), code, headers)
 
 
 def context_too_long() -> ScriptedResponse:

@@ -29,7 +29,7 @@ _grace = HeartbeatGrace()
 
 
 def sweep_holds() -> None:
-    """Expire abandoned holds. Raises the database's errors; what was committed before stays."""
+    """Expire abandoned holds. Raises database errors; earlier commits stay in effect."""
     expired = sweep(now_ms(), expire_silent=_grace.is_over(now_ms()))
     _grace.record_sweep(now_ms())
     if expired:

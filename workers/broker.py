@@ -1,7 +1,7 @@
 """The Dramatiq broker on Redis, which survives Redis outages and keeps exception details out of messages.
 
-A message is only a hint: it names an actor and ids, and may arrive late, twice, or (if Redis loses it) never. What has to be
-done is stored in a row, and periodic tasks find the rows whose message was lost.
+A message is only a hint: it names an actor and ids, and may arrive late, twice, or (if Redis loses it) never. The work to do is
+stored in a row, and periodic tasks find the rows whose message was lost.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def make_broker(redis_url: str) -> RedisBroker:
         **parse_redis_url(redis_url).client_options(),
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # a stale connection is not an outage
+        retry=Retry(NoBackoff(), 1),  # so that a stale connection does not count as an outage
     )
     middleware = [
         TimeLimit(time_limit=TIME_LIMIT_MS),

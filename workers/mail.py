@@ -29,10 +29,10 @@ _ROUND_SECONDS = 20.0  # maximum duration of one run
 
 def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
     """Return the periodic tasks. Without `YOUT_SMTP_URL` nothing is sent, but old emails still fail."""
-    cleaning = PeriodicTask("the cleaning of the outbox", CLEAN_SECONDS, clean)
+    cleaning = PeriodicTask("email retention", CLEAN_SECONDS, clean)
     if not settings.sends_mail:
         return (cleaning,)
-    return (PeriodicTask("the outbox", SEND_SECONDS, MailWork(settings).send_due), cleaning)
+    return (PeriodicTask("email delivery", SEND_SECONDS, MailWork(settings).send_due), cleaning)
 
 
 def clean() -> None:
@@ -40,7 +40,7 @@ def clean() -> None:
     with task_connection(), transaction():
         failed = outbox.give_up_old_mails()
     if failed:
-        log.error("gave up %d mails, which could not be sent within a day", failed)
+        log.error("gave up %d emails, which could not be sent within a day", failed)
 
 
 class MailWork:
@@ -74,7 +74,7 @@ class MailWork:
             log.warning("mail %s was refused", mail.id)
         except MailDelayed as delayed:
             outbox.delay_mail(mail, str(delayed))
-            log.warning("mail %s was not sent in attempt %d and will be retried", mail.id, mail.attempt)
+            log.warning("email %s was not sent in attempt %d and will be retried", mail.id, mail.attempt)
             if delayed.server_down:
                 self._resume_at = time.monotonic() + PAUSE_SECONDS
         else:
@@ -90,4 +90,4 @@ class MailWork:
         secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
         if mail.kind == verification.KIND:
             return verification.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
-        raise ValueError(f"unknown kind of mail: {mail.kind}")
+        raise ValueError(f"unknown kind of email: {mail.kind}")

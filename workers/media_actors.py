@@ -53,7 +53,7 @@ class MediaActors:
 
     def register_actors(self, broker: dramatiq.Broker) -> None:
         """Register the actor with `broker`."""
-        # The row's deadline normally ends a job; this limit is for a thread that hangs where no timeout applies.
+        # Normally the deadline in the row ends a job; this limit is for a thread that hangs where no timeout applies.
         limit = (self._settings.media_answer_seconds * 4 + 60) * 1000
         declare = dramatiq.actor(actor_name="make_media", broker=broker, queue_name=MEDIA_QUEUE, time_limit=limit)
         declare(self.run_media_job)
@@ -73,7 +73,7 @@ class MediaActors:
 
     @property
     def leases(self) -> PeriodicTask:
-        """Renews leases. It has its own scheduler, so that nothing slow lets a lease expire."""
+        """Renews leases. It has its own scheduler, so that a slow task cannot delay it until a lease expires."""
         return PeriodicTask("media lease renewal", RENEW_SECONDS, task_connection()(self._renew))
 
     @property

@@ -213,7 +213,7 @@ class _Attempt:
     def _type_of(self, head: bytes) -> str:
         found = detect_media_type(head)
         if found is None and self._job.options.get("format") == "pcm" and head and not _is_text(head):
-            return PCM  # raw samples have no signature
+            return PCM  # raw audio has no signature
         if found is None or not found.startswith(MEDIA_TYPE_PREFIXES[self._job.kind]):
             raise _NotMedia
         return found
@@ -270,7 +270,8 @@ class _Attempt:
 
 
 def pause_ms(shortest: int, failure: Failure) -> int:
-    """Return a job's pause: `shortest`, or more if the provider asks for it, up to the longest cooldown of a breaker."""
+    """Return a job's pause: `shortest`, or a longer pause if the provider asks for it, up to the longest cooldown of a
+    breaker."""
     return max(shortest, min(failure.retry_after_ms or 0, MAX_COOLDOWN_MS))
 
 
@@ -280,7 +281,7 @@ def _units(job: MediaJob) -> MediaUnits:
 
 
 def _no_error_details(_status: int, _data: bytes) -> ProviderError:
-    """Read no error details: a failed download says nothing about the caller's request."""
+    """Read no error details, because a failed download is not caused by the caller's request."""
     return ProviderError(False, None, None, None)
 
 

@@ -115,12 +115,12 @@ class ProviderClient:
     def with_failover(self, routes: Sequence[Route], account: UUID, attempt: Callable[[Route], T]) -> T:
         """Return the result of `attempt` on the first channel where it succeeds for a job of `account`.
 
-        Raises the last `ProviderFailed`, or the last one for which waiting may help.
+        Raises the last `ProviderFailed` for which waiting may help, or else the last one.
         """
         routes = order_routes(routes, self.health, now_ms(), random.random, account)
         plan = AttemptPlan(routes, self._settings.upstream_retry_seconds, random.random)
         failed: ProviderFailed | None = None
-        paused_seconds = 0.0  # a job has no caller who waits, so only the pauses count
+        paused_seconds = 0.0  # no caller waits for a job, so only the pauses count
         while (planned := plan.next(paused_seconds)) is not None:
             route, pause_seconds = planned
             time.sleep(pause_seconds)

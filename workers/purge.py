@@ -32,7 +32,7 @@ log = logging.getLogger("yout.worker.purge")
 
 LEASE_MS = 10_000
 WAIT_MS = 500  # between checks for calls in progress
-RUN_MS = 60_000  # time limit of one message, so that others get their turn
+RUN_MS = 60_000  # time limit of one message, so that other messages are not delayed
 SWEEP_SECONDS = 2.0
 STORES = (
     *("conversations", "messages", "responses", "shares", "media_jobs", "media_files", "mails"),

@@ -3,8 +3,8 @@
     prepare(purge)          outside any transaction: what cannot be undone (files) or must not hold a lock
     work(purge, prepared)   inside the transaction that also records what was removed
 
-A new kind of content needs a new `Step` before "calls". Calls still in progress must either be prevented by their own rows
-from writing such content (see `shared.operations.conversations.store_turn`), or it must be removed after that step.
+A new kind of content needs a new `Step` before "calls". Rows must prevent calls still in progress from writing such content (see
+`shared.operations.conversations.store_turn`), or a later step must remove it.
 """
 
 from __future__ import annotations

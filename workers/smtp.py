@@ -32,7 +32,8 @@ class MailRefused(Exception):
 
 
 class MailDelayed(Exception):
-    """The email was not accepted this time. The message is the reason; `server_down`: no other email would be accepted either."""
+    """The email was not accepted this time. The message is the reason; `server_down`: the server would not accept any other email
+    either."""
 
     def __init__(self, reason: str, *, server_down: bool) -> None:
         super().__init__(reason)

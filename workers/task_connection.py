@@ -1,4 +1,4 @@
-"""The database connection of a periodic task."""
+"""Releases the database connection after a periodic task."""
 
 from __future__ import annotations
 

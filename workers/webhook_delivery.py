@@ -96,7 +96,7 @@ class WebhookDeliverer:
         self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
 
     def deliver_due(self) -> None:
-        """Start due deliveries within the limits, and record finished ones. Raises the database's errors."""
+        """Start due deliveries within the limits, and record finished ones. Raises database errors."""
         until = time.monotonic() + _ROUND_SECONDS
         self._note_ended(0)
         while self._start_due() and time.monotonic() < until:

@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> Result:
 
 def _fail(error: YoutError | OSError, *, as_json: bool) -> int:
     if isinstance(error, BrokenPipeError):
-        # The reader closed the pipe. Discard further output, including the interpreter's flush at exit.
+        # The reader of the pipe closed it. Discard further output, including the interpreter's flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), "failed")

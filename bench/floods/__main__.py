@@ -1,4 +1,4 @@
-"""One excessive upstream or caller beside twenty ordinary streams: what it costs, and how the streams are affected.
+"""One excessive upstream or caller beside twenty ordinary streams: its cost, and its effect on the streams.
 
     python -m bench.floods [--readers 200] [--seconds 15] [--stock]
 

@@ -1,6 +1,6 @@
 """A durable PostgreSQL: the packaged binaries with their default durability, fsync included.
 
-The tests' server gives up durability for speed; here it is part of the measurement.
+Unlike the tests' server it does not trade durability for speed, because durability is part of the measurement.
 """
 
 from __future__ import annotations

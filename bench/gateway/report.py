@@ -12,7 +12,7 @@ OURS = "yout-"
 
 
 class Metric(NamedTuple):
-    """A column. `added` means above the mock's own median; `better` is the good direction, None for a count."""
+    """A column. `added` means that the mock's own median is subtracted; `better` is the good direction, None for a count."""
 
     title: str
     test: str
@@ -97,7 +97,7 @@ class Results:
         self.targets = list(dict.fromkeys(row["target"] for row in rows))
 
     def value(self, target: str, metric: Metric) -> float | None:
-        """Return the median, above the mock's own for an added metric, or None if there is none."""
+        """Return the median, or None if there is none. For an `added` metric, the mock's own median is subtracted."""
         found = self._median(target, metric)
         if not metric.added or found is None:
             return found
@@ -113,7 +113,7 @@ class Results:
         return any(self.value(target, metric) is not None for target in self.targets)
 
     def problems(self) -> list[str]:
-        """Return why the run is void: unbalanced ledgers and failed tests."""
+        """Return the reasons why the run is void: unbalanced ledgers and failed tests."""
         found = []
         for row in self._rows:
             what = [*row.get("problems", ()), *([row["error"]] if "error" in row else [])]
@@ -154,7 +154,7 @@ def _section(title: str, metrics: Sequence[Metric], results: Results) -> str:
 
 
 def _ratios(ours: str, results: Results) -> str:
-    """Return how many times better Yout is: rates as ours by theirs, costs as theirs by ours."""
+    """Return how many times better Yout is: our rate divided by theirs, or their cost divided by ours."""
     others = [name for name in results.targets if not name.startswith(OURS)]
     rows = []
     for title, metric in _compared(results):

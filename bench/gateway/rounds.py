@@ -54,9 +54,9 @@ def _measure(gateway: Gateway, tests: Sequence[str], bench: Bench) -> Iterator[R
 
 
 def _proof(books: Books, good: int, served: int) -> Row:
-    """Check that the ledger agrees with itself, the caller and the upstream.
+    """Check that the ledger is consistent, and matches the counts of the caller and the upstream.
 
-    Each good answer must be charged; nothing may be charged that the upstream did not start to answer.
+    Each good answer must be charged; a call that the upstream did not start to answer must not be charged.
     """
     problems = list(books.problems)
     if books.charges < good:

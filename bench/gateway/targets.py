@@ -85,7 +85,7 @@ class Books(NamedTuple):
 
 
 class Target(Protocol):
-    """Something that answers chat calls. `started()` runs it for the duration of a `with` block."""
+    """A server that answers chat calls. `started()` runs it for the duration of a `with` block."""
 
     name: str
 

@@ -11,7 +11,7 @@ from bench.gateway.targets import Gateway
 from bench.load import Load, MockUpstream, figures
 
 SAMPLE_SECONDS = 0.25
-LOAD_CLIENT_SECONDS = 60  # how long the load client may run over its time
+LOAD_CLIENT_SECONDS = 60  # how many seconds the load client may overrun
 
 
 class Workload(NamedTuple):

@@ -72,7 +72,7 @@ class MockUpstream:
 
 
 class Load:
-    """What a load client sends and for how long. Times are in seconds, except `ramp_ms`."""
+    """The requests and the duration of a load client. Times are in seconds, except `ramp_ms`."""
 
     def __init__(
         self,

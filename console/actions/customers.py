@@ -103,7 +103,7 @@ def sign_out_account(account: UUID) -> str:
 
 
 def change_email(account: Account, form: EmailForm) -> str:
-    """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current one."""
+    """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current email."""
     if normalize_for_lookup(form.confirmation.data) != account.email:
         raise InvalidInput(f"The email does not match. Type {account.email} to confirm.")
     row = accounts.change_email(account.id, form.email.data, origin=origin())
@@ -111,9 +111,9 @@ def change_email(account: Account, form: EmailForm) -> str:
 
 
 def resend_verification(account: UUID) -> str:
-    """Queue a verification mail. Raises `InvalidInput` if the address is verified, or no mail is sent at all."""
+    """Queue a verification email. Raises `InvalidInput` if the address is verified, or if no mail server is set."""
     if not settings().sends_mail:
-        raise InvalidInput("No mail is sent. Set YOUT_SMTP_URL first.")
+        raise InvalidInput("No mail server is set. Set YOUT_SMTP_URL first.")
     return f"A verification email to {verification.resend_verification(account, origin=origin()).email} is queued."
 
 
@@ -137,7 +137,7 @@ def rotate_key(key: ApiKey, grace_hours: int) -> tuple[str, str]:
 
 
 def revoke_keys(keys: list[UUID], confirmation: str) -> str:
-    """Revoke keys. Raises `InvalidInput` if `confirmation` is not how many there are."""
+    """Revoke keys. Raises `InvalidInput` if `confirmation` is not the number of keys."""
     typed = "".join(character for character in confirmation if character.isdecimal())
     if typed != str(len(keys)):
         raise InvalidInput(f"{len(keys)} keys match now. Review them, then type {len(keys)} to revoke them all.")

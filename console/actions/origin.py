@@ -1,4 +1,4 @@
-"""The origin of every action: who makes the change, and from which address."""
+"""The origin of every change, for the audit log: the staff member and their IP address."""
 
 from __future__ import annotations
 

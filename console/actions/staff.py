@@ -1,7 +1,7 @@
 """Staff actions on staff members and the signed-in person, one function each.
 
-Each function calls `shared.operations` as the signed-in person and returns the message to flash. The operations write the
-rows and the audit entry; nothing here touches a row.
+Each function calls `shared.operations` as the signed-in person and returns the message to flash. The operations write the rows
+and the audit entry.
 """
 
 from __future__ import annotations

@@ -123,13 +123,13 @@ class RouteForm(FlaskForm):
 
 
 class NewRouteForm(SingleUseForm, RouteForm):
-    """Another channel for a model. The view sets the choices of `channel`."""
+    """A form that adds a channel to a model. The view sets the choices of `channel`."""
 
     channel = SelectField("Channel", choices=[])
 
 
 class ChannelForm(FlaskForm):
-    """Where and how a channel sends its calls."""
+    """The base URL, dialect and settings of a channel."""
 
     base_url = StringField("Base URL", [InputRequired("Enter a URL, such as https://api.example.com/v1."), Length(max=500)])
     settings = TextAreaField("Provider settings", [Length(max=10_000)], default="{}", description="A JSON object. {} for none.")

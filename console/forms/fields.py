@@ -57,7 +57,7 @@ class WholeNumber(Field):
         self.data = int(digits)
 
     def pre_validate(self, form: Any) -> None:  # noqa: ARG002  (how WTForms calls it)
-        """Reject a field that is missing from the form like one that is empty."""
+        """Reject a field that is missing from the form, like an empty one."""
         if self.data is None and not self.optional and not self.process_errors:
             raise StopValidation("Enter a whole number.")
 

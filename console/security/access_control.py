@@ -1,7 +1,7 @@
 """Access control before every view: a signed-in person for every page, a permitted action for every change.
 
 It denies by default: a new view needs no decorator to be protected, and a route that changes something is denied until it
-declares its action. Someone who still has to change their password or set up a second factor reaches only that page.
+declares its action. A person who must change their password or set up a second factor can open only the page for it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _check() -> ResponseReturnValue | None:
 
 
 def _required_setup() -> str:
-    """Return the message of what the signed-in person must do first, or "" if nothing."""
+    """Return a message if the signed-in person must first do something, or ""."""
     if current_user.must_change_password():
         return "Choose a new password before you continue: yours was set by someone else."
     if current_user.must_set_up_second_factor():

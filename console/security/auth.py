@@ -40,7 +40,7 @@ class StaffSessionUser(UserMixin):
         return self._secret
 
     def must_change_password(self) -> bool:
-        """Return whether someone else set the current password."""
+        """Return whether the current password was set by someone else."""
         return bool(self.person.must_change_password)
 
     def must_set_up_second_factor(self) -> bool:
@@ -144,7 +144,7 @@ def _pending() -> StaffUser | None:
 
 def _begin_session(person: StaffUser) -> None:
     secret = create_session(person, address=client_address(), agent=agent_label(request.user_agent.string))
-    session.clear()  # discard whatever the cookie held before the sign-in
+    session.clear()  # discard the cookie's content from before the sign-in
     session.permanent = True
     row = find_session(secret)
     if row is not None:  # None if the person was disabled meanwhile

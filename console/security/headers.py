@@ -1,4 +1,4 @@
-"""Security headers of every response. Pages contain no inline script or style, so the policy needs no nonces."""
+"""Security headers of every response. Pages contain no inline scripts or styles, so the policy needs no nonces."""
 
 from __future__ import annotations
 

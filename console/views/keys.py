@@ -79,7 +79,7 @@ class KeysView(View):
     def rotate(self, key_id: UUID) -> ResponseReturnValue:
         key, form = _find(key_id), RotateForm()
         done = submit_with_secret(form, lambda: actions.rotate_key(key, form.grace_hours.required_value()), "keys.made")
-        if done is None and form.form_errors:  # the key is no longer active, so its page lacks this form
+        if done is None and form.form_errors:  # the page of an inactive key lacks this form
             flash(" ".join(form.form_errors), "bad")
             return redirect(url_for("keys.detail", key_id=key_id), 303)
         return done or (self._page(key, rotate=form), 422)

@@ -71,7 +71,7 @@ class MeView(View):
 
     @self_service_route("/sessions/<int:began_at>/end")
     def end_session(self, began_at: int) -> ResponseReturnValue:
-        """End one's own session that began at `began_at` (ms UTC), since pages show no session digests."""
+        """End one's own session that began at `began_at` (ms UTC), because pages show no session digests."""
         return run_action(lambda: staff.end_own_session(began_at), url_for("me.index"))
 
     @self_service_route("/sessions/end-others")

@@ -17,9 +17,10 @@ from shared.operations.accounts import find_account
 from shared.rollup import Scope, Tally, TimeSpan, read_figures
 
 FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
-SECONDARY_FILTERS = frozenset({"since", "until", "error", "estimated", "streamed", "request"})  # collapsed until one is set
+# these filters are collapsed until one of them is set
+SECONDARY_FILTERS = frozenset({"since", "until", "error", "estimated", "streamed", "request"})
 ROLLUP_FILTERS = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
-MAX_ROWS_SUMMED = 10_000  # most calls to add up one by one, for filters that the rollups lack
+MAX_ROWS_SUMMED = 10_000  # maximum number of calls to add up one by one, for filters that the rollups lack
 FOREVER = 2**53
 
 

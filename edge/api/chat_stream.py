@@ -1,4 +1,4 @@
-"""`POST /api/chat/stream/`: the native stream. Translates its body to a chat call, and chunks to small events.
+"""`POST /api/chat/stream/`: the native stream. Converts its body to a chat call, and the call's chunks to small events.
 
 Everything in between is shared with `/v1`.
 """
@@ -44,7 +44,7 @@ from shared.operations.conversations import ChatMessage
 FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
 MESSAGE_FIELDS = ("role", "content")
 ROLES = ("system", "developer", "user", "assistant")
-_ANSWER = ("text", "refusal")  # the kinds of pieces that make up the answer
+_ANSWER = ("text", "refusal")  # the kinds of deltas that make up the answer
 
 
 def parse(data: bytes) -> ParsedRequest:

@@ -34,7 +34,7 @@ UNLIMITED = KeyRequest("", None, None, None, None, None, None)  # for web sessio
 
 
 def limits_for_new_keys(creator: KeyRow | None) -> KeyRequest:
-    """Return the widest key that `creator` may create. None means a web session, which has no bounds."""
+    """Return the least restricted key that `creator` may create. None means a web session, which has no bounds."""
     if creator is None:
         return UNLIMITED
     own = creator.own_limits

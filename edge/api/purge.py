@@ -65,7 +65,7 @@ _PURGE = response_schema(
     " This cannot be undone. An API key needs `can_manage`.",
 )
 async def start_purge() -> Response:
-    """Start a purge and return the job to poll, or the running one. A visitor's purge is done synchronously."""
+    """Start a purge and return the job to poll, or the running one. A visitor's purge finishes within the request."""
     found = await caller()
     if isinstance(found, VisitorPayer):
         await count_request(visitor_limits(services().settings, found))

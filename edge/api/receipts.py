@@ -125,7 +125,7 @@ def _price(price: Price | None) -> dict[str, Any] | None:
 
 
 def _channel(call: UsageLedger, catalog: Catalog) -> str | None:
-    """Return the public name of the last channel used, or None if the model no longer has it."""
+    """Return the public name of the last channel used, or None if it no longer serves the model."""
     model = catalog.models.get(call.model)
     routes = model.routes if model is not None else ()
     return next((route.public_name for route in routes if route.channel == call.channel), None)

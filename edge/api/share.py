@@ -108,7 +108,7 @@ async def show_shares() -> Response:
     errors=(NotFound,),
 )
 async def revoke(slug: str) -> Response:
-    """Permanently revoke a share. Its URL returns 404 from now on."""
+    """Permanently revoke a share. Afterwards its URL returns 404."""
     caller = await account_caller()
     await write(partial(revoke_share, caller.account, slug))
     return uncached_json({"slug": slug, "revoked": True})

@@ -25,7 +25,7 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
-    """Return the handler of a POST that calls a model. `surface` parses the body and renders the response."""
+    """Return the handler of a POST that calls a model. `adapter` parses the body and renders the response."""
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()

@@ -56,7 +56,8 @@ class ConversationRecorder:
             raise AccessDenied(
                 "Conversations require an account. Sign in, or omit 'store' and 'conversation_id'.", "plan_required"
             )
-        if isinstance(caller.payer, KeyPayer):  # maybe from the cache; stored messages require a key that is valid now
+        # the payer may come from the cache, but reading stored messages requires a key that is valid now
+        if isinstance(caller.payer, KeyPayer):
             await services.keys.look_up(caller.payer.digest)
         begin = partial(
             begin_turn, caller.limits.account, self._conversation, stores=self._stores, new_count=len(self._new_turns)
@@ -99,6 +100,6 @@ class ConversationRecorder:
         kept = False
         try:
             kept = await services.database_writer.run(job)
-        except Exception as error:  # any failure: the answer is sent all the same
+        except Exception as error:  # whatever fails, the answer is still sent
             log.error("failed to store a conversation turn: %s", type(error).__name__)
         self._renderer.conversation = keeping.conversation if kept else None

@@ -1,6 +1,6 @@
-"""Surfaces: adapters between the API format of a POST route and the exchange. Pure.
+"""Endpoint adapters: they connect the API format of a POST route to the exchange. Pure.
 
-A surface parses a body into a `ChatCall`, and renders canonical chat events (`dialects.base`) and errors in its own format.
+An adapter parses a body into a `ChatCall`, and renders canonical chat events (`dialects.base`) and errors in its own format.
 A new format only needs a new `EndpointAdapter` value.
 """
 
@@ -76,7 +76,7 @@ class NonStreamingRenderer(ChatStreamDefaults):
 
 
 class CallExtension(Protocol):
-    """An optional extension of a call, around the exchange (`edge.call.conversation_recorder`)."""
+    """Optional steps before and after the exchange of a call (`edge.call.conversation_recorder`)."""
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall: ...
     def record(self, services: Services, model: str, events: Events) -> Events: ...

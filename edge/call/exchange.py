@@ -27,7 +27,7 @@ from shared.ledger import Settled
 class Admitted(NamedTuple):
     """The call was admitted: the first event.
 
-    `routing` returns the headers about the channel that serves the call; none until it is known. `admission` has the settlement
+    `routing` returns the headers about the channel that serves the call; empty until it is known. `admission` has the settlement
     of a call that does not complete.
     """
 
@@ -61,7 +61,7 @@ async def exchange(
     async with admission as upstream:
         yield Admitted(admission.rate_limit_state, upstream.routing, admission)
         if call.stream:
-            # Closed explicitly: otherwise the upstream would keep working until garbage collection.
+            # Closed explicitly: otherwise the upstream would keep generating until garbage collection.
             async with aclosing(upstream.stream()) as relays:
                 async for relay in relays:
                     if isinstance(relay, Completed):

@@ -213,7 +213,7 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def prompt_text(body: Mapping[str, Any]) -> str:
-    """Return all text that the model reads, for a local token count: contents, tool calls and tools, or embedding inputs."""
+    """Return all input text, to count its tokens locally: contents, tool calls and tools, or embedding inputs."""
     if "messages" not in body:
         inputs = body.get("input")
         return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))

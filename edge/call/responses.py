@@ -32,9 +32,9 @@ _NO_STORE = (b"cache-control", b"no-store")
 
 
 class ResponseContext(NamedTuple):
-    """The context of one response: where to send it, the surface that renders errors, the request id, common headers.
+    """The context of one response: where to send it, the adapter that renders errors, the request id, common headers.
 
-    `routing` returns the headers about the channel; none until the call was admitted and its channel is known.
+    `routing` returns the headers about the channel; empty until the call is admitted and its channel is known.
     """
 
     send: Send
@@ -70,12 +70,12 @@ async def send_complete(context: ResponseContext, status: int, headers: Headers,
 
 
 async def send_logged_error(context: ResponseContext, error: Exception) -> None:
-    """Send `error` in the surface's format, and log it if it is internal."""
+    """Send `error` in the endpoint's format, and log it if it is internal."""
     await send_error(context, _reported(error, context))
 
 
 async def send_error(context: ResponseContext, error: BaseException) -> None:
-    """Send `error` in the surface's format."""
+    """Send `error` in the endpoint's format."""
     problem = context.adapter.render_error(error, context.request_id)
     standing = rate_headers(error.rate_limit_state) if isinstance(error, YoutError) and error.rate_limit_state else []
     await send_complete(context, problem.status, [*standing, *problem.headers], problem.body)
@@ -106,7 +106,7 @@ async def _respond_complete(services: Services, context: ResponseContext, render
         if cut_by is None:
             raise
         await send_error(context, cut_by)
-    except Exception as error:  # any error becomes a response in the surface's format
+    except Exception as error:  # any error becomes a response in the endpoint's format
         await send_error(context, _reported(error, context))
 
 

@@ -66,7 +66,7 @@ MAX_ERROR_BYTES = 65_536
 MAX_UNRELAYED_BYTES = 65_536  # of chunks without content, kept back before the first with content
 MAX_BYTES_BEFORE_DELIVERY = 16_000_000  # the first event may be a large image
 AFTER_FINISH_SECONDS = 10  # time limit for usage and the end marker after the finish reason
-MODEL_SPECIFIC_ERRORS = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model may not have
+MODEL_SPECIFIC_ERRORS = frozenset({"context_length_exceeded", "content_filter"})  # errors that another model might not return
 UPSTREAM_ERRORS = (MalformedStream, BrokenStream, BlockedPrompt, HttpClientError)
 ERRORS_BY_CODE: dict[str, Callable[[], Unavailable]] = {  # of a failure
     "no_upstream_available": NoAvailableChannel,
@@ -78,7 +78,7 @@ AttemptFunction = Callable[[ChatCall, Route], Awaitable[T]]  # raises `_Failed`,
 
 
 class _Failed(Exception):
-    """A failed attempt that is not about the request."""
+    """A failed attempt whose cause is not the request itself."""
 
     def __init__(self, failure: Failure) -> None:
         self.failure = failure
@@ -104,9 +104,9 @@ class _Opened(NamedTuple):
 
 
 class StreamTimeout:
-    """The timeout for the next bytes of a stream: `idle_seconds`, and less once the answer has finished.
+    """The timeout for the next bytes of a stream: `idle_seconds`, or less once the answer has finished.
 
-    Some providers send a finish reason with every chunk, so an answer that still grows has not finished.
+    Some providers send a finish reason with every chunk, so an answer that is still growing has not finished.
     """
 
     def __init__(self, idle_seconds: float) -> None:
@@ -127,8 +127,8 @@ class StreamTimeout:
 class UpstreamCall:
     """One call at the upstreams of its candidate models.
 
-    It alone keeps the state of the attempts. Results are returned or yielded; `outcome` is for the settlement, also of a call
-    that was cut off.
+    No other object holds the state of the attempts. Results are returned or yielded; `outcome` is what the settlement needs, even
+    after the call was cut off.
     """
 
     __slots__ = (
@@ -170,7 +170,7 @@ class UpstreamCall:
         return Completed(answer.body, {})
 
     async def stream(self) -> AsyncGenerator[bytes | Completed, None]:
-        """Yield the bytes to relay, then `Completed`. Raises like `answer`, also in mid-stream."""
+        """Yield the bytes to relay, then `Completed`. Raises like `answer`, even mid-stream."""
         response, reader, relay, route, began = await self._with_failover(self._open_once)
         self._reader = reader
         limit, received, remaining_bytes = RelayLimit(self._paid_output), 0, b""
@@ -218,7 +218,7 @@ class UpstreamCall:
         return [(b"x-yout-channel", self._channel_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
 
     def outcome(self) -> Outcome:
-        """Return what the call has come to. Call it once no other method runs."""
+        """Return the outcome of the call. Call it after all other methods have returned."""
         return Outcome(
             reserved=self._reserved,
             model=self._candidate.call.model,

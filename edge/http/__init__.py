@@ -1,1 +1,1 @@
-"""What every route shares of HTTP: errors, headers, paging, bodies, and what a route declares of itself."""
+"""HTTP code shared by all routes: errors, headers, paging, request bodies, and OpenAPI declarations."""

@@ -96,7 +96,7 @@ def response_schema(properties: Mapping[str, Schema], optional: Collection[str] 
 
 
 def request_schema(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
-    """Return the schema of a request object without other properties. Properties that are not `required` may be null."""
+    """Return the schema of a request object that rejects other properties. Properties that are not `required` may be null."""
     fields = {name: schema if name in required else nullable(schema) for name, schema in properties.items()}
     return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
 
@@ -149,7 +149,7 @@ def page_of(name: str, item: Schema) -> Schema:
     return response_schema({name: array(item), "next": nullable(STRING)})
 
 
-COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of a call and the remaining balance
+COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of the call and the remaining balance
 
 
 def describe_model_call(summary: str, answer: ResponseSpec, body: Schema, more: ErrorTypes = (), **fields: Any) -> RouteSpec:

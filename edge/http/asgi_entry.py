@@ -59,7 +59,7 @@ def entry(inner: App, routes: Mapping[str, App], cors: Cors, max_body_bytes: int
 
 
 def canonical_path(path: str) -> str:
-    """Return the API path without double slashes and a doubled `/v1`, which come from a client's base URL."""
+    """Return the API path without double slashes and without a doubled `/v1`, both of which come from a client's base URL."""
     plain = _SLASHES.sub("/", path)
     while plain.startswith("/v1/v1/"):
         plain = plain[3:]

@@ -212,7 +212,7 @@ class DecodedBody:
         while True:
             piece = self._next_piece()
             if piece is not None:
-                await asyncio.sleep(0)  # let other tasks run while a large body is decoded
+                await asyncio.sleep(0)  # lets other tasks run while a large body is decoded
                 if piece:
                     return {"type": "http.request", "body": piece, "more_body": True}
                 continue

@@ -25,7 +25,7 @@ class ErrorSpec(NamedTuple):
     retry_after_seconds: int | None = None
 
 
-RETRY_AFTER_SECONDS = 5  # about as long as a restart or a database failover takes
+RETRY_AFTER_SECONDS = 5  # roughly the duration of a restart or a database failover
 
 # Looked up along the class's MRO. A code of "" means the error's own `code`.
 ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {

@@ -13,7 +13,7 @@ from shared.core.errors import InvalidRequest
 from shared.text.json_depth import is_too_deep
 
 MAX_MODEL_LENGTH = 200
-MAX_QUOTED_NAME = 100  # of a field, as far as an error repeats it
+MAX_QUOTED_NAME = 100  # characters of a field's value that an error quotes
 
 
 def requested_model(body: Mapping[str, Any]) -> str:

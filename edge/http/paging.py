@@ -34,7 +34,7 @@ def read_page() -> Page:
 
 
 def split_page(rows: Sequence[T], limit: int) -> tuple[Sequence[T], T | None]:
-    """Split rows, of which one more than `limit` was read. Returns the page, and its last row if another page follows."""
+    """Split rows that were read with a limit of `limit` + 1. Returns the page, and its last row if another page follows."""
     return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
 

@@ -11,7 +11,7 @@ from quart import current_app, request
 from shared.core.settings import Settings
 from shared.text.client_address import is_trusted, normalize_address
 
-# Underscores are allowed: names of containers and Windows hosts have them, and nginx forwards them.
+# Underscores are allowed: container and Windows host names contain them, and nginx forwards them.
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?", re.ASCII)
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104  (only compared)
 

@@ -26,7 +26,7 @@ from shared.text.client_address import network_of
 T = TypeVar("T")
 
 CACHE_MS = 10_000
-MAX_CACHED = 20_000  # cached refused keys and networks over their limit
+MAX_CACHED = 20_000  # maximum number of cached keys, and of networks over their limit
 BATCH_SECONDS = 0.1
 MAX_BATCH = 500  # keys per batch
 _UNLIMITED = 10**9  # tokens and concurrent requests are not limited here
@@ -100,7 +100,7 @@ class BatchedReads(Generic[T]):
             found: Mapping[str, T | Exception]
             try:
                 found = await self._read(waiting)
-            except Exception as error:  # waiting callers must always get a result
+            except Exception as error:  # callers that wait must always get a result
                 found = dict.fromkeys(waiting, error)
             for digest, future in waiting.items():
                 future.set_result(found[digest])

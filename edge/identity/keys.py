@@ -79,7 +79,7 @@ class Keys:
     async def admit(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> tuple[KeyPayer, KeyLimits]:
         """Return the payer and limits of the request's key. Recently used keys are cached.
 
-        Raises `InvalidApiKey`, `TooManyRefusedKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
+        Raises `InvalidApiKey`, `TooManyInvalidKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
             digest = key_digest(authorization, x_api_key)
@@ -113,7 +113,7 @@ class Keys:
     async def key_error_or(self, payer: Payer, error: RequestRefused) -> RequestRefused:
         """Return `error`, or the error of the key if that is invalid: authentication errors take precedence.
 
-        Web sessions and visitors are checked before.
+        Web sessions and visitors were checked earlier.
         """
         if not isinstance(payer, KeyPayer):
             return error
@@ -145,7 +145,7 @@ class Keys:
         return await self._reader.read(partial(_read_keys, digests))
 
     async def _count_refusal(self, authorization: bytes | None, x_api_key: bytes | None, address: str) -> None:
-        if authorization is not None or x_api_key is not None:  # a request without a key is not a guess
+        if authorization is not None or x_api_key is not None:  # a request without a key is not an attempt to guess one
             await self._refused.count(address)
 
     def effective_limits(self, account: UUID, key: UUID, own: KeyAndPlanLimits) -> KeyLimits:

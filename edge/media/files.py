@@ -42,7 +42,7 @@ async def file_response(job: MediaJob, output: MediaOutput) -> Response:
     response.headers["content-length"] = str(end - start)
     if part:
         response.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
-    response.timeout = None  # a large file may take a slow client long
+    response.timeout = None  # downloading a large file may take a slow client a long time
     return response
 
 

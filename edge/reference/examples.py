@@ -28,7 +28,7 @@ def examples(call: Call) -> dict[str, str]:
 
 
 def fill_models(value: Any, models: Mapping[str, str]) -> Any:
-    """Replace `$model`, `$image` and other kinds in an example with models of the catalog."""
+    """Replace placeholders such as `$model` and `$image` in an example with models of the catalog."""
     if isinstance(value, dict):
         return {name: fill_models(item, models) for name, item in value.items()}
     if isinstance(value, list):

@@ -58,7 +58,7 @@ class DatabaseWriter:
     def __init__(self, thread: WriterThread) -> None:
         self._loop = asyncio.get_running_loop()
         self._thread = thread
-        self._jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()  # the first one is running
+        self._jobs: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()  # the first job is running
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -87,7 +87,8 @@ class DatabaseWriter:
 
     def _finish(self, result: Any, error: Exception | None) -> None:
         ended = [self._jobs.popleft()]
-        if error is not None and classify_error(error) is ErrorKind.TEMPORARY:  # the others would each wait for it
+        # otherwise the other jobs would each wait for the timeout
+        if error is not None and classify_error(error) is ErrorKind.TEMPORARY:
             ended += self._jobs
             self._jobs.clear()
         if self._jobs:
@@ -101,7 +102,7 @@ class DatabaseWriter:
                 future.set_result(result)
             else:
                 future.set_exception(_unavailable(error) if is_temporary(error) else error)
-                future.exception()  # not every caller waits for its job, and asyncio would log this
+                future.exception()  # asyncio would log an exception that no caller retrieves
 
     # --- in the thread
 

@@ -163,7 +163,7 @@ class LedgerBatcher:
 
     def _work(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> None:
         results = self._commit(settlements, reservations)
-        self._loop.call_soon_threadsafe(self._finish, results)  # before the thread's next job
+        self._loop.call_soon_threadsafe(self._finish, results)  # this runs before the thread's next job
 
     def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         try:

@@ -175,7 +175,7 @@ class Limiter:
             if isinstance(operation, _Release):
                 self._retry_later(operation)
                 continue
-            self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may have granted it
+            self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may already have granted it
             if not operation.future.done():
                 operation.future.set_result(None)
         self._waiting = []

@@ -44,7 +44,7 @@ class Metrics(Collector):
             self._first_token_ms += first_ms
 
     def render(self, running: int, degraded: bool, overdue_mails: int | None = None) -> bytes:
-        """Return the metrics in Prometheus' text format. `overdue_mails` is None if unknown."""
+        """Return the metrics in Prometheus' text format. `overdue_mails` is the number of overdue emails, or None if unknown."""
         self._running, self._degraded, self._overdue_mails = running, degraded, overdue_mails
         return generate_latest(self._registry)
 
@@ -62,7 +62,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("yout_running_calls", "Calls in progress", value=self._running)
         yield GaugeMetricFamily("yout_limiter_degraded", "1 while rate limits are enforced without Redis", value=self._degraded)
         if self._overdue_mails is not None:
-            yield GaugeMetricFamily("yout_mail_unsent", "Mails queued for more than an hour", value=self._overdue_mails)
+            yield GaugeMetricFamily("yout_mail_unsent", "Emails queued for more than an hour", value=self._overdue_mails)
 
     def _first_tokens(self) -> HistogramMetricFamily:
         buckets, total = [], 0

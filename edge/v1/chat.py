@@ -58,7 +58,7 @@ class ChatRenderer(ChatStreamDefaults):
 
 
 def _reported_usage(event: Finished) -> Any:
-    """Return the provider's usage with all its details and OpenAI's required fields; our own count if it is implausible."""
+    """Return the provider's usage with all its details and OpenAI's required fields; if it is implausible, our own count."""
     reported, ours = event.body.get("usage"), openai_usage(event)
     if not isinstance(reported, dict) or event.usage.estimated:
         return ours

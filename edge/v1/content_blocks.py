@@ -1,7 +1,7 @@
 """Converts canonical answers to sequences of blocks: reasoning, text, refusals, images, tool calls. Pure.
 
-Chat deltas may interleave these. Responses and Messages have items and blocks that open, grow and close, one after the other.
-`Blocks` converts the former to the latter, and a `BlockRenderer` renders the events.
+In chat deltas they may be interleaved. Responses and Messages have items and blocks that open, grow and close, one after the
+other. `Blocks` converts the former to the latter, and a `BlockRenderer` renders the events.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Blocks:
         """Close the open block at the end of the answer. Return its events."""
         events = self._close()
         waiting, self._waiting = self._waiting, []
-        for piece in sorted(waiting, key=lambda piece: piece.tool):  # stable: each call's pieces stay in order
+        for piece in sorted(waiting, key=lambda piece: piece.tool):  # the sort is stable: each call's deltas stay in order
             events += self._grow(piece)
         return events + self._close()
 

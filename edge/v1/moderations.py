@@ -71,7 +71,7 @@ def _measure(value: object) -> tuple[int, int, int]:
         return len(value), 0, 0
     sizes = [_image_size(item, f"input[{index}]") for index, item in enumerate(value)]
     found = [size for size in sizes if size]
-    return 1, len(found), sum(found)  # all parts get one result
+    return 1, len(found), sum(found)  # all parts together get one result
 
 
 def _image_size(part: Any, where: str) -> int:

@@ -1,6 +1,6 @@
 """Provider-specific fields in chat bodies that were converted from another API format. Pure.
 
-A caller of `/v1/chat/completions` chooses fields for its model, and they are forwarded unchanged. But a caller of the Messages
+A caller of `/v1/chat/completions` chooses fields for its model, so they are forwarded unchanged. But a caller of the Messages
 API may mark text for Anthropic's cache whatever model it calls, and other providers would reject the mark. So a call has one
 portable body for all providers, and richer ones for the dialects that support more fields.
 """
@@ -33,7 +33,8 @@ _SIGNED = "__signed_"
 
 
 def with_provider_fields(rich: Body, check: Callable[[Body], ChatCall]) -> ChatCall:
-    """Return the call of a body with native fields. `check` validates the portable body, and may remove fields from it."""
+    """Return the call of a body that has provider-specific fields. `check` validates the portable body, and may remove fields
+    from it."""
     portable = _without(rich, frozenset(PROVIDER_FIELDS))
     call = check(portable)
     if not _has_provider_field(rich):

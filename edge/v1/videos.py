@@ -89,7 +89,7 @@ async def create() -> Response:
     """Submit a video job. OpenAI's SDKs send a form."""
     terms = await submission.read_context(key_only=True)
     body = await _body()
-    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form's boundary is different each time
+    canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form has a new boundary each time
     ordered = await submission.submit(requests.build_media_call("video", body), terms.for_body(canonical))
     found = await jobs.find_job(terms.caller.account, ordered.submitted.job.id)
     response = uncached_json(_document(found.job))

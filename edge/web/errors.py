@@ -39,7 +39,7 @@ def wants_page() -> bool:
 async def error_page(error: Exception) -> Response:
     """Render `error` as a page with its status and advice. Internal errors show no details."""
     status, message = _message(error)
-    if "visit" not in g and request.method in SAFE_METHODS:  # the error came before the session look-up
+    if "visit" not in g and request.method in SAFE_METHODS:  # the error was raised before the session look-up
         with suppress(YoutError):  # show the page even if the look-up fails
             await load_session()
     heading = _HEADINGS.get(status, "Something went wrong")

@@ -127,7 +127,7 @@ def _filled(row: ApiKey) -> MultiDict[str, str]:
 
 
 def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
-    """Return the form's fields in the API's format, with null for empty ones, without unchanged dates and models."""
+    """Return the form's fields in the API's format: null for empty ones, and no unchanged dates and models."""
     body = dict.fromkeys((*_NUMBERS, "expires_at", "allowed_models", "allowed_ips")) | _read_form(form)
     if form.get("expires_at", "") == _filled(row).get("expires_at"):
         del body["expires_at"]  # unchanged date: keep the time of day

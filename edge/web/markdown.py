@@ -37,7 +37,7 @@ def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
 
 
 def _verbatim(state: StateInline, silent: bool) -> bool:
-    """Match text that is not Markdown: TeX in its delimiters, and names such as `__init__`."""
+    """Match text that is not Markdown: TeX between its delimiters, and names such as `__init__`."""
     found = _NAME.match(state.src, state.pos)
     if found is not None and state.pos > 0 and (state.src[state.pos - 1].isalnum() or state.src[state.pos - 1] == "_"):
         found = None

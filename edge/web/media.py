@@ -58,7 +58,7 @@ class File(NamedTuple):
 
 
 class JobView(NamedTuple):
-    """A job as the page shows it. `told` is its API document."""
+    """A job as the page shows it. `document` is the job in the API's format."""
 
     job: MediaJob
     document: dict[str, Any]
@@ -174,7 +174,7 @@ def _shown(found: jobs.FoundJob) -> JobView:
 
 
 def _field(param: str | None) -> str:
-    """Return the form field of an API parameter: the prompt field is for both `prompt` and `input`."""
+    """Return the form field of an API parameter. The prompt field stands for both `prompt` and `input`."""
     return "prompt" if param == "input" else param or ""
 
 

@@ -49,7 +49,7 @@ async def verify_password(email: str, password: str) -> VerifiedAccount | None:
 
 
 async def confirm_password(session: SessionRow, password: str) -> VerifiedAccount | None:
-    """Verify the password of a signed-in member, who must enter it again. Returns and raises like `prove`."""
+    """Verify the password of a signed-in member, who must enter it again. Returns and raises the same as `prove`."""
     limits = confirmation_limits(KIND, str(session.account), session.digest)
     return await _prove(session.email, password, limits, AttemptOrigin(network_of(address()), session.digest))
 
@@ -65,7 +65,7 @@ async def count_redemption(account: UUID) -> None:
 
 
 async def count_verification_mail(account: UUID) -> None:
-    """Count a verification mail that an account requests. Raises `TooManyAttempts`."""
+    """Count a verification email that an account requests. Raises `TooManyAttempts`."""
     await _begin(
         {
             f"verification {account}": MAX_VERIFICATION_MAILS,
@@ -97,7 +97,7 @@ async def _prove(email: str, password: str, limits: AttemptLimits, place: Attemp
         try:
             found = await read(lambda: _find(email))
             verdict = await _hash(partial(passwords.check_hash, found.password_hash if found else None, password))
-        except YoutError:  # the password was not checked: the attempt does not count
+        except YoutError:  # the password was not checked, so the attempt does not count
             await asyncio.to_thread(services().throttle.record_success, limits.keys)
             raise
         if found is None or not verdict.matches:

@@ -58,7 +58,7 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Change the email address. It is entered twice, so that a typo cannot lock the member out, and needs the password."""
+    """Change the email address. It requires the password, and the address twice, so that a typo cannot lock the member out."""
     session = require_session()
     form = await request.form
     try:
@@ -83,7 +83,7 @@ async def new_email() -> Response:
 
 
 def _change_email(account: UUID, email: str, origin: Origin, sends_mail: bool) -> bool:
-    """Change the address and return whether a verification mail is sent. It has a daily limit, so it needs no throttle."""
+    """Change the address and return whether a verification email is sent. It needs no throttle, because it has a daily limit."""
     change_email(account, email, origin=origin)
     return sends_mail and request_verification(account, origin=origin)
 

@@ -49,7 +49,7 @@ HEADERS = {
     "cache-control": "no-store",  # so that a revocation takes effect immediately
     "vary": "accept",
 }
-READS_PER_MINUTE = 120  # per network, for all shares
+READS_PER_MINUTE = 120  # requests per minute and network, for all shares together
 _renderer = ShareRenderer()
 
 share_page = Blueprint("share_page", __name__, template_folder="templates")

@@ -89,7 +89,7 @@ async def _render_in_process(turns: Turns) -> list[str] | None:
         process = await asyncio.create_subprocess_exec(
             *command, stdin=pipe, stdout=pipe, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT, env=environ
         )
-    except OSError:  # out of processes, memory or file descriptors
+    except OSError:  # the system has no process, memory or file descriptor left
         return None
     try:
         async with asyncio.timeout(RENDER_SECONDS):

@@ -94,7 +94,7 @@ async def do_sign_up() -> Response:
         return _wait(await page("sign_up.html", error_spec(error).status, email=shown, wrong=str(error), field_name=""), error)
     except InvalidInput as error:
         return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(error), field_name=field)
-    except InvalidRequest:  # the address is taken; a sign-up cannot hide that, but reveals nothing more
+    except InvalidRequest:  # the address is taken; sign-up cannot hide that, but reveals nothing else
         wrong = "This address cannot be used for a new account. If it is yours, sign in."
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
     await _end_current_session()

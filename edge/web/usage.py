@@ -67,7 +67,7 @@ async def show_usage() -> Response:
 async def download() -> Response:
     session, days = require_session(), _span()
     since, until = _range(days)
-    # `services()` is called here, because the request context ends before the file is sent.
+    # Calls `services()` here, because the request context ends before the file is sent.
     body = _csv(services(), session.account, since, until)
     response = Response(body, content_type="text/csv; charset=utf-8")
     response.headers["content-disposition"] = f'attachment; filename="yout-usage-{_date(since)}-{days}-days.csv"'

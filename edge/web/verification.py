@@ -34,7 +34,7 @@ class _Linked(NamedTuple):
 
 @verification.get("/verify-email/<link>")
 async def show_link(link: str) -> Response:
-    """Show the page with the button. Opening it changes nothing, because mail scanners open links too."""
+    """Show the page with the button. Opening the link changes nothing, because email scanners open links too."""
     found = await _look_up(link)
     if found is None:
         return await _invalid()
@@ -77,7 +77,7 @@ async def resend() -> Response:
 async def _request(account: UUID) -> str:
     """Queue a verification email. Return an error message, or "" if it was queued or is not needed."""
     if not services().settings.sends_mail:
-        raise NotFound("This service sends no mail.")
+        raise NotFound("This service sends no email.")
     try:
         await count_verification_mail(account)
         queued = await write(partial(request_verification, account, origin=origin_of(account)))

@@ -29,7 +29,7 @@ from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import truncate
 
 FORM_COOKIE = "yout_form"
-KIND = "member"  # the account kind in throttle keys and browser cookies
+KIND = "member"  # distinguishes members from staff in throttle keys and browser cookies
 
 
 class SignInRequired(YoutError):
@@ -45,11 +45,11 @@ class PageSession(NamedTuple):
     ended: bool
 
 
-NO_SESSION = PageSession(None, "", WebHeaders(*[""] * len(WebHeaders._fields)), False)  # before the cookies are read
+NO_SESSION = PageSession(None, "", WebHeaders(*[""] * len(WebHeaders._fields)), False)  # the value until the cookies are read
 
 
 def page_session() -> PageSession:
-    """Return the visit of the current request."""
+    """Return the web session of the current request."""
     found: PageSession = g.get("visit", NO_SESSION)
     return found
 

@@ -1,4 +1,4 @@
-"""Computes maximum and actual cost of a call. Integers only, rounded up once at the end. Pure.
+"""Computes the maximum and the actual cost of a call. Integers only, rounded up once at the end. Pure.
 
     charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + written·p_written + output·p_out) / 1000⌉)
 

@@ -1,6 +1,6 @@
 """Detects a stream that has relayed more than its call pays for, from the text, without a tokenizer. Pure.
 
-What it pays for includes `reasoning_tokens_limit` where a channel has that setting.
+The paid tokens include a channel's `reasoning_tokens_limit`, if it has that setting.
 
 A lower bound of any provider's token count is compared with twice the call's output limit, so a provider that honors the limit
 never exceeds it. Tokens do not span words, so a text has at least as many tokens as words. In text without spaces, apart from
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import re
 
-MARGIN_FACTOR = 2  # allows for the provider's tokenizer
+MARGIN_FACTOR = 2  # tolerance for the provider's tokenizer
 MARGIN_TOKENS = 256
-MAX_BYTES_PER_TOKEN = 16  # of text other than runs of one character
-MAX_RUN_BYTES_PER_TOKEN = 256  # of text made only of such runs: the longest tokens are 128 spaces or dashes
-MAX_KEPT_TEXT_BYTES = 128 * 1024  # of an answer's text, kept for counting; the rest is counted in proportion
+MAX_BYTES_PER_TOKEN = 16  # maximum bytes per token of text other than runs of one character
+MAX_RUN_BYTES_PER_TOKEN = 256  # maximum bytes per token of such runs: the longest tokens are 128 spaces or dashes
+MAX_KEPT_TEXT_BYTES = 128 * 1024  # bytes of an answer's text kept for counting; the rest is counted in proportion
 
 # Text below this many bytes per token is not checked: ordinary text has four or five.
 _UNSUSPICIOUS_BYTES_PER_TOKEN = 6
 _UNSUSPICIOUS_BYTES = 1_024
-_SAMPLE_BYTES = 16 * 1024  # of a text, searched for runs
-_NEXT_LOOK = 1.25  # text grows by a quarter between two checks
+_SAMPLE_BYTES = 16 * 1024  # bytes of a text that are searched for runs
+_NEXT_LOOK = 1.25  # the text grows by a quarter between two checks
 
 # Allowed in addition to the text: JSON envelopes, log probabilities, images and audio.
 _OVERHEAD_BYTES_PER_TOKEN = 16 * 1024

@@ -1,7 +1,7 @@
-"""Fail-over: what follows from a failure, the plan of attempts, circuit breakers and observed speed.
+"""Fail-over: classifies failures, plans attempts, and keeps circuit breakers and observed speeds.
 
-Pure: time and randomness are parameters. Edge and workers classify a failed attempt as a `Failure` and try routes as an
-`AttemptPlan` says; sleeping and sending is theirs.
+Pure: time and randomness are parameters. The edge and the workers classify a failed attempt as a `Failure` and try routes in the
+order of an `AttemptPlan`; they sleep and send themselves.
 
 A route whose breaker is open is skipped until its cooldown ends. Then one call at a time may probe it (half open); a success
 closes the breaker. A payer whose calls fail also has a breaker of its own, so that requests that no provider can serve never
@@ -71,8 +71,8 @@ class CircuitBreaker:
 class PayerBreaker:
     """Breaker of a route for the calls of one payer: that of all payers, and the payer's own while its calls fail.
 
-    A visitor has an own breaker, too, but failures of all visitors count for all payers as those of one account: it is easy to
-    become another visitor.
+    A visitor has its own breaker, too. But for all payers, the failures of all visitors count as those of one account, because
+    anyone can easily become another visitor.
     """
 
     shared: CircuitBreaker
@@ -81,7 +81,7 @@ class PayerBreaker:
     owned: OrderedDict[tuple[UUID, UUID], CircuitBreaker]
 
     def admits(self, now: int) -> bool:
-        """Whether both breakers allow a call."""
+        """Return whether both breakers allow a call."""
         own = self._own()
         return self.shared.allows_call(now) and (own is None or own.allows_call(now))
 
@@ -113,21 +113,21 @@ class PayerBreaker:
             self.shared.record_abandoned()
 
     def abandon(self) -> None:
-        """Ignore a call that says nothing about the route: the caller disconnected, or the request was the reason."""
+        """Ignore a call whose end is not caused by the route: the caller disconnected, or the request was invalid."""
         self.shared.record_abandoned()
         own = self._own()
         if own is not None:
             own.record_abandoned()
 
     def record(self, failure: Failure, now: int) -> None:
-        """Record a failed attempt: counted, unless it says nothing about the route."""
+        """Record a failed attempt. It counts, unless the route was not the cause."""
         if failure.counts:
             self.fail(now, failure.retry_after_ms)
         else:
             self.abandon()
 
     def _latest(self, key: tuple[UUID, UUID]) -> CircuitBreaker:
-        """Return the breaker with this key, now the last one to be dropped."""
+        """Return the breaker with this key, and mark it as the most recently used."""
         breaker = self.owned.pop(key, None) or CircuitBreaker()
         self.owned[key] = breaker
         if len(self.owned) > MAX_PAYER_BREAKERS:
@@ -159,7 +159,7 @@ def _blend(average: float | None, newest: float) -> float:
 
 @dataclass(slots=True)
 class RouteHealth:
-    """Breakers and paces of one process, by route id. `owned` holds the breakers of single payers."""
+    """Breakers and speeds of one process, by route id. `owned` holds the breakers of single payers."""
 
     breakers: dict[UUID, CircuitBreaker] = field(default_factory=dict)
     speeds: dict[UUID, RouteSpeed] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class Retry(Enum):
 
 
 class Failure(NamedTuple):
-    """How an attempt failed, and what follows from it.
+    """How an attempt failed, and its consequences.
 
     code            error code for the caller if no other attempt succeeds
     reason          short name for usage rows and staff, such as `status_503` or `timeout`
@@ -225,7 +225,7 @@ class Failure(NamedTuple):
 
 
 CONNECTION = Failure("upstream_error", "connection")  # failed, lost, or not HTTP
-TIMEOUT = Failure("upstream_timeout", "timeout", Retry.OTHER_ROUTE)  # waiting for it a second time would take as long again
+TIMEOUT = Failure("upstream_timeout", "timeout", Retry.OTHER_ROUTE)  # a second wait would take as long again
 TOO_LARGE = CONNECTION._replace(counts=False)
 MALFORMED = Failure("upstream_error", "malformed")  # a response that the dialect cannot read
 BROKEN = Failure("upstream_error", "broken")  # a stream that ended early or reported an error

@@ -17,7 +17,7 @@ def of_model(settings: Mapping[str, Any], name: str, model: str, default: Any) -
 
 
 def nearest_effort(settings: Mapping[str, Any], model: str, requested: str) -> str | None:
-    """Return the accepted effort nearest to `requested`, according to the setting `efforts`; None if the model accepts none.
+    """Return the accepted effort nearest to `requested`, according to the setting `efforts`; None if the model accepts no effort.
 
     Without the setting, or for an unknown effort, returns `requested`.
     """

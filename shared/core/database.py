@@ -19,7 +19,7 @@ from shared.core.postgres import TCP_LIMITS, Postgres
 
 database = peewee.DatabaseProxy()
 
-# synchronous=FULL: a charge that was reported to a caller survives a power cut. Group commit makes it nearly free.
+# synchronous=FULL: a charge that was reported to a caller survives a power cut. Group commit makes that nearly free.
 # secure_delete: deleted data is overwritten in the file; otherwise a purge would leave it there.
 SQLITE_PRAGMAS = {"journal_mode": "wal", "synchronous": "full", "busy_timeout": 10_000, "foreign_keys": 1, "secure_delete": 1}
 CONNECT_SECONDS = 5
@@ -132,9 +132,9 @@ def skip_locked(query: Any) -> Any:
 def drop_connection(error: BaseException | None = None) -> None:
     """Close this thread's connection; the next statement opens a new one. `error` is the reason.
 
-    A server that became a standby still answers reads, with old rows. So a read-only error replaces every connection of this
-    process; each thread closes its own (see `generation`). An unknown prepared statement means that there is a pooler in between:
-    the process stops preparing statements.
+    A server that became a standby still answers reads, but with outdated rows. So after a read-only error every connection of
+    this process is replaced; each thread closes its own (see `generation`). An unknown prepared statement means that there is a
+    pooler in between, so the process stops preparing statements.
     """
     global _generation
     if is_sqlite():

@@ -20,7 +20,7 @@
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── RateLimited            too many requests, tokens or concurrent requests
-    │   │   ├── TooManyRefusedKeys     too many invalid keys from one network
+    │   │   ├── TooManyInvalidKeys     too many invalid keys from one network
     │   │   └── TooManyAbandonedCalls  a payer keeps disconnecting before an answer
     │   ├── DailyAllowanceExhausted  the daily credits of a visitor, or of all visitors, are used up
     │   ├── IdempotencyConflict    the key's first call is running or done, or had another body
@@ -71,7 +71,7 @@ class InvalidInput(YoutError):
 
 
 class NotFound(YoutError):
-    """No such row, or it belongs to another account. The two cases must look the same."""
+    """No such row, or it belongs to another account. The caller must not be able to tell which."""
 
 
 class AlreadySubmitted(YoutError):
@@ -120,7 +120,7 @@ class OutboundTooLarge(OutboundFailed):
 
 
 class RequestRefused(YoutError):
-    """The request cannot be served as it is. Nothing was charged."""
+    """The request is refused. Nothing was charged."""
 
 
 class InvalidRequest(RequestRefused):
@@ -162,7 +162,7 @@ class InvalidSession(InvalidApiKey):
 
 
 class AccessDenied(RequestRefused):
-    """Not allowed for this key, plan or account. `code` identifies the rule."""
+    """This key, plan or account is not allowed to do this. `code` identifies the rule."""
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)

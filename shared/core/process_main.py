@@ -41,7 +41,7 @@ def run_process(
         reason = str(error.__cause__ or error)
         print(f"{name}: The database of DATABASE_URL is unavailable: {'; '.join(reason.splitlines())}", file=sys.stderr)
         return 1
-    except (YoutError, OSError) as error:  # the message of an OSError has the file or address
+    except (YoutError, OSError) as error:  # the message of an OSError contains the file or address
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
 

@@ -13,7 +13,7 @@ from shared.core.setting_values import is_host_name, split_url
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "unix")
-# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that have no effect, because the code sets them.
+# Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that are ignored, because the code sets them itself.
 IGNORED = frozenset(
     {
         *("client_name", "decode_responses", "family", "health_check_interval", "max_connections", "protocol"),

@@ -28,7 +28,7 @@ def derive_key(secret_key: str, purpose: str, length: int = 32) -> bytes:
 
 
 def seal(secret: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
-    """Encrypt and authenticate a secret for one purpose. An empty secret (for an upstream that needs none) stays empty."""
+    """Encrypt and authenticate a secret for one purpose. An empty secret (for an upstream without authentication) stays empty."""
     return _cipher(secret_key, purpose).encrypt(secret.encode()).decode() if secret else ""
 
 

@@ -1,4 +1,4 @@
-"""Parsers of setting values. Pure. They raise `ValueError` with a message that continues a sentence after the setting's name."""
+"""Parsers of setting values. Pure. They raise `ValueError`; its message follows the setting's name in a sentence."""
 
 from __future__ import annotations
 

@@ -319,10 +319,10 @@ class Settings:
         "",
         "YOUT_SMTP_URL",
         _smtp_url,
-        "[Mail](mail.md) server, `smtp://user:password@host:587` or `smtps://…`; empty means that no mail is sent",
+        "[Mail](mail.md) server, `smtp://user:password@host:587` or `smtps://…`; empty means that no email is sent",
     )
     mail_from: str = _setting(
-        "", "YOUT_MAIL_FROM", _mail_from, "Sender of mail, such as `Yout <no-reply@example.com>`; required with `YOUT_SMTP_URL`"
+        "", "YOUT_MAIL_FROM", _mail_from, "Sender of emails, such as `Yout <no-reply@example.com>`; required with `YOUT_SMTP_URL`"
     )
     visitor_rpm: int = _setting(20, "YOUT_VISITOR_RPM", _integer(1, 10**9), "Requests per minute of a visitor without an account")
     visitor_concurrency: int = _setting(
@@ -366,7 +366,7 @@ class Settings:
 
     @property
     def hold_seconds(self) -> int:
-        """Lifetime of a hold: a minute more than a call's, so that only a dead process leaves holds behind."""
+        """Lifetime of a hold: a minute longer than a call's, so that a hold expires only if its process died."""
         return self.call_seconds + 60
 
     @property
@@ -498,7 +498,7 @@ def _refuse_dangers(settings: Settings) -> None:
     if bool(settings.smtp_url) != bool(settings.mail_from):
         raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set together or not at all.")
     if settings.smtp_url and not settings.is_publicly_reachable:
-        raise SettingsError("YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because mails contain links that begin with it.")
+        raise SettingsError("YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because emails contain links that begin with it.")
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(

@@ -25,7 +25,7 @@ class SmtpServer(NamedTuple):
     user: str = ""
     password: str = ""
     tls: bool = False  # from the first byte (smtps://)
-    starttls: bool = False  # required: without it nothing is sent
+    starttls: bool = False  # required: nothing is sent without it
 
     @property
     def sends_password_in_plain_text(self) -> bool:

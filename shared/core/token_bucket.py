@@ -12,7 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 WINDOW_MS = 60_000
-MAX_RETRY_AFTER_MS = 60_000  # maximum retry-after: some clients obey even if it is weeks
+MAX_RETRY_AFTER_MS = 60_000  # maximum retry-after: some clients would wait for weeks
 
 
 class RateLimits(NamedTuple):
@@ -24,7 +24,7 @@ class RateLimits(NamedTuple):
 
 
 class KeyLimits(NamedTuple):
-    """Limits that apply to a key's call. A key's limits never exceed its account's.
+    """Limits that apply to a key's call. The limits of a key never exceed those of its account.
 
     Calls are counted by `key` (the first key in its chain of rotations) and `parent` (the key that created it, if it has limits).
     """

@@ -12,7 +12,7 @@ FIELDS: Fields = {
     "stream": passed(),
     "stream_options": mapped("usage is always requested; `include_usage` decides whether you receive it"),
     "max_tokens": mapped(
-        "the smaller of both; by default what the model supports and the credits pay for, see [dialects](dialects.md)"
+        "the smaller of both; by default as much as the model supports and the credits pay for, see [dialects](dialects.md)"
     ),
     "max_completion_tokens": mapped("as `max_tokens`"),
     "temperature": mapped("0 to 1; higher values are refused; omitted with thinking, and for models that do not accept it"),
@@ -25,7 +25,7 @@ FIELDS: Fields = {
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` with a tool that the model must call"),
     "reasoning_effort": mapped(
-        "thinking, adaptive or with a token budget; with `thinking`, only the amount; see [dialects](dialects.md)"
+        "thinking, adaptive or with a token budget; next to `thinking` it only sets the amount; see [dialects](dialects.md)"
     ),
     "thinking": passed(
         "Anthropic's own; `adaptive` becomes a budget if the model needs one; omitted for models without thinking"
@@ -57,7 +57,7 @@ FIELDS: Fields = {
 
 MESSAGE_FIELDS: Fields = {
     "role": mapped("`tool` becomes a tool result in the user turn"),
-    "content": mapped("text and parts; text with only whitespace is omitted"),
+    "content": mapped("text and parts; text that is only whitespace is omitted"),
     "name": mapped("prefixed to the text: `name: …`"),
     "tool_calls": mapped("tool uses"),
     "tool_call_id": mapped("id of the tool result; rewritten, like the call's id, to characters that Anthropic accepts"),

@@ -71,7 +71,7 @@ def _with_text(blocks: list[Json]) -> list[Json]:
 
 
 def _insert_instructions(turns: list[Json], later: list[Json]) -> list[Json]:
-    """Insert instructions after a user turn. Returns those that must wait for one."""
+    """Insert instructions after a user turn. Returns those that have no user turn before them yet."""
     if not later or turns[-1]["role"] != "user":
         return later
     turns.append({"role": "system", "content": later})

@@ -48,7 +48,7 @@ def build_body(call: ChatCall, target: Target) -> Json:
 
 
 def _output_limit(request: Mapping[str, Any], target: Target) -> int:
-    """Return the caller's limit, or else the model's, at most what the credits pay for."""
+    """Return the caller's limit, or else the model's, limited to what the credits pay for."""
     limit = content_parts.output_limit(request, None) or target.route.required_output_limit or target.output_limit or MIN_BUDGET
     return max(MIN_OUTPUT_TOKENS, limit if target.max_output_tokens is None else min(limit, target.max_output_tokens))
 

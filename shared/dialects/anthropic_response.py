@@ -31,7 +31,8 @@ class AnthropicTranslator:
         """Yield the chunks for one event. Other types (`ping`, future ones) yield nothing."""
         match event.get("type"):
             case "message_start":
-                # Its output tokens are only a first value. If the stream is cut, counting the delivered text is more exact.
+                # The output tokens in it are only an initial value. If the stream is cut off, counting the delivered text is more
+                # exact.
                 yield from self._usage_chunks(event["message"].get("usage"), but="output_tokens")
                 yield delta_chunk(0, role="assistant", content="")
             case "content_block_start":

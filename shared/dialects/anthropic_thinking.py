@@ -18,7 +18,8 @@ Json = dict[str, Any]
 
 
 def set_thinking(body: Json, request: Mapping[str, Any], target: Target) -> None:
-    """Set `thinking` as the model accepts it. The caller's `thinking` decides whether to think, the effort decides how much."""
+    """Set `thinking` in the form that the model accepts. The caller's `thinking` decides whether to think, the effort decides how
+    much."""
     effort, own = request.get("reasoning_effort"), body.get("thinking")
     if effort not in (None, "none", *EFFORTS):
         raise_unsupported("reasoning_effort", f"must be one of none, {', '.join(EFFORTS)}")

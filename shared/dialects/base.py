@@ -102,9 +102,9 @@ class ProviderError(NamedTuple):
 class StreamReader(Protocol):
     """Converts a provider's stream to canonical chunks as bytes arrive.
 
-    `feed` returns bytes to relay at once: complete, normalized SSE events. It holds back what must wait for the settlement: the
-    chunk with the last finish reason, and the usage. Raises `MalformedStream` for invalid data and `BrokenStream` for an error in
-    the stream. If valid events came first in the same bytes, it returns these and sets `broken` to the error.
+    `feed` returns bytes to relay at once: complete, normalized SSE events. It holds back the chunk with the last finish reason,
+    and the usage, because they must wait for the settlement. Raises `MalformedStream` for invalid data and `BrokenStream` for an
+    error in the stream. If valid events came first in the same bytes, it returns these and sets `broken` to the error.
 
     `stop` ends an answer that exceeds its limit; `tail` then has the finish reason `length`.
 

@@ -27,7 +27,7 @@ class DataUrl(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A message of a call, its path (`messages[3]`) for errors, and its parts with their paths. Plain text is one part."""
+    """A message of a call, its path (`messages[3]`) for errors, and its parts with their paths. Plain text counts as one part."""
 
     path: str
     fields: Mapping[str, Any]
@@ -73,7 +73,7 @@ def text_of_part(part: Mapping[str, Any]) -> str | None:
 
 
 def plain_text(message: Message) -> str:
-    """Return the text of a message that may only have text. Raises `UnsupportedField`."""
+    """Return the text of a message in which only text is allowed. Raises `UnsupportedField`."""
     pieces = []
     for where, part in message.parts:
         text = text_of_part(part)

@@ -39,7 +39,7 @@ class Embeddings(NonStreamingDialect):
             raise MalformedStream("not JSON") from None
         rows = body.get("data") if isinstance(body, dict) else None
         if not isinstance(rows, list) or len(rows) != call.choices or not all(isinstance(row, dict) for row in rows):
-            raise MalformedStream("not an embedding for each input")
+            raise MalformedStream("the number of embeddings differs from the number of inputs")
         encoding = call.body.get("encoding_format") or "float"
         made: list[Any] = [None] * call.choices
         for place, row in enumerate(rows):

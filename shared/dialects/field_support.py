@@ -63,5 +63,5 @@ def passed_fields(body: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
 
 
 def _is_neutral(value: Any, neutral: tuple[Any, ...]) -> bool:
-    """Return whether a refused field's value requests nothing. `True` is not equal to 1 here."""
+    """Return whether a refused field has a value without effect. `True` is not equal to 1 here."""
     return any(value == one and isinstance(value, bool) == isinstance(one, bool) for one in neutral)

@@ -40,8 +40,8 @@ _MEANINGS = {
 def to_openai_reason(reason: str, *, delivered: bool) -> str:
     """Return OpenAI's finish reason for `reason`, or `FAILED`.
 
-    A reason that explains nothing (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, unknown ones) means `stop` if
-    something was delivered. Without any output it is a failure, because an unexplained empty answer is not an answer.
+    An unspecific reason (Gemini's `OTHER` and `NO_IMAGE`, Anthropic's `pause_turn`, unknown ones) means `stop` if
+    something was delivered. Without any output it is a failure, because an empty answer without a reason is of no use.
     """
     if reason in OPENAI_REASONS:
         return reason

@@ -36,7 +36,7 @@ _SAMPLING = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
-# "Thought Signatures", FAQ: for calls by another model or the caller, if the model requires a signature.
+# "Thought Signatures", FAQ: for calls made by another model or by the caller, if the model requires a signature.
 PLACEHOLDER_SIGNATURE = "skip_thought_signature_validator"
 MAX_STOPS = 5  # reference of GenerationConfig
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
 class Moderations(NonStreamingDialect):
-    """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs, which are judged separately."""
+    """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs, which get separate results."""
 
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name and pseudonyms for user ids."""
@@ -36,7 +36,7 @@ class Moderations(NonStreamingDialect):
             raise MalformedStream("not JSON") from None
         results = body.get("results") if isinstance(body, dict) else None
         if not isinstance(results, list) or len(results) != call.choices or not all(isinstance(item, dict) for item in results):
-            raise MalformedStream("not a result for each input")
+            raise MalformedStream("the number of results differs from the number of inputs")
         if not all(isinstance(item.get("categories"), dict) for item in results):
             raise MalformedStream("a result without categories")
         if is_too_deep(data, body):

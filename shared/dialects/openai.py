@@ -1,4 +1,4 @@
-"""The `openai` dialect: chat completions as in OpenAI's API and its many imitations.
+"""The `openai` dialect: chat completions as in OpenAI's API and compatible ones.
 
 Settings of a channel:
 

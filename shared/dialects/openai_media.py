@@ -24,7 +24,7 @@ from shared.dialects.base import ProviderError, ProviderRequest, Target
 from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, MediaFile
 from shared.dialects.openai import read_openai_error, request_headers
 
-_VENDOR_JOB = re.compile(r"[\w.:-]{1,200}", re.ASCII)
+_JOB_ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _WORKING = ("queued", "in_progress", "running", "processing")
 _IDENTITY_FIELDS = ("user", "safety_identifier")
@@ -96,7 +96,7 @@ class OpenAIVideos(_OpenAIMedia):
         """Return the state of the provider's job, and where to download the video."""
         body = _object(data)
         id, status, progress = body.get("id"), body.get("status"), body.get("progress")
-        if not isinstance(id, str) or not _VENDOR_JOB.fullmatch(id) or not isinstance(status, str):
+        if not isinstance(id, str) or not _JOB_ID.fullmatch(id) or not isinstance(status, str):
             raise MalformedAnswer("not a video job")
         if status == "completed":
             return MediaAnswer((AuthenticatedDownload(self._get(f"/videos/{quote(id, safe='')}/content", target)),), id, 100)

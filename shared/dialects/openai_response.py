@@ -1,8 +1,8 @@
 """Normalizes answers of OpenAI-compatible providers to OpenAI's types: complete messages and stream deltas. Pure.
 
-All surfaces read the output of this module. Fields that OpenAI does not have are kept (`reasoning_content`, `images`, …). If
-content is a list of parts (Mistral, some gateways), its text becomes the content. Other parts go to fields of their own:
-`reasoning_content`, `refusal`, `images`, and `content_parts` for the rest.
+Every endpoint renders its response from the output of this module. Fields that OpenAI does not have are kept
+(`reasoning_content`, `images`, …). If content is a list of parts (Mistral, some gateways), its text becomes the content. Other
+parts go to fields of their own: `reasoning_content`, `refusal`, `images`, and `content_parts` for the rest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.dialects.tool_calls import ToolCalls, arguments_text, json_text, nor
 Json = dict[str, Any]
 CALL_REASONS = ("tool_calls", "function_call")  # finish reasons of answers with tool calls
 CUT_REASONS = ("length", "content_filter")  # finish reasons of incomplete answers
-LABELS = ("service_tier", "system_fingerprint")  # of a whole answer, and of a chunk
+LABELS = ("service_tier", "system_fingerprint")  # field names of a whole answer, and of a chunk
 LIST_FIELDS = ("images", "content_parts", "thinking_blocks", "reasoning_details", "annotations")
 TEXT_FIELDS = ("content", "reasoning_content", "reasoning", "refusal")
 
@@ -55,7 +55,7 @@ class DeltaNormalizer:
             self._numbers[name] += len(entries)
 
     def calls(self, sent: Any, changes: Json) -> str:
-        """Process `tool_calls`. Returns the text to count, and adds what must change in the delta to `changes`."""
+        """Process `tool_calls`. Returns the text to count, and adds the necessary changes of the delta to `changes`."""
         relay, text = self._calls.add(sent)
         if relay is not None:
             changes["tool_calls"] = relay or None

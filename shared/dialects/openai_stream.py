@@ -1,4 +1,4 @@
-"""Reads a stream of an OpenAI-compatible provider. Events are relayed unchanged, unless something in them must change.
+"""Reads a stream of an OpenAI-compatible provider. Events are relayed unchanged where possible.
 
 Each payload is decoded into the few fields that matter (msgspec validates the JSON and skips the rest, about 0.5 us per event). A
 payload whose id and model need no change is relayed byte for byte.
@@ -308,7 +308,7 @@ class OpenAIStream:
                 choice["delta"]["tool_calls"] = [*(choice["delta"].get("tool_calls") or ()), *missing]
 
     def _learn(self, chunk: _Chunk) -> None:
-        """Learn id, model and time from the first chunk, and which bytes to replace in the following chunks."""
+        """Read id, model and time from the first chunk, and determine which bytes to replace in the following ones."""
         if type(chunk.created) is int and chunk.created > 0:
             self._created = chunk.created
         self._provider_id, self._provider_model = chunk.id, chunk.model
@@ -318,7 +318,7 @@ class OpenAIStream:
         self._swaps = [(_field(name, theirs), _field(name, ours)) for name, theirs, ours in fields if theirs != ours]
 
     def _adapt(self, chunk: _Chunk, payload: bytes, new: list[int], odd: bool) -> bytes:
-        """Return the payload with our id and model; unchanged if nothing must change."""
+        """Return the payload with our id and model, or unchanged if it already has them."""
         if odd or new or chunk.usage is not None or chunk.id != self._provider_id or chunk.model != self._provider_model:
             return self._rewrite(payload, new)
         if chunk.object != _OBJECT or type(chunk.created) is not int:

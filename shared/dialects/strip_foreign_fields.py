@@ -1,7 +1,7 @@
 """Removes fields that earlier answers left in the messages and that the provider would reject. Pure.
 
-Callers send earlier answers back unchanged, even if they switch models; and a call may fail over. One provider's signatures and
-reasoning mean nothing to another, and strict providers reject unknown fields with a 400 or 422.
+Callers send earlier answers back unchanged, even if they switch models, and a call may fail over to another provider. One
+provider's signatures and reasoning mean nothing to another, and strict providers reject unknown fields with a 400 or 422.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ class ToolCalls:
         return call
 
     def _first(self, call: _Call, fragment: Mapping[str, Any]) -> Json:
-        """Return the fragment that starts a call, with all that is known of it."""
+        """Return the fragment that starts a call, with everything received so far."""
         call.started = True
         function = fragment.get("function")
         merged = {**(function if isinstance(function, dict) else {}), "name": call.name, "arguments": call.arguments}

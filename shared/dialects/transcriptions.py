@@ -50,7 +50,8 @@ class Transcriptions(NonStreamingDialect):
         return ProviderRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the answer has neither)
-        """Parse the transcript; plain text becomes `{"text": …}`. Silence counts as not delivered. Raises `MalformedStream`."""
+        """Parse the transcript; plain text becomes `{"text": …}`. A transcript without speech counts as not delivered. Raises
+        `MalformedStream`."""
         format = call.body["response_format"]
         if format in TEXT_FORMATS:
             text = _text(data)

@@ -161,7 +161,7 @@ def delta_chunk(index: int, **fields: Any) -> dict[str, Any]:
 
 
 def finish_chunk(index: int, reason: str, **fields: Any) -> dict[str, Any]:
-    """Return the chunk that ends a choice. `reason` is the provider's word (see `finish_reasons`)."""
+    """Return the chunk that ends a choice. `reason` is the provider's finish reason (see `finish_reasons`)."""
     return {"choices": [{"index": index, "delta": {}, "finish_reason": reason, **fields}]}
 
 

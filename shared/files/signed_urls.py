@@ -29,7 +29,7 @@ def verify_url(path: str, expires: str, signature: str, secret_key: str, now: in
 
 
 def _signature(path: str, expires_at: int, secret_key: str) -> str:
-    # The line break ends the number, so that no two pairs give the same text.
+    # The line break ends the number, so that different pairs never give the same text.
     digest = hmac.digest(_key(secret_key), f"{expires_at}\n{path}".encode(), "sha256")
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 

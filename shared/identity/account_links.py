@@ -23,7 +23,7 @@ _LENGTH = 16 + 8 + _SIGNATURE_BYTES
 
 
 class AccountLink(NamedTuple):
-    """A parsed token. `is_genuine` and `proves` check it, which needs the account's state."""
+    """A parsed token. `is_genuine` and `proves` check it; they need the account's state."""
 
     account: UUID
     expires_at: int

@@ -1,8 +1,8 @@
 """Limits on password and code attempts, per person, network and browser. Pure.
 
-A stranger must neither guess a password nor lock its owner out. So failures are counted per person *and* network, with
-wider limits for each of the two. A browser in which the person has signed in before is counted separately; it is
-recognized by a signed cookie ("Slow Down Online Guessing Attacks with Device Cookies", OWASP).
+A stranger must be able neither to guess a password nor to lock its owner out. So failures are counted per person *and* network,
+with wider limits for each of the two. A browser in which the person has signed in before is counted separately; it is recognized
+by a signed cookie ("Slow Down Online Guessing Attacks with Device Cookies", OWASP).
 """
 
 from __future__ import annotations

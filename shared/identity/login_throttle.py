@@ -1,4 +1,4 @@
-"""Throttles attempts (sign-ins, codes, sign-ups): a limit per key and 15 minutes, shared by all processes.
+"""Throttles attempts (sign-ins, codes, sign-ups), with a limit per key in 15 minutes that all processes share.
 
 Redis keeps the counts. While it is unavailable each process counts by itself, for a limited number of keys. Keys are stored as
 digests, so text entered by users is never stored, and they expire.

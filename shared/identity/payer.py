@@ -1,4 +1,4 @@
-"""Who pays for a call; and the row of a paying key or session, with its limits and what it may use. Pure."""
+"""The payer of a call: a key, a session or a visitor; and the row of a key or session, with its limits and permissions. Pure."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ The key is derived from SECRET_KEY and the UTC day. So ids cannot be reversed by
 be linked. Neither address nor user agent is stored.
 
 Clients can send any user agent, so it only selects one of a fixed number of slots per network. This limits the number of visitors
-of a network.
+per network.
 """
 
 from __future__ import annotations

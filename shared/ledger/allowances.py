@@ -33,7 +33,7 @@ class Meter(NamedTuple):
         return self._replace(held=self.held + credits)
 
     def settle(self, taken: int, used: int) -> Meter:
-        """Return the meter with `taken` no longer held and `used` added to what is used."""
+        """Return the meter with `taken` subtracted from its held credits and `used` added to its used ones."""
         return self._replace(held=self.held - taken, used=self.used + used)
 
     def with_limit(self, credits: int) -> Meter:
@@ -63,7 +63,8 @@ def read_allowances(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId
 
 
 def read_overages(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
-    """Query the overage of subscriptions by account and id. The returned function reads it. Ended or suspended: none allowed."""
+    """Query the overage of subscriptions by account and id. The returned function reads it. An ended or suspended subscription
+    allows none."""
     if not meter_ids:
         return dict
     accounts, ids = sorted({id[0] for id in meter_ids}), sorted({as_uuid(id[1]) for id in meter_ids})
@@ -92,7 +93,7 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
         [account, month_start(now)],
     ).fetchall()
     spent = {as_uuid(key): int(used) for key, used in summed}
-    # A key with a limit has a counter, which purging usage rows does not change. Without a limit the counter stands still.
+    # A key with a limit has a counter, which purging usage rows does not change. Without a limit the counter does not change.
     return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
 
 

@@ -1,14 +1,14 @@
 """Collapses a purged account's ledger into one opening entry and deletes every row about a single call.
 
-    forget_overage(…)    merge overage charges into one entry and delete the usage rows of their calls
-    forget_calls(…)      delete free calls, closed holds and used idempotency keys
+    merge_overage(…)     merge overage charges into one entry and delete the usage rows of their calls
+    delete_calls(…)      delete free calls, closed holds and used idempotency keys
     fold(…)              merge the oldest entries into one and delete the usage rows of their calls
     collapse(…)          under the account's lock, merge what is left into entry number 1
 
 The first three are repeated, each in a short transaction, until they remove nothing.
 
 `fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
-meanwhile. Between any two of these transactions the ledger is consistent and passes `audit.verify`.
+meanwhile. Between any two of these transactions the ledger is consistent and passes `verify_ledger`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from uuid import UUID
 from shared.core.clock import new_id
 from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
 
-OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `audit.verify`)
+OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `verify.py`)
 OPENING_REASON = "opening balance"
 BATCH = 1_000
-UNLIMITED = 1_000_000  # no limit: little is left for the last step
+UNLIMITED = 1_000_000  # no limit: the last step has little left to do
 
 
 class RemovedRows(NamedTuple):
@@ -99,7 +99,7 @@ def delete_calls(account: UUID, batch: int = BATCH) -> RemovedRows:
 
 
 def compact_ledger(account: UUID, now: int) -> tuple[RemovedRows, RemainingLedger]:
-    """Replace what is left of an account's ledger by entry number 1, and delete every call that is not running.
+    """Replace the rest of an account's ledger with entry number 1, and delete every call that is not running.
 
     Run inside a transaction, after `fold` and `delete_calls` have left little to do.
     """

@@ -1,7 +1,8 @@
 """Subscription renewals: each period grants the plan's credits once; at its end, unused credits may expire.
 
 Each period is processed in its own transaction under the account's lock. Its row has the subscription and the start as primary
-key. So a renewal that runs again, late, or in two processes at once finds `renews_at` moved ahead, and cannot add a second row.
+key. So if a renewal runs twice, late, or in two processes at once, it finds `renews_at` already moved ahead and cannot add a
+second row.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class _Due(NamedTuple):
 
     @property
     def paused(self) -> bool:
-        """Whether nothing can be granted now: the subscription or account is suspended."""
+        """Whether grants are blocked, because the subscription or account is suspended."""
         return self.suspended or self.account_status != "active"
 
     @property

@@ -78,7 +78,7 @@ class _Granted(NamedTuple):
 
 
 class _BatchState(NamedTuple):
-    """What a batch decides on: read once under the locks, and updated by each decision."""
+    """The state that a batch's decisions depend on: read once under the locks, and updated by each decision."""
 
     payers: PayerRows
     pools: Pools
@@ -141,7 +141,7 @@ def _read_state(reservations: Sequence[Reservation], now: int, visitors: Visitor
 
 
 def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> None:
-    """Read the allowances of keys with a limit, and the overage of accounts owner pool may be too small for this batch.
+    """Read the allowances of keys with a limit, and the overage of accounts whose pool may be too small for this batch.
 
     Most batches need neither, so they run no statement here.
     """

@@ -332,7 +332,7 @@ def _write_overage(
 
 
 def _close_claims(finished: Sequence[tuple[Settlement, Settled]]) -> None:
-    """Record the cost of calls with an Idempotency-Key. If a call failed without a charge, free its key for a retry.
+    """Record the charge of calls with an Idempotency-Key. If a call failed without a charge, free its key for a retry.
 
     A call whose caller disconnected before any output also frees its key, even if the prompt was charged.
     """

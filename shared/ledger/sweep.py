@@ -97,7 +97,7 @@ def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
 
 
 def _release_meters(closed: list[tuple[Any, ...]]) -> None:
-    """Release what the holds used of allowances and overage."""
+    """Release the allowances and overage that the holds used."""
     held: dict[MeterId, int] = defaultdict(int)
     for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in closed:
         if subscription is not None:

@@ -9,7 +9,7 @@ from shared.ledger.compaction import OPENING_ACTOR
 from shared.ledger.sql import as_uuid, execute
 from shared.ledger.sweep import ABANDONED_HOLDS_SQL, HEARTBEAT_TIMEOUT_MS
 
-STALE_GRACE_MS = 60_000  # time for the sweeper: a hold is stale if it could have been swept this long ago
+STALE_GRACE_MS = 60_000  # time for the sweeper: a hold is stale if the sweeper could have closed it this long ago
 MAX_PROBLEMS = 20  # maximum number of problems of a kind to report
 
 
@@ -101,7 +101,7 @@ def _charges() -> list[str]:
 
 
 def _plan_credits() -> list[str]:
-    """Check that plan credits are the sum of their movements, and that charges use plan credits first."""
+    """Check that plan credits are the sum of their ledger movements, and that charges use plan credits before others."""
     sums = execute(
         "SELECT a.id, a.plan_credits, coalesce(l.total, 0) FROM account a LEFT JOIN"
         " (SELECT account_id, sum(plan_amount) AS total FROM ledger_entry GROUP BY account_id) l ON l.account_id = a.id"
@@ -121,7 +121,8 @@ def _plan_credits() -> list[str]:
 
 
 def _meters() -> list[str]:
-    """Check that allowances and overage hold as much as open holds use of them, and that overage used matches its entries."""
+    """Check that the held amounts of allowances and overage match the open holds, and that the used overage matches its
+    entries."""
     allowances = execute(
         "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
         " (SELECT account_id, name, sum(credits) AS total FROM"

@@ -23,9 +23,9 @@ def recipient(email: str) -> Address:
     """
     local, _, domain = normalize_email(email).rpartition("@")
     if not _DOT_ATOM.fullmatch(local):
-        raise InvalidInput("We cannot send mail to this address. Use one without quotes, commas or brackets before the @.")
+        raise InvalidInput("We cannot send email to this address. Use one without quotes, commas or brackets before the @.")
     try:
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
-        raise InvalidInput("We cannot send mail to the domain of this address.") from None
+        raise InvalidInput("We cannot send email to the domain of this address.") from None
     return Address(username=local, domain=ascii_domain)

@@ -1,8 +1,8 @@
 """The outbox: one row per email, written in the transaction that causes it and sent by a worker.
 
 A row has the kind of email and the recipient, but no text: the text is composed when the email is sent. A worker claims an email
-by compare-and-set for `LEASE_MS`, so two workers never send the same one. Only if a worker dies between the server's acceptance
-and its own commit is the email sent twice, with the same Message-ID.
+by compare-and-set for `LEASE_MS`, so two workers never send the same one. An email is sent twice, with the same Message-ID, only
+if a worker dies after the server accepted it and before that is committed.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ class MailText(NamedTuple):
 
 
 def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailText:
-    """Return the email that asks a new member to verify the address. `credits` are granted for it, or 0."""
+    """Return the email that asks a new member to verify their address. `credits` are granted for it, or 0."""
     reward = f" to receive {credits:,} credits" if credits else ""
     return _with_button(
         "Verify your email",

@@ -1,6 +1,6 @@
 """Error codes of failed media jobs, and their messages for the owner. Pure.
 
-A provider's message is never stored. Of its codes, only those are kept which mean that the request itself is invalid.
+A provider's message is never stored. Its error code is kept only if it means that the request itself is invalid.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Ends media jobs: one transaction charges or releases the hold, erases the prompt and records the outputs.
 
-The ledger comes first, because it locks the account. Then the job's row decides by compare-and-set which of several attempts to
-end it counts; the others are rolled back. A hold that staff released by hand is not charged, but its job still ends.
+The ledger comes first, because it locks the account. Then a compare-and-set on the job's row lets only one of several attempts to
+end it succeed; the others are rolled back. A hold that staff released by hand is not charged, but its job still ends.
 """
 
 from __future__ import annotations

@@ -61,8 +61,7 @@ def store_progress(job: MediaJob, percent: int) -> bool:
 
 
 def release_until(job: MediaJob, due_at: int, *, without_attempt: bool) -> bool:
-    """Release a job until `due_at`. If the pause is `without_attempt` (the provider is still working), its attempt does not
-    count."""
+    """Release a job until `due_at`. With `without_attempt` (the provider is still working), the attempt does not count."""
     attempts = MediaJob.attempts - 1 if without_attempt else MediaJob.attempts
     return _change(job, claimed_by=None, claimed_until=None, due_at=due_at, attempts=attempts)
 

@@ -15,7 +15,7 @@ MAX_NOTES = 50
 
 
 def add_note(account: UUID, text: str, *, origin: Origin) -> AccountNote:
-    """Add a note. The audit log records that it exists, not its text, because notes can be deleted."""
+    """Add a note. The audit log records that a note exists, but not its text, because notes can be deleted."""
     text = text.strip()
     if not 0 < len(text) <= MAX_NOTE_LENGTH:
         raise InvalidInput(f"A note must have 1 to {MAX_NOTE_LENGTH} characters.")

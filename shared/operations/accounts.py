@@ -38,7 +38,7 @@ def find_account(email_or_id: str | UUID) -> Account:
 
 
 def require_customer_account(account: Account) -> None:
-    """Raise `InvalidInput` for the visitors' pool. Only its renewals and its calls may move its credits."""
+    """Raise `InvalidInput` for the visitors' pool. Its credits may change only through renewals and calls."""
     if account.id == POOL_ACCOUNT_ID:
         raise InvalidInput("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
 
@@ -63,8 +63,8 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
 def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> Account:
     """Change an account's email address, which its owner signs in with. Sessions and keys stay valid.
 
-    The new address is unverified, and mails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if the
-    address is invalid or taken.
+    The new address is unverified, and emails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if
+    the address is invalid or taken.
     """
     new_email = normalize_email(new_email)
     with transaction():

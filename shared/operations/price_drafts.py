@@ -1,4 +1,4 @@
-"""Price drafts: save, compare with the price in force, publish from some time on, or discard."""
+"""Price drafts: save, compare with the price in force, publish now or from a later time, or discard."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def save_draft(model_id: str, rates: Rates, *, origin: Origin) -> PriceDraft:
 
 
 class ReviewedPrice(NamedTuple):
-    """What the publisher saw: the draft's rates (see `written`), and the id of the price in force, if any."""
+    """The draft's rates (see `written`) and the id of the price in force, if any, as shown to the publisher."""
 
     draft: str
     price: UUID | None
@@ -55,10 +55,10 @@ def rates_line(draft: PriceDraft) -> str:
 
 
 def publish_draft(model_id: str, reviewed: ReviewedPrice, effective_at: int | None = None, *, origin: Origin) -> Price:
-    """Publish a draft as a price, from now or from `effective_at` (ms UTC) on. Running calls keep their price.
+    """Publish a draft as a price, effective now or from `effective_at` (ms UTC). Running calls keep their price.
 
-    Raises `NotFound` if there is no draft. Raises `InvalidInput` for a past time, or if the draft or the price in force is no
-    longer what the publisher saw, because of a second click or a colleague's change.
+    Raises `NotFound` if there is no draft. Raises `InvalidInput` for a past time, or if the draft or the price in force changed
+    since the page was shown, through a second click or a colleague.
     """
     with transaction():
         if not is_sqlite():  # SQLite's transaction is a lock

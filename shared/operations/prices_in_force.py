@@ -1,4 +1,4 @@
-"""Current prices."""
+"""Looks up current prices."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class VisitorPurge(NamedTuple):
 def begin_purge(account: UUID, *, origin: Origin) -> PurgeJob:
     """Start a purge of an account and return the job, or return the unfinished one. Raises `NotFound`.
 
-    The purge waits for running calls and also removes what they write. Until it is done, nothing new can be stored or shared.
+    The purge waits for running calls and also removes the rows that they write. Until it is done, nothing new can be stored or
+    shared.
     """
     with transaction():
         lock_content(account)

@@ -105,7 +105,7 @@ def batch_statuses(batches: Sequence[CodeBatch]) -> list[BatchStatus]:
 def redeem(account: UUID, code: str, *, origin: Origin) -> RecordedPayment:
     """Grant the account the credits of a code, once. Raises `InvalidInput` with a message for the user if it is not usable.
 
-    Codes have 100 bits, but a public form should still limit attempts.
+    Codes have 100 random bits, but a public form should still limit attempts.
     """
     with transaction():
         collected = record_payment(_CODES, account, code, actor=origin.actor)

@@ -158,7 +158,7 @@ def _seed_channel(settings: Settings) -> list[str]:
 
 
 def _settings_to_update() -> dict[str, Any]:
-    """Return the settings of this version that staff never changed; none of a channel that staff created."""
+    """Return the settings of this version that staff never changed; empty for a channel that staff created."""
     entries = AuditEntry.select().where((AuditEntry.target == LOCAL_CHANNEL) & (AuditEntry.actor != ACTOR))
     changed: set[str] = set()
     for entry in entries.where(AuditEntry.action << ("channel.create", "channel.update")):

@@ -43,7 +43,7 @@ def create_staff(
     email = normalize_email(email)
     check_choice("role", role, STAFF_ROLES)
     password = _check_password(password)
-    password_hash = passwords.hash_password(password)  # slow by design, so before the transaction
+    password_hash = passwords.hash_password(password)  # hashing is slow by design, so it is done before the transaction
     with transaction():
         try:
             person = StaffUser.create(

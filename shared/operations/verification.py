@@ -1,4 +1,4 @@
-"""Verification of an account's email address: the email with the link, and what the link does."""
+"""Verification of an account's email address: sends the email with the link, and handles the link."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Verified(NamedTuple):
 
 
 def request_verification(account: UUID, *, origin: Origin) -> bool:
-    """Queue a verification mail at the owner's request; False at the daily limit, or if there is nothing to verify.
+    """Queue a verification email at the owner's request; False at the daily limit, or if there is nothing to verify.
 
-    Raises `InvalidInput` for an address that we cannot send mail to.
+    Raises `InvalidInput` for an address that we cannot send email to.
     """
     with transaction():
         lock_account(account)
-        # The audit log is counted, because a purge deletes the mails.
+        # The audit log is counted, because a purge deletes the emails.
         mails = (AuditEntry.target == str(account)) & (AuditEntry.action == MAIL_ACTION)
         if AuditEntry.select().where(mails & (AuditEntry.created_at >= now_ms() - _DAY_MS)).count() >= MAX_A_DAY:
             return False
@@ -58,7 +58,7 @@ def queue_verification(account: UUID, *, origin: Origin) -> bool:
 
 
 def resend_verification(email_or_id: str | UUID, *, origin: Origin) -> Account:
-    """Queue a verification mail in the name of staff. Raises `NotFound`, and `InvalidInput` if there is nothing to verify."""
+    """Queue a verification email on behalf of staff. Raises `NotFound`, and `InvalidInput` if there is nothing to verify."""
     with transaction():
         account = find_account(email_or_id)
         if not queue_verification(account.id, origin=origin):
@@ -69,7 +69,7 @@ def resend_verification(email_or_id: str | UUID, *, origin: Origin) -> Account:
 def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
     """Mark the address as verified, and grant the credits that wait for it, once.
 
-    `email` is the one that the link was made for. Raises `NotFound` if the account has another one now, or is closed.
+    `email` is the address that the link was created for. Raises `NotFound` if the account has another one now, or is closed.
     """
     with transaction():
         lock_account(account)
@@ -88,7 +88,7 @@ def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
 
 
 def compose(account: UUID, email: str, *, secret_key: str, edge_url: str) -> MailText | None:
-    """The text of a verification mail to `email`, with a fresh link; None if there is nothing to verify any more."""
+    """The text of a verification email to `email`, with a new link; None if there is nothing to verify any more."""
     row = Account.get_or_none(Account.id == account)
     if row is None or row.email != email or row.email_verified_at is not None or row.status == "closed":
         return None

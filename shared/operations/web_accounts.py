@@ -35,9 +35,9 @@ def sign_up(
 ) -> Account:
     """Create an account with a password. Raises `InvalidInput` if the email address is invalid or taken.
 
-    `network` is the daily digest of the caller's network (`visitors.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of a
-    network get the `credits`. If it is empty, there is no limit. With `verify`, a mail asks the owner to verify the address, and
-    the credits are granted when that is done.
+    `network` is the daily digest of the caller's network (`visitor_id.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of
+    a network get the `credits`. If it is empty, there is no limit. With `verify`, an email asks the owner to verify the address,
+    and the credits are granted after that.
     """
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):

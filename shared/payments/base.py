@@ -23,7 +23,7 @@ class Provider(Protocol):
     def confirm(self, account: UUID, proof: str, now: int) -> Payment:
         """Check `proof` and mark it as used by `account` at `now` (milliseconds UTC).
 
-        Runs inside the transaction that records the payment, with the account locked, so it is rolled back with it. Must not wait
-        for another machine. Raises `InvalidInput` with a message for the payer if the proof is not valid.
+        Runs inside the transaction that records the payment, with the account locked, so it is rolled back with it. Must not make
+        network calls. Raises `InvalidInput` with a message for the payer if the proof is not valid.
         """
         ...

@@ -120,7 +120,8 @@ def parse_url(url: str) -> ParsedUrl:
 
 
 def _host(name: str) -> str:
-    """Return the host in ASCII. IDNA also folds look-alike dots and digits, so the checked host is the one resolved."""
+    """Return the host in ASCII. IDNA also normalizes look-alike dots and digits, so the host that is checked is the one that is
+    resolved."""
     if "%" in name:
         raise OutboundRefused("The URL's host is invalid.")
     if ":" in name:  # an IPv6 literal, without the brackets, which urlsplit removes

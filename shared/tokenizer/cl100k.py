@@ -1,4 +1,4 @@
-"""Decodes token ids of cl100k_base, the vocabulary of OpenAI's embedding models: their clients may send ids instead of text.
+"""Decodes token ids of cl100k_base, the vocabulary of OpenAI's embedding models, whose clients may send ids instead of text.
 
 `cl100k_base.tiktoken.xz` contains its merge ranks (MIT license, published with tiktoken). The SHA-256 of the unpacked file is the
 one that tiktoken expects.

@@ -1,4 +1,4 @@
-"""The mock upstream and the load client that benchmarks are measured with."""
+"""The mock upstream and the load client of the benchmarks."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_staff_settle_a_hold_for_at_most_the_held_amount(signed_in):
     browser, page = signed_in("billing"), f"/holds/{call_id}"
     refused = browser.submit_form(page, f"{page}/settle", credits=str(AMOUNT + 1), reason="x")
     assert (refused.status_code, f"between 0 and {AMOUNT}" in refused.text) == (422, True)
-    answer = browser.submit_form(page, f"{page}/settle", credits="30", reason="billed by the vendor")
+    answer = browser.submit_form(page, f"{page}/settle", credits="30", reason="billed by the provider")
     assert "30 credits charged" in answer.text
     assert (state_of(call_id), customer.account_row().balance) == ("settled", 970)
     assert "This hold is closed" in browser.get(page).text
@@ -101,7 +101,7 @@ def test_staff_poll_fail_and_refund_a_job(signed_in):
     job, done = open_job(customer), succeeded_job(customer, 60)
     browser, page = signed_in("owner"), f"/jobs/{job}"
     assert "will check the job in its next sweep" in browser.submit_form(page, f"{page}/poll").text
-    assert "its hold released" in browser.submit_form(page, f"{page}/fail", reason="vendor down").text
+    assert "its hold released" in browser.submit_form(page, f"{page}/fail", reason="provider down").text
     assert MediaJob.get_by_id(job).status == "failed"
     page = f"/jobs/{done}"
     assert "60 credits refunded" in browser.submit_form(page, f"{page}/refund", reason="blank").text

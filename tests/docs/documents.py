@@ -32,7 +32,7 @@ def read(page: str) -> str:
 
 
 def section(page: str, heading: str) -> str:
-    """Return what follows a heading, such as `## Errors`, up to the next one of its level or above."""
+    """Return the text below a heading, such as `## Errors`, up to the next heading of the same or a higher level."""
     level = heading.index(" ")
     _, found, rest = read(page).partition(f"\n{heading}\n")
     assert found, f"{page} has no heading {heading!r}"

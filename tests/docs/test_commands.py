@@ -1,4 +1,4 @@
-"""Every command in the documents: it is parsed by the program that it calls, or its parts exist. None is run."""
+"""Every command in the documents: the program that it calls accepts it, or its files and modules exist. None is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.docs.test_lists import commands
 from tests.servers.process import ROOT
 from yout.cli import build_parser
 
-# Programs of others, with the reason why no test here checks their arguments.
+# Third-party programs, with the reason why their arguments are not checked here.
 FOREIGN = {
     "apt-get": "changes the machine",
     "claude": "not installed",
@@ -48,7 +48,7 @@ class Command(NamedTuple):
 
 
 def documented() -> Iterator[Command]:
-    """Yield every command of the documents, also those in a line of prose."""
+    """Yield every command of the documents, including those in prose."""
     for path in PAGES:
         page = str(path.relative_to(ROOT))
         for block in blocks(page):
@@ -64,7 +64,7 @@ def documented() -> Iterator[Command]:
 
 
 def _is_command(command: Command, block: str) -> bool:
-    """Whether a line is a command: figures, formulas and assignments are none."""
+    """Return whether a line is a command, and not figures, a formula or an assignment."""
     first = command.words[0]
     return bool(FIRST.match(first)) or (first in FOREIGN and "\n" + first in "\n" + block)
 

@@ -1,4 +1,4 @@
-"""Lists in the documents that the code knows: each is complete, and names nothing else."""
+"""Lists in the documents that can be derived from the code: each is complete and has no other entries."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from workers.media_actors import MediaActors
 from workers.purge import STORES, PurgeActors
 from yout.cli import build_parser
 
-# Codes that are sent before a request reaches the error table: by the edge's entry and its handlers for unknown routes.
+# Codes that are sent before a request reaches the error table: by the ASGI entry and the handlers for unknown routes.
 ENTRY_CODES = {"upgrade_required", "method_not_allowed", "method_not_implemented"}
-# Paths of files and of parts of a page, which nobody opens by themselves.
+# Paths of files and of page fragments, which people do not open directly.
 PARTS = re.compile(r"/static/|\.json$|\.csv$|/created/|/delete$|/revoke$|/edit$|/account/media/")
 # Pages of the console that are reached from another page and described with it.
 INNER_PAGES = {"Account"}

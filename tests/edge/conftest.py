@@ -1,4 +1,4 @@
-"""The shared stack of the edge tests, and each test's lane on it."""
+"""The shared stack of the edge tests, and each test's sandbox on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def stack(
     migrated_sqlite: Path,
     redis_servers: Callable[[str], RedisServer],
 ) -> Iterator[Stack]:
-    """The shared processes. Other tests empty their Redis, which does no harm."""
+    """The shared processes. Other tests may empty their Redis; that does no harm."""
     folder = tmp_path_factory.mktemp("stack")
     shutil.copy(migrated_sqlite, folder / "yout.db")
     made = Stack(folder, f"sqlite:///{folder / 'yout.db'}", redis_servers("valkey").url)
@@ -46,7 +46,7 @@ def stack(
 
 @pytest.fixture(scope="session")
 def open_ledger_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> OpenBooks:
-    """`with open_books("sqlite") as books`: a bound database for a package of tests. Also accepts "postgresql"."""
+    """`with open_ledger_database("sqlite") as opened`: a bound database for a package of tests. Also accepts "postgresql"."""
 
     def start(kind: str) -> AbstractContextManager[LedgerDatabase]:
         source: Path | Postgres = request.getfixturevalue("postgres" if kind == "postgresql" else "migrated_sqlite")

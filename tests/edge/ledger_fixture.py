@@ -40,7 +40,7 @@ class LedgerDatabase:
 
 @contextmanager
 def new_ledger_database(folder: Path, source: Path | Postgres) -> Iterator[LedgerDatabase]:
-    """Books on a copy of a migrated SQLite file, or on a new database of a PostgreSQL server. Binds the database."""
+    """A ledger on a copy of a migrated SQLite file, or on a new database of a PostgreSQL server. Binds the database."""
     if isinstance(source, Postgres):
         url = source.create_migrated()
     else:

@@ -1,6 +1,6 @@
 """One edge, one database and one scripted upstream shared by many tests; each test gets its own `Sandbox` on them.
 
-A lane is an account with a key, models that no other test calls, and the scripted provider behind them. Tests share the
+A sandbox is an account with a key, models that no other test calls, and the scripted provider behind them. Tests share the
 processes, but no credits, circuit breakers or scripts.
 """
 
@@ -100,7 +100,7 @@ def read(response: http.client.HTTPResponse) -> Reply:
 
 
 class Sandbox:
-    """What a test may use: `model` on the channel `vendor`, and `pair` on `vendor` with fallback to `second`."""
+    """What a test may use: `model` on the channel `acme`, and `pair` on `acme` with fallback to `second`."""
 
     def __init__(self, stack: Stack, number: int, account: Account, secret: str) -> None:
         self.model, self.pair = f"solo-{number}", f"duo-{number}"
@@ -240,7 +240,7 @@ class Stack:
         first, second = (
             self.providers.setdefault(name, ScriptedProvider(self.upstream, name)) for name in (f"a{number}", f"b{number}")
         )
-        channels = [factories.channel(vendor.url, secret=f"sk-vendor-{number}-secret") for vendor in (first, second)]
+        channels = [factories.channel(provider.url, secret=f"sk-acme-{number}-secret") for provider in (first, second)]
         factories.model(f"solo-{number}", channels[0], **PRICES)
         factories.model(f"duo-{number}", *channels, **PRICES)
 

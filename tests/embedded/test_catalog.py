@@ -1,4 +1,4 @@
-"""The seed lists exactly the models that the embedded server serves."""
+"""The seeded catalog lists exactly the models that the embedded server serves."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ GOOD = {"model": MODEL, "prompt": "a lake", "size": "256x256"}
 
 
 def decode(data: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(data))
-    picture.load()
-    return picture
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
 
 
 def generate(client: openai.OpenAI, **options: object) -> list[bytes]:
@@ -40,8 +40,8 @@ def test_images_are_deterministic_and_depend_on_the_prompt(client: openai.OpenAI
 
 @pytest.mark.parametrize("size", ["256x256", "1024x1536", "1536x1024"])
 def test_sizes(client: openai.OpenAI, size: str) -> None:
-    picture = decode(generate(client, size=size)[0])
-    assert (picture.format, f"{picture.width}x{picture.height}") == ("PNG", size)
+    image = decode(generate(client, size=size)[0])
+    assert (image.format, f"{image.width}x{image.height}") == ("PNG", size)
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])

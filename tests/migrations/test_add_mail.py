@@ -1,4 +1,4 @@
-"""Accounts of before the migration are not verified, and have no credits to receive for it."""
+"""Existing accounts are unverified after the migration, and have no waiting credits."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ await attempt('noCreditsStreaming', () => create({ stream: true }, poorKey, 2));
 await attempt('noModel', () => create({ model: 'nobody' }));
 await attempt('badField', () => create({ temperature: 9 }));
 await attempt('tooLong', () => create({ stream: true }));
-await attempt('vendorFails', () => create({}));
+await attempt('providerFails', () => create({}));
 await attempt('breaksOff', async () => {
   for await (const chunk of await create({ stream: true })) found.part = (found.part ?? '') + (chunk.choices[0].delta.content ?? '');
 });

@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
-# Chromium refuses to run its sandbox as root, and needs no background networking here.
+# Chromium cannot run its sandbox as root, and needs no background networking here.
 _ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"]
 
 

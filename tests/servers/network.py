@@ -15,7 +15,7 @@ _numbers = count(os.getpid() % 2_000 * 8)
 
 
 def missing_programs() -> list[str]:
-    """Programs that this machine lacks for it; `bin/setup dev` installs them on Debian if run as root."""
+    """Programs for network namespaces that this machine lacks; `bin/setup dev` installs them on Debian if run as root."""
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     return missing if os.geteuid() == 0 else [*missing, "root"]
 

@@ -55,7 +55,7 @@ def _install(folder: Path) -> None:
     folder.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(_PACKAGES / name, folder)
-    # No package here needs install scripts, and downloaded code must not run unasked.
+    # No package here needs install scripts, and downloaded code must not run automatically.
     npm = _PACKAGED / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     arguments = [str(NODE), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False)

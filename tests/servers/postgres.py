@@ -49,7 +49,7 @@ def _installed() -> Path:
 
 
 class Launcher:
-    """How to run PostgreSQL's programs, which refuse to run as root: `wrap` builds the command line of one of them."""
+    """Ways to run PostgreSQL's programs, which refuse to run as root: `wrap` builds the command line of one of them."""
 
     def __init__(self, binaries: Path, prefix: list[str]) -> None:
         self.binaries = binaries

@@ -26,9 +26,9 @@ class StartFailed(AssertionError):
 
 
 def _ports() -> Iterator[int]:
-    """Yield ports below the range that the kernel hands out, each test process from a part of its own.
+    """Yield ports below the kernel's ephemeral range; each test process has its own part.
 
-    Any connection can take a port of the kernel's choice before the server binds it, and then another server answers there.
+    If the kernel chose the port, any connection could take it before the server binds it, and another server would answer there.
     """
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
@@ -40,7 +40,7 @@ _PORTS = _ports()
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on, and that no other test of this run gets."""
+    """An unused TCP port of 127.0.0.1, which no other test of this run gets."""
     for port in itertools.islice(_PORTS, 1_000):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 20, interval: float = 0.02) -> None:
-    """Return as soon as `check()` is true; otherwise fail with `what`. For effects that no event announces."""
+    """Return as soon as `check()` is true; otherwise fail with `what`. For effects without an event to wait for."""
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"waited {seconds} s for: {what}"

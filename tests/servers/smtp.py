@@ -22,7 +22,7 @@ _OK = "250 OK"
 
 
 class ReceivedMail(NamedTuple):
-    """A mail that the server accepted: envelope and message; `encrypted` if it arrived over TLS."""
+    """An email that the server accepted: envelope and message; `encrypted` if it arrived over TLS."""
 
     sender: str
     recipient: str
@@ -83,8 +83,8 @@ class SmtpServer:
         self._scripts["data"].extend(answers)
 
     def wait_mail(self, number: int = 1) -> ReceivedMail:
-        """Wait until `number` mails were accepted; returns the newest."""
-        eventually(lambda: len(self.mails) >= number, f"{number} mails came", WAIT_SECONDS)
+        """Wait until `number` emails were accepted; returns the newest."""
+        eventually(lambda: len(self.mails) >= number, f"{number} emails arrive", WAIT_SECONDS)
         return self.mails[-1]
 
     def close(self) -> None:

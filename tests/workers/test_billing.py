@@ -28,7 +28,7 @@ def subscriber() -> Customer:
 
 
 def granted(customer: Customer) -> int:
-    """How often the plan granted its credits."""
+    """The number of times that the plan granted its credits."""
     plan_grants = (LedgerEntry.account == customer.account) & (LedgerEntry.plan_amount > 0)
     return int(LedgerEntry.select().where(plan_grants).count())
 

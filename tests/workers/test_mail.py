@@ -85,7 +85,7 @@ def work(make_settings: Callable[..., Settings]) -> Callable[..., MailWork]:
 
 
 def queued(email: str = "ada@example.com", credits: int = 500) -> OutgoingMail:
-    """The queued verification mail of a new account."""
+    """The queued verification email of a new account."""
     return OutgoingMail.get(OutgoingMail.account == sign_up(email, "hash", credits, verify=True))
 
 

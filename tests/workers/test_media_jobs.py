@@ -46,9 +46,9 @@ class MediaSetup:
         self.account = factories.account(CREDITS)
         self.secret = factories.api_key(self.account)[1]
         channel = factories.channel(upstream.url)
-        factories.model("picture", channel, kind="image", input=0, output=0, per_call=IMAGE)
-        factories.model("film", channel, kind="video", input=0, output=0, per_5_seconds=IMAGE)
-        eventually(lambda: "film" in self.request("GET", "/v1/models").body.decode(), "the edge knows the models")
+        factories.model("image-1", channel, kind="image", input=0, output=0, per_call=IMAGE)
+        factories.model("video-1", channel, kind="video", input=0, output=0, per_5_seconds=IMAGE)
+        eventually(lambda: "video-1" in self.request("GET", "/v1/models").body.decode(), "the edge knows the models")
 
     def request(self, method: str, path: str, body: object = None) -> Reply:
         with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=30)) as connection:
@@ -57,7 +57,7 @@ class MediaSetup:
             return read(connection.getresponse())
 
     def order(self, kind: str = "image", **fields: Any) -> Reply:
-        model = "picture" if kind == "image" else "film"
+        model = "image-1" if kind == "image" else "video-1"
         return self.request("POST", f"/api/media/{kind}/", {"model": model, "prompt": CANARY, **fields})
 
     def job(self, reply: Reply) -> MediaJob:
@@ -85,7 +85,7 @@ class MediaSetup:
 
 
 def expire_leases() -> None:
-    """Expire the leases of dead workers."""
+    """Let the leases of dead workers expire."""
     MediaJob.update(claimed_until=1, due_at=1).where(MediaJob.finished_at.is_null()).execute()
 
 
@@ -169,7 +169,7 @@ def test_a_worker_killed_in_the_last_statement_charges_once(
         setup.upstream.calls[0].wait_outcome()
         eventually(
             lambda: any("#" not in file.name for file in stored(tmp_path)),
-            "the picture is stored, and the end waits for the account",
+            "the image is stored, and the end waits for the account",
         )
         worker.kill()
     assert (setup.spent, setup.job(ordered).status) == (0, "running")

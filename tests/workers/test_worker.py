@@ -115,7 +115,7 @@ def test_a_worker_waits_for_a_lost_database(
     postgres.cut_off(any_database_url)
     drop_connection()  # the test's own connection was closed too
     queue.send("sweep_holds")
-    eventually(lambda: "hold sweeper failed" in worker.output(), "the clock meets the outage")
+    eventually(lambda: "hold sweeper failed" in worker.output(), "the scheduler notices the outage")
     eventually(lambda: "Retrying message" in worker.output(), "the actor meets the outage")
     postgres.reconnect(any_database_url)
     customer.hold()

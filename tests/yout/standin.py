@@ -1,7 +1,7 @@
 """A stand-in for one of the stack's processes: `python standin.py NAME [stubborn|family|dies CODE]`.
 
 web and console answer every GET with 200 on their port; others only run. Each writes its pid to the file `pids` (family: two,
-with a child's) and, when it gets SIGTERM, its name to `ends`. A stubborn one ignores SIGTERM.
+with a child's) and, when it gets SIGTERM, its name to `ends`. With `stubborn` it ignores SIGTERM.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("key create ada@example.com --name laptop", {"name": "laptop"}),
     ("credits grant ada@example.com 250 --reason promised", {"credits": 250, "balance": 750, "kind": "grant"}),
     ("credits grant ada@example.com -50 --reason error", {"credits": -50, "balance": 700, "kind": "adjustment"}),
-    (f"channel create vendor --dialect openai --base-url {LOOPBACK} --secret sk-1", {"name": "vendor", "base_url": LOOPBACK}),
+    (f"channel create acme --dialect openai --base-url {LOOPBACK} --secret sk-1", {"name": "acme", "base_url": LOOPBACK}),
     (
         f"channel create quirky --dialect openai --base-url {LOOPBACK} --setting retries=2 --setting mode=fast",
         {"settings": {"retries": 2, "mode": "fast"}},
@@ -31,22 +31,22 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("model create llama-3.1-8b-instant --channel fast --from-template", {"status": "active", "channel": "fast"}),
     ("channel drafts fast --markup 20", {"kept": ["llama-3.1-8b-instant"]}),
     ("model publish gpt-oss-20b", {"id": "gpt-oss-20b", "status": "active"}),
-    ("model create m-1 --channel vendor --input 10 --output 20", {"id": "m-1", "upstream_model": "m-1", "free": False}),
+    ("model create m-1 --channel acme --input 10 --output 20", {"id": "m-1", "upstream_model": "m-1", "free": False}),
     (
-        "model create m-2 --channel vendor --upstream-model theirs --input 0 --output 0 --cached-input 0 --per-call 0"
+        "model create m-2 --channel acme --upstream-model theirs --input 0 --output 0 --cached-input 0 --per-call 0"
         " --kind chat --context-window 8000 --free",
         {"id": "m-2", "upstream_model": "theirs", "free": True, "context_window": 8000, "kind": "chat"},
     ),
     (
-        "model create m-3 --channel vendor --input 1 --output 2 --minimum 3 --max-output 100 --description Small"
+        "model create m-3 --channel acme --input 1 --output 2 --minimum 3 --max-output 100 --description Small"
         " --capability tools --capability vision",
         {"minimum": 3, "max_output_tokens": 100, "capabilities": ["tools", "vision"]},
     ),
     (
-        "model create video-1 --channel vendor --kind video --per-5-seconds 1200000",
+        "model create video-1 --channel acme --kind video --per-5-seconds 1200000",
         {"kind": "video", "per_5_seconds": 1_200_000, "input": 0, "modality": "text->video"},
     ),
-    ("model create image-1 --channel vendor --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
+    ("model create image-1 --channel acme --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
     ("staff create grace@example.com", {"email": "grace@example.com", "role": "owner"}),
     ("staff password grace@example.com", {"email": "grace@example.com"}),
     (
@@ -160,7 +160,7 @@ def test_text_output_has_secrets_on_a_separate_line(installation: Installation) 
 
 
 def test_secrets_may_be_read_from_standard_input(installation: Installation) -> None:
-    words = ("channel", "create", "vendor", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
+    words = ("channel", "create", "acme", "--dialect", "openai", "--base-url", LOOPBACK, "--secret", "-")
     assert installation.yout(*words, typed="sk-typed\n").code == 0
     with installation.database() as database:
         [[sealed]] = database.execute("SELECT sealed_secret FROM channel")

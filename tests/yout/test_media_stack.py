@@ -116,11 +116,11 @@ def sdk(stack: Stack) -> Iterator[openai.OpenAI]:
 @pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
 def test_openais_sdk_generates_every_kind(stack: Stack, sdk: openai.OpenAI) -> None:
     before = stack.balance
-    [picture] = sdk.images.generate(model="demo-image", prompt="a forest", size="1024x1024").data or []
-    if picture.b64_json is not None:
-        data = base64.b64decode(picture.b64_json)
+    [image] = sdk.images.generate(model="demo-image", prompt="a forest", size="1024x1024").data or []
+    if image.b64_json is not None:
+        data = base64.b64decode(image.b64_json)
     else:
-        with urllib.request.urlopen(picture.url or "", timeout=60) as file:
+        with urllib.request.urlopen(image.url or "", timeout=60) as file:
             data = file.read()
     assert detect_media_type(data[:HEAD_BYTES]) == "image/png"
     sound = sdk.audio.speech.create(model="demo-speech", voice="nova", input="Hello.", response_format="wav").content
@@ -174,11 +174,11 @@ async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenP
     await page.get_by_label("Images").select_option("2")
     await expect(price).to_contain_text("80\u202f000 credits")
     await page.get_by_role("button", name="Generate images").click()
-    pictures = page.locator('[data-status="succeeded"] img')
-    await expect(pictures).to_have_count(2, timeout=PATIENCE_MS)
+    images = page.locator('[data-status="succeeded"] img')
+    await expect(images).to_have_count(2, timeout=PATIENCE_MS)
     for number in range(2):
-        picture = pictures.nth(number)
-        assert await picture.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 1024
+        image = images.nth(number)
+        assert await image.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 1024
     await expect(page.locator(".made")).to_contain_text("−80\u202f000 credits")
     await expect(page.get_by_label("Prompt")).to_have_value("A lighthouse above the sea at sunset")
 

@@ -16,7 +16,7 @@ from .minimum_rate import MinimumRate
 def limit_unsent(sock: socket.socket | None, limits: Limits) -> None:
     """Limit the unsent data in the kernel.
 
-    Otherwise megabytes are read from the upstream for a stalled client, and it takes minutes to notice that it has stalled.
+    Otherwise megabytes are read from the upstream for a stalled client, and it takes minutes to detect the stall.
     """
     if sock is not None and sock.family != socket.AF_UNIX and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.unsent_bytes)

@@ -19,8 +19,8 @@ Address = tuple[str, int] | None
 class Connection(asyncio.Protocol):
     """The asyncio protocol of one accepted socket.
 
-    It is between requests (``_cycle`` is None), serves one (``_cycle``), or is ``_closing``. ``_running`` has the turns whose
-    application still runs, even if their response is complete and the next turn has started.
+    It is between requests (``_cycle`` is None), serves one (``_cycle``), or is ``_closing``. ``_running`` has the cycles whose
+    application still runs, even if their response is complete and the next cycle has started.
     """
 
     __slots__ = (

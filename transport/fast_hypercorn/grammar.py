@@ -17,7 +17,7 @@ _lower: dict[bytes, bytes] = {}
 def lower_name(name: bytes) -> bytes | None:
     """Return the field name in lower case, or None if it is not a token (for example, with a space before the colon).
 
-    Valid names are cached. The cache is bounded, in case a client invents names.
+    Valid names are cached. The cache is bounded, because a client can invent any number of names.
     """
     known = _lower.get(name)
     if known is not None:

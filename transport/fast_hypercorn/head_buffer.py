@@ -21,7 +21,7 @@ class HeadBuffer:
     def feed(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Return (the head's lines, the bytes after its empty line), or None while the head is incomplete.
 
-        Raises `Refusal`: 431 for a head over the limit, 400 for bytes that cannot start a valid head.
+        Raises `ProtocolError`: 431 for a head over the limit, 400 for bytes that cannot start a valid head.
         """
         held = self._held
         if held:

@@ -26,7 +26,7 @@ def install(enabled: bool = True, limits: Limits | None = None) -> bool:
 
     Call it once per process, before ``hypercorn.run`` or ``serve``; with several workers, in the module that each worker
     imports. ``enabled=False`` keeps Hypercorn's own connection, with the same timeouts and connection limit. With an unsupported
-    version of Hypercorn it logs a warning and changes nothing; if the self-check fails, it acts as with ``enabled=False``.
+    version of Hypercorn it logs a warning and changes nothing; if the self-check fails, the effect is that of ``enabled=False``.
     Never raises.
     """
     _restore()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a connection. None is infinite, because a hostile client can reach each of them.
+    """The limits of a connection. No limit is infinite, because a hostile client can reach each of them.
 
     ``head_bytes`` limits the request line and all header lines, ``head_fields`` the number of header lines. Reading from the
     socket pauses at ``unread_bytes`` of body or pipelined requests.

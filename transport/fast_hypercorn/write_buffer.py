@@ -74,5 +74,5 @@ class WriteBuffer:
         self._backlog = self._transport.get_write_buffer_size()
 
     def has_progressed(self, min_bytes: int) -> bool:
-        """Return whether the client has read ``min_bytes`` since `mark`, or everything queued then."""
+        """Return whether the client has read ``min_bytes`` since `mark`, or everything that was queued then."""
         return self._backlog - self._transport.get_write_buffer_size() >= min(min_bytes, self._backlog)

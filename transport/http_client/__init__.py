@@ -1,6 +1,6 @@
 """The edge's HTTP/1.1 client: plain and TLS, pooled connections, streaming, immediate cancellation.
 
-Why not a library: this client relays the bytes of every metered call, and dominates the CPU cost of relaying. It does only
+It replaces a library because it relays the bytes of every metered call, and dominates the CPU cost of relaying. It does only
 what a gateway needs: no redirects, cookies, compression, pipelining or proxies.
 
     client = HttpClient()

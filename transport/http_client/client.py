@@ -96,7 +96,7 @@ class HttpClient:
 
             connection = await connect(origin, make, ssl_context=self._ssl_context, timeout_seconds=self._connect_timeout)
             if not connection.closed:
-                # Not in connection_made: if cancelled right after it, uvloop closes the socket without ever calling
+                # Not done in connection_made: if cancelled right after it, uvloop closes the socket without ever calling
                 # connection_lost, and `close` would wait for that forever.
                 roster.add(connection)
             return connection

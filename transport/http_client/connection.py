@@ -1,7 +1,7 @@
 """A client connection as an asyncio protocol: one request and response at a time.
 
-It buffers body bytes until the response takes them, and pauses reading from the socket when too many are buffered. It knows
-nothing of the pool.
+It buffers body bytes until the response takes them, and pauses reading from the socket when too many are buffered. It does not
+depend on the pool.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Connection(ResponseParser, asyncio.Protocol):
         return waiter
 
     def expire_in(self, seconds: float) -> None:
-        """Call `expire` after `seconds`, unless the deadline is moved before."""
+        """Call `expire` after `seconds`, unless the deadline is changed before."""
         self.deadline = when = self._loop.time() + seconds
         if when < self._deadlines.next_sweep:
             self._deadlines.sweep_by(when)

@@ -68,7 +68,7 @@ class HttpResponse:
             self._pool.release(connection)
 
     def cancel(self) -> None:
-        """Close the socket, so that the upstream stops working. Does nothing after the end or `release()`. Idempotent."""
+        """Close the socket, so that the upstream stops generating. Does nothing after the end or `release()`. Idempotent."""
         connection = self._connection
         if connection is not None:
             self._connection = None

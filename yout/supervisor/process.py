@@ -73,7 +73,7 @@ class Child:
             self._process.send_signal(number)
 
     def _end_group(self) -> None:
-        """Kill the rest of the group: the leader, or processes that it left behind."""
+        """Kill the rest of the process group: its leader, or processes that outlived the leader."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # no process left (macOS raises PermissionError for a zombie)
@@ -94,7 +94,7 @@ def _exit_with_parent(parent: int) -> Callable[[], None] | None:
 
     def request_signal() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-        if parent_of() != parent:  # the parent exited before the request
+        if parent_of() != parent:  # the parent exited before this request took effect
             exit_now(1)
 
     return request_signal

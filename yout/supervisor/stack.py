@@ -1,4 +1,5 @@
-"""Runs the stack: chooses ports, prepares data, starts processes, prints the greeting, then watches and stops them in order."""
+"""Runs the stack: chooses ports, prepares data, starts processes, prints the banner, watches the processes, and stops them in
+order."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from yout.supervisor.procfile import PROJECT_PROCFILE
 from yout.supervisor.ready import served_models
 from yout.supervisor.terminal import Terminal
 
-READY_SECONDS = 120  # allows for a first model load on a slow disk; a process that exits is noticed at once
+READY_SECONDS = 120  # long enough to load a model from a slow disk; the exit of a process is noticed at once
 CHECK_INTERVAL_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

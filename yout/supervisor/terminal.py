@@ -18,7 +18,7 @@ class Terminal:
         self.text(f"{name:{self._width}} | {text}")
 
     def text(self, text: str) -> None:
-        """Print text as it is. If the output is closed it is dropped, so that the stack is still stopped in order."""
+        """Print text as it is. If standard output is closed, the line is dropped, so that the stack is still stopped in order."""
         with self._lock:
             if not self._open:
                 return

@@ -18,7 +18,7 @@ class WriteEvent(Protocol):
 
 
 class OutputItems:
-    """The `Shape` of a response: each block is an item. Set `cut` if the answer is incomplete.
+    """The `Shape` of a response: each block is an item. Set `cut` if the answer was cut off.
 
     `seals` adds `encrypted_content` to unsigned reasoning too, because some SDKs only send back encrypted reasoning.
     """

@@ -46,7 +46,7 @@ _EFFORT_STRINGS = ("effort", "summary", "generate_summary")
 
 
 def parse(data: bytes) -> tuple[Body, ChatCall]:
-    """Parse a body. Return it unchanged, with its call."""
+    """Parse a body. Return the body unchanged, with its call."""
     body = parse_json_object(data)
     return body, build_call(body, len(data))
 

@@ -39,7 +39,8 @@ class ResponseRecorder:
 
         Raises the errors of `begin_response`, `resolve` and authentication.
         """
-        await services.keys.look_up(caller.payer.digest)  # `admit` may have used the cache; stored items require a valid key
+        # `admit` may have used the cache, but reading stored items requires a key that is valid now
+        await services.keys.look_up(caller.payer.digest)
         begin = partial(
             begin_response,
             caller.limits.account,

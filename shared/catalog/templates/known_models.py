@@ -2,8 +2,8 @@
 
 List prices are the providers' own of October 2026, from the `genai-prices` data set: dollars per million tokens are thousands of
 credits per 1,000 tokens. If a provider charges more for long prompts, the context window here ends where that price begins, so
-that no call is sold below cost. `max_output_tokens` is the provider's figure if published, else a cautious one. Staff can raise
-both.
+that no call is charged below cost. `max_output_tokens` is the provider's figure if published, else a cautious one. Staff can
+raise both.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from shared.dialects.json_schema.profiles import Profile
 
 MAX_SCHEMAS = 5_000  # maximum number of subschemas after following references
 MAX_DEPTH = 60
-# Keywords that restrict unnamed keys or refer to keys, which closed objects cannot express.
+# Keywords that a closed object cannot express: they restrict unnamed keys, or refer to keys.
 _ABOUT_KEYS = ("patternProperties", "then", "else", "dependentSchemas", "dependencies", "unevaluatedProperties")
 _CONVERTED = frozenset({"type", "enum", "properties", "required", "additionalProperties", "items", "prefixItems", NOTES})
 _SCALARS = frozenset({"string", "integer", "number", "boolean", "null"})

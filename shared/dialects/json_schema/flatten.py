@@ -43,8 +43,8 @@ class Flattener:
     ) -> tuple[Json, RefPath]:
         """Return a schema without `allOf`, `oneOf`, `const`, `nullable` or keywords next to `$ref`, and the references followed.
 
-        `inline` also follows a lone `$ref`. A recursive reference is kept, inside `anyOf`, unless something must be merged with
-        it: then the caller passes `alone=False`.
+        `inline` also follows a lone `$ref`. A recursive reference is kept, inside `anyOf`. If other keywords must be merged with
+        it, the caller passes `alone=False`.
         """
         if schema is True:
             return {}, following
@@ -84,7 +84,7 @@ class Flattener:
     def merge_to_object(self, schema: Any, where: str, following: RefPath) -> tuple[Json, RefPath]:
         """Merge a schema into one object without alternatives: all of their properties, and the keywords that all share.
 
-        Assumes that an alternative has no other keys than it names, unless it has a schema for them.
+        Assumes that an alternative allows only the keys that it names, unless it has a schema for others.
         """
         flat, following = self.flatten(schema, where, following, inline=True)
         if "anyOf" not in flat:

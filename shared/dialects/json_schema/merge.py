@@ -127,8 +127,8 @@ def _merge_properties(made: Json, one: Json, other: Json) -> None:
 
 
 def _unnamed(schema: Json) -> Any:
-    """Return a schema's constraint on unnamed keys. If it forbids them, they are allowed here: `additionalProperties: false` in
-    one member of several is usually meant for the names of all of them."""
+    """Return a schema's constraint on unnamed keys. If it forbids them, they are allowed here: if one of several members has
+    `additionalProperties: false`, it is usually meant to allow the names of all of them."""
     return schema.get("additionalProperties") or True
 
 

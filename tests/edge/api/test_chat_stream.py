@@ -145,7 +145,7 @@ def test_the_provider_gets_the_requested_options(customer: Customer) -> None:
     sent = customer.shop.upstream.calls[-1].json
     assert sent.pop("stream_options") == {"include_usage": True}
     messages = [{"role": "system", "content": "Be brief."}, *HI]
-    assert sent == {"model": "vendor-model", "messages": messages, "stream": True, "temperature": 0.5, "max_tokens": 9}
+    assert sent == {"model": "acme-model", "messages": messages, "stream": True, "temperature": 0.5, "max_tokens": 9}
 
 
 def test_reasoning_precedes_text_and_the_last_chunk_may_contain_text(customer: Customer) -> None:

@@ -50,11 +50,11 @@ def test_the_catalog_is_public(api: ApiStack, path: str) -> None:
 
 
 def test_a_new_model_appears(api: ApiStack) -> None:
-    factories.model("picture", kind="image", per_call=5, owned_by="painter", description="Paints.")
+    factories.model("image-1", kind="image", per_call=5, owned_by="painter", description="Paints.")
 
     def shown() -> bool:
         found = {model["id"]: model for model in api.request("GET", "/api/chat/models/").json["models"]}
-        return "picture" in found and (found["picture"]["kind"], found["picture"]["provider"]) == ("image", "painter")
+        return "image-1" in found and (found["image-1"]["kind"], found["image-1"]["provider"]) == ("image", "painter")
 
     eventually(shown, "the edge has reloaded the catalog")
 

@@ -64,8 +64,8 @@ def test_affordable_models_are_listed_cheapest_first(sandbox: Sandbox, expensive
     worsts = [model["worst"] for model in found["models"]]
     assert worsts == sorted(worsts)
     assert all(model["required"] <= CREDITS for model in found["models"])
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
-    seen = quote(sandbox, model=expensive_model, messages=[{"role": "user", "content": [picture]}])
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
+    seen = quote(sandbox, model=expensive_model, messages=[{"role": "user", "content": [image]}])
     ids = [model["id"] for model in seen["models"]]
     assert f"seeing-{sandbox.model}" in ids
     assert [id for id in ids if not id.startswith("seeing-")] == []

@@ -96,8 +96,8 @@ def test_charges_are_exact_in_both_dialects_whole_and_streamed(setup: DialectSet
     paths = [call.path for call in setup.upstream.calls]
     assert paths[:2] == ["/v1/messages"] * 2
     assert paths[2:] == [
-        "/v1/models/vendor-model:generateContent",
-        "/v1/models/vendor-model:streamGenerateContent?alt=sse",
+        "/v1/models/acme-model:generateContent",
+        "/v1/models/acme-model:streamGenerateContent?alt=sse",
     ]
 
 

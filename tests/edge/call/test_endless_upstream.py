@@ -18,7 +18,7 @@ from tests.servers.process import eventually
 from tests.upstream_responses import HANG, Gate, json_response, stream
 
 LIMIT = 60
-# More words than any margin allows, then silence: an edge that kept reading would hang.
+# More words than any margin allows, then silence: if the edge kept reading, it would hang.
 FLOOD = (role(), *[openai_payloads.frames(*[chunk(f" word{number}") for number in range(100)])] * 20, HANG)
 PROMPT = [{"role": "user", "content": "Hi"}]
 MAX_CHARGE = 64 * 2 + 2 * LIMIT  # credits: the body's bytes in tokens, and the whole requested output

@@ -67,7 +67,7 @@ def test_a_fallback_model_serves_at_its_own_price_and_under_its_own_name(setup: 
     row = setup.row()
     assert (row.model, row.asked_model, row.credits, row.attempts) == ("dear", "cheap", DEAR_COST, 4)
     assert row.failed_attempts == "status_500,status_500,status_500"
-    assert setup.secondary.calls[0].json["model"] == "vendor-model"
+    assert setup.secondary.calls[0].json["model"] == "acme-model"
     assert not {"models", "provider"} & set(setup.secondary.calls[0].json)
     assert {hold.state for hold in Hold.select()} == {"settled"}
 

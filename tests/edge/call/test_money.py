@@ -295,7 +295,7 @@ def test_a_disconnect_bills_delivered_output(two_edges: TwoEdges) -> None:
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["whole", "stream"])
 def test_a_disconnect_before_the_first_token_bills_the_prompt(two_edges: TwoEdges, streaming: bool) -> None:
-    """On every attempt: disconnecting just before the answer must not get providers to work for free."""
+    """On every attempt: a caller who disconnects just before the answer must not use providers for free."""
     owner, secret = customer()
     prompt = [{"role": "user", "content": "Say something long about " + "everything " * 100}]
     cost = tokenizer.count_tokens(prompt[0]["content"])
@@ -327,7 +327,7 @@ def test_a_disconnect_costs_nothing_if_the_provider_does_not_bill_cancelled_call
 
 
 def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit(two_edges: TwoEdges) -> None:
-    """Of an answer with 700 reasoning tokens nothing is cut; one without an end is cut beyond what both limits pay for."""
+    """An answer with 700 reasoning tokens is not cut off; an endless one is cut off beyond what both limits pay for."""
     channel = factories.channel(two_edges.upstream.url, settings={"reasoning_tokens_limit": {"thinker": 500}})
     factories.model("thinker", channel, upstream_model="thinker", **PRICES)
     owner, secret = customer()
@@ -444,7 +444,8 @@ def test_a_running_stream_is_ended_and_bills_delivered_output(
         cut.response_head()
         cut.read_text(TEXT)
         upstream_call = two_edges.upstream.calls[-1]
-        with Stream(two_edges.edge, other_secret) as other:  # sent only now, because the script is consumed in order of arrival
+        # sent only now, because scripted responses are consumed in order of arrival
+        with Stream(two_edges.edge, other_secret) as other:
             other.response_head()
             other.read_text(TEXT)
             stop(owner.id, key.id)

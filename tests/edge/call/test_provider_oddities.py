@@ -157,9 +157,7 @@ def test_an_odd_stream_is_normalized(sandbox: Sandbox, pieces: tuple[object, ...
 
 @pytest.mark.parametrize("id", [None, "", "gen-123", 7, 'a"b', "chatcmpl-ok"])
 def test_id_and_model_are_ours_in_every_chunk(sandbox: Sandbox, id: object) -> None:
-    pieces = [
-        {**piece, "id": id, "model": "accounts/vendor/models/x-1"} for piece in WHOLE_STREAM[:-1] if isinstance(piece, dict)
-    ]
+    pieces = [{**piece, "id": id, "model": "accounts/acme/models/x-1"} for piece in WHOLE_STREAM[:-1] if isinstance(piece, dict)]
     chunks = relayed(sandbox, *pieces, DONE)
     assert {found["model"] for found in chunks} == {sandbox.model}
     assert (chunks[0]["id"] == "chatcmpl-ok") == (id == "chatcmpl-ok")
@@ -171,7 +169,7 @@ def test_changing_ids_and_missing_fields_become_one_id(sandbox: Sandbox) -> None
 
 
 def test_the_providers_model_name_in_the_text_is_unchanged(sandbox: Sandbox) -> None:
-    quoted = 'I am {"model":"vendor-model","id":"chatcmpl-upstream-1"}'
+    quoted = 'I am {"model":"acme-model","id":"chatcmpl-upstream-1"}'
     assert text_of(relayed(sandbox, role(), chunk(quoted), finish(), usage(), DONE)) == quoted
 
 

@@ -165,10 +165,10 @@ def test_the_bound_counts_text_bytes_and_a_fixed_cost_per_image() -> None:
     assert 1_000 <= text.input_bound < 1_200
     assert 250 <= text.input_estimate < 300
     url = {"url": "data:image/png;base64," + "A" * 1_000_000}
-    picture = requests.parse_chat_request(
+    image = requests.parse_chat_request(
         json.dumps(chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": url}]}])).encode()
     )
-    assert 3_000 <= picture.input_bound < 3_300
+    assert 3_000 <= image.input_bound < 3_300
 
 
 # Any body at all

@@ -92,7 +92,7 @@ def test_when_all_attempts_fail_nothing_is_charged(
     answer = sandbox.chat(stream=streaming)
     assert (answer.status, answer.error["code"]) == expected
     assert answer.headers["content-type"] == "application/json"
-    assert "vendor" not in answer.body.decode().lower()
+    assert "acme" not in answer.body.decode().lower()
     assert_nothing_charged(sandbox)
     assert sandbox.usage()[0].error_code == expected[1]
 
@@ -203,11 +203,11 @@ def test_a_too_long_context_stays_a_400(sandbox: Sandbox) -> None:
 
 
 def test_a_providers_message_is_scrubbed(sandbox: Sandbox) -> None:
-    secret = f"sk-vendor-{sandbox.model.removeprefix('solo-')}-secret"
+    secret = f"sk-acme-{sandbox.model.removeprefix('solo-')}-secret"
     result = (
-        f"Bad image for vendor-model at {sandbox.provider.url}/chat/completions (127.0.0.1:{sandbox.provider.port}) with key"
+        f"Bad image for acme-model at {sandbox.provider.url}/chat/completions (127.0.0.1:{sandbox.provider.port}) with key"
         f" {secret}, "
-        "Authorization: Bearer abcdef0123456789abcdef, org-AbCdEf123, admin@vendor.example, api.vendor.example, "
+        "Authorization: Bearer abcdef0123456789abcdef, org-AbCdEf123, admin@acme.example, api.acme.example, "
         "AIzaSyA1234567890abcdefghijklmnopqrstuv, request 0b0c1c1e-6c0e-4b7a-9d55-0123456789ab."
     )
     sandbox.provider.default = error_response(400, {"error": {"message": result, "param": "messages", "code": "invalid_image"}})
@@ -215,7 +215,7 @@ def test_a_providers_message_is_scrubbed(sandbox: Sandbox) -> None:
     assert (answer.status, answer.error["code"], answer.error["param"]) == (400, "invalid_image", "messages")
     message = answer.error["message"]
     assert message.startswith("Bad image for ")
-    kept = ("127.0.0.1", str(sandbox.provider.port), "sk-vendor", "abcdef01", "org-", "vendor", "AIza", "6c0e-4b7a")
+    kept = ("127.0.0.1", str(sandbox.provider.port), "sk-acme", "abcdef01", "org-", "acme", "AIza", "6c0e-4b7a")
     assert [word for word in kept if word in message.replace(sandbox.model, "")] == []
     assert sandbox.model in message, "the provider's model name must become the caller's"
 

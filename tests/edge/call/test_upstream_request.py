@@ -26,7 +26,7 @@ def test_requests_to_the_provider_do_not_identify_the_caller(sandbox: Sandbox) -
     }
     assert call.headers["http-referer"] == "https://yout.chat"
     assert call.headers["user-agent"] == "yout"
-    assert call.headers["authorization"].startswith("Bearer sk-vendor-")
+    assert call.headers["authorization"].startswith("Bearer sk-acme-")
     result = repr(call.headers) + call.body.decode()
     known = (
         *who.values(),
@@ -57,6 +57,6 @@ def test_the_provider_gets_its_own_model_name_and_a_request_for_usage(sandbox: S
     sandbox.chat(stream=True)
     sandbox.chat(stream=False)
     streamed, whole = (call.json for call in sandbox.provider.calls)
-    assert streamed["model"] == whole["model"] == "vendor-model"
+    assert streamed["model"] == whole["model"] == "acme-model"
     assert streamed["stream_options"] == {"include_usage": True}
     assert "stream_options" not in whole

@@ -150,7 +150,7 @@ def test_bodies_beyond_the_budget_get_503(narrow_lane: Sandbox, path: str) -> No
     first = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     first.send(body[:-10])
 
-    for _ in range(5):  # each takes many iterations of the loop that receives the first body
+    for _ in range(5):  # each needs many iterations of the event loop, which also receives the first body
         assert narrow_lane.chat().status == 200
     second = Upload(narrow_lane.edge.port, narrow_lane.secret, len(body), path)
     second.send(body[:400_000])

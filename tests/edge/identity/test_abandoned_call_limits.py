@@ -107,7 +107,7 @@ async def refused_after(calls: AbandonedCalls, who: KeyLimits, at_most: int) -> 
     ("concurrency", "allowed"), [(5_000, 100), (20, 60), (2, 30)], ids=["setting", "few at once", "a visitor"]
 )
 async def test_the_limit_follows_the_setting_and_the_concurrency(concurrency: int, allowed: int) -> None:
-    """Without Redis this process counts by itself. A refill may allow one more on a slow machine."""
+    """Without Redis this process counts on its own. A refill may allow one more on a slow machine."""
     calls = AbandonedCalls(Limiter(NO_REDIS, 60), 100)
     who = payer(1, ROOMY._replace(concurrency=concurrency))
     assert await refused_after(calls, who, 2 * allowed) >= allowed

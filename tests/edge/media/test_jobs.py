@@ -67,7 +67,7 @@ def test_a_video_job_reports_progress(customer: Customer, media_stack: MediaStac
     healthy = media_stack.upstream.default
     media_stack.upstream.default = lambda request: healthy(request) if request.path.endswith("/content") else next(polls)
     id = customer.submit("video", seconds=6)
-    eventually(lambda: customer.job(id)["progress"] >= 40, "the vendor's progress is shown")
+    eventually(lambda: customer.job(id)["progress"] >= 40, "the provider's progress is shown")
     job = customer.wait_for_end(id)
     assert (job["status"], job["credits_cost"], customer.row(id).attempts) == ("succeeded", 2 * VIDEO, 1)
 

@@ -94,7 +94,7 @@ def test_a_web_session_submits_and_lists_jobs(media_stack: MediaStack) -> None:
     ordered = browser.api("POST", "/api/media/image/", lane.body("image"))
     assert ordered.status == 202, ordered.body
     path = f"/api/media/jobs/{ordered.json['job_uuid']}/"
-    eventually(lambda: browser.api("GET", path).json["status"] == "succeeded", "the picture is made")
+    eventually(lambda: browser.api("GET", path).json["status"] == "succeeded", "the image is generated")
     assert Account.get_by_id(account.id).balance == CREDITS - IMAGE
     assert lane.get(path).status == 404
     unproven = browser.request("POST", "/api/media/image/", b"{}", {"accept": "application/json"})

@@ -116,7 +116,7 @@ def test_a_client_that_disconnects_pays_nothing(client: openai.OpenAI, customer:
     gate.open()
     media_stack.upstream.calls[-1].wait_outcome()
     eventually(
-        lambda: "cannot" not in media_stack.worker.output() and media_stack.files() == files, "the late picture is discarded"
+        lambda: "cannot" not in media_stack.worker.output() and media_stack.files() == files, "the late image is discarded"
     )
     assert customer.spent == 0
 

@@ -1,4 +1,5 @@
-"""Misbehaving providers, and what providers learn: a job ends once, charges delivered outputs only, and leaves no stray file."""
+"""Misbehaving providers, and the data that providers receive: a job ends once, charges only delivered outputs, and leaves no
+unused file."""
 
 from __future__ import annotations
 
@@ -144,7 +145,7 @@ def test_a_provider_that_stays_busy_fails_the_job(customer: Customer, media_stac
 def test_a_provider_learns_nothing_about_the_caller(customer: Customer, media_stack: MediaStack) -> None:
     customer.run_job("image", user="ada@example.com", quality="high")
     request: Request = media_stack.upstream.calls[-1]
-    assert (request.json["prompt"], request.json["model"], request.json["quality"]) == (CANARY, "vendor-model", "high")
+    assert (request.json["prompt"], request.json["model"], request.json["quality"]) == (CANARY, "acme-model", "high")
     assert request.json["user"] not in ("ada@example.com", None)
     assert request.headers["http-referer"] == "https://yout.chat"
     result = repr((request.headers, request.json))

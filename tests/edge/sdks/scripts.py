@@ -1,4 +1,4 @@
-"""Scripted provider responses for the SDK tests: the same answers on every API surface."""
+"""Scripted provider responses for the SDK tests: the same answers at every endpoint."""
 
 from __future__ import annotations
 

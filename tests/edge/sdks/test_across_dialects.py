@@ -1,4 +1,4 @@
-"""SDK tool round trips on providers that require their reasoning or signatures back: every surface returns them."""
+"""SDK tool round trips on providers that require their reasoning or signatures back: every endpoint returns them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unmodified pydantic-ai and OpenAI Agents on each surface that they support: text, streams, tools, typed output, errors."""
+"""Unmodified pydantic-ai and OpenAI Agents on each API that they support: text, streams, tools, typed output, errors."""
 
 from __future__ import annotations
 

@@ -181,9 +181,9 @@ def test_a_title_in_json_without_thinking(client: Anthropic, upstream: Upstream,
 
 def test_a_failed_tool_result_with_an_image(client: Anthropic, upstream: Upstream, model: str, dialect: str) -> None:
     upstream.script(SCRIPTS[dialect][1])
-    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="}}
     use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Bonn"}}
-    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [picture], "is_error": True}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [image], "is_error": True}
     turns = [*first_turns(), {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
     assert stream(client, model=model, messages=turns, **ASK).content[0].text == "Rain."
     assert "iVBORw0KGgo=" in upstream.calls[0].body.decode()

@@ -79,7 +79,7 @@ def test_failed_calls(node_sdk: NodeSdk, sandbox: Sandbox) -> None:
         "noModel": ("NotFoundError", 404, "model_not_found", "model"),
         "badField": ("BadRequestError", 400, "invalid_request", "temperature"),
         "tooLong": ("BadRequestError", 400, "context_length_exceeded", "messages"),
-        "vendorFails": ("InternalServerError", 502, "upstream_error", None),
+        "providerFails": ("InternalServerError", 502, "upstream_error", None),
         "breaksOff": ("APIError", None, "upstream_error", None),
         "helperBreaksOff": ("APIError", None, "upstream_error", None),
     }

@@ -179,7 +179,7 @@ def test_every_documented_field_reaches_the_provider(client: OpenAI, sandbox: Sa
     asked: dict[str, Any] = {
         "messages": [
             {"role": "developer", "content": "Be brief."},
-            {"role": "user", "name": "ann", "content": [{"type": "text", "text": "What is this?"}, picture(), sound(), file()]},
+            {"role": "user", "name": "ann", "content": [{"type": "text", "text": "What is this?"}, image(), sound(), file()]},
             {"role": "assistant", "content": None, "tool_calls": [call("call_1", '{"city":"Bonn"}')]},
             {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "Rain."}]},
         ],
@@ -208,10 +208,10 @@ def test_every_documented_field_reaches_the_provider(client: OpenAI, sandbox: Sa
     extra = {"top_k": 5, "min_p": 0.1, "unheard_of": None, "größe": [1.5, {"x": "é🙂"}]}
     client.chat.completions.create(model=sandbox.model, extra_body=extra, **asked)
     [received] = sandbox.provider.calls
-    assert received.json == {**asked, **extra, "model": "vendor-model"}
+    assert received.json == {**asked, **extra, "model": "acme-model"}
 
 
-def picture() -> dict[str, Any]:
+def image() -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo=", "detail": "low"}}
 
 

@@ -1,4 +1,4 @@
-"""Writes beside the ledger: they never delay it, their errors reach their callers, and shutdown waits for them."""
+"""Writes besides the ledger's: they never delay it, their errors reach their callers, and shutdown waits for them."""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def test_the_script_matches_the_pure_functions(
     answer = run(client, ("b", "l"), "t", "call", 1_000, requested, 1, rpm, tpm, 5)
     after = client.hmget("b", "r", "t", "at")
     if answer[0]:
-        # A rejection does not report the script's time; it lies between these two.
+        # A rejection does not report the script's time, which is between these two.
         seconds, micros = client.time()
         moments = range(at + ago, seconds * 1000 + micros // 1000 + 1)
         assert any(answer == refusal(requests, left, at, moment, rpm, tpm, requested) for moment in moments)

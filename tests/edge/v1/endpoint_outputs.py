@@ -1,4 +1,4 @@
-"""One answer of an OpenAI-shaped provider, rendered by each surface, streamed and whole, with the production code."""
+"""One answer of an OpenAI-shaped provider, rendered by each endpoint, streamed and whole, with the production code."""
 
 from __future__ import annotations
 

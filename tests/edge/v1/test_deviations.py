@@ -1,4 +1,5 @@
-"""However a provider deviates from OpenAI's format, every surface gives the same tool calls and content, streamed and whole."""
+"""However a provider deviates from OpenAI's format, every endpoint returns the same tool calls and content, streamed and
+whole."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ def answer(*deltas: Json | list[Json], reason: str = "tool_calls", whole: list[J
 
 
 def assert_calls(result: Answer, expected: Calls, *, whole: bool = False) -> None:
-    """Asserts the same calls on every surface; an expected id of "" stands for one that we generate."""
+    """Asserts the same calls at every endpoint; an expected id of "" stands for one that we generate."""
     for chat, message, response in [
         (result.chat(), result.message(), result.response()),
         *([(result.whole_chat(), result.whole_message(), result.whole_response())] if whole else []),

@@ -35,7 +35,7 @@ def embedded(request: Request) -> ScriptedResponse:
     encode: Any = packed if request.json.get("encoding_format") == "base64" else list
     data = [{"object": "embedding", "index": index, "embedding": encode(VECTORS[index])} for index in reversed(range(count))]
     return json_response(
-        {"object": "list", "data": data, "model": "vendor-model", "usage": {"prompt_tokens": 20, "total_tokens": 20}}
+        {"object": "list", "data": data, "model": "acme-model", "usage": {"prompt_tokens": 20, "total_tokens": 20}}
     )
 
 
@@ -69,7 +69,7 @@ def test_a_batch_in_both_encodings(vectors: tuple[OpenAI, str, Upstream], sandbo
         assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == (model, 20, 20)
     assert plain.yout == {"credits_charged": 20, "balance": CREDITS - 40}  # type: ignore[attr-defined]  # ours, beside their fields
     first, second = (call.json for call in upstream.calls)
-    assert first == {"model": "vendor-model", "input": ["a", "b"], "encoding_format": "base64"}
+    assert first == {"model": "acme-model", "input": ["a", "b"], "encoding_format": "base64"}
     assert (second["dimensions"], second["encoding_format"]) == (3, "float")
     assert second["user"] not in (None, "ann")
     row = sandbox.usage()[0]

@@ -21,7 +21,7 @@ from tests.upstream_responses import ScriptedResponse, error_response, html_resp
 
 Json = dict[str, Any]
 PRICE = 7
-PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+IMAGE_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 NAMES = ("harassment", "hate", "self-harm", "sexual", "violence")
 
 
@@ -38,7 +38,7 @@ def judged(request: Request) -> ScriptedResponse:
     inputs = request.json["input"]
     texts = inputs if isinstance(inputs, list) and isinstance(inputs[0], str) else [json.dumps(inputs)]
     results = [verdict("bad" in text) for text in texts]
-    return json_response({"id": "modr-vendor", "model": "vendor-model", "results": results})
+    return json_response({"id": "modr-acme", "model": "acme-model", "results": results})
 
 
 @pytest.fixture
@@ -57,19 +57,19 @@ def test_texts_and_parts(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) 
     upstream.default = judged
     one = client.moderations.create(model=model, input="a bad text")
     many = client.moderations.create(model=model, input=["good", "bad"], extra_body={"user": "ann"})
-    parts = client.moderations.create(model=model, input=[{"type": "text", "text": "good"}, PICTURE])  # type: ignore[list-item]  # a plain dict
+    parts = client.moderations.create(model=model, input=[{"type": "text", "text": "good"}, IMAGE_PART])  # type: ignore[list-item]  # a plain dict
     assert [[item.flagged for item in answer.results] for answer in (one, many, parts)] == [[True], [False, True], [False]]
     assert one.results[0].category_scores.self_harm == 0.9
-    assert (many.id, many.model) == ("modr-vendor", model)
+    assert (many.id, many.model) == ("modr-acme", model)
     assert parts.yout == {"credits_charged": PRICE, "balance": CREDITS - 3 * PRICE}  # type: ignore[attr-defined]  # ours, beside their fields
     first, second, third = upstream.calls
-    assert (first.path, first.json) == ("/v1/moderations", {"model": "vendor-model", "input": "a bad text", "store": False})
+    assert (first.path, first.json) == ("/v1/moderations", {"model": "acme-model", "input": "a bad text", "store": False})
     assert (first.headers["x-no-log"], first.headers["authorization"]) == ("1", f"Bearer {factories.UPSTREAM_SECRET}")
     assert "http-referer" in first.headers
     user = second.json["user"]
     assert user not in (None, "ann")
-    assert second.json == {"model": "vendor-model", "input": ["good", "bad"], "user": user, "store": False}
-    assert third.json["input"] == [{"type": "text", "text": "good"}, PICTURE]
+    assert second.json == {"model": "acme-model", "input": ["good", "bad"], "user": user, "store": False}
+    assert third.json["input"] == [{"type": "text", "text": "good"}, IMAGE_PART]
     result = [(row.input_tokens, row.output_tokens, row.estimated, row.credits) for row in sandbox.usage()]
     assert result == [(0, 0, False, PRICE)] * 3
     assert (sandbox.charged, sandbox.held) == (3 * PRICE, 0)
@@ -135,7 +135,7 @@ def test_another_channel_takes_over(judge: tuple[OpenAI, str, Upstream], sandbox
 
 def test_errors(judge: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = judge
-    refusal = {"message": f"No vendor-model for {factories.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
+    refusal = {"message": f"No acme-model for {factories.UPSTREAM_SECRET}.", "param": "input", "code": "too_long"}
     upstream.script(error_response(400, {"error": refusal}))
     with pytest.raises(openai.BadRequestError) as refused:
         client.moderations.create(model=model, input="a")
@@ -179,8 +179,8 @@ def test_limits_of_a_request() -> None:
 WRONG: list[tuple[Json, str]] = [
     *(({"input": value}, "input") for value in (None, "", [], 1, {})),
     ({"input": ["a", ""]}, "input[1]"),
-    ({"input": ["a", PICTURE]}, "input[1]"),
-    ({"input": [PICTURE, "a"]}, "input[1]"),
+    ({"input": ["a", IMAGE_PART]}, "input[1]"),
+    ({"input": [IMAGE_PART, "a"]}, "input[1]"),
     ({"input": [{"type": "input_audio"}]}, "input[0]"),
     ({"input": [1]}, "input[0]"),
     ({"input": [{"type": "text", "text": ""}]}, "input[0].text"),

@@ -89,7 +89,7 @@ def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], san
     assert granularities == ["word", "segment"]
     del result["timestamp_granularities[]"]
     assert result == {
-        "model": "vendor-model",
+        "model": "acme-model",
         "language": "en",
         "prompt": 'Äöü "quoted"\r\n--b0',
         "temperature": "0.5",
@@ -132,7 +132,7 @@ def test_text_formats(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox, fo
 
 def test_verbose_json(scribe: tuple[OpenAI, str, Upstream]) -> None:
     client, model, upstream = scribe
-    upstream.script(json_response({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "vendor-model"}))
+    upstream.script(json_response({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "acme-model"}))
     answer = client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), response_format="verbose_json")
     assert (answer.text, answer.language, answer.duration) == ("Hi.", "english", 1.5)
     assert answer.model == model  # type: ignore[attr-defined]  # told beside their fields

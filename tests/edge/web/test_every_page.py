@@ -30,7 +30,7 @@ SAID = [
     ChatMessage("user", "How do tides work? " * 12),
     ChatMessage("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
 ]
-LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
+LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
 FILES = {"/assets/<path:name>", "/account/export.json", "/account/usage.csv", "/account/purge/<purge_id>/certificate.json"}
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 

@@ -18,7 +18,7 @@ from tests.edge.web.conftest import Browser, Site
 from tests.servers.process import eventually
 from tests.upstream_responses import WAIT_SECONDS
 
-PICTURE, FILM, VOICE = 40_000, 120_000, 15_000
+IMAGE_PRICE, VIDEO_PRICE, SPEECH_PRICE = 40_000, 120_000, 15_000
 ASKED = {"kind": "image", "model": "image-1", "prompt": "a lighthouse <b>", "size": "auto", "n": "2"}
 
 
@@ -27,9 +27,9 @@ def studio(site: Site, member: Browser) -> Iterator[Browser]:
     """A signed-in browser on a site with media models. Cancels jobs that the test leaves unfinished."""
     media = {"input": 0, "output": 0, "minimum": 10}
     for id, options in {
-        "image-1": {"kind": "image", "per_call": PICTURE},
-        "video-1": {"kind": "video", "per_5_seconds": FILM},
-        "voice-1": {"kind": "speech", "per_1k_characters": VOICE},
+        "image-1": {"kind": "image", "per_call": IMAGE_PRICE},
+        "video-1": {"kind": "video", "per_5_seconds": VIDEO_PRICE},
+        "voice-1": {"kind": "speech", "per_1k_characters": SPEECH_PRICE},
     }.items():
         if AIModel.get_or_none(AIModel.id == id) is None:
             factories.model(id, Channel.get(), **options, **media)
@@ -56,7 +56,7 @@ def test_a_form_submitted_twice_creates_one_job(studio: Browser) -> None:
     tokens = studio.tokens("/account/media")
     filled = urlencode({**tokens, **ASKED}).encode()
     assert [studio.post("/account/media", filled).status for _ in range(2)] == [303, 303]
-    assert (len(jobs_of(studio)), held(studio)) == (1, 2 * PICTURE)
+    assert (len(jobs_of(studio)), held(studio)) == (1, 2 * IMAGE_PRICE)
     other = studio.post("/account/media", urlencode({**tokens, **ASKED, "prompt": "a ship"}).encode())
     assert (other.status, b"This form was already used" in other.body) == (409, True)
     assert len(jobs_of(studio)) == 1
@@ -102,8 +102,8 @@ def test_a_job_holds_its_price_and_is_shown_until_cancelled(studio: Browser) -> 
     answer = studio.submit_form("/account/media", ASKED)
     assert (answer.status, answer.headers["location"]) == (303, "/account/media?kind=image&done=media-ordered")
     [job] = jobs_of(studio)
-    assert (job.kind, job.model, job.status, job.credits_held) == ("image", "image-1", "queued", 2 * PICTURE)
-    assert held(studio) == 2 * PICTURE
+    assert (job.kind, job.model, job.status, job.credits_held) == ("image", "image-1", "queued", 2 * IMAGE_PRICE)
+    assert held(studio) == 2 * IMAGE_PRICE
     html = studio.get("/account/media?kind=image&done=media-ordered").body.decode()
     assert f'data-job="{job.id}" data-status="queued"' in html
     assert "80\u202f000 credits held" in html
@@ -122,7 +122,7 @@ def test_a_job_is_shown_only_to_its_owner(site: Site, studio: Browser) -> None:
     assert other.get(f"/account/media/jobs/{job.id}").status == 404
     assert other.submit_form(f"/account/media/jobs/{job.id}/cancel", page="/account/media").status == 404
     assert str(job.id) not in other.get("/account/media").body.decode()
-    assert held(studio) == 2 * PICTURE
+    assert held(studio) == 2 * IMAGE_PRICE
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_cross_site_form_creates_no_job(studio: Browser) -> None:
 
 def test_the_api_accepts_a_session(studio: Browser) -> None:
     answer = studio.api("POST", "/api/media/image/", {"model": "image-1", "prompt": "x"})
-    assert (answer.status, answer.json["credits_cost"]) == (202, PICTURE)
-    assert held(studio) == PICTURE
+    assert (answer.status, answer.json["credits_cost"]) == (202, IMAGE_PRICE)
+    assert held(studio) == IMAGE_PRICE
 
 
 async def test_progress_is_streamed_to_an_open_page(site: Site, studio: Browser, open_page: OpenPage) -> None:

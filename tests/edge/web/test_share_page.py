@@ -18,7 +18,7 @@ from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
 
 StartWeb = Callable[..., WebProcess]
-# Payloads that got through sanitizers and Markdown renderers elsewhere. Each tries to set `window.ran` or to reach `evil.test`.
+# Payloads that bypassed other sanitizers and Markdown renderers. Each tries to set `window.ran` or to reach `evil.test`.
 CORPUS = [
     "<script>window.ran=1</script>",
     "<img src=x onerror=window.ran=1>",

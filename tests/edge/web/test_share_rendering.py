@@ -1,4 +1,4 @@
-"""Shared messages look as in the chat, and are rendered once, in a separate process, within time and size limits."""
+"""Shared messages look the same as in the chat, and are rendered once, in a separate process, within time and size limits."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ FROM = "Yout <no-reply@yout.example>"
 
 
 class MailSite:
-    """A site that sends mail to a scripted SMTP server."""
+    """A site that sends email to a scripted SMTP server."""
 
     def __init__(self, site: Site, server: SmtpServer, make_settings: Callable[..., Settings]) -> None:
         self.site, self.server = site, server
@@ -41,7 +41,7 @@ class MailSite:
         return self.site.browser(**self.settings)
 
     def link(self) -> str:
-        """Wait for the next mail; returns the path of its link."""
+        """Wait for the next email; returns the path of its link."""
         self._work.send_due()
         return self.server.mails.pop(0).link()
 
@@ -78,7 +78,7 @@ def test_from_sign_up_to_the_opening_credits(mail_site: MailSite) -> None:
     assert balance(account) == 0
     assert f"Verify your email to receive {SHOWN} credits".encode() in browser.get("/account").body
     link, device = mail_site.link(), mail_site.browser()
-    for _ in range(2):  # like a mail scanner that opens every link
+    for _ in range(2):  # like an email scanner that opens every link
         assert b"Verify email</button>" in device.get(link).body
     assert balance(account) == 0
     assert f"{SHOWN} credits were added".encode() in device.submit_form(link).body
@@ -161,7 +161,7 @@ def test_mails_are_limited_per_account_and_network(mail_site: MailSite) -> None:
 
 def test_an_undeliverable_email_cannot_sign_up(mail_site: MailSite) -> None:
     answer = mail_site.browser().submit_form("/sign-up", {"email": "a,b@example.com", "password": PASSWORD})
-    assert (answer.status, b"We cannot send mail to this address" in answer.body) == (422, True)
+    assert (answer.status, b"We cannot send email to this address" in answer.body) == (422, True)
 
 
 def test_without_a_mail_server_no_verification_is_required(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""The relay limit: honest answers stay below it, and endless ones exceed it."""
+"""The relay limit: normal answers stay below it, and endless ones exceed it."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def route(name: str) -> Route:
     ],
 )
 def test_statuses(status: int, retry_after_ms: int | None, code: str, retry: Retry, busy: bool) -> None:
-    """Every status counts for the breaker: only a refused request says nothing about the channel."""
+    """Every status counts for the breaker, except those that refuse the request itself."""
     expected = Failure(code, f"status_{status}", retry, counts=True, busy=busy, retry_after_ms=retry_after_ms)
     assert status_failure(status, retry_after_ms) == expected
 

@@ -121,7 +121,7 @@ POISON: list[Step] = [(ADA, "fail")]
     ],
 )
 def test_one_payers_failures_close_a_channel_to_that_payer_alone(steps: list[Step], admitted: set[UUID]) -> None:
-    """`busy` is a provider that says how long to wait, to all of us."""
+    """`busy` is a provider whose response says how long all callers must wait."""
     health, serving = RouteHealth(), route()
     for payer, ended in steps:
         breaker = health.of_payer(serving, payer)

@@ -17,7 +17,7 @@ from shared.models import DIALECTS as KNOWN_DIALECTS
 from shared.operations.channels import check_base_url
 from tests.shared.dialects.calls import call_of
 
-VENDORS = {
+PROVIDERS = {
     *("openai", "anthropic", "google", "openrouter", "groq", "mistral", "deepseek", "xai", "together", "fireworks"),
     *("azure-openai", "vllm", "ollama", "llama.cpp"),
 }
@@ -32,14 +32,14 @@ each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
 
 def test_every_provider_has_a_template() -> None:
-    assert set(TEMPLATES) == VENDORS
+    assert set(TEMPLATES) == PROVIDERS
 
 
 def base_url_of(template: ChannelTemplate) -> str:
     return template.base_url.format(resource="ours", host="10.0.0.1")
 
 
-def request_of(template: ChannelTemplate, upstream: str = "vendor-model", **fields: object) -> ProviderRequest:
+def request_of(template: ChannelTemplate, upstream: str = "acme-model", **fields: object) -> ProviderRequest:
     id = UUID(int=1)
     route = Route(id, id, "c", template.dialect, base_url_of(template), "", template.channel_settings, upstream, 0, 1)
     return DIALECTS[template.dialect].build_request(call_of(**fields), Target(route, "sk-1", "https://yout.chat", str, None, 100))
@@ -67,9 +67,7 @@ def test_the_documentation_lists_every_setting() -> None:
 
 def test_azure() -> None:
     request = request_of(TEMPLATES["azure-openai"], max_tokens=50)
-    assert request.url == (
-        "https://ours.openai.azure.com/openai/deployments/vendor-model/chat/completions?api-version=2024-10-21"
-    )
+    assert request.url == ("https://ours.openai.azure.com/openai/deployments/acme-model/chat/completions?api-version=2024-10-21")
     headers = dict(request.headers)
     assert headers["api-key"] == "sk-1"
     assert "authorization" not in headers
@@ -88,8 +86,8 @@ def test_groq_gets_supported_efforts() -> None:
         assert json.loads(request.body).get("reasoning_effort") == expected
 
 
-@pytest.mark.parametrize("vendor", ["openai", "azure-openai", "groq", "mistral", "fireworks"])
-def test_strict_providers_get_no_fields_of_other_providers(vendor: str) -> None:
+@pytest.mark.parametrize("provider", ["openai", "azure-openai", "groq", "mistral", "fireworks"])
+def test_strict_providers_get_no_fields_of_other_providers(provider: str) -> None:
     signed = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}]
     answer = {
         "role": "assistant",
@@ -98,18 +96,18 @@ def test_strict_providers_get_no_fields_of_other_providers(vendor: str) -> None:
         "reasoning_details": [{}],
         "cache_control": {"type": "ephemeral"},
     }
-    request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+    request = request_of(TEMPLATES[provider], messages=[answer, {"role": "user", "content": "Go on"}])
     assert json.loads(request.body)["messages"][0] == {"role": "assistant", "content": "Hi"}
 
 
 def test_providers_get_their_own_reasoning_back() -> None:
     answer = {"role": "assistant", "content": "Hi", "reasoning_content": "hm", "reasoning": "hm"}
-    for vendor, own in (
+    for provider, own in (
         ("deepseek", {"reasoning_content"}),
         ("groq", {"reasoning"}),
         ("openrouter", {"reasoning", "reasoning_content"}),
     ):
-        request = request_of(TEMPLATES[vendor], messages=[answer, {"role": "user", "content": "Go on"}])
+        request = request_of(TEMPLATES[provider], messages=[answer, {"role": "user", "content": "Go on"}])
         assert json.loads(request.body)["messages"][0].keys() - {"role", "content"} == own
 
 

@@ -140,7 +140,7 @@ def test_proxies(load: Any) -> None:
         ({"YOUT_MAIL_FROM": "a@example.com"}, "YOUT_SMTP_URL and YOUT_MAIL_FROM must be set together or not at all."),
         (
             {"YOUT_SMTP_URL": "smtp://mx", "YOUT_MAIL_FROM": "a@example.com", "YOUT_TRUSTED_PROXIES": "10.0.0.0/8"},
-            "YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because mails contain links that begin with it.",
+            "YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because emails contain links that begin with it.",
         ),
         ({"YOUT_CORS_ORIGINS": "https://app.example.com:many"}, "YOUT_CORS_ORIGINS must list origins such as"),
         ({"YOUT_CORS_ORIGINS": "https://*.example.com"}, "YOUT_CORS_ORIGINS must list origins such as"),

@@ -26,8 +26,8 @@ from shared.core.token_bucket import (
         (Bucket(0, 0), 1_000, 1.0),
         (Bucket(0, 0), WINDOW_MS, 60.0),
         (Bucket(0, 0), 10 * WINDOW_MS, 60.0),  # never above its capacity
-        (Bucket(-30, 0), WINDOW_MS, 30.0),  # a debt is paid off first
-        (Bucket(10, 1_000), 0, 10.0),  # a clock that goes back removes nothing
+        (Bucket(-30, 0), WINDOW_MS, 30.0),  # a negative level is refilled first
+        (Bucket(10, 1_000), 0, 10.0),  # setting the clock back removes no tokens
         (Bucket(100, 0), 0, 60.0),  # the limit was lowered meanwhile
     ],
 )

@@ -27,7 +27,7 @@ def call_of(**fields: Any) -> ChatCall:
 
 def target_of(dialect: str, *, settings: Json | None = None, clamp: int | None = None, limit: int = 1_000) -> Target:
     id = UUID(int=1)
-    route = Route(id, id, "c", dialect, "http://vendor/v1", "", settings or {}, "vendor-model", 0, 1)
+    route = Route(id, id, "c", dialect, "http://acme/v1", "", settings or {}, "acme-model", 0, 1)
     return Target(route, "sk-secret", "https://yout.chat", lambda user: f"hash-of-{len(user)}", clamp, limit)
 
 

@@ -88,14 +88,14 @@ def test_a_complete_conversation_in_anthropics_format() -> None:
         {"type": "text", "text": "And now?"},
     ]
     assert body["tools"] == [{"name": "weather", "description": "Tells it.", "input_schema": WEATHER}]
-    assert (body["model"], body["stream"], body["stop_sequences"]) == ("vendor-model", True, ["END"])
+    assert (body["model"], body["stream"], body["stop_sequences"]) == ("acme-model", True, ["END"])
     assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.5, 0.9, 1_000)
 
 
 def test_key_and_version_are_sent_as_headers() -> None:
     request = request_of("anthropic", settings={"headers": {"anthropic-beta": "files-1"}, "body": {"service_tier": "auto"}})
     headers = dict(request.headers)
-    assert request.url == "http://vendor/v1/messages"
+    assert request.url == "http://acme/v1/messages"
     assert (headers["x-api-key"], headers["anthropic-version"]) == ("sk-secret", "2023-06-01")
     assert headers["anthropic-beta"] == "files-1"
     assert "authorization" not in headers
@@ -140,7 +140,7 @@ def test_a_strict_tool_stays_strict() -> None:
         ("low", "adaptive", {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "low"}}),
         ("xhigh", "adaptive", {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": "xhigh"}}),
         ("high", "budget", {"thinking": {"type": "enabled", "budget_tokens": 16_384}}),
-        ("medium", {"vendor-model": "budget"}, {"thinking": {"type": "enabled", "budget_tokens": 8_192}}),
+        ("medium", {"acme-model": "budget"}, {"thinking": {"type": "enabled", "budget_tokens": 8_192}}),
     ],
 )
 def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> None:
@@ -193,7 +193,7 @@ LATER: Any = [
         (None, "user assistant user", ["Be brief.", "It is late.", "It is early."]),
         (["another-model"], "user assistant user", ["Be brief.", "It is late.", "It is early."]),
         (True, "user system assistant user system", ["Be brief."]),
-        (["vendor-model"], "user system assistant user system", ["Be brief."]),
+        (["acme-model"], "user system assistant user system", ["Be brief."]),
     ],
 )
 def test_later_system_messages_stay_in_place_if_the_model_supports_them(result: Any, roles: str, system: list[str]) -> None:

@@ -59,7 +59,7 @@ def test_a_forced_tool_disables_thinking(settings: Json, effort: str | None, exp
 
 
 def test_models_without_forced_tools_reject_them_by_name() -> None:
-    settings = {"forced_tools": {"vendor-model": False}}
+    settings = {"forced_tools": {"acme-model": False}}
     assert refused("anthropic", settings=settings, tools=[TOOL], tool_choice="required") == "tool_choice"
     assert refused("anthropic", settings=settings, response_format={"type": "json_object"}) == "response_format"
     assert claude(settings=settings, tools=[TOOL], tool_choice="auto")["tool_choice"] == {"type": "auto"}
@@ -70,7 +70,7 @@ def test_models_without_forced_tools_reject_them_by_name() -> None:
     [
         ("disabled", {"thinking": {"type": "disabled"}}),
         ("between_tools", {"thinking": {"type": "between_tools"}}),
-        ({"vendor-model": "never"}, {"output_config": {"effort": "low"}}),
+        ({"acme-model": "never"}, {"output_config": {"effort": "low"}}),
     ],
 )
 def test_disabling_thinking(off: Any, expected: Json) -> None:
@@ -94,7 +94,7 @@ def test_a_budget_becomes_adaptive_thinking_if_nothing_else_is_supported() -> No
         ("one", False, {"temperature": 0.2, "top_p": 0.9}, {"temperature": 0.2}),
         ("one", False, {"top_p": 0.9}, {"top_p": 0.9}),
         ("none", False, {"temperature": 0.7, "top_p": 0.9, "top_k": 5}, {}),
-        ({"vendor-model": "none"}, False, {"temperature": 0.7}, {}),
+        ({"acme-model": "none"}, False, {"temperature": 0.7}, {}),
     ],
 )
 def test_sampling_fields_that_the_model_supports(takes: Any, thinks: bool, fields: Json, kept: Json) -> None:
@@ -118,7 +118,7 @@ def test_a_budget_requires_the_reasoning_before_a_tool_call(thought: Json, think
         ("budget", None, "none", {"includeThoughts": False, "thinkingBudget": 0}),
         ("level", ["low", "high"], "none", {"includeThoughts": False, "thinkingLevel": "LOW"}),
         ("level", ["low", "high"], "minimal", {"includeThoughts": True, "thinkingLevel": "LOW"}),
-        ("level", {"vendor-model": ["low", "medium", "high"]}, "max", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
+        ("level", {"acme-model": ["low", "medium", "high"]}, "max", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
         ("level", [], "high", None),
     ],
 )
@@ -128,7 +128,7 @@ def test_an_effort_becomes_the_nearest_gemini_level(style: str, takes: Any, effo
 
 
 def test_claude_efforts() -> None:
-    body = claude(settings={"efforts": {"vendor-model": ["none", "low", "high", "max"]}}, reasoning_effort="xhigh")
+    body = claude(settings={"efforts": {"acme-model": ["none", "low", "high", "max"]}}, reasoning_effort="xhigh")
     assert body["output_config"] == {"effort": "high"}
 
 
@@ -211,7 +211,7 @@ def test_gemini_gets_no_empty_part() -> None:
 def test_a_prefilled_answer() -> None:
     begun = [HI, {"role": "assistant", "content": "Hello"}]
     assert claude(messages=begun, reasoning_effort="high")["thinking"] == {"type": "disabled"}
-    assert refused("anthropic", settings={"prefill": {"vendor-model": False}}, messages=begun) == "messages[1].role"
+    assert refused("anthropic", settings={"prefill": {"acme-model": False}}, messages=begun) == "messages[1].role"
 
 
 @pytest.mark.parametrize(
@@ -340,13 +340,13 @@ def test_an_unsupported_claude_schema_uses_a_tool_unless_strict() -> None:
 def test_typed_output_and_temperature_for_every_model_of_the_template(model: str) -> None:
     """As typed-output libraries do: an effort, a temperature and a forced tool in one request."""
     settings = {
-        name: {"vendor-model": value[model]} if isinstance(value, dict) and model in value else value
+        name: {"acme-model": value[model]} if isinstance(value, dict) and model in value else value
         for name, value in TEMPLATES["anthropic"].settings.items()
     }
     fields: Json = {"tools": [TOOL], "reasoning_effort": "high", "temperature": 0.7, "top_p": 0.9}
     body = claude(settings=settings, max_tokens=20_000, **fields)
     assert "temperature" not in body
-    if settings["forced_tools"] == {"vendor-model": False}:
+    if settings["forced_tools"] == {"acme-model": False}:
         assert refused("anthropic", settings=settings, tool_choice="required", **fields) == "tool_choice"
     else:
         forced = claude(settings=settings, tool_choice="required", max_tokens=20_000, **fields)

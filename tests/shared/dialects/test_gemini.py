@@ -81,8 +81,8 @@ def test_a_tool_result_object_stays_an_object() -> None:
 
 def test_the_key_is_in_a_header_and_never_in_the_url() -> None:
     whole, streamed = request_of("gemini"), request_of("gemini", stream=True)
-    assert whole.url == "http://vendor/v1/models/vendor-model:generateContent"
-    assert streamed.url == "http://vendor/v1/models/vendor-model:streamGenerateContent?alt=sse"
+    assert whole.url == "http://acme/v1/models/acme-model:generateContent"
+    assert streamed.url == "http://acme/v1/models/acme-model:streamGenerateContent?alt=sse"
     assert dict(whole.headers)["x-goog-api-key"] == "sk-secret"
     assert "authorization" not in dict(whole.headers)
 
@@ -103,7 +103,7 @@ def test_sampling() -> None:
         ("none", "level", {"includeThoughts": False, "thinkingLevel": "MINIMAL"}),
         ("high", "level", {"includeThoughts": True, "thinkingLevel": "HIGH"}),
         ("none", "budget", {"includeThoughts": False, "thinkingBudget": 0}),
-        ("medium", {"vendor-model": "budget"}, {"includeThoughts": True, "thinkingBudget": 8_192}),
+        ("medium", {"acme-model": "budget"}, {"includeThoughts": True, "thinkingBudget": 8_192}),
     ],
 )
 def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> None:
@@ -111,7 +111,7 @@ def test_an_effort_becomes_thinking(effort: str, style: Any, expected: Json) -> 
 
 
 def test_a_model_without_thinking_gets_no_effort() -> None:
-    assert "thinkingConfig" not in config(settings={"thinking": {"vendor-model": "none"}}, reasoning_effort="high")
+    assert "thinkingConfig" not in config(settings={"thinking": {"acme-model": "none"}}, reasoning_effort="high")
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,17 @@ from shared.dialects.base import MalformedStream, Target
 
 def target(dialect: str, **settings: Any) -> Target:
     ids = (uuid4(), uuid4())
-    route = Route(*ids, "a", dialect, "https://vendor.example/v1", "", settings, "", 0, 1)
+    route = Route(*ids, "a", dialect, "https://acme.example/v1", "", settings, "", 0, 1)
     return Target(route, "the-secret", "https://yout.chat", lambda user: user)
 
 
 @pytest.mark.parametrize(
     ("dialect", "settings", "url", "header"),
     [
-        ("openai", {}, "https://vendor.example/v1/models", ("authorization", "Bearer the-secret")),
-        ("openai", {"key_header": "api-key"}, "https://vendor.example/v1/models", ("api-key", "the-secret")),
-        ("anthropic", {}, "https://vendor.example/v1/models?limit=1000", ("x-api-key", "the-secret")),
-        ("gemini", {}, "https://vendor.example/v1/models?pageSize=1000", ("x-goog-api-key", "the-secret")),
+        ("openai", {}, "https://acme.example/v1/models", ("authorization", "Bearer the-secret")),
+        ("openai", {"key_header": "api-key"}, "https://acme.example/v1/models", ("api-key", "the-secret")),
+        ("anthropic", {}, "https://acme.example/v1/models?limit=1000", ("x-api-key", "the-secret")),
+        ("gemini", {}, "https://acme.example/v1/models?pageSize=1000", ("x-goog-api-key", "the-secret")),
     ],
 )
 def test_each_dialect_sends_its_own_credential(dialect: str, settings: dict[str, Any], url: str, header: tuple[str, str]) -> None:

@@ -45,7 +45,7 @@ HISTORY: list[Json] = [
         (["none", "default"], "high", "default"),
         (["none", "default"], "none", "none"),
         ([], "high", None),
-        ({"vendor-model": []}, "high", None),
+        ({"acme-model": []}, "high", None),
         ({"another-model": []}, "high", "high"),
         (["low"], "extreme", "extreme"),
         (["low"], None, None),

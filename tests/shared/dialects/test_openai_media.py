@@ -22,7 +22,7 @@ IMAGES, SPEECH, VIDEOS = (MEDIA_DIALECTS["openai", kind] for kind in ("image", "
 
 def target(**settings: Any) -> Target:
     id = UUID(int=1)
-    route = Route(id, id, "c", "openai", "http://vendor/v1", "", settings, "vendor-model", 0, 1)
+    route = Route(id, id, "c", "openai", "http://acme/v1", "", settings, "acme-model", 0, 1)
     return Target(route, "sk-1", "https://yout.chat", lambda user: f"pseudonym of {len(user)}")
 
 
@@ -40,8 +40,8 @@ def start_request(kind: str, settings: dict[str, Any], **body: Any) -> dict[str,
 def test_requests_use_the_providers_field_names() -> None:
     request = IMAGES.build_request(call("image", prompt="x", user="ada"), target(headers={"X-No-Log": "1"}))
     headers = dict(request.headers)
-    assert (request.method, request.url) == ("POST", "http://vendor/v1/images/generations")
-    assert orjson.loads(request.body) == {"model": "vendor-model", "prompt": "x", "user": "pseudonym of 3"}
+    assert (request.method, request.url) == ("POST", "http://acme/v1/images/generations")
+    assert orjson.loads(request.body) == {"model": "acme-model", "prompt": "x", "user": "pseudonym of 3"}
     assert (headers["authorization"], headers["http-referer"], headers["x-no-log"]) == ("Bearer sk-1", "https://yout.chat", "1")
 
 
@@ -56,7 +56,7 @@ def test_requests_use_the_providers_field_names() -> None:
     ],
 )
 def test_a_channel_adds_its_own_fields(settings: dict[str, Any], extra: dict[str, Any]) -> None:
-    assert start_request("image", settings, prompt="x") == {"model": "vendor-model", "prompt": "x", **extra}
+    assert start_request("image", settings, prompt="x") == {"model": "acme-model", "prompt": "x", **extra}
 
 
 def test_speech_is_the_body_itself() -> None:
@@ -99,9 +99,9 @@ def test_a_finished_video_is_downloaded_with_the_credential() -> None:
     answer = VIDEOS.parse_response(b'{"id": "v_1", "status": "completed"}', target())
     [piece] = answer.files
     assert isinstance(piece, AuthenticatedDownload)
-    assert (piece.build_request.method, piece.build_request.url) == ("GET", "http://vendor/v1/videos/v_1/content")
+    assert (piece.build_request.method, piece.build_request.url) == ("GET", "http://acme/v1/videos/v_1/content")
     assert dict(piece.build_request.headers)["authorization"] == "Bearer sk-1"
-    assert VIDEOS.build_poll_request("v_1", target()).url == "http://vendor/v1/videos/v_1"
+    assert VIDEOS.build_poll_request("v_1", target()).url == "http://acme/v1/videos/v_1"
 
 
 names = st.sampled_from(["data", "b64_json", "url", "id", "status", "progress", "error", "code"])

@@ -17,7 +17,7 @@ from shared.dialects.base import Target
 def asked(fields: dict[str, Any], *, clamp: int | None = None, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """The output limit fields of the provider request for a call with `fields`."""
     id = UUID(int=1)
-    route = Route(id, id, "c", "openai", "http://vendor/v1", "", settings or {}, "vendor-model", 0, 1)
+    route = Route(id, id, "c", "openai", "http://acme/v1", "", settings or {}, "acme-model", 0, 1)
     call = parse_chat_request(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}))
     request = DIALECTS["openai"].build_request(call, Target(route, "", "https://yout.chat", str, clamp))
     body = orjson.loads(request.body)

@@ -131,7 +131,7 @@ def test_ids_that_differ_only_in_unusual_letters_stay_different() -> None:
         ("without_reasoning", "none", True),
         ("by_default_without_reasoning", None, True),
         ("by_default_without_reasoning", "low", False),
-        ({"vendor-model": "none"}, None, False),
+        ({"acme-model": "none"}, None, False),
         ({"another-model": "none"}, None, True),
     ],
 )
@@ -148,7 +148,7 @@ OFF: Json = {"thinking": {"type": "disabled"}}
 
 
 def test_effort_in_combination_with_tools() -> None:
-    settings = {"effort_with_tools": {"vendor-model": "none"}}
+    settings = {"effort_with_tools": {"acme-model": "none"}}
     assert request_body("openai", settings=settings, tools=[TOOL], reasoning_effort="high")["reasoning_effort"] == "none"
     assert request_body("openai", settings=settings, reasoning_effort="high")["reasoning_effort"] == "high"
     with pytest.raises(UnsupportedField) as refused:

@@ -71,10 +71,10 @@ def test_an_empty_object(storage: Storage, data: bytes) -> None:
 def test_a_failing_source_leaves_nothing(storage: Storage, media_settings: Settings, s3_server: S3Server) -> None:
     def failing() -> Iterator[bytes]:
         yield b"x" * (PART_BYTES + 1)
-        raise ConnectionError("the vendor went away")
+        raise ConnectionError("the provider went away")
 
     key = new_key()
-    with pytest.raises(ConnectionError, match="the vendor went away"):
+    with pytest.raises(ConnectionError, match="the provider went away"):
         storage.put(key, failing())
     with pytest.raises(NotFound):
         storage.size(key)

@@ -1,4 +1,4 @@
-"""Subscription periods: each starts once, whoever runs the renewal and how often; grants, expiry and overage billing."""
+"""Subscription periods: each starts once, however often and wherever the renewal runs; grants, expiry and overage billing."""
 
 from __future__ import annotations
 

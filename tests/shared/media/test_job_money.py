@@ -35,7 +35,7 @@ jobs = st.integers(0, 5)
 
 
 class MediaOperations(RuleBasedStateMachine):
-    """One account submits image jobs; workers, customers and sweeps act on them in any order, late and repeatedly."""
+    """One account submits image jobs. Workers, customers and sweeps act on them in any order, late and repeatedly."""
 
     @initialize()
     def open(self) -> None:

@@ -20,20 +20,20 @@ SECRET_KEY = "0123456789abcdef0123456789abcdef"
 pytestmark = pytest.mark.usefixtures("bound_database")
 
 
-def new_channel(name: str = "vendor", base_url: str = "https://api.example.com/v1/", secret: str = "sk-1") -> Channel:
+def new_channel(name: str = "acme", base_url: str = "https://api.example.com/v1/", secret: str = "sk-1") -> Channel:
     return catalog.create_channel(name, "openai", base_url, secret, secret_key=SECRET_KEY, origin=ORIGIN)
 
 
 def new_model(id: str = "m-1", *, upstream_model: str | None = None, **options: Any) -> AIModel:
     rates = {field: options.pop(field) for field in COLUMNS if field in options}
     values = Rates(**{"input": 10, "output": 20, **rates}), ModelDetails(**options)
-    return catalog.create_model(id, "vendor", *values, upstream_model=upstream_model, origin=ORIGIN)
+    return catalog.create_model(id, "acme", *values, upstream_model=upstream_model, origin=ORIGIN)
 
 
 def test_a_channels_secret_is_stored_encrypted() -> None:
     new_channel()
     row = Channel.get()
-    assert (row.name, row.dialect, row.base_url) == ("vendor", "openai", "https://api.example.com/v1")
+    assert (row.name, row.dialect, row.base_url) == ("acme", "openai", "https://api.example.com/v1")
     assert "sk-1" not in row.sealed_secret
     assert unseal(row.sealed_secret, SECRET_KEY) == "sk-1"
     assert "sk-1" not in repr(list(AuditEntry.select().dicts()))
@@ -68,9 +68,9 @@ def test_every_change_raises_the_catalog_version_and_is_audited() -> None:
         lambda: new_model(),
         lambda: catalog.set_price("m-1", Rates(30, 40), origin=ORIGIN),
         lambda: catalog.add_channel_to_model("m-1", "spare", "their-m-1", 1, 3, origin=ORIGIN),
-        lambda: catalog.update_channel("vendor", base_url="http://127.0.0.1:9/v1", origin=ORIGIN),
-        lambda: catalog.update_channel_secret("vendor", "sk-2", secret_key=SECRET_KEY, origin=ORIGIN),
-        lambda: catalog.set_channel_status("vendor", "disabled", origin=ORIGIN),
+        lambda: catalog.update_channel("acme", base_url="http://127.0.0.1:9/v1", origin=ORIGIN),
+        lambda: catalog.update_channel_secret("acme", "sk-2", secret_key=SECRET_KEY, origin=ORIGIN),
+        lambda: catalog.set_channel_status("acme", "disabled", origin=ORIGIN),
         lambda: catalog.set_model_status("m-1", "disabled", origin=ORIGIN),
     ]
     for number, change in enumerate(changes, 1):
@@ -78,7 +78,7 @@ def test_every_change_raises_the_catalog_version_and_is_audited() -> None:
         change()
         assert CatalogVersion.get().version == before + 1
         assert AuditEntry.select().count() == number
-    assert unseal(Channel.get(Channel.name == "vendor").sealed_secret, SECRET_KEY) == "sk-2"
+    assert unseal(Channel.get(Channel.name == "acme").sealed_secret, SECRET_KEY) == "sk-2"
     spare = ChannelModel.get(ChannelModel.upstream_model == "their-m-1")
     assert (spare.channel.name, spare.priority, spare.weight) == ("spare", 1, 3)
 
@@ -87,9 +87,9 @@ def test_an_update_without_changes_does_not_raise_the_version() -> None:
     new_channel()
     new_model()
     before = (CatalogVersion.get().version, AuditEntry.select().count())
-    catalog.set_channel_status("vendor", "active", origin=ORIGIN)
+    catalog.set_channel_status("acme", "active", origin=ORIGIN)
     catalog.set_model_status("m-1", "active", origin=ORIGIN)
-    catalog.update_channel("vendor", base_url="https://api.example.com/v1", origin=ORIGIN)
+    catalog.update_channel("acme", base_url="https://api.example.com/v1", origin=ORIGIN)
     assert (CatalogVersion.get().version, AuditEntry.select().count()) == before
 
 
@@ -159,7 +159,7 @@ def test_names_are_unique() -> None:
     with pytest.raises(InvalidInput, match="already exists"):
         new_model()
     with pytest.raises(InvalidInput, match="already serves 'm-1'"):
-        catalog.add_channel_to_model("m-1", "vendor", origin=ORIGIN)
+        catalog.add_channel_to_model("m-1", "acme", origin=ORIGIN)
     assert ChannelModel.select().count() == Price.select().count() == 1
 
 
@@ -169,7 +169,7 @@ def test_unknown_rows_are_not_found() -> None:
     with pytest.raises(NotFound, match="yout model create"):
         catalog.set_price("m-1", Rates(1, 1), origin=ORIGIN)
     with pytest.raises(NotFound):
-        catalog.set_channel_status("vendor", "active", origin=ORIGIN)
+        catalog.set_channel_status("acme", "active", origin=ORIGIN)
 
 
 def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
@@ -190,14 +190,14 @@ def test_prices_take_effect_in_order_and_never_in_the_past() -> None:
 def test_channel_settings_must_be_json(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match="JSON"):
         catalog.create_channel(
-            "vendor", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, origin=ORIGIN
+            "acme", "openai", "https://example.com", "", settings=settings, secret_key=SECRET_KEY, origin=ORIGIN
         )
 
 
 @pytest.mark.parametrize("value", [0, 32_000, {"a": 1_000_000}], ids=str)
 def test_a_reasoning_limit_is_stored(value: Any) -> None:
     new_channel()
-    catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)
+    catalog.update_channel("acme", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)
     assert Channel.get().settings == {"reasoning_tokens_limit": value}
 
 
@@ -205,4 +205,4 @@ def test_a_reasoning_limit_is_stored(value: Any) -> None:
 def test_an_invalid_reasoning_limit_is_refused(value: Any) -> None:
     new_channel()
     with pytest.raises(InvalidInput, match="reasoning_tokens_limit"):
-        catalog.update_channel("vendor", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)
+        catalog.update_channel("acme", settings={"reasoning_tokens_limit": value}, origin=ORIGIN)

@@ -1,4 +1,4 @@
-"""Transactions on stored content: they follow each other per account, and do not lock the account's row."""
+"""Transactions on stored content: they run one after another per account, and do not lock the account's row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds closed by staff: released or charged exactly once, whoever else tries at the same time."""
+"""Holds closed by staff: released or charged exactly once, even if others try at the same time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_hold_is_released_completely_and_audited(bound_database):
 def test_a_settled_hold_is_charged_in_part_and_the_rest_is_released(bound_database):
     customer = Customer(credits=1_000)
     [call] = customer.hold(lasts_ms=HOUR_MS)
-    assert settle_hold(call, 30, "the vendor billed it", origin=ANA).credits == 30
+    assert settle_hold(call, 30, "the provider billed it", origin=ANA).credits == 30
     row = customer.account_row()
     assert (row.balance, row.held, state_of(call)) == (970, 0, "settled")
     assert AuditEntry.get(AuditEntry.action == "hold.settle").after["charged"] == 30

@@ -49,14 +49,14 @@ def succeeded_job(customer: Customer, cost: int) -> UUID:
 def test_an_open_job_is_failed_once_and_its_hold_released(bound_database, operation, status, action):
     customer = Customer(credits=1_000)
     job = open_job(customer)
-    assert operation(job, "the vendor is down", origin=ANA).status == status
+    assert operation(job, "the provider is down", origin=ANA).status == status
     row = MediaJob.get_by_id(job)
     assert (row.status, row.sealed_params, row.credits_charged) == (status, None, 0)
     assert (customer.account_row().balance, customer.held) == (1_000, 0)
     with pytest.raises(InvalidInput, match="already ended"):
         operation(job, "again", origin=ANA)
     [trail] = AuditEntry.select().where(AuditEntry.action == action)
-    assert (trail.target, trail.after["reason"]) == (str(job), "the vendor is down")
+    assert (trail.target, trail.after["reason"]) == (str(job), "the provider is down")
     assert verify_ledger(now_ms()).problems == ()
 
 

@@ -32,7 +32,7 @@ def output_id(call: UUID) -> str:
 @pytest.mark.usefixtures("bound_database")
 def test_items_of_many_responses_are_found() -> None:
     owner, other = factories.account(), factories.account()
-    own = [output_id(store(owner).id) for _ in range(60)]  # more than one query reads
+    own = [output_id(store(owner).id) for _ in range(60)]  # more items than one query reads
     foreign = output_id(store(other).id)
     found = find_items(owner.id, [*own, foreign, output_id(new_id()), "msg_1"], 100 * MAX_BYTES)
     assert [found[id]["id"] for id in own] == own

@@ -1,4 +1,4 @@
-"""Verifying an email address: the credits that wait for it are granted once, whatever is done in which order."""
+"""Verifying an email address: the waiting credits are granted once, in any order of operations."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_a_purge_deletes_account_totals_and_keeps_platform_totals(bound_database
     with transaction():
         assert delete_account_sums(gone) == 3
     UsageLedger.delete().where(UsageLedger.account == gone).execute()
-    UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is rolled up again
+    UsageLedger.update(duration_ms=UsageLedger.duration_ms + 1).execute()  # so that every hour is summed again
     RollupState.update(checked_at=NOON - DAY - HOUR).execute()
     assert update_sums(NOON, 60).changed == 2
     PurgeJob.update(status="done").where(PurgeJob.id == purge.id).execute()

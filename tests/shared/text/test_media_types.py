@@ -13,7 +13,7 @@ from PIL import Image
 
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 
-PICTURES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+IMAGE_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
 SOUNDS = [
     ("mp3", "libmp3lame", "audio/mpeg"),
     ("wav", "pcm_s16le", "audio/wav"),
@@ -24,11 +24,11 @@ SOUNDS = [
 VIDEOS = [("mp4", "libx264", "video/mp4"), ("webm", "libvpx-vp9", "video/webm")]
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGE_TYPES)
 def test_images(kind: str) -> None:
     file = io.BytesIO()
     Image.new("RGB", (8, 8), "teal").save(file, kind)
-    assert detect_media_type(file.getvalue()[:HEAD_BYTES]) == PICTURES[kind]
+    assert detect_media_type(file.getvalue()[:HEAD_BYTES]) == IMAGE_TYPES[kind]
 
 
 @pytest.mark.parametrize(("container", "codec", "expected"), SOUNDS)

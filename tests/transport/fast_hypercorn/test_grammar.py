@@ -49,7 +49,7 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
 
 
 def read(data: bytes) -> tuple[RequestHead, bytes, bytes]:
-    """(head, body, rest) by our parser; Refusal if rejected, EOFError if incomplete."""
+    """(head, body, rest) by our parser; raises ProtocolError if rejected, EOFError if incomplete."""
     head_block, found, rest = data.partition(b"\r\n\r\n")
     if not found:
         raise EOFError

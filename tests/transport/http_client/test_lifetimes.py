@@ -198,7 +198,7 @@ async def test_a_stalled_reader_stalls_the_upstream(fetch):
     async with RawServer(flood) as server:
         response = await fetch(server.url())
         before = -1
-        while before != sent:  # until the sockets are full and nothing moves
+        while before != sent:  # until the sockets are full and no more data moves
             before = sent
             await asyncio.sleep(0.1)
         assert sent < megabytes // 2

@@ -15,7 +15,7 @@ from shared.dialects.base import ChatCall
 Json = dict[str, Any]
 HI = [{"role": "user", "content": "Hi"}]
 MARK = {"cache_control": {"type": "ephemeral"}}
-PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
+IMAGE_PART = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA=="}}
 SHOWN = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
 TOOL = {"name": "f", "description": "d", "input_schema": {"type": "object"}}
 CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "description": "d"}}
@@ -69,7 +69,7 @@ def test_tool_results_come_first_and_their_images_move_to_a_user_message() -> No
     made = messages_of(
         user(
             {"type": "text", "text": "Well?"},
-            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "See:"}, PICTURE]},
+            {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "See:"}, IMAGE_PART]},
             {"type": "tool_result", "tool_use_id": "t2", "content": "no", "is_error": True},
             {"type": "tool_result", "tool_use_id": "t3"},
         )
@@ -94,7 +94,7 @@ def test_documents_and_search_results() -> None:
         user(
             document({"type": "base64", "media_type": "application/pdf", "data": "AA=="}, title="a.pdf", context="Old."),
             document({"type": "text", "media_type": "text/plain", "data": "Words."}, title="b"),
-            document({"type": "content", "content": [{"type": "text", "text": "In."}, PICTURE]}),
+            document({"type": "content", "content": [{"type": "text", "text": "In."}, IMAGE_PART]}),
             document({"type": "url", "url": "https://example.com/c.pdf"}),
             {"type": "search_result", "title": "T", "source": "S", "content": [{"type": "text", "text": "found"}]},
         )
@@ -115,7 +115,7 @@ def test_documents_and_search_results() -> None:
 def test_an_assistant_turn() -> None:
     turn = {"role": "assistant", "content": [
         {"type": "thinking", "thinking": "hm", "signature": "sig"},
-        {"type": "thinking", "thinking": "another vendor's", "signature": ""},
+        {"type": "thinking", "thinking": "another provider's", "signature": ""},
         {"type": "redacted_thinking", "data": "x"},
         {"type": "text", "text": "I look."},
         {"type": "tool_use", "id": id_with_signature("c1", "gem"), "name": "f", "input": {"a": 1}},

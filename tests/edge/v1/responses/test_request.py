@@ -67,11 +67,11 @@ def test_a_tool_choice(choice: Any, made: Any, tools: list[str]) -> None:
 
 
 def test_items_become_messages() -> None:
-    picture = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"}
+    image = {"type": "input_image", "image_url": "data:image/png;base64,AA==", "detail": "low"}
     items = [
         {"role": "developer", "content": "Be brief."},
         {"type": "message", "role": "user", "content": [
-            {"type": "input_text", "text": "What?"}, picture,
+            {"type": "input_text", "text": "What?"}, image,
             {"type": "input_file", "filename": "a.pdf", "file_data": "data:application/pdf;base64,AA=="},
             {"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}]},
         {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
@@ -79,7 +79,7 @@ def test_items_become_messages() -> None:
             {"type": "output_text", "text": "I ", "annotations": []}, {"type": "output_text", "text": "look."}]},
         {"type": "function_call", "id": "fc_1", "call_id": "c1", "name": "f", "arguments": "{}"},
         {"type": "function_call", "call_id": "c2", "name": "f", "arguments": '{"a":1}'},
-        {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "See:"}, picture]},
+        {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "See:"}, image]},
         {"type": "function_call_output", "call_id": "c2", "output": "Rain."},
         {"type": "message", "role": "user", "content": "And?"},
     ]  # fmt: skip
