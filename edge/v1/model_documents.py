@@ -12,7 +12,7 @@ from shared.billing.pricing import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import CatalogModel, Route
 from shared.core.billing_periods import format_timestamp
-from shared.dialects.compatibility import TABLES
+from shared.dialects.compatibility_table import TABLES
 
 # Fields of a chat body, under OpenRouter's names, that are accepted if a channel's dialect accepts them.
 _GENERAL = ("max_tokens", "max_completion_tokens", "stop", "seed", "n", "logit_bias")
