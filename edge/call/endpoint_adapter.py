@@ -118,6 +118,11 @@ def cost_fields(event: Finished) -> dict[str, int]:
     return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
 
 
+def usd_fields(event: Finished) -> dict[str, float]:
+    """Return the fields that a usage has in addition if the call requested its cost in USD."""
+    return {} if event.cost_usd is None else {"cost": event.cost_usd}
+
+
 def openai_usage(event: Finished) -> dict[str, Any]:
     """Return the charged usage in OpenAI's chat format."""
     used = event.usage
@@ -128,4 +133,5 @@ def openai_usage(event: Finished) -> dict[str, Any]:
         "total_tokens": used.total_tokens,
         "prompt_tokens_details": {"cached_tokens": used.cached_tokens, **written},
         "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+        **usd_fields(event),
     }

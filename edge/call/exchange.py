@@ -37,12 +37,16 @@ class Admitted(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The response is complete and paid for. `body` is a chat completion, or the stream's last chunk with its `frame`."""
+    """The response is complete and paid for. `body` is a chat completion, or the stream's last chunk with its `frame`.
+
+    `cost_usd` is the charge in USD, if the call requested it.
+    """
 
     body: dict[str, Any]
     frame: dict[str, Any]
     usage: TokenUsage
     settled: Settled
+    cost_usd: float | None = None
 
 
 async def exchange(
@@ -74,4 +78,5 @@ async def exchange(
         usage, settled = await admission.settle()
     if completed.remaining_bytes:
         yield completed.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
-    yield Finished(completed.body, completed.frame, usage, settled)
+    cost_usd = settled.credits / services.settings.credits_per_usd if call.include_cost else None
+    yield Finished(completed.body, completed.frame, usage, settled, cost_usd)

@@ -12,10 +12,11 @@ from typing import Any
 import orjson
 
 from edge.call.routing_options import read_models, read_preferences
-from edge.http.fields import parse_json_object, requested_model
+from edge.http.fields import parse_json_object, read_include_cost, requested_model
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
+OWN_FIELDS = frozenset({"models", "provider", "usage"})  # never sent to a provider
 MAX_CHOICES = 128
 MAX_TOKENS = 10_000_000
 MAX_STOP_SEQUENCES = 16
@@ -36,10 +37,12 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     _check_fields(body)
     fallbacks: tuple[str, ...] = ()
     preferences = None
-    if "models" in body or "provider" in body:
+    include_cost = False
+    if not OWN_FIELDS.isdisjoint(body):
         first, fallbacks = read_models(body)
         preferences = read_preferences(body.get("provider"))
-        body = {name: value for name, value in body.items() if name not in ("models", "provider")} | {"model": first}
+        include_cost = read_include_cost(body)
+        body = {name: value for name, value in body.items() if name not in OWN_FIELDS} | {"model": first}
     model = requested_model(body)
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
@@ -58,7 +61,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         model=model,
         body=body,
         stream=_flag(body, "stream"),
-        include_usage=_include_usage(body),
+        include_usage=_include_usage(body) or include_cost,
         choices=_integer(body, "n", 1, MAX_CHOICES) or 1,
         output_limit=_output_limit(body),
         # Each token of text takes at least one byte of the body.
@@ -66,6 +69,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
         fallbacks=fallbacks,
         preferences=preferences,
+        include_cost=include_cost,
     )
 
 

@@ -149,6 +149,7 @@ def page_of(name: str, item: Schema) -> Schema:
     return response_schema({name: array(item), "next": nullable(STRING)})
 
 
+USAGE_OPTIONS = open_request_schema({"include": BOOLEAN}, required=())  # whether the answer's usage has the cost in USD
 COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of the call and the remaining balance
 
 

@@ -52,6 +52,14 @@ def object_field(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
+def read_include_cost(body: Mapping[str, Any]) -> bool:
+    """Return whether `usage: {"include": true}`, as in OpenRouter's API, requests the cost in USD. Raises `InvalidRequest`."""
+    include = object_field(body, "usage").get("include")
+    if include is not None and not isinstance(include, bool):
+        raise InvalidRequest("'usage.include' must be true or false.", "usage.include")
+    return bool(include)
+
+
 def reject_unknown_fields(where: str, found: Mapping[str, Any], known: Collection[str]) -> None:
     """Reject fields that are not `known`. `where` is the path to the object, with a trailing dot."""
     unknown = next((name for name in found if name not in known), None)

@@ -19,6 +19,7 @@ from edge.http.api_spec import (
     JSON,
     OPEN_OBJECT,
     STRING,
+    USAGE_OPTIONS,
     ResponseSpec,
     array,
     describe_model_call,
@@ -32,6 +33,8 @@ from edge.http.api_spec import (
 )
 
 DONE = b"data: [DONE]\n\n"
+# What a provider that is itself a gateway charges us (OpenRouter's docs, "Usage Accounting").
+_PROVIDER_COST = frozenset({"cost", "cost_details", "is_byok"})
 
 
 class ChatRenderer(ChatStreamDefaults):
@@ -65,7 +68,7 @@ def _reported_usage(event: Finished) -> Any:
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = reported.get(name)
         ours[name] = {**details, **ours[name]} if isinstance(details, dict) else ours[name]
-    return {**reported, **ours}
+    return {**{name: value for name, value in reported.items() if name not in _PROVIDER_COST}, **ours}
 
 
 def _read(data: bytes, _: UUID) -> ParsedRequest:
@@ -93,6 +96,7 @@ CHAT_REQUEST = example(
             "response_format": OPEN_OBJECT,
             "reasoning_effort": STRING,
             "user": STRING,
+            "usage": USAGE_OPTIONS,
         },
         required=("model", "messages"),
     ),
@@ -109,6 +113,7 @@ DECLARATION = describe_model_call(
     ),
     body=CHAT_REQUEST,
     notes="Unlisted fields are forwarded to the provider, or rejected if it does not support them. `models` and `provider`"
-    " control routing. The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
+    ' control routing; `usage: {"include": true}` requests the cost in USD. The headers `Idempotency-Key` and'
+    " `x-yout-max-credits` are optional.",
 )
 CHAT = EndpointAdapter(_read, declaration=DECLARATION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, cost_fields
+from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, cost_fields, usd_fields
 from edge.call.exchange import Finished
 from edge.http.api_spec import (
     ANY,
@@ -13,6 +13,7 @@ from edge.http.api_spec import (
     INTEGER,
     OPEN_OBJECT,
     STRING,
+    USAGE_OPTIONS,
     ResponseSpec,
     array,
     describe_model_call,
@@ -23,7 +24,7 @@ from edge.http.api_spec import (
     response_schema,
     string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
+from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, read_include_cost, requested_model
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -37,6 +38,8 @@ def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's `choices` is the number of inputs."""
     body = parse_json_object(data)
     model = requested_model(body)
+    include_cost = read_include_cost(body)
+    body.pop("usage", None)
     count, tokens = _count(body.get("input"))
     if (body.get("encoding_format") or "float") not in FORMATS:
         raise InvalidRequest(f"'encoding_format' must be {' or '.join(FORMATS)}.", "encoding_format")
@@ -57,6 +60,7 @@ def parse(data: bytes) -> ChatCall:
         input_bound=tokens or len(data),
         input_estimate=tokens or len(data) // 4 + 1,
         kind="embedding",
+        include_cost=include_cost,
     )
 
 
@@ -89,7 +93,8 @@ class EmbeddingsRenderer(NonStreamingRenderer):
     def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the embeddings in the order of their inputs."""
         used = event.usage.input_tokens
-        return {**event.body, "usage": {"prompt_tokens": used, "total_tokens": used}, "yout": cost_fields(event)}
+        usage = {"prompt_tokens": used, "total_tokens": used, **usd_fields(event)}
+        return {**event.body, "usage": usage, "yout": cost_fields(event)}
 
 
 def _open(data: bytes, _: UUID) -> ParsedRequest:
@@ -117,6 +122,7 @@ DECLARATION = describe_model_call(
                 "encoding_format": enum(*FORMATS),
                 "dimensions": integer(1, MAX_DIMENSIONS),
                 "user": STRING,
+                "usage": USAGE_OPTIONS,
             },
             required=("model", "input"),
         ),

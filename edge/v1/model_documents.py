@@ -26,6 +26,10 @@ _BY_CAPABILITY = {
     "reasoning": ("reasoning_effort",),
 }
 _FIELD_OF = {"structured_outputs": "response_format"}  # parameters that are no fields of their own
+_ACCEPTED = {
+    dialect: frozenset(name for name, field in table.fields.items() if field.support != "refused")
+    for dialect, table in TABLES.items()
+}
 # Our names of modalities → OpenRouter's.
 _MODALITIES = {"embedding": "embeddings"}
 _OUTPUT_BY_KIND = {"transcription": "transcription"}  # its output is text, but only /v1/audio/transcriptions serves it
@@ -105,8 +109,7 @@ def _is_sampled(route: Route) -> bool:
 
 
 def _is_accepted(name: str, dialects: set[str]) -> bool:
-    field = _FIELD_OF.get(name, name)
-    return any(field in TABLES[dialect].fields and TABLES[dialect].fields[field].support != "refused" for dialect in dialects)
+    return any(_FIELD_OF.get(name, name) in _ACCEPTED[dialect] for dialect in dialects)
 
 
 def pricing(price: PriceList) -> dict[str, int]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 from quart import Blueprint, Response, request
+from werkzeug.datastructures import Headers
 
 from edge.http.api_spec import (
     ANYBODY,
@@ -72,7 +72,7 @@ _NOTES = (
 )
 
 
-def is_anthropic_client(headers: Mapping[str, str]) -> bool:
+def is_anthropic_client(headers: Headers) -> bool:
     """Return whether a request has the headers of Anthropic's SDKs, and none of OpenAI's."""
     return "anthropic-version" in headers or ("x-api-key" in headers and "authorization" not in headers)
 

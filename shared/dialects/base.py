@@ -24,6 +24,7 @@ class ChatCall(NamedTuple):
     kind            kind of model; all except `chat` have no output tokens, never stream, and define their own `body`
     fallbacks       other models that may serve the call, in order
     preferences     the caller's routing preferences, if any
+    include_cost    whether the usage in the answer includes the cost in USD
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
     """
 
@@ -39,6 +40,7 @@ class ChatCall(NamedTuple):
     kind: str = "chat"
     fallbacks: tuple[str, ...] = ()
     preferences: RoutingPreferences | None = None
+    include_cost: bool = False
     field_name: Callable[[str], str] | None = None
 
     def for_dialect(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:

@@ -30,7 +30,8 @@ This page is generated from the tables that the dialects use (`shared/dialects/*
 * **passed**: sent to the provider unchanged. **mapped**: translated to the provider's format, or handled by the platform.
   **refused**: a 400 `unsupported_parameter` that names the field. The values listed as accepted, and `null`, are always allowed.
 * A field that is not listed is passed to providers of OpenAI's format, and refused by the others.
-* `models` and `provider` control [routing](routing.md) and are sent to no provider.
+* `models` and `provider` control [routing](routing.md), and `usage` requests the [cost in USD](api.md#what-comes-back). None of
+  them is sent to a provider.
 * Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,
   `custom_llm_provider`, `mock_response`, …) are never sent to a provider: they cause a 400 that names them, and `null` is
   ignored. The full list is in `edge/http/client_library_options.py`.

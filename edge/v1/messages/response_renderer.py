@@ -7,7 +7,7 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import cost_fields
+from edge.call.endpoint_adapter import cost_fields, usd_fields
 from edge.call.exchange import Finished
 from edge.v1.content_blocks import Block, Blocks
 from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
@@ -148,6 +148,7 @@ def _usage(event: Finished) -> Json:
         "cache_creation_input_tokens": used.cache_write_tokens,
         "cache_read_input_tokens": used.cached_tokens,
         "output_tokens": used.output_tokens,
+        **usd_fields(event),
     }
 
 

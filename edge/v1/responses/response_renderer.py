@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import KEEPALIVE, cost_fields
+from edge.call.endpoint_adapter import KEEPALIVE, cost_fields, usd_fields
 from edge.call.exchange import Finished
 from edge.http.errors import error_document
 from edge.v1.content_blocks import Blocks
@@ -156,4 +156,5 @@ def _usage(event: Finished) -> dict[str, Any]:
         "output_tokens": used.output_tokens,
         "output_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
         "total_tokens": used.total_tokens,
+        **usd_fields(event),
     }
