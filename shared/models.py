@@ -373,6 +373,11 @@ class ChannelModel(BaseModel):
         indexes = ((("channel", "model"), True),)
 
 
+# Kinds of `PriceRate`, besides service tiers.
+RATE_KINDS = (
+    *("input", "cached_input", "cache_write", "cache_write_1h", "audio_input", "cached_audio_input", "image_input"),
+    *("output", "reasoning", "audio_output", "image_output", "web_search", "second"),
+)
 PRICE_RATES = (
     *("credits_per_1k_input", "credits_per_1k_output", "credits_per_1k_cached_input", "credits_per_1k_cache_write"),
     *("credits_per_call", "minimum_credits", "credits_per_5_seconds", "credits_per_1k_characters"),
@@ -410,6 +415,29 @@ class Price(BaseModel):
         ]
 
 
+class PriceRate(BaseModel):
+    """A rate of a price beyond its columns: of a kind, for calls with more than `above_tokens` input tokens.
+
+    Kinds and units as in `shared.billing.rates.Rate`. Rows are written with their price and never changed.
+    """
+
+    price = ForeignKeyField(Price, backref="rates", on_delete="CASCADE", index=False)
+    kind = CharField(max_length=40)
+    above_tokens = BigIntegerField(default=0)
+    credits = BigIntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("price", "kind", "above_tokens")
+        constraints = [
+            named_check(
+                "price_rate_kind",
+                f"kind IN ({', '.join(map(repr, RATE_KINDS))}) OR (substr(kind, 1, 5) = 'tier:' AND length(kind) > 5)",
+            ),
+            named_check("price_rate_above", "above_tokens >= 0 AND above_tokens <= 1000000000"),
+            named_check("price_rate_credits", "credits >= 0 AND credits <= 1000000000000"),
+        ]
+
+
 class PriceDraft(BaseModel):
     """A price in preparation. It is not charged; publishing it creates a `Price` and deletes the draft."""
 
@@ -422,6 +450,7 @@ class PriceDraft(BaseModel):
     minimum_credits = BigIntegerField(default=10)
     credits_per_5_seconds = BigIntegerField(null=True)
     credits_per_1k_characters = BigIntegerField(null=True)
+    rates = JSONField(default=list, constraints=[SQL("DEFAULT '[]'")])  # `PriceRate`s as lists: kind, above_tokens, credits
     author = CharField(max_length=254)
     updated_at = BigIntegerField(default=now_ms)
 
@@ -653,6 +682,7 @@ class UsageLedger(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     # Rarely set; the insert of a plain call leaves these columns out.
     cache_write_tokens = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # tokens written to the provider's cache
+    extra_usage = JSONField(null=True)  # counts other than text, and the service tier (`shared.billing.token_usage.ExtraUsage`)
     asked_model = CharField(max_length=200, null=True)  # the requested model, if another one served
     failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)

@@ -18,7 +18,8 @@ from console.views.filters import parse_uuid
 from console.views.form_handling import run_action, submit_form, use_once
 from console.views.margins import margins
 from console.views.view import View, action_route, page_route
-from shared.billing.pricing import PriceList, call_charge
+from shared.billing.price_rows import price_of
+from shared.billing.pricing import call_charge
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
@@ -192,8 +193,7 @@ def _example(row: Price | PriceDraft | None) -> int | None:
     """Return the charge for `EXAMPLE` at these rates."""
     if row is None:
         return None
-    values: dict[str, Any] = {name: getattr(row, name, None) for name in PriceList._fields}  # a draft lacks some of these fields
-    return call_charge(PriceList(**values), EXAMPLE)
+    return call_charge(price_of(row), EXAMPLE)
 
 
 def _drafted() -> set[str]:

@@ -16,11 +16,12 @@ from console.time_ranges import RANGES
 from console.views.filters import active_filters, apply_conditions, chips
 from console.views.usage_filters import FILTERS, SECONDARY_FILTERS, read_filters, usage_totals
 from console.views.view import View, page_route
+from shared.billing.price_rows import read_price
 from shared.billing.receipts import compute_receipt
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
-from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, Price, UsageLedger
+from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, UsageLedger
 
 ORDER = [UsageLedger.created_at, UsageLedger.id]
 EXPORTED = {
@@ -88,7 +89,7 @@ class UsageView(View):
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
             raise NotFound(f"Call {call_id} not found. A call in progress is listed under Holds.")
-        price, job = Price.get_or_none(Price.id == call.price), MediaJob.get_or_none(MediaJob.id == call.id)
+        price, job = read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
         return self.page(
             "usage/receipt.html",
             call=call,

@@ -12,12 +12,14 @@ from edge.http.api_spec import OPEN_OBJECT, STRING, ResponseSpec, describe_route
 from edge.http.errors import request_id
 from edge.request_context import account_caller, read, services, uncached_json
 from edge.v1.model_documents import pricing
-from shared.billing.pricing import PriceList
-from shared.billing.receipts import Receipt, compute_receipt
+from shared.billing.price_rows import read_price
+from shared.billing.rates import STANDARD_PERMILLE, PriceList
+from shared.billing.receipts import Receipt, ReceiptLine, compute_receipt
+from shared.billing.token_usage import NO_EXTRA, stored_extra
 from shared.catalog.snapshot import Catalog
 from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
-from shared.models import MediaJob, Price, UsageLedger
+from shared.models import MediaJob, UsageLedger
 
 NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
 _PREFIX = request_id(UUID(int=0))[:-32]
@@ -44,7 +46,7 @@ async def show_receipt(id: str) -> Response:
     return uncached_json(_document(*found, services().catalog))
 
 
-def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob | None]:
+def _find(account: UUID, id: str) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
     """Return the call, the price in force when it started, and its media job if it has one."""
     try:
         named = UUID(hex=id.removeprefix(_PREFIX))
@@ -53,11 +55,12 @@ def _find(account: UUID, id: str) -> tuple[UsageLedger, Price | None, MediaJob |
     call = UsageLedger.get_or_none((UsageLedger.id == named) & (UsageLedger.account == account))
     if call is None:
         raise NotFound(NO_SUCH_CALL)
-    return call, Price.get_or_none(Price.id == call.price), MediaJob.get_or_none(MediaJob.id == call.id)
+    return call, read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
 
 
-def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:
+def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:
     receipt = compute_receipt(call, price, job)
+    extra = stored_extra(call.extra_usage) or NO_EXTRA
     return {
         "request_id": request_id(call.id),
         "created": format_timestamp(call.created_at),
@@ -73,7 +76,9 @@ def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, cata
             "output": call.output_tokens,
             "reasoning": call.reasoning_tokens,
             "estimated": call.estimated,
+            **{name: count for name, count in extra._asdict().items() if count and name != "service_tier"},
         },
+        "service_tier": extra.service_tier or "default",
         "price": _price(price),
         "steps": _steps(receipt, "tokens" if job is None else "count") if receipt.computed_charge is not None else [],
         "cost": receipt.computed_charge,
@@ -92,21 +97,15 @@ def _document(call: UsageLedger, price: Price | None, job: MediaJob | None, cata
 
 def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
     """Return the steps from the tokens (or another unit, `counted`) to the cost. Each step follows from the previous ones."""
-    noun = " tokens" if counted == "tokens" else ""
-    lines = [
-        {
-            "step": f"{line.label.lower()}{noun} × credits" + (f" per {line.per:,}" if line.per > 1 else ""),
-            counted: line.tokens,
-            "rate": line.rate,
-            "result": line.thousandths,
-        }
-        for line in receipt.lines
-    ]
-    total = sum(line.thousandths for line in receipt.lines)
+    lines = [_line(line, "count" if line.per == 1 else counted) for line in receipt.lines]
+    if receipt.permille != STANDARD_PERMILLE:
+        step = f"tokens × service tier {receipt.service_tier}, in thousandths; rounded up"
+        units = sum(line.thousandths for line in receipt.lines if line.per == 1)
+        lines.append({"step": step, "rate": receipt.permille, "result": receipt.thousandths - units})
     return [
         *lines,
-        {"step": "total in thousandths of a credit", "result": total},
-        {"step": "divided by 1,000 and rounded up", "result": -(-total // 1000)},
+        {"step": "total in thousandths of a credit", "result": receipt.thousandths},
+        {"step": "divided by 1,000 and rounded up", "result": -(-receipt.thousandths // 1000)},
         {"step": "plus the price per call", "rate": receipt.per_call, "result": receipt.sum},
         {
             "step": "at least the minimum charge; zero if all prices are zero",
@@ -116,12 +115,18 @@ def _steps(receipt: Receipt, counted: str) -> list[dict[str, Any]]:
     ]
 
 
-def _price(price: Price | None) -> dict[str, Any] | None:
+def _line(line: ReceiptLine, counted: str) -> dict[str, Any]:
+    noun = " tokens" if counted == "tokens" else ""
+    step = f"{line.label.lower()}{noun} × credits" + (f" per {line.per:,}" if line.per > 1 else "")
+    return {"step": step, counted: line.tokens, "rate": line.rate, "result": line.thousandths}
+
+
+def _price(price: PriceList | None) -> dict[str, Any] | None:
     if price is None:
         return None
-    listed = PriceList(**{name: price.__data__[name] for name in PriceList._fields})
     since = {"id": str(price.id), "effective_at": format_timestamp(price.effective_at)}
-    return {**since, **pricing(listed), "minimum_credits": price.minimum_credits}
+    rates = {"rates": [rate._asdict() for rate in price.rates]} if price.rates else {}
+    return {**since, **pricing(price), **rates, "minimum_credits": price.minimum_credits}
 
 
 def _channel(call: UsageLedger, catalog: Catalog) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Context
 from typing import Any
 
-from shared.billing.pricing import PriceList
+from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import CatalogModel, Route
 from shared.core.billing_periods import format_timestamp

@@ -1,9 +1,9 @@
 """Computes the maximum and the actual cost of a call. Integers only, rounded up once at the end. Pure.
 
-    charge = max(minimum, per_call + ⌈(input·p_in + cached·p_cached + written·p_written + output·p_out) / 1000⌉)
+    charge = max(minimum, per_call + ⌈(Σ tokens·rate · tier + 1000 · Σ units·rate) / 1000⌉)
 
-where `input` are input tokens that were neither read from nor written to the provider's cache. If all prices are zero (a free
-model), the charge is 0.
+over the kinds of tokens and units in `shared.billing.rates`; `tier` is the service tier's factor, 1 for most calls. If all
+prices are zero (a free model), the charge is 0.
 
     media: charge = max(minimum, per_call · units + per_5_seconds · ⌈seconds/5⌉ + ⌈per_1k_characters · characters / 1000⌉)
 
@@ -13,8 +13,18 @@ where `units` is the number of images delivered, or 1 for video and speech.
 from __future__ import annotations
 
 from typing import NamedTuple
-from uuid import UUID
 
+from shared.billing.rates import (
+    INPUT_KINDS,
+    OUTPUT_KINDS,
+    STANDARD_PERMILLE,
+    cost_thousandths,
+    max_rate,
+    own_rate,
+    rate_of,
+    tier_permille,
+)
+from shared.billing.rates import PriceList as PriceList
 from shared.billing.token_usage import TokenUsage
 
 # A shorter output is useless, so a call is refused if the pool cannot pay for this many tokens.
@@ -25,25 +35,24 @@ VIDEO_STEP_SECONDS = 5
 DEFAULT_OUTPUT_TOKENS = 4_096
 
 
-class PriceList(NamedTuple):
-    """Prices of a model from `effective_at` on, in credits. None for cached input or cache writes means the input price."""
+class RequestCosts(NamedTuple):
+    """What a request may use besides text within its limits (`shared.billing.cost_effects` reads it from the fields).
 
-    id: UUID
-    effective_at: int
-    credits_per_1k_input: int
-    credits_per_1k_output: int
-    credits_per_1k_cached_input: int | None
-    credits_per_call: int
-    minimum_credits: int
-    credits_per_5_seconds: int | None = None
-    credits_per_1k_characters: int | None = None
-    credits_per_1k_cache_write: int | None = None
+    kinds          kinds of tokens, in addition to text and the provider's cache
+    service_tier   the requested tier; "" is the standard tier
+    web_searches   maximum number of searches
+    output_tokens  output that no limit counts, over all choices
+    open_input     the size of the input is not known from the request: a linked file, or search results
+    """
 
-    @property
-    def is_zero(self) -> bool:
-        tokens = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input)
-        media = (self.credits_per_5_seconds, self.credits_per_1k_characters)
-        return not any((*tokens, self.credits_per_1k_cache_write, self.credits_per_call, *media))
+    kinds: tuple[str, ...] = ()
+    service_tier: str = ""
+    web_searches: int = 0
+    output_tokens: int = 0
+    open_input: bool = False
+
+
+PLAIN = RequestCosts()
 
 
 class Quote(NamedTuple):
@@ -55,6 +64,8 @@ class Quote(NamedTuple):
     output_tokens   output limit that `bound` pays for, over all choices
     cap             the caller's own limit in credits, or None
     reasoning_tokens  maximum reasoning that `bound` pays for in addition, where a provider's output limit does not count it
+    input_bound     maximum input tokens that `bound` pays for
+    costs           what else the call may use
     """
 
     price: PriceList
@@ -64,6 +75,8 @@ class Quote(NamedTuple):
     output_tokens: int
     cap: int | None = None
     reasoning_tokens: int = 0
+    input_bound: int = 0
+    costs: RequestCosts = PLAIN
 
     @property
     def paid_tokens(self) -> int:
@@ -73,17 +86,17 @@ class Quote(NamedTuple):
 
 def call_charge(price: PriceList, usage: TokenUsage) -> int:
     """Return the credits for `usage` at `price`."""
-    cached_rate = price.credits_per_1k_cached_input
-    if cached_rate is None:
-        cached_rate = price.credits_per_1k_input
-    thousandths = (
-        (usage.input_tokens - usage.cached_tokens) * price.credits_per_1k_input
-        + usage.cached_tokens * cached_rate
-        + usage.output_tokens * price.credits_per_1k_output
-    )
-    if usage.cache_write_tokens and price.credits_per_1k_cache_write is not None:
-        thousandths += usage.cache_write_tokens * (price.credits_per_1k_cache_write - price.credits_per_1k_input)
-    return _total(price, thousandths)
+    return _total(price, cost_thousandths(price, usage))
+
+
+def billed_tier(price: PriceList, requested: str, reported: str | None) -> str:
+    """Return the service tier to charge: the reported one, or the requested one if none is reported.
+
+    A requested discount that the provider does not confirm is not given.
+    """
+    if reported is not None:
+        return reported
+    return requested if tier_permille(price, requested) > STANDARD_PERMILLE else ""
 
 
 class MediaUnits(NamedTuple):
@@ -115,8 +128,38 @@ def _total(price: PriceList, thousandths: int) -> int:
     return max(price.minimum_credits, price.credits_per_call - (-thousandths // 1000))
 
 
-def _max_input_rate(price: PriceList) -> int:
-    return max(price.credits_per_1k_input, price.credits_per_1k_cached_input or 0, price.credits_per_1k_cache_write or 0)
+_TEXT_INPUT = ("input", "cached_input", "cache_write")
+# Models generate these without being asked to: reasoning, and images if they have a price for them.
+_UNASKED_OUTPUT = ("output", "reasoning", "image_output")
+
+
+class _Rates(NamedTuple):
+    """The rates that a quote reckons with, in millionths of a credit per token, and the cost of searches in thousandths.
+
+    `max_input` and `output` are the highest that may apply, `input` is that of the estimated input.
+    """
+
+    max_input: int
+    input: int
+    output: int
+    searches: int
+
+
+def _quoted_rates(price: PriceList, costs: RequestCosts, input_bound: int, input_estimate: int) -> _Rates:
+    if not price.rates:  # most models
+        cached, written = price.credits_per_1k_cached_input or 0, price.credits_per_1k_cache_write or 0
+        per_input, per_output = price.credits_per_1k_input, price.credits_per_1k_output
+        return _Rates(max(per_input, cached, written) * 1_000, per_input * 1_000, per_output * 1_000, 0)
+    # The provider may bill the standard tier although another was requested, so a discount does not lower the hold.
+    permille = max(tier_permille(price, costs.service_tier), STANDARD_PERMILLE)
+    inputs = [kind for kind in costs.kinds if kind in INPUT_KINDS]
+    outputs = [kind for kind in costs.kinds if kind in OUTPUT_KINDS]
+    return _Rates(
+        max_input=max_rate(price, (*_TEXT_INPUT, *inputs), input_bound) * permille,
+        input=rate_of(price, "input", input_estimate) * permille,
+        output=max_rate(price, (*_UNASKED_OUTPUT, *outputs), input_bound) * permille,
+        searches=costs.web_searches * (own_rate(price, "web_search", input_bound) or 0) * 1_000,
+    )
 
 
 def quote(
@@ -128,22 +171,24 @@ def quote(
     choices: int = 1,
     cap: int | None = None,
     reasoning_limit: int = 0,
+    costs: RequestCosts = PLAIN,
 ) -> Quote:
     """Quote a call with at most `input_bound` input tokens (`input_estimate` likely) and `output_limit` output tokens per choice.
 
     `reasoning_limit` is the number of reasoning tokens per choice that the provider does not count toward that limit. They come
     before the answer, so `minimum` includes them. `cap` is the caller's limit in credits, which `bound` never exceeds. Compare
-    `minimum` with it before taking the hold.
+    `minimum` with it before taking the hold. `costs` is what the call may use besides.
     """
-    output_tokens, reasoning_tokens = output_limit * choices, reasoning_limit * choices
-    paid_output = output_tokens + reasoning_tokens
-    bound = _total(price, input_bound * _max_input_rate(price) + paid_output * price.credits_per_1k_output)
-    least_output = min(output_tokens, MIN_USEFUL_OUTPUT_TOKENS * choices) + reasoning_tokens
+    output_tokens, reasoning_tokens = output_limit * choices, reasoning_limit * choices + costs.output_tokens
     least_input = min(input_estimate, input_bound)
-    minimum = _total(price, least_input * price.credits_per_1k_input + least_output * price.credits_per_1k_output)
+    rates = _quoted_rates(price, costs, input_bound, least_input)
+    paid_output = output_tokens + reasoning_tokens
+    bound = _total(price, rates.searches - (-(input_bound * rates.max_input + paid_output * rates.output) // 1_000))
+    least_output = min(output_tokens, MIN_USEFUL_OUTPUT_TOKENS * choices) + reasoning_tokens
+    minimum = _total(price, rates.searches - (-(least_input * rates.input + least_output * rates.output) // 1_000))
     if cap is not None:
         bound = max(min(bound, cap), 0)
-    return Quote(price, bound, minimum, least_input, output_tokens, cap, reasoning_tokens)
+    return Quote(price, bound, minimum, least_input, output_tokens, cap, reasoning_tokens, input_bound, costs)
 
 
 def affordable_output(quote: Quote, credits: int) -> int:
@@ -153,8 +198,9 @@ def affordable_output(quote: Quote, credits: int) -> int:
         return quote.output_tokens
     if credits < price.minimum_credits:
         return 0
-    if price.credits_per_1k_output == 0:
+    rates = _quoted_rates(price, quote.costs, quote.input_bound, quote.input_tokens)
+    if rates.output == 0:
         return quote.output_tokens if credits >= quote.minimum else 0
-    thousandths = (credits - price.credits_per_call) * 1000 - quote.input_tokens * price.credits_per_1k_input
-    affordable = thousandths // price.credits_per_1k_output - quote.reasoning_tokens
+    thousandths = (credits - price.credits_per_call) * 1000 - rates.searches
+    affordable = (thousandths * 1_000 - quote.input_tokens * rates.input) // rates.output - quote.reasoning_tokens
     return max(0, min(quote.output_tokens, affordable))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.billing.pricing import VIDEO_STEP_SECONDS
-from shared.models import MediaJob, Price, UsageLedger
+from shared.billing.rates import LABELS, STANDARD_PERMILLE, PriceList, cost_of
+from shared.billing.token_usage import TokenUsage, stored_extra
+from shared.models import MediaJob, UsageLedger
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,9 @@ class ReceiptLine:
 class Receipt:
     """The computation of a charge, in credits.
 
-    sum      the lines and the price per call, rounded up once
+    service_tier, permille  the tier by which the call was billed ("" is the standard one), and its factor for the tokens' lines
+    thousandths  the lines, those of tokens times the factor, in thousandths of a credit
+    sum      the thousandths and the price per call, rounded up once
     computed_charge  `sum`, but at least the price's minimum; None if the price is no longer known
     explanation  why `charged` differs from `due`, or ""
     """
@@ -35,34 +39,49 @@ class Receipt:
     computed_charge: int | None
     charged: int
     explanation: str
+    service_tier: str = ""
+    permille: int = STANDARD_PERMILLE
+    thousandths: int = 0
 
 
-def compute_receipt(call: UsageLedger, price: Price | None, job: MediaJob | None = None) -> Receipt:
+def call_usage(call: UsageLedger) -> TokenUsage:
+    """Return the usage of a recorded call."""
+    return TokenUsage(
+        input_tokens=call.input_tokens,
+        output_tokens=call.output_tokens,
+        cached_tokens=call.cached_tokens,
+        reasoning_tokens=call.reasoning_tokens,
+        estimated=call.estimated,
+        cache_write_tokens=call.cache_write_tokens,
+        extra=stored_extra(call.extra_usage),
+    )
+
+
+def compute_receipt(call: UsageLedger, price: PriceList | None, job: MediaJob | None = None) -> Receipt:
     """Compute the receipt of a call at the price in force when it began; for a media `job`, from what was delivered."""
     if price is None:
         return Receipt([], 0, 0, 0, None, call.credits, "The price of this call was deleted, so the charge cannot be recomputed.")
-    lines = _lines(call, price) if job is None else _media_lines(job, price)
+    usage = call_usage(call)
+    if job is None:
+        cost = cost_of(price, usage)
+        lines = [ReceiptLine(LABELS[line.kind], line.quantity, line.rate, line.thousandths, line.per) for line in cost.lines]
+        permille, thousandths = cost.permille, cost.thousandths
+    else:
+        lines, permille = _media_lines(job, price), STANDARD_PERMILLE
+        thousandths = sum(line.thousandths for line in lines)
     per_call = 0 if job is not None and job.kind == "image" else price.credits_per_call  # for images, it is in the lines
-    total = per_call - (-sum(line.thousandths for line in lines) // 1000)
-    rates = [line.rate for line in lines] + [price.credits_per_call, price.credits_per_1k_cache_write]
-    free = not any(rates)
-    due = 0 if free else max(total, price.minimum_credits)
-    return Receipt(lines, per_call, price.minimum_credits, total, due, call.credits, _explanation(call, due))
+    total = per_call - (-thousandths // 1000)
+    due = 0 if price.is_zero else max(total, price.minimum_credits)
+    tier = usage.extra.service_tier if usage.extra is not None else ""
+    return Receipt(
+        *(lines, per_call, price.minimum_credits, total, due, call.credits, _explanation(call, due)),
+        service_tier=tier,
+        permille=permille,
+        thousandths=thousandths,
+    )
 
 
-def _lines(call: UsageLedger, price: Price) -> list[ReceiptLine]:
-    cached_rate, written_rate = price.credits_per_1k_cached_input, price.credits_per_1k_cache_write
-    uncached = call.input_tokens - call.cached_tokens - call.cache_write_tokens
-    counted = [
-        ("Input", uncached, price.credits_per_1k_input),
-        ("Cached input", call.cached_tokens, price.credits_per_1k_input if cached_rate is None else cached_rate),
-        ("Cache write", call.cache_write_tokens, price.credits_per_1k_input if written_rate is None else written_rate),
-        ("Output", call.output_tokens, price.credits_per_1k_output),
-    ]
-    return [ReceiptLine(what, tokens, rate, tokens * rate) for what, tokens, rate in counted if tokens or what != "Cache write"]
-
-
-def _media_lines(job: MediaJob, price: Price) -> list[ReceiptLine]:
+def _media_lines(job: MediaJob, price: PriceList) -> list[ReceiptLine]:
     """Return the lines of a media job."""
     counts = job.options
     if job.kind == "image":

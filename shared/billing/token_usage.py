@@ -7,17 +7,52 @@ that count differently convert first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import ceil
 from typing import Any, NamedTuple
 
 # A count above this multiple of the plausible maximum is a provider's error, not usage.
 IMPLAUSIBLE_FACTOR = 10
+_MAX_SECONDS = 1_000_000
+MAX_SEARCHES = 1_000  # a higher count of searches is a provider's error
+
+
+class ExtraUsage(NamedTuple):
+    """Usage that most calls do not have, but that a price may charge apart. Counts are zero or above.
+
+    cache_write_1h_tokens  part of `cache_write_tokens`: written to a cache that is kept for an hour
+    audio_input_tokens, image_input_tokens    disjoint parts of `input_tokens`
+    cached_audio_tokens    part of both `cached_tokens` and `audio_input_tokens`
+    audio_output_tokens, image_output_tokens  disjoint parts of `output_tokens`
+    web_searches           calls of a provider's search tool
+    seconds                started seconds of audio, for models that are billed by time
+    service_tier           the tier by which the provider bills the call; "" is the standard tier
+    """
+
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    image_input_tokens: int = 0
+    cached_audio_tokens: int = 0
+    audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    web_searches: int = 0
+    seconds: int = 0
+    service_tier: str = ""
+
+
+NO_EXTRA = ExtraUsage()
+
+
+def stored_extra(value: Any) -> ExtraUsage | None:
+    """Return the extras of a usage row's `extra_usage`: its fields that are not zero, or None."""
+    known = {name: value[name] for name in ExtraUsage._fields if name in value} if isinstance(value, dict) else {}
+    return ExtraUsage(**known) if known else None
 
 
 class TokenUsage(NamedTuple):
     """Token counts of one call.
 
     `cached_tokens` and `cache_write_tokens` are disjoint parts of `input_tokens`: tokens read from and written to the provider's
-    prompt cache. `reasoning_tokens` is part of `output_tokens`.
+    prompt cache. `reasoning_tokens` is part of `output_tokens`. `extra` is None for most calls.
     """
 
     input_tokens: int
@@ -26,6 +61,7 @@ class TokenUsage(NamedTuple):
     reasoning_tokens: int = 0
     estimated: bool = False
     cache_write_tokens: int = 0
+    extra: ExtraUsage | None = None
 
     @property
     def total_tokens(self) -> int:
@@ -33,31 +69,98 @@ class TokenUsage(NamedTuple):
 
 
 class PartialUsage(NamedTuple):
-    """Usage reported so far by the chunks of a stream; None means not reported yet."""
+    """Usage reported so far by the chunks of a stream; None means not reported yet. `extra` has the fields of `ExtraUsage`."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
+    extra: Mapping[str, Any] | None = None
 
     def merge(self, newer: PartialUsage) -> PartialUsage:
         """Return the merged usage: fields of `newer` replace older ones, unless they are None."""
-        return PartialUsage(*(new if new is not None else old for old, new in zip(self, newer, strict=True)))
+        fields: Any = [new if new is not None else old for old, new in zip(self, newer, strict=True)]
+        if self.extra and newer.extra:
+            fields[-1] = {**self.extra, **newer.extra}
+        return PartialUsage(*fields)
 
 
-def read_openai_usage(value: object) -> PartialUsage:
-    """Parse an OpenAI-style `usage` object. Fields that are not non-negative integers count as missing."""
+# Where providers of OpenAI's format report the counts of `ExtraUsage`: details of the prompt and of the completion. Sources:
+# OpenAI, API reference, "CompletionUsage" (audio tokens); OpenAI, "Usage" of the Images API (image tokens). The dialects of
+# other providers convert to these names.
+_PROMPT_EXTRAS = (
+    ("cache_write_1h_tokens", "cache_write_1h_tokens"),
+    ("audio_tokens", "audio_input_tokens"),
+    ("image_tokens", "image_input_tokens"),
+    ("cached_audio_tokens", "cached_audio_tokens"),
+)
+_COMPLETION_EXTRAS = (("audio_tokens", "audio_output_tokens"), ("image_tokens", "image_output_tokens"))
+# Counts of searches. Sources: Anthropic, "Messages", `usage.server_tool_use`, also in OpenRouter's usage; Perplexity, "Chat
+# Completions", `usage.num_search_queries`; xAI, "Live Search", `usage.num_sources_used`.
+_SEARCHES = ("web_search_requests", "num_search_queries", "num_sources_used")
+# Tiers that are billed at the plain rates. OpenAI reports `default`, Anthropic `standard`.
+STANDARD_TIERS = frozenset({"default", "standard", "auto", "standard_only", "on_demand"})
+MAX_TIER_LENGTH = 32
+
+
+def read_openai_usage(value: object, service_tier: object = None) -> PartialUsage:
+    """Parse an OpenAI-style `usage` object. Fields that are not non-negative integers count as missing.
+
+    `service_tier` is the tier that the answer names beside its usage.
+    """
     if not isinstance(value, Mapping):
-        return PartialUsage()
+        return PartialUsage(extra=_tier_alone(service_tier))
     input_details = _details(value, "prompt_tokens_details", "input_tokens_details")
+    output_details = _details(value, "completion_tokens_details", "output_tokens_details")
+    input_tokens = _first_count(value, "prompt_tokens", "input_tokens")
+    output_tokens = _first_count(value, "completion_tokens", "output_tokens")
+    reasoning_tokens = _first_count(output_details, "reasoning_tokens")
+    # xAI, "Reasoning": `completion_tokens` leaves out reasoning, which is billed as output and counted in the total.
+    sums = (input_tokens or 0) + (output_tokens or 0) + (reasoning_tokens or 0)
+    if reasoning_tokens and output_tokens is not None and value.get("total_tokens") == sums:
+        output_tokens += reasoning_tokens
     return PartialUsage(
-        input_tokens=_first_count(value, "prompt_tokens", "input_tokens"),
-        output_tokens=_first_count(value, "completion_tokens", "output_tokens"),
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         cached_tokens=_first_count(input_details, "cached_tokens"),
-        reasoning_tokens=_first_count(_details(value, "completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
+        reasoning_tokens=reasoning_tokens,
         cache_write_tokens=_first_count(input_details, "cache_write_tokens"),
+        extra=_extra(value, input_details, output_details, service_tier),
     )
+
+
+def _extra(
+    value: Mapping[str, Any], input_details: Mapping[str, Any], output_details: Mapping[str, Any], service_tier: object
+) -> dict[str, Any] | None:
+    """Return the reported fields of `ExtraUsage`, or None if there are none."""
+    found: dict[str, Any] = {}
+    for details, names in ((input_details, _PROMPT_EXTRAS), (output_details, _COMPLETION_EXTRAS)):
+        for theirs, ours in names if len(details) > 1 else ():
+            if count := _first_count(details, theirs):
+                found[ours] = count
+    searches = _first_count({**value, **_details(value, "server_tool_use")}, *_SEARCHES)
+    if searches is not None:
+        found["web_searches"] = searches
+    seconds = value.get("seconds")  # OpenAI, "Create transcription": usage of the type `duration`
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < _MAX_SECONDS:
+        found["seconds"] = ceil(seconds)
+    tier = _tier(service_tier if service_tier is not None else value.get("service_tier"))
+    if tier is not None:
+        found["service_tier"] = tier
+    return found or None
+
+
+def _tier_alone(service_tier: object) -> dict[str, Any] | None:
+    tier = _tier(service_tier)
+    return {"service_tier": tier} if tier is not None else None
+
+
+def _tier(value: object) -> str | None:
+    """Return a reported tier, "" for the standard one, or None if it is missing."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_TIER_LENGTH:
+        return None
+    return "" if value in STANDARD_TIERS else value
 
 
 def _details(value: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
@@ -77,18 +180,25 @@ def _first_count(value: Mapping[str, Any], *names: str) -> int | None:
 
 
 def resolve_usage(
-    reported: PartialUsage, *, input_estimate: int, output_estimate: int, delivered: bool, plausible_output: int
+    reported: PartialUsage,
+    *,
+    input_estimate: int,
+    output_estimate: int,
+    delivered: bool,
+    plausible_output: int,
+    plausible_input: int = 0,
 ) -> TokenUsage:
     """Decide a call's usage: the provider's counts if plausible, otherwise local estimates.
 
-    `input_estimate` and `output_estimate` are local token counts; `plausible_output` is the maximum output of the call. Delivered
-    output counts as at least one token, even if it is not text; a call without output has none. A count above
-    `IMPLAUSIBLE_FACTOR` times the plausible maximum is an error, and an explicit zero is accepted only if nothing was delivered.
-    `estimated` is set if the input or output count is an estimate.
+    `input_estimate` and `output_estimate` are local token counts; `plausible_output` is the maximum output of the call, and
+    `plausible_input` the maximum of an input whose size is not known from the request. Delivered output counts as at least one
+    token, even if it is not text; a call without output has none. A count above `IMPLAUSIBLE_FACTOR` times the plausible maximum
+    is an error, and an explicit zero is accepted only if nothing was delivered. `estimated` is set if the input or output count
+    is an estimate.
     """
     estimated = False
     input_tokens = reported.input_tokens
-    limit = IMPLAUSIBLE_FACTOR * (input_estimate + 1_000)
+    limit = max(IMPLAUSIBLE_FACTOR * (input_estimate + 1_000), plausible_input)
     if input_tokens is None or (input_tokens == 0 and delivered) or input_tokens > limit:
         input_tokens, estimated = input_estimate, True
     output_tokens = reported.output_tokens if plausible_output else 0
@@ -96,11 +206,33 @@ def resolve_usage(
     if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > limit:
         output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
     cached_tokens = min(reported.cached_tokens or 0, input_tokens)
+    cache_write_tokens = min(reported.cache_write_tokens or 0, input_tokens - cached_tokens)
     return TokenUsage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cached_tokens=cached_tokens,
         reasoning_tokens=min(reported.reasoning_tokens or 0, output_tokens),
         estimated=estimated,
-        cache_write_tokens=min(reported.cache_write_tokens or 0, input_tokens - cached_tokens),
+        cache_write_tokens=cache_write_tokens,
+        extra=_resolve_extra(reported.extra, input_tokens, cached_tokens, cache_write_tokens, output_tokens),
     )
+
+
+def _resolve_extra(
+    reported: Mapping[str, Any] | None, input_tokens: int, cached_tokens: int, cache_write_tokens: int, output_tokens: int
+) -> ExtraUsage | None:
+    """Return the reported extras within the counts that they are parts of; None if nothing is left."""
+    if not reported:
+        return None
+    extra = ExtraUsage(**reported)
+    audio, heard = min(extra.audio_input_tokens, input_tokens), min(extra.audio_output_tokens, output_tokens)
+    extra = extra._replace(
+        cache_write_1h_tokens=min(extra.cache_write_1h_tokens, cache_write_tokens),
+        audio_input_tokens=audio,
+        image_input_tokens=min(extra.image_input_tokens, input_tokens - audio),
+        cached_audio_tokens=min(extra.cached_audio_tokens, audio, cached_tokens),
+        audio_output_tokens=heard,
+        image_output_tokens=min(extra.image_output_tokens, output_tokens - heard),
+        web_searches=min(extra.web_searches, MAX_SEARCHES),
+    )
+    return extra if extra != NO_EXTRA else None

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 
 from peewee import fn
 
-from shared.billing.pricing import PriceList
+from shared.billing.price_rows import read_prices
+from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import max_output_tokens
 from shared.core.clock import now_ms
-from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, Price
+from shared.models import AIModel, CatalogVersion, Channel, ChannelModel
 
 
 def read_version() -> int:
@@ -49,9 +50,8 @@ def load_catalog() -> Catalog:
 
 def _prices() -> dict[str, list[PriceList]]:
     found: dict[str, list[PriceList]] = {}
-    for row in Price.select().order_by(Price.effective_at.desc()):
-        values = row.__data__  # the raw foreign key, without a query for the model
-        found.setdefault(values["model"], []).append(PriceList(**{name: values[name] for name in PriceList._fields}))
+    for model, price in read_prices():
+        found.setdefault(model, []).append(price)
     return found
 
 

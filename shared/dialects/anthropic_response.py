@@ -14,7 +14,10 @@ from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.translated_stream import delta_chunk, finish_chunk, usage_chunk
 
 JSON_TOOL = "yout_json_answer"  # the tool that replaces a `response_format`
-_COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details")
+_COUNTS = (
+    *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details"),
+    *("cache_creation", "server_tool_use", "service_tier"),
+)
 Chunks = Iterator[dict[str, Any] | None]
 
 
@@ -114,12 +117,19 @@ class AnthropicTranslator:
 
 
 def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
-    """Return usage in OpenAI's format. Anthropic's `input_tokens` do not include cache reads and writes."""
+    """Return usage in OpenAI's format. Anthropic's `input_tokens` do not include cache reads and writes.
+
+    Sources: "Messages", `usage`; "Prompt caching", `cache_creation`, whose parts sum up to `cache_creation_input_tokens`; "Web
+    search tool", `server_tool_use`; "Service tiers", `service_tier`.
+    """
     read, written = _count(reported.get("cache_read_input_tokens")), _count(reported.get("cache_creation_input_tokens"))
     usage: dict[str, Any] = {}
     if type(reported.get("input_tokens")) is int:
         usage["prompt_tokens"] = reported["input_tokens"] + read + written
         usage["prompt_tokens_details"] = {"cached_tokens": read, "cache_write_tokens": written}
+        writes = reported.get("cache_creation")
+        if isinstance(writes, dict) and (hour := _count(writes.get("ephemeral_1h_input_tokens"))):
+            usage["prompt_tokens_details"]["cache_write_1h_tokens"] = hour
     if type(reported.get("output_tokens")) is int:
         usage["completion_tokens"] = reported["output_tokens"]
         details = reported.get("output_tokens_details")
@@ -127,6 +137,7 @@ def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
         usage["completion_tokens_details"] = {"reasoning_tokens": _count(thought)}
     if "prompt_tokens" in usage and "completion_tokens" in usage:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
+    usage.update({name: reported[name] for name in ("server_tool_use", "service_tier") if reported.get(name) is not None})
     return usage
 
 

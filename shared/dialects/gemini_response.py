@@ -103,19 +103,43 @@ def _other_fields(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
-    """Return usage in OpenAI's format. Gemini counts thoughts separately from candidates, and cached tokens as prompt."""
+    """Return usage in OpenAI's format. Gemini counts thoughts separately from candidates, and cached tokens as prompt.
+
+    Sources: API reference, `UsageMetadata`, whose details count tokens by modality; "Tokens", `toolUsePromptTokenCount`.
+    """
     usage: dict[str, Any] = {}
     prompt, candidates = reported.get("promptTokenCount"), reported.get("candidatesTokenCount")
     thoughts = _count(reported.get("thoughtsTokenCount"))
     if type(prompt) is int:
         usage["prompt_tokens"] = prompt + _count(reported.get("toolUsePromptTokenCount"))
-        usage["prompt_tokens_details"] = {"cached_tokens": _count(reported.get("cachedContentTokenCount"))}
+        usage["prompt_tokens_details"] = {
+            "cached_tokens": _count(reported.get("cachedContentTokenCount")),
+            **_by_modality(reported, ("promptTokensDetails", "toolUsePromptTokensDetails"), _MODALITIES),
+            **_by_modality(reported, ("cacheTokensDetails",), {"AUDIO": "cached_audio_tokens"}),
+        }
     if type(candidates) is int or thoughts:
         usage["completion_tokens"] = _count(candidates) + thoughts
-        usage["completion_tokens_details"] = {"reasoning_tokens": thoughts}
+        modalities = _by_modality(reported, ("candidatesTokensDetails",), _MODALITIES)
+        usage["completion_tokens_details"] = {"reasoning_tokens": thoughts, **modalities}
     if "prompt_tokens" in usage and "completion_tokens" in usage:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
     return usage
+
+
+# Modalities that are priced apart from text. Video is priced like text; its sound track is counted as audio.
+_MODALITIES = {"AUDIO": "audio_tokens", "IMAGE": "image_tokens"}
+
+
+def _by_modality(reported: dict[str, Any], names: tuple[str, ...], modalities: dict[str, str]) -> dict[str, int]:
+    """Return the counts in the lists of `ModalityTokenCount` with these names, by OpenAI's name of the modality."""
+    found: dict[str, int] = {}
+    for name in names:
+        counts = reported.get(name)
+        for one in counts if isinstance(counts, list) else ():
+            ours = modalities.get(one.get("modality"))
+            if ours is not None and (count := _count(one.get("tokenCount"))):
+                found[ours] = found.get(ours, 0) + count
+    return found
 
 
 def canonical_logprobs(result: dict[str, Any] | None) -> dict[str, Any] | None:

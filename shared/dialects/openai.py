@@ -241,4 +241,4 @@ def to_answer(body: dict[str, Any]) -> Answer:
         if end == FAILED:
             raise MalformedStream("the provider failed to complete its answer")
         choice["finish_reason"] = finish_reason_of(end, choice["message"])
-    return Answer(body, read_openai_usage(body.get("usage")), *delivered)
+    return Answer(body, read_openai_usage(body.get("usage"), body.get("service_tier")), *delivered)

@@ -232,9 +232,11 @@ class OpenAIStream:
         if chunk.error:
             raise BrokenStream("the provider reported an error")
         if chunk.usage is not None:
-            self._usage = self._usage.merge(read_openai_usage(chunk.usage))
+            self._usage = self._usage.merge(read_openai_usage(chunk.usage, chunk.service_tier))
         if self._swaps is None:
             self._learn(chunk)
+            if chunk.service_tier is not None:
+                self._usage = self._usage.merge(read_openai_usage(None, chunk.service_tier))
         if chunk.choices:
             self._read_choices(chunk, chunk.choices, payload, relay)
 

@@ -5,6 +5,7 @@ Exactly once: a second settlement of the same call finds its hold closed and cha
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 from uuid import UUID
@@ -272,7 +273,7 @@ _USAGE_COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at"),
 )
-_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", *UsageDetails._fields)
+_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", *UsageDetails._fields)
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
 
@@ -289,7 +290,7 @@ def _write(
     change_accounts(changes)
     insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
     recorded = [(item, settled) for item, settled in fresh if item.status]
-    if any(item.details is not None or item.usage.cache_write_tokens or settled.overage for item, settled in recorded):
+    if any(_is_rare(item, settled) for item, settled in recorded):
         insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
     else:
         insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
@@ -316,8 +317,15 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     )
 
 
+def _is_rare(item: Settlement, settled: Settled) -> bool:
+    usage = item.usage
+    return bool(item.details is not None or usage.cache_write_tokens or usage.extra is not None or settled.overage)
+
+
 def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
-    return (settled.overage, item.usage.cache_write_tokens, *(item.details or UsageDetails()))
+    extra = item.usage.extra
+    written = None if extra is None else json.dumps({name: value for name, value in extra._asdict().items() if value})
+    return (settled.overage, item.usage.cache_write_tokens, written, *(item.details or UsageDetails()))
 
 
 def _write_overage(

@@ -163,6 +163,7 @@ _TYPES = {
     **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
     **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
+    "extra_usage": "jsonb",
 }
 
 

@@ -11,7 +11,7 @@ from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Price, PriceDraft
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.prices import Rates, rate_columns, rates_of, set_price
+from shared.operations.prices import COLUMNS, Rates, format_rate, rate_columns, rates_of, set_price
 from shared.operations.prices_in_force import current_price
 
 
@@ -32,7 +32,12 @@ def save_draft(model_id: str, rates: Rates, *, origin: Origin) -> PriceDraft:
             raise NotFound(f"No model {model_id!r} in the catalog.")
         rates.check(model.is_free)
         former = find_draft(model_id)
-        values: dict[str, Any] = {**rate_columns(rates), "author": origin.actor[:254], "updated_at": now_ms()}
+        values: dict[str, Any] = {
+            **rate_columns(rates),
+            "rates": [list(rate) for rate in rates.rates],
+            "author": origin.actor[:254],
+            "updated_at": now_ms(),
+        }
         if former is None:
             PriceDraft.create(model=model_id, **values)
         else:
@@ -51,7 +56,9 @@ class ReviewedPrice(NamedTuple):
 
 def rates_line(draft: PriceDraft) -> str:
     """Return the rates of a draft as one line, for comparison."""
-    return " ".join(f"{name}={rate}" for name, rate in asdict(rates_of(draft)).items() if rate is not None)
+    rates = rates_of(draft)
+    columns = [f"{name}={getattr(rates, name)}" for name in COLUMNS if getattr(rates, name) is not None]
+    return " ".join([*columns, *map(format_rate, rates.rates)])
 
 
 def publish_draft(model_id: str, reviewed: ReviewedPrice, effective_at: int | None = None, *, origin: Origin) -> Price:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from shared.billing.price_rows import rates_of_price
+from shared.billing.rates import BASE_KINDS, TIER_PREFIX, PriceList, Rate
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import AIModel, Price, PriceDraft
+from shared.models import RATE_KINDS, AIModel, Price, PriceDraft, PriceRate
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_integer
 
 MAX_PRICE = 10**12
+MAX_RATES = 100  # of a price
+MAX_ABOVE_TOKENS = 10**9
+MAX_PERMILLE = 100_000  # a hundred times the token rates
+_TIER = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
+_RATE = re.compile(r"(?P<kind>[a-z0-9_:-]+)(?:@(?P<above>[0-9]+))?\s*=\s*(?P<credits>[0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +29,8 @@ class Rates:
     """Prices in whole credits: per 1,000 tokens, per call, minimum of a call, per 5 seconds of video, per 1,000 characters.
 
     None for `cached_input` or `cache_write` (tokens read from or written to the provider's prompt cache) means the input price.
-    None for a media price means that it does not apply.
+    None for a media price means that it does not apply. `rates` are all other rates, each kind in ascending order of prompt
+    length (`shared.billing.rates.Rate`).
     """
 
     input: int = 0
@@ -31,18 +41,63 @@ class Rates:
     per_5_seconds: int | None = None
     per_1k_characters: int | None = None
     cache_write: int | None = None
+    rates: tuple[Rate, ...] = ()
 
     @property
     def is_zero(self) -> bool:
+        if any(rate.credits for rate in self.rates if not rate.kind.startswith(TIER_PREFIX)):
+            return False
         return not (self.input or self.output or self.per_call or self.per_5_seconds or self.per_1k_characters)
 
     def check(self, free: bool) -> None:
         """Raise `InvalidInput` for a price out of range, or for a model without a price that is not free."""
-        for what, value in asdict(self).items():
+        for what in COLUMNS:
+            value = getattr(self, what)
             if value is not None:
                 check_integer(f"price ({what.replace('_', ' ')})", value, 0, MAX_PRICE)
+        self._check_rates()
         if self.is_zero and not free:
             raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
+
+    def _check_rates(self) -> None:
+        """Raise `InvalidInput` for rates that are out of range, twice there, or fall as prompts get longer."""
+        if len(self.rates) > MAX_RATES:
+            raise InvalidInput(f"A price has at most {MAX_RATES} further rates.")
+        latest: dict[str, Rate] = {}
+        for rate in self.rates:
+            tier = rate.kind.removeprefix(TIER_PREFIX) if rate.kind.startswith(TIER_PREFIX) else None
+            if rate.kind not in RATE_KINDS and (tier is None or not _TIER.fullmatch(tier)):
+                raise InvalidInput(f"Unknown rate {rate.kind!r}. Choose one of {', '.join(RATE_KINDS)}, or tier:NAME.")
+            check_integer(f"rate ({rate.kind})", rate.credits, 0, MAX_PERMILLE if tier else MAX_PRICE)
+            check_integer(f"prompt length of the rate ({rate.kind})", rate.above_tokens, 0, 0 if tier else MAX_ABOVE_TOKENS)
+            base = getattr(self, rate.kind) if rate.kind in BASE_KINDS else None
+            if rate.kind in BASE_KINDS and (base is None or not rate.above_tokens):
+                raise InvalidInput(f"The price {rate.kind!r} must be set; its further rates are for longer prompts only.")
+            former = latest.get(rate.kind)
+            if former is None and base is None and rate.above_tokens:
+                raise InvalidInput(f"The rate {rate.kind!r} needs a value for all prompts, without a length.")
+            if former is not None and former.above_tokens >= rate.above_tokens:
+                raise InvalidInput(f"The rates of {rate.kind!r} must be in ascending order of prompt length, each length once.")
+            if rate.credits < (former.credits if former is not None else base or 0):
+                raise InvalidInput(f"The rate {rate.kind!r} must not fall for longer prompts: holds rely on it.")
+            latest[rate.kind] = rate
+
+
+def parse_rates(lines: Iterable[str]) -> tuple[Rate, ...]:
+    """Parse rates like `web_search=10000`, `input@200000=2500` (above 200,000 input tokens) and `tier:flex=500`, in order."""
+    found = []
+    for line in lines:
+        match = _RATE.fullmatch(line.strip())
+        if match is None:
+            raise InvalidInput(f"A rate must look like web_search=10000, input@200000=2500 or tier:flex=500, not {line[:80]!r}.")
+        found.append(Rate(match["kind"], int(match["above"] or 0), int(match["credits"])))
+    return tuple(sorted(found))
+
+
+def format_rate(rate: Rate) -> str:
+    """Return a rate as `parse_rates` reads it."""
+    above = f"@{rate.above_tokens}" if rate.above_tokens else ""
+    return f"{rate.kind}{above}={rate.credits}"
 
 
 # Columns of `Price` and `PriceDraft` by field of `Rates`.
@@ -58,13 +113,14 @@ COLUMNS = {
 }
 
 
-def rates_of(row: Price | PriceDraft) -> Rates:
+def rates_of(row: Price | PriceDraft | PriceList) -> Rates:
     """Return the rates of a price or draft."""
-    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()})
+    rates = rates_of_price(row) if isinstance(row, Price) else tuple(Rate(*rate) for rate in row.rates)
+    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()}, rates=rates)
 
 
 def rate_columns(rates: Rates) -> dict[str, int | None]:
-    """Return the values of a price's or draft's columns."""
+    """Return the values of the columns that a price and a draft share."""
     return {column: getattr(rates, name) for name, column in COLUMNS.items()}
 
 
@@ -89,7 +145,10 @@ def set_price(model_id: str, rates: Rates, effective_at: int | None = None, *, o
 
 def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
     """Insert a row for validated rates. For functions of this package, inside their transaction."""
-    return Price.create(model=model_id, effective_at=effective_at, **rate_columns(rates))
+    price = Price.create(model=model_id, effective_at=effective_at, **rate_columns(rates))
+    for rate in rates.rates:
+        PriceRate.create(price=price, **rate._asdict())
+    return price
 
 
 def _free_moment(model_id: str, effective_at: int | None) -> int:

@@ -1,0 +1,48 @@
+"""Reads price lists from the database, each with its rates, in one query."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from peewee import JOIN, Expression
+
+from shared.billing.rates import COLUMNS, PriceList, Rate
+from shared.models import Price, PriceDraft, PriceRate
+
+
+def read_prices(*conditions: Expression) -> list[tuple[str, PriceList]]:
+    """Return the prices that meet the conditions, each with its model's id, the latest effective date first."""
+    columns = [getattr(Price, name) for name in COLUMNS]
+    rows: Any = (
+        Price.select(Price.model, *columns, PriceRate.kind, PriceRate.above_tokens, PriceRate.credits)
+        .join(PriceRate, JOIN.LEFT_OUTER, on=(PriceRate.price == Price.id))
+        .order_by(Price.effective_at.desc(), Price.id, PriceRate.kind, PriceRate.above_tokens)
+        .tuples()
+    )
+    if conditions:
+        rows = rows.where(*conditions)
+    width = 1 + len(columns)
+    return [
+        (head[0], PriceList(*head[1:])._replace(rates=tuple(Rate(*row[width:]) for row in group if row[width] is not None)))
+        for head, group in groupby(rows, key=lambda row: row[:width])
+    ]
+
+
+def read_price(id: UUID) -> PriceList | None:
+    """Return the price with this id, or None if it was deleted."""
+    return next((price for _, price in read_prices(Price.id == id)), None)
+
+
+def rates_of_price(price: Price) -> tuple[Rate, ...]:
+    """Return the rates of a row, read from their own table."""
+    rows = PriceRate.select().where(PriceRate.price == price).order_by(PriceRate.kind, PriceRate.above_tokens)
+    return tuple(Rate(row.kind, row.above_tokens, row.credits) for row in rows)
+
+
+def price_of(row: Price | PriceDraft) -> PriceList:
+    """Return a row as a price list; a draft as one that is not in force."""
+    rates = rates_of_price(row) if isinstance(row, Price) else tuple(Rate(*rate) for rate in row.rates)
+    values = {name: getattr(row, name) for name in COLUMNS if name not in ("id", "effective_at")}
+    return PriceList(getattr(row, "id", UUID(int=0)), getattr(row, "effective_at", 0), **values)._replace(rates=rates)
