@@ -21,13 +21,13 @@ Body = dict[str, Any]
 # Field (of the body, a message, a part, a tool or a tool call) → the dialects that support it.
 PROVIDER_FIELDS: dict[str, tuple[str, ...]] = {
     "thinking": ("anthropic",),
-    "thinking_blocks": ("anthropic",),
+    "thinking_blocks": ("anthropic", "responses"),
     "cache_control": ("anthropic",),
     "top_k": ("anthropic", "gemini"),
     "extra_content": ("gemini",),
     "reasoning_content": (REASONING,),
 }
-_DIALECTS = ("anthropic", "gemini", REASONING)
+_DIALECTS = ("anthropic", "gemini", "responses", REASONING)
 # Separates a tool call's id from the signature that Gemini requires back; SDKs preserve only the id.
 _SIGNED = "__signed_"
 

@@ -8,5 +8,6 @@ from shared.dialects.anthropic import ANTHROPIC
 from shared.dialects.base import Dialect
 from shared.dialects.gemini import GEMINI
 from shared.dialects.openai import OPENAI
+from shared.dialects.responses import RESPONSES
 
-DIALECTS: dict[str, Dialect] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
+DIALECTS: dict[str, Dialect] = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI, "responses": RESPONSES}

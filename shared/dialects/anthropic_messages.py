@@ -13,6 +13,7 @@ from shared.dialects.anthropic_fields import MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.base import Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
 from shared.dialects.field_support import raise_unsupported
+from shared.dialects.responses_reasoning import is_encrypted_reasoning
 from shared.dialects.strip_foreign_fields import signed_blocks
 
 IMAGE_TYPES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})  # "Vision"
@@ -94,7 +95,8 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
     if message.role == "assistant":
         if isinstance(message.fields.get("refusal"), str) and message.fields["refusal"]:
             blocks.append({"type": "text", "text": message.fields["refusal"]})
-        blocks = [*signed_blocks(message.fields.get("thinking_blocks")), *blocks]
+        thinking = signed_blocks(message.fields.get("thinking_blocks"))
+        blocks = [*(block for block in thinking if not is_encrypted_reasoning(block)), *blocks]
         blocks = _with_text(blocks)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
             id, name, arguments = content_parts.parse_tool_call(f"{message.path}.tool_calls[{index}]", call)

@@ -26,6 +26,8 @@ class ChatCall(NamedTuple):
     preferences     the caller's routing preferences, if any
     include_cost    whether the usage in the answer includes the cost in USD
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
+    responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays;
+                    None for other calls
     """
 
     model: str
@@ -42,6 +44,7 @@ class ChatCall(NamedTuple):
     preferences: RoutingPreferences | None = None
     include_cost: bool = False
     field_name: Callable[[str], str] | None = None
+    responses_body: Callable[[], Mapping[str, Any]] | None = None
 
     def for_dialect(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
         """Return the call with the body for `dialect` on a channel with these settings."""
@@ -77,7 +80,10 @@ class ProviderRequest(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A complete answer in canonical form. `text` and the number of `images` are for counting output tokens."""
+    """A complete answer in canonical form, or a response if the call has a `responses_body`.
+
+    `text` and the number of `images` are for counting output tokens.
+    """
 
     body: dict[str, Any]
     usage: PartialUsage

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from shared.dialects import anthropic_fields, gemini_fields, openai_fields
+from shared.dialects import anthropic_fields, gemini_fields, openai_fields, responses_fields
 from shared.dialects.field_support import Field, Fields
 
 
@@ -21,7 +21,12 @@ class Table(NamedTuple):
 
 TABLES = {
     name: Table(module.FIELDS, module.MESSAGE_FIELDS, module.PART_FIELDS)
-    for name, module in (("openai", openai_fields), ("anthropic", anthropic_fields), ("gemini", gemini_fields))
+    for name, module in (
+        ("openai", openai_fields),
+        ("responses", responses_fields),
+        ("anthropic", anthropic_fields),
+        ("gemini", gemini_fields),
+    )
 }
 _HEAD = """# Compatibility: fields of chat requests in each dialect
 

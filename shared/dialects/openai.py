@@ -92,7 +92,7 @@ class OpenAIDialect:
         accepted = settings.get("history")
         if isinstance(accepted, list) and not has_no_answer_fields(data):
             data = orjson.dumps(strip_foreign_fields(body, accepted))
-        return ProviderRequest("POST", _url(route), request_headers(target), data)
+        return ProviderRequest("POST", channel_url(route, "/chat/completions"), request_headers(target), data)
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a chat completion. Raises `MalformedStream` for invalid data."""
@@ -165,8 +165,9 @@ def _bearer(secret: str) -> str:
     return f"Bearer {secret}" if secret else ""
 
 
-def _url(route: Route) -> str:
-    path = str(route.settings.get("path") or "/chat/completions").replace("{model}", quote(route.upstream_model, safe=""))
+def channel_url(route: Route, default_path: str) -> str:
+    """Return the URL of calls: the base URL with the channel's `path` and `query`."""
+    path = str(route.settings.get("path") or default_path).replace("{model}", quote(route.upstream_model, safe=""))
     query = route.settings.get("query")
     return route.base_url + path + (f"?{urlencode(query)}" if isinstance(query, dict) and query else "")
 

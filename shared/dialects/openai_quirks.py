@@ -36,7 +36,7 @@ def adapt_request(body: Json, settings: Mapping[str, Any], model: str) -> None:
             for name in _SAMPLING:
                 body.pop(name, None)
     if settings.get("strict_schemas"):
-        _fit_schemas(body)
+        fit_schemas(body)
 
 
 def _fit_tools(body: Json, effort: Any) -> None:
@@ -51,7 +51,7 @@ def _forces_tool(body: Mapping[str, Any]) -> bool:
     return bool(body.get("tools")) and (choice == "required" or isinstance(choice, dict))
 
 
-def _fit_schemas(body: Json) -> None:
+def fit_schemas(body: Json) -> None:
     """Convert strict schemas to the subset that OpenAI documents."""
     response_format = body.get("response_format") or {}
     named = response_format.get("json_schema")

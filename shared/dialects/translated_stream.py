@@ -203,6 +203,7 @@ def _gather(message: dict[str, Any], piece: dict[str, Any]) -> None:
         calls = message.setdefault("tool_calls", [])
         if call["index"] == len(calls):
             calls.append({name: value for name, value in call.items() if name != "index"})
-            calls[-1]["function"] = dict(call["function"])
+            calls[-1][call["type"]] = dict(call[call["type"]])
         else:
-            calls[call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+            kind, text = ("custom", "input") if "custom" in call else ("function", "arguments")
+            calls[call["index"]][kind][text] += call[kind][text]

@@ -19,7 +19,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument(
         "--template", metavar="T", help="a provider from `yout channel templates`; sets URL, dialect and settings"
     )
-    create.add_argument("--dialect", help="the upstream's wire format: openai, anthropic or gemini")
+    create.add_argument("--dialect", help="the upstream's wire format: openai, responses, anthropic or gemini")
     create.add_argument("--base-url", metavar="URL", help="including the version, such as https://host/v1")
     create.add_argument("--secret", default="", metavar="S", help="the upstream's API key, or - to read it from standard input")
     create.add_argument(

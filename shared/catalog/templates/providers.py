@@ -57,6 +57,19 @@ _ALL = (
         note="`store: false` excludes calls from stored completions; retention for abuse monitoring depends on the contract.",
     ),
     ChannelTemplate(
+        "openai-responses",
+        "OpenAI (Responses API)",
+        "responses",
+        "https://api.openai.com/v1",
+        {
+            "provider": "openai",
+            "efforts": known.OPENAI_EFFORTS,
+            "sampling": known.OPENAI_SAMPLING,
+        },
+        models=known.OPENAI,
+        note="No response is stored (`store: false`); retention for abuse monitoring depends on the contract.",
+    ),
+    ChannelTemplate(
         "anthropic",
         "Anthropic",
         "anthropic",

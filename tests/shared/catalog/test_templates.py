@@ -19,14 +19,23 @@ from tests.shared.dialects.calls import call_of
 
 PROVIDERS = {
     *("openai", "anthropic", "google", "openrouter", "groq", "mistral", "deepseek", "xai", "together", "fireworks"),
-    *("azure-openai", "vllm", "ollama", "llama.cpp"),
+    *("openai-responses", "azure-openai", "vllm", "ollama", "llama.cpp"),
 }
 DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
 UNDERSTOOD = {
     *("provider", "public_name", "data_collection", "body", "headers", "thinking", "structured_output", "version"),
     *("max_tokens", "stream_usage", "path", "query", "key_header", "identity", "efforts", "system_in_place", "history"),
     *("sampling", "effort_with_tools", "no_thinking", "strict_schemas", "roles", "named_roles", "tool_ids", "required_history"),
-    *("thinking_off", "forced_tools", "prefill", "image_format", "media_body", "cancel", "reasoning_tokens_limit"),
+    *(
+        "thinking_off",
+        "forced_tools",
+        "prefill",
+        "image_format",
+        "media_body",
+        "cancel",
+        "reasoning_tokens_limit",
+        "reasoning_summary",
+    ),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 

@@ -102,10 +102,11 @@ def message_of(chunks: list[Json], index: int = 0) -> Json:
 
 def gather_call(calls: list[Json], piece: Json) -> None:
     if piece["index"] == len(calls):
-        calls.append({**piece, "function": dict(piece["function"])})
+        calls.append({**piece, piece["type"]: dict(piece[piece["type"]])})
         del calls[-1]["index"]
     else:
-        calls[piece["index"]]["function"]["arguments"] += piece["function"]["arguments"]
+        kind, text = ("custom", "input") if "custom" in piece else ("function", "arguments")
+        calls[piece["index"]][kind][text] += piece[kind][text]
 
 
 def comparable(message: Json) -> Json:
@@ -115,6 +116,8 @@ def comparable(message: Json) -> Json:
     """
     calls = [
         {**call, "function": {**call["function"], "arguments": orjson.loads(call["function"]["arguments"])}}
+        if "function" in call
+        else call
         for call in message.get("tool_calls") or ()
     ]
     kept = {name: value for name, value in message.items() if name != "tool_calls" and value not in (None, "")}

@@ -16,7 +16,7 @@ from tests.shared.dialects.calls import request_body
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "compatibility.md"
 KNOWN = {*openai.CompletionCreateParamsBase.__annotations__, *openai.CompletionCreateParamsStreaming.__annotations__}
-TRANSLATED = ("anthropic", "gemini")
+TRANSLATED = ("anthropic", "gemini", "responses")
 each = pytest.mark.parametrize("dialect", TRANSLATED)
 
 
@@ -28,6 +28,7 @@ def test_every_field_of_the_sdk_is_listed(dialect: str) -> None:
 @each
 def test_rejected_fields_are_rejected_by_name(dialect: str) -> None:
     values = {"modalities": ["audio"], "functions": [{}], "logit_bias": {"1": 1}, "logprobs": True, "n": 3, "top_logprobs": 4}
+    values["stop"] = "x"
     refused: Fields = {name: field for name, field in TABLES[dialect].fields.items() if field.support == "refused"}
     assert refused
     for name, field in refused.items():
@@ -44,6 +45,8 @@ def test_rejected_fields_are_rejected_by_name(dialect: str) -> None:
 def test_passed_fields_reach_the_provider_unchanged(dialect: str) -> None:
     values: dict[str, Any] = {"stream": True, "top_p": 0.5, "top_k": 4, "thinking": {"type": "disabled"}}
     values["cache_control"] = {"type": "ephemeral"}
+    values |= {"temperature": 0.5, "top_logprobs": 2, "service_tier": "flex", "prompt_cache_retention": "24h"}
+    values["prompt_cache_options"] = {"ttl": "30m"}
     for name, field in TABLES[dialect].fields.items():
         if field.support == "passed":
             assert request_body(dialect, **{name: values[name]})[name] == values[name]

@@ -1,0 +1,92 @@
+"""The `responses` dialect: OpenAI's Responses API. Calls of the same API are relayed, others are translated.
+
+Settings of a channel:
+
+    body       object merged into every request body
+    headers    object of extra request headers
+    efforts, sampling, roles, identity, key_header, path, query   as in the `openai` dialect (`shared.dialects.openai`)
+    reasoning_summary  value of `reasoning.summary` for translated calls, e.g. "auto", or an object by model name; default: none
+
+Nothing is stored at the provider (`store: false`), so the edge resolves ids of earlier responses before a call is sent.
+Reasoning models get `reasoning.encrypted_content`, with which a conversation keeps its reasoning all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import orjson
+
+from shared.dialects.base import (
+    Answer,
+    BrokenStream,
+    ChatCall,
+    MalformedStream,
+    ProviderError,
+    ProviderRequest,
+    StreamReader,
+    Target,
+)
+from shared.dialects.openai import channel_url, read_openai_error, request_headers, to_answer
+from shared.dialects.responses_relay import RelayedResponse, build_relayed_body, relayed_answer
+from shared.dialects.responses_request import build_body
+from shared.dialects.responses_response import ResponsesTranslator
+from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
+
+# The provider's field → the field of a chat body.
+_PARAMS = (
+    (r"input(?=$|[.\[])", "messages"),
+    (r"max_output_tokens", "max_tokens"),
+    (r"reasoning\.effort|reasoning", "reasoning_effort"),
+    (r"text\.verbosity", "verbosity"),
+    (r"text(\.format)?", "response_format"),
+    (r"include", "logprobs"),
+)
+
+
+class ResponsesDialect:
+    """See the module's docstring."""
+
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
+        """Return the provider's request for `call`. Raises `UnsupportedField`."""
+        body = build_body(call, target) if call.responses_body is None else build_relayed_body(call.responses_body(), target)
+        return ProviderRequest("POST", channel_url(target.route, "/responses"), request_headers(target), orjson.dumps(body))
+
+    def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
+        """Parse a response that was not streamed, with the same translation as for streams."""
+        response = parse_json_object(data)
+        if not isinstance(response.get("output"), list):
+            raise MalformedStream("no output")
+        try:
+            chunks = [chunk for chunk in ResponsesTranslator().read_whole(response) if chunk is not None]
+            body: dict[str, Any] = merge_chunks(chunks)
+        except BrokenStream as error:
+            raise MalformedStream(str(error)) from None
+        except (TypeError, ValueError, KeyError, AttributeError):
+            raise MalformedStream("the response does not have the documented format") from None
+        answer = to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
+        return answer if call.responses_body is None else answer._replace(body=relayed_answer(response))
+
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
+        """Return a reader for one stream."""
+        if call.responses_body is not None:
+            return RelayedResponse()
+        return TranslatedStream(call.model, call_id, created, ResponsesTranslator())
+
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
+        """Parse an error. The field's name is the caller's for a relayed call, else that of a chat body."""
+        error = read_openai_error(status, data, call.model, target)
+        if call.responses_body is not None or error.param is None:
+            return error
+        return error._replace(param=_chat_field(error.param))
+
+
+def _chat_field(param: str) -> str:
+    for pattern, name in _PARAMS:
+        if re.match(rf"(?:{pattern})(?=$|[.\[])", param):
+            return name
+    return param
+
+
+RESPONSES = ResponsesDialect()
