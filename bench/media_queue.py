@@ -51,8 +51,8 @@ def main() -> int:
     environ = environment_of({"database_url": url, "redis_url": redis.url, "data_dir": folder})
     processes: list[Any] = []
     try:
-        with opened(url) as books:
-            bind_database(books)
+        with opened(url) as target:
+            bind_database(target)
             owner = factories.account(CREDITS)
             secret = factories.api_key(owner)[1]
             # breakers are per route, so with more routes an open one does not stop the queue

@@ -49,8 +49,8 @@ def main() -> int:
     url = postgres.create_migrated()
     edge = None
     try:
-        with opened(url) as books:
-            bind_database(books)
+        with opened(url) as target:
+            bind_database(target)
             owner = factories.account(10**9)
             secret = factories.api_key(owner)[1]
             factories.model("m-1", factories.channel(upstream.url))

@@ -45,8 +45,8 @@ def main() -> int:
     environ = environment_of(settings)
     processes: list[Any] = []
     try:
-        with opened(url) as books:
-            bind_database(books)
+        with opened(url) as target:
+            bind_database(target)
             edge = start_edge(folder, environ)
             processes.append(edge)
             setup = MediaSetup(edge, upstream)

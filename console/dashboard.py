@@ -115,7 +115,7 @@ def _health(groups: dict[Any, Tally]) -> list[ChannelHealth]:
 
 
 def holds(now: int) -> Holds:
-    """Count open holds. There are only as many as calls in progress."""
+    """Count open holds. The count has no limit, because there are only as many open holds as calls in progress."""
     alive = EdgeProcess.select(EdgeProcess.id).where(EdgeProcess.seen_at >= now - HEARTBEAT_TIMEOUT_MS)
     stuck = (Hold.expires_at < now) | (Hold.edge_process.is_null(False) & Hold.edge_process.not_in(alive))
     row: Any = (

@@ -137,7 +137,8 @@ async def count_request(limits: KeyLimits) -> RateLimitState:
 
 
 async def write(job: Callable[[], T]) -> T:
-    """Run `job` in a transaction in the writer thread. Raises its errors, with `InvalidInput` as `InvalidRequest`."""
+    """Run `job` in a transaction in the writer thread. Raises the errors of `job`, but `InvalidRequest` instead of
+    `InvalidInput`."""
     try:
         return await services().database_writer.run(job)
     except InvalidInput as error:

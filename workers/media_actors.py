@@ -89,7 +89,7 @@ class MediaActors:
         )
 
     def sweep(self) -> None:
-        """End overdue jobs and enqueue due ones. Raises the database's errors."""
+        """End overdue jobs and enqueue due ones. Raises database errors."""
         for job in _overdue(now_ms()):
             if media.finish(job, JobResult("failed", "job_timeout", "deadline"), lease_id=None) is not None:
                 log.info("media job %s: failed job_timeout", job.id)

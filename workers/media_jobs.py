@@ -30,7 +30,7 @@ from workers.provider_client import OUTPUT_TOO_LARGE, ProviderClient, ProviderFa
 
 log = logging.getLogger("yout.worker.media")
 
-MAX_ATTEMPTS = 5  # claims of a job; each new claim means that a worker died or the provider was busy
+MAX_ATTEMPTS = 5  # maximum claims of a job; a job is claimed again if a worker died or the provider was busy
 MAX_BUSY_PAUSES = 3
 BUSY_PAUSE_MS = 5_000
 MIN_POLL_MS = 1_000

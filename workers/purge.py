@@ -79,7 +79,7 @@ class PurgeActors:
             log.info("purge %s is done", id)
 
     def sweep(self) -> None:
-        """Send messages for due jobs that no worker has claimed. Raises the database's errors."""
+        """Send messages for due jobs that no worker has claimed. Raises database errors."""
         with task_connection():
             due = PurgeJob.select(PurgeJob.id).where((PurgeJob.status != "done") & (PurgeJob.due_at <= now_ms())).limit(100)
             ids = [str(job.id) for job in due]

@@ -67,9 +67,9 @@ def main() -> int:
     steady_port = free_port()
     processes = [_start_upstream(folder, port), _start_upstream(folder, steady_port)]
     try:
-        with opened(url) as books:
-            bind_database(books)
-            migrate(books)
+        with opened(url) as target:
+            bind_database(target)
+            migrate(target)
             secret = _furnish(port, steady_port)
             values = {"database_url": url, "redis_url": redis.url, "data_dir": folder, "fast_http": not arguments.stock}
             edge = start_edge(folder, environment_of(values))

@@ -42,7 +42,7 @@ _LATER = object()  # another transaction holds a lock: retry this item later, co
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 CONFLICT_RETRY_SECONDS = 2.0
 SPLIT_SECONDS = 5.0  # time limit for committing a failed batch in parts; the rest is retried later
-RELEASE_SECONDS = 2.0  # between attempts to release holds whose commit is uncertain
+RELEASE_SECONDS = 2.0  # seconds between attempts to release holds whose commit is uncertain
 
 
 class _Waiting(NamedTuple):

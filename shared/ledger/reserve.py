@@ -42,7 +42,8 @@ NO_METER = Meter(0)
 class Reservation(NamedTuple):
     """Request for one call's hold. Times in milliseconds UTC.
 
-    `account` is the payer's if known. It only serves to lock in order (`lock_in_order`), not to decide. `fallbacks` are other
+    `account` is the payer's if known. It is used only to lock accounts in order (`lock_in_order`), not for decisions. `fallbacks`
+    are other
     models that may serve the call; the payer needs access to each of them.
     """
 

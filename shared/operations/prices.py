@@ -152,7 +152,7 @@ def insert_price(model_id: str, rates: Rates, effective_at: int) -> Price:
 
 
 def _free_moment(model_id: str, effective_at: int | None) -> int:
-    """Return the time to store. Of two changes within one millisecond, the second gets the next millisecond."""
+    """Return the effective date to store. Of two changes within one millisecond, the second gets the next millisecond."""
     moment = now_ms() if effective_at is None else effective_at
     while Price.select().where((Price.model == model_id) & (Price.effective_at == moment)).exists():
         if effective_at is not None:

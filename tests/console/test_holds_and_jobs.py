@@ -123,7 +123,7 @@ def test_a_poll_is_queued_for_the_workers(bound_database, redis_url, make_settin
 
 
 @pytest.fixture
-def books(bound_database) -> dict[str, Any]:
+def ledger(bound_database) -> dict[str, Any]:
     first, second = factories.account(credits=1_000), factories.account(credits=2_000)
     used = usage_row(first, credits=5)
     with transaction():
@@ -133,15 +133,15 @@ def books(bound_database) -> dict[str, Any]:
     return {"first": first, "second": second, "used": used}
 
 
-def test_the_ledger_is_filtered_totaled_and_exported(signed_in, books):
+def test_the_ledger_is_filtered_totaled_and_exported(signed_in, ledger):
     browser = signed_in("readonly")
     movement = r'class="(?:plus|minus)">([^<]+)</span></td>'
     for query, wanted in (
         ("", [-300, 5, 1_000, 2_000]),
-        (f"account={books['second'].email}", [-300, 2_000]),
+        (f"account={ledger['second'].email}", [-300, 2_000]),
         ("kind=refund", [5]),
         ("actor=ana@yout.example", [-300]),
-        (f"request={books['used'].id}", [5]),
+        (f"request={ledger['used'].id}", [5]),
         ("until=2024-01-01", [2_000]),
         ("kind=grant&since=2024-01-01", [1_000]),
     ):
@@ -156,23 +156,23 @@ def test_the_ledger_is_filtered_totaled_and_exported(signed_in, books):
     assert browser.get(f"/ledger/?request={new_id()}").status_code == 404
 
 
-def test_verifying_the_ledger_names_each_problem(signed_in, books, monkeypatch):
+def test_verifying_the_ledger_names_each_problem(signed_in, ledger, monkeypatch):
     browser = signed_in("support")
     token = browser.form("/ledger/", "/ledger/verify")
     assert "The ledger balances. Verified 2 accounts, 4 entries" in browser.post("/ledger/verify", token).text
-    Account.update(balance=Account.balance + 7).where(Account.id == books["first"].id).execute()
+    Account.update(balance=Account.balance + 7).where(Account.id == ledger["first"].id).execute()
     text = browser.post("/ledger/verify", token).text
     assert "The ledger does not balance" in text
-    assert str(books["first"].id) in text
+    assert str(ledger["first"].id) in text
     monkeypatch.setattr(ledger_view, "run_with_timeout", lambda query, seconds=3.0: None)
     assert "yout ledger verify" in browser.post("/ledger/verify", token).text
 
 
-def test_the_audit_trail_is_filtered_exported_and_read_only(app, signed_in, books):
+def test_the_audit_trail_is_filtered_exported_and_read_only(app, signed_in, ledger):
     browser = signed_in("owner")
     for query, count in (
         ("action=credits.adjustment", 1),
-        (f"target={books['first'].id}", 1),
+        (f"target={ledger['first'].id}", 1),
         ("actor=test&action=account.create", 2),
         ("address=127.0.0.1&action=staff.sign_in", None),
         ("until=2024-01-01", 0),
@@ -190,7 +190,7 @@ def test_the_audit_trail_is_filtered_exported_and_read_only(app, signed_in, book
     assert AuditEntry.select().where(AuditEntry.action == "export.audit").count() == 6
 
 
-def test_home_figures_link_to_the_matching_lists(signed_in, books):
+def test_home_figures_link_to_the_matching_lists(signed_in, ledger):
     text = signed_in("owner").get("/").text
     assert figures_of(text)["Refunded today"] == "5"
     for link in ("/ledger/?kind=refund", "/jobs/?status=queued", "/jobs/?status=failed"):

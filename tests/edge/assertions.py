@@ -19,9 +19,9 @@ def valid_answer(streaming: bool) -> ScriptedResponse:
     return stream(*WHOLE_STREAM) if streaming else json_response(completion("Hello", usage=tokens(7, 3)))
 
 
-def assert_nothing_charged(lane: Sandbox) -> None:
-    assert (lane.charged, lane.held) == (0, 0)
-    assert [(row.status, row.credits) for row in lane.usage()] in ([("failed", 0)], [("completed", 0)])
+def assert_nothing_charged(sandbox: Sandbox) -> None:
+    assert (sandbox.charged, sandbox.held) == (0, 0)
+    assert [(row.status, row.credits) for row in sandbox.usage()] in ([("failed", 0)], [("completed", 0)])
 
 
 def assert_valid_stream(body: bytes) -> None:

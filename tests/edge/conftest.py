@@ -50,14 +50,14 @@ def open_ledger_database(request: pytest.FixtureRequest, tmp_path_factory: pytes
 
     def start(kind: str) -> AbstractContextManager[LedgerDatabase]:
         source: Path | Postgres = request.getfixturevalue("postgres" if kind == "postgresql" else "migrated_sqlite")
-        return new_ledger_database(tmp_path_factory.mktemp("books"), source)
+        return new_ledger_database(tmp_path_factory.mktemp("ledger"), source)
 
     return start
 
 
 @pytest.fixture
 def sandbox(stack: Stack) -> Iterator[Sandbox]:
-    """A lane for this test only; the stack's database is bound."""
+    """A sandbox for this test only; the stack's database is bound."""
     with stack.bound():
         yield stack.new_sandbox()
         stack.close_sandboxes()
@@ -65,6 +65,6 @@ def sandbox(stack: Stack) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def short_timeout_sandbox(stack: Stack, sandbox: Sandbox) -> Sandbox:
-    """A lane on an edge that waits only one second for an upstream."""
+    """A sandbox on an edge that waits only one second for an upstream."""
     sandbox.edge = stack.edge(upstream_connect_seconds=1, upstream_first_byte_seconds=1, upstream_idle_seconds=1)
     return sandbox

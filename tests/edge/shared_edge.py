@@ -123,7 +123,7 @@ class Sandbox:
         return self.post(json.dumps(self.body(**fields)).encode(), headers)
 
     def post(self, data: bytes, headers: dict[str, str] | None = None, path: str = "/v1/chat/completions") -> Reply:
-        """POST any bytes, with the lane's key unless `headers` override it."""
+        """POST any bytes, with the sandbox's key unless `headers` override it."""
         return self.request("POST", path, data, headers)
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> Reply:
@@ -215,16 +215,16 @@ class Stack:
         return self._edges[key]
 
     def new_sandbox(self, **key_options: Any) -> Sandbox:
-        """The next unused lane, with a new account. The database must be bound."""
+        """The next unused sandbox, with a new account. The database must be bound."""
         number = next(self._numbers)
-        owner = create_account(f"lane-{number}@example.com", CREDITS, origin=ORIGIN)
+        owner = create_account(f"sandbox-{number}@example.com", CREDITS, origin=ORIGIN)
         self._lanes.append(Sandbox(self, number, owner, factories.api_key(owner, **key_options)[1]))
         return self._lanes[-1]
 
     def close_sandboxes(self) -> None:
         """Called after each test."""
-        for lane in self._lanes:
-            lane.close()
+        for sandbox in self._lanes:
+            sandbox.close()
         self._lanes.clear()
 
     def logs(self) -> str:

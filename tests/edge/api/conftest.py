@@ -27,8 +27,8 @@ CREDITS = 1_000_000
 class ApiStack:
     """`m-1` and `m-2` cost one credit per input token and two per output token; `free` costs nothing."""
 
-    def __init__(self, edge: WebProcess, upstream: Upstream, books: LedgerDatabase) -> None:
-        self.edge, self.upstream, self.database = edge, upstream, books
+    def __init__(self, edge: WebProcess, upstream: Upstream, ledger_database: LedgerDatabase) -> None:
+        self.edge, self.upstream, self.database = edge, upstream, ledger_database
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """A new account with a key."""
@@ -97,14 +97,16 @@ def running_api(
     request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
 ) -> Iterator[ApiStack]:
     upstream = Upstream()
-    with open_ledger_database(request.param) as books:
+    with open_ledger_database(request.param) as ledger_database:
         channel = factories.channel(upstream.url)
         for model in ("m-1", "m-2"):
             factories.model(model, channel, input=1_000, output=2_000, minimum=10)
         factories.model("free", channel, input=0, output=0, is_free=True, capabilities=["tools"], context_window=8_000)
-        environ = environment_of({"database_url": books.url, "redis_url": redis_servers("valkey").url, "data_dir": books.folder})
-        edge = start_edge(books.folder, environ)
-        yield ApiStack(edge, upstream, books)
+        environ = environment_of(
+            {"database_url": ledger_database.url, "redis_url": redis_servers("valkey").url, "data_dir": ledger_database.folder}
+        )
+        edge = start_edge(ledger_database.folder, environ)
+        yield ApiStack(edge, upstream, ledger_database)
         edge.kill()
         upstream.close()
 

@@ -14,8 +14,8 @@ from tests.servers.process import eventually
 from tests.upstream import Upstream
 
 
-def quote(lane: Sandbox, headers: dict[str, str] | None = None, **fields: Any) -> Json:
-    answer = lane.post(json.dumps(lane.body(**fields)).encode(), headers, path="/api/quote/")
+def quote(sandbox: Sandbox, headers: dict[str, str] | None = None, **fields: Any) -> Json:
+    answer = sandbox.post(json.dumps(sandbox.body(**fields)).encode(), headers, path="/api/quote/")
     assert answer.status == 200, answer.body
     found: Json = answer.json
     return found

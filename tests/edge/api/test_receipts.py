@@ -14,8 +14,8 @@ from tests.upstream_responses import HANG, error_response, json_response, stream
 SECRET_WORDS = "a canary in the coal mine"
 
 
-def receipt(lane: Sandbox, id: str) -> Json:
-    answer = lane.get(f"/api/receipts/{id}/")
+def receipt(sandbox: Sandbox, id: str) -> Json:
+    answer = sandbox.get(f"/api/receipts/{id}/")
     assert answer.status == 200, answer.body
     assert answer.headers["cache-control"] == "no-store"
     found: Json = answer.json

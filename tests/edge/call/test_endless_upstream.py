@@ -24,13 +24,13 @@ PROMPT = [{"role": "user", "content": "Hi"}]
 MAX_CHARGE = 64 * 2 + 2 * LIMIT  # credits: the body's bytes in tokens, and the whole requested output
 
 
-def assert_ended_and_paid(lane: Sandbox, output_tokens: int = LIMIT) -> None:
-    assert lane.provider.calls[-1].wait_outcome() == "disconnected"
-    eventually(lambda: lane.held == 0, "the hold is closed")
-    [row] = lane.usage()
+def assert_ended_and_paid(sandbox: Sandbox, output_tokens: int = LIMIT) -> None:
+    assert sandbox.provider.calls[-1].wait_outcome() == "disconnected"
+    eventually(lambda: sandbox.held == 0, "the hold is closed")
+    [row] = sandbox.usage()
     assert (row.status, row.output_tokens, row.estimated, row.cut) == ("completed", output_tokens, True, "cancelled_upstream")
     assert row.overrun_credits == 0
-    assert 2 * LIMIT < lane.charged == row.credits < MAX_CHARGE
+    assert 2 * LIMIT < sandbox.charged == row.credits < MAX_CHARGE
 
 
 def test_a_chat_stream_ends_as_length(sandbox: Sandbox) -> None:

@@ -55,8 +55,8 @@ POLITE_COST = 13  # 7 input and 3 output tokens
 class TwoEdges:
     """Two edges on one PostgreSQL, and a scripted provider behind `m-1`, `dear` (1,000 credits per call) and `free`."""
 
-    def __init__(self, edges: list[WebProcess], upstream: Upstream, books: peewee.Database) -> None:
-        self.edges, self.upstream, self.books = edges, upstream, books
+    def __init__(self, edges: list[WebProcess], upstream: Upstream, database: peewee.Database) -> None:
+        self.edges, self.upstream, self.database = edges, upstream, database
 
     @property
     def edge(self) -> WebProcess:
@@ -95,7 +95,7 @@ def running_edges(
 @pytest.fixture
 def two_edges(running_edges: TwoEdges) -> Iterator[TwoEdges]:
     """Checks after the test that the ledger verifies and nothing is held."""
-    bind_database(running_edges.books)
+    bind_database(running_edges.database)
     yield running_edges
     running_edges.upstream.default = default_script
     assert_ledger_verifies()

@@ -23,10 +23,10 @@ def without(piece: openai_payloads.Json, *names: str) -> openai_payloads.Json:
     return {name: value for name, value in piece.items() if name not in names}
 
 
-def relayed(lane: Sandbox, *pieces: object, **options: object) -> list[openai_payloads.Json]:
+def relayed(sandbox: Sandbox, *pieces: object, **options: object) -> list[openai_payloads.Json]:
     """The chunks of a complete stream."""
-    lane.provider.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
-    answer = lane.chat(stream=True, stream_options={"include_usage": True})
+    sandbox.provider.script(stream(*pieces, **options))  # type: ignore[arg-type]  # pieces of several types
+    answer = sandbox.chat(stream=True, stream_options={"include_usage": True})
     assert answer.status == 200
     assert_valid_stream(answer.body)
     return answer.chunks

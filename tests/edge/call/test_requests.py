@@ -372,9 +372,9 @@ def test_the_content_type_is_ignored(sandbox: Sandbox, content_type: str) -> Non
 # HTTP framing
 
 
-def raw(lane: Sandbox, data: bytes) -> Reply:
+def raw(sandbox: Sandbox, data: bytes) -> Reply:
     """Send raw bytes and read one response."""
-    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", sandbox.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(data)
         response = http.client.HTTPResponse(connection)
         with closing(response):
@@ -382,8 +382,14 @@ def raw(lane: Sandbox, data: bytes) -> Reply:
             return read(response)
 
 
-def head(lane: Sandbox, *lines: str) -> bytes:
-    start = ("POST /v1/chat/completions HTTP/1.1", "host: x", f"authorization: Bearer {lane.secret}", "connection: close", *lines)
+def head(sandbox: Sandbox, *lines: str) -> bytes:
+    start = (
+        "POST /v1/chat/completions HTTP/1.1",
+        "host: x",
+        f"authorization: Bearer {sandbox.secret}",
+        "connection: close",
+        *lines,
+    )
     return ("\r\n".join(start) + "\r\n\r\n").encode()
 
 

@@ -290,12 +290,12 @@ def one_chunk_answer(text: str, reason: str) -> openai_payloads.Json:
     return openai_payloads.event([{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": reason}])
 
 
-def assert_billed_in_part(lane: Sandbox, status: str = "failed") -> None:
-    eventually(lambda: lane.held == 0, "the hold is gone")
-    [row] = lane.usage()
+def assert_billed_in_part(sandbox: Sandbox, status: str = "failed") -> None:
+    eventually(lambda: sandbox.held == 0, "the hold is gone")
+    [row] = sandbox.usage()
     assert (row.status, row.estimated) == (status, True)
     assert row.output_tokens in (4, 5)
-    assert row.credits == lane.charged == max(10, row.input_tokens + 2 * row.output_tokens)
+    assert row.credits == sandbox.charged == max(10, row.input_tokens + 2 * row.output_tokens)
 
 
 @pytest.mark.parametrize("breaks", [b"data: {garbage\n\n", openai_payloads.frame(openai_payloads.failure("Boom."))])

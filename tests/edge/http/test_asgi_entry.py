@@ -31,15 +31,15 @@ class Answer(NamedTuple):
 
 @pytest.fixture(params=[True, False], ids=["fast", "hypercorn"])
 def served(request: pytest.FixtureRequest, stack: Stack, sandbox: Sandbox) -> Sandbox:
-    """A lane on each implementation."""
+    """A sandbox on each implementation."""
     sandbox.edge = stack.edge(fast_http=request.param)
     return sandbox
 
 
-def send(lane: Sandbox, request_line: str, *lines: str, host: str = "x") -> Answer:
+def send(sandbox: Sandbox, request_line: str, *lines: str, host: str = "x") -> Answer:
     """Send a request without a body and read one response including its body."""
     head = (f"{request_line} HTTP/1.1", f"host: {host}", *lines)
-    with closing(socket.create_connection(("127.0.0.1", lane.edge.port), timeout=WAIT_SECONDS)) as connection:
+    with closing(socket.create_connection(("127.0.0.1", sandbox.edge.port), timeout=WAIT_SECONDS)) as connection:
         connection.sendall(("\r\n".join(head) + "\r\n\r\n").encode())
         response = http.client.HTTPResponse(connection)
         with closing(response):

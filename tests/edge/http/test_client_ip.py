@@ -18,15 +18,15 @@ SPELLINGS = ["203.0.113.7", "203.0.113.7:51008", "::ffff:203.0.113.7", '"203.0.1
 
 @pytest.fixture
 def dual(stack: Stack, sandbox: Sandbox) -> Sandbox:
-    """A lane on an edge that listens on `::`, where IPv4 clients appear as IPv4-mapped IPv6."""
+    """A sandbox on an edge that listens on `::`, where IPv4 clients appear as IPv4-mapped IPv6."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     sandbox.edge = stack.edge(**TRUSTED)
     return sandbox
 
 
-def call(lane: Sandbox, path: str, address: str = "127.0.0.1", **headers: str) -> Reply:
-    with closing(http.client.HTTPConnection(address, lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+def call(sandbox: Sandbox, path: str, address: str = "127.0.0.1", **headers: str) -> Reply:
+    with closing(http.client.HTTPConnection(address, sandbox.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.request("GET", path, headers=headers)
         return read(connection.getresponse())
 
@@ -34,22 +34,22 @@ def call(lane: Sandbox, path: str, address: str = "127.0.0.1", **headers: str) -
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("stored", ["203.0.113.0/24", "::ffff:203.0.113.7"])
 def test_an_allow_list_matches_every_notation_of_an_address(stack: Stack, dual: Sandbox, spelling: str, stored: str) -> None:
-    lane = stack.new_sandbox(allowed_ips=["203.0.113.7"])
-    ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == lane.account).execute()  # the notation of an older release
-    lane.edge = dual.edge
+    sandbox = stack.new_sandbox(allowed_ips=["203.0.113.7"])
+    ApiKey.update(allowed_ips=[stored]).where(ApiKey.account == sandbox.account).execute()  # the notation of an older release
+    sandbox.edge = dual.edge
     allowed = {"x-forwarded-for": spelling}
-    assert lane.chat(allowed).status == 200
-    assert lane.get("/v1/models", allowed).status == 200
+    assert sandbox.chat(allowed).status == 200
+    assert sandbox.get("/v1/models", allowed).status == 200
     for other in ("203.0.114.7", "unknown", f"{spelling}, 198.51.100.1"):
-        assert lane.chat({"x-forwarded-for": other}).status == 403
+        assert sandbox.chat({"x-forwarded-for": other}).status == 403
 
 
 def test_several_forwarded_headers_are_one_list(stack: Stack, dual: Sandbox) -> None:
-    lane = stack.new_sandbox(allowed_ips=["203.0.113.7"])
-    lane.edge = dual.edge
-    with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+    sandbox = stack.new_sandbox(allowed_ips=["203.0.113.7"])
+    sandbox.edge = dual.edge
+    with closing(http.client.HTTPConnection("127.0.0.1", sandbox.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.putrequest("GET", "/v1/models")
-        connection.putheader("authorization", f"Bearer {lane.secret}")
+        connection.putheader("authorization", f"Bearer {sandbox.secret}")
         connection.putheader("x-forwarded-for", "203.0.113.7")
         connection.putheader("x-forwarded-for", "127.0.0.1")  # the peer address of the inner proxy
         connection.endheaders()

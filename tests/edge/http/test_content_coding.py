@@ -191,9 +191,9 @@ def test_a_compressed_chat(sandbox: Sandbox, coding: str, compress: Callable[[by
     assert sandbox.provider.calls[-1].json["max_tokens"] == 5
 
 
-def multipart(lane: Sandbox) -> bytes:
+def multipart(sandbox: Sandbox) -> bytes:
     part = "--b\r\ncontent-disposition: form-data; name="
-    return f'{part}"model"\r\n\r\n{lane.model}\r\n{part}"prompt"\r\n\r\nA tree\r\n--b--\r\n'.encode()
+    return f'{part}"model"\r\n\r\n{sandbox.model}\r\n{part}"prompt"\r\n\r\nA tree\r\n--b--\r\n'.encode()
 
 
 BOMB = gzip.compress(bytes(21_000_000))

@@ -22,9 +22,9 @@ PAGE = "https://app.example.com"
 ASKED = "authorization, content-type, x-stainless-lang, x-api-key, anthropic-version, idempotency-key, x-yout-max-credits"
 
 
-def preflight(lane: Sandbox, path: str, origin: str = PAGE, **more: str) -> Reply:
+def preflight(sandbox: Sandbox, path: str, origin: str = PAGE, **more: str) -> Reply:
     headers = {"origin": origin, "access-control-request-method": "POST", "access-control-request-headers": ASKED, **more}
-    return lane.request("OPTIONS", path, headers=headers)
+    return sandbox.request("OPTIONS", path, headers=headers)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/nothing", "//v1/models", "/api/chat/keys/"])

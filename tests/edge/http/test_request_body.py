@@ -117,7 +117,7 @@ class Upload:
 
 @pytest.fixture(params=[True, False], ids=["fast", "stock"])
 def narrow_lane(request: pytest.FixtureRequest, stack: Stack, sandbox: Sandbox) -> Sandbox:
-    """A lane on an edge with a body budget of two megabytes, one per client IP."""
+    """A sandbox on an edge with a body budget of two megabytes, one per client IP."""
     sandbox.edge = stack.edge(max_unread_bytes=2_000_000, fast_http=request.param)
     return sandbox
 

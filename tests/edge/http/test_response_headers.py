@@ -16,18 +16,18 @@ from tests.factories import ORIGIN
 from tests.upstream_responses import WAIT_SECONDS, error_response
 
 
-def call(lane: Sandbox, method: str, path: str, body: Any = None, **headers: str) -> Reply:
-    return lane.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
+def call(sandbox: Sandbox, method: str, path: str, body: Any = None, **headers: str) -> Reply:
+    return sandbox.request(method, path, json.dumps(body).encode() if body is not None else None, headers)
 
 
-def keyless(lane: Sandbox, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
-    with closing(http.client.HTTPConnection("127.0.0.1", lane.edge.port, timeout=WAIT_SECONDS)) as connection:
+def keyless(sandbox: Sandbox, method: str, path: str, data: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+    with closing(http.client.HTTPConnection("127.0.0.1", sandbox.edge.port, timeout=WAIT_SECONDS)) as connection:
         connection.request(method, path, data, headers or {})
         return read(connection.getresponse())
 
 
-def chat_body(lane: Sandbox) -> dict[str, Any]:
-    return lane.body(max_tokens=5)
+def chat_body(sandbox: Sandbox) -> dict[str, Any]:
+    return sandbox.body(max_tokens=5)
 
 
 @pytest.mark.parametrize(
@@ -60,28 +60,28 @@ def test_no_response_is_cacheable(sandbox: Sandbox) -> None:
         assert answer.headers["cache-control"] == "no-store"
 
 
-def refusals(lane: Sandbox) -> list[tuple[int, Reply]]:
+def refusals(sandbox: Sandbox) -> list[tuple[int, Reply]]:
     """Errors that a retry cannot fix, on the ASGI routes and on Quart routes."""
-    wrong, other = {"authorization": "Bearer yout-wrong"}, lane.body(model="none")
-    anthropic = {"model": "none", "max_tokens": 5, "messages": lane.body()["messages"]}
+    wrong, other = {"authorization": "Bearer yout-wrong"}, sandbox.body(model="none")
+    anthropic = {"model": "none", "max_tokens": 5, "messages": sandbox.body()["messages"]}
     once = {"idempotency-key": "once"}
-    lane.chat(once)
+    sandbox.chat(once)
     return [
-        (401, lane.chat(wrong)),
-        (401, call(lane, "POST", "/v1/messages", anthropic, **wrong)),
-        (401, call(lane, "GET", "/v1/models", **wrong)),
-        (401, call(lane, "GET", "/api/chat/keys/", **wrong)),
-        (402, lane.chat({"x-yout-max-credits": "1"})),
-        (402, call(lane, "POST", "/v1/messages", {**anthropic, "model": lane.model}, **{"x-yout-max-credits": "1"})),
-        (404, lane.chat(model="none")),
-        (404, call(lane, "POST", "/v1/messages", anthropic)),
-        (404, call(lane, "POST", "/v1/responses", {"model": "none", "input": "x"})),
-        (404, call(lane, "GET", "/v1/models/none")),
-        (404, call(lane, "GET", "/api/media/jobs/00000000-0000-7000-8000-000000000000/")),
-        (404, call(lane, "POST", "/v1/nothing", other)),
-        (404, call(lane, "GET", "/v1/responses/resp_none")),
-        (409, lane.chat(once)),
-        (403, keyless(lane, "POST", "/api/chat/stream/", b'{"model": "x", "prompt": "x"}', {"origin": "http://evil.example"})),
+        (401, sandbox.chat(wrong)),
+        (401, call(sandbox, "POST", "/v1/messages", anthropic, **wrong)),
+        (401, call(sandbox, "GET", "/v1/models", **wrong)),
+        (401, call(sandbox, "GET", "/api/chat/keys/", **wrong)),
+        (402, sandbox.chat({"x-yout-max-credits": "1"})),
+        (402, call(sandbox, "POST", "/v1/messages", {**anthropic, "model": sandbox.model}, **{"x-yout-max-credits": "1"})),
+        (404, sandbox.chat(model="none")),
+        (404, call(sandbox, "POST", "/v1/messages", anthropic)),
+        (404, call(sandbox, "POST", "/v1/responses", {"model": "none", "input": "x"})),
+        (404, call(sandbox, "GET", "/v1/models/none")),
+        (404, call(sandbox, "GET", "/api/media/jobs/00000000-0000-7000-8000-000000000000/")),
+        (404, call(sandbox, "POST", "/v1/nothing", other)),
+        (404, call(sandbox, "GET", "/v1/responses/resp_none")),
+        (409, sandbox.chat(once)),
+        (403, keyless(sandbox, "POST", "/api/chat/stream/", b'{"model": "x", "prompt": "x"}', {"origin": "http://evil.example"})),
     ]
 
 

@@ -20,11 +20,13 @@ def running_media_stack(
     upstream = Upstream()
     redis = redis_servers("valkey")
     redis.flush()
-    with open_ledger_database(request.param) as books:
+    with open_ledger_database(request.param) as ledger_database:
         create_models(upstream.url)
-        environ = environment_of({"database_url": books.url, "redis_url": redis.url, "data_dir": books.folder, **SETTINGS})
-        edge, worker = start_edge(books.folder, environ), start_worker(books.folder, environ)
-        yield MediaStack(edge, worker, upstream, books)
+        environ = environment_of(
+            {"database_url": ledger_database.url, "redis_url": redis.url, "data_dir": ledger_database.folder, **SETTINGS}
+        )
+        edge, worker = start_edge(ledger_database.folder, environ), start_worker(ledger_database.folder, environ)
+        yield MediaStack(edge, worker, upstream, ledger_database)
         worker.kill()
         edge.kill()
         upstream.close()
@@ -33,7 +35,7 @@ def running_media_stack(
 @pytest.fixture
 def media_stack(running_media_stack: MediaStack) -> Iterator[MediaStack]:
     """Checks after the test that every job has ended, nothing is held, and the ledger verifies."""
-    with running_media_stack.books.verified():
+    with running_media_stack.ledger_database.verified():
         yield running_media_stack
 
 

@@ -25,7 +25,7 @@ from tests.servers.process import Process, eventually
 from tests.upstream import Request, Upstream
 from tests.upstream_responses import WAIT_SECONDS, ScriptedResponse, json_response
 
-LANES = 300
+MODEL_SETS = 300
 CREDITS = 10_000_000
 IMAGE, VIDEO, SPEECH = 40_000, 1_200_000, 15_000  # per image, per five seconds, per thousand characters
 SETTINGS = {"media_answer_seconds": 3, "media_job_seconds": 60, "media_max_bytes": 100_000, "outbound_networks": "127.0.0.1/32"}
@@ -46,14 +46,14 @@ MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
 
 
 def create_models(provider_url: str) -> None:
-    """Create one model of each kind per lane, so that a circuit breaker opened by one test does not affect another."""
+    """Create sets of one model of each kind, so that a circuit breaker opened by one test does not affect another."""
     media = {"input": 0, "output": 0}
     with transaction():
-        for lane in range(LANES):
-            channel = factories.channel(provider_url, name=f"lane-{lane}")
-            factories.model(f"image-{lane}", channel, kind="image", per_call=IMAGE, **media)
-            factories.model(f"video-{lane}", channel, kind="video", per_5_seconds=VIDEO, **media)
-            factories.model(f"voice-{lane}", channel, kind="speech", per_1k_characters=SPEECH, **media)
+        for number in range(MODEL_SETS):
+            channel = factories.channel(provider_url, name=f"set-{number}")
+            factories.model(f"image-{number}", channel, kind="image", per_call=IMAGE, **media)
+            factories.model(f"video-{number}", channel, kind="video", per_5_seconds=VIDEO, **media)
+            factories.model(f"voice-{number}", channel, kind="speech", per_1k_characters=SPEECH, **media)
 
 
 def image_response(*files: bytes | str) -> ScriptedResponse:
@@ -84,15 +84,15 @@ def default_script(request: Request) -> ScriptedResponse:
 class MediaStack:
     """The running processes. Each test scripts the provider itself."""
 
-    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, books: LedgerDatabase) -> None:
-        self.edge, self.worker, self.upstream, self.books = edge, worker, upstream, books
-        self._lanes = iter(range(LANES))
+    def __init__(self, edge: WebProcess, worker: Process, upstream: Upstream, ledger_database: LedgerDatabase) -> None:
+        self.edge, self.worker, self.upstream, self.ledger_database = edge, worker, upstream, ledger_database
+        self._model_sets = iter(range(MODEL_SETS))
 
     def customer(self, credits: int = CREDITS, **key_options: Any) -> Customer:
         """A new account with a key; also resets the provider to its default script."""
         self.upstream.default = default_script
         owner = factories.account(credits)
-        return Customer(self, owner, factories.api_key(owner, **key_options)[1], next(self._lanes))
+        return Customer(self, owner, factories.api_key(owner, **key_options)[1], next(self._model_sets))
 
     def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Reply:
         """Send `body` (as JSON unless it is bytes) without a key; read the whole response."""
@@ -108,19 +108,23 @@ class MediaStack:
 
     def expire_files(self) -> None:
         """Run the worker's periodic file cleanup now."""
-        delete_expired(Storage(LocalStore(self.books.folder / "media")))
+        delete_expired(Storage(LocalStore(self.ledger_database.folder / "media")))
 
     def files(self) -> int:
         """The number of stored files."""
-        return sum(1 for path in (self.books.folder / "media").rglob("*") if path.is_file())
+        return sum(1 for path in (self.ledger_database.folder / "media").rglob("*") if path.is_file())
 
 
 class Customer:
-    """An account, the key it calls with, and the lane whose models it uses."""
+    """An account, the key it calls with, and the number of the models that it uses."""
 
-    def __init__(self, studio: MediaStack, account: Account, secret: str, lane: int) -> None:
-        self.studio, self.account, self.secret, self.models_number = studio, account, secret, lane
-        self.image_model, self.video_model, self.speech_model = f"image-{lane}", f"video-{lane}", f"voice-{lane}"
+    def __init__(self, studio: MediaStack, account: Account, secret: str, models_number: int) -> None:
+        self.studio, self.account, self.secret, self.models_number = studio, account, secret, models_number
+        self.image_model, self.video_model, self.speech_model = (
+            f"image-{models_number}",
+            f"video-{models_number}",
+            f"voice-{models_number}",
+        )
 
     def body(self, kind: str, **fields: Any) -> Json:
         """A small request body for this kind of media."""

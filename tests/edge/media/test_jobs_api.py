@@ -88,18 +88,18 @@ def test_a_cap_is_respected(customer: Customer) -> None:
 
 def test_a_web_session_submits_and_lists_jobs(media_stack: MediaStack) -> None:
     account = sign_up("painter@example.com", "known to nobody", CREDITS)
-    lane = media_stack.customer()
+    customer = media_stack.customer()
     browser = Browser(media_stack.edge.port)
     browser.cookies[COOKIE] = create_session(account.id, "Firefox on Linux", password_hash="known to nobody").secret
-    ordered = browser.api("POST", "/api/media/image/", lane.body("image"))
+    ordered = browser.api("POST", "/api/media/image/", customer.body("image"))
     assert ordered.status == 202, ordered.body
     path = f"/api/media/jobs/{ordered.json['job_uuid']}/"
     eventually(lambda: browser.api("GET", path).json["status"] == "succeeded", "the image is generated")
     assert Account.get_by_id(account.id).balance == CREDITS - IMAGE
-    assert lane.get(path).status == 404
+    assert customer.get(path).status == 404
     unproven = browser.request("POST", "/api/media/image/", b"{}", {"accept": "application/json"})
     assert (unproven.status, unproven.error["code"]) == (403, "csrf_failed")
-    assert browser.api("POST", "/v1/images/generations", lane.body("image")).status == 401
+    assert browser.api("POST", "/v1/images/generations", customer.body("image")).status == 401
 
 
 def test_an_unknown_field_is_named(customer: Customer) -> None:

@@ -96,7 +96,7 @@ def test_the_second_channel_takes_over(customer: Customer, media_stack: MediaSta
     spare.default = lambda request: image_response(PNG)
     factories.model(
         "pair",
-        Channel.get(name=f"lane-{customer.models_number}"),
+        Channel.get(name=f"set-{customer.models_number}"),
         factories.channel(spare.url),
         kind="image",
         input=0,

@@ -48,8 +48,8 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
     path = folder / "yout.db"
     path.write_bytes(migrated_sqlite.read_bytes())
     upstream = Upstream()
-    with opened(f"sqlite:///{path}") as books:
-        bind_database(books)
+    with opened(f"sqlite:///{path}") as target:
+        bind_database(target)
         owner = factories.account()
         Subscription.create(account=owner, plan=Plan.create(name="All", stores_content=True))
         channel = factories.channel(upstream.url)

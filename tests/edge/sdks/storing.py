@@ -24,9 +24,9 @@ def subscribe(account: Account, *, stores_content: bool = True) -> None:
     Subscription.create(account=account, plan=Plan.create(name=f"Plan {uuid4()}", stores_content=stores_content))
 
 
-def create_response(client: OpenAI, lane: Sandbox, *, streams: bool = False, **fields: Any) -> Response:
+def create_response(client: OpenAI, sandbox: Sandbox, *, streams: bool = False, **fields: Any) -> Response:
     """The whole response; for a stream, the one in its last event."""
-    fields = {"model": lane.model, "input": "Hi", **fields}
+    fields = {"model": sandbox.model, "input": "Hi", **fields}
     if not streams:
         whole: Response = client.responses.create(**fields)
         return whole
@@ -38,5 +38,5 @@ def create_response(client: OpenAI, lane: Sandbox, *, streams: bool = False, **f
     return last
 
 
-def stored_rows(lane: Sandbox) -> list[StoredResponse]:
-    return list(StoredResponse.select().where(StoredResponse.account == lane.account).order_by(StoredResponse.id))
+def stored_rows(sandbox: Sandbox) -> list[StoredResponse]:
+    return list(StoredResponse.select().where(StoredResponse.account == sandbox.account).order_by(StoredResponse.id))

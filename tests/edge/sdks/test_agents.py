@@ -38,7 +38,7 @@ Clients = Callable[..., Any]
 
 @pytest.fixture
 async def clients(sandbox: Sandbox) -> AsyncIterator[Clients]:
-    """`clients(AsyncOpenAI, secret)`: a client of the lane's edge, closed after the test."""
+    """`clients(AsyncOpenAI, secret)`: a client of the sandbox's edge, closed after the test."""
     made: list[Any] = []
 
     def make(kind: type[Any], secret: str = "") -> Any:
@@ -56,11 +56,11 @@ def weather(city: str) -> str:
     return f"Rain in {city}."
 
 
-def pydantic_model(kind: str, lane: Sandbox, clients: Clients, secret: str = "") -> Model:
+def pydantic_model(kind: str, sandbox: Sandbox, clients: Clients, secret: str = "") -> Model:
     if kind == "messages":
-        return AnthropicModel(lane.model, provider=AnthropicProvider(anthropic_client=clients(AsyncAnthropic, secret)))
+        return AnthropicModel(sandbox.model, provider=AnthropicProvider(anthropic_client=clients(AsyncAnthropic, secret)))
     provider = OpenAIProvider(openai_client=clients(AsyncOpenAI, secret))
-    return (PydanticResponsesModel if kind == "responses" else OpenAIChatModel)(lane.model, provider=provider)
+    return (PydanticResponsesModel if kind == "responses" else OpenAIChatModel)(sandbox.model, provider=provider)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -112,9 +112,9 @@ async def test_pydantic_ai_errors(sandbox: Sandbox, clients: Clients, kind: str)
 AGENT_MODELS = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 
 
-def agent_of(kind: str, lane: Sandbox, clients: Clients, secret: str = "", **fields: Any) -> agents.Agent[Any]:
+def agent_of(kind: str, sandbox: Sandbox, clients: Clients, secret: str = "", **fields: Any) -> agents.Agent[Any]:
     agents.set_tracing_disabled(True)
-    model = AGENT_MODELS[kind](lane.model, clients(AsyncOpenAI, secret))
+    model = AGENT_MODELS[kind](sandbox.model, clients(AsyncOpenAI, secret))
     return agents.Agent(name="a", instructions="Be brief.", model=model, **fields)
 
 

@@ -31,8 +31,8 @@ def client(sandbox: Sandbox) -> Iterator[Anthropic]:
         yield made
 
 
-def ask(client: Anthropic, lane: Sandbox, **fields: Any) -> Any:
-    return client.messages.create(**{"model": lane.model, "max_tokens": 100, "messages": HI, **fields})
+def ask(client: Anthropic, sandbox: Sandbox, **fields: Any) -> Any:
+    return client.messages.create(**{"model": sandbox.model, "max_tokens": 100, "messages": HI, **fields})
 
 
 def checked(message: Any) -> Message:
@@ -42,9 +42,9 @@ def checked(message: Any) -> Message:
     return found
 
 
-def events_of(client: Anthropic, lane: Sandbox, **fields: Any) -> list[Any]:
+def events_of(client: Anthropic, sandbox: Sandbox, **fields: Any) -> list[Any]:
     """All raw events of a stream, each validated against the SDK's types."""
-    events: list[Any] = list(ask(client, lane, stream=True, **fields))
+    events: list[Any] = list(ask(client, sandbox, stream=True, **fields))
     for event in events:
         EVENTS.validate_python(event.model_dump(warnings=False))
     return events

@@ -50,28 +50,28 @@ class Tapped(httpx2.SyncByteStream):
         self._inner.close()
 
 
-def chat(lane: Sandbox, http: httpx2.Client) -> str:
-    with OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client:
+def chat(sandbox: Sandbox, http: httpx2.Client) -> str:
+    with OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0, http_client=http) as client:
         stream_reader = client.chat.completions.create(
-            model=lane.model, messages=[{"role": "user", "content": "Hi"}], stream=True
+            model=sandbox.model, messages=[{"role": "user", "content": "Hi"}], stream=True
         )
         return "".join(event.choices[0].delta.content or "" for event in stream_reader if event.choices)
 
 
-def response(lane: Sandbox, http: httpx2.Client) -> str:
+def response(sandbox: Sandbox, http: httpx2.Client) -> str:
     with (
-        OpenAI(base_url=lane.api, api_key=lane.secret, max_retries=0, http_client=http) as client,
-        client.responses.stream(model=lane.model, input="Hi") as stream_reader,
+        OpenAI(base_url=sandbox.api, api_key=sandbox.secret, max_retries=0, http_client=http) as client,
+        client.responses.stream(model=sandbox.model, input="Hi") as stream_reader,
     ):
         kinds = [event.type for event in stream_reader]
         assert (kinds[0], kinds[-1]) == ("response.created", "response.completed")
         return stream_reader.get_final_response().output_text
 
 
-def message(lane: Sandbox, http: httpx2.Client) -> str:
+def message(sandbox: Sandbox, http: httpx2.Client) -> str:
     with (
-        Anthropic(base_url=lane.edge.url, api_key=lane.secret, max_retries=0, http_client=http) as client,
-        client.messages.stream(model=lane.model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream_reader,
+        Anthropic(base_url=sandbox.edge.url, api_key=sandbox.secret, max_retries=0, http_client=http) as client,
+        client.messages.stream(model=sandbox.model, max_tokens=9, messages=[{"role": "user", "content": "Hi"}]) as stream_reader,
     ):
         return stream_reader.get_final_text()
 

@@ -36,12 +36,14 @@ class City(BaseModel):
     city: str
 
 
-def model_of(kind: str, lane: Sandbox, secret: str | None = None) -> BaseChatModel:
-    key: Any = SecretStr(secret or lane.secret)
+def model_of(kind: str, sandbox: Sandbox, secret: str | None = None) -> BaseChatModel:
+    key: Any = SecretStr(secret or sandbox.secret)
     if kind == "messages":
-        return ChatAnthropic(model_name=lane.model, base_url=lane.edge.url, api_key=key, max_retries=0, timeout=60, stop=None)
+        return ChatAnthropic(
+            model_name=sandbox.model, base_url=sandbox.edge.url, api_key=key, max_retries=0, timeout=60, stop=None
+        )
     return ChatOpenAI(
-        model=lane.model, base_url=lane.api, api_key=key, max_retries=0, use_responses_api=kind == "responses", timeout=60
+        model=sandbox.model, base_url=sandbox.api, api_key=key, max_retries=0, use_responses_api=kind == "responses", timeout=60
     )
 
 

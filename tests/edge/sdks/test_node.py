@@ -18,10 +18,17 @@ from tests.upstream_responses import ScriptedResponse, json_response
 SCRIPTS = ROOT / "tests" / "node"
 
 
-def run(sdk: NodeSdk, script: str, lane: Sandbox, **env: str) -> Any:
+def run(sdk: NodeSdk, script: str, sandbox: Sandbox, **env: str) -> Any:
     """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
-    given = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model, **env}
+    given = {
+        "EDGE": sandbox.edge.url,
+        "BASE_URL": sandbox.api,
+        "API_KEY": sandbox.secret,
+        "POOR_KEY": poor,
+        "MODEL": sandbox.model,
+        **env,
+    }
     done = sdk.run((SCRIPTS / script).read_text(), given)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -15,10 +15,10 @@ SCRIPTS = ROOT / "tests" / "sdks"
 RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "Rain in Bonn."}
 
 
-def run(sdks: PythonSdks, script: str, lane: Sandbox) -> Any:
+def run(sdks: PythonSdks, script: str, sandbox: Sandbox) -> Any:
     """Run a script to its end and return its output."""
     poor = factories.api_key(factories.account(credits=9))[1]
-    env = {"EDGE": lane.edge.url, "BASE_URL": lane.api, "API_KEY": lane.secret, "POOR_KEY": poor, "MODEL": lane.model}
+    env = {"EDGE": sandbox.edge.url, "BASE_URL": sandbox.api, "API_KEY": sandbox.secret, "POOR_KEY": poor, "MODEL": sandbox.model}
     done = sdks.run(SCRIPTS / script, env)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

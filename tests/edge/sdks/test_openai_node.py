@@ -17,9 +17,9 @@ from tests.upstream_responses import HANG, Pause, context_too_long, error_respon
 SCRIPTS = ROOT / "tests" / "node"
 
 
-def run(sdk: NodeSdk, script: Path, lane: Sandbox, **env: str) -> str:
+def run(sdk: NodeSdk, script: Path, sandbox: Sandbox, **env: str) -> str:
     """Run a script to its end and return what it printed."""
-    done = sdk.run(script.read_text(), {"BASE_URL": lane.api, "API_KEY": lane.secret, "MODEL": lane.model, **env})
+    done = sdk.run(script.read_text(), {"BASE_URL": sandbox.api, "API_KEY": sandbox.secret, "MODEL": sandbox.model, **env})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

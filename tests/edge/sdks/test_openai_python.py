@@ -425,13 +425,13 @@ async def test_closing_an_async_stream_does_the_same(async_client: AsyncOpenAI, 
     assert_left(sandbox)
 
 
-def assert_left(lane: Sandbox) -> None:
-    assert lane.provider.calls[0].wait_outcome() == "disconnected"
-    eventually(lambda: bool(lane.usage()), "the call is settled")
-    [row] = lane.usage()
+def assert_left(sandbox: Sandbox) -> None:
+    assert sandbox.provider.calls[0].wait_outcome() == "disconnected"
+    eventually(lambda: bool(sandbox.usage()), "the call is settled")
+    [row] = sandbox.usage()
     assert (row.status, row.error_code, row.estimated) == ("cancelled", "client_closed", True)
-    assert lane.charged == row.credits > 0
-    assert lane.held == 0
+    assert sandbox.charged == row.credits > 0
+    assert sandbox.held == 0
 
 
 def test_an_sdk_timeout_before_the_first_token_bills_the_prompt(client: OpenAI, sandbox: Sandbox) -> None:

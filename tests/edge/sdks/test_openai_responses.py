@@ -34,9 +34,9 @@ def checked(response: Response) -> Response:
     return response
 
 
-def events_of(client: OpenAI, lane: Sandbox, **fields: Any) -> list[Any]:
+def events_of(client: OpenAI, sandbox: Sandbox, **fields: Any) -> list[Any]:
     """All events of a stream, validated against the SDK's types; asserts sequence numbers without gaps."""
-    with client.responses.create(model=lane.model, input="Hi", stream=True, **fields) as stream:
+    with client.responses.create(model=sandbox.model, input="Hi", stream=True, **fields) as stream:
         events: list[Any] = list(stream)
     for event in events:
         EVENTS.validate_python(event.model_dump(warnings=False))

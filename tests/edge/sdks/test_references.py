@@ -35,9 +35,9 @@ def reference(item: Any) -> Any:
     return {"type": "item_reference", "id": item if isinstance(item, str) else item.id}
 
 
-def last_sent(lane: Sandbox) -> list[Any]:
+def last_sent(sandbox: Sandbox) -> list[Any]:
     """The messages of the provider's latest call."""
-    messages: list[Any] = lane.provider.calls[-1].json["messages"]
+    messages: list[Any] = sandbox.provider.calls[-1].json["messages"]
     return messages
 
 

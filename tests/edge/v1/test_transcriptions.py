@@ -62,8 +62,8 @@ def scribe(sandbox: Sandbox, upstream: Upstream) -> Iterator[tuple[OpenAI, str, 
         yield client, model, upstream
 
 
-def post(lane: Sandbox, made: tuple[bytes, dict[str, str]], **headers: str) -> Reply:
-    return lane.post(made[0], {**made[1], **{name.replace("_", "-"): value for name, value in headers.items()}}, PATH)
+def post(sandbox: Sandbox, made: tuple[bytes, dict[str, str]], **headers: str) -> Reply:
+    return sandbox.post(made[0], {**made[1], **{name.replace("_", "-"): value for name, value in headers.items()}}, PATH)
 
 
 def test_the_form_sent_to_the_provider(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:

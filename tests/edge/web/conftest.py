@@ -116,9 +116,13 @@ class Browser:
 class Site:
     """The edge and its visitors. `second` is another process on the same database."""
 
-    def __init__(self, redis_url: str, upstream: Upstream, books: LedgerDatabase) -> None:
-        self.upstream, self.books = upstream, books
-        self.settings: dict[str, Any] = {"database_url": books.url, "redis_url": redis_url, "data_dir": books.folder}
+    def __init__(self, redis_url: str, upstream: Upstream, ledger_database: LedgerDatabase) -> None:
+        self.upstream, self.ledger_database = upstream, ledger_database
+        self.settings: dict[str, Any] = {
+            "database_url": ledger_database.url,
+            "redis_url": redis_url,
+            "data_dir": ledger_database.folder,
+        }
         self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
         self._edges: dict[str, WebProcess] = {}
 
@@ -126,7 +130,7 @@ class Site:
         """The edge with these extra settings, started on first use."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
-            self._edges[key] = start_edge(self.books.folder, environment_of({**self.settings, **settings}))
+            self._edges[key] = start_edge(self.ledger_database.folder, environment_of({**self.settings, **settings}))
         return self._edges[key]
 
     def browser(self, agent: str = AGENT, **settings: Any) -> Browser:
@@ -156,11 +160,11 @@ def running_site(
     request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
 ) -> Iterator[Site]:
     upstream = Upstream()
-    with open_ledger_database(request.param) as books:
+    with open_ledger_database(request.param) as ledger_database:
         channel = factories.channel(upstream.url)
         factories.model("m-1", channel, input=1_000, output=2_000, minimum=10)
         factories.model("free", channel, input=1_000, output=2_000, is_free=True, context_window=8_000)
-        made = Site(redis_servers("valkey").url, upstream, books)
+        made = Site(redis_servers("valkey").url, upstream, ledger_database)
         yield made
         made.close()
 
@@ -168,7 +172,7 @@ def running_site(
 @pytest.fixture
 def site(running_site: Site) -> Iterator[Site]:
     """Checks after the test that the ledger verifies and nothing is held."""
-    with running_site.books.verified():
+    with running_site.ledger_database.verified():
         yield running_site
 
 

@@ -20,8 +20,8 @@ PAGES = ("/account", "/account/usage", "/account/keys", "/account/data", "/accou
 @pytest.fixture
 def own_site(tmp_path: Path, postgres: Postgres, redis_servers: Callable[[str], RedisServer]) -> Iterator[Site]:
     """A site whose database the test may cut off."""
-    with new_ledger_database(tmp_path, postgres) as books:
-        site = Site(redis_servers("valkey").url, Upstream(), books)
+    with new_ledger_database(tmp_path, postgres) as ledger_database:
+        site = Site(redis_servers("valkey").url, Upstream(), ledger_database)
         yield site
         site.close()
 
@@ -30,14 +30,14 @@ def test_an_outage_is_explained_and_sessions_survive(own_site: Site, postgres: P
     member = own_site.member()
     assert member.get("/account").status == 200
     held, token = dict(member.cookies), member.token("/account/keys")
-    own_site.books.database.close_all()  # type: ignore[attr-defined]  # a pool's
-    postgres.cut_off(own_site.books.url)
+    own_site.ledger_database.database.close_all()  # type: ignore[attr-defined]  # a pool's
+    postgres.cut_off(own_site.ledger_database.url)
     try:
         answers = {path: member.get(path) for path in PAGES}
         key = member.request("POST", "/account/keys", f"csrf_token={token}&name=lost".encode(), _form_of(member))
         stranger = own_site.browser().get("/account")
     finally:
-        postgres.reconnect(own_site.books.url)
+        postgres.reconnect(own_site.ledger_database.url)
     assert {path: answer.status for path, answer in answers.items()} == dict.fromkeys(PAGES, 503)
     for answer in (*answers.values(), key):
         assert (answer.status, "cannot reach its database" in answer.body.decode()) == (503, True)

@@ -228,8 +228,8 @@ def test_neither_client_ip_nor_user_agent_is_stored(site: Site) -> None:
     visitor.address = "203.0.113.77"
     stream(visitor)
     eventually(lambda: not Hold.select().where(Hold.state == "held").exists(), "the call is settled")
-    tables = site.books.database.get_tables()
-    dump = repr([site.books.database.execute_sql(f'SELECT * FROM "{table}"').fetchall() for table in tables])
+    tables = site.ledger_database.database.get_tables()
+    dump = repr([site.ledger_database.database.execute_sql(f'SELECT * FROM "{table}"').fetchall() for table in tables])
     assert "Canary-Agent" not in dump
     assert "203.0.113.77" not in dump
 
