@@ -107,7 +107,7 @@ def create_app(settings: Settings) -> Quart:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     pages.install(app, settings)
-    app.extensions["surfaces"] = ENDPOINTS
+    app.extensions["endpoints"] = ENDPOINTS
     routes: dict[str, Handler] = {}
     cors = Cors(settings.cors_origins)
     _handle_errors(app, routes, cors)

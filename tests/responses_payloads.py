@@ -10,7 +10,7 @@ from tests.upstream_responses import Piece, ScriptedResponse, json_response, str
 
 Json = dict[str, Any]
 ID = "resp_67ccd3a9da748190baa7f1570fe91ac604becb25c45c1d41"
-MODEL = "vendor-model-2026-01-01"
+MODEL = "acme-model-2026-01-01"
 
 
 def usage(input: int = 7, output: int = 3, *, cached: int = 0, written: int = 0, reasoning: int = 0) -> Json:
@@ -78,7 +78,7 @@ def response(*output: Json, incomplete: str | None = None, reported: Json | None
     }
 
 
-def failed(code: str = "server_error", message: str = "Failed at api.vendor.example.") -> Json:
+def failed(code: str = "server_error", message: str = "Failed at api.acme.example.") -> Json:
     return response(status="failed", error={"code": code, "message": message}, usage=None)
 
 

@@ -18,4 +18,4 @@ reference = Blueprint("reference", __name__)
 )
 async def show_document() -> Response:
     """Return the document with all declared routes."""
-    return json_response(openapi(current_app, current_app.extensions["surfaces"], edge_url()))
+    return json_response(openapi(current_app, current_app.extensions["endpoints"], edge_url()))

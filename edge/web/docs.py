@@ -58,7 +58,7 @@ class Entry(NamedTuple):
 
 @docs.get("/docs")
 async def show_docs() -> Response:
-    document = openapi(current_app, current_app.extensions["surfaces"], edge_url())
+    document = openapi(current_app, current_app.extensions["endpoints"], edge_url())
     entries = list(_entries(document, _models()))
     sections: dict[str, list[Entry]] = {title: [] for title in (*SECTIONS.values(), OTHER_SECTION)}
     for entry in entries:

@@ -117,7 +117,7 @@ def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> Non
         ("videos", {"model": "m", "prompt": "Hi"}),
     ],
 )
-def test_no_surface_forwards_client_library_options(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
+def test_no_endpoint_forwards_client_library_options(sandbox: Sandbox, path: str, body: dict[str, Any]) -> None:
     data = json.dumps({**body, "model": sandbox.model, "api_base": "http://127.0.0.1:1/"}).encode()
     answer = sandbox.post(data, {"content-type": "application/json"}, f"/v1/{path}")
     assert (answer.status, "'api_base' is a client library option" in answer.json["error"]["message"]) == (400, True)

@@ -78,13 +78,13 @@ def test_statuses_and_codes_match_the_error_table() -> None:
         assert face.code or kind in OWN_CODES
 
 
-@pytest.mark.parametrize("surface", ENDPOINTS.values(), ids=ENDPOINTS)
-def test_every_503_has_retry_after(surface: EndpointAdapter) -> None:
+@pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=ENDPOINTS)
+def test_every_503_has_retry_after(endpoint: EndpointAdapter) -> None:
     kinds = [kind for kind in (errors.Unavailable, *descendants(errors.Unavailable)) if face_of(kind()).status == 503]
     assert {errors.DatabaseUnavailable, errors.StorageUnavailable, errors.ServerStopping, errors.SettlementPending} < set(kinds)
     for kind in kinds:
-        assert dict(surface.render_error(kind(), "req_1").headers)[b"retry-after"].isdigit(), kind
-    assert b"retry-after" not in dict(surface.render_error(errors.InvalidApiKey(), "req_1").headers)
+        assert dict(endpoint.render_error(kind(), "req_1").headers)[b"retry-after"].isdigit(), kind
+    assert b"retry-after" not in dict(endpoint.render_error(errors.InvalidApiKey(), "req_1").headers)
 
 
 def descendants(kind: type[Exception]) -> list[type[Exception]]:

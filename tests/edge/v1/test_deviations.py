@@ -409,7 +409,7 @@ def test_a_gemini_image_is_where_other_gateways_put_it() -> None:
     assert {"image": url} in result.native_events()
 
 
-def test_an_image_round_trips_on_surfaces_without_an_image_type() -> None:
+def test_an_image_round_trips_at_endpoints_without_an_image_type() -> None:
     result = image_answer()
     markdown = f"![image](data:image/png;base64,{PNG})"
     for message in (result.message(), result.whole_message()):

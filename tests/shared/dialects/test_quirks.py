@@ -258,7 +258,7 @@ def test_reasoning_is_sent_back(call: Callable[[], ChatCall]) -> None:
 
 
 @pytest.mark.parametrize("call", [by_messages, by_responses])
-def test_other_providers_get_no_reasoning_of_another_surface(call: Callable[[], ChatCall]) -> None:
+def test_other_providers_get_no_reasoning_of_another_endpoint(call: Callable[[], ChatCall]) -> None:
     for settings in ({}, {"history": ["reasoning_content"]}):
         assert set(messages_sent(call(), settings)[1]) == {"role", "content", "tool_calls"}
     for dialect in ("anthropic", "gemini"):

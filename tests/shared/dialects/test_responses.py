@@ -59,16 +59,16 @@ def input_of(*messages: Json, **fields: Any) -> list[Json]:
 )
 def test_fields(fields: Json, expected: Json) -> None:
     body = valid(request_body("responses", **fields))
-    assert body == {"model": "vendor-model", "store": False, "input": HELLO, **expected}
+    assert body == {"model": "acme-model", "store": False, "input": HELLO, **expected}
 
 
 def test_the_address_and_the_key() -> None:
     request = request_of("responses")
-    assert (request.method, request.url) == ("POST", "http://vendor/v1/responses")
+    assert (request.method, request.url) == ("POST", "http://acme/v1/responses")
     assert dict(request.headers)["authorization"] == "Bearer sk-secret"
     azure = {"path": "/openai/v1/responses", "query": {"api-version": "preview"}, "key_header": "api-key"}
     request = request_of("responses", settings=azure)
-    assert request.url == "http://vendor/v1/openai/v1/responses?api-version=preview"
+    assert request.url == "http://acme/v1/openai/v1/responses?api-version=preview"
     assert dict(request.headers)["api-key"] == "sk-secret"
 
 
@@ -196,7 +196,7 @@ def test_what_cannot_be_sent_is_refused_by_name(fields: Json, param: str) -> Non
 
 def test_settings_of_the_channel() -> None:
     settings = {
-        "efforts": {"vendor-model": ["low", "high"]},
+        "efforts": {"acme-model": ["low", "high"]},
         "sampling": "none",
         "roles": ["developer"],
         "identity": "end_user",
@@ -209,7 +209,7 @@ def test_settings_of_the_channel() -> None:
     assert "top_p" not in body
     assert body["input"][0]["role"] == "developer"
     assert (body["end_user"], body["safety"]) == ("hash-of-3", "on")
-    plain = {"efforts": {"vendor-model": []}, "reasoning_summary": "auto"}
+    plain = {"efforts": {"acme-model": []}, "reasoning_summary": "auto"}
     body = request_body("responses", settings=plain, reasoning_effort="max")
     assert not {"reasoning", "include"} & body.keys()
 
