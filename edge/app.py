@@ -43,6 +43,7 @@ from edge.v1.messages.errors import error_body
 from edge.v1.models import PATH as MODELS_PATH
 from edge.v1.models import is_anthropic_client, models
 from edge.v1.moderations import MODERATIONS
+from edge.v1.rerank import RERANK
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.retrieve import stored_responses
 from edge.v1.speech import speech
@@ -90,6 +91,8 @@ ENDPOINTS: dict[str, EndpointAdapter] = {
     "/v1/completions": COMPLETIONS,
     "/v1/embeddings": EMBEDDINGS,
     "/v1/moderations": MODERATIONS,
+    "/v1/rerank": RERANK,
+    "/v2/rerank": RERANK,  # Cohere's SDK adds /v2 itself
     "/v1/audio/transcriptions": TRANSCRIPTIONS,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,

@@ -94,7 +94,7 @@ def _check_lengths(tokens: list[Tokens]) -> None:
     for place, one in enumerate(tokens):
         if len(one.ids) > MAX_INPUT_TOKENS:
             raise invalid_request(
-                "input",
+                f"input[{place}]" if len(tokens) > 1 else "input",
                 f"This model's maximum context length is {MAX_INPUT_TOKENS} tokens, but input {place} has {len(one.ids)}. "
                 "Shorten it.",
                 "context_length_exceeded",

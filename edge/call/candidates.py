@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from edge.http.headers import check_max_credits
-from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
+from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, PLAIN, Quote, RequestCosts, quote
 from shared.catalog.routing import RoutingPreferences, filter_routes
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
@@ -110,6 +110,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
         choices=call.choices,
         cap=cap,
         reasoning_limit=model.reasoning_tokens if call.kind == "chat" else 0,
+        costs=PLAIN if call.max_search_units == 1 else RequestCosts(search_units=call.max_search_units),
     )
     check_max_credits(quoted.minimum, cap)
     return quoted

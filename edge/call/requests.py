@@ -217,9 +217,9 @@ def _is_list_of(value: object, kind: type) -> bool:
 
 
 def prompt_text(body: Mapping[str, Any]) -> str:
-    """Return all input text, to count its tokens locally: contents, tool calls and tools, or embedding inputs."""
+    """Return all input text, to count its tokens locally: contents, tool calls and tools, or texts to embed or rank."""
     if "messages" not in body:
-        inputs = body.get("input")
+        inputs = body.get("input") or [body.get("query"), *body.get("documents", ())]
         return inputs if isinstance(inputs, str) else "\n".join(text for text in inputs or () if isinstance(text, str))
     pieces: list[str] = []
     for message in body["messages"]:

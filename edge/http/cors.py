@@ -10,7 +10,7 @@ from collections.abc import Iterable
 Headers = list[tuple[bytes, bytes]]
 
 ANY_ORIGIN = "*"
-PATHS = ("/v1/", "/api/")
+PATHS = ("/v1/", "/v2/", "/api/")
 METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 MAX_AGE_SECONDS = 7200  # Chromium's maximum
 MAX_REQUESTED_HEADERS = 2_000  # characters

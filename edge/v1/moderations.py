@@ -24,7 +24,7 @@ from edge.http.api_spec import (
 )
 from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
 from edge.services import Services
-from shared.core.clock import now_ms
+from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -108,15 +108,7 @@ class DefaultModel:
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with its model. Raises `InvalidRequest` unless exactly one is available, and the key's own errors."""
-        key = await services.keys.look_up(caller.payer.digest)
-        now = now_ms()
-        found = sorted(m.id for m in services.catalog.models.values() if m.kind == KIND and key.may_use(m, now))
-        if len(found) == 1:
-            return self._call._replace(model=found[0])
-        available = (
-            f"Set 'model' to one of: {', '.join(found)}." if found else "No moderation model is available to this API key."
-        )
-        raise InvalidRequest(available, "model")
+        return self._call._replace(model=await default_model(services, caller, KIND))
 
     def record(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (the protocol's signature)
         """Return the events unchanged."""

@@ -26,6 +26,8 @@ SECTIONS = {
     "v1/audio": "Speech and transcription",
     "v1/videos": "Videos",
     "v1/moderations": "Moderation",
+    "v1/rerank": "Rerank",
+    "v2/rerank": "Rerank",
     "v1/models": "Models",
     "api/chat": "Native API",
     "api/media": "Media jobs",

@@ -2,8 +2,8 @@
 
     charge = max(minimum, per_call + ⌈(Σ tokens·rate · tier + 1000 · Σ units·rate) / 1000⌉)
 
-over the kinds of tokens and units in `shared.billing.rates`; `tier` is the service tier's factor, 1 for most calls. If all
-prices are zero (a free model), the charge is 0.
+over the kinds of tokens and units in `shared.billing.rates`; `tier` is the service tier's factor, 1 for most calls. A rerank
+costs `per_call` for each search unit. If all prices are zero (a free model), the charge is 0.
 
     media: charge = max(minimum, per_call · units + per_5_seconds · ⌈seconds/5⌉ + ⌈per_1k_characters · characters / 1000⌉)
 
@@ -43,6 +43,7 @@ class RequestCosts(NamedTuple):
     web_searches   maximum number of searches
     output_tokens  output that no limit counts, over all choices
     open_input     the size of the input is not known from the request: a linked file, or search results
+    search_units   maximum number of search units of a rerank
     """
 
     kinds: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class RequestCosts(NamedTuple):
     web_searches: int = 0
     output_tokens: int = 0
     open_input: bool = False
+    search_units: int = 1
 
 
 PLAIN = RequestCosts()
@@ -86,7 +88,8 @@ class Quote(NamedTuple):
 
 def call_charge(price: PriceList, usage: TokenUsage) -> int:
     """Return the credits for `usage` at `price`."""
-    return _total(price, cost_thousandths(price, usage))
+    calls = usage.extra.search_units if usage.extra is not None else 1
+    return _total(price, cost_thousandths(price, usage), calls or 1)
 
 
 def billed_tier(price: PriceList, requested: str, reported: str | None) -> str:
@@ -122,10 +125,10 @@ def media_quote(price: PriceList, requested: MediaUnits, cap: int | None = None)
     return Quote(price, cost, cost, 0, 0, cap)
 
 
-def _total(price: PriceList, thousandths: int) -> int:
+def _total(price: PriceList, thousandths: int, calls: int = 1) -> int:
     if price.is_zero:
         return 0
-    return max(price.minimum_credits, price.credits_per_call - (-thousandths // 1000))
+    return max(price.minimum_credits, price.credits_per_call * calls - (-thousandths // 1000))
 
 
 _TEXT_INPUT = ("input", "cached_input", "cache_write")
@@ -183,7 +186,8 @@ def quote(
     least_input = min(input_estimate, input_bound)
     rates = _quoted_rates(price, costs, input_bound, least_input)
     paid_output = output_tokens + reasoning_tokens
-    bound = _total(price, rates.searches - (-(input_bound * rates.max_input + paid_output * rates.output) // 1_000))
+    max_tokens_cost = -(-(input_bound * rates.max_input + paid_output * rates.output) // 1_000)
+    bound = _total(price, rates.searches + max_tokens_cost, costs.search_units)
     least_output = min(output_tokens, MIN_USEFUL_OUTPUT_TOKENS * choices) + reasoning_tokens
     minimum = _total(price, rates.searches - (-(least_input * rates.input + least_output * rates.output) // 1_000))
     if cap is not None:

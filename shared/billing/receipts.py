@@ -12,7 +12,7 @@ from shared.models import MediaJob, UsageLedger
 
 @dataclass(frozen=True, slots=True)
 class ReceiptLine:
-    """`tokens` (or images, seconds, characters) at `rate` credits per `per` units, which is `thousandths` of a credit."""
+    """`tokens` (or images, seconds, characters, search units) at `rate` credits per `per` units: `thousandths` of a credit."""
 
     label: str
     tokens: int
@@ -66,10 +66,14 @@ def compute_receipt(call: UsageLedger, price: PriceList | None, job: MediaJob | 
         cost = cost_of(price, usage)
         lines = [ReceiptLine(LABELS[line.kind], line.quantity, line.rate, line.thousandths, line.per) for line in cost.lines]
         permille, thousandths = cost.permille, cost.thousandths
+        if usage.extra is not None and usage.extra.search_units:
+            lines.append(_unit_line("Search units", usage.extra.search_units, price.credits_per_call))
+            thousandths += lines[-1].thousandths
     else:
         lines, permille = _media_lines(job, price), STANDARD_PERMILLE
         thousandths = sum(line.thousandths for line in lines)
-    per_call = 0 if job is not None and job.kind == "image" else price.credits_per_call  # for images, it is in the lines
+    in_lines = any(line.label in ("Images", "Search units") for line in lines)
+    per_call = 0 if in_lines else price.credits_per_call
     total = per_call - (-thousandths // 1000)
     due = 0 if price.is_zero else max(total, price.minimum_credits)
     tier = usage.extra.service_tier if usage.extra is not None else ""
@@ -85,14 +89,17 @@ def _media_lines(job: MediaJob, price: PriceList) -> list[ReceiptLine]:
     """Return the lines of a media job."""
     counts = job.options
     if job.kind == "image":
-        count = counts.get("delivered", 0)
-        return [ReceiptLine("Images", count, price.credits_per_call, count * price.credits_per_call * 1_000, per=1)]
+        return [_unit_line("Images", counts.get("delivered", 0), price.credits_per_call)]
     if job.kind == "video":
         seconds, rate = counts.get("seconds", 0), price.credits_per_5_seconds or 0
         steps = -(-seconds // VIDEO_STEP_SECONDS)
         return [ReceiptLine("Seconds, in started steps", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
     characters, rate = counts.get("characters", 0), price.credits_per_1k_characters or 0
     return [ReceiptLine("Characters", characters, rate, characters * rate)]
+
+
+def _unit_line(label: str, count: int, rate: int) -> ReceiptLine:
+    return ReceiptLine(label, count, rate, count * rate * 1_000, per=1)
 
 
 def _explanation(call: UsageLedger, due: int) -> str:

@@ -26,6 +26,7 @@ class ExtraUsage(NamedTuple):
     web_searches           calls of a provider's search tool
     seconds                started seconds of audio, for models that are billed by time
     service_tier           the tier by which the provider bills the call; "" is the standard tier
+    search_units           search units of a rerank if more than one: the price per call is charged for each
     """
 
     cache_write_1h_tokens: int = 0
@@ -37,6 +38,7 @@ class ExtraUsage(NamedTuple):
     web_searches: int = 0
     seconds: int = 0
     service_tier: str = ""
+    search_units: int = 0
 
 
 NO_EXTRA = ExtraUsage()

@@ -9,11 +9,13 @@ from shared.dialects import DIALECTS
 from shared.dialects.base import Dialect
 from shared.dialects.embeddings import EMBEDDINGS
 from shared.dialects.moderations import MODERATIONS
+from shared.dialects.rerank import RERANK
 from shared.dialects.transcriptions import TRANSCRIPTIONS
 
 NON_CHAT_DIALECTS: dict[tuple[str, str], Dialect] = {
     ("embedding", "openai"): EMBEDDINGS,
     ("moderation", "openai"): MODERATIONS,
+    ("rerank", "openai"): RERANK,
     ("transcription", "openai"): TRANSCRIPTIONS,
 }
 KINDS_BILLED_PER_CALL = ("moderation", "transcription")  # billed per call; tokens are not counted

@@ -18,6 +18,7 @@ MODALITIES = {
     "speech": "text->speech",
     "moderation": "text->scores",
     "transcription": "audio->text",
+    "rerank": "text->scores",
 }
 
 

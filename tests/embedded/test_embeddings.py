@@ -130,7 +130,7 @@ async def test_an_id_of_another_vocabulary_is_a_400_with_advice(server: Server) 
 
 async def test_a_too_long_text(server: Server) -> None:
     status, body = await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": ["fine", "word " * 511]})
-    assert (status, body["error"]["code"]) == (400, "context_length_exceeded")
+    assert (status, body["error"]["code"], body["error"]["param"]) == (400, "context_length_exceeded", "input[1]")
     assert "input 1 has 513" in body["error"]["message"]
     assert (await send(server, "POST", "/v1/embeddings", json=GOOD | {"input": "word " * 510}))[0] == 200
 

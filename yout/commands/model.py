@@ -26,7 +26,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--per-1k-characters", type=int, metavar="N", help="credits per 1,000 characters of speech")
     create.add_argument("--minimum", type=int, default=10, metavar="N", help="minimum charge per call, in credits (default 10)")
     create.add_argument(
-        "--kind", default="chat", help="chat (default), embedding, image, video, speech, moderation or transcription"
+        "--kind", default="chat", help="chat (default), embedding, image, video, speech, moderation, transcription or rerank"
     )
     create.add_argument("--context-window", type=int, metavar="N", help="context window in tokens: prompt plus output")
     create.add_argument("--max-output", type=int, metavar="N", help="maximum output tokens")
