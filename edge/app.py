@@ -47,7 +47,7 @@ from edge.v1.rerank import RERANK
 from edge.v1.responses import RESPONSES
 from edge.v1.responses.retrieve import stored_responses
 from edge.v1.speech import speech
-from edge.v1.transcriptions import TRANSCRIPTIONS
+from edge.v1.transcriptions import TRANSCRIPTIONS, TRANSLATIONS
 from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets
@@ -94,6 +94,7 @@ ENDPOINTS: dict[str, EndpointAdapter] = {
     "/v1/rerank": RERANK,
     "/v2/rerank": RERANK,  # Cohere's SDK adds /v2 itself
     "/v1/audio/transcriptions": TRANSCRIPTIONS,
+    "/v1/audio/translations": TRANSLATIONS,
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/api/chat/stream": chat_stream.NATIVE,

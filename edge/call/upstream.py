@@ -19,7 +19,7 @@ from edge.call.candidates import Candidate
 from edge.call.outcome import Outcome
 from edge.services import Services
 from shared.billing.pricing import affordable_output
-from shared.billing.relay_limit import RelayLimit, max_answer_bytes
+from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
     BROKEN,
     CONNECTION,
@@ -173,7 +173,9 @@ class UpstreamCall:
         """Yield the bytes to relay, then `Completed`. Raises like `answer`, even mid-stream."""
         response, reader, relay, route, began = await self._with_failover(self._open_once)
         self._reader = reader
-        limit, received, remaining_bytes = RelayLimit(self._paid_output), 0, b""
+        priced = self._candidate.call.kind == "chat"
+        limit = RelayLimit(self._paid_output) if priced else unpriced_limit(MAX_RESPONSE_BYTES)
+        received, remaining_bytes = 0, b""
         patience = StreamTimeout(self._services.settings.upstream_idle_seconds)
         try:
             while True:

@@ -1,24 +1,29 @@
-"""`POST /v1/audio/transcriptions`: transcribes an audio file from a multipart form."""
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: transcribe an audio file from a multipart form."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, RawResponse, cost_fields
+from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, RawResponse, cost_fields
 from edge.call.exchange import Finished
 from edge.http.api_spec import (
     COST_SCHEMA,
+    EVENTS,
     FILE,
     FORM,
     JSON,
     PLAIN,
     STRING,
     ResponseSpec,
+    RouteSpec,
+    Schema,
     array,
     describe_model_call,
     enum,
@@ -46,14 +51,14 @@ _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
 _VIDEO_TYPES = ("video/mp4", "video/webm", "video/mpeg")  # recorders use these types for audio-only containers, too
 
 
-def parse(form: Form) -> ChatCall:
+def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
     """Return the call of a form, with a body for `dialects.transcriptions`. Raises `InvalidRequest`."""
     fields = _single(form)
     model = requested_model(fields)
     format = fields.get("response_format") or "json"
     if format not in FORMATS:
         raise InvalidRequest(f"'response_format' must be one of {', '.join(FORMATS)}.", "response_format")
-    _check_stream(fields.get("stream"))
+    stream = _stream(fields.get("stream"), format, endpoint)
     _check_temperature(fields.get("temperature"))
     for name, value in form.fields:
         if name in ("timestamp_granularities", "timestamp_granularities[]") and value not in GRANULARITIES:
@@ -61,11 +66,18 @@ def parse(form: Form) -> ChatCall:
     file = _file(form)
     written = sum(len(value.encode()) for _, value in form.fields)
     name, kind = _described(file)
-    body = {"fields": form.fields, "response_format": format, "file": file.data, "file_name": name, "file_type": kind}
+    body = {
+        "endpoint": endpoint,
+        "fields": form.fields,
+        "response_format": format,
+        "file": file.data,
+        "file_name": name,
+        "file_type": kind,
+    }
     return ChatCall(
         model=model,
         body=body,
-        stream=False,
+        stream=stream,
         include_usage=False,
         choices=1,
         output_limit=0,
@@ -98,11 +110,16 @@ def _file(form: Form) -> File:
     return file
 
 
-def _check_stream(value: str | None) -> None:
-    if value == "true":
-        raise InvalidRequest("'stream' is not supported for transcriptions.", "stream")
-    if value not in (None, "", "false"):
+def _stream(value: str | None, format: str, endpoint: str) -> bool:
+    if value not in (None, "", "false", "true"):
         raise InvalidRequest("'stream' must be true or false.", "stream")
+    if value != "true":
+        return False
+    if endpoint != "transcriptions":
+        raise InvalidRequest(f"'stream' is not supported for {endpoint}.", "stream")
+    if format != "json":
+        raise InvalidRequest("'stream' is only supported with the 'response_format' json.", "stream")
+    return True
 
 
 def _check_temperature(value: str | None) -> None:
@@ -126,10 +143,12 @@ def _described(file: File) -> tuple[str, str]:
     return f"audio.{extension}" if extension else "audio", kind
 
 
-class TranscriptRenderer(NonStreamingRenderer):
-    """Renders a transcript. Formats other than JSON report the cost in headers."""
+class TranscriptRenderer(ChatStreamDefaults):
+    """Renders a transcript. Formats other than JSON report the cost in headers, and a stream reports it in its last event."""
 
     __slots__ = ("_format",)
+
+    transform_chunks = None
 
     def __init__(self, format: str) -> None:
         self._format = format
@@ -146,12 +165,16 @@ class TranscriptRenderer(NonStreamingRenderer):
         ]
         return RawResponse(headers, event.body["text"].encode())
 
+    def finish(self, event: Finished) -> bytes:
+        """Return the last event."""
+        return b"data: " + orjson.dumps({**event.body, "yout": cost_fields(event)}) + b"\n\n"
 
-def _open_form(data: bytes, content_type: str, _: UUID) -> ParsedRequest:
+
+def _open_form(endpoint: str, data: bytes, content_type: str, _: UUID) -> ParsedRequest:
     form = read_form(data, content_type)
-    call = parse(form)
+    call = parse(form, endpoint)
     # Each request has a new boundary, so equal forms have different bytes.
-    same = [sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
+    same = [endpoint, sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
     return ParsedRequest(call, TranscriptRenderer(call.body["response_format"]), idempotency_body=orjson.dumps(same))
 
 
@@ -159,27 +182,43 @@ def _refuse(_: bytes, __: UUID) -> ParsedRequest:
     raise InvalidRequest("The body must be multipart/form-data with the fields 'file' and 'model'.")
 
 
-DECLARATION = describe_model_call(
-    "Create a transcription",
-    ResponseSpec(
-        response_schema({"text": STRING, "yout": COST_SCHEMA}),
-        "The transcript. For text, srt and vtt, the cost is in the `x-yout-…` headers.",
-        (JSON, PLAIN),
-    ),
-    body={
+_FIELDS = {
+    "file": FILE,
+    "model": string(MAX_MODEL_LENGTH),
+    "prompt": STRING,
+    "response_format": enum(*FORMATS),
+    "temperature": number(0, 1),
+}
+
+
+def _declare(summary: str, says: str, media_types: tuple[str, ...], fields: Mapping[str, Schema]) -> RouteSpec:
+    answer = ResponseSpec(response_schema({"text": STRING, "yout": COST_SCHEMA}), says, media_types)
+    body = {
         "type": "object",
-        "properties": {
-            "file": FILE,
-            "model": string(MAX_MODEL_LENGTH),
-            "language": STRING,
-            "prompt": STRING,
-            "response_format": enum(*FORMATS),
-            "temperature": number(0, 1),
-            "timestamp_granularities[]": array(enum(*GRANULARITIES)),
-        },
+        "properties": {**_FIELDS, **fields},
         "required": ["file", "model"],
         "additionalProperties": STRING,
-    },
-    body_type=FORM,
+    }
+    return describe_model_call(summary, answer, body=body, body_type=FORM)
+
+
+_COST = "For text, srt and vtt, the cost is in the `x-yout-…` headers."
+TRANSCRIPTIONS = EndpointAdapter(
+    _refuse,
+    declaration=_declare(
+        "Create a transcription",
+        f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
+        (JSON, PLAIN, EVENTS),
+        {
+            "language": STRING,
+            "timestamp_granularities[]": array(enum(*GRANULARITIES)),
+            "stream": enum("true", "false"),
+        },
+    ),
+    parse_form=partial(_open_form, "transcriptions"),
 )
-TRANSCRIPTIONS = EndpointAdapter(_refuse, declaration=DECLARATION, parse_form=_open_form)
+TRANSLATIONS = EndpointAdapter(
+    _refuse,
+    declaration=_declare("Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN), {}),
+    parse_form=partial(_open_form, "translations"),
+)

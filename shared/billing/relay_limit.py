@@ -55,6 +55,13 @@ class RelayLimit:
         return min_token_count(text) * size > limit * max(len(text), 1)
 
 
+def unpriced_limit(max_bytes: int) -> RelayLimit:
+    """Return the limit of a stream whose price does not depend on its tokens."""
+    limit = RelayLimit(0)
+    limit.max_bytes = limit.next_check_at = max_bytes
+    return limit
+
+
 def min_token_count(text: bytes | bytearray) -> int:
     """A lower bound of the tokens that `text` (UTF-8) has in any provider's vocabulary."""
     sample = text[:_SAMPLE_BYTES]

@@ -21,7 +21,8 @@ class ChatCall(NamedTuple):
     input_estimate  estimated input tokens
     bodies_by_dialect  bodies by dialect, with fields that `body` lacks, or None. The one under `REASONING` is for providers of
                     OpenAI's format that require the reasoning of earlier answers
-    kind            kind of model; all except `chat` have no output tokens, never stream, and define their own `body`
+    kind            kind of model; all except `chat` have no output tokens and define their own `body`; only `chat` and
+                    `transcription` can stream
     fallbacks       other models that may serve the call, in order
     preferences     the caller's routing preferences, if any
     include_cost    whether the usage in the answer includes the cost in USD

@@ -1,9 +1,10 @@
-"""Transcriptions in OpenAI's format: the request is a form, the response JSON or plain text.
+"""Transcriptions and translations in OpenAI's format: the request is a form, the response JSON, plain text or events.
 
 Pure, except for the form's boundary, which is random so that no caller's data can contain it.
 
 Settings of a channel are those of the `openai` media formats: `headers`, `key_header`, and `media_body`, else `body`, whose
-fields are added to the form (`{"store": false}` as `store=false`, `{"a": {"b": 1}}` as `a[b]=1`, as in OpenAI's SDKs).
+fields are added to the form (`{"store": false}` as `store=false`, `{"a": {"b": 1}}` as `a[b]=1`, as in OpenAI's SDKs). They
+replace the caller's, so `{"stream": false}` is for providers that refuse streams.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from typing import Any
 import orjson
 
 from shared.billing.token_usage import PartialUsage, read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
+from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, Target
 from shared.dialects.moderations import IDENTITY_FIELDS
-from shared.dialects.nonstreaming import NonStreamingDialect
-from shared.dialects.openai import request_headers
+from shared.dialects.openai import read_openai_error, request_headers
+from shared.dialects.transcript_stream import TranscriptStream
 from shared.text.json_depth import is_too_deep
 
 JSON_FORMATS = ("json", "verbose_json")
 TEXT_FORMATS = ("text", "srt", "vtt")
 
 
-class Transcriptions(NonStreamingDialect):
+class Transcriptions:
     """A `Dialect` for calls of the kind `transcription`. Their `body` is not the caller's JSON object, but has these keys:
 
     fields           other form fields as pairs of texts; names are plain identifiers, optionally with `[]`
+    endpoint         "transcriptions", or "translations" to English
     response_format  requested format: one of those above
     file             the audio as bytes
     file_name        file name for the provider, which only reveals the format
@@ -47,7 +49,12 @@ class Transcriptions(NonStreamingDialect):
         boundary = secrets.token_hex(16)
         headers = {**dict(request_headers(target)), "content-type": f"multipart/form-data; boundary={boundary}"}
         body = _form(boundary, [*fields, *own], call.body)
-        return ProviderRequest("POST", f"{target.route.base_url}/audio/transcriptions", tuple(headers.items()), body)
+        url = f"{target.route.base_url}/audio/{call.body['endpoint']}"
+        return ProviderRequest("POST", url, tuple(headers.items()), body)
+
+    def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> TranscriptStream:  # noqa: ARG002  (unused: the events have neither)
+        """Return a reader for one stream of the format `json`."""
+        return TranscriptStream()
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the answer has neither)
         """Parse the transcript; plain text becomes `{"text": …}`. A transcript without speech counts as not delivered. Raises
@@ -67,6 +74,10 @@ class Transcriptions(NonStreamingDialect):
         if "model" in body:
             body["model"] = call.model
         return Answer(body, read_openai_usage(body.get("usage")), "", delivered=bool(body["text"].strip()))
+
+    def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
+        """Parse an error, as for chats."""
+        return read_openai_error(status, data, call.model, target)
 
 
 TRANSCRIPTIONS = Transcriptions()

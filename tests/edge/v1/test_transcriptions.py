@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import openai
@@ -14,9 +15,10 @@ from edge.v1.transcriptions import parse
 from shared.core.errors import InvalidRequest
 from tests import factories
 from tests.edge.shared_edge import CREDITS, Reply, Sandbox
+from tests.openai_payloads import frame
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import ScriptedResponse, error_response, html_response, json_response
+from tests.upstream_responses import Gate, ScriptedResponse, error_response, html_response, json_response, stream
 
 PRICE = 11
 SOUND = b"RIFF\x24\x00\x00\x00WAVEfmt \r\n--not-a-boundary\r\n\x00\xff"
@@ -199,6 +201,66 @@ def test_the_same_form_is_an_idempotent_retry(scribe: tuple[OpenAI, str, Upstrea
     assert (len(upstream.calls), sandbox.charged, sandbox.held) == (1, PRICE, 0)
 
 
+def test_a_stream_is_relayed(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
+    client, model, upstream = scribe
+    gate = Gate()
+    usage = {"type": "tokens", "input_tokens": 14, "output_tokens": 2, "total_tokens": 16}
+    first, second = ({"type": "transcript.text.delta", "delta": delta} for delta in ("Hello", " there."))
+    last = {"type": "transcript.text.done", "text": "Hello there.", "usage": usage}
+    upstream.script(stream(frame(first), gate, frame(second), frame(last)))
+    with client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), stream=True) as answer:
+        received = [next(answer)]
+        gate.open()
+        received += answer
+    assert [event.delta for event in received if event.type == "transcript.text.delta"] == ["Hello", " there."]
+    end: Any = received[-1]
+    assert (end.type, end.text, end.usage.total_tokens) == ("transcript.text.done", "Hello there.", 16)
+    assert end.yout == {"credits_charged": PRICE, "balance": CREDITS - PRICE}
+    assert dict(sent(upstream.calls[0])[0])["stream"] == "true"
+    row = sandbox.usage()[0]
+    assert (row.streamed, row.input_tokens, row.output_tokens, row.credits) == (True, 0, 0, PRICE)
+    upstream.script(json_response({"text": "Hello there.", "usage": {"type": "duration", "seconds": 1}}))
+    whole: Any = list(client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), stream=True))
+    assert [event.type for event in whole] == ["transcript.text.delta", "transcript.text.done"]
+    assert (whole[0].delta, whole[1].text, whole[1].usage.seconds) == ("Hello there.", "Hello there.", 1)
+    assert (sandbox.charged, sandbox.held) == (2 * PRICE, 0)
+
+
+def test_streams_that_end_early(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
+    client, model, upstream = scribe
+    delta = frame({"type": "transcript.text.delta", "delta": "Hello"})
+    silent = frame({"type": "transcript.text.done", "text": ""})
+    create = partial(client.audio.transcriptions.create, model=model, file=("a.mp3", SOUND), stream=True)
+    upstream.script(stream(silent), error_response(503), stream(silent))
+    assert [event.type for event in create()] == ["transcript.text.done"]
+    assert [event.type for event in create()] == ["transcript.text.done"]  # another channel took over
+    upstream.default = error_response(500)
+    with pytest.raises(openai.InternalServerError):
+        create()
+    assert (sandbox.charged, sandbox.held) == (0, 0)
+    upstream.default = stream(delta)
+    with pytest.raises(openai.APIError):
+        list(create())
+    eventually(lambda: sandbox.held == 0, "the call is settled")
+    assert sandbox.charged == PRICE
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # the SDK deprecates the endpoint
+def test_a_translation(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
+    client, model, upstream = scribe
+    upstream.script(json_response({"text": "Hello."}), text(SRT))
+    plain: Any = client.audio.translations.create(model=model, file=("a.mp3", SOUND), prompt="Names: Ann.", temperature=0)
+    assert (plain.text, plain.yout) == ("Hello.", {"credits_charged": PRICE, "balance": CREDITS - PRICE})
+    assert client.audio.translations.create(model=model, file=("a.mp3", SOUND), response_format="srt") == SRT
+    call = upstream.calls[0]
+    assert call.path == "/v1/audio/translations"
+    assert {"model": "acme-model", "prompt": "Names: Ann."}.items() <= dict(sent(call)[0]).items()
+    with pytest.raises(openai.BadRequestError) as streamed:
+        client.audio.translations.create(model=model, file=("a.mp3", SOUND), extra_body={"stream": True})
+    assert streamed.value.param == "stream"
+    assert (sandbox.charged, sandbox.held) == (2 * PRICE, 0)
+
+
 def test_errors(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
     client, model, upstream = scribe
     upstream.script(
@@ -209,9 +271,6 @@ def test_errors(scribe: tuple[OpenAI, str, Upstream], sandbox: Sandbox) -> None:
         create(model=model, file=("a.mp3", SOUND))
     assert (refused.value.code, refused.value.param) == ("bad_audio", "file")
     assert factories.UPSTREAM_SECRET not in str(refused.value)
-    with pytest.raises(openai.BadRequestError) as streamed:
-        create(model=model, file=("a.mp3", SOUND), stream=True)
-    assert streamed.value.param == "stream"
     with pytest.raises(openai.NotFoundError):
         create(model=sandbox.model, file=("a.mp3", SOUND))
     with pytest.raises(openai.NotFoundError):
@@ -251,7 +310,7 @@ WRONG: list[tuple[Form, str]] = [
     (wav()._replace(files=(*wav().files, ("other", wav().files[0][1]))), "other"),
     (wav()._replace(fields=(("model", "m"), ("model", "n"))), "model"),
     (wav(response_format="diarized_json"), "response_format"),
-    (wav(stream="true"), "stream"),
+    (wav(stream="true", response_format="text"), "stream"),
     (wav(stream="yes"), "stream"),
     *((wav(temperature=value), "temperature") for value in ("2", "nan", "warm", ".", "\u0660", "0_1", "1e-1")),
     (wav(**{"timestamp_granularities[]": "letter"}), "timestamp_granularities"),
