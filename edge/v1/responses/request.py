@@ -6,6 +6,7 @@ Each field is translated, echoed in the response, forwarded, or rejected; none i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from edge.call.requests import MAX_TOKENS, build_chat_call
@@ -13,6 +14,7 @@ from edge.http.fields import object_field, parse_json_object
 from edge.v1.error_field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
 from edge.v1.responses.items import convert_items
+from edge.v1.responses.relayed_body import relayed_body
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -70,7 +72,8 @@ def build_call(body: Body, size: int) -> ChatCall:
         if type(limit) is not int or not 1 <= limit <= MAX_TOKENS:
             raise InvalidRequest(f"'max_output_tokens' must be an integer between 1 and {MAX_TOKENS}.", "max_output_tokens")
         chat["max_completion_tokens"] = limit
-    return with_provider_fields(chat, lambda portable: build_chat_call(portable, size))._replace(field_name=response_field)
+    call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
+    return call._replace(field_name=response_field, responses_body=partial(relayed_body, body))
 
 
 def _refuse(body: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ from edge.http.errors import error_document
 from edge.v1.content_blocks import Blocks
 from edge.v1.deltas import deltas_of_body, deltas_of_events
 from edge.v1.responses.output import OutputItems
+from edge.v1.responses.relayed_response import RELAYED, RelayedResponse
 from shared.core.clock import now_ms
 from shared.dialects.base import ChatCall
 
@@ -43,16 +44,21 @@ _SEALED = "reasoning.encrypted_content"  # a value of `include`
 class ResponseRenderer:
     """Renders one response."""
 
-    __slots__ = ("_blocks", "_head", "_items", "_sequence")
+    __slots__ = ("_blocks", "_head", "_items", "_relayed", "_sequence")
 
     def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
         self._head = _head(f"resp_{call_id.hex}", began, request, call)
         self._items = OutputItems(call_id.hex, self._event, seals=_SEALED in (request.get("include") or ()))
         self._blocks = Blocks(self._items)
+        self._relayed = RelayedResponse(self._head)
         self._sequence = -1  # number of the last event
 
     def transform_chunks(self, chunks: bytes) -> bytes:
-        """Translate complete canonical events to events of the Responses API."""
+        """Translate complete canonical events to events of the Responses API. Relayed events are such events already."""
+        if chunks.startswith(RELAYED):
+            events = self._relayed.add(chunks)
+            self._sequence = self._relayed.sequence
+            return events
         return self._begin() + self._blocks.add(deltas_of_events(chunks))
 
     def finish(self, event: Finished) -> bytes:
@@ -64,7 +70,7 @@ class ResponseRenderer:
     def render_failure(self, error: BaseException) -> bytes:
         """Return the failed response, and an error event in the format that makes SDKs raise."""
         details = error_document(error)["error"]
-        failed = {**self._head, "status": "failed", "store": False, "output": self._output()}
+        failed = {**self._head, "status": "failed", "store": False, "output": self._output() or self._relayed.output()}
         failed["error"] = {name: details[name] for name in ("code", "message", "type", "param")}
         return self._begin() + self._event("response.failed", response=failed) + self._event("error", error=details)
 
@@ -91,6 +97,8 @@ class ResponseRenderer:
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
         """Process the end of the answer. Return its events and the complete response."""
+        if event.body.get("object") == "response":
+            return self._complete_relayed(event)
         pieces, reason = deltas_of_body(event.body)
         why = _INCOMPLETE.get(reason)
         events = self._blocks.add(pieces)
@@ -105,6 +113,11 @@ class ResponseRenderer:
             "usage": _usage(event),
             "yout": cost_fields(event),
         }
+
+    def _complete_relayed(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
+        cut = [] if "output" in event.body else self._relayed.incomplete_items()
+        events = [self._event("response.output_item.done", output_index=index, item=item) for index, item in cut]
+        return b"".join(events), {**self._relayed.complete(event.body), "usage": _usage(event), "yout": cost_fields(event)}
 
 
 class StoredResponseRenderer(ResponseRenderer):

@@ -1,0 +1,35 @@
+"""The body of a Responses call for a provider of the same API: the caller's, without what only Yout understands. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edge.v1.provider_fields import decode_thinking, id_without_signature
+
+Body = dict[str, Any]
+# Our own options, and those of clients that no provider needs (Codex sends ids of installation and session).
+_OWN = frozenset({"models", "provider", "client_metadata", "previous_response_id"})
+
+
+def relayed_body(body: Mapping[str, Any]) -> Body:
+    """Return a validated body, whose earlier items are in its input, for a provider of the Responses API."""
+    relayed = {name: value for name, value in body.items() if name not in _OWN}
+    if isinstance(relayed["input"], list):
+        relayed["input"] = [_item(item) for item in relayed["input"] if not _is_foreign_reasoning(item)]
+    return relayed
+
+
+def _is_foreign_reasoning(item: Mapping[str, Any]) -> bool:
+    """Return whether the provider cannot read a reasoning item: it was not encrypted, or by another dialect's provider."""
+    if item.get("type") != "reasoning":
+        return False
+    encrypted = item.get("encrypted_content")
+    return not isinstance(encrypted, str) or not encrypted or bool(decode_thinking(encrypted))
+
+
+def _item(item: Body) -> Body:
+    """Return an item without the signature of another dialect's provider in the id of its call."""
+    id = item.get("call_id")
+    plain = id_without_signature(id) if isinstance(id, str) else id
+    return item if plain == id else {**item, "call_id": plain}
