@@ -6,57 +6,73 @@ Everything in between is shared with `/v1`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
+from msgspec import Meta
 
 from edge.call.conversation_recorder import ConversationRecorder
 from edge.call.endpoint_adapter import KEEPALIVE, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import MAX_TOKENS, build_chat_call
+from edge.call.requests import ContentPart, Flag, Temperature, TokenLimit, build_chat_call
 from edge.http.api_spec import (
-    ANY,
     AUTH_ERRORS,
-    BOOLEAN,
     CALL_ERRORS,
     EVENTS,
-    ID,
-    TEXT,
     WEB,
     ResponseSpec,
     RouteSpec,
-    array,
-    enum,
-    example,
-    integer,
-    number,
-    request_schema,
-    string,
 )
+from edge.http.body_types import ClosedBody, ModelId, check_body
 from edge.http.errors import render_native_error
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, reject_unknown_fields
+from edge.http.fields import parse_json_object
 from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.dialects.base import ChatCall
 from shared.operations.conversations import ChatMessage
 
-FIELDS = ("model", "messages", "prompt", "temperature", "max_tokens", "conversation_id", "store")
-MESSAGE_FIELDS = ("role", "content")
-ROLES = ("system", "developer", "user", "assistant")
 _ANSWER = ("text", "refusal")  # the kinds of deltas that make up the answer
+
+
+class StreamMessage(ClosedBody):
+    """A message of the conversation."""
+
+    role: Annotated[Literal["system", "developer", "user", "assistant"], Meta(description="Author of the message.")]
+    content: Annotated[
+        str | list[ContentPart],
+        Meta(description="Text, or an array of content parts.", extra={"expected": "a string or an array of content parts"}),
+    ]
+
+
+class StreamRequest(ClosedBody):
+    """A conversation, as `messages` or as a single `prompt`."""
+
+    EXAMPLE = {"model": "$model", "prompt": "Hello"}
+
+    model: ModelId
+    prompt: Annotated[Annotated[str, Meta(min_length=1)] | None, Meta(description="A single user message.")] = None
+    messages: Annotated[
+        Annotated[list[StreamMessage], Meta(min_length=1)] | None, Meta(description="The conversation, instead of `prompt`.")
+    ] = None
+    temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
+    max_tokens: Annotated[TokenLimit | None, Meta(description="Maximum tokens of the answer, including reasoning.")] = None
+    conversation_id: Annotated[
+        Annotated[str, Meta(extra_json_schema={"format": "uuid"})] | None,
+        Meta(description="Id of a stored conversation to continue."),
+    ] = None
+    store: Annotated[Flag, Meta(description="Store the conversation, if your plan includes it.")] = None
 
 
 def parse(data: bytes) -> ParsedRequest:
     """Parse a body. Raises `InvalidRequest`."""
     body = parse_json_object(data)
-    reject_unknown_fields("", body, FIELDS)
-    messages = _messages(body)
-    store, conversation = _storage(body)
+    requested = check_body(body, StreamRequest)
+    messages = _messages(body, requested)
     chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
     options = {"model": body.get("model"), "stream": True, **chosen}
     call = build_chat_call({**options, "messages": messages}, len(data))
-    if not store and conversation is None:
+    if not requested.store and requested.conversation_id is None:
         return ParsedRequest(call, NativeEvents())
     listener = RecordingEvents()
     said = [ChatMessage(message["role"], message["content"]) for message in call.body["messages"]]
@@ -66,41 +82,21 @@ def parse(data: bytes) -> ParsedRequest:
         return build_chat_call({**options, "messages": whole}, len(data) + len(orjson.dumps(whole[: -len(said)])))
 
     return ParsedRequest(
-        call, listener, ConversationRecorder(conversation, stores=store, new_turns=said, build=build, listener=listener)
+        call,
+        listener,
+        ConversationRecorder(
+            requested.conversation_id, stores=bool(requested.store), new_turns=said, build=build, listener=listener
+        ),
     )
 
 
-def _messages(body: dict[str, Any]) -> object:
-    """Return the messages; a `prompt` becomes one. `build_chat_call` validates what is not checked here."""
-    messages, prompt = body.get("messages"), body.get("prompt")
-    if prompt is None:
-        for index, message in enumerate(messages if isinstance(messages, list) else ()):
-            _check_message(message, f"messages[{index}]")
-        return messages
-    if messages is not None:
+def _messages(body: dict[str, Any], requested: StreamRequest) -> object:
+    """Return the messages; a `prompt` becomes one. `build_chat_call` checks their content."""
+    if requested.prompt is None:
+        return body.get("messages")
+    if requested.messages is not None:
         raise InvalidRequest("Send either 'messages' or 'prompt', not both.", "prompt")
-    if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest("'prompt' must be a non-empty string.", "prompt")
-    return [{"role": "user", "content": prompt}]
-
-
-def _check_message(message: object, where: str) -> None:
-    if isinstance(message, dict):
-        reject_unknown_fields(f"{where}.", message, MESSAGE_FIELDS)
-        if message.get("role") not in ROLES:
-            raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
-        if message.get("content") is None:
-            raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
-
-
-def _storage(body: dict[str, Any]) -> tuple[bool, str | None]:
-    """Return whether to store the turn, and the id of the conversation to continue."""
-    store, conversation = body.get("store"), body.get("conversation_id")
-    if store is not None and not isinstance(store, bool):
-        raise InvalidRequest("'store' must be true or false.", "store")
-    if conversation is not None and not isinstance(conversation, str):
-        raise InvalidRequest("'conversation_id' must be a string.", "conversation_id")
-    return bool(store), conversation
+    return [{"role": "user", "content": requested.prompt}]
 
 
 class NativeEvents:
@@ -174,7 +170,6 @@ def _open(data: bytes, _: UUID) -> ParsedRequest:
     return parse(data)
 
 
-_TURN = request_schema({"role": enum(*ROLES), "content": ANY}, required=("role", "content"))
 _EVENTS = 'Server-sent events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), then `{"done"}` or `{"error"}`.'
 DECLARATION = RouteSpec(
     "Stream a chat completion",
@@ -187,21 +182,7 @@ DECLARATION = RouteSpec(
         )
     },
     (*CALL_ERRORS, NotFound, PurgeRunning, DailyAllowanceExhausted, *AUTH_ERRORS),
-    body=example(
-        request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "prompt": TEXT,
-                "messages": array(_TURN, 1),
-                "temperature": number(0, 2),
-                "max_tokens": integer(1, MAX_TOKENS),
-                "conversation_id": ID,
-                "store": BOOLEAN,
-            },
-            required=("model",),
-        ),
-        {"model": "$model", "prompt": "Hello"},
-    ),
+    body=StreamRequest,
     notes="Send `prompt` or `messages`. `store: true` stores the conversation if your plan includes it; `conversation_id`"
     " continues one. Visitors without an account can use free models.",
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from edge.http.fields import parse_json_object, reject_unknown_fields
+from msgspec import UNSET, Meta, UnsetType
+
+from edge.http.body_types import ClosedBody, check_body
+from edge.http.fields import parse_json_object
 from edge.identity.keys import KeyRow
 from shared.core.errors import InvalidInput, InvalidRequest
 from shared.core.timestamps import parse_timestamp
@@ -14,6 +17,47 @@ from shared.operations.validation import check_text
 from shared.text.client_address import Network, normalize_network
 
 MAX_ENTRIES = 1_000  # in `allowed_models` or `allowed_ips`
+
+
+MAX_NAME_LENGTH = 100
+_TIMESTAMP = "an ISO 8601 time with a UTC offset, such as 2027-01-31T09:30:00Z"
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
+Entries = Annotated[
+    list[str],
+    Meta(min_length=1, max_length=MAX_ENTRIES, extra={"expected": f"a list of 1 to {MAX_ENTRIES} strings; omit it to allow all"}),
+]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, extra={"expected": _TIMESTAMP})]
+
+
+class KeyFields(ClosedBody):
+    """The optional fields of a key."""
+
+    expires_at: Annotated[Time | None, Meta(description="When the key stops working. Null: never.")] = None
+    rpm: Annotated[Limit | None, Meta(description="Maximum requests per minute.")] = None
+    tpm: Annotated[Limit | None, Meta(description="Maximum tokens per minute.")] = None
+    concurrency: Annotated[Limit | None, Meta(description="Maximum concurrent requests.")] = None
+    monthly_credit_limit: Annotated[Limit | None, Meta(description="Maximum credits per calendar month.")] = None
+    allowed_models: Annotated[Entries | None, Meta(description="Ids of the models that the key may use. Null: all.")] = None
+    allowed_ips: Annotated[Entries | None, Meta(description="Addresses or networks that may use the key. Null: all.")] = None
+    can_manage: Annotated[bool | None, Meta(description="Whether the key may manage keys and delete data.")] = None
+
+
+class NewKey(KeyFields, kw_only=True):
+    """A key to create."""
+
+    EXAMPLE = {"name": "production"}
+
+    name: Annotated[Name, Meta(description="Name that identifies the key to you.")]
+
+
+class KeyChanges(KeyFields):
+    """The fields of a key to change, at least one."""
+
+    EXAMPLE = {"name": "staging", "rpm": 60}
+
+    name: Annotated[Name | UnsetType, Meta(description="Name that identifies the key to you.")] = UNSET
 
 
 class KeyRequest(NamedTuple):
@@ -54,18 +98,8 @@ def read_key_request(data: bytes, bounds: KeyRequest, models: Collection[str], n
 
 def check_key_request(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
     """Like `read_key_request`, for a parsed body."""
-    reject_unknown_fields("", body, KeyRequest._fields)
-    return KeyRequest(
-        _name(body.get("name")),
-        _expiry(body.get("expires_at"), bounds.expires_at, now),
-        _limit("rpm", body.get("rpm"), bounds.rpm),
-        _limit("tpm", body.get("tpm"), bounds.tpm),
-        _limit("concurrency", body.get("concurrency"), bounds.concurrency),
-        _models(body.get("allowed_models"), bounds.allowed_models, models),
-        _addresses(body.get("allowed_ips"), bounds.allowed_ips),
-        _limit("monthly_credit_limit", body.get("monthly_credit_limit"), bounds.monthly_credit_limit),
-        _can_manage(body.get("can_manage"), bounds.can_manage),
-    )
+    requested = check_body(body, NewKey)
+    return _within_bounds(_name(requested.name), requested, bounds, models, now)
 
 
 def read_key_changes(data: bytes, bounds: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
@@ -78,50 +112,56 @@ def read_key_changes(data: bytes, bounds: KeyRequest, models: Collection[str], n
 
 def check_key_changes(body: Mapping[str, Any], bounds: KeyRequest, models: Collection[str], now: int) -> dict[str, Any]:
     """As `read_key_changes`, for a parsed body."""
-    requested = check_key_request({"name": "unchanged", **body}, bounds, models, now)
     if not body:
         raise InvalidRequest("The body must contain at least one field to update.")
+    changes = check_body(body, KeyChanges)
+    name = "" if isinstance(changes.name, UnsetType) else _name(changes.name)
+    requested = _within_bounds(name, changes, bounds, models, now)
     return {field: value for field, value in requested._asdict().items() if field in body}
 
 
-def _name(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest("'name' must be a string.", "name")
+def _within_bounds(name: str, fields: KeyFields, bounds: KeyRequest, models: Collection[str], now: int) -> KeyRequest:
+    return KeyRequest(
+        name,
+        _expiry(fields.expires_at, bounds.expires_at, now),
+        _limit("rpm", fields.rpm, bounds.rpm),
+        _limit("tpm", fields.tpm, bounds.tpm),
+        _limit("concurrency", fields.concurrency, bounds.concurrency),
+        _models(fields.allowed_models, bounds.allowed_models, models),
+        _addresses(fields.allowed_ips, bounds.allowed_ips),
+        _limit("monthly_credit_limit", fields.monthly_credit_limit, bounds.monthly_credit_limit),
+        _can_manage(fields.can_manage, bounds.can_manage),
+    )
+
+
+def _name(value: str) -> str:
     try:
-        return check_text("name of the key", value, 100)
+        return check_text("name of the key", value, MAX_NAME_LENGTH)
     except InvalidInput as problem:
         raise InvalidRequest(str(problem), "name") from None
 
 
-def _limit(field: str, value: object, maximum: int | None) -> int | None:
+def _limit(field: str, value: int | None, maximum: int | None) -> int | None:
     if value is None:
         return maximum
-    if type(value) is not int or not 1 <= value <= MAX_LIMIT:
-        raise InvalidRequest(f"'{field}' must be an integer between 1 and {MAX_LIMIT}.", field)
     if maximum is not None and value > maximum:
         raise InvalidRequest(f"'{field}' cannot exceed {maximum}, the limit of your API key.", field)
     return value
 
 
-def _can_manage(value: object, allowed: bool | None) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise InvalidRequest("'can_manage' must be true or false.", "can_manage")
+def _can_manage(value: bool | None, allowed: bool | None) -> bool | None:
     if value and allowed is False:
         raise InvalidRequest("'can_manage' cannot be true for a key created by another key.", "can_manage")
     return value
 
 
-def _expiry(value: object, latest: int | None, now: int) -> int | None:
+def _expiry(value: str | None, latest: int | None, now: int) -> int | None:
     if value is None:
         return latest
     try:
-        if not isinstance(value, str):
-            raise ValueError("not a string")
         moment = parse_timestamp(value)
     except ValueError:
-        raise InvalidRequest(
-            "'expires_at' must be an ISO 8601 time with a UTC offset, such as 2027-01-31T09:30:00Z.", "expires_at"
-        ) from None
+        raise InvalidRequest(f"'expires_at' must be {_TIMESTAMP}.", "expires_at") from None
     if not now < moment < YEAR_10000:
         raise InvalidRequest("'expires_at' must be in the future; omit it for a key that never expires.", "expires_at")
     if latest is not None and moment > latest:
@@ -129,24 +169,22 @@ def _expiry(value: object, latest: int | None, now: int) -> int | None:
     return moment
 
 
-def _models(value: object, bounds: list[str] | None, known: Collection[str]) -> list[str] | None:
+def _models(value: list[str] | None, bounds: list[str] | None, known: Collection[str]) -> list[str] | None:
     if value is None:
         return bounds
-    requested = _strings("allowed_models", value)
-    for index, model in enumerate(requested):
+    for index, model in enumerate(value):
         if model not in known:
             raise InvalidRequest(f"'allowed_models[{index}]' is not in the catalog; see GET /api/chat/models/.", "allowed_models")
         if bounds is not None and model not in bounds:
             raise InvalidRequest(f"'allowed_models[{index}]' is not allowed for your API key.", "allowed_models")
-    return requested
+    return value
 
 
-def _addresses(value: object, bounds: list[str] | None) -> list[str] | None:
+def _addresses(value: list[str] | None, bounds: list[str] | None) -> list[str] | None:
     if value is None:
         return bounds
-    requested = _strings("allowed_ips", value)
     widest = [_network(entry) for entry in bounds] if bounds is not None else None
-    for index, entry in enumerate(requested):
+    for index, entry in enumerate(value):
         network = _network(entry)
         if network is None:
             raise InvalidRequest(
@@ -154,14 +192,6 @@ def _addresses(value: object, bounds: list[str] | None) -> list[str] | None:
             )
         if widest is not None and not any(_within(network, wider) for wider in widest):
             raise InvalidRequest(f"'allowed_ips[{index}]' is not allowed for your API key.", "allowed_ips")
-    return requested
-
-
-def _strings(field: str, value: object) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise InvalidRequest(f"'{field}' must be a list of strings.", field)
-    if not 1 <= len(value) <= MAX_ENTRIES:
-        raise InvalidRequest(f"'{field}' must have 1 to {MAX_ENTRIES} entries; omit it to allow all.", field)
     return value
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response
 
-from edge.api.key_request import MAX_ENTRIES, KeyRequest, limits_for_new_keys, read_key_changes, read_key_request
+from edge.api.key_request import KeyChanges, KeyRequest, NewKey, limits_for_new_keys, read_key_changes, read_key_request
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     BOOLEAN,
@@ -20,12 +20,8 @@ from edge.http.api_spec import (
     ResponseSpec,
     array,
     describe_route,
-    example,
-    integer,
     nullable,
-    request_schema,
     response_schema,
-    string,
 )
 from edge.request_context import (
     AccountCaller,
@@ -45,7 +41,7 @@ from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
-from shared.operations.keys import MAX_LIMIT, CreatedKey, KeyOptions, create_key, revoke_key
+from shared.operations.keys import CreatedKey, KeyOptions, create_key, revoke_key
 
 MAX_KEYS = 100  # active keys of an account
 NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
@@ -62,20 +58,6 @@ _KEY = {
     "can_manage": BOOLEAN,
     "created_by": nullable(ID),
 }
-_LIMIT = integer(1, MAX_LIMIT)
-_FIELDS = {
-    "name": string(100),
-    "expires_at": TIMESTAMP,
-    "rpm": _LIMIT,
-    "tpm": _LIMIT,
-    "concurrency": _LIMIT,
-    "monthly_credit_limit": _LIMIT,
-    "allowed_models": array(STRING, 1, MAX_ENTRIES),
-    "allowed_ips": array(STRING, 1, MAX_ENTRIES),
-    "can_manage": BOOLEAN,
-}
-_REQUEST = request_schema(_FIELDS, required=("name",))
-_CHANGES = {**request_schema(_FIELDS, required=()), "minProperties": 1}
 
 
 @keys.get("/api/chat/keys/")
@@ -94,7 +76,7 @@ async def list_keys() -> Response:
 @keys.post("/api/chat/keys/")
 @describe_route(
     "Create an API key",
-    body=example(_REQUEST, {"name": "production"}),
+    body=NewKey,
     responses={201: ResponseSpec(response_schema({**_KEY, "secret": STRING}), "The key. Its secret is not shown again.")},
     errors=(InvalidRequest, RequestTooLarge, RateLimited),
     notes="Omitted fields default to those of the calling key, whose limits the new key cannot exceed. Usage of the new key also"
@@ -116,7 +98,7 @@ async def create_key_view() -> Response:
 @describe_route(
     "Update an API key",
     path={"key_id": ID},
-    body=example(_CHANGES, {"name": "staging", "rpm": 60}),
+    body=KeyChanges,
     responses={200: ResponseSpec(response_schema(_KEY), "The updated key. Changes take effect with the next request.")},
     errors=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
     notes="Only the fields in the body change. Null removes a limit, or resets it to the calling key's."

@@ -12,7 +12,6 @@ from quart import Blueprint, Response, request, stream_with_context
 
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
-    ANY,
     ANYBODY,
     CALL_ERRORS,
     EVENTS,
@@ -27,17 +26,11 @@ from edge.http.api_spec import (
     array,
     describe_route,
     enum,
-    example,
-    integer,
     nullable,
-    number,
     page_of,
-    request_schema,
     response_schema,
-    string,
 )
 from edge.http.errors import render_native_error
-from edge.http.fields import MAX_MODEL_LENGTH
 from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
@@ -73,55 +66,13 @@ _JOB = response_schema(
         "finished": nullable(TIMESTAMP),
     }
 )
-_PROMPT = string(requests.MAX_PROMPT_LENGTH)
-_ORDER = {"model": string(MAX_MODEL_LENGTH), "callback_url": STRING, "user": string(512, 0), "safety_identifier": string(512, 0)}
-_ORDERS = {
-    "image": example(
-        request_schema(
-            {
-                **_ORDER,
-                "prompt": _PROMPT,
-                "n": integer(1, requests.MAX_IMAGES),
-                "size": STRING,
-                "quality": STRING,
-                "style": STRING,
-                "background": STRING,
-                "moderation": STRING,
-                "output_format": enum(*requests.IMAGE_FORMATS),
-                "output_compression": integer(0, 100),
-            },
-            required=("model", "prompt"),
-        ),
-        {"model": "$image", "prompt": "A lighthouse"},
-    ),
-    "video": example(
-        request_schema(
-            {**_ORDER, "prompt": _PROMPT, "seconds": ANY, "size": STRING, "quality": STRING}, required=("model", "prompt")
-        ),
-        {"model": "$video", "prompt": "A lighthouse"},
-    ),
-    "speech": example(
-        request_schema(
-            {
-                **_ORDER,
-                "input": _PROMPT,
-                "voice": ANY,
-                "instructions": string(requests.MAX_PROMPT_LENGTH, 0),
-                "speed": number(0.25, 4),
-                "response_format": enum(*requests.SPEECH_FORMATS),
-            },
-            required=("model", "input"),
-        ),
-        {"model": "$speech", "input": "Hello"},
-    ),
-}
 _SECRET = response_schema({"secret": STRING})
 
 
 @api.post("/<any(image, video, speech):kind>/")
 @describe_route(
     "Create a media job",
-    bodies=_ORDERS,
+    bodies=requests.JOBS,
     responses={
         202: ResponseSpec(
             response_schema({"job_uuid": ID, "status": enum(*jobs.MEDIA_STATES), "credits_cost": INTEGER}),

@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 
 from edge.call.alternatives import Alternative, affordable_models, cheapest_alternatives
 from edge.call.candidates import find_candidates, max_quote
-from edge.call.requests import max_non_text_tokens, parse_chat_request, prompt_text
+from edge.call.requests import ChatRequest, max_non_text_tokens, parse_chat_request, prompt_text
 from edge.http.api_spec import (
     BOOLEAN,
     CALL_ERRORS,
@@ -26,7 +26,6 @@ from edge.http.api_spec import (
 from edge.http.errors import alternatives_document
 from edge.http.headers import Scope, parse_max_credits, read_headers
 from edge.request_context import account_caller, count_request, read, read_body, services, uncached_json
-from edge.v1.chat import CHAT_REQUEST
 from edge.v1.model_documents import pricing
 from shared.billing.pricing import Quote, affordable_output, call_charge
 from shared.billing.token_usage import TokenUsage
@@ -45,7 +44,7 @@ quote_routes = Blueprint("quoting", __name__)
 @quote_routes.post("/api/quote/")
 @describe_route(
     "Quote a chat completion",
-    body=CHAT_REQUEST,
+    body=ChatRequest,
     responses={
         200: ResponseSpec(
             response_schema(

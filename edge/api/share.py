@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from msgspec import Meta
 from quart import Blueprint, Response
 
 from edge.http.api_spec import (
-    ANY,
     BOOLEAN,
     ID,
     PAGE,
     STRING,
     TIMESTAMP,
     ResponseSpec,
-    array,
     describe_route,
-    enum,
-    example,
     nullable,
     page_of,
-    request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import parse_json_object, reject_unknown_fields
+from edge.http.body_types import ClosedBody, Object, check_body
+from edge.http.fields import parse_json_object
 from edge.http.paging import read_page, split_page
 from edge.http.public_url import edge_url
 from edge.request_context import account_caller, count_request, read, read_body, uncached_json, write
@@ -37,9 +33,6 @@ from shared.operations.conversations import ChatMessage
 from shared.operations.shares import MAX_MESSAGES, list_shares, revoke_share, share_conversation, share_messages
 from shared.operations.validation import check_text
 
-FIELDS = ("conversation_id", "messages", "title")
-MESSAGE_FIELDS = ("role", "content")
-ROLES = ("system", "developer", "user", "assistant", "tool")
 MAX_TITLE_LENGTH = 200
 
 share_routes = Blueprint("sharing", __name__)
@@ -53,24 +46,40 @@ _SHARE = response_schema(
         "created": TIMESTAMP,
     }
 )
-_TURN = request_schema({"role": enum(*ROLES), "content": ANY}, required=("role", "content"))
-_REQUEST = request_schema(
-    {"conversation_id": ID, "messages": array(_TURN, 1, MAX_MESSAGES), "title": string(MAX_TITLE_LENGTH)}, required=()
-)
 
 
-class ShareRequest(NamedTuple):
-    """The conversation to share (by id), or `messages`. `title` defaults to the conversation's title."""
+class SharedMessage(ClosedBody):
+    """A message of a shared conversation."""
 
-    conversation: str | None
-    messages: list[ChatMessage]
-    title: str | None
+    role: Annotated[Literal["system", "developer", "user", "assistant", "tool"], Meta(description="Author of the message.")]
+    content: Annotated[
+        str | list[Object],
+        Meta(description="Text, or an array of content parts.", extra={"expected": "a string or an array of content parts"}),
+    ]
+
+
+class ShareRequest(ClosedBody):
+    """A stored conversation to share, or messages with a title."""
+
+    EXAMPLE = {"title": "Greeting", "messages": [{"role": "user", "content": "Hello"}]}
+
+    conversation_id: Annotated[
+        Annotated[str, Meta(extra_json_schema={"format": "uuid"})] | None, Meta(description="Id of the stored conversation.")
+    ] = None
+    messages: Annotated[
+        Annotated[list[SharedMessage], Meta(min_length=1, max_length=MAX_MESSAGES)] | None,
+        Meta(description="The messages to share. Only user and assistant messages are shown."),
+    ] = None
+    title: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=MAX_TITLE_LENGTH)] | None,
+        Meta(description="Title of the page. Default: the conversation's title."),
+    ] = None
 
 
 @share_routes.post("/api/chat/share/")
 @describe_route(
     "Create a share",
-    body=example(_REQUEST, {"title": "Greeting", "messages": [{"role": "user", "content": "Hello"}]}),
+    body=ShareRequest,
     responses={
         201: ResponseSpec(_SHARE, "The share. Anyone with the `url` can read it until you send a DELETE to `delete_url`.")
     },
@@ -116,54 +125,24 @@ async def revoke(slug: str) -> Response:
 
 def read_share_request(data: bytes) -> ShareRequest:
     """Parse a body. Raises `InvalidRequest` with the field's name."""
-    body = parse_json_object(data)
-    reject_unknown_fields("", body, FIELDS)
-    conversation, messages = body.get("conversation_id"), body.get("messages")
-    if (conversation is None) == (messages is None):
+    requested = check_body(parse_json_object(data), ShareRequest)
+    if (requested.conversation_id is None) == (requested.messages is None):
         raise InvalidRequest("Send either 'conversation_id', or 'messages' with a 'title'.", "conversation_id")
-    title = _title(body.get("title"))
-    if conversation is not None:
-        if not isinstance(conversation, str):
-            raise InvalidRequest("'conversation_id' must be a string.", "conversation_id")
-        return ShareRequest(conversation, [], title)
-    if title is None:
+    if requested.title is not None:
+        try:
+            requested.title = check_text("title", requested.title, MAX_TITLE_LENGTH)
+        except InvalidInput as problem:
+            raise InvalidRequest(str(problem), "title") from None
+    elif requested.messages is not None:
         raise InvalidRequest("'title' is required with 'messages'.", "title")
-    return ShareRequest(None, _messages(messages), title)
-
-
-def _title(value: object) -> str | None:
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise InvalidRequest("'title' must be a string.", "title")
-    try:
-        return check_text("title", value, MAX_TITLE_LENGTH)
-    except InvalidInput as problem:
-        raise InvalidRequest(str(problem), "title") from None
-
-
-def _messages(value: object) -> list[ChatMessage]:
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_MESSAGES:
-        raise InvalidRequest(f"'messages' must be a list of 1 to {MAX_MESSAGES} messages.", "messages")
-    return [_turn(message, f"messages[{index}]") for index, message in enumerate(value)]
-
-
-def _turn(message: object, where: str) -> ChatMessage:
-    if not isinstance(message, dict):
-        raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
-    reject_unknown_fields(f"{where}.", message, MESSAGE_FIELDS)
-    role, content = message.get("role"), message.get("content")
-    if role not in ROLES:
-        raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
-    if not isinstance(content, str) and not (isinstance(content, list) and all(isinstance(part, dict) for part in content)):
-        raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
-    return ChatMessage(str(role), content)
+    return requested
 
 
 def _share(account: UUID, requested: ShareRequest) -> Share:
-    if requested.conversation is not None:
-        return share_conversation(account, requested.conversation, requested.title)
-    return share_messages(account, requested.title or "", requested.messages)
+    if requested.conversation_id is not None:
+        return share_conversation(account, requested.conversation_id, requested.title)
+    said = [ChatMessage(message.role, message.content) for message in requested.messages or ()]
+    return share_messages(account, requested.title or "", said)
 
 
 def _document(row: Share) -> dict[str, Any]:

@@ -7,24 +7,135 @@ unknown fields, is forwarded unchanged.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
+from msgspec import Meta
 
-from edge.call.routing_options import read_models, read_preferences
-from edge.http.fields import parse_json_object, read_include_cost, requested_model
+from edge.call.routing_options import Fallbacks, Provider, routing_preferences
+from edge.http.body_types import Body, ModelId, Object, check_body
+from edge.http.fields import parse_json_object
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
-OWN_FIELDS = frozenset({"models", "provider", "usage"})  # never sent to a provider
 MAX_CHOICES = 128
 MAX_TOKENS = 10_000_000
 MAX_STOP_SEQUENCES = 16
-ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
 # Upper bound in tokens for a part that is not text: no provider documents more for an image or a minute of audio.
 IMAGE_TOKENS = 3_000
 MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
+
+
+Flag = bool | None
+Choices = Annotated[int, Meta(ge=1, le=MAX_CHOICES)]
+TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
+Temperature = Annotated[float, Meta(ge=0, le=2)]
+TopP = Annotated[float, Meta(ge=0, le=1)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+StopSequences = Annotated[list[str], Meta(max_length=MAX_STOP_SEQUENCES)]
+
+
+class ContentPart(Body):
+    """A part of a message, such as a text or an image. Its content is in the field that `type` names."""
+
+    type: Annotated[str, Meta(description="`text`, `image_url`, `input_audio`, `file`, or another type that the model supports.")]
+
+
+class ImagePart(Body):
+    """An image of an earlier answer."""
+
+    type: Annotated[Literal["image_url"], Meta(description="Always `image_url`.")]
+
+
+class InputMessage(Body):
+    """A message of the conversation."""
+
+    role: Annotated[
+        Literal["system", "developer", "user", "assistant", "tool", "function"], Meta(description="Author of the message.")
+    ]
+    content: Annotated[
+        str | list[ContentPart] | None,
+        Meta(
+            description="Text, or an array of content parts. Only an assistant's message may omit it.",
+            extra={"expected": "a string or an array of content parts"},
+        ),
+    ] = None
+    tool_calls: Annotated[list[Object] | None, Meta(description="Tool calls of an assistant's message.")] = None
+    images: Annotated[
+        list[ImagePart] | None,
+        Meta(description="Images of an assistant's message.", extra={"expected": "an array of 'image_url' parts"}),
+    ] = None
+
+
+class StreamOptions(Body):
+    """Options of a stream."""
+
+    include_usage: Annotated[Flag, Meta(description="Send the usage in a last chunk without choices.")] = None
+
+
+class UsageOptions(Body):
+    """Options of the usage in the answer."""
+
+    include: Annotated[Flag, Meta(description="Add the cost in USD.")] = None
+
+
+Usage = Annotated[UsageOptions | None, Meta(description='`{"include": true}` adds the cost in USD to the usage.')]
+
+
+class OwnFields(Body):
+    """The fields of a chat body that are never sent to a provider."""
+
+    models: Fallbacks = None
+    provider: Provider = None
+    usage: Usage = None
+
+
+OWN_FIELDS = frozenset(OwnFields.__struct_fields__)
+
+
+class ChatRequest(Body):
+    """A chat completion in OpenAI's format. Other fields are forwarded to the provider."""
+
+    EXAMPLE = {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]}
+
+    model: ModelId
+    messages: Annotated[list[InputMessage], Meta(min_length=1, description="The conversation so far.")]
+    stream: Annotated[Flag, Meta(description="Send the answer as server-sent events.")] = None
+    stream_options: Annotated[StreamOptions | None, Meta(description="Only allowed when `stream` is true.")] = None
+    max_tokens: Annotated[TokenLimit | None, Meta(description="As `max_completion_tokens`; the smaller one applies.")] = None
+    max_completion_tokens: Annotated[
+        TokenLimit | None, Meta(description="Maximum tokens of each choice, including reasoning. The quote depends on it.")
+    ] = None
+    n: Annotated[Choices | None, Meta(description="Number of choices to generate. Default: 1.")] = None
+    temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
+    top_p: Annotated[TopP | None, Meta(description="Sample only from the most likely tokens with this total probability.")] = None
+    presence_penalty: Annotated[Penalty | None, Meta(description="Positive values favor new topics.")] = None
+    frequency_penalty: Annotated[Penalty | None, Meta(description="Positive values discourage repetition.")] = None
+    stop: Annotated[str | StopSequences | None, Meta(description="Sequences at which the model stops generating.")] = None
+    seed: Annotated[
+        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None, Meta(description="Seed for repeatable sampling, where supported.")
+    ] = None
+    tools: Annotated[list[Object] | None, Meta(description="Functions that the model may call.")] = None
+    tool_choice: Annotated[
+        str | Object | None, Meta(description="`auto`, `none`, `required`, or an object that names a function.")
+    ] = None
+    parallel_tool_calls: Annotated[Flag, Meta(description="Whether the model may call several tools in one turn.")] = None
+    functions: Annotated[list[Object] | None, Meta(description="Deprecated; use `tools`.")] = None
+    response_format: Annotated[Object | None, Meta(description="Format of the answer, such as a JSON schema.")] = None
+    reasoning_effort: Annotated[str | None, Meta(description="How much to reason, such as `low`, `medium` or `high`.")] = None
+    logprobs: Annotated[Flag, Meta(description="Return the log probabilities of the output tokens.")] = None
+    top_logprobs: Annotated[TopLogprobs | None, Meta(description="Number of alternatives to return for each token.")] = None
+    logit_bias: Annotated[Object | None, Meta(description="Bias of single tokens, by token id.")] = None
+    modalities: Annotated[list[str] | None, Meta(description="Kinds of output, such as `text` and `image`.")] = None
+    metadata: Annotated[Object | None, Meta(description="Forwarded to the provider.")] = None
+    store: Annotated[Flag, Meta(description="Forwarded to the provider.")] = None
+    user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+    safety_identifier: Annotated[str | None, Meta(description="Your id of the end user, for abuse detection.")] = None
+    models: Fallbacks = None
+    provider: Provider = None
+    usage: Usage = None
 
 
 def parse_chat_request(data: bytes) -> ChatCall:
@@ -34,38 +145,41 @@ def parse_chat_request(data: bytes) -> ChatCall:
 
 def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """Return the validated call of a parsed chat body. `size` is the size of its JSON in bytes."""
-    _check_fields(body)
     fallbacks: tuple[str, ...] = ()
     preferences = None
     include_cost = False
     if not OWN_FIELDS.isdisjoint(body):
-        first, fallbacks = read_models(body)
-        preferences = read_preferences(body.get("provider"))
-        include_cost = read_include_cost(body)
+        own = check_body(body, OwnFields)
+        first = body.get("model")
+        if first is None and own.models:
+            first = own.models[0]
+        fallbacks = tuple(dict.fromkeys(name for name in own.models or () if name != first))
+        preferences = routing_preferences(own.provider)
+        include_cost = bool(own.usage and own.usage.include)
         body = {name: value for name, value in body.items() if name not in OWN_FIELDS} | {"model": first}
-    model = requested_model(body)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
+    request = check_body(body, ChatRequest)
     heavy_bytes, heavy_tokens = 0, 0
-    for index, message in enumerate(messages):
-        content = _message(message, index)
-        if message.get("images"):
-            content = [*(content or ()), *_images(message["images"], index)]
-        if content:
-            more_bytes, more_tokens = _non_text_parts(content, index)
+    for index, message in enumerate(request.messages):
+        if message.content is None and message.role != "assistant":
+            where = f"messages[{index}].content"
+            raise InvalidRequest(f"'{where}' is required.", where)
+        if message.images or isinstance(message.content, list):
+            more_bytes, more_tokens = _non_text_parts(_parts(body["messages"][index]), index)
             heavy_bytes += more_bytes
             heavy_tokens += more_tokens
+    if request.stream_options and not request.stream and body["stream_options"]:
+        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", "stream_options")
     text_bytes = size - heavy_bytes
+    limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
     return ChatCall(
-        model=model,
+        model=request.model,
         body=body,
-        stream=_flag(body, "stream"),
-        include_usage=_include_usage(body) or include_cost,
-        choices=_integer(body, "n", 1, MAX_CHOICES) or 1,
-        output_limit=_output_limit(body),
+        stream=bool(request.stream),
+        include_usage=bool(request.stream_options and request.stream_options.include_usage) or include_cost,
+        choices=request.n or 1,
+        output_limit=min(limits, default=None),
         # Each token of text takes at least one byte of the body.
-        input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(messages),
+        input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(request.messages),
         input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
         fallbacks=fallbacks,
         preferences=preferences,
@@ -73,73 +187,21 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     )
 
 
-def _check_fields(body: Mapping[str, Any]) -> None:
-    _number(body, "temperature", 0, 2)
-    _number(body, "top_p", 0, 1)
-    _number(body, "presence_penalty", -2, 2)
-    _number(body, "frequency_penalty", -2, 2)
-    _integer(body, "top_logprobs", 0, 20)
-    _integer(body, "seed", -(2**63), 2**63 - 1)
-    _stop(body.get("stop"))
-    for name in ("logprobs", "store", "parallel_tool_calls"):
-        _flag(body, name)
-    for name in ("user", "safety_identifier", "reasoning_effort"):
-        if body.get(name) is not None and not isinstance(body[name], str):
-            raise InvalidRequest(f"'{name}' must be a string.", name)
-    if body.get("modalities") is not None and not _is_list_of(body["modalities"], str):
-        raise InvalidRequest("'modalities' must be a list of strings.", "modalities")
-    for name in ("tools", "functions"):
-        if body.get(name) is not None and not _is_list_of(body[name], dict):
-            raise InvalidRequest(f"'{name}' must be a list of objects.", name)
-    for name in ("response_format", "stream_options", "logit_bias", "metadata"):
-        if body.get(name) is not None and not isinstance(body[name], dict):
-            raise InvalidRequest(f"'{name}' must be an object.", name)
-    if body.get("tool_choice") is not None and not isinstance(body["tool_choice"], str | dict):
-        raise InvalidRequest("'tool_choice' must be a string or an object.", "tool_choice")
-
-
-def _message(message: object, index: int) -> list[Any] | None:
-    """Validate one message. Return its content parts, or None if its content is text or missing."""
-    where = f"messages[{index}]"
-    if not isinstance(message, dict):
-        raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
-    role = message.get("role")
-    if not isinstance(role, str) or role not in ROLES:
-        raise InvalidRequest(f"'{where}.role' must be one of {', '.join(sorted(ROLES))}.", f"{where}.role")
-    calls = message.get("tool_calls")
-    if calls is not None and not _is_list_of(calls, dict):
-        raise InvalidRequest(f"'{where}.tool_calls' must be a list of objects.", f"{where}.tool_calls")
+def _parts(message: Mapping[str, Any]) -> list[Any]:
+    """Return the content parts of a message, with the images of an earlier completion, which come in a separate field."""
     content = message.get("content")
-    if content is None:
-        if role != "assistant":
-            raise InvalidRequest(f"'{where}.content' is required.", f"{where}.content")
-        return None
-    if isinstance(content, str):
-        return None
-    if not isinstance(content, list):
-        raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
-    return content
-
-
-def _images(images: object, index: int) -> list[Any]:
-    """Return the images of an earlier completion, which come in a separate field, as content parts."""
-    if not isinstance(images, list) or not all(isinstance(image, dict) and image.get("type") == "image_url" for image in images):
-        where = f"messages[{index}].images"
-        raise InvalidRequest(f"'{where}' must be an array of 'image_url' parts.", where)
-    return images
+    return [*(content if isinstance(content, list) else ()), *(message.get("images") or ())]
 
 
 def _non_text_parts(parts: list[Any], index: int) -> tuple[int, int]:
     """Return the size in bytes of the parts that are not text, and an upper bound for their tokens."""
     size = tokens = 0
     for position, part in enumerate(parts):
-        where = f"messages[{index}].content[{position}]"
-        if not isinstance(part, dict) or not isinstance(part.get("type"), str):
-            raise InvalidRequest(f"'{where}' must be an object with a 'type'.", where)
         kind = part["type"]
         if kind == "text":
             if not isinstance(part.get("text"), str):
-                raise InvalidRequest(f"'{where}.text' must be a string.", f"{where}.text")
+                where = f"messages[{index}].content[{position}].text"
+                raise InvalidRequest(f"'{where}' must be a string.", where)
         elif kind in PART_TYPES:
             payload = part.get(kind)
             encoded = _longest_string(payload)
@@ -164,56 +226,6 @@ def _longest_string(value: object) -> int:
     if isinstance(value, dict):
         return max((len(item) for item in value.values() if isinstance(item, str)), default=0)
     return 0
-
-
-def _output_limit(body: Mapping[str, Any]) -> int | None:
-    """Return `max_completion_tokens` or `max_tokens`, the smaller one if both are set."""
-    limits = [_integer(body, name, 1, MAX_TOKENS) for name in ("max_completion_tokens", "max_tokens")]
-    return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _include_usage(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    if not options:
-        return False
-    if not body.get("stream"):
-        raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", "stream_options")
-    return _flag(options, "include_usage", "stream_options.include_usage")
-
-
-def _flag(body: Mapping[str, Any], name: str, param: str | None = None) -> bool:
-    value = body.get(name)
-    if value is None:
-        return False
-    if not isinstance(value, bool):
-        raise InvalidRequest(f"'{param or name}' must be true or false.", param or name)
-    return value
-
-
-def _integer(body: Mapping[str, Any], name: str, low: int, high: int) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if type(value) is not int or not low <= value <= high:
-        raise InvalidRequest(f"'{name}' must be an integer between {low} and {high}.", name)
-    return value
-
-
-def _number(body: Mapping[str, Any], name: str, low: float, high: float) -> None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high):
-        raise InvalidRequest(f"'{name}' must be a number between {low} and {high}.", name)
-
-
-def _stop(value: object) -> None:
-    if value is None or isinstance(value, str):
-        return
-    if not isinstance(value, list) or len(value) > MAX_STOP_SEQUENCES or not _is_list_of(value, str):
-        raise InvalidRequest(f"'stop' must be a string or a list of at most {MAX_STOP_SEQUENCES} strings.", "stop")
-
-
-def _is_list_of(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(item, kind) for item in value)
 
 
 def prompt_text(body: Mapping[str, Any]) -> str:

@@ -5,87 +5,68 @@ They follow OpenRouter's API, except for `max_price`, which is in credits per 1,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from edge.http.body_types import ClosedBody, ModelId
 from shared.catalog.routing import RoutingPreferences
-from shared.core.errors import InvalidRequest
 
 MAX_MODELS = 8
 MAX_NAMES = 50
-MAX_MODEL_LENGTH = 200
-FIELDS = ("order", "only", "ignore", "allow_fallbacks", "sort", "data_collection", "max_price")
-SORTS: tuple[Literal["price", "latency", "throughput"], ...] = ("price", "latency", "throughput")
+
+Names = Annotated[
+    list[str], Meta(max_length=MAX_NAMES, extra={"expected": f"a list of at most {MAX_NAMES} channel or provider names"})
+]
+Price = Annotated[int, Meta(ge=0, extra={"expected": "in whole credits per 1,000 tokens"})]
 
 
-def read_models(body: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    """Return the requested model (not validated), and the fallback models in order. Raises `InvalidRequest`."""
-    value, model = body.get("models"), body.get("model")
-    if value is None:
-        return model, ()
-    if not isinstance(value, list) or not 1 <= len(value) <= MAX_MODELS or not all(map(_is_model, value)):
-        _refuse("models", f"must be a list of 1 to {MAX_MODELS} model ids")
-    first = value[0] if model is None else model
-    others = dict.fromkeys(name for name in value if name != first)
-    return first, tuple(others)
+class MaxPrice(ClosedBody):
+    """Models that cost more are left out. In credits per 1,000 tokens."""
+
+    prompt: Annotated[Price | None, Meta(description="Maximum price of input.")] = None
+    completion: Annotated[Price | None, Meta(description="Maximum price of output.")] = None
 
 
-def read_preferences(value: object) -> RoutingPreferences | None:
-    """Parse the `provider` object; None if it is missing. Raises `InvalidRequest`."""
-    if value is None:
+class ProviderPreferences(ClosedBody):
+    """Which channels may serve a call, and in which order."""
+
+    order: Annotated[Names | None, Meta(description="Channels or providers to try first, in this order.")] = None
+    only: Annotated[Names | None, Meta(description="The only channels or providers that may serve the call.")] = None
+    ignore: Annotated[Names | None, Meta(description="Channels or providers that may not serve the call.")] = None
+    allow_fallbacks: Annotated[bool | None, Meta(description="False leaves out the channels that `order` does not name.")] = None
+    sort: Annotated[
+        Literal["price", "latency", "throughput"] | None,
+        Meta(description="Sort channels by measured speed, or `models` by price."),
+    ] = None
+    data_collection: Annotated[
+        Literal["allow", "deny"] | None, Meta(description="`deny` leaves out providers that store requests or train on them.")
+    ] = None
+    max_price: Annotated[MaxPrice | None, Meta(description="Maximum prices; models that cost more are left out.")] = None
+
+
+Fallbacks = Annotated[
+    Annotated[list[ModelId], Meta(min_length=1, max_length=MAX_MODELS)] | None,
+    Meta(
+        description="Fallback models, tried in this order after `model`.",
+        extra={"expected": f"a list of 1 to {MAX_MODELS} model ids"},
+    ),
+]
+Provider = Annotated[ProviderPreferences | None, Meta(description="Preferences among the channels of a model.")]
+
+
+def routing_preferences(chosen: ProviderPreferences | None) -> RoutingPreferences | None:
+    """Return the `provider` object as preferences; None if it is missing."""
+    if chosen is None:
         return None
-    if not isinstance(value, dict):
-        _refuse("provider", "must be an object")
-    for name in value:
-        if name not in FIELDS:
-            _refuse(f"provider.{str(name)[:100]}", f"is not supported; supported fields are {', '.join(FIELDS)}")
-    sort = value.get("sort")
-    if sort is not None and sort not in SORTS:
-        _refuse("provider.sort", f"must be one of {', '.join(SORTS)}")
-    collection = value.get("data_collection")
-    if collection not in (None, "allow", "deny"):
-        _refuse("provider.data_collection", "must be 'allow' or 'deny'")
-    fall_back = value.get("allow_fallbacks")
-    if fall_back is not None and not isinstance(fall_back, bool):
-        _refuse("provider.allow_fallbacks", "must be true or false")
-    prices = _prices(value.get("max_price"))
+    prices = chosen.max_price or MaxPrice()
     return RoutingPreferences(
-        order=_names(value, "order") or (),
-        only=_names(value, "only"),
-        ignore=_names(value, "ignore") or (),
-        allow_fallbacks=fall_back is not False,
-        sort=sort,
-        zero_retention=collection == "deny",
-        max_input_price=prices.get("prompt"),
-        max_output_price=prices.get("completion"),
+        order=tuple(chosen.order or ()),
+        only=None if chosen.only is None else tuple(chosen.only),
+        ignore=tuple(chosen.ignore or ()),
+        allow_fallbacks=chosen.allow_fallbacks is not False,
+        sort=chosen.sort,
+        zero_retention=chosen.data_collection == "deny",
+        max_input_price=prices.prompt,
+        max_output_price=prices.completion,
     )
-
-
-def _names(value: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
-    names = value.get(name)
-    if names is None:
-        return None
-    if not isinstance(names, list) or len(names) > MAX_NAMES or not all(isinstance(entry, str) for entry in names):
-        _refuse(f"provider.{name}", f"must be a list of at most {MAX_NAMES} channel or provider names")
-    return tuple(names)
-
-
-def _prices(value: object) -> dict[str, int]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        _refuse("provider.max_price", "must be an object with 'prompt' and 'completion', in credits per 1,000 tokens")
-    for name, price in value.items():
-        if name not in ("prompt", "completion") or type(price) is not int or price < 0:
-            _refuse(
-                f"provider.max_price.{str(name)[:100]}", "must be 'prompt' or 'completion', in whole credits per 1,000 tokens"
-            )
-    return value
-
-
-def _is_model(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_MODEL_LENGTH
-
-
-def _refuse(param: str, why: str) -> NoReturn:
-    raise InvalidRequest(f"'{param}' {why}.", param)

@@ -1,10 +1,10 @@
 """OpenAPI declarations of routes, next to their code. `edge.reference` builds the OpenAPI document from them.
 
     @keys.post("/api/chat/keys/")
-    @declare("Create an API key", body=REQUEST, answers={201: Answer(KEY, "The key.")}, refusals=(InvalidRequest, RateLimited))
-    async def make_key() -> Response: …
+    @describe_route("Create an API key", body=NewKey, responses={201: ResponseSpec(KEY, "The key.")}, errors=(InvalidRequest,))
+    async def create_key_view() -> Response: …
 
-A schema is JSON Schema (2020-12) as a dict. Its limits are the constants that the route's validation uses. Pure.
+Request bodies are types (`edge.http.body_types`). A response schema is JSON Schema (2020-12) as a dict. Pure.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from edge.http.body_types import Body
 from shared.core import errors
 
 Schema = dict[str, Any]
@@ -21,7 +22,6 @@ ErrorTypes = tuple[type[errors.YoutError], ...]
 ANYBODY, KEY, ACCOUNT, WEB = (), ("key",), ("key", "session"), ("key", "session", "visitor")
 
 STRING: Schema = {"type": "string"}
-TEXT: Schema = {"type": "string", "minLength": 1}
 INTEGER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "boolean"}
 ID: Schema = {"type": "string", "format": "uuid"}
@@ -30,7 +30,6 @@ ANY: Schema = {}
 OPEN_OBJECT: Schema = {"type": "object"}
 JSON, EVENTS, HTML, PLAIN = "application/json", "text/event-stream", "text/html", "text/plain"
 FORM = "multipart/form-data"
-FILE: Schema = {"type": "string", "format": "binary"}
 
 # Errors of every route that authenticates its caller.
 AUTH_ERRORS: ErrorTypes = (errors.InvalidApiKey, errors.AccessDenied, errors.DatabaseUnavailable)
@@ -56,8 +55,8 @@ class RouteSpec(NamedTuple):
     callers: tuple[str, ...]
     responses: Mapping[int, ResponseSpec]
     errors: ErrorTypes = ()
-    body: Schema | None = None
-    bodies: Mapping[str, Schema] | None = None
+    body: type[Body] | None = None
+    bodies: Mapping[str, type[Body]] | None = None
     query: Mapping[str, Schema] | None = None
     path: Mapping[str, Schema] | None = None
     notes: str = ""
@@ -95,17 +94,6 @@ def response_schema(properties: Mapping[str, Schema], optional: Collection[str] 
     return {"type": "object", "properties": dict(properties), "required": required}
 
 
-def request_schema(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
-    """Return the schema of a request object that rejects other properties. Properties that are not `required` may be null."""
-    fields = {name: schema if name in required else nullable(schema) for name, schema in properties.items()}
-    return {"type": "object", "properties": fields, "required": list(required), "additionalProperties": False}
-
-
-def open_request_schema(properties: Mapping[str, Schema], required: Collection[str]) -> Schema:
-    """Return the schema of a request object whose unknown fields are forwarded to the provider."""
-    return {**request_schema(properties, required), "additionalProperties": True}
-
-
 def nullable(schema: Schema) -> Schema:
     """Return `schema`, made nullable."""
     if isinstance(schema.get("type"), str) and "enum" not in schema:
@@ -113,15 +101,9 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
-def array(items: Schema, min_items: int = 0, max_items: int | None = None) -> Schema:
-    """Return an array schema with `min_items` to `max_items` items."""
-    limits = {"minItems": min_items} if min_items else {}
-    return {"type": "array", "items": items, **limits, **({"maxItems": max_items} if max_items is not None else {})}
-
-
-def string(max_length: int, min_length: int = 1) -> Schema:
-    """Return a string schema with `min_length` to `max_length` characters."""
-    return {"type": "string", "minLength": min_length, "maxLength": max_length}
+def array(items: Schema) -> Schema:
+    """Return an array schema."""
+    return {"type": "array", "items": items}
 
 
 def integer(low: int, high: int) -> Schema:
@@ -129,19 +111,9 @@ def integer(low: int, high: int) -> Schema:
     return {"type": "integer", "minimum": low, "maximum": high}
 
 
-def number(low: float, high: float) -> Schema:
-    """Return a number schema from `low` to `high`."""
-    return {"type": "number", "minimum": low, "maximum": high}
-
-
 def enum(*values: str) -> Schema:
     """Return a string enum schema."""
     return {"type": "string", "enum": list(values)}
-
-
-def example(schema: Schema, value: Any) -> Schema:
-    """Return `schema` with an example, in which `$model` stands for a model that the edge serves."""
-    return {**schema, "examples": [value]}
 
 
 def page_of(name: str, item: Schema) -> Schema:
@@ -149,11 +121,10 @@ def page_of(name: str, item: Schema) -> Schema:
     return response_schema({name: array(item), "next": nullable(STRING)})
 
 
-USAGE_OPTIONS = open_request_schema({"include": BOOLEAN}, required=())  # whether the answer's usage has the cost in USD
 COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of the call and the remaining balance
 
 
-def describe_model_call(summary: str, answer: ResponseSpec, body: Schema, more: ErrorTypes = (), **fields: Any) -> RouteSpec:
+def describe_model_call(summary: str, answer: ResponseSpec, body: type[Body], more: ErrorTypes = (), **fields: Any) -> RouteSpec:
     """Return the declaration of a route under `/v1` that calls a model. `more` are errors beyond the common ones."""
     return RouteSpec(summary, KEY, {200: answer}, (*CALL_ERRORS, *more, *AUTH_ERRORS), body=body, **fields)
 

@@ -11,6 +11,7 @@ from werkzeug.routing import Rule
 
 from edge.call.endpoint_adapter import EndpointAdapter
 from edge.http.api_spec import JSON, ErrorTypes, ResponseSpec, RouteSpec, Schema, nullable, response_schema, route_spec
+from edge.http.body_types import Body, body_schemas
 from edge.http.errors import CONFLICTS, ERROR_SPECS, ErrorSpec
 from shared.core import errors
 
@@ -67,6 +68,14 @@ class Route(NamedTuple):
     path_value: str = ""  # the value of a path parameter with an enumerated type
     name: str = ""
 
+    @property
+    def body(self) -> type[Body] | None:
+        """The type of the request body."""
+        declared = self.declaration
+        if declared is None or not declared.bodies:
+            return declared and declared.body
+        return declared.bodies[self.path_value]
+
 
 def routes_of(app: Quart, adapters: Mapping[str, EndpointAdapter]) -> Iterator[Route]:
     """Yield all routes of the API: those of Quart and the raw ASGI ones."""
@@ -85,16 +94,19 @@ def routes_of(app: Quart, adapters: Mapping[str, EndpointAdapter]) -> Iterator[R
 def openapi(app: Quart, adapters: Mapping[str, EndpointAdapter], url: str) -> dict[str, Any]:
     """Return the OpenAPI document for the base URL `url`."""
     paths: dict[str, dict[str, Any]] = {}
-    for route in sorted(routes_of(app, adapters), key=lambda route: (route.path, METHODS.index(route.method))):
+    routes = sorted(routes_of(app, adapters), key=lambda route: (route.path, METHODS.index(route.method)))
+    bodies, objects = body_schemas({route.body for route in routes if route.body is not None}, "#/components/schemas/{name}")
+    for route in routes:
         if route.declaration is not None:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, route.declaration)
+            body = bodies[route.body] if route.body is not None else None
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, route.declaration, body)
     return {
         "openapi": "3.1.0",
         "info": {"title": "yout", "version": VERSION, "description": "Every major model, one key, one pool of credits."},
         "servers": [{"url": url}],
         "paths": paths,
         "components": {
-            "schemas": {f"Error_{shape}": schema for shape, schema in ERRORS.items()},
+            "schemas": {**{f"Error_{shape}": schema for shape, schema in ERRORS.items()}, **objects},
             "securitySchemes": _SECURITY,
         },
     }
@@ -108,7 +120,7 @@ def _paths(rule: Rule) -> list[tuple[str, str]]:
     return [(_PARAMETER.sub(r"{\1}", rule.rule.replace(choice[0], value)), value) for value in values]
 
 
-def _operation(route: Route, declared: RouteSpec) -> dict[str, Any]:
+def _operation(route: Route, declared: RouteSpec, body: Schema | None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
         "summary": declared.summary,
@@ -124,7 +136,6 @@ def _operation(route: Route, declared: RouteSpec) -> dict[str, Any]:
     parameters += [_parameter(name, "query", declared.query) for name in declared.query or ()]
     if parameters:
         operation["parameters"] = parameters
-    body = declared.bodies[route.path_value] if declared.bodies else declared.body
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {declared.body_type: {"schema": body}}}
     return operation

@@ -10,26 +10,16 @@ import orjson
 from edge.call import requests
 from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.http import fields
 from edge.http.api_spec import (
-    ANY,
-    BOOLEAN,
     COST_SCHEMA,
     EVENTS,
     JSON,
     OPEN_OBJECT,
     STRING,
-    USAGE_OPTIONS,
     ResponseSpec,
     array,
     describe_model_call,
-    enum,
-    example,
-    integer,
-    number,
-    open_request_schema,
     response_schema,
-    string,
 )
 
 DONE = b"data: [DONE]\n\n"
@@ -76,32 +66,6 @@ def _read(data: bytes, _: UUID) -> ParsedRequest:
     return ParsedRequest(call, ChatRenderer(call.include_usage))
 
 
-_TURN = open_request_schema({"role": enum(*sorted(requests.ROLES)), "content": ANY}, required=("role", "content"))
-CHAT_REQUEST = example(
-    open_request_schema(
-        {
-            "model": string(fields.MAX_MODEL_LENGTH),
-            "messages": array(_TURN, 1),
-            "stream": BOOLEAN,
-            "temperature": number(0, 2),
-            "top_p": number(0, 1),
-            "presence_penalty": number(-2, 2),
-            "frequency_penalty": number(-2, 2),
-            "max_tokens": integer(1, requests.MAX_TOKENS),
-            "max_completion_tokens": integer(1, requests.MAX_TOKENS),
-            "n": integer(1, requests.MAX_CHOICES),
-            "stop": {"anyOf": [STRING, array(STRING, 0, requests.MAX_STOP_SEQUENCES)]},
-            "tools": array(OPEN_OBJECT),
-            "tool_choice": ANY,
-            "response_format": OPEN_OBJECT,
-            "reasoning_effort": STRING,
-            "user": STRING,
-            "usage": USAGE_OPTIONS,
-        },
-        required=("model", "messages"),
-    ),
-    {"model": "$model", "messages": [{"role": "user", "content": "Hello"}]},
-)
 DECLARATION = describe_model_call(
     "Create a chat completion",
     ResponseSpec(
@@ -111,7 +75,7 @@ DECLARATION = describe_model_call(
         "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
-    body=CHAT_REQUEST,
+    body=requests.ChatRequest,
     notes="Unlisted fields are forwarded to the provider, or rejected if it does not support them. `models` and `provider`"
     ' control routing; `usage: {"include": true}` requests the cost in USD. The headers `Idempotency-Key` and'
     " `x-yout-max-credits` are optional.",

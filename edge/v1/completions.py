@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 import orjson
+from msgspec import Meta
 
 from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import MAX_CHOICES, MAX_TOKENS, build_chat_call
+from edge.call.requests import Choices, Flag, Temperature, TokenLimit, Usage, build_chat_call
 from edge.http.api_spec import (
-    BOOLEAN,
     COST_SCHEMA,
     EVENTS,
     JSON,
     OPEN_OBJECT,
     STRING,
-    TEXT,
-    USAGE_OPTIONS,
     ResponseSpec,
     array,
     describe_model_call,
     enum,
-    example,
-    integer,
-    number,
-    open_request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
+from edge.http.body_types import Body, ModelId, check_body
+from edge.http.fields import parse_json_object
 from edge.v1.chat import DONE
 from edge.v1.deltas import text_or_empty
 from edge.v1.error_field_names import prompt_field
@@ -39,7 +33,27 @@ from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
 OUTPUT_TOKENS = 16  # OpenAI's default for this API
+Prompt = Annotated[str, Meta(min_length=1)]
 _CHAT_FIELDS = ("messages", "tools", "functions", "modalities", "response_format")
+
+
+class CompletionRequest(Body):
+    """A prompt to continue. Other fields are those of a chat completion."""
+
+    EXAMPLE = {"model": "$model", "prompt": "Hello"}
+
+    model: ModelId
+    prompt: Annotated[
+        Prompt | Annotated[list[Prompt], Meta(min_length=1, max_length=1)],
+        Meta(description="A single prompt.", extra={"expected": "a single non-empty string. Send one request per prompt"}),
+    ]
+    max_tokens: Annotated[TokenLimit | None, Meta(description=f"Maximum tokens of each choice. Default: {OUTPUT_TOKENS}.")] = None
+    temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
+    n: Annotated[Choices | None, Meta(description="Number of choices to generate. Default: 1.")] = None
+    best_of: Annotated[Choices | None, Meta(description="Only 1 or the value of `n`.")] = None
+    stream: Annotated[Flag, Meta(description="Send the answer as server-sent events.")] = None
+    echo: Annotated[Flag, Meta(description="Prepend the prompt to each choice.")] = None
+    usage: Usage = None
 
 
 def parse(data: bytes) -> tuple[ChatCall, str]:
@@ -52,26 +66,16 @@ def parse(data: bytes) -> tuple[ChatCall, str]:
         raise InvalidRequest("'suffix' is not supported.", "suffix")
     if body.get("logprobs") is not None:
         raise InvalidRequest("'logprobs' is not supported here; use POST /v1/chat/completions.", "logprobs")
-    best_of = body.get("best_of")
-    if best_of is not None and (type(best_of) is not int or best_of not in (1, body.get("n"))):
+    requested = check_body(body, CompletionRequest)
+    if requested.best_of not in (None, 1, requested.n):
         raise InvalidRequest("'best_of' must be 1 or equal to 'n'.", "best_of")
-    echo = body.get("echo")
-    if echo is not None and not isinstance(echo, bool):
-        raise InvalidRequest("'echo' must be true or false.", "echo")
-    prompt = _prompt(body.get("prompt"))
+    prompt = requested.prompt if isinstance(requested.prompt, str) else requested.prompt[0]
     excluded = ("prompt", "suffix", "logprobs", "best_of", "echo", *_CHAT_FIELDS)
     chat = {name: value for name, value in body.items() if name not in excluded}
     chat["messages"] = [{"role": "user", "content": prompt}]
     if chat.get("max_tokens") is None:
         chat["max_tokens"] = OUTPUT_TOKENS
-    return build_chat_call(chat, len(data))._replace(field_name=prompt_field), prompt if echo else ""
-
-
-def _prompt(value: object) -> str:
-    prompt = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not isinstance(prompt, str) or not prompt:
-        raise InvalidRequest("'prompt' must be a single non-empty string. Send one request per prompt.", "prompt")
-    return prompt
+    return build_chat_call(chat, len(data))._replace(field_name=prompt_field), prompt if requested.echo else ""
 
 
 class _Delta(msgspec.Struct):
@@ -157,21 +161,6 @@ DECLARATION = describe_model_call(
         "The completion, or its chunks with `stream: true`.",
         (JSON, EVENTS),
     ),
-    body=example(
-        open_request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "prompt": {"anyOf": [TEXT, array(TEXT, 1, 1)]},
-                "max_tokens": integer(1, MAX_TOKENS),
-                "temperature": number(0, 2),
-                "n": integer(1, MAX_CHOICES),
-                "stream": BOOLEAN,
-                "echo": BOOLEAN,
-                "usage": USAGE_OPTIONS,
-            },
-            required=("model", "prompt"),
-        ),
-        {"model": "$model", "prompt": "Hello"},
-    ),
+    body=CompletionRequest,
 )
 COMPLETIONS = EndpointAdapter(_open, declaration=DECLARATION)

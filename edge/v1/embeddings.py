@@ -2,56 +2,65 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
+
+from msgspec import Meta
 
 from edge.call.endpoint_adapter import EndpointAdapter, NonStreamingRenderer, ParsedRequest, cost_fields, usd_fields
 from edge.call.exchange import Finished
+from edge.call.requests import Usage
 from edge.http.api_spec import (
-    ANY,
     COST_SCHEMA,
     INTEGER,
     OPEN_OBJECT,
-    STRING,
-    USAGE_OPTIONS,
     ResponseSpec,
     array,
     describe_model_call,
     enum,
-    example,
-    integer,
-    open_request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, read_include_cost, requested_model
+from edge.http.body_types import Body, ModelId, check_body
+from edge.http.fields import parse_json_object
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
 MAX_INPUTS = 2_048
 MAX_DIMENSIONS = 65_536
 MAX_TOKEN_ID = 2**31
-FORMATS = ("float", "base64")
+
+
+class EmbeddingsRequest(Body):
+    """A batch of inputs to embed. Other fields are forwarded to the provider."""
+
+    EXAMPLE = {"model": "$embedding", "input": ["Hello"]}
+
+    model: ModelId
+    input: Annotated[
+        Annotated[str, Meta(min_length=1)] | Annotated[list[Any], Meta(min_length=1)],
+        Meta(
+            description=f"A text, an array of token ids, or an array of up to {MAX_INPUTS} of either.",
+            extra={"expected": "a non-empty string, a list of token ids, or a list of either"},
+        ),
+    ]
+    encoding_format: Annotated[Literal["float", "base64"] | None, Meta(description="Default: `float`.")] = None
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS)] | None, Meta(description="Length of each vector, where supported.")
+    ] = None
+    user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+    usage: Usage = None
 
 
 def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's `choices` is the number of inputs."""
     body = parse_json_object(data)
-    model = requested_model(body)
-    include_cost = read_include_cost(body)
+    requested = check_body(body, EmbeddingsRequest)
     body.pop("usage", None)
-    count, tokens = _count(body.get("input"))
-    if (body.get("encoding_format") or "float") not in FORMATS:
-        raise InvalidRequest(f"'encoding_format' must be {' or '.join(FORMATS)}.", "encoding_format")
-    dimensions = body.get("dimensions")
-    if dimensions is not None and (type(dimensions) is not int or not 1 <= dimensions <= MAX_DIMENSIONS):
-        raise InvalidRequest(f"'dimensions' must be an integer between 1 and {MAX_DIMENSIONS}.", "dimensions")
-    if body.get("user") is not None and not isinstance(body["user"], str):
-        raise InvalidRequest("'user' must be a string.", "user")
+    count, tokens = _count(requested.input)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for embeddings.", "stream")
     return ChatCall(
-        model=model,
+        model=requested.model,
         body=body,
         stream=False,
         include_usage=False,
@@ -60,7 +69,7 @@ def parse(data: bytes) -> ChatCall:
         input_bound=tokens or len(data),
         input_estimate=tokens or len(data) // 4 + 1,
         kind="embedding",
-        include_cost=include_cost,
+        include_cost=bool(requested.usage and requested.usage.include),
     )
 
 
@@ -114,19 +123,6 @@ DECLARATION = describe_model_call(
         ),
         "The embeddings, in the order of their inputs.",
     ),
-    body=example(
-        open_request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "input": ANY,
-                "encoding_format": enum(*FORMATS),
-                "dimensions": integer(1, MAX_DIMENSIONS),
-                "user": STRING,
-                "usage": USAGE_OPTIONS,
-            },
-            required=("model", "input"),
-        ),
-        {"model": "$embedding", "input": ["Hello"]},
-    ),
+    body=EmbeddingsRequest,
 )
 EMBEDDINGS = EndpointAdapter(_open, declaration=DECLARATION)

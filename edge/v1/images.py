@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import orjson
+from msgspec import Meta
 from quart import Blueprint, Response, stream_with_context
 
 from edge.call.responses import rate_headers
@@ -18,14 +19,10 @@ from edge.http.api_spec import (
     ResponseSpec,
     array,
     describe_route,
-    enum,
-    example,
-    integer,
-    open_request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
+from edge.http.body_types import check_body
+from edge.http.fields import parse_json_object
 from edge.media import jobs, requests, submission
 from edge.media.job_wait import wait_for_job
 from edge.request_context import read_body, services
@@ -34,26 +31,22 @@ from shared.models import MediaOutput
 
 images = Blueprint("images", __name__)
 
-FORMATS = ("b64_json", "url")
+
+class OpenAIImageRequest(requests.ImageRequest):
+    """Images to generate. Other fields are forwarded to the provider."""
+
+    EXAMPLE = {"model": "$image", "prompt": "A lighthouse", "response_format": "url"}
+
+    response_format: Annotated[
+        Literal["b64_json", "url"] | None, Meta(description="Base64 (the default), or signed links that expire.")
+    ] = None
 
 
 @images.post("/v1/images/generations")
 @describe_route(
     "Generate images",
     callers=KEY,
-    body=example(
-        open_request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "prompt": string(requests.MAX_PROMPT_LENGTH),
-                "n": integer(1, requests.MAX_IMAGES),
-                "response_format": enum(*FORMATS),
-                "output_format": enum(*requests.IMAGE_FORMATS),
-            },
-            required=("model", "prompt"),
-        ),
-        {"model": "$image", "prompt": "A lighthouse", "response_format": "url"},
-    ),
+    body=OpenAIImageRequest,
     responses={
         200: ResponseSpec(response_schema({"created": INTEGER, "data": array(OPEN_OBJECT), "yout": OPEN_OBJECT}), "The images.")
     },
@@ -65,12 +58,10 @@ async def generate() -> Response:
     terms = await submission.read_context(key_only=True)
     data = await read_body()
     body = parse_json_object(data)
-    response_format = body.get("response_format") or "b64_json"
-    if response_format not in FORMATS:
-        raise InvalidRequest("'response_format' must be b64_json or url.", "response_format")
+    requested = check_body(body, OpenAIImageRequest)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for images.", "stream")
-    ordered = await submission.submit(requests.build_media_call("image", body), terms.for_body(data))
+    ordered = await submission.submit(requests.media_call(body, requested), terms.for_body(data))
     found = await wait_for_job(ordered.submitted, terms.caller.row.payer)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,
@@ -85,7 +76,9 @@ async def generate() -> Response:
             "job_uuid": str(found.job.id),
         },
     }
-    response = Response(stream_with_context(_document)(found, rest, response_format), content_type="application/json")
+    response = Response(
+        stream_with_context(_document)(found, rest, requested.response_format or "b64_json"), content_type="application/json"
+    )
     response.timeout = None
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     return response

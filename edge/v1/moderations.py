@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+from msgspec import Meta
 
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, Events, NonStreamingRenderer, ParsedRequest, cost_fields
 from edge.call.exchange import Finished
 from edge.call.requests import IMAGE_TOKENS
 from edge.http.api_spec import (
-    ANY,
     COST_SCHEMA,
     OPEN_OBJECT,
     STRING,
     ResponseSpec,
     array,
     describe_model_call,
-    example,
-    open_request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
+from edge.http.body_types import Body, ModelId, check_body
+from edge.http.fields import parse_json_object
 from edge.services import Services
 from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
@@ -32,19 +31,33 @@ MAX_INPUTS = 2_048
 KIND = "moderation"
 
 
+class ModerationRequest(Body):
+    """Texts or images to classify. Other fields are forwarded to the provider."""
+
+    EXAMPLE = {"model": "$moderation", "input": ["Hello"]}
+
+    input: Annotated[
+        Annotated[str, Meta(min_length=1)] | Annotated[list[Any], Meta(min_length=1, max_length=MAX_INPUTS)],
+        Meta(
+            description="A text, an array of texts, or an array of content parts of type `text` or `image_url`.",
+            extra={"expected": f"a non-empty string, or a list of 1 to {MAX_INPUTS} strings or content parts"},
+        ),
+    ]
+    model: Annotated[ModelId | None, Meta(description="Default: the only moderation model available to the key.")] = None
+    user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+    safety_identifier: Annotated[str | None, Meta(description="Your id of the end user, for abuse detection.")] = None
+
+
 def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's model is "" if the body has none. Raises `InvalidRequest`."""
     body = parse_json_object(data)
-    model = requested_model(body) if body.get("model") is not None else ""
-    for name in ("user", "safety_identifier"):
-        if body.get(name) is not None and not isinstance(body[name], str):
-            raise InvalidRequest(f"'{name}' must be a string.", name)
+    requested = check_body(body, ModerationRequest)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for moderations.", "stream")
-    results, images, image_bytes = _measure(body.get("input"))
+    results, images, image_bytes = _measure(requested.input)
     text_bytes = len(data) - image_bytes
     return ChatCall(
-        model=model,
+        model=requested.model or "",
         body=body,
         stream=False,
         include_usage=False,
@@ -56,14 +69,10 @@ def parse(data: bytes) -> ChatCall:
     )
 
 
-def _measure(value: object) -> tuple[int, int, int]:
+def _measure(value: str | list[Any]) -> tuple[int, int, int]:
     """Return the number of results, the number of images, and the images' size in bytes."""
-    if isinstance(value, str) and value:
+    if isinstance(value, str):
         return 1, 0, 0
-    if not isinstance(value, list) or not value:
-        raise InvalidRequest("'input' must be a string, an array of strings, or an array of content parts.", "input")
-    if len(value) > MAX_INPUTS:
-        raise InvalidRequest(f"'input' has {len(value)} inputs; the maximum is {MAX_INPUTS}.", "input")
     if isinstance(value[0], str):
         for index, item in enumerate(value):
             if not isinstance(item, str) or not item:
@@ -126,13 +135,7 @@ DECLARATION = describe_model_call(
         response_schema({"id": STRING, "model": STRING, "results": array(OPEN_OBJECT), "yout": COST_SCHEMA}),
         "One result for each text, or one for all parts.",
     ),
-    body=example(
-        open_request_schema(
-            {"input": ANY, "model": string(MAX_MODEL_LENGTH), "user": STRING, "safety_identifier": STRING},
-            required=("input",),
-        ),
-        {"model": "$moderation", "input": ["Hello"]},
-    ),
+    body=ModerationRequest,
     notes="If `model` is omitted, the key's only moderation model is used; an error if there are several.",
 )
 MODERATIONS = EndpointAdapter(_open, declaration=DECLARATION)

@@ -11,15 +11,16 @@ import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from operator import mul
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
+
+from msgspec import Meta
 
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, Events, NonStreamingRenderer, ParsedRequest, cost_fields
 from edge.call.exchange import Finished
+from edge.call.requests import Flag
 from edge.http.api_spec import (
-    ANY,
-    BOOLEAN,
     COST_SCHEMA,
     INTEGER,
     OPEN_OBJECT,
@@ -27,13 +28,10 @@ from edge.http.api_spec import (
     ResponseSpec,
     array,
     describe_model_call,
-    example,
-    integer,
-    open_request_schema,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object, requested_model
+from edge.http.body_types import Body, ModelId, check_body
+from edge.http.fields import parse_json_object
 from edge.services import Services
 from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
@@ -50,25 +48,40 @@ MIN_CHARS_PER_TOKEN = 3  # of a text in English, with a margin
 _OWN_FIELDS = ("return_documents", "rank_fields", "stream")
 
 
+class RerankRequest(Body):
+    """Documents to order by their relevance to a query. Other fields are forwarded to the provider."""
+
+    EXAMPLE = {"model": "$embedding", "query": "Where do cats sleep?", "documents": ["Cats sleep on sofas.", "Rain falls."]}
+
+    query: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_LENGTH, description="What the documents are compared with.")]
+    documents: Annotated[
+        list[Any],
+        Meta(
+            min_length=1,
+            max_length=MAX_DOCUMENTS,
+            description="The documents: strings, or objects with a `text`.",
+            extra={"expected": f"a list of 1 to {MAX_DOCUMENTS} strings, or of objects with a 'text'"},
+        ),
+    ]
+    model: Annotated[ModelId | None, Meta(description="Id of a rerank or embedding model; see `GET /v1/models`.")] = None
+    top_n: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_TOP_N)] | None, Meta(description="Number of results. Default: all documents.")
+    ] = None
+    return_documents: Annotated[Flag, Meta(description="Whether results contain their documents.")] = None
+    max_tokens_per_doc: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_DOCUMENT_TOKENS)] | None, Meta(description="Longer documents are cut off.")
+    ] = None
+    user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+
+
 def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
     """Parse a body. Return the call (its model is "" if the body has none), and the documents if they are to be returned."""
     body = parse_json_object(data)
-    model = requested_model(body) if body.get("model") is not None else ""
-    query, documents = body.get("query"), body.get("documents")
-    if not isinstance(query, str) or not query.strip() or len(query) > MAX_QUERY_LENGTH:
-        raise InvalidRequest(f"'query' must be a non-empty string of at most {MAX_QUERY_LENGTH} characters.", "query")
-    if not isinstance(documents, list) or not documents:
-        raise InvalidRequest("'documents' must be a list of strings, or of objects with a 'text'.", "documents")
-    if len(documents) > MAX_DOCUMENTS:
-        raise InvalidRequest(f"'documents' has {len(documents)} documents; the maximum is {MAX_DOCUMENTS}.", "documents")
+    requested = check_body(body, RerankRequest)
+    query, documents, top_n = requested.query, requested.documents, requested.top_n
+    if not query.strip():
+        raise InvalidRequest("'query' must not be blank.", "query")
     texts = [_text(document, index) for index, document in enumerate(documents)]
-    top_n = _integer(body, "top_n", MAX_TOP_N)
-    limit = _integer(body, "max_tokens_per_doc", MAX_DOCUMENT_TOKENS)
-    returns = body.get("return_documents")
-    if returns is not None and not isinstance(returns, bool):
-        raise InvalidRequest("'return_documents' must be true or false.", "return_documents")
-    if body.get("user") is not None and not isinstance(body["user"], str):
-        raise InvalidRequest("'user' must be a string.", "user")
     if body.get("rank_fields") not in (None, ["text"]):
         raise InvalidRequest("'rank_fields' is not supported. Send what is to be ranked as 'text'.", "rank_fields")
     if body.get("stream"):
@@ -77,7 +90,7 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
     size, query_size = sum(len(text.encode()) for text in texts), len(query.encode())
     pairs = query_size * len(texts)  # a reranker reads the query with every document
     call = ChatCall(
-        model=model,
+        model=requested.model or "",
         body={**passed, "documents": texts, **({"top_n": top_n} if top_n is not None else {})},
         stream=False,
         include_usage=False,
@@ -86,9 +99,11 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
         input_bound=size + pairs + MARKER_TOKENS * len(texts),
         input_estimate=(size + pairs) // 4 + 1,
         kind=KIND,
-        max_search_units=max_search_units(query, texts, limit),
+        max_search_units=max_search_units(query, texts, requested.max_tokens_per_doc),
     )
-    return call, [item if isinstance(item, dict) else {"text": item} for item in documents] if returns else None
+    return call, [
+        item if isinstance(item, dict) else {"text": item} for item in documents
+    ] if requested.return_documents else None
 
 
 def embedding_call(call: ChatCall) -> ChatCall:
@@ -146,13 +161,6 @@ def _text(document: object, index: int) -> str:
         where = f"documents[{index}]"
         raise InvalidRequest(f"'{where}' must be a non-empty string, or an object with such a 'text'.", where)
     return text
-
-
-def _integer(body: dict[str, Any], name: str, high: int) -> int | None:
-    value = body.get(name)
-    if value is not None and (type(value) is not int or not 1 <= value <= high):
-        raise InvalidRequest(f"'{name}' must be an integer between 1 and {high}.", name)
-    return value
 
 
 class _Model:
@@ -228,21 +236,7 @@ DECLARATION = describe_model_call(
         ),
         "The documents' indexes and scores, best first.",
     ),
-    body=example(
-        open_request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "query": string(MAX_QUERY_LENGTH),
-                "documents": array(ANY, 1, MAX_DOCUMENTS),
-                "top_n": integer(1, MAX_TOP_N),
-                "return_documents": BOOLEAN,
-                "max_tokens_per_doc": integer(1, MAX_DOCUMENT_TOKENS),
-                "user": STRING,
-            },
-            required=("query", "documents"),
-        ),
-        {"model": "$embedding", "query": "Where do cats sleep?", "documents": ["Cats sleep on sofas.", "Rain falls."]},
-    ),
+    body=RerankRequest,
     notes="For models of the kind `rerank` or `embedding`. If `model` is omitted, the key's only rerank model is used, or its"
     " only embedding model if it has none.",
 )

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from msgspec import Meta
 from quart import Blueprint, Response
 
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
-    ANY,
     CALL_ERRORS,
     KEY,
     ResponseSpec,
     describe_route,
-    enum,
-    example,
-    number,
-    open_request_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
+from edge.http.body_types import check_body
+from edge.http.fields import parse_json_object
 from edge.media import requests, submission
 from edge.media.files import file_response
 from edge.media.job_wait import wait_for_job
@@ -27,23 +25,20 @@ from shared.core.errors import Unavailable
 speech = Blueprint("speech", __name__)
 
 
+class OpenAISpeechRequest(requests.SpeechRequest):
+    """Speech to generate from a text. Other fields are forwarded to the provider."""
+
+    stream_format: Annotated[
+        Literal["audio"] | None,
+        Meta(description="Only `audio`.", extra={"expected": "'audio'; streaming speech is not supported"}),
+    ] = None
+
+
 @speech.post("/v1/audio/speech")
 @describe_route(
     "Create speech",
     callers=KEY,
-    body=example(
-        open_request_schema(
-            {
-                "model": string(MAX_MODEL_LENGTH),
-                "input": string(requests.MAX_PROMPT_LENGTH),
-                "voice": ANY,
-                "speed": number(0.25, 4),
-                "response_format": enum(*requests.SPEECH_FORMATS),
-            },
-            required=("model", "input"),
-        ),
-        {"model": "$speech", "input": "Hello"},
-    ),
+    body=OpenAISpeechRequest,
     responses={200: ResponseSpec(None, "The audio. Its cost is in the `x-yout-…` headers.", ("*/*",))},
     errors=(*CALL_ERRORS, Unavailable),
 )
@@ -51,7 +46,9 @@ async def create_speech() -> Response:
     """Generate speech. The cost and the balance are in headers."""
     terms = await submission.read_context(key_only=True)
     data = await read_body()
-    ordered = await submission.submit(requests.build_media_call("speech", parse_json_object(data)), terms.for_body(data))
+    body = parse_json_object(data)
+    call = requests.media_call(body, check_body(body, OpenAISpeechRequest))
+    ordered = await submission.submit(call, terms.for_body(data))
     found = await wait_for_job(ordered.submitted, terms.caller.row.payer)
     response = await file_response(found.job, found.outputs[0])
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})

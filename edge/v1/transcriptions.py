@@ -4,70 +4,85 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
+import msgspec
 import orjson
+from msgspec import Meta
 
 from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, RawResponse, cost_fields
 from edge.call.exchange import Finished
+from edge.call.requests import Flag, TopP
 from edge.http.api_spec import (
     COST_SCHEMA,
     EVENTS,
-    FILE,
     FORM,
     JSON,
     PLAIN,
     STRING,
     ResponseSpec,
     RouteSpec,
-    Schema,
-    array,
     describe_model_call,
-    enum,
-    number,
     response_schema,
-    string,
 )
-from edge.http.fields import MAX_MODEL_LENGTH, requested_model
+from edge.http.body_types import Body, ModelId, check_body
 from edge.http.multipart import File, Form, read_form
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
-from shared.dialects.transcriptions import JSON_FORMATS, TEXT_FORMATS
+from shared.dialects.transcriptions import JSON_FORMATS
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 
-FORMATS = (*JSON_FORMATS, *TEXT_FORMATS)
-GRANULARITIES = ("word", "segment")
 # Providers count about ten tokens per second of audio.
 MIN_BYTES_PER_TOKEN = 75  # Opus at 6 kbit/s, the lowest bit rate that they accept
 LIKELY_BYTES_PER_TOKEN = 1_600  # MP3 at 128 kbit/s
 # Extensions of forwarded files. Their names are not forwarded: they may be personal data.
 EXTENSIONS = frozenset({"aac", "flac", "m4a", "mp3", "mp4", "mpeg", "mpga", "oga", "ogg", "opus", "wav", "webm"})
 _TYPE_EXTENSIONS = {"audio/mpeg": "mp3", "audio/x-wav": "wav", "audio/wave": "wav", "audio/x-m4a": "m4a", "audio/x-flac": "flac"}
-_NUMBER = re.compile(r"[0-9]{0,3}\.?[0-9]{0,20}", re.ASCII)
 _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
 _VIDEO_TYPES = ("video/mp4", "video/webm", "video/mpeg")  # recorders use these types for audio-only containers, too
 
 
-def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
+class TranslationForm(Body):
+    """An audio file to transcribe in English. Other fields are forwarded to the provider."""
+
+    ENDPOINT: ClassVar[str] = "translations"
+    file: Annotated[Any, Meta(description="The audio file.", extra_json_schema={"type": "string", "format": "binary"})]
+    model: ModelId
+    prompt: Annotated[str | None, Meta(description="Text that guides the model's style or spelling.")] = None
+    response_format: Annotated[
+        Literal["json", "verbose_json", "text", "srt", "vtt"] | None, Meta(description="Default: `json`.")
+    ] = None
+    temperature: Annotated[TopP | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
+    stream: Annotated[Flag, Meta(description="Only false: streams are not supported.")] = None
+
+
+class TranscriptionForm(TranslationForm):
+    """An audio file to transcribe. Other fields are forwarded to the provider."""
+
+    ENDPOINT: ClassVar[str] = "transcriptions"
+    language: Annotated[str | None, Meta(description="Language of the audio, such as `en`.")] = None
+    timestamp_granularities: Annotated[
+        list[Literal["word", "segment"]] | None, Meta(description="Timestamps to return with `verbose_json`.")
+    ] = msgspec.field(default=None, name="timestamp_granularities[]")
+    stream: Annotated[Flag, Meta(description="Return events with pieces of the text, with the format `json` only.")] = None
+
+
+def parse(form: Form, declared: type[TranslationForm] = TranscriptionForm) -> ChatCall:
     """Return the call of a form, with a body for `dialects.transcriptions`. Raises `InvalidRequest`."""
-    fields = _single(form)
-    model = requested_model(fields)
-    format = fields.get("response_format") or "json"
-    if format not in FORMATS:
-        raise InvalidRequest(f"'response_format' must be one of {', '.join(FORMATS)}.", "response_format")
-    stream = _stream(fields.get("stream"), format, endpoint)
-    _check_temperature(fields.get("temperature"))
-    for name, value in form.fields:
-        if name in ("timestamp_granularities", "timestamp_granularities[]") and value not in GRANULARITIES:
-            raise InvalidRequest(f"'timestamp_granularities' must be {' or '.join(GRANULARITIES)}.", "timestamp_granularities")
     file = _file(form)
+    requested = check_body({**_fields(form), "file": file}, declared, strict=False)
+    format = requested.response_format or "json"
+    stream = bool(requested.stream)
+    if stream and declared is not TranscriptionForm:
+        raise InvalidRequest("'stream' is not supported for translations.", "stream")
+    if stream and format != "json":
+        raise InvalidRequest("'stream' is only supported with the 'response_format' json.", "stream")
     written = sum(len(value.encode()) for _, value in form.fields)
     name, kind = _described(file)
     body = {
-        "endpoint": endpoint,
+        "endpoint": declared.ENDPOINT,
         "fields": form.fields,
         "response_format": format,
         "file": file.data,
@@ -75,7 +90,7 @@ def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
         "file_type": kind,
     }
     return ChatCall(
-        model=model,
+        model=requested.model,
         body=body,
         stream=stream,
         include_usage=False,
@@ -87,15 +102,18 @@ def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
     )
 
 
-def _single(form: Form) -> dict[str, str]:
-    """Return the fields that are not lists. Raises `InvalidRequest` if one is repeated."""
-    found: dict[str, str] = {}
+def _fields(form: Form) -> dict[str, Any]:
+    """Return the non-empty fields, repeatable ones as lists. Raises `InvalidRequest` if another field is repeated."""
+    found: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {}
     for name, value in form.fields:
         if name in found:
             raise InvalidRequest(f"'{name}' must not be repeated.", name)
-        if not name.endswith("[]") and name != "timestamp_granularities":
+        if name.endswith("[]") or name == "timestamp_granularities":
+            lists.setdefault(f"{name.removesuffix('[]')}[]", []).append(value)
+        elif value:
             found[name] = value
-    return found
+    return found | lists
 
 
 def _file(form: Form) -> File:
@@ -108,26 +126,6 @@ def _file(form: Form) -> File:
     if not file.data:
         raise InvalidRequest("'file' is empty.", "file")
     return file
-
-
-def _stream(value: str | None, format: str, endpoint: str) -> bool:
-    if value not in (None, "", "false", "true"):
-        raise InvalidRequest("'stream' must be true or false.", "stream")
-    if value != "true":
-        return False
-    if endpoint != "transcriptions":
-        raise InvalidRequest(f"'stream' is not supported for {endpoint}.", "stream")
-    if format != "json":
-        raise InvalidRequest("'stream' is only supported with the 'response_format' json.", "stream")
-    return True
-
-
-def _check_temperature(value: str | None) -> None:
-    if value is None:
-        return
-    # `float` would also accept "1_0", "nan" and digits of other scripts.
-    if not _NUMBER.fullmatch(value) or value in ("", ".") or float(value) > 1:
-        raise InvalidRequest("'temperature' must be a number between 0 and 1.", "temperature")
 
 
 def _described(file: File) -> tuple[str, str]:
@@ -170,11 +168,11 @@ class TranscriptRenderer(ChatStreamDefaults):
         return b"data: " + orjson.dumps({**event.body, "yout": cost_fields(event)}) + b"\n\n"
 
 
-def _open_form(endpoint: str, data: bytes, content_type: str, _: UUID) -> ParsedRequest:
+def _open_form(declared: type[TranslationForm], data: bytes, content_type: str, _: UUID) -> ParsedRequest:
     form = read_form(data, content_type)
-    call = parse(form, endpoint)
+    call = parse(form, declared)
     # Each request has a new boundary, so equal forms have different bytes.
-    same = [endpoint, sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
+    same = [call.body["endpoint"], sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
     return ParsedRequest(call, TranscriptRenderer(call.body["response_format"]), idempotency_body=orjson.dumps(same))
 
 
@@ -182,43 +180,26 @@ def _refuse(_: bytes, __: UUID) -> ParsedRequest:
     raise InvalidRequest("The body must be multipart/form-data with the fields 'file' and 'model'.")
 
 
-_FIELDS = {
-    "file": FILE,
-    "model": string(MAX_MODEL_LENGTH),
-    "prompt": STRING,
-    "response_format": enum(*FORMATS),
-    "temperature": number(0, 1),
-}
-
-
-def _declare(summary: str, says: str, media_types: tuple[str, ...], fields: Mapping[str, Schema]) -> RouteSpec:
+def _declare(declared: type[TranslationForm], summary: str, says: str, media_types: tuple[str, ...]) -> RouteSpec:
     answer = ResponseSpec(response_schema({"text": STRING, "yout": COST_SCHEMA}), says, media_types)
-    body = {
-        "type": "object",
-        "properties": {**_FIELDS, **fields},
-        "required": ["file", "model"],
-        "additionalProperties": STRING,
-    }
-    return describe_model_call(summary, answer, body=body, body_type=FORM)
+    return describe_model_call(summary, answer, body=declared, body_type=FORM)
 
 
 _COST = "For text, srt and vtt, the cost is in the `x-yout-…` headers."
 TRANSCRIPTIONS = EndpointAdapter(
     _refuse,
     declaration=_declare(
+        TranscriptionForm,
         "Create a transcription",
         f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
         (JSON, PLAIN, EVENTS),
-        {
-            "language": STRING,
-            "timestamp_granularities[]": array(enum(*GRANULARITIES)),
-            "stream": enum("true", "false"),
-        },
     ),
-    parse_form=partial(_open_form, "transcriptions"),
+    parse_form=partial(_open_form, TranscriptionForm),
 )
 TRANSLATIONS = EndpointAdapter(
     _refuse,
-    declaration=_declare("Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN), {}),
-    parse_form=partial(_open_form, "translations"),
+    declaration=_declare(
+        TranslationForm, "Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN)
+    ),
+    parse_form=partial(_open_form, TranslationForm),
 )

@@ -12,7 +12,6 @@ from quart import Blueprint, Response, request
 
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
-    ANY,
     BOOLEAN,
     CALL_ERRORS,
     INTEGER,
@@ -23,15 +22,13 @@ from edge.http.api_spec import (
     array,
     describe_route,
     enum,
-    example,
     integer,
     nullable,
-    open_request_schema,
     response_schema,
-    string,
 )
+from edge.http.body_types import check_body
 from edge.http.client_library_options import refuse_client_options
-from edge.http.fields import MAX_MODEL_LENGTH, parse_json_object
+from edge.http.fields import parse_json_object
 from edge.http.multipart import read_form
 from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
@@ -75,13 +72,7 @@ _LIST = response_schema({"object": enum("list"), "data": array(_VIDEO), "has_mor
 @describe_route(
     "Create a video",
     callers=KEY,
-    body=example(
-        open_request_schema(
-            {"model": string(MAX_MODEL_LENGTH), "prompt": string(requests.MAX_PROMPT_LENGTH), "seconds": ANY, "size": STRING},
-            required=("model", "prompt"),
-        ),
-        {"model": "$video", "prompt": "A lighthouse"},
-    ),
+    body=requests.VideoRequest,
     responses={200: ResponseSpec(_VIDEO, "The video job. Poll it until it finishes.")},
     errors=(*CALL_ERRORS, Unavailable),
 )
@@ -89,8 +80,11 @@ async def create() -> Response:
     """Submit a video job. OpenAI's SDKs send a form."""
     terms = await submission.read_context(key_only=True)
     body = await _body()
+    if body.get("input_reference") is not None:
+        raise InvalidRequest("'input_reference' is not supported. Describe the scene in 'prompt'.", "input_reference")
+    call = requests.media_call(body, check_body(body, requests.VideoRequest))
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)  # a form has a new boundary each time
-    ordered = await submission.submit(requests.build_media_call("video", body), terms.for_body(canonical))
+    ordered = await submission.submit(call, terms.for_body(canonical))
     found = await jobs.find_job(terms.caller.account, ordered.submitted.job.id)
     response = uncached_json(_document(found.job))
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})

@@ -44,6 +44,7 @@ class Field(NamedTuple):
     name: str
     type: str
     required: bool
+    description: str = ""
 
 
 class Entry(NamedTuple):
@@ -109,13 +110,18 @@ def _parameters(operation: Mapping[str, Any]) -> list[Field]:
 def _fields(schema: Mapping[str, Any] | None) -> list[Field]:
     if not schema:
         return []
-    return [Field(name, _type(one), name in schema["required"]) for name, one in schema["properties"].items()]
+    return [
+        Field(name, _type(one), name in schema["required"], one.get("description", ""))
+        for name, one in schema["properties"].items()
+    ]
 
 
 def _type(schema: Mapping[str, Any]) -> str:
     """Describe a schema in a few words."""
     if "anyOf" in schema:
         return " or ".join(kind for one in schema["anyOf"] if (kind := _type(one)) != "null")
+    if "$ref" in schema:
+        return "object"
     if "enum" in schema:
         return "one of " + ", ".join(schema["enum"])
     kinds = schema.get("type", "any JSON")
@@ -129,7 +135,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if schema.get("maxLength"):
         return f"{kind}, max {schema['maxLength']} characters"
     if schema.get("items"):
-        return f"{kind} of {_type(schema['items'])}" if schema["items"].get("type") != "object" else f"{kind} of objects"
+        items = _type(schema["items"])
+        return f"{kind} of {'objects' if items == 'object' else items}"
     return kind
 
 

@@ -6,10 +6,11 @@ from quart import Blueprint, Response
 
 from edge.call.requests import build_chat_call, max_non_text_tokens, prompt_text
 from edge.http.api_spec import INTEGER, KEY, ResponseSpec, describe_route, response_schema
+from edge.http.body_types import check_body
 from edge.http.fields import parse_json_object
 from edge.request_context import count_request, json_response, key_caller, read_body, services
 from edge.v1.messages.request import chat_body
-from edge.v1.messages.schema import MESSAGES_REQUEST
+from edge.v1.messages.schema import CountTokensRequest
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, ModelNotFound, RateLimited, RequestTooLarge
@@ -21,7 +22,7 @@ counting = Blueprint("counting", __name__)
 @describe_route(
     "Count input tokens",
     callers=KEY,
-    body=MESSAGES_REQUEST,
+    body=CountTokensRequest,
     responses={200: ResponseSpec(response_schema({"input_tokens": INTEGER}), "An estimate.")},
     errors=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
     error_format="messages",
@@ -31,7 +32,9 @@ async def count_tokens() -> Response:
     caller = await key_caller()
     await count_request(caller.limits)
     data = await read_body()
-    call = with_provider_fields(chat_body(parse_json_object(data)), lambda portable: build_chat_call(portable, len(data)))
+    body = parse_json_object(data)
+    check_body(body, CountTokensRequest)
+    call = with_provider_fields(chat_body(body), lambda portable: build_chat_call(portable, len(data)))
     model = services().catalog.models.get(call.model)
     if model is None or not caller.row.may_use(model, now_ms()):
         raise ModelNotFound(call.model)

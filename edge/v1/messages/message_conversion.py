@@ -12,26 +12,16 @@ from edge.v1.provider_fields import id_without_signature, signed_blocks, thinkin
 from shared.core.errors import InvalidRequest
 
 Json = dict[str, Any]
-ROLES = ("user", "assistant", "system")
 _ERROR_PREFIX = "Error: "  # prefix of failed tool results, which chat messages cannot mark otherwise
 
 
-def convert_messages(system: object, turns: object) -> list[Json]:
-    """Return the chat messages for `system` and `messages`."""
-    if not isinstance(turns, list) or not turns:
-        raise InvalidRequest("'messages' must be a list with at least one message.", "messages")
+def convert_messages(system: object, turns: list[Json]) -> list[Json]:
+    """Return the chat messages for checked `system` and `messages`."""
     messages: list[Json] = []
     if system is not None:
         messages.append({"role": "system", "content": _text_content(system, "system")})
     for index, turn in enumerate(turns):
-        where = f"messages[{index}]"
-        if not isinstance(turn, dict):
-            raise InvalidRequest(f"'{where}' must be an object with 'role' and 'content'.", where)
-        role, content = turn.get("role"), turn.get("content")
-        if role not in ROLES:
-            raise InvalidRequest(f"'{where}.role' must be one of {', '.join(ROLES)}.", f"{where}.role")
-        if not isinstance(content, str | list):
-            raise InvalidRequest(f"'{where}.content' must be a string or an array of content blocks.", f"{where}.content")
+        where, role, content = f"messages[{index}]", turn["role"], turn["content"]
         if role == "system":
             messages.append({"role": role, "content": _text_content(content, f"{where}.content")})
         elif isinstance(content, str) and (role == "user" or "](data:image/" not in content):

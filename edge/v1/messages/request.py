@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.call.requests import MAX_STOP_SEQUENCES, MAX_TOKENS, build_chat_call
-from edge.http.fields import object_field, parse_json_object
+from edge.call.requests import build_chat_call
+from edge.http.body_types import check_body
+from edge.http.fields import parse_json_object
 from edge.v1.error_field_names import message_field
 from edge.v1.messages.message_conversion import convert_messages
+from edge.v1.messages.schema import MessagesRequest
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
@@ -43,50 +45,37 @@ _REFUSED = {
 def parse(data: bytes) -> ChatCall:
     """Parse a body. Raises `InvalidRequest`."""
     body = parse_json_object(data)
-    limit = body.get("max_tokens")
-    if type(limit) is not int or not 1 <= limit <= MAX_TOKENS:
-        raise InvalidRequest(f"'max_tokens' must be an integer between 1 and {MAX_TOKENS}.", "max_tokens")
+    requested = check_body(body, MessagesRequest)
     rich = chat_body(body)
-    rich["max_tokens"] = limit
+    rich["max_tokens"] = requested.max_tokens
     return with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))._replace(field_name=message_field)
 
 
 def chat_body(body: Mapping[str, Any]) -> Json:
-    """Convert a Messages body to a chat body without an output limit. It may have fields that only some dialects support."""
+    """Convert a checked body to a chat body without an output limit. It may have fields that only some dialects support."""
     for name, advice in _REFUSED.items():
         if body.get(name):
             raise InvalidRequest(advice, name)
     excluded = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
     chat = {name: value for name, value in body.items() if name not in excluded and value is not None}
-    chat["messages"] = convert_messages(body.get("system"), body.get("messages"))
+    chat["messages"] = convert_messages(body.get("system"), body["messages"])
     _add_tools(chat, body)
     _add_format(chat, body)
     _add_thinking(chat, body)
-    stops = body.get("stop_sequences")
-    if stops is not None:
-        if not isinstance(stops, list) or len(stops) > MAX_STOP_SEQUENCES or not all(isinstance(stop, str) for stop in stops):
-            raise InvalidRequest(f"'stop_sequences' must be a list of at most {MAX_STOP_SEQUENCES} strings.", "stop_sequences")
-        if stops:
-            chat["stop"] = stops
-    user = object_field(body, "metadata").get("user_id")
+    if body.get("stop_sequences"):
+        chat["stop"] = body["stop_sequences"]
+    user = (body.get("metadata") or {}).get("user_id")
     if user is not None:
-        if not isinstance(user, str):
-            raise InvalidRequest("'metadata.user_id' must be a string.", "metadata.user_id")
         chat["user"] = user
-    for name, allowed in (("service_tier", ("auto", "standard_only")), ("speed", ("standard",))):
-        if body.get(name) is not None and body[name] not in allowed:
-            raise InvalidRequest(f"'{name}' must be {' or '.join(allowed)}.", name)
     return chat
 
 
 def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
     tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise InvalidRequest("'tools' must be a list.", "tools")
     if not tools:
         return
     chat["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
-    choice = object_field(body, "tool_choice")
+    choice = body.get("tool_choice")
     if not choice:
         return
     kind, name = choice.get("type"), choice.get("name")
@@ -100,9 +89,7 @@ def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
         chat["parallel_tool_calls"] = False
 
 
-def _tool(tool: object, where: str) -> Json:
-    if not isinstance(tool, dict):
-        raise InvalidRequest(f"'{where}' must be an object.", where)
+def _tool(tool: Json, where: str) -> Json:
     if tool.get("type") not in (None, "custom"):
         raise InvalidRequest("Server tools are not supported. Send custom tools with an 'input_schema'.", f"{where}.type")
     if not isinstance(tool.get("name"), str):
@@ -116,14 +103,10 @@ def _tool(tool: object, where: str) -> Json:
 
 
 def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
-    config = object_field(body, "output_config")
+    config = body.get("output_config") or {}
     requested = config.get("format") or body.get("output_format")
     if requested is not None:
-        if (
-            not isinstance(requested, dict)
-            or requested.get("type") != "json_schema"
-            or not isinstance(requested.get("schema"), dict)
-        ):
+        if requested.get("type") != "json_schema" or not isinstance(requested.get("schema"), dict):
             raise InvalidRequest(
                 "'output_config.format' must have the type 'json_schema' and a 'schema'.", "output_config.format"
             )
@@ -131,8 +114,6 @@ def _add_format(chat: Json, body: Mapping[str, Any]) -> None:
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     effort = config.get("effort")
     if effort is not None:
-        if not isinstance(effort, str):
-            raise InvalidRequest("'output_config.effort' must be a string.", "output_config.effort")
         chat["reasoning_effort"] = effort
 
 
@@ -150,7 +131,7 @@ def _is_strict(schema: Mapping[str, Any]) -> bool:
 
 def _add_thinking(chat: Json, body: Mapping[str, Any]) -> None:
     """Add `thinking`, which only Anthropic's dialect forwards; other models use `output_config.effort`."""
-    thinking = object_field(body, "thinking")
+    thinking = body.get("thinking")
     if not thinking:
         return
     if not isinstance(thinking.get("type"), str):

@@ -19,17 +19,13 @@ def input_items(value: Any) -> list[Message]:
     return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
 
 
-def convert_items(value: object) -> list[Message]:
-    """Return the chat messages for `input`, a string or a list of items."""
+def convert_items(value: str | list[Message]) -> list[Message]:
+    """Return the chat messages for a checked `input`, a string or a list of items."""
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
-    if not isinstance(value, list) or not value:
-        raise InvalidRequest("'input' must be a string or a non-empty array of items.", "input")
     conversation = _Conversation()
     for index, item in enumerate(value):
         where = f"input[{index}]"
-        if not isinstance(item, dict):
-            raise InvalidRequest(f"'{where}' must be an object.", where)
         kind = item.get("type", "message")
         read = _ITEMS.get(kind) if isinstance(kind, str) else None
         if read is None:

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from edge.call.requests import MAX_TOKENS, build_chat_call
-from edge.http.fields import object_field, parse_json_object
+from edge.call.requests import build_chat_call
+from edge.http.body_types import check_body
+from edge.http.fields import parse_json_object
 from edge.v1.error_field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
 from edge.v1.responses.items import convert_items
 from edge.v1.responses.relayed_body import relayed_body
+from edge.v1.responses.schema import ResponsesRequest
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -44,7 +46,6 @@ _OWN = frozenset(
     }
 )
 _LOGPROBS = "message.output_text.logprobs"
-_EFFORT_STRINGS = ("effort", "summary", "generate_summary")
 
 
 def parse(data: bytes) -> tuple[Body, ChatCall]:
@@ -60,18 +61,16 @@ def with_items(body: Body, items: list[Body], size: int) -> ChatCall:
 
 def build_call(body: Body, size: int) -> ChatCall:
     """Return the call of a parsed body of `size` bytes."""
+    requested = check_body(body, ResponsesRequest)
     _refuse(body)
     chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
     chat["messages"] = _messages(body)
     _add_tools(chat, body)
-    _add_text(chat, object_field(body, "text"))
-    _add_reasoning(chat, object_field(body, "reasoning"))
+    _add_text(chat, body.get("text") or {})
+    _add_reasoning(chat, body.get("reasoning") or {})
     _add_logprobs(chat, body)
-    limit = body.get("max_output_tokens")
-    if limit is not None:
-        if type(limit) is not int or not 1 <= limit <= MAX_TOKENS:
-            raise InvalidRequest(f"'max_output_tokens' must be an integer between 1 and {MAX_TOKENS}.", "max_output_tokens")
-        chat["max_completion_tokens"] = limit
+    if requested.max_output_tokens is not None:
+        chat["max_completion_tokens"] = requested.max_output_tokens
     call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
     return call._replace(field_name=response_field, responses_body=partial(relayed_body, body))
 
@@ -80,33 +79,17 @@ def _refuse(body: Mapping[str, Any]) -> None:
     for name, advice in _REFUSED.items():
         if body.get(name):
             raise InvalidRequest(advice, name)
-    if not isinstance(body.get("store") or False, bool):
-        raise InvalidRequest("'store' must be true or false.", "store")
-    if not isinstance(body.get("previous_response_id") or "", str):
-        raise InvalidRequest("'previous_response_id' must be a string.", "previous_response_id")
-    if body.get("truncation") not in (None, "disabled"):
-        raise InvalidRequest("'truncation' must be 'disabled'. Send an input that fits the model's context window.", "truncation")
-    if not isinstance(body.get("metadata") or {}, dict):
-        raise InvalidRequest("'metadata' must be an object.", "metadata")
-    calls = body.get("max_tool_calls")
-    if calls is not None and type(calls) is not int:
-        raise InvalidRequest("'max_tool_calls' must be an integer.", "max_tool_calls")
 
 
 def _messages(body: Mapping[str, Any]) -> list[Body]:
     instructions = body.get("instructions")
     if instructions is None:
-        return convert_items(body.get("input"))
-    if not isinstance(instructions, str):
-        raise InvalidRequest("'instructions' must be a string.", "instructions")
-    return [{"role": "system", "content": instructions}, *convert_items(body.get("input"))]
+        return convert_items(body["input"])
+    return [{"role": "system", "content": instructions}, *convert_items(body["input"])]
 
 
 def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:
-    tools = body["tools"] if body.get("tools") is not None else []
-    if not isinstance(tools, list):
-        raise InvalidRequest("'tools' must be a list.", "tools")
-    converted = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
+    converted = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(body.get("tools") or ())]
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         choice, converted = _choose(choice, converted)
@@ -118,9 +101,7 @@ def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:
         chat.pop("parallel_tool_calls", None)  # providers reject it without tools
 
 
-def _tool(tool: object, where: str) -> Body:
-    if not isinstance(tool, dict):
-        raise InvalidRequest(f"'{where}' must be an object.", where)
+def _tool(tool: Body, where: str) -> Body:
     if tool.get("type") != "function":
         raise InvalidRequest("Hosted tools are not supported. Send tools of type 'function'.", f"{where}.type")
     if not isinstance(tool.get("name"), str):
@@ -147,28 +128,21 @@ def _add_text(chat: Body, text: Mapping[str, Any]) -> None:
     format = text.get("format")
     if format is None:
         return
-    kind = format.get("type") if isinstance(format, dict) else None
+    kind = format["type"]
     if kind == "json_schema":
         schema = {name: value for name, value in format.items() if name != "type" and value is not None}
         chat["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif kind == "json_object":
         chat["response_format"] = {"type": "json_object"}
-    elif kind != "text":
-        raise InvalidRequest("'text.format.type' must be 'text', 'json_object' or 'json_schema'.", "text.format.type")
 
 
 def _add_reasoning(chat: Body, reasoning: Mapping[str, Any]) -> None:
-    for name in _EFFORT_STRINGS:
-        if not isinstance(reasoning.get(name) or "", str):
-            raise InvalidRequest(f"'reasoning.{name}' must be a string.", f"reasoning.{name}")
     if reasoning.get("effort") is not None:
         chat["reasoning_effort"] = reasoning["effort"]
 
 
 def _add_logprobs(chat: Body, body: Mapping[str, Any]) -> None:
     include = body.get("include") or []
-    if not isinstance(include, list):
-        raise InvalidRequest("'include' must be a list of strings.", "include")
     if body.get("top_logprobs"):
         chat["top_logprobs"] = body["top_logprobs"]
     if _LOGPROBS in include or body.get("top_logprobs"):

@@ -55,6 +55,7 @@ def test_all_preferences() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
+        ({"model": None, "provider": {}}, "model"),
         ({"models": []}, "models"),
         ({"models": "a"}, "models"),
         ({"models": ["a", 5]}, "models"),

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.media.requests import FIELDS, build_media_call, parse_native_request
+from edge.http.body_types import check_body
+from edge.media.requests import JOBS, media_call, parse_native_request
 from shared.billing.pricing import MediaUnits
 from shared.core.errors import InvalidRequest
 
@@ -63,16 +64,18 @@ values = (
 )
 
 
-@given(st.sampled_from(sorted(FIELDS)), st.data())
+@given(st.sampled_from(sorted(JOBS)), st.data())
 def test_any_body_is_parsed_or_rejected_and_no_text_is_kept(kind: str, data: st.DataObject) -> None:
-    body = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys((*FIELDS[kind], "colour"), values)))
+    declared = JOBS[kind].__base__
+    fields = declared.__struct_fields__
+    body = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys((*fields, "colour"), values)))
     body |= data.draw(st.sampled_from([{}, {"model": "m", "prompt": PROMPT, "input": PROMPT}]))
     try:
-        call = build_media_call(kind, body)
+        call = media_call(body, check_body(body, declared))
     except InvalidRequest as refusal:
         call, named = None, refusal.param
     if call is None:
-        assert named in FIELDS[kind]
+        assert named in fields
         return
     assert all(number >= 0 and type(number) is int for number in call.units)
     assert PROMPT not in repr(call.options)

@@ -81,7 +81,7 @@ def test_failures(client: OpenAI, sandbox: Sandbox) -> None:
         ({"suffix": "x"}, "suffix"),
         ({"logprobs": 2}, "logprobs"),
         *(({"best_of": value}, "best_of") for value in (3, True, 1.0, "1")),
-        ({"n": True, "best_of": True}, "best_of"),
+        ({"n": True, "best_of": True}, "n"),
         ({"echo": "yes"}, "echo"),
         ({"tools": [{}]}, "tools"),
         ({"max_tokens": 0}, "max_tokens"),

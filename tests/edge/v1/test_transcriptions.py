@@ -312,7 +312,7 @@ WRONG: list[tuple[Form, str]] = [
     (wav(response_format="diarized_json"), "response_format"),
     (wav(stream="true", response_format="text"), "stream"),
     (wav(stream="yes"), "stream"),
-    *((wav(temperature=value), "temperature") for value in ("2", "nan", "warm", ".", "\u0660", "0_1", "1e-1")),
+    *((wav(temperature=value), "temperature") for value in ("2", "nan", "warm", ".", "\u0660", "0_1", "1e1")),
     (wav(**{"timestamp_granularities[]": "letter"}), "timestamp_granularities"),
 ]
 

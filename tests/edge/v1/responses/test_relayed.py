@@ -203,7 +203,7 @@ def test_the_body_is_relayed_without_what_the_provider_may_not_keep() -> None:
     body = relayed_body(**fields, models=["our-model", "b"], provider={"sort": "price"})
     assert body == {
         **fields,
-        "model": "vendor-model",
+        "model": "acme-model",
         "input": "Hi",
         "instructions": "Be brief.",
         "store": False,

@@ -128,7 +128,7 @@ REFUSED: list[tuple[Body, str]] = [
     ({"reasoning": {"effort": 1}}, "reasoning.effort"),
     ({"include": "x"}, "include"),
     ({"text": {"format": {"type": "grammar"}}}, "text.format.type"),
-    ({"text": {"format": "x"}}, "text.format.type"),
+    ({"text": {"format": "x"}}, "text.format"),
     ({"tools": {}}, "tools"),
     ({"tools": [1]}, "tools[0]"),
     ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
