@@ -60,7 +60,7 @@ class ResponsesDialect:
             raise MalformedStream("no output")
         try:
             chunks = [chunk for chunk in ResponsesTranslator().read_whole(response) if chunk is not None]
-            body: dict[str, Any] = merge_chunks(chunks)
+            body: dict[str, Any] = {**merge_chunks(chunks), "service_tier": response.get("service_tier")}
         except BrokenStream as error:
             raise MalformedStream(str(error)) from None
         except (TypeError, ValueError, KeyError, AttributeError):

@@ -210,7 +210,7 @@ class RelayedResponse:
             self._count_item(parse_json_object(payload)["item"])
 
     def _finish(self, response: Json) -> None:
-        self._usage = read_openai_usage(response.get("usage"))
+        self._usage = read_openai_usage(response.get("usage"), response.get("service_tier"))
         if not self.delivered:  # a provider that only sends the last event
             for item in response.get("output") or ():
                 if isinstance(item, dict):

@@ -82,12 +82,10 @@ class ResponsesTranslator:
         if not (self._last or self._calls):  # a whole response, or a provider that only sends the last event
             for index, item in enumerate(response.get("output") or ()):
                 yield from self._done(index, item)
+        tier = {"service_tier": response["service_tier"]} if isinstance(response.get("service_tier"), str) else {}
         if isinstance(response.get("usage"), dict):
-            yield usage_chunk(canonical_usage(response["usage"]))
-        chunk = finish_chunk(0, finish_reason(response))
-        if isinstance(response.get("service_tier"), str):
-            chunk["service_tier"] = response["service_tier"]
-        yield chunk
+            yield {**usage_chunk(canonical_usage(response["usage"])), **tier}
+        yield {**finish_chunk(0, finish_reason(response)), **tier}
         yield None
 
     def _text(self, field: str, index: int, position: int, text: str, logprobs: Any = None) -> Chunks:

@@ -96,7 +96,7 @@ def test_a_response_is_relayed_whole_and_streamed(setup: Setup) -> None:
         body = call.json
         assert body.pop("safety_identifier") not in (None, "ada@example.com")
         kept = {name: value for name, value in fields.items() if name not in ("metadata", "safety_identifier")}
-        expected = {**kept, "model": "vendor-model", "input": "Hi", "store": False}
+        expected = {**kept, "model": "acme-model", "input": "Hi", "store": False}
         assert {name: body[name] for name in expected} == expected
         assert body.keys() - expected.keys() <= {"stream"}
 

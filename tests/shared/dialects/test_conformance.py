@@ -65,7 +65,7 @@ def of_openai(words: str) -> Reply:
 def of_responses(*output: Json, incomplete: str | None = None, finish: str = "stop", **counts: int) -> Reply:
     whole = responses.response(*output, incomplete=incomplete, reported=responses.usage(**counts))
     details = (counts.get("cached", 0), counts.get("reasoning", 0), counts.get("written", 0))
-    meant = PartialUsage(counts.get("input", 7), counts.get("output", 3), *details)
+    meant = PartialUsage(counts.get("input", 7), counts.get("output", 3), *details, {"service_tier": ""})
     return Reply("responses", whole, responses.wire(whole), meant, finish)
 
 

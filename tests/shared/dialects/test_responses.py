@@ -257,6 +257,15 @@ def test_failures(code: str, event: str, *, blocks: bool) -> None:
     assert (streamed.text, streamed.error) == ("Hi", "BrokenStream"), "after the first token, the answer is cut"
 
 
+def test_the_service_tier_is_reported_by_all_readers() -> None:
+    whole = responses.response(responses.text("Hi"), service_tier="priority")
+    call = call_of()._replace(responses_body=dict)
+    relayed = DIALECTS["responses"].new_stream_reader(call, "chatcmpl-1", 1)
+    relayed.feed(responses.wire(whole))
+    found = (read_whole("responses", whole).usage, read_stream("responses", [responses.wire(whole)]).usage, relayed.usage())
+    assert [usage.extra for usage in found] == [{"service_tier": "priority"}] * 3
+
+
 def test_a_stream_that_only_has_its_last_event() -> None:
     whole = responses.response(responses.text("Hi"), responses.call("weather"))
     streamed = read_stream("responses", [responses.event(responses.events(whole)[-1])])
