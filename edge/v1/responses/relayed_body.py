@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge.call.requests import OWN_FIELDS
 from edge.v1.provider_fields import decode_thinking, id_without_signature
 
 Body = dict[str, Any]
-# Our own options, and those of clients that no provider needs (Codex sends ids of installation and session).
-_OWN = frozenset({"models", "provider", "client_metadata", "previous_response_id"})
+# Our own options, ids of our responses, and what no provider needs (Codex sends ids of its installation and session).
+_NOT_SENT = OWN_FIELDS | {"client_metadata", "previous_response_id"}
 
 
 def relayed_body(body: Mapping[str, Any]) -> Body:
     """Return a validated body, whose earlier items are in its input, for a provider of the Responses API."""
-    relayed = {name: value for name, value in body.items() if name not in _OWN}
+    relayed = {name: value for name, value in body.items() if name not in _NOT_SENT}
     if isinstance(relayed["input"], list):
         relayed["input"] = [_item(item) for item in relayed["input"] if not _is_foreign_reasoning(item)]
     return relayed

@@ -24,6 +24,7 @@ def target(dialect: str, **settings: Any) -> Target:
     [
         ("openai", {}, "https://acme.example/v1/models", ("authorization", "Bearer the-secret")),
         ("openai", {"key_header": "api-key"}, "https://acme.example/v1/models", ("api-key", "the-secret")),
+        ("responses", {}, "https://acme.example/v1/models", ("authorization", "Bearer the-secret")),
         ("anthropic", {}, "https://acme.example/v1/models?limit=1000", ("x-api-key", "the-secret")),
         ("gemini", {}, "https://acme.example/v1/models?pageSize=1000", ("x-goog-api-key", "the-secret")),
     ],

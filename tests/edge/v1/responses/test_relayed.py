@@ -200,7 +200,7 @@ def test_the_body_is_relayed_without_what_the_provider_may_not_keep() -> None:
         "tools": [TOOL],
         "stream": True,
     }
-    body = relayed_body(**fields, models=["our-model", "b"], provider={"sort": "price"})
+    body = relayed_body(**fields, models=["our-model", "b"], provider={"sort": "price"}, usage={"include": True})
     assert body == {
         **fields,
         "model": "acme-model",
