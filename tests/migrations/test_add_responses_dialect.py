@@ -25,8 +25,19 @@ def test_channels_survive_both_directions(any_database_url: str) -> None:
             factories.channel("http://127.0.0.1:9/v1", dialect="responses")
         assert NAME in migrate(target)
         assert schema_of(target) == schema
-        factories.channel("http://127.0.0.1:9/v1", dialect="responses")
+        assert [row.dialect for row in Channel.select()] == ["gemini"]
+
+
+def test_it_cannot_be_undone_while_a_channel_needs_it(any_database_url: str) -> None:
+    with opened(any_database_url) as target:
+        with target.bind_ctx((Channel,)):
+            Channel.create(name="a", dialect="responses", base_url="https://example.invalid/v1")
+        runner = Runner(target, str(MIGRATIONS))
+        later = next((row.name for row in runner.status() if row.name > NAME), None)
+        if later is not None:
+            runner.down(later)
+        schema = schema_of(target)
         with pytest.raises((peewee.IntegrityError, RuntimeError)):
             runner.down(NAME)
         assert schema_of(target) == schema
-        assert sorted(row.dialect for row in Channel.select()) == ["gemini", "responses"]
+        assert target.execute_sql("SELECT dialect FROM channel").fetchall() == [("responses",)]
