@@ -27,6 +27,8 @@ from edge.store.job_poller import JobPoller
 from edge.store.ledger_batcher import LedgerBatcher
 from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
+from edge.store.output_sizes import OutputSizes
+from edge.store.token_counts import TokenCounts
 from shared import tokenizer
 from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
@@ -96,6 +98,9 @@ class Services:
         self.call_log = CallLog()
         self.metrics = Metrics()
         self.inflight = InflightCalls()
+        self.token_counts = TokenCounts(self.count_tokens)
+        self.output_sizes = OutputSizes()
+        self.tight_accounts: set[UUID] = set()  # accounts (or visitors) whose latest call held less than its bound
         self._background: set[asyncio.Task[Any]] = set()
         self._secrets: dict[str, str] = {}
         self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)

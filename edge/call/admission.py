@@ -11,6 +11,7 @@ after a cancellation (client gone, shutdown). It runs in its own task, which the
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
 from edge.call.candidates import Candidate, max_quote
+from edge.call.expected_hold import expected_hold
 from edge.call.outcome import Outcome
 from edge.call.requests import prompt_text
 from edge.call.upstream import UpstreamCall
@@ -27,18 +29,20 @@ from edge.http.errors import error_spec, request_id
 from edge.services import Services
 from edge.store.limiter import Permit
 from shared import tokenizer
+from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import PriceList, RequestCosts, billed_tier, call_charge
 from shared.billing.token_usage import PartialUsage, TokenUsage, resolve_usage
 from shared.core.clock import now_ms
-from shared.core.errors import InsufficientCredits, InvalidApiKey, YoutError
+from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
 from shared.identity.payer import Payer, VisitorPayer
-from shared.ledger import Claim, Reservation, Settled, Settlement, UsageDetails
+from shared.ledger import Claim, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
+MAX_TIGHT_ACCOUNTS = 10_000  # remembered; above it all are forgotten
 TOKENS_PER_IMAGE = 1_290  # per image in an answer without usage; Gemini documents this for an image of 1024 x 1024
 ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without an output limit, until its usage is known
 
@@ -93,7 +97,7 @@ class Admission:
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
         self.permit = await services.limiter.acquire(self.call_id, caller.limits, call.input_estimate + output)
         try:
-            taken = await services.ledger.reserve(
+            taken = await self._reserve(
                 Reservation(
                     call=self.call_id,
                     model=call.model,
@@ -105,12 +109,15 @@ class Admission:
                     claim=caller.idempotency_claim,
                     account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
                     fallbacks=call.fallbacks,
+                    elastic=call.kind == "chat" and not self._quote.costs.open_input,
                 )
             )
         except BaseException as error:
             services.limiter.release(self.permit, 0)
             if isinstance(error, InvalidApiKey):
                 services.keys.drop_from_cache(caller.payer.digest)
+            if isinstance(error, CreditsHeld):
+                error.retry_after_ms = retry_after_ms(services.inflight.median_age_seconds(), random.random)
             if isinstance(error, InsufficientCredits):
                 await complete_refusal(services, call, error, caller.payer)
             if isinstance(error, YoutError):
@@ -121,6 +128,27 @@ class Admission:
         services.inflight.set_payer(caller.payer)
         self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account)
         return self._upstream
+
+    async def _reserve(self, reservation: Reservation) -> HoldTaken:
+        """Take the hold. Only where the pool is tight, the prompt is counted for it."""
+        services, payer = self.services, self._caller.limits.account
+        if reservation.elastic and payer in services.tight_accounts:
+            reservation = reservation._replace(expected=await self._expected_cost())
+        try:
+            taken = await services.ledger.reserve(reservation)
+        except PoolIsTight:
+            taken = await services.ledger.reserve(reservation._replace(expected=await self._expected_cost()))
+        if taken.amount < self._quote.bound:
+            if len(services.tight_accounts) >= MAX_TIGHT_ACCOUNTS:
+                services.tight_accounts.clear()
+            services.tight_accounts.add(payer)
+        elif self._quote.bound:
+            services.tight_accounts.discard(payer)
+        return taken
+
+    async def _expected_cost(self) -> int:
+        """Return the credits to hold in a tight pool, whichever candidate serves the call."""
+        return max([await expected_hold(self.services, self._call, candidate) for candidate in self._candidates])
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self.settling or self._upstream is None:
@@ -181,6 +209,7 @@ class Admission:
             self.permit = None
         settled = await settlement
         self._report(item, settled)
+        self._learn(item, settled)
         return usage, settled
 
     def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
@@ -225,6 +254,14 @@ class Admission:
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
         return text_tokens + outcome.delivered_images() * TOKENS_PER_IMAGE
+
+    def _learn(self, item: Settlement, settled: Settled) -> None:
+        """Record the size of the output for later calls in tight pools."""
+        usage = item.usage
+        if usage.output_tokens and item.status == "completed":
+            self.services.output_sizes.record(item.model, usage.output_tokens, usage.reasoning_tokens)
+            if settled.uncharged_cost:
+                self.services.output_sizes.learn(item.model, usage.output_tokens)
 
     def _report(self, item: Settlement, settled: Settled) -> None:
         usage = item.usage

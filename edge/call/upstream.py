@@ -18,6 +18,7 @@ from uuid import UUID
 from edge.call.candidates import Candidate
 from edge.call.outcome import Outcome
 from edge.services import Services
+from shared.billing.elastic_hold import spendable
 from shared.billing.pricing import affordable_output
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
@@ -146,7 +147,7 @@ class UpstreamCall:
         self._reserved = reserved
         self._payer = payer  # for the breakers: the account, or the visitor
         self._candidate = candidates[0]
-        self._clamp = _clamp(self._candidate, reserved.amount)
+        self._clamp = _clamp(self._candidate, reserved)
         self._started_at = time.monotonic()
         self._attempts = 0
         self._failures: list[str] = []  # error code of each failed attempt
@@ -257,7 +258,7 @@ class UpstreamCall:
         try:
             for candidate in self._candidates:
                 if candidate is not self._candidate:
-                    self._candidate, self._clamp = candidate, _clamp(candidate, self._reserved.amount)
+                    self._candidate, self._clamp = candidate, _clamp(candidate, self._reserved)
                 try:
                     return await self._try_routes(candidate, attempt)
                 except UnsupportedField as error:
@@ -400,13 +401,13 @@ class UpstreamCall:
         return f"chatcmpl-{self._call_id.hex}"
 
 
-def _clamp(candidate: Candidate, held: int) -> int | None:
+def _clamp(candidate: Candidate, reserved: HoldTaken) -> int | None:
     """Return the output limit in tokens per choice to send upstream, or None if the requested one can stay.
 
-    It is lowered to what the held credits pay for, and to the model's maximum output, which providers enforce.
+    It is lowered to what the call can pay for, and to the model's maximum output, which providers enforce.
     """
     call, quote, _ = candidate
-    affordable = affordable_output(quote, held)
+    affordable = affordable_output(quote, spendable(quote, reserved.amount, reserved.free))
     if affordable < quote.output_tokens:
         return max(1, affordable // call.choices)
     longest = quote.output_tokens // call.choices

@@ -36,7 +36,14 @@ AUTH_ERRORS: ErrorTypes = (errors.InvalidApiKey, errors.AccessDenied, errors.Dat
 # Errors of every route that calls a model.
 CALL_ERRORS: ErrorTypes = (
     *(errors.InvalidRequest, errors.UpstreamRejected, errors.RequestTooLarge, errors.InsufficientCredits, errors.ModelNotFound),
-    *(errors.IdempotencyConflict, errors.RateLimited, errors.UpstreamTimeout, errors.UpstreamFailed, errors.NoAvailableChannel),
+    *(
+        errors.CreditsHeld,
+        errors.IdempotencyConflict,
+        errors.RateLimited,
+        errors.UpstreamTimeout,
+        errors.UpstreamFailed,
+        errors.NoAvailableChannel,
+    ),
 )
 
 

@@ -35,6 +35,7 @@ ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {
     errors.UpstreamRejected: ErrorSpec(400, "invalid_request_error", ""),
     errors.InvalidApiKey: ErrorSpec(401, "authentication_error", "invalid_api_key", may_retry=False),
     errors.InsufficientCredits: ErrorSpec(402, "insufficient_credits", "insufficient_credits", may_retry=False),
+    errors.CreditsHeld: ErrorSpec(429, "rate_limit_error", "credits_held"),
     errors.AccessDenied: ErrorSpec(403, "permission_error", "", may_retry=False),
     errors.ModelNotFound: ErrorSpec(404, "invalid_request_error", "model_not_found", may_retry=False),
     errors.NotFound: ErrorSpec(404, "invalid_request_error", "not_found", may_retry=False),
@@ -101,7 +102,7 @@ def error_headers(error: BaseException, spec: ErrorSpec) -> list[tuple[bytes, by
         headers.append((b"retry-after", b"%d" % spec.retry_after_seconds))
     if isinstance(error, errors.TooManyAttempts):
         headers.append((b"retry-after", b"%d" % -(-error.wait_ms // 1000)))
-    if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted):
+    if isinstance(error, errors.RateLimited | errors.DailyAllowanceExhausted | errors.CreditsHeld):
         headers.append((b"retry-after", b"%d" % -(-error.retry_after_ms // 1000)))
         headers.append((b"retry-after-ms", b"%d" % error.retry_after_ms))
     return headers
@@ -144,6 +145,8 @@ def _extra(error: BaseException) -> dict[str, Any]:
             "max_tokens_affordable": error.max_tokens_affordable,
             "cheaper_models": alternatives_document(error.alternatives),
         }
+    if isinstance(error, errors.CreditsHeld):
+        return {name: getattr(error, name) for name in ("required", "available", "held")}
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
         if error.credits_charged is not None:

@@ -74,6 +74,11 @@ class InflightCalls:
         call = self._current()
         return call.abort_reason if call is not None else None
 
+    def median_age_seconds(self) -> float:
+        """Return the median time that the calls in progress have been running for; 0 if there are none."""
+        ages = sorted(time.monotonic() - call.since for call in self._calls.values())
+        return ages[len(ages) // 2] if ages else 0.0
+
     async def wait(self, seconds: float) -> None:
         """Wait up to `seconds` until the calls in progress have ended."""
         if self._calls:

@@ -1,7 +1,8 @@
 """Group commit: everything queued while one transaction commits goes into the next one.
 
 One thread owns one database connection and runs `shared.ledger` on batches. There is no timer: a single call is committed
-at once, and batches grow with the load. Settlements go before reservations, so that new calls can use released credits.
+at once, and batches grow with the load. Settlements go first, because they release credits. Extensions are next, then new
+reservations: running calls are served before waiting ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -21,12 +23,15 @@ from shared.core.errors import DatabaseUnavailable
 from shared.identity.payer import VisitorPayer
 from shared.ledger import (
     VISITORS_DISABLED,
+    Extended,
+    Extension,
     HoldTaken,
     Reservation,
     Settled,
     Settlement,
     VisitorSettings,
     batch_transaction,
+    extend,
     lock_in_order,
     release,
     reserve,
@@ -50,6 +55,20 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
+class _Batch(NamedTuple):
+    """The work of one transaction, in this order."""
+
+    settlements: list[_Waiting]
+    extensions: list[_Waiting]
+    reservations: list[_Waiting]
+
+    def each(self) -> Iterator[tuple[int, _Waiting]]:
+        """Yield every item with its position among the fields."""
+        for position, part in enumerate(self):
+            for waiting in part:
+                yield position, waiting
+
+
 class LedgerBatcher:
     """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue.
 
@@ -60,6 +79,7 @@ class LedgerBatcher:
         self._visitors = visitors
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
+        self._extensions: list[_Waiting] = []
         self._reservations: list[_Waiting] = []
         self._busy = False
         self._scheduled = False
@@ -92,6 +112,10 @@ class LedgerBatcher:
         """
         return self._submit(self._settlements, item)
 
+    def extend(self, item: Extension) -> asyncio.Future[Extended]:
+        """Queue an extension. The future never fails: if the database is unavailable, nothing is granted."""
+        return self._submit(self._extensions, item)
+
     async def drain(self, timeout_seconds: float) -> None:
         """Wait until everything queued is committed, up to `timeout_seconds`."""
         try:
@@ -119,11 +143,13 @@ class LedgerBatcher:
 
     def _start_batch(self) -> None:
         self._scheduled = False
-        self._busy = bool(self._settlements or self._reservations)
+        waiting = self._settlements, self._extensions, self._reservations
+        self._busy = any(waiting)
         if self._busy:
-            settlements, reservations = self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
-            del self._settlements[:MAX_BATCH], self._reservations[:MAX_BATCH]
-            self._thread.submit(partial(self._work, settlements, reservations))
+            batch = _Batch(*(part[:MAX_BATCH] for part in waiting))
+            for part in waiting:
+                del part[:MAX_BATCH]
+            self._thread.submit(partial(self._work, batch))
         elif not self._postponed:
             self._idle.set()
 
@@ -161,55 +187,54 @@ class LedgerBatcher:
 
     # --- in the ledger thread
 
-    def _work(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> None:
-        results = self._commit(settlements, reservations)
+    def _work(self, batch: _Batch) -> None:
+        results = self._commit(batch)
         self._loop.call_soon_threadsafe(self._finish, results)  # this runs before the thread's next job
 
-    def _commit(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
+    def _commit(self, batch: _Batch) -> list[tuple[_Waiting, Any]]:
         try:
-            return self._transact(settlements, reservations)
+            return self._transact(batch)
         except Exception as error:  # any database error; `classify_error` says whether it is temporary
             fault = classify_error(error)
             if fault is ErrorKind.TEMPORARY:
                 log.warning("the database is unavailable: %s", describe_error(error))
                 drop_connection(error)
                 self._uncertain += self._committing
-                return _postpone(settlements, reservations, _RETRY)
-            parts = (
-                _by_account(settlements, reservations) if fault is ErrorKind.CONFLICT else _one_by_one(settlements, reservations)
-            )
+                return _postpone(batch, _RETRY)
+            parts = _by_account(batch) if fault is ErrorKind.CONFLICT else _one_by_one(batch)
             if len(parts) > 1:
                 return self._commit_separately(parts)
             if fault is ErrorKind.CONFLICT:
                 log.warning("another transaction holds an account's lock: %s", describe_error(error))
-                return _postpone(settlements, reservations, _LATER)
+                return _postpone(batch, _LATER)
             log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
-            return [(waiting, DatabaseUnavailable()) for waiting in (*settlements, *reservations)]
+            return _postpone(batch, DatabaseUnavailable())
 
-    def _commit_separately(self, parts: list[_Part]) -> list[tuple[_Waiting, Any]]:
+    def _commit_separately(self, parts: list[_Batch]) -> list[tuple[_Waiting, Any]]:
         """Commit each part in its own transaction, so that one bad call does not fail the others."""
         results: list[tuple[_Waiting, Any]] = []
         ends_at = time.monotonic() + SPLIT_SECONDS
         for part in parts:
-            results += self._commit(*part) if time.monotonic() < ends_at else _postpone(*part, _RETRY)
+            results += self._commit(part) if time.monotonic() < ends_at else _postpone(part, _RETRY)
         return results
 
-    def _transact(self, settlements: list[_Waiting], reservations: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
-        if not (settlements or reservations):
+    def _transact(self, batch: _Batch) -> list[tuple[_Waiting, Any]]:
+        settlements, extensions, reservations = ([waiting.item for waiting in part] for part in batch)
+        if not any(batch):
             return []
         now = now_ms()
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
         with batch_transaction():
-            if settlements and reservations:
-                lock_in_order(
-                    waiting.item.account for waiting in (*settlements, *reservations) if waiting.item.account is not None
-                )
-            settled = settle([waiting.item for waiting in settlements], now) if settlements else []
-            reserved = reserve([waiting.item for waiting in reservations], now, self._visitors) if reservations else []
-            self._committing = [waiting.item for waiting in reservations]
-        return [*zip(settlements, settled, strict=True), *zip(reservations, reserved, strict=True)]
+            if bool(settlements) + bool(extensions) + bool(reservations) > 1:
+                accounts = (item.account for item in (*settlements, *extensions, *reservations))
+                lock_in_order(account for account in accounts if account is not None)
+            settled = settle(settlements, now) if settlements else []
+            extended = extend(extensions, now) if extensions else []
+            reserved = reserve(reservations, now, self._visitors) if reservations else []
+            self._committing = reservations
+        return list(zip((waiting for _, waiting in batch.each()), (*settled, *extended, *reserved), strict=True))
 
     def _release_uncertain(self, now: int) -> None:
         """Release holds whose commit has an unknown outcome, once no other transaction can still commit them."""
@@ -227,23 +252,24 @@ class LedgerBatcher:
             self._uncertain.clear()
 
 
-_Part = tuple[list[_Waiting], list[_Waiting]]  # settlements and reservations of one transaction
+def _postpone(batch: _Batch, when: object) -> list[tuple[_Waiting, Any]]:
+    """Return `when` for settlements, an error for reservations, and nothing granted for extensions, which their calls repeat."""
+    results = when, Extended(0, may_retry=True), DatabaseUnavailable()
+    return [(waiting, results[position]) for position, waiting in batch.each()]
 
 
-def _postpone(settlements: list[_Waiting], reservations: list[_Waiting], when: object) -> list[tuple[_Waiting, Any]]:
-    """Return `when` for settlements, which are retried, and an error for reservations."""
-    refused = DatabaseUnavailable()
-    return [*((waiting, when) for waiting in settlements), *((waiting, refused) for waiting in reservations)]
+def _one_by_one(batch: _Batch) -> list[_Batch]:
+    return [_part(position, waiting) for position, waiting in batch.each()]
 
 
-def _one_by_one(settlements: list[_Waiting], reservations: list[_Waiting]) -> list[_Part]:
-    return [*(([waiting], []) for waiting in settlements), *(([], [waiting]) for waiting in reservations)]
+def _part(position: int, waiting: _Waiting) -> _Batch:
+    parts = _Batch([], [], [])
+    parts[position].append(waiting)
+    return parts
 
 
-def _by_account(settlements: list[_Waiting], reservations: list[_Waiting]) -> list[_Part]:
-    parts: dict[UUID | None, _Part] = {}
-    for waiting in settlements:
-        parts.setdefault(waiting.item.account, ([], []))[0].append(waiting)
-    for waiting in reservations:
-        parts.setdefault(waiting.item.account, ([], []))[1].append(waiting)
+def _by_account(batch: _Batch) -> list[_Batch]:
+    parts: dict[UUID | None, _Batch] = {}
+    for position, waiting in batch.each():
+        parts.setdefault(waiting.item.account, _Batch([], [], []))[position].append(waiting)
     return list(parts.values())

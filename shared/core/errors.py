@@ -19,6 +19,7 @@
     │   ├── AccessDenied           not allowed for this key, plan or account
     │   ├── ModelNotFound
     │   ├── InsufficientCredits    the pool cannot cover the call
+    │   ├── CreditsHeld            the pool can cover the call once other calls release their holds
     │   ├── RateLimited            too many requests, tokens or concurrent requests
     │   │   ├── TooManyInvalidKeys     too many invalid keys from one network
     │   │   └── TooManyAbandonedCalls  a payer keeps disconnecting before an answer
@@ -210,6 +211,27 @@ class InsufficientCredits(RequestRefused):
         self.balance = balance
         self.max_credits = max_credits
         self.max_tokens_affordable = max_tokens_affordable
+
+
+class CreditsHeld(RequestRefused):
+    """The pool covers the call, but running calls hold the credits. Amounts are in credits.
+
+    required   what the call would hold
+    available  what it can hold now
+    held       what running calls hold of the rest
+
+    A retry after `retry_after_ms` may succeed.
+    """
+
+    def __init__(self, *, required: int, available: int, held: int) -> None:
+        super().__init__(
+            f"This call needs {required} credits; {available} are available, and running calls hold {held} more."
+            " Try again shortly."
+        )
+        self.required = required
+        self.available = available
+        self.held = held
+        self.retry_after_ms = 1_000
 
 
 class RateLimited(RequestRefused):

@@ -1,6 +1,7 @@
 """The ledger: the only writer of balances, holds and ledger entries.
 
     reserve(reservations)     check keys and pools, take holds             (before the calls)
+    extend(items)             let holds grow                               (while calls run, in tight pools)
     settle(items)             turn holds into charges, release the rest    (after the calls, exactly once)
     sweep(now)                expire abandoned holds                       (any time, by compare-and-set)
     post(…)                   grant, purchase, refund, adjustment, expiry
@@ -19,9 +20,10 @@ Invariants, checked by `verify.verify`: `balance = sum(ledger)`, `held = sum(ope
 from shared.identity.payer import KeyAndPlanLimits
 from shared.ledger.allowances import month_spending
 from shared.ledger.entries import post_entry
+from shared.ledger.extend import Extended, Extension, extend
 from shared.ledger.idempotency import Claim
 from shared.ledger.renewals import renew_subscriptions
-from shared.ledger.reserve import HoldTaken, Reservation, reserve
+from shared.ledger.reserve import HoldTaken, PoolIsTight, Reservation, reserve
 from shared.ledger.settle import Settled, Settlement, UsageDetails, release, settle
 from shared.ledger.sql import batch_transaction, lock_in_order
 from shared.ledger.sweep import sweep
@@ -31,14 +33,18 @@ from shared.ledger.visitor_pool import visitor_allowance_state as visitor_standi
 __all__ = [
     "VISITORS_DISABLED",
     "Claim",
+    "Extended",
+    "Extension",
     "HoldTaken",
     "KeyAndPlanLimits",
+    "PoolIsTight",
     "Reservation",
     "Settled",
     "Settlement",
     "UsageDetails",
     "VisitorSettings",
     "batch_transaction",
+    "extend",
     "lock_in_order",
     "month_spending",
     "post_entry",

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
+from shared.billing.elastic_hold import RICH_FACTOR
 from shared.billing.pricing import Quote, affordable_output
 from shared.core.billing_periods import day_of, format_timestamp, next_day_start, next_month_start
 from shared.core.errors import (
     AccessDenied,
+    CreditsHeld,
     DailyAllowanceExhausted,
     InsufficientCredits,
     InvalidApiKey,
@@ -45,6 +47,9 @@ class Reservation(NamedTuple):
     `account` is the payer's if known. It is used only to lock accounts in order (`lock_in_order`), not for decisions. `fallbacks`
     are other
     models that may serve the call; the payer needs access to each of them.
+
+    An `elastic` reservation holds only `expected` credits if the pool is tight; without `expected`, a tight pool raises
+    `PoolIsTight`, so that the cost is computed only where it is needed.
     """
 
     call: UUID
@@ -57,15 +62,45 @@ class Reservation(NamedTuple):
     claim: Claim | None = None
     account: UUID | None = None
     fallbacks: tuple[str, ...] = ()
+    elastic: bool = False
+    expected: int | None = None
+
+
+class PoolIsTight(RequestRefused):
+    """The pool is too small to hold the bound of an elastic reservation: reserve again, with `expected`. Not sent to callers."""
 
 
 class HoldTaken(NamedTuple):
-    """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors."""
+    """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors.
+
+    For less than the bound: `free` is what the call could have held in addition, and `payable` what it could hold if no other
+    call held any credits.
+    """
 
     account: UUID
     api_key: UUID | None
     amount: int
     rate_limits: KeyAndPlanLimits
+    free: int = 0
+    payable: int = 0
+
+
+class _Funds(NamedTuple):
+    """Credits that one call can hold from the pool, the overage and its allowances.
+
+    free     now
+    payable  if no other call held any
+    own      now, without overage
+    """
+
+    free: int
+    payable: int
+    own: int
+
+    def limited_by(self, meter: Meter) -> _Funds:
+        return _Funds(
+            min(self.free, meter.available), min(self.payable, meter.allowed - meter.used), min(self.own, meter.available)
+        )
 
 
 class _Granted(NamedTuple):
@@ -185,15 +220,16 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     if reservation.claim is not None:
         check_claim(reservation.claim, state.claims.get((account, reservation.claim.key_digest)), state.now)
     overage = state.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
-    amount = _hold_amount(reservation.quote, pool, overage)
+    funds = _pool_funds(reservation.quote, pool, overage)
     allowances: dict[UUID | None, str] = {}
     limited: dict[MeterId, Meter] = {}
     for owner, limit in _monthly_limits(payer):
         allowances[owner] = key_allowance(owner, state.now)
         meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].with_limit(limit)
-        amount = min(amount, meter.available)
-        if amount < reservation.quote.bound and amount < reservation.quote.minimum:
+        funds = funds.limited_by(meter)
+        if funds.payable < _least(reservation.quote):
             raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
+    amount = _hold_amount(reservation, funds)
     state.meters.update((id, meter.hold(amount)) for id, meter in limited.items())
     beyond = max(0, amount - pool.available)
     if beyond and payer.overage is not None:
@@ -201,7 +237,7 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     state.pools[account] = pool._replace(held=pool.held + amount - beyond)
     if reservation.claim is not None:
         state.claims[account, reservation.claim.key_digest] = _running(reservation, reservation.claim, state.now)
-    reserved = HoldTaken(account, payer.api_key, amount, payer.limits)
+    reserved = HoldTaken(account, payer.api_key, amount, payer.limits, *_beyond(reservation.quote, amount, funds))
     parent = payer.limits.parent
     return _Granted(
         reservation,
@@ -244,28 +280,35 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
         )
     allowance = visitor_allowance(reservation.payer.digest, state.now)
     meter = state.meters[POOL_ACCOUNT_ID, allowance].with_limit(state.visitors.daily_credits)
-    amount = min(bound, pool.available, meter.available)
-    if amount < minimum:
-        owner = "Your daily allowance" if meter.available < minimum else "Today's allowance for all visitors"
+    funds = _Funds(pool.available, pool.balance, pool.available).limited_by(meter)
+    if funds.payable < minimum:
+        owner = "Your daily allowance" if meter.allowed - meter.used < minimum else "Today's allowance for all visitors"
         raise DailyAllowanceExhausted(owner, next_day_start(day_of(state.now)), state.now)
+    held = reservation._replace(quote=reservation.quote._replace(bound=bound, minimum=minimum))
+    amount = _hold_amount(held, funds)
     state.meters[POOL_ACCOUNT_ID, allowance] = meter.hold(amount)
     state.pools[POOL_ACCOUNT_ID] = pool._replace(held=pool.held + amount)
     if claim is not None:
         state.claims[POOL_ACCOUNT_ID, claim.key_digest] = _running(reservation, claim, state.now)
-    return _Granted(reservation, HoldTaken(POOL_ACCOUNT_ID, None, amount, KeyAndPlanLimits()), claim, allowance=allowance)
+    reserved = HoldTaken(POOL_ACCOUNT_ID, None, amount, KeyAndPlanLimits(), *_beyond(held.quote, amount, funds))
+    return _Granted(reservation, reserved, claim, allowance=allowance)
 
 
 def _running(reservation: Reservation, claim: Claim, now: int) -> StoredClaim:
     return StoredClaim(claim.body_digest, reservation.call, "running", 0, now + CLAIM_MS)
 
 
-def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
-    """Return the quote's bound, or all available credits if they cover only the quote's minimum."""
+def _least(quote: Quote) -> int:
+    """Return the fewest credits with which a call is admitted."""
+    return min(quote.minimum, quote.bound)
+
+
+def _pool_funds(quote: Quote, pool: AccountState, overage: Meter) -> _Funds:
+    """Return what the pool and the overage can pay. Raises `InsufficientCredits` if that does not cover the quote's minimum."""
     free = pool.available + overage.available
-    if free >= quote.bound:
-        return quote.bound
-    if free >= quote.minimum:
-        return free
+    payable = pool.balance + max(0, overage.allowed - overage.used)
+    if payable >= _least(quote):
+        return _Funds(free, payable, pool.available)
     raise InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
@@ -273,6 +316,31 @@ def _hold_amount(quote: Quote, pool: AccountState, overage: Meter) -> int:
         max_tokens_affordable=affordable_output(quote, free),
         free=free,
     )
+
+
+def _hold_amount(reservation: Reservation, funds: _Funds) -> int:
+    """Return the credits to hold. `funds` cover the quote's minimum, unless other calls hold them.
+
+    An elastic reservation holds the bound in a rich pool. In a tight one it holds what the call is expected to cost, or waits for
+    that: with less, many calls would take each other's credits and all be cut off. Any other reservation holds its bound, or all
+    free credits if they cover its minimum.
+    """
+    quote = reservation.quote
+    if funds.free < _least(quote):
+        raise CreditsHeld(required=_least(quote), available=funds.free, held=funds.payable - funds.free)
+    if not reservation.elastic or quote.bound <= quote.minimum or funds.own >= RICH_FACTOR * quote.bound:
+        return min(quote.bound, funds.free)
+    if reservation.expected is None:
+        raise PoolIsTight
+    wanted = min(max(reservation.expected, quote.minimum), quote.bound, funds.payable)
+    if funds.free < wanted:
+        raise CreditsHeld(required=wanted, available=funds.free, held=funds.payable - funds.free)
+    return wanted
+
+
+def _beyond(quote: Quote, amount: int, funds: _Funds) -> tuple[int, int]:
+    """Return `free` and `payable` of a `HoldTaken`."""
+    return (0, 0) if amount >= quote.bound else (funds.free - amount, funds.payable)
 
 
 def _key_limit_reached(

@@ -137,6 +137,13 @@ def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], co
     database.execute_sql(f"INSERT INTO {table} ({names}) {source} {conflict}", values)
 
 
+def update_from(update: str, where: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Run `update` for `rows` in one statement, if there are any: its values are `v.column1`, `v.column2`, …"""
+    if rows:
+        source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+        database.execute_sql(f"{update} FROM ({source}) AS v WHERE {where}", values)
+
+
 def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
     """Return SQL that selects `rows` as columns `column1`, `column2`, …, and its parameters. `types` are for PostgreSQL."""
     if is_sqlite():

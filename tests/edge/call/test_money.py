@@ -149,7 +149,8 @@ def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
 
     paid = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status == 402]
-    assert (len(paid), len(refused)) == (37, 163)
+    waiting = [answer for answer in answers if answer.status == 429]
+    assert (len(paid), len(refused) + len(waiting)) == (37, 163)
     assert all(answer.body["yout"]["credits_charged"] == 1_000 for answer in paid)
     assert sorted(answer.body["yout"]["balance"] for answer in paid) == list(range(0, 37_000, 1_000))
     for answer in refused:
@@ -159,6 +160,11 @@ def test_of_200_concurrent_calls_only_the_affordable_ones_succeed(
         details = answer.body["yout"]
         assert (details["required"], details["max_tokens_affordable"]) == (1_000, 0)
         assert 0 <= details["balance"] <= 37_000
+    for answer in waiting:
+        assert answer.code == "credits_held"
+        assert "x-should-retry" not in answer.headers
+        assert 1 <= int(answer.headers["retry-after"]) <= 5
+        assert answer.body["yout"]["available"] < answer.body["yout"]["required"]
     assert len(upstream.calls) == 37
     charged = -sum(entry.amount for entry in LedgerEntry.select().where(LedgerEntry.kind == "charge"))
     assert (balance(owner), charged) == (0, 37_000)

@@ -10,7 +10,7 @@ import pytest
 from shared import ledger
 from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection
-from shared.core.errors import InsufficientCredits, InvalidApiKey, InvalidInput, NotFound
+from shared.core.errors import CreditsHeld, InvalidApiKey, InvalidInput, NotFound
 from shared.identity.payer import KeyPayer
 from shared.ledger import HoldTaken, Reservation
 from shared.models import Account, ApiKey, AuditEntry, Hold
@@ -47,12 +47,19 @@ def test_keys_share_the_limit_of_the_key_that_created_them(bound_database: peewe
     owner = factories.account(1_000)
     parent, _ = factories.api_key(owner, monthly_credit_limit=30, can_manage=True)
     children = [child_of(parent, monthly_credit_limit=30) for _ in range(4)]
-    assert amounts(*reserve(*(keyed(child, 12, 6) for child in children))) == [12, 12, 6, InsufficientCredits]
-    (refused,) = reserve(keyed(parent, 1))
-    assert "The key's limit is 30 credits a month, of which 0 remain" in str(refused)
-    (refused,) = reserve(keyed(children[0], 1))
-    assert "The limit of the key that created this one is 30 credits a month" in str(refused)
+    assert amounts(*reserve(*(keyed(child, 12, 6) for child in children))) == [12, 12, 6, CreditsHeld]
     assert_ledger_verifies()
+
+
+def test_a_spent_limit_is_named(bound_database: peewee.Database) -> None:
+    parent, _ = factories.api_key(factories.account(1_000), monthly_credit_limit=30, can_manage=True)
+    child = child_of(parent, monthly_credit_limit=30)
+    spend(parent, 30)
+    (refused,) = reserve(keyed(parent, 1), now=now_ms())
+    assert "The key's limit is 30 credits a month, of which 0 remain" in str(refused)
+    (refused,) = reserve(keyed(child, 1), now=now_ms())
+    assert "The limit of the key that created this one is 30 credits a month" in str(refused)
+    assert_ledger_verifies(now_ms())
 
 
 def test_a_child_has_its_own_limit_too(bound_database: peewee.Database) -> None:
@@ -111,7 +118,7 @@ def test_a_replacement_key_continues_its_predecessors_month(bound_database: peew
     spend(child, 20)
     third = rotate_key(second.id, 0, origin=ORIGIN).row
     assert amounts(*reserve(keyed(third, 100, 1), now=now_ms())) == [30]
-    assert amounts(*reserve(keyed(first, 10, 1), keyed(child, 10, 1), now=now_ms())) == [InsufficientCredits] * 2
+    assert amounts(*reserve(keyed(first, 10, 1), keyed(child, 10, 1), now=now_ms())) == [CreditsHeld] * 2
     assert ledger.month_spending(owner.id, now_ms())[third.id] == 170
     assert ApiKey.get_by_id(child.id).parent == third.id
     assert third.can_manage

@@ -21,6 +21,7 @@ from shared.core.clock import new_id
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import (
     AccessDenied,
+    CreditsHeld,
     IdempotencyConflict,
     InsufficientCredits,
     InvalidApiKey,
@@ -126,6 +127,8 @@ class Oracle:
             return conflict
         amount = min(ask.quote.bound, pool.free)
         if pool.free < ask.quote.minimum:
+            if pool.balance >= ask.quote.minimum:
+                return (CreditsHeld, ask.quote.minimum, pool.free, pool.held)
             return (InsufficientCredits, ask.quote.minimum, pool.balance, min(pool.free, ask.quote.bound))
         pool.held += amount
         call = self.calls[ask.call] = Call(ask, account, amount)
@@ -186,6 +189,8 @@ def comparable(result: HoldTaken | RequestRefused) -> tuple[Any, ...]:
         return (HoldTaken, result.account, result.amount)
     if isinstance(result, InsufficientCredits):
         return (InsufficientCredits, result.required, result.balance, result.max_tokens_affordable)
+    if isinstance(result, CreditsHeld):
+        return (CreditsHeld, result.required, result.available, result.held)
     if isinstance(result, IdempotencyConflict):
         return (IdempotencyConflict, result.code, result.call_id, result.credits_charged)
     return (type(result), result.code) if isinstance(result, AccessDenied) else (type(result),)
@@ -346,7 +351,7 @@ def digest(owner: Account) -> str:
 
 def test_a_batch_reserves_exactly_what_is_affordable(owner: Account, digest: str) -> None:
     results = reserve(*(ask(digest, 30, 30) for _ in range(5)))
-    assert [type(result) for result in results] == [HoldTaken] * 3 + [InsufficientCredits] * 2
+    assert [type(result) for result in results] == [HoldTaken] * 3 + [CreditsHeld] * 2
     assert pool_of(owner.id) == (100, 90)
 
 

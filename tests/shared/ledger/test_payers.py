@@ -15,6 +15,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import (
     AccessDenied,
+    CreditsHeld,
     DailyAllowanceExhausted,
     IdempotencyConflict,
     InsufficientCredits,
@@ -135,7 +136,7 @@ def test_keys_sessions_and_visitors_of_one_batch(bound_database: peewee.Database
     first, second = factories.account(100), factories.account(100)
     key = Reservation(new_id(), "m-1", quote(70, 70), NOON + HOLD_MS, KeyPayer(factories.api_key(first)[0].digest))
     results = reserve(signed_in(session(first)), key, visit(), signed_in(session(second)), signed_in(session(first), 60))
-    assert amounts(*results) == [40, InsufficientCredits, 100, 40, 60]
+    assert amounts(*results) == [40, CreditsHeld, 100, 40, 60]
     assert (pool_of(first.id), pool_of(second.id), pool_of(POOL_ACCOUNT_ID)) == ((100, 100), (100, 40), (1_000, 100))
 
 
@@ -163,14 +164,17 @@ def test_a_visitor_spends_pool_credits_within_the_daily_allowance() -> None:
     assert (pool_of(POOL_ACCOUNT_ID), allowance()) == ((1_000, 100), (0, 100))
     assert settle(reservation, POOL_ACCOUNT_ID, 60) == Settled(60, 240)  # the visitor's remainder, not the pool's
     assert (pool_of(POOL_ACCOUNT_ID), allowance()) == ((940, 0), (60, 0))
-    assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, DailyAllowanceExhausted]
+    assert amounts(*reserve(visit(bound=500, minimum=200), visit(bound=10))) == [240, CreditsHeld]
     assert amounts(*reserve(visit(ANOTHER, bound=500, minimum=200))) == [300]
     assert_ledger_verifies()
 
 
 @pytest.mark.usefixtures("free_model")
 def test_a_used_up_allowance_reports_its_reset_time() -> None:
-    refusal = reserve(visit(bound=300), visit())[1]
+    whole = visit(bound=300)
+    reserve(whole)
+    settle(whole, POOL_ACCOUNT_ID, 300)
+    (refusal,) = reserve(visit())
     assert isinstance(refusal, DailyAllowanceExhausted)
     assert refusal.resets_at == next_day_start(day_of(NOON))
     assert refusal.retry_after_ms == 60_000
@@ -184,9 +188,19 @@ def test_a_used_up_allowance_reports_its_reset_time() -> None:
 @pytest.mark.usefixtures("free_model")
 def test_all_visitors_together_get_at_most_the_pool() -> None:
     results = reserve(*(visit(f"{number}" * 64, bound=250, minimum=250) for number in range(6)))
-    assert amounts(*results) == [250] * 4 + [DailyAllowanceExhausted] * 2
-    assert "Today's allowance for all visitors" in str(results[-1])
+    assert amounts(*results) == [250] * 4 + [CreditsHeld] * 2
     assert pool_of(POOL_ACCOUNT_ID) == (1_000, 1_000)
+
+
+@pytest.mark.usefixtures("free_model")
+def test_a_spent_pool_is_named() -> None:
+    for number in range(4):
+        spent = visit(f"{number}" * 64, bound=250, minimum=250)
+        reserve(spent)
+        settle(spent, POOL_ACCOUNT_ID, 250)
+    (refusal,) = reserve(visit())
+    assert isinstance(refusal, DailyAllowanceExhausted)
+    assert "Today's allowance for all visitors" in str(refusal)
 
 
 @pytest.mark.usefixtures("free_model")
@@ -378,7 +392,7 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     owner = factories.account(1_000)
     row = limited_key(owner, 100)
     first, second = keyed(row, 60), keyed(row, 60, 30)
-    assert amounts(*reserve(first, second, keyed(row, 10))) == [60, 40, InsufficientCredits]
+    assert amounts(*reserve(first, second, keyed(row, 10))) == [60, 40, CreditsHeld]
     assert settle(first, owner.id, 20) == Settled(20, 980)
     assert settle(second, owner.id, 70) == Settled(70, 910)  # 30 above its hold, within the key's remaining limit
     third = keyed(row, 50, 5)
@@ -396,7 +410,7 @@ def test_a_keys_limit_applies_per_calendar_month(bound_database: peewee.Database
     row = limited_key(factories.account(1_000), 100)
     april = NOON + 10 * DAY_MS
     results = reserve(keyed(row, 100)), reserve(keyed(row, 100)), reserve(keyed(row, 100), now=april)
-    assert [amounts(*result) for result in results] == [[100], [InsufficientCredits], [100]]
+    assert [amounts(*result) for result in results] == [[100], [CreditsHeld], [100]]
 
 
 def test_a_lowered_limit_applies_to_the_next_call(bound_database: peewee.Database) -> None:
@@ -405,7 +419,7 @@ def test_a_lowered_limit_applies_to_the_next_call(bound_database: peewee.Databas
     running = keyed(row, 80)
     reserve(running)
     ApiKey.update(monthly_credit_limit=50).where(ApiKey.id == row.id).execute()
-    assert amounts(*reserve(keyed(row, 1))) == [InsufficientCredits]
+    assert amounts(*reserve(keyed(row, 1))) == [CreditsHeld]
     assert settle(running, owner.id, 70).credits == 70
     assert_ledger_verifies()
 

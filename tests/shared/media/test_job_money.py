@@ -15,7 +15,7 @@ from shared import ledger, media
 from shared.billing.pricing import MediaUnits, PriceList, media_charge, media_quote
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
-from shared.core.errors import IdempotencyConflict, InsufficientCredits, NotFound
+from shared.core.errors import CreditsHeld, IdempotencyConflict, InsufficientCredits, NotFound
 from shared.dialects.media import MediaCall
 from shared.files.storage import new_key
 from shared.identity.api_key_format import digest
@@ -60,7 +60,9 @@ class MediaOperations(RuleBasedStateMachine):
             with transaction():
                 submitted = media.submit(ask, JobRequest(call, "sealed", now + HOUR_MS), now)
         except InsufficientCredits:
-            assert free < count * COST
+            assert self.row().balance < count * COST
+        except CreditsHeld:
+            assert free < count * COST <= self.row().balance
         except IdempotencyConflict as conflict:
             refused = conflict.code  # the same key with another count, or after its job was withdrawn
         else:

@@ -1,0 +1,71 @@
+"""Output sizes of recent calls by model, from which calls in a tight pool take what to hold."""
+
+from __future__ import annotations
+
+import time
+
+from shared.billing.elastic_hold import HIGH_FRACTION, HIGH_PERCENT, MIN_CALLS, TYPICAL_FRACTION
+from shared.billing.output_histogram import BOUNDS, bucket_of, percentile
+
+MAX_CALLS = 2_000  # counts are halved at this number, so that recent calls count more
+LEARNED_SECONDS = 3_600.0  # how long an answer that outran its hold raises the model's expectation
+
+
+class _Model:
+    __slots__ = ("counts", "learned", "learned_until", "reasons", "total")
+
+    def __init__(self) -> None:
+        self.counts = [0] * len(BOUNDS)
+        self.total = 0
+        self.reasons = False  # some calls had reasoning tokens, which may be hidden while they run
+        self.learned = 0
+        self.learned_until = 0.0
+
+
+class OutputSizes:
+    """The histograms of one process: its own calls."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, _Model] = {}
+
+    def record(self, model: str, output_tokens: int, reasoning_tokens: int) -> None:
+        """Count a completed call."""
+        found = self._models.get(model)
+        if found is None:
+            found = self._models[model] = _Model()
+        found.counts[bucket_of(output_tokens)] += 1
+        found.total += 1
+        if reasoning_tokens:
+            found.reasons = True
+        if found.total >= MAX_CALLS:
+            found.counts = [count // 2 for count in found.counts]
+            found.total = sum(found.counts)
+
+    def learn(self, model: str, output_tokens: int) -> None:
+        """Raise the expectation of a model whose answer cost more than its hold."""
+        found = self._models.setdefault(model, _Model())
+        now = time.monotonic()
+        found.learned = max(output_tokens, found.learned if now < found.learned_until else 0)
+        found.learned_until = now + LEARNED_SECONDS
+
+    def reasons(self, model: str) -> bool:
+        """Whether recent calls of the model had reasoning tokens."""
+        found = self._models.get(model)
+        return found is not None and found.reasons
+
+    def typical(self, model: str) -> int | None:
+        """Return the output tokens that most recent calls of the model did not exceed; None if too few are known."""
+        return self._percentile(model, TYPICAL_FRACTION)
+
+    def high(self, model: str) -> int | None:
+        """Return the output tokens that nearly all recent calls did not exceed, with a margin; None if too few are known."""
+        most = self._percentile(model, HIGH_FRACTION)
+        if most is None:
+            return None
+        found = self._models[model]
+        most = most * HIGH_PERCENT // 100
+        return max(most, found.learned) if time.monotonic() < found.learned_until else most
+
+    def _percentile(self, model: str, fraction: float) -> int | None:
+        found = self._models.get(model)
+        return percentile(found.counts, fraction) if found is not None and found.total >= MIN_CALLS else None

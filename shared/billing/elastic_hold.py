@@ -1,0 +1,88 @@
+"""Elastic holds: what a call holds in a tight pool instead of its maximum cost. Pure.
+
+In a rich pool, a call holds its maximum cost: a large hold blocks nobody. In a tight one, it holds its counted input, and the
+output that calls of its model have had lately. A stream's hold grows while it is relayed (`StreamHold`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from shared.billing.pricing import Quote, quote
+
+# A pool is rich for a call if its free credits are at least this many times the call's maximum cost.
+RICH_FACTOR = 8
+# Expected output of a stream whose model has no recent calls; its hold can grow.
+UNKNOWN_OUTPUT_TOKENS = 1_024
+# Share of a model's recent calls that a stream's first hold covers, and that the hold of a call whose tokens are not visible
+# while it runs covers, with a margin.
+TYPICAL_FRACTION = 0.9
+HIGH_FRACTION = 0.99
+HIGH_PERCENT = 125
+MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
+MIN_CALLS = 10  # fewer recent calls say nothing about a model
+# Chat templates add this many tokens to each message at most: role, separators, priming.
+MESSAGE_TOKENS = 8
+
+# Tokens of a provider's tokenizer per 100 tokens of o200k_base, by the start of the provider's model name, after its path.
+# `python -m bench.elastic_holds --tokenizers` measures them; docs/billing.md says how.
+_DEFAULT_PERCENT = 150
+_PERCENT_BY_FAMILY: tuple[tuple[str, int], ...] = ()
+
+
+def tokenizer_percent(upstream_model: str) -> int:
+    """Return how many tokens a provider's tokenizer makes of 100 tokens of o200k_base, at most, for a usual prompt."""
+    name = upstream_model.lower().rpartition("/")[2]
+    return next((percent for family, percent in _PERCENT_BY_FAMILY if name.startswith(family)), _DEFAULT_PERCENT)
+
+
+def input_tokens(counted: int, upstream_models: Iterable[str], *, other_tokens: int, ceiling: int) -> int:
+    """Return the input tokens to hold for a prompt of `counted` tokens of o200k_base, whichever of `upstream_models` serves it.
+
+    `other_tokens` are those of message overhead and images; `ceiling` is the upper bound from the body's bytes.
+    """
+    percent = max((tokenizer_percent(name) for name in upstream_models), default=_DEFAULT_PERCENT)
+    return min(-(-counted * percent // 100) + other_tokens, ceiling)
+
+
+def expected_cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
+    """Return the credits to hold in a tight pool: at least the call's minimum, at most its bound.
+
+    Tokens count at the highest rates that may apply to them.
+    """
+    cost = _cost(quoted, input_tokens, min(output_tokens, quoted.paid_tokens))
+    return min(max(cost, quoted.minimum), quoted.bound)
+
+
+def paid_output(quoted: Quote, input_tokens: int, credits: int) -> int:
+    """Return the output tokens that `credits` pay for after the input, at most those of the quote's bound."""
+    most = quoted.paid_tokens
+    base = _cost(quoted, input_tokens, 0)
+    per_output = _cost(quoted, input_tokens, most) - base
+    return max(0, min((credits - base) * most // per_output, most)) if per_output else most
+
+
+def _cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
+    searches = quoted.costs._replace(output_tokens=0)
+    return quote(
+        quoted.price, input_bound=input_tokens, input_estimate=input_tokens, output_limit=output_tokens, costs=searches
+    ).bound
+
+
+def spendable(quoted: Quote, held: int, free: int) -> int:
+    """Return the credits that the output limit of a complete answer may use: twice the hold, but only what is free.
+
+    Its tokens are not visible before it ends, so its hold cannot grow. What exceeds hold and margin is the platform's loss, and
+    this bounds it: never more than was held.
+    """
+    return min(held + min(max(free, 0), held), max(quoted.bound, held))
+
+
+def retry_after_ms(median_age_seconds: float, pick: Callable[[], float]) -> int:
+    """Return when to retry a call whose credits other calls hold, in milliseconds.
+
+    `pick` returns a number in [0, 1) and spreads the retries. A call that has run for some time is likely
+    to run for as long again.
+    """
+    spread = 0.75 + pick() / 2
+    return round(min(max(median_age_seconds * spread, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS) * 1000)
