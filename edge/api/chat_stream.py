@@ -26,7 +26,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import ClosedBody, ModelId, check_body
 from edge.http.errors import render_native_error
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.dialects.base import ChatCall

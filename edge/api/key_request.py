@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from msgspec import UNSET, Meta, UnsetType
 
 from edge.http.body_types import ClosedBody, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.identity.keys import KeyRow
 from shared.core.errors import InvalidInput, InvalidRequest
 from shared.core.timestamps import parse_timestamp
@@ -31,7 +31,7 @@ Entries = Annotated[
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, extra={"expected": _TIMESTAMP})]
 
 
-class KeyFields(ClosedBody):
+class KeyFields(ClosedBody, kw_only=True):
     """The optional fields of a key."""
 
     expires_at: Annotated[Time | None, Meta(description="When the key stops working. Null: never.")] = None
@@ -44,7 +44,7 @@ class KeyFields(ClosedBody):
     can_manage: Annotated[bool | None, Meta(description="Whether the key may manage keys and delete data.")] = None
 
 
-class NewKey(KeyFields, kw_only=True):
+class NewKey(KeyFields):
     """A key to create."""
 
     EXAMPLE = {"name": "production"}

@@ -22,7 +22,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import ClosedBody, Object, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.http.paging import read_page, split_page
 from edge.http.public_url import edge_url
 from edge.request_context import account_caller, count_request, read, read_body, uncached_json, write

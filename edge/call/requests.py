@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from edge.call.routing_options import Fallbacks, Provider, routing_preferences
 from edge.http.body_types import Body, ModelId, Object, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from edge.http.body_types import Body, ModelId, Object, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from shared.billing.pricing import MediaUnits
 from shared.dialects.media import MediaCall
 
@@ -108,19 +108,19 @@ class VideoRequest(MediaRequest, kw_only=True):
 CallbackUrl = Annotated[str | None, Meta(description="Receives a webhook when the job ends.")]
 
 
-class ImageJob(ImageRequest, forbid_unknown_fields=True):
+class ImageJob(ImageRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates images."""
 
     callback_url: CallbackUrl = None
 
 
-class SpeechJob(SpeechRequest, forbid_unknown_fields=True):
+class SpeechJob(SpeechRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates speech."""
 
     callback_url: CallbackUrl = None
 
 
-class VideoJob(VideoRequest, forbid_unknown_fields=True):
+class VideoJob(VideoRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates a video."""
 
     callback_url: CallbackUrl = None

@@ -25,7 +25,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import Body, ModelId, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.v1.chat import DONE
 from edge.v1.deltas import text_or_empty
 from edge.v1.error_field_names import prompt_field

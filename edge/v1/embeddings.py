@@ -21,7 +21,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import Body, ModelId, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 

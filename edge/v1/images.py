@@ -22,7 +22,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.media import jobs, requests, submission
 from edge.media.job_wait import wait_for_job
 from edge.request_context import read_body, services

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from contextlib import aclosing
 from operator import mul
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta
@@ -31,7 +31,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import Body, ModelId, check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.services import Services
 from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
@@ -48,28 +48,45 @@ MIN_CHARS_PER_TOKEN = 3  # of a text in English, with a margin
 _OWN_FIELDS = ("return_documents", "rank_fields", "stream")
 
 
+Text = Annotated[str, Meta(pattern=r"\S", extra={"expected": "a non-empty string"})]
+
+
+class Document(Body):
+    """A document. Its other fields are returned with it."""
+
+    text: Annotated[Text, Meta(description="The text to rank.")]
+
+
 class RerankRequest(Body):
     """Documents to order by their relevance to a query. Other fields are forwarded to the provider."""
 
     EXAMPLE = {"model": "$embedding", "query": "Where do cats sleep?", "documents": ["Cats sleep on sofas.", "Rain falls."]}
 
-    query: Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_LENGTH, description="What the documents are compared with.")]
+    query: Annotated[
+        Annotated[str, Meta(pattern=r"\S", max_length=MAX_QUERY_LENGTH)],
+        Meta(
+            description="What the documents should answer.",
+            extra={"expected": f"a non-empty string of at most {MAX_QUERY_LENGTH} characters"},
+        ),
+    ]
     documents: Annotated[
-        list[Any],
+        list[Text | Document],
         Meta(
             min_length=1,
             max_length=MAX_DOCUMENTS,
-            description="The documents: strings, or objects with a `text`.",
+            description="Texts, or objects with a `text`.",
             extra={"expected": f"a list of 1 to {MAX_DOCUMENTS} strings, or of objects with a 'text'"},
         ),
     ]
-    model: Annotated[ModelId | None, Meta(description="Id of a rerank or embedding model; see `GET /v1/models`.")] = None
-    top_n: Annotated[
-        Annotated[int, Meta(ge=1, le=MAX_TOP_N)] | None, Meta(description="Number of results. Default: all documents.")
-    ] = None
-    return_documents: Annotated[Flag, Meta(description="Whether results contain their documents.")] = None
+    model: Annotated[ModelId | None, Meta(description="Default: the key's only rerank or embedding model.")] = None
+    top_n: Annotated[Annotated[int, Meta(ge=1, le=MAX_TOP_N)] | None, Meta(description="Number of results. Default: all.")] = None
+    return_documents: Annotated[Flag, Meta(description="Return the documents with the results.")] = None
     max_tokens_per_doc: Annotated[
         Annotated[int, Meta(ge=1, le=MAX_DOCUMENT_TOKENS)] | None, Meta(description="Longer documents are cut off.")
+    ] = None
+    rank_fields: Annotated[
+        Annotated[list[Literal["text"]], Meta(min_length=1, max_length=1)] | None,
+        Meta(description="Only `text`.", extra={"expected": "['text']. Send what is to be ranked as 'text'"}),
     ] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
 
@@ -78,20 +95,16 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
     """Parse a body. Return the call (its model is "" if the body has none), and the documents if they are to be returned."""
     body = parse_json_object(data)
     requested = check_body(body, RerankRequest)
-    query, documents, top_n = requested.query, requested.documents, requested.top_n
-    if not query.strip():
-        raise InvalidRequest("'query' must not be blank.", "query")
-    texts = [_text(document, index) for index, document in enumerate(documents)]
-    if body.get("rank_fields") not in (None, ["text"]):
-        raise InvalidRequest("'rank_fields' is not supported. Send what is to be ranked as 'text'.", "rank_fields")
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for reranking.", "stream")
+    query = requested.query
+    texts = [document if isinstance(document, str) else document.text for document in requested.documents]
     passed = {name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None}
     size, query_size = sum(len(text.encode()) for text in texts), len(query.encode())
     pairs = query_size * len(texts)  # a reranker reads the query with every document
     call = ChatCall(
         model=requested.model or "",
-        body={**passed, "documents": texts, **({"top_n": top_n} if top_n is not None else {})},
+        body={**passed, "documents": texts},
         stream=False,
         include_usage=False,
         choices=len(texts),
@@ -101,9 +114,8 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
         kind=KIND,
         max_search_units=max_search_units(query, texts, requested.max_tokens_per_doc),
     )
-    return call, [
-        item if isinstance(item, dict) else {"text": item} for item in documents
-    ] if requested.return_documents else None
+    returned = [item if isinstance(item, dict) else {"text": item} for item in body["documents"]]
+    return call, returned if requested.return_documents else None
 
 
 def embedding_call(call: ChatCall) -> ChatCall:
@@ -153,14 +165,6 @@ def _cosine(query: Sequence[float], length: float, vector: Sequence[float]) -> f
         return 0.0
     cosine: float = sum(map(mul, query, vector)) / product
     return max(-1.0, min(1.0, cosine))
-
-
-def _text(document: object, index: int) -> str:
-    text = document.get("text") if isinstance(document, dict) else document
-    if not isinstance(text, str) or not text.strip():
-        where = f"documents[{index}]"
-        raise InvalidRequest(f"'{where}' must be a non-empty string, or an object with such a 'text'.", where)
-    return text
 
 
 class _Model:

@@ -15,7 +15,7 @@ from edge.http.api_spec import (
     describe_route,
 )
 from edge.http.body_types import check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.media import requests, submission
 from edge.media.files import file_response
 from edge.media.job_wait import wait_for_job

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -44,10 +44,9 @@ _AUDIO = re.compile(r"audio/[\w.+-]{1,64}", re.ASCII)
 _VIDEO_TYPES = ("video/mp4", "video/webm", "video/mpeg")  # recorders use these types for audio-only containers, too
 
 
-class TranslationForm(Body):
-    """An audio file to transcribe in English. Other fields are forwarded to the provider."""
+class AudioForm(Body, kw_only=True):
+    """An audio file to translate to English. Other fields are forwarded to the provider."""
 
-    ENDPOINT: ClassVar[str] = "translations"
     file: Annotated[Any, Meta(description="The audio file.", extra_json_schema={"type": "string", "format": "binary"})]
     model: ModelId
     prompt: Annotated[str | None, Meta(description="Text that guides the model's style or spelling.")] = None
@@ -55,34 +54,31 @@ class TranslationForm(Body):
         Literal["json", "verbose_json", "text", "srt", "vtt"] | None, Meta(description="Default: `json`.")
     ] = None
     temperature: Annotated[TopP | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
-    stream: Annotated[Flag, Meta(description="Only false: streams are not supported.")] = None
+    stream: Annotated[Flag, Meta(description="Send the text as events. Only for transcriptions, in the format `json`.")] = None
 
 
-class TranscriptionForm(TranslationForm):
+class TranscriptionForm(AudioForm, kw_only=True):
     """An audio file to transcribe. Other fields are forwarded to the provider."""
 
-    ENDPOINT: ClassVar[str] = "transcriptions"
     language: Annotated[str | None, Meta(description="Language of the audio, such as `en`.")] = None
     timestamp_granularities: Annotated[
         list[Literal["word", "segment"]] | None, Meta(description="Timestamps to return with `verbose_json`.")
     ] = msgspec.field(default=None, name="timestamp_granularities[]")
-    stream: Annotated[Flag, Meta(description="Return events with pieces of the text, with the format `json` only.")] = None
 
 
-def parse(form: Form, declared: type[TranslationForm] = TranscriptionForm) -> ChatCall:
+FORMS: dict[str, type[AudioForm]] = {"transcriptions": TranscriptionForm, "translations": AudioForm}
+
+
+def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
     """Return the call of a form, with a body for `dialects.transcriptions`. Raises `InvalidRequest`."""
     file = _file(form)
-    requested = check_body({**_fields(form), "file": file}, declared, strict=False)
+    requested = check_body({**_fields(form), "file": file}, FORMS[endpoint], strict=False)
     format = requested.response_format or "json"
-    stream = bool(requested.stream)
-    if stream and declared is not TranscriptionForm:
-        raise InvalidRequest("'stream' is not supported for translations.", "stream")
-    if stream and format != "json":
-        raise InvalidRequest("'stream' is only supported with the 'response_format' json.", "stream")
+    _check_stream(requested, format, endpoint)
     written = sum(len(value.encode()) for _, value in form.fields)
     name, kind = _described(file)
     body = {
-        "endpoint": declared.ENDPOINT,
+        "endpoint": endpoint,
         "fields": form.fields,
         "response_format": format,
         "file": file.data,
@@ -92,7 +88,7 @@ def parse(form: Form, declared: type[TranslationForm] = TranscriptionForm) -> Ch
     return ChatCall(
         model=requested.model,
         body=body,
-        stream=stream,
+        stream=bool(requested.stream),
         include_usage=False,
         choices=1,
         output_limit=0,
@@ -104,16 +100,16 @@ def parse(form: Form, declared: type[TranslationForm] = TranscriptionForm) -> Ch
 
 def _fields(form: Form) -> dict[str, Any]:
     """Return the non-empty fields, repeatable ones as lists. Raises `InvalidRequest` if another field is repeated."""
-    found: dict[str, Any] = {}
+    found: dict[str, str] = {}
     lists: dict[str, list[str]] = {}
     for name, value in form.fields:
         if name in found:
             raise InvalidRequest(f"'{name}' must not be repeated.", name)
         if name.endswith("[]") or name == "timestamp_granularities":
             lists.setdefault(f"{name.removesuffix('[]')}[]", []).append(value)
-        elif value:
+        else:
             found[name] = value
-    return found | lists
+    return {name: value for name, value in found.items() if value} | lists
 
 
 def _file(form: Form) -> File:
@@ -126,6 +122,13 @@ def _file(form: Form) -> File:
     if not file.data:
         raise InvalidRequest("'file' is empty.", "file")
     return file
+
+
+def _check_stream(requested: AudioForm, format: str, endpoint: str) -> None:
+    if requested.stream and endpoint != "transcriptions":
+        raise InvalidRequest(f"'stream' is not supported for {endpoint}.", "stream")
+    if requested.stream and format != "json":
+        raise InvalidRequest("'stream' is only supported with the 'response_format' json.", "stream")
 
 
 def _described(file: File) -> tuple[str, str]:
@@ -168,11 +171,11 @@ class TranscriptRenderer(ChatStreamDefaults):
         return b"data: " + orjson.dumps({**event.body, "yout": cost_fields(event)}) + b"\n\n"
 
 
-def _open_form(declared: type[TranslationForm], data: bytes, content_type: str, _: UUID) -> ParsedRequest:
+def _open_form(endpoint: str, data: bytes, content_type: str, _: UUID) -> ParsedRequest:
     form = read_form(data, content_type)
-    call = parse(form, declared)
+    call = parse(form, endpoint)
     # Each request has a new boundary, so equal forms have different bytes.
-    same = [call.body["endpoint"], sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
+    same = [endpoint, sorted(form.fields), call.body["file_type"], hashlib.sha256(call.body["file"]).hexdigest()]
     return ParsedRequest(call, TranscriptRenderer(call.body["response_format"]), idempotency_body=orjson.dumps(same))
 
 
@@ -180,26 +183,24 @@ def _refuse(_: bytes, __: UUID) -> ParsedRequest:
     raise InvalidRequest("The body must be multipart/form-data with the fields 'file' and 'model'.")
 
 
-def _declare(declared: type[TranslationForm], summary: str, says: str, media_types: tuple[str, ...]) -> RouteSpec:
+def _declare(summary: str, says: str, media_types: tuple[str, ...], body: type[Body]) -> RouteSpec:
     answer = ResponseSpec(response_schema({"text": STRING, "yout": COST_SCHEMA}), says, media_types)
-    return describe_model_call(summary, answer, body=declared, body_type=FORM)
+    return describe_model_call(summary, answer, body=body, body_type=FORM)
 
 
 _COST = "For text, srt and vtt, the cost is in the `x-yout-…` headers."
 TRANSCRIPTIONS = EndpointAdapter(
     _refuse,
     declaration=_declare(
-        TranscriptionForm,
         "Create a transcription",
         f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
         (JSON, PLAIN, EVENTS),
+        TranscriptionForm,
     ),
-    parse_form=partial(_open_form, TranscriptionForm),
+    parse_form=partial(_open_form, "transcriptions"),
 )
 TRANSLATIONS = EndpointAdapter(
     _refuse,
-    declaration=_declare(
-        TranslationForm, "Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN)
-    ),
-    parse_form=partial(_open_form, TranslationForm),
+    declaration=_declare("Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN), AudioForm),
+    parse_form=partial(_open_form, "translations"),
 )

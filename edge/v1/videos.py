@@ -28,7 +28,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import check_body
 from edge.http.client_library_options import refuse_client_options
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.http.multipart import read_form
 from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission

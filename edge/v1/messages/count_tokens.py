@@ -7,7 +7,7 @@ from quart import Blueprint, Response
 from edge.call.requests import build_chat_call, max_non_text_tokens, prompt_text
 from edge.http.api_spec import INTEGER, KEY, ResponseSpec, describe_route, response_schema
 from edge.http.body_types import check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.request_context import count_request, json_response, key_caller, read_body, services
 from edge.v1.messages.request import chat_body
 from edge.v1.messages.schema import CountTokensRequest

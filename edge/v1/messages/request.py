@@ -10,7 +10,7 @@ from typing import Any
 
 from edge.call.requests import build_chat_call
 from edge.http.body_types import check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import message_field
 from edge.v1.messages.message_conversion import convert_messages
 from edge.v1.messages.schema import MessagesRequest

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge.call.requests import build_chat_call
 from edge.http.body_types import check_body
-from edge.http.fields import parse_json_object
+from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
 from edge.v1.responses.items import convert_items

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.call import requests
-from edge.http import fields
+from edge.http import json_body
 from edge.http.client_library_options import CLIENT_OPTIONS
 from edge.http.multipart import read_form
 from shared.core.errors import InvalidRequest
@@ -94,13 +94,13 @@ def form_of(name: str) -> bytes:
 def test_client_library_options_are_rejected_and_nulls_dropped(name: str) -> None:
     for value in ("x", 1, {"a": 1}, False):
         with pytest.raises(InvalidRequest, match="client library") as refused:
-            fields.parse_json_object(json.dumps(chat(**{name: value})).encode())
+            json_body.parse_json_object(json.dumps(chat(**{name: value})).encode())
         assert refused.value.param == name
     for field in (name, f"{name}[a]"):
         with pytest.raises(InvalidRequest) as refused:
             read_form(form_of(field), FORM)
         assert refused.value.param == name
-    assert fields.parse_json_object(json.dumps(chat(**{name: None})).encode()) == chat()
+    assert json_body.parse_json_object(json.dumps(chat(**{name: None})).encode()) == chat()
 
 
 @pytest.mark.parametrize(
