@@ -36,6 +36,7 @@ from edge.services import Services
 from edge.v1.chat import CHAT
 from edge.v1.completions import COMPLETIONS
 from edge.v1.embeddings import EMBEDDINGS
+from edge.v1.image_edits import image_edits
 from edge.v1.images import images
 from edge.v1.messages import MESSAGES
 from edge.v1.messages.count_tokens import counting
@@ -75,6 +76,7 @@ BLUEPRINTS = (
     keys,
     media,
     images,
+    image_edits,
     speech,
     videos,
     conversations,

@@ -842,7 +842,8 @@ class MediaJob(BaseModel):
     """A job that generates an image, video or speech. Its id is also the call's and the hold's.
 
     sealed_params     the encrypted request, including the prompt; erased by the statement that ends the job
-    options           request parameters that can be kept (`n`, `size`, `seconds`, `format`), never a prompt
+    input_key         storage key of the encrypted input images, until they are deleted after the job's end
+    options           request parameters that can be kept (`n`, `size`, `seconds`, `format`, `operation`), never a prompt
     claimed_by        the worker run that has leased the job, until `claimed_until`
     due_at            when the next message about the job is to be sent
     """
@@ -872,6 +873,7 @@ class MediaJob(BaseModel):
     callback_attempts = SmallIntegerField(default=0)
     callback_due_at = BigIntegerField(null=True)
     files_expire_at = BigIntegerField(null=True)  # when the outputs will be deleted; NULL: none, or deleted
+    input_key = CharField(max_length=80, null=True)
     created_at = BigIntegerField(default=now_ms)
     started_at = BigIntegerField(null=True)
     finished_at = BigIntegerField(null=True)
@@ -893,6 +895,7 @@ MediaJob.add_index(MediaJob.index(MediaJob.due_at, where=SQL("finished_at IS NUL
 MediaJob.add_index(MediaJob.index(MediaJob.deadline_at, where=SQL("finished_at IS NULL"), name="media_job_open_deadline"))
 MediaJob.add_index(MediaJob.index(MediaJob.callback_due_at, where=SQL("callback_due_at IS NOT NULL"), name="media_job_callbacks"))
 MediaJob.add_index(MediaJob.index(MediaJob.files_expire_at, where=SQL("files_expire_at IS NOT NULL"), name="media_job_files"))
+MediaJob.add_index(MediaJob.index(MediaJob.input_key, where=SQL("input_key IS NOT NULL"), name="media_job_inputs"))
 MediaJob.add_index(MediaJob.index(MediaJob.status, MediaJob.id, name="media_job_by_status"))
 
 

@@ -4,7 +4,7 @@ make_media(job)      run a job as far as possible now
 every second         enqueue due jobs, end expired ones
 every second         deliver webhooks (webhook_delivery.py)
 every five seconds   renew the leases of the jobs that this process runs
-every minute         delete expired files, and some of the files that no row references
+every minute         delete input images of ended jobs, expired files, and some of the files that no row references
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class MediaActors:
             media.renew_leases(hands, now_ms())
 
     def _tidy(self) -> None:
+        retention.delete_ended_inputs(self._storage)
         retention.delete_expired(self._storage)
         retention.delete_orphans(self._storage)
 

@@ -17,10 +17,19 @@ from shared.catalog.failover import MALFORMED, MAX_COOLDOWN_MS, Failure, Retry
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
 from shared.core.database_errors import is_temporary
-from shared.core.errors import StorageUnavailable
+from shared.core.errors import NotFound, StorageUnavailable
 from shared.core.settings import Settings
 from shared.dialects.base import ProviderError, ProviderRequest, Target
-from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, MediaFile
+from shared.dialects.media import (
+    AuthenticatedDownload,
+    FileUrl,
+    InputFile,
+    MalformedAnswer,
+    MediaAnswer,
+    MediaCall,
+    MediaDialect,
+    MediaFile,
+)
 from shared.dialects.openai_media import MEDIA_DIALECTS
 from shared.files.storage import Storage, new_key
 from shared.media import JobResult, Output
@@ -38,6 +47,7 @@ MAX_POLL_MS = 15_000
 DAY_MS = 86_400_000
 MEDIA_TYPE_PREFIXES = {"image": "image/", "video": "video/", "speech": "audio/"}
 PCM = "audio/pcm"
+INPUT_GONE = Failure("storage_unavailable", "input_gone", Retry.NEVER, counts=False)
 NO_DIALECT = Failure("no_upstream_available", "no_dialect", Retry.OTHER_ROUTE, counts=False)
 
 
@@ -103,8 +113,8 @@ class _Attempt:
             self.end(JobResult("failed", "model_not_found", "catalog"))
         else:
             body = media.decrypt_body(job.sealed_params, self._maker.settings.secret_key)
-            call = MediaCall(job.kind, job.model, body, _units(job), job.options)
             try:
+                call = MediaCall(job.kind, job.model, body, _units(job), job.options, self._inputs())
                 brought = self._ask(call, model)
             except ProviderFailed as error:
                 self._fail(error.failure)
@@ -116,6 +126,10 @@ class _Attempt:
         if media.finish(self._job, end, lease_id=self._hand) is not None:
             self._written -= {output.storage_key for output in end.outputs}
             log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")
+            try:
+                media.delete_inputs(self._job, self._maker.storage)
+            except StorageUnavailable:
+                log.warning("the input images of an ended job could not be deleted yet")
 
     def keep_files(self) -> None:
         """Keep the stored files: the end may have been committed although the commit was not confirmed."""
@@ -128,6 +142,14 @@ class _Attempt:
                 self._maker.storage.delete(key)
             except StorageUnavailable:
                 log.warning("an unused stored file could not be deleted")
+
+    def _inputs(self) -> tuple[InputFile, ...]:
+        if self._job.input_key is None:
+            return ()
+        try:
+            return media.load_inputs(self._job.input_key, self._maker.storage, self._maker.settings.secret_key)
+        except NotFound:
+            raise ProviderFailed(INPUT_GONE) from None
 
     # --- calling the provider
 

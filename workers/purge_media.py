@@ -12,6 +12,7 @@ from uuid import UUID
 
 from shared.files.storage import Storage
 from shared.media.finish_job import CANCELLED, finish
+from shared.media.inputs import delete_inputs
 from shared.models import MediaJob, MediaOutput
 from workers.purge_steps import NextAction, Purge, Step, StepResult
 
@@ -37,6 +38,7 @@ def _emptier(storage: Storage) -> Callable[[Purge], DeletedMedia]:
         for job in jobs:
             if job.finished_at is None:
                 finish(job, CANCELLED, lease_id=None)
+            delete_inputs(job, storage)
         ids = [job.id for job in jobs]
         outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # includes a job that ended concurrently
         for output in outputs:

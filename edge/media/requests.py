@@ -5,7 +5,7 @@ The native API and OpenAI's paths have the same fields. The native API rejects u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -13,13 +13,19 @@ from msgspec import Meta
 from edge.http.body_types import Body, ModelId, Object, check_body
 from edge.http.json_body import parse_json_object
 from shared.billing.pricing import MediaUnits
-from shared.dialects.media import MediaCall
+from shared.core.errors import InvalidRequest
+from shared.dialects.media import InputFile, MediaCall
+from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
 MAX_IMAGES = 10
 MAX_SECONDS = 60
 DEFAULT_SECONDS = 4
 DEFAULT_VOICE = "alloy"
+MAX_INPUT_IMAGES = 16  # as at OpenAI
+IMAGE_FIELDS = ("image", "image[]")
+INPUT_TYPES = ("image/png", "image/jpeg", "image/webp")
+MASK_TYPES = ("image/png",)
 # Fields that are not forwarded to the provider.
 _OWN_FIELDS = ("callback_url", "response_format", "stream_format", "stream", "partial_images")
 
@@ -52,12 +58,9 @@ class MediaRequest(Body, kw_only=True):
     safety_identifier: Annotated[EndUser | None, Meta(description="Your id of the end user, for abuse detection.")] = None
 
 
-class ImageRequest(MediaRequest, kw_only=True):
-    """Images to generate."""
+class ImageSettings(MediaRequest, kw_only=True):
+    """How many images, and how they are made."""
 
-    EXAMPLE = {"model": "$image", "prompt": "A lighthouse"}
-
-    prompt: Annotated[Text, Meta(description="What the images should show.")]
     n: Annotated[Annotated[int, Meta(ge=1, le=MAX_IMAGES)] | None, Meta(description="Number of images. Default: 1.")] = None
     size: Annotated[Size | None, Meta(description="Width and height in pixels, such as `1024x1024`.")] = None
     quality: Annotated[Word | None, Meta(description="Quality, in the model's own terms.")] = None
@@ -68,6 +71,14 @@ class ImageRequest(MediaRequest, kw_only=True):
     output_compression: Annotated[
         Annotated[int, Meta(ge=0, le=100)] | None, Meta(description="Compression of `jpeg` and `webp`, in percent.")
     ] = None
+
+
+class ImageRequest(ImageSettings, kw_only=True):
+    """Images to generate."""
+
+    EXAMPLE = {"model": "$image", "prompt": "A lighthouse"}
+
+    prompt: Annotated[Text, Meta(description="What the images should show.")]
 
 
 class SpeechRequest(MediaRequest, kw_only=True):
@@ -141,7 +152,7 @@ def media_call(body: Mapping[str, Any], requested: MediaRequest) -> MediaCall:
     options: dict[str, Any]
     changes: dict[str, Any]
     match requested:
-        case ImageRequest():
+        case ImageSettings():
             count = requested.n or 1
             options = {"n": count, "size": requested.size, "format": requested.output_format}
             kind, units, changes = "image", MediaUnits(count), {"n": count}
@@ -159,3 +170,40 @@ def media_call(body: Mapping[str, Any], requested: MediaRequest) -> MediaCall:
     passed = {name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None}
     kept = {name: value for name, value in options.items() if value is not None}
     return MediaCall(kind, requested.model, {**passed, **changes}, units, kept)
+
+
+def image_call(
+    operation: str, body: Mapping[str, Any], requested: ImageSettings, files: Sequence[tuple[str, bytes]]
+) -> MediaCall:
+    """Return the call of an `edit` or a `variation`. `files` are pairs of a field and its file. Raises `InvalidRequest`."""
+    call = media_call(body, requested)
+    return call._replace(options={**call.options, "operation": operation}, files=_input_files(operation, files))
+
+
+def _input_files(operation: str, files: Sequence[tuple[str, bytes]]) -> tuple[InputFile, ...]:
+    """Check the files, and return them under the names of OpenAI's form: `image`, or `image[]` for several, and `mask`."""
+    images = [data for name, data in files if name in IMAGE_FIELDS]
+    masks = [data for name, data in files if name == "mask"]
+    other = next((name for name, _ in files if name not in (*IMAGE_FIELDS, "mask")), None)
+    most = MAX_INPUT_IMAGES if operation == "edit" else 1
+    if other is not None or (masks and operation != "edit"):
+        raise InvalidRequest(f"'{other or 'mask'}' must not be a file.", other or "mask")
+    if not 1 <= len(images) <= most:
+        counted = f"1 to {most} image files" if most > 1 else "one image file"
+        raise InvalidRequest(f"'image' must be {counted}, but there are {len(images)}.", "image")
+    if len(masks) > 1:
+        raise InvalidRequest("'mask' must be one image file.", "mask")
+    field = "image" if len(images) == 1 else "image[]"
+    return (
+        *(InputFile(field, _image_type("image", data, INPUT_TYPES), data) for data in images),
+        *(InputFile("mask", _image_type("mask", data, MASK_TYPES), data) for data in masks),
+    )
+
+
+def _image_type(field: str, data: bytes, allowed: tuple[str, ...]) -> str:
+    """Return the media type that the file's bytes have, whatever the client declared."""
+    found = detect_media_type(data[:HEAD_BYTES])
+    if found not in allowed:
+        names = ", ".join(name.removeprefix("image/") for name in allowed)
+        raise InvalidRequest(f"'{field}' must be an image file of the type {names}.", field)
+    return found

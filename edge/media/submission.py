@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, cast
 
@@ -21,10 +24,12 @@ from shared.core.errors import (
     NoAvailableChannel,
     OutboundRefused,
     QueueUnavailable,
+    StorageUnavailable,
 )
 from shared.core.settings import Settings
 from shared.core.token_bucket import RateLimitState
 from shared.dialects.media import MediaCall
+from shared.files.storage import Storage
 from shared.job_queue import MEDIA_QUEUE
 from shared.ledger import Claim, Reservation
 from shared.media import JobRequest, Submitted, webhooks
@@ -68,7 +73,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     """Submit `call` as a job, or return the job that its `Idempotency-Key` created before.
 
     Raises `ModelNotFound`, `InsufficientCredits`, the errors of the ledger, and `QueueUnavailable` if the workers cannot be
-    notified; in that case neither a hold nor a row remains.
+    notified; in that case neither a hold nor a row remains. Raises `StorageUnavailable` if input images cannot be stored.
     """
     own = services()
     model = own.catalog.models.get(call.model)
@@ -87,16 +92,54 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     own.limiter.release(permit, 0)
     if permit.local:  # Redis is down, so no worker would get the job
         raise QueueUnavailable
-    submitted = await write(partial(_submit, call, quote, terms, callback_url, own.settings))
-    sent = not submitted.is_new or await asyncio.to_thread(
-        own.job_queue.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE
-    )
-    if not sent and await write(partial(media.undo_submission, submitted.job.id, now_ms())):
-        raise QueueUnavailable
+    async with _stored_inputs(call) as inputs:
+        submitted = await write(partial(_submit, call, quote, terms, callback_url, inputs.key, own.settings))
+        sent = not submitted.is_new or await asyncio.to_thread(
+            own.job_queue.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE
+        )
+        if not sent and await write(partial(media.undo_submission, submitted.job.id, now_ms())):
+            raise QueueUnavailable
+        inputs.has_job = submitted.is_new
     return SubmittedJob(submitted, permit.rate_limit_state)
 
 
-def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_url: str | None, settings: Settings) -> Submitted:
+@dataclass(slots=True)
+class _Inputs:
+    """The stored input images of a call, if it has any, and whether a job has been created that deletes them."""
+
+    key: str | None
+    has_job: bool = False
+
+
+@asynccontextmanager
+async def _stored_inputs(call: MediaCall) -> AsyncIterator[_Inputs]:
+    """Store the input images before the transaction of the job, which must be short. Deletes them if no job needs them."""
+    own = services()
+    if not call.files:
+        yield _Inputs(None)
+        return
+    key = await asyncio.to_thread(media.store_inputs, call.files, own.storage, own.settings.secret_key)
+    inputs = _Inputs(key)
+    try:
+        yield inputs
+    finally:
+        if not inputs.has_job:
+            own.spawn(asyncio.to_thread(_discard, own.storage, key))
+
+
+def _discard(storage: Storage, key: str) -> None:
+    with suppress(StorageUnavailable):  # the worker deletes files without a row after a day
+        storage.delete(key)
+
+
+def _submit(
+    call: MediaCall,
+    quote: Quote,
+    terms: SubmissionContext,
+    callback_url: str | None,
+    input_key: str | None,
+    settings: Settings,
+) -> Submitted:
     """Create hold and job. Runs in the ledger thread, in a transaction."""
     now = now_ms()
     deadline_at = now + settings.media_job_seconds * 1000
@@ -110,7 +153,8 @@ def _submit(call: MediaCall, quote: Quote, terms: SubmissionContext, callback_ur
         claim=terms.claim,
         account=terms.caller.account,
     )
-    submitted = media.submit(ask, JobRequest(call, media.encrypt_body(call, settings.secret_key), deadline_at, callback_url), now)
+    sealed = media.encrypt_body(call, settings.secret_key)
+    submitted = media.submit(ask, JobRequest(call, sealed, deadline_at, callback_url, input_key), now)
     if callback_url is not None:
         webhooks.get_or_create_secret(terms.caller.account, settings.secret_key)  # creates the secret on first use
     return submitted

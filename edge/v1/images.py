@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -27,9 +27,16 @@ from edge.media import jobs, requests, submission
 from edge.media.job_wait import wait_for_job
 from edge.request_context import read_body, services
 from shared.core.errors import InvalidRequest, Unavailable
+from shared.dialects.media import MediaCall
 from shared.models import MediaOutput
 
 images = Blueprint("images", __name__)
+
+
+IMAGES = ResponseSpec(response_schema({"created": INTEGER, "data": array(OPEN_OBJECT), "yout": OPEN_OBJECT}), "The images.")
+ResponseFormat = Annotated[
+    Literal["b64_json", "url"] | None, Meta(description="Base64 (the default), or signed links that expire.")
+]
 
 
 class OpenAIImageRequest(requests.ImageRequest):
@@ -37,9 +44,7 @@ class OpenAIImageRequest(requests.ImageRequest):
 
     EXAMPLE = {"model": "$image", "prompt": "A lighthouse", "response_format": "url"}
 
-    response_format: Annotated[
-        Literal["b64_json", "url"] | None, Meta(description="Base64 (the default), or signed links that expire.")
-    ] = None
+    response_format: ResponseFormat = None
 
 
 @images.post("/v1/images/generations")
@@ -47,9 +52,7 @@ class OpenAIImageRequest(requests.ImageRequest):
     "Generate images",
     callers=KEY,
     body=OpenAIImageRequest,
-    responses={
-        200: ResponseSpec(response_schema({"created": INTEGER, "data": array(OPEN_OBJECT), "yout": OPEN_OBJECT}), "The images.")
-    },
+    responses={200: IMAGES},
     errors=(*CALL_ERRORS, Unavailable),
     notes="Creates a media job, as under `/api/media/`, and waits until it ends.",
 )
@@ -59,9 +62,19 @@ async def generate() -> Response:
     data = await read_body()
     body = parse_json_object(data)
     requested = check_body(body, OpenAIImageRequest)
-    if body.get("stream"):
+    refuse_stream(body)
+    return await respond_with_images(requests.media_call(body, requested), terms.for_body(data), requested.response_format)
+
+
+def refuse_stream(body: Mapping[str, Any]) -> None:
+    """Raise `InvalidRequest` if a body or a form requests a stream."""
+    if body.get("stream") not in (None, False, "false"):
         raise InvalidRequest("'stream' is not supported for images.", "stream")
-    ordered = await submission.submit(requests.media_call(body, requested), terms.for_body(data))
+
+
+async def respond_with_images(call: MediaCall, terms: submission.SubmissionContext, response_format: str | None) -> Response:
+    """Submit the job, wait until it ends, and return its images."""
+    ordered = await submission.submit(call, terms)
     found = await wait_for_job(ordered.submitted, terms.caller.row.payer)
     rest = {
         "created": (found.job.finished_at or 0) // 1000,
@@ -76,9 +89,8 @@ async def generate() -> Response:
             "job_uuid": str(found.job.id),
         },
     }
-    response = Response(
-        stream_with_context(_document)(found, rest, requested.response_format or "b64_json"), content_type="application/json"
-    )
+    pieces = stream_with_context(_document)(found, rest, response_format or "b64_json")
+    response = Response(pieces, content_type="application/json")
     response.timeout = None
     response.headers.update({name.decode(): value.decode() for name, value in rate_headers(ordered.rate_limit_state)})
     return response

@@ -17,6 +17,7 @@ from shared.core.errors import SettingsError
 # Labels, not secrets. Changing a label makes everything that was encrypted under it unreadable.
 CHANNEL_SECRET = "channel-secret"
 MEDIA_REQUEST = "media-request"
+MEDIA_INPUT = "media-input"
 WEBHOOK_SECRET = "webhook-secret"
 SECOND_FACTOR = "second-factor"
 
@@ -37,10 +38,18 @@ def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
 
     Raises `SettingsError` if it was encrypted with another `secret_key`, or is damaged.
     """
-    if not sealed:
-        return ""
+    return unseal_bytes(sealed.encode(), secret_key, purpose).decode() if sealed else ""
+
+
+def seal_bytes(data: bytes, secret_key: str, purpose: str) -> bytes:
+    """Encrypt and authenticate a file for one purpose."""
+    return _cipher(secret_key, purpose).encrypt(data)
+
+
+def unseal_bytes(sealed: bytes, secret_key: str, purpose: str) -> bytes:
+    """Decrypt what `seal_bytes` returned. Raises like `unseal`."""
     try:
-        return _cipher(secret_key, purpose).decrypt(sealed.encode()).decode()
+        return _cipher(secret_key, purpose).decrypt(sealed)
     except InvalidToken:
         what = purpose.replace("-", " ")
         raise SettingsError(

@@ -14,13 +14,23 @@ from shared.billing.pricing import MediaUnits
 from shared.dialects.base import ProviderError, ProviderRequest, Target
 
 
+class InputFile(NamedTuple):
+    """A file of a request, sent in the form field `field`. `media_type` is that of its bytes."""
+
+    field: str
+    media_type: str
+    data: bytes
+
+
 class MediaCall(NamedTuple):
     """A validated media request.
 
     kind      image, video or speech
     body      fields for the provider, in OpenAI's names, including the prompt; deleted when the job ends
     units     the amount to bill
-    options   fields that can be kept (numbers and names), never a prompt
+    options   fields that can be kept (numbers and names), never a prompt. `operation` is `edit` or `variation` for images that
+              are made from others
+    files     input images; deleted when the job ends
     """
 
     kind: str
@@ -28,6 +38,7 @@ class MediaCall(NamedTuple):
     body: Mapping[str, Any]
     units: MediaUnits
     options: Mapping[str, Any]
+    files: tuple[InputFile, ...] = ()
 
 
 class FileUrl(NamedTuple):

@@ -1,6 +1,7 @@
 """OpenAI's media formats: images, speech and video.
 
     image     POST /images/generations     JSON with `b64_json` or `url` for each image
+              POST /images/edits, /images/variations    the same for a form with images
     speech    POST /audio/speech           the audio file itself
     video     POST /videos, GET /videos/{id}, GET /videos/{id}/content
 
@@ -21,13 +22,24 @@ from urllib.parse import quote
 import orjson
 
 from shared.dialects.base import ProviderError, ProviderRequest, Target
-from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall, MediaDialect, MediaFile
+from shared.dialects.form_body import FilePart, form_body, form_fields
+from shared.dialects.media import (
+    AuthenticatedDownload,
+    FileUrl,
+    InputFile,
+    MalformedAnswer,
+    MediaAnswer,
+    MediaCall,
+    MediaDialect,
+    MediaFile,
+)
 from shared.dialects.openai import read_openai_error, request_headers
 
 _JOB_ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _WORKING = ("queued", "in_progress", "running", "processing")
 _IDENTITY_FIELDS = ("user", "safety_identifier")
+OPERATION_PATHS = {"edit": "/images/edits", "variation": "/images/variations"}
 
 
 class _OpenAIMedia:
@@ -38,6 +50,10 @@ class _OpenAIMedia:
 
     def build_request(self, call: MediaCall, target: Target) -> ProviderRequest:
         """Return the request for `call`, with the provider's model name, pseudonyms, and the channel's extra fields."""
+        body = self._body(call, target)
+        return ProviderRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
+
+    def _body(self, call: MediaCall, target: Target) -> dict[str, Any]:
         body = {**call.body, "model": target.route.upstream_model}
         for name in _IDENTITY_FIELDS:
             if body.get(name) is not None:
@@ -45,7 +61,7 @@ class _OpenAIMedia:
         self._adapt(body, target)
         settings = target.route.settings
         body.update(settings.get("media_body", settings.get("body")) or {})
-        return ProviderRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
+        return body
 
     def build_poll_request(self, provider_job: str, target: Target) -> ProviderRequest:  # noqa: ARG002  (as in `MediaDialect`)
         """Only video has jobs to poll."""
@@ -63,6 +79,16 @@ class OpenAIImages(_OpenAIMedia):
     """Images."""
 
     path = "/images/generations"
+
+    def build_request(self, call: MediaCall, target: Target) -> ProviderRequest:
+        """Return the request, which is a form if it has input images. Their names are not the caller's."""
+        path = OPERATION_PATHS.get(call.options.get("operation", ""))
+        if path is None:
+            return super().build_request(call, target)
+        files = [FilePart(file.field, _file_name(file), file.media_type, file.data) for file in call.files]
+        content_type, body = form_body(form_fields(self._body(call, target)), files)
+        headers = {**dict(request_headers(target)), "content-type": content_type}
+        return ProviderRequest("POST", target.route.base_url + path, tuple(headers.items()), body)
 
     def parse_response(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
         """Return the images. A damaged one is left out, as if it had not been delivered."""
@@ -119,6 +145,10 @@ MEDIA_DIALECTS: dict[tuple[str, str], MediaDialect] = {
     ("openai", "speech"): OpenAISpeech(),
     ("openai", "video"): OpenAIVideos(),
 }
+
+
+def _file_name(file: InputFile) -> str:
+    return f"{file.field.removesuffix('[]')}.{file.media_type.partition('/')[2]}"
 
 
 def _object(data: bytes) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """Transcriptions and translations in OpenAI's format: the request is a form, the response JSON, plain text or events.
 
-Pure, except for the form's boundary, which is random so that no caller's data can contain it.
-
 Settings of a channel are those of the `openai` media formats: `headers`, `key_header`, and `media_body`, else `body`, whose
 fields are added to the form (`{"store": false}` as `store=false`, `{"a": {"b": 1}}` as `a[b]=1`, as in OpenAI's SDKs). They
 replace the caller's, so `{"stream": false}` is for providers that refuse streams.
@@ -9,14 +7,11 @@ replace the caller's, so `{"stream": false}` is for providers that refuse stream
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator, Mapping
-from typing import Any
-
 import orjson
 
 from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, Target
+from shared.dialects.form_body import FilePart, form_body, form_fields
 from shared.dialects.moderations import IDENTITY_FIELDS
 from shared.dialects.openai import read_openai_error, request_headers
 from shared.dialects.transcript_stream import TranscriptStream
@@ -40,15 +35,15 @@ class Transcriptions:
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name, pseudonyms, and the channel's extra fields."""
         settings = target.route.settings
-        own = list(_form_fields(settings.get("media_body", settings.get("body")) or {}))
+        own = list(form_fields(settings.get("media_body", settings.get("body")) or {}))
         replaced = {"model", *(name for name, _ in own)}
         fields = [("model", target.route.upstream_model)]
         for name, value in call.body["fields"]:
             if name not in replaced:
                 fields.append((name, target.pseudonym(value) if name in IDENTITY_FIELDS else value))
-        boundary = secrets.token_hex(16)
-        headers = {**dict(request_headers(target)), "content-type": f"multipart/form-data; boundary={boundary}"}
-        body = _form(boundary, [*fields, *own], call.body)
+        file = FilePart("file", call.body["file_name"], call.body["file_type"], call.body["file"])
+        content_type, body = form_body([*fields, *own], [file])
+        headers = {**dict(request_headers(target)), "content-type": content_type}
         url = f"{target.route.base_url}/audio/{call.body['endpoint']}"
         return ProviderRequest("POST", url, tuple(headers.items()), body)
 
@@ -81,33 +76,6 @@ class Transcriptions:
 
 
 TRANSCRIPTIONS = Transcriptions()
-
-
-def _form_fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the form fields of a JSON object."""
-    for name, value in values.items():
-        path = f"{prefix}[{name}]" if prefix else name
-        if isinstance(value, Mapping):
-            yield from _form_fields(value, path)
-        elif isinstance(value, list):
-            yield from ((f"{path}[]", _written(item)) for item in value)
-        elif value is not None:
-            yield path, _written(value)
-
-
-def _written(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
-
-
-def _form(boundary: str, fields: list[tuple[str, str]], audio: Mapping[str, Any]) -> bytes:
-    """Return `fields` and the audio as `multipart/form-data` (RFC 7578)."""
-    pieces: list[bytes] = []
-    for name, value in fields:
-        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'.encode())
-        pieces += (value.encode(), b"\r\n")
-    head = f'content-disposition: form-data; name="file"; filename="{audio["file_name"]}"\r\ncontent-type: {audio["file_type"]}'
-    pieces += (f"--{boundary}\r\n{head}\r\n\r\n".encode(), audio["file"], f"\r\n--{boundary}--\r\n".encode())
-    return b"".join(pieces)
 
 
 def _text(data: bytes) -> str:

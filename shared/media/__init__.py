@@ -9,6 +9,7 @@ States change by compare-and-set only. Accounts are locked before jobs.
 """
 
 from shared.media.finish_job import CANCELLED, JobResult, Output, cancel_job, finish
+from shared.media.inputs import delete_inputs, load_inputs, store_inputs
 from shared.media.leases import due_for_resend, lease_job, release_until, renew_leases, store_progress, store_provider_job
 from shared.media.submission import JobRequest, Submitted, decrypt_body, encrypt_body, submit, undo_submission
 
@@ -20,12 +21,15 @@ __all__ = [
     "Submitted",
     "cancel_job",
     "decrypt_body",
+    "delete_inputs",
     "due_for_resend",
     "encrypt_body",
     "finish",
     "lease_job",
+    "load_inputs",
     "release_until",
     "renew_leases",
+    "store_inputs",
     "store_progress",
     "store_provider_job",
     "submit",

@@ -1,4 +1,7 @@
-"""Deletes expired media files, and orphans: files without a row, left by a worker that died while writing them."""
+"""Deletes expired media files, input images of jobs that have ended, and orphans.
+
+Orphans are files without a row, left by a process that died while writing them.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.files.storage import Storage
+from shared.media.inputs import delete_inputs
 from shared.models import MediaJob, MediaOutput
 
 MAX_JOBS_PER_RUN = 200  # per run
@@ -20,6 +24,15 @@ def delete_expired(storage: Storage) -> int:
     jobs = list(MediaJob.select(MediaJob.id).where(expired).order_by(MediaJob.files_expire_at).limit(MAX_JOBS_PER_RUN))
     for job in jobs:
         delete_files(job, storage)
+    return len(jobs)
+
+
+def delete_ended_inputs(storage: Storage) -> int:
+    """Delete the input images of jobs that ended without a worker. Returns the number of jobs. Raises `StorageUnavailable`."""
+    ended = MediaJob.input_key.is_null(False) & MediaJob.finished_at.is_null(False)
+    jobs = list(MediaJob.select(MediaJob.id, MediaJob.input_key).where(ended).limit(MAX_JOBS_PER_RUN))
+    for job in jobs:
+        delete_inputs(job, storage)
     return len(jobs)
 
 
@@ -43,6 +56,7 @@ def delete_orphans(storage: Storage) -> int:
     old = now_ms() - ORPHAN_AGE_MS
     keys = [found.key for found in storage.list(next(_folders)) if found.modified_at < old]
     known = {row.storage_key for row in MediaOutput.select(MediaOutput.storage_key).where(MediaOutput.storage_key.in_(keys))}
+    known |= {str(row.input_key) for row in MediaJob.select(MediaJob.input_key).where(MediaJob.input_key.in_(keys))}
     orphans = [key for key in keys if key not in known]
     for key in orphans:
         storage.delete(key)

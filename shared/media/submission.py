@@ -15,12 +15,13 @@ from shared.models import MediaJob
 
 
 class JobRequest(NamedTuple):
-    """A media call, with what is stored for the worker. `sealed_params` is a result of `encrypt_body`."""
+    """A media call, with what is stored for the worker: results of `encrypt_body` and, for input images, of `store_inputs`."""
 
     call: MediaCall
     sealed_params: str
     deadline_at: int
     callback_url: str | None = None
+    input_key: str | None = None
 
 
 class Submitted(NamedTuple):
@@ -66,6 +67,7 @@ def submit(reservation: Reservation, request: JobRequest, now: int) -> Submitted
         deadline_at=request.deadline_at,
         credits_held=result.amount,
         callback_url=request.callback_url,
+        input_key=request.input_key,
         created_at=now,
     )
     return Submitted(job, is_new=True)

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from obstore.store import LocalStore
 
+from edge.http.multipart import read_form
 from shared.core.database import transaction
 from shared.files.storage import Storage
 from shared.media.retention import delete_expired
@@ -74,6 +75,9 @@ def default_script(request: Request) -> ScriptedResponse:
     """The default script: every request succeeds."""
     if request.path.endswith("/images/generations"):
         return image_response(*[PNG] * request.json["n"])
+    if "/images/" in request.path:
+        count = dict(read_form(request.body, request.headers["content-type"]).fields)["n"]
+        return image_response(*[PNG] * int(count))
     if request.path.endswith("/audio/speech"):
         return audio_response()
     if request.path.endswith("/content"):
@@ -108,7 +112,11 @@ class MediaStack:
 
     def expire_files(self) -> None:
         """Run the worker's periodic file cleanup now."""
-        delete_expired(Storage(LocalStore(self.ledger_database.folder / "media")))
+        delete_expired(self.storage)
+
+    @property
+    def storage(self) -> Storage:
+        return Storage(LocalStore(self.ledger_database.folder / "media"))
 
     def files(self) -> int:
         """The number of stored files."""

@@ -1,0 +1,51 @@
+"""Builds `multipart/form-data` bodies (RFC 7578).
+
+Pure, except for the boundary, which is random so that no caller's data can contain it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import orjson
+
+
+class FilePart(NamedTuple):
+    """A file of a form. `file_name` must not contain a caller's text."""
+
+    field: str
+    file_name: str
+    media_type: str
+    data: bytes
+
+
+def form_fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the form fields of a JSON object, as OpenAI's SDKs name them: `{"a": {"b": [1]}}` is `a[b][]=1`."""
+    for name, value in values.items():
+        path = f"{prefix}[{name}]" if prefix else name
+        if isinstance(value, Mapping):
+            yield from form_fields(value, path)
+        elif isinstance(value, list):
+            yield from ((f"{path}[]", _text(item)) for item in value)
+        elif value is not None:
+            yield path, _text(value)
+
+
+def form_body(fields: Iterable[tuple[str, str]], files: Iterable[FilePart]) -> tuple[str, bytes]:
+    """Return the content type and the body of a form. Names of fields must be plain, such as `user` or `include[]`."""
+    boundary = secrets.token_hex(16)
+    pieces: list[bytes] = []
+    for name, value in fields:
+        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'.encode())
+        pieces += (value.encode(), b"\r\n")
+    for file in files:
+        head = f'--{boundary}\r\ncontent-disposition: form-data; name="{file.field}"; filename="{file.file_name}"\r\n'
+        pieces += (f"{head}content-type: {file.media_type}\r\n\r\n".encode(), file.data, b"\r\n")
+    pieces.append(f"--{boundary}--\r\n".encode())
+    return f"multipart/form-data; boundary={boundary}", b"".join(pieces)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
