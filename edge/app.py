@@ -149,6 +149,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
     async def add_request_id(response: Response) -> Response:
         for name in _adapter().id_headers:
             response.headers[name.decode()] = g.request_id
+        for header, value in g.get("alias_headers", ()):
+            response.headers[header.decode()] = value.decode()
         if request.path.startswith(API_PATHS):
             origin = request.headers.get("origin")
             for header, value in cors.headers(origin.encode("latin-1") if origin is not None else None):

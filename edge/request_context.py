@@ -7,18 +7,19 @@ from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import orjson
-from quart import Response, current_app, request
+from quart import Response, current_app, g, request
 
 from edge.call.web_auth import authenticate_session, client_address, require_own_origin, session_limits, visitor_payer
 from edge.http.asgi_entry import BODY_ERROR
 from edge.http.client_ip import client_ip
-from edge.http.headers import Scope, read_headers
+from edge.http.headers import Scope, deprecation_headers, read_headers
 from edge.http.request_body import receive_from
 from edge.http.web_headers import SAFE_METHODS, read_web_headers
 from edge.identity.keys import KeyRow
 from edge.identity.sessions import SessionRow
 from edge.services import Services
-from shared.core.clock import new_id
+from shared.catalog.snapshot import CatalogModel
+from shared.core.clock import new_id, now_ms
 from shared.core.errors import AccessDenied, InvalidApiKey, InvalidInput, InvalidRequest
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.identity.payer import VisitorPayer, address_allowed
@@ -107,6 +108,15 @@ async def caller() -> AccountCaller | VisitorPayer:
             require_own_origin(sent, services().settings)
         return visitor_payer(services(), scope, sent)
     return AccountCaller(row, session_limits(services(), row), client_address(services(), scope, sent))
+
+
+def find_model(name: str) -> CatalogModel | None:
+    """Return the model with this id or alias, or None. The response gets the headers of an alias. Raises `ModelShutDown`."""
+    catalog = services().catalog
+    alias = catalog.aliases.get(name)
+    if alias is not None:
+        g.alias_headers = [*deprecation_headers(alias), (b"x-yout-model", alias.model.encode())]
+    return catalog.find(name, now_ms())
 
 
 async def read_body() -> bytes:

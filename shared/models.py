@@ -2,7 +2,7 @@
 
     Accounts         customers, their keys and sessions
     Plans            limits, monthly credits and overage
-    Catalog          channels, models, routes and prices
+    Catalog          channels, models, their aliases, routes and prices
     Calls            holds of running calls, and the processes that serve them
     Idempotency      calls and forms that take effect only once
     Ledger           every movement of credits
@@ -352,6 +352,24 @@ class AIModel(BaseModel):
             Check("context_window > 0"),
             Check("max_output_tokens > 0"),
         ]
+
+
+class ModelAlias(BaseModel):
+    """Another name for a model. `model` is a model's id or another alias, without a foreign key.
+
+    `deprecated_at` and `shutdown_at` are about the name, not about the model. From `shutdown_at` on, calls of it are refused.
+    """
+
+    name = CharField(max_length=200, primary_key=True)
+    model = CharField(max_length=200)
+    successor = CharField(max_length=200, null=True)  # the name to use instead; NULL: the model itself
+    deprecated_at = BigIntegerField(null=True)
+    shutdown_at = BigIntegerField(null=True)
+    created_at = BigIntegerField(default=now_ms)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [Check("name <> model"), Check("shutdown_at IS NULL OR deprecated_at <= shutdown_at")]
 
 
 class ChannelModel(BaseModel):
@@ -1181,6 +1199,7 @@ MODELS: tuple[type[Any], ...] = (
     OverageEntry,
     Channel,
     AIModel,
+    ModelAlias,
     ChannelModel,
     Price,
     PriceDraft,

@@ -9,12 +9,22 @@ from flask import current_app
 from console import channel_test
 from console.actions.origin import origin
 from console.channel_test import TestCallResult
-from console.forms.catalog import ChannelForm, ModelForm, NewChannelForm, NewModelForm, NewRouteForm, RouteForm
+from console.forms.catalog import (
+    AliasForm,
+    ChannelForm,
+    ModelForm,
+    NewAliasForm,
+    NewChannelForm,
+    NewModelForm,
+    NewRouteForm,
+    RouteForm,
+)
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
+from shared.core.errors import InvalidInput, NotFound
 from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
-from shared.operations import catalog, channel_templates, model_routes, price_drafts
+from shared.operations import catalog, channel_templates, model_aliases, model_routes, price_drafts
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 
@@ -90,6 +100,28 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
 def remove_route(route_id: UUID) -> str:
     model_id = model_routes.remove_route(route_id, origin=origin())
     return f"The channel no longer serves {model_id}. Calls in progress finish."
+
+
+def create_alias(form: NewAliasForm) -> str:
+    fields = form.alias_fields()
+    try:
+        alias = model_aliases.create_alias(form.name.data.strip(), fields.pop("model"), **fields, origin=origin())
+    except NotFound as error:  # the model or the successor, in the form
+        raise InvalidInput(str(error)) from None
+    return f"Alias {alias.name} created. It is available within a second."
+
+
+def update_alias(name: str, form: AliasForm) -> str:
+    try:
+        model_aliases.update_alias(name, form.alias_fields(), origin=origin())
+    except NotFound as error:
+        raise InvalidInput(str(error)) from None
+    return f"Alias {name} updated. Changes apply within a second."
+
+
+def delete_alias(name: str) -> str:
+    model_aliases.delete_alias(name, origin=origin())
+    return f"Alias {name} deleted. Calls of this name get a 404 within a second."
 
 
 def create_channel(form: NewChannelForm) -> str:

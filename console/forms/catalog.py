@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import BooleanField, HiddenField, PasswordField, SelectField, StringField, TextAreaField
+from wtforms import BooleanField, DateField, HiddenField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms.fields import SingleUseForm, WholeNumber
 from shared.core.errors import InvalidInput
-from shared.models import DIALECTS, MODEL_KINDS
+from shared.models import DIALECTS, MODEL_KINDS, ModelAlias
 from shared.operations.channels import read_settings
 from shared.operations.model_details import ModelDetails
 from shared.operations.prices import Rates
@@ -110,6 +110,45 @@ class NewModelForm(SingleUseForm, ModelForm, RatesForm):
     kind = SelectField("Kind", choices=list(MODEL_KINDS))
     channel = SelectField("Channel", choices=[])
     upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
+
+
+class AliasForm(FlaskForm):
+    """The model of an alias, and the dates of its deprecation and shutdown."""
+
+    model = StringField("Model", [InputRequired("Enter the ID of a model."), Length(max=200)], description="Or another alias.")
+    deprecated = DateField(
+        "Deprecated from (UTC)", [Optional()], description="Calls get a Deprecation header. Leave empty if it is not deprecated."
+    )
+    shutdown = DateField(
+        "Shutdown (UTC)", [Optional()], description="Calls are refused from 00:00 on that day. Leave empty for no shutdown."
+    )
+    successor = StringField("Successor", [Length(max=200)], description="The name to use instead. Leave empty for the model.")
+
+    @classmethod
+    def from_alias(cls, alias: ModelAlias) -> AliasForm:
+        """Return the form filled in with an alias's current values."""
+        return cls(formdata=None, obj=alias, data={"deprecated": _day(alias.deprecated_at), "shutdown": _day(alias.shutdown_at)})
+
+    def alias_fields(self) -> dict[str, Any]:
+        """Return the fields as `shared.operations.model_aliases` takes them."""
+        return {
+            "model": self.model.data.strip(),
+            "successor": (self.successor.data or "").strip() or None,
+            "deprecated_at": _start_of_day(self.deprecated.data),
+            "shutdown_at": _start_of_day(self.shutdown.data),
+        }
+
+
+class NewAliasForm(SingleUseForm, AliasForm):
+    name = StringField("Alias", [InputRequired("Enter the name that callers send as `model`."), Length(max=200)])
+
+
+def _day(timestamp: int | None) -> date | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp / 1000, UTC).date()
+
+
+def _start_of_day(day: date | None) -> int | None:
+    return None if day is None else int(datetime.combine(day, time(), UTC).timestamp() * 1000)
 
 
 class RouteForm(FlaskForm):

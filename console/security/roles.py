@@ -15,6 +15,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "account.plan": frozenset({"owner", "billing"}),
     "account.purge": frozenset({"owner"}),
     "account.status": frozenset({"owner", "billing", "support"}),
+    "alias.edit": frozenset({"owner"}),
     "code.edit": frozenset({"owner", "billing"}),
     "hold.release": frozenset({"owner", "billing", "support"}),
     "hold.settle": frozenset({"owner", "billing"}),

@@ -25,7 +25,7 @@ from edge.http.api_spec import (
 )
 from edge.http.errors import alternatives_document
 from edge.http.headers import Scope, parse_max_credits, read_headers
-from edge.request_context import account_caller, count_request, read, read_body, services, uncached_json
+from edge.request_context import account_caller, count_request, find_model, read, read_body, services, uncached_json
 from edge.v1.model_documents import pricing
 from shared.billing.pricing import Quote, affordable_output, call_charge
 from shared.billing.token_usage import TokenUsage
@@ -78,13 +78,14 @@ async def quote_call() -> Response:
         refusal.balance = await services().balance_of(caller.account)
         refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
         raise
+    find_model(call.model)  # for the headers of an alias
     for offer in offers:
-        if not caller.row.may_use(services().catalog.models[offer.call.model], now):
+        if not caller.row.may_use(services().catalog.models[offer.model], now):
             raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
     quoted = max_quote(offers, cap)
     counted = await services().count_tokens(prompt_text(call.body))
     input_tokens = max(1, counted + max_non_text_tokens(call.body) // 3)
-    account, output_tokens = await read(partial(_read, caller.account, call.model, now))
+    account, output_tokens = await read(partial(_read, caller.account, services().catalog.model_id(call.model), now))
     typical_output = min(output_tokens * call.choices, quoted.paid_tokens)
     free = account.balance - account.held
     fits = quoted.minimum <= free

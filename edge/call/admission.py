@@ -60,7 +60,7 @@ class Admission:
     """One call's rate limit permit and hold; see the module docstring."""
 
     __slots__ = (
-        *("_call", "_caller", "_candidates", "_quote", "_upstream"),
+        *("_call", "_caller", "_candidates", "_fallbacks", "_model", "_quote", "_upstream"),
         *("call_id", "created_at", "permit", "services", "settlement", "settling"),
     )
 
@@ -82,6 +82,8 @@ class Admission:
         self._caller = caller
         self._call = call
         self._candidates = candidates
+        catalog = services.catalog
+        self._model, self._fallbacks = catalog.model_id(call.model), tuple(map(catalog.model_id, call.fallbacks))
         self._quote = max_quote(candidates, max_credits)
         self._upstream: UpstreamCall | None = None  # set once the credits are held
 
@@ -100,7 +102,7 @@ class Admission:
             taken = await self._reserve(
                 Reservation(
                     call=self.call_id,
-                    model=call.model,
+                    model=self._model,
                     quote=self._quote,
                     expires_at=self.created_at + services.settings.hold_seconds * 1000,
                     payer=caller.payer,
@@ -108,7 +110,7 @@ class Admission:
                     address=caller.address,
                     claim=caller.idempotency_claim,
                     account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
-                    fallbacks=call.fallbacks,
+                    fallbacks=self._fallbacks,
                     elastic=call.kind == "chat" and not self._quote.costs.open_input,
                 )
             )
@@ -126,7 +128,7 @@ class Admission:
         if taken.api_key is not None:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
         services.inflight.set_payer(caller.payer)
-        self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account)
+        self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account, call.model)
         return self._upstream
 
     async def _reserve(self, reservation: Reservation) -> HoldTaken:
@@ -213,7 +215,7 @@ class Admission:
         return usage, settled
 
     def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
-        """Return the details that few calls have: fallback model, failed attempts, truncation."""
+        """Return the details that few calls have: alias or fallback model, failed attempts, truncation."""
         requested = self._call.model if outcome.model != self._call.model else None
         cut = outcome.truncation(status)
         if not (requested or cut or outcome.failures):

@@ -15,7 +15,7 @@ from edge.call.web_auth import web_caller
 from edge.http.client_ip import client_ip
 from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.errors import request_id
-from edge.http.headers import Scope, idempotency_claim, parse_max_credits, read_headers
+from edge.http.headers import Scope, deprecation_headers, idempotency_claim, parse_max_credits, read_headers
 from edge.http.request_body import ClientGone, Receive
 from edge.services import Services
 from shared.core.clock import new_id
@@ -57,6 +57,9 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                 raise await services.keys.key_error_or(caller.payer, refusal) from None
             if parsed.extension is not None:
                 parsed = parsed._replace(call=await parsed.extension.prepare_call(services, caller))
+            alias = services.catalog.aliases.get(parsed.call.model)
+            if alias is not None:
+                context.headers.extend(deprecation_headers(alias))
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format

@@ -16,11 +16,15 @@ from shared.dialects.translators import routes_for_kind
 
 
 class Candidate(NamedTuple):
-    """A model that may serve the call: the call for it, its quote, and the routes to try."""
+    """A model that may serve the call: the call for it, its quote, the routes to try, and its id.
+
+    The call's `model` is the name that the caller used, which may be an alias.
+    """
 
     call: ChatCall
     quote: Quote
     routes: Sequence[Route]
+    model: str
 
 
 def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Candidate, ...]:
@@ -30,9 +34,11 @@ def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[
     calls = [call, *(call._replace(model=id, body={**call.body, "model": id}) for id in call.fallbacks)]
     found: list[Candidate] = []
     first_error: InvalidRequest | InsufficientCredits | None = None
-    for candidate in calls:
+    for alternative in calls:
         try:
-            found.append(_candidate(catalog, candidate, cap))
+            candidate = _candidate(catalog, alternative, cap)
+            if all(candidate.model != earlier.model for earlier in found):  # not a second name of the same model
+                found.append(candidate)
         # too long or too expensive for this model, but maybe not for another
         except (InvalidRequest, InsufficientCredits) as error:
             first_error = first_error or error
@@ -50,10 +56,10 @@ def max_quote(candidates: Sequence[Candidate], cap: int | None) -> Quote:
 
 
 def _candidate(catalog: Catalog, call: ChatCall, cap: int | None) -> Candidate:
-    model = catalog.models.get(call.model)
+    model = catalog.find(call.model, now_ms())
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
-    return Candidate(call, quote_call(model, call, cap), routes_for_kind(model.routes, call.kind))
+    return Candidate(call, quote_call(model, call, cap), routes_for_kind(model.routes, call.kind), model.id)
 
 
 def _preferred(candidates: list[Candidate], preferences: RoutingPreferences) -> tuple[Candidate, ...]:

@@ -134,17 +134,24 @@ class UpstreamCall:
 
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_channel", "_channel_name", "_clamp", "_failures"),
-        *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_reserved", "_routed", "_services"),
-        "_started_at",
+        *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
+        *("_services", "_started_at"),
     )
 
     def __init__(
-        self, services: Services, candidates: Sequence[Candidate], call_id: UUID, reserved: HoldTaken, payer: UUID
+        self,
+        services: Services,
+        candidates: Sequence[Candidate],
+        call_id: UUID,
+        reserved: HoldTaken,
+        payer: UUID,
+        requested: str,
     ) -> None:
         self._services = services
         self._candidates = candidates
         self._call_id = call_id
         self._reserved = reserved
+        self._requested = requested  # the model, as the caller named it
         self._payer = payer  # for the breakers: the account, or the visitor
         self._candidate = candidates[0]
         self._clamp = _clamp(self._candidate, reserved)
@@ -215,16 +222,22 @@ class UpstreamCall:
         yield Completed(reader.final_chunk(), reader.chunk_fields(), remaining_bytes)
 
     def routing(self) -> list[tuple[bytes, bytes]]:
-        """Return the response headers with the channel and the number of attempts; empty until no further attempt follows."""
+        """Return the response headers with the channel and the number of attempts; empty until no further attempt follows.
+
+        If the model's id is not what the caller requested, because of an alias or a fallback, a header has it.
+        """
         if not self._routed or not self._attempts:
             return []
-        return [(b"x-yout-channel", self._channel_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
+        headers = [(b"x-yout-channel", self._channel_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
+        if self._candidate.model != self._requested:
+            headers.append((b"x-yout-model", self._candidate.model.encode()))
+        return headers
 
     def outcome(self) -> Outcome:
         """Return the outcome of the call. Call it after all other methods have returned."""
         return Outcome(
             reserved=self._reserved,
-            model=self._candidate.call.model,
+            model=self._candidate.model,
             quote=self._candidate.quote,
             paid_output=self._paid_output,
             channel=self._channel,
@@ -241,7 +254,7 @@ class UpstreamCall:
     @property
     def _paid_output(self) -> int:
         """The output tokens, over all choices, that the hold pays for, plus reasoning that the output limit does not count."""
-        call, quote, _ = self._candidate
+        call, quote, *_ = self._candidate
         output = quote.output_tokens if self._clamp is None else min(self._clamp * call.choices, quote.output_tokens)
         return output + quote.reasoning_tokens
 
@@ -406,7 +419,7 @@ def _clamp(candidate: Candidate, reserved: HoldTaken) -> int | None:
 
     It is lowered to what the call can pay for, and to the model's maximum output, which providers enforce.
     """
-    call, quote, _ = candidate
+    call, quote, *_ = candidate
     affordable = affordable_output(quote, spendable(quote, reserved.amount, reserved.free))
     if affordable < quote.output_tokens:
         return max(1, affordable // call.choices)

@@ -37,6 +37,7 @@ AUTH_ERRORS: ErrorTypes = (errors.InvalidApiKey, errors.AccessDenied, errors.Dat
 CALL_ERRORS: ErrorTypes = (
     *(errors.InvalidRequest, errors.UpstreamRejected, errors.RequestTooLarge, errors.InsufficientCredits, errors.ModelNotFound),
     *(
+        errors.ModelShutDown,
         errors.CreditsHeld,
         errors.IdempotencyConflict,
         errors.RateLimited,

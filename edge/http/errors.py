@@ -37,6 +37,7 @@ ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {
     errors.InsufficientCredits: ErrorSpec(402, "insufficient_credits", "insufficient_credits", may_retry=False),
     errors.CreditsHeld: ErrorSpec(429, "rate_limit_error", "credits_held"),
     errors.AccessDenied: ErrorSpec(403, "permission_error", "", may_retry=False),
+    errors.ModelShutDown: ErrorSpec(404, "invalid_request_error", "model_shut_down", may_retry=False),
     errors.ModelNotFound: ErrorSpec(404, "invalid_request_error", "model_not_found", may_retry=False),
     errors.NotFound: ErrorSpec(404, "invalid_request_error", "not_found", may_retry=False),
     errors.PurgeRunning: ErrorSpec(409, "invalid_request_error", "purge_in_progress", may_retry=False),
@@ -147,6 +148,8 @@ def _extra(error: BaseException) -> dict[str, Any]:
         }
     if isinstance(error, errors.CreditsHeld):
         return {name: getattr(error, name) for name in ("required", "available", "held")}
+    if isinstance(error, errors.ModelShutDown):
+        return {"successor": error.successor}
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
         if error.credits_charged is not None:

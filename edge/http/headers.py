@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from email.utils import formatdate
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
+from shared.catalog.snapshot import Alias
 from shared.core.errors import InsufficientCredits, InvalidRequest
 from shared.ledger import Claim
 
@@ -35,6 +38,19 @@ _NAMES = (
     *(b"content-encoding", b"origin"),
 )
 _LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
+
+
+def deprecation_headers(alias: Alias) -> list[tuple[bytes, bytes]]:
+    """Return the response headers about a deprecated alias: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and a `Link` to its
+    successor (RFC 5829). Empty if it is not deprecated.
+    """
+    if alias.deprecated_at is None:
+        return []
+    link = f'</v1/models/{quote(alias.successor, safe="/:@")}>; rel="successor-version"'
+    headers = [(b"deprecation", b"@%d" % (alias.deprecated_at // 1000)), (b"link", link.encode())]
+    if alias.shutdown_at is not None:
+        headers.append((b"sunset", formatdate(alias.shutdown_at / 1000, usegmt=True).encode()))
+    return headers
 
 
 def read_headers(scope: Scope) -> ApiHeaders:

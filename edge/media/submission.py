@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 from quart import request
 
 from edge.http.headers import Scope, check_max_credits, idempotency_claim, parse_max_credits, read_headers
-from edge.request_context import AccountCaller, account_caller, key_caller, services, write
+from edge.request_context import AccountCaller, account_caller, find_model, key_caller, services, write
 from shared import media
 from shared.billing.pricing import Quote, media_quote
 from shared.catalog.snapshot import CatalogModel
@@ -32,7 +32,7 @@ from shared.dialects.media import MediaCall
 from shared.files.storage import Storage
 from shared.job_queue import MEDIA_QUEUE
 from shared.ledger import Claim, Reservation
-from shared.media import JobRequest, Submitted, webhooks
+from shared.media import REQUESTED_MODEL, JobRequest, Submitted, webhooks
 from shared.safe_http import check_url, policy_from_settings
 
 # the media sweep fails a job at its deadline, well before the hold sweep would release the job's credits
@@ -76,9 +76,11 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     notified; in that case neither a hold nor a row remains. Raises `StorageUnavailable` if input images cannot be stored.
     """
     own = services()
-    model = own.catalog.models.get(call.model)
+    model = find_model(call.model)
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)
+    if model.id != call.model:
+        call = call._replace(model=model.id, options={**call.options, REQUESTED_MODEL: call.model})
     try:
         quote = _quote(model, call, terms.max_credits)
     except InsufficientCredits as refusal:

@@ -10,7 +10,7 @@ from typing import Any
 
 from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
-from shared.catalog.snapshot import CatalogModel, Route
+from shared.catalog.snapshot import Alias, CatalogModel, Route
 from shared.core.billing_periods import format_timestamp
 from shared.dialects.compatibility_table import TABLES
 
@@ -37,15 +37,18 @@ _INPUT_BY_CAPABILITY = {"vision": "image", "audio": "audio"}
 _USD = Context(prec=12)
 
 
-def openai_document(model: CatalogModel, price: PriceList, credits_per_usd: int) -> dict[str, Any]:
-    """Return a model in OpenAI's format, with the fields of OpenRouter's catalog and our own."""
+def openai_document(model: CatalogModel, price: PriceList, credits_per_usd: int, alias: Alias | None = None) -> dict[str, Any]:
+    """Return a model, or an alias of it, in OpenAI's format, with the fields of OpenRouter's catalog and our own."""
     output_limit = model.max_output_tokens or model.default_output_limit
+    name = model.id if alias is None else alias.name
     return {
-        "id": model.id,
+        "id": name,
         "object": "model",
         "created": model.created_at // 1000,
         "owned_by": model.owned_by,
-        "name": model.id,
+        "name": name,
+        "canonical_slug": model.id,
+        **({} if alias is None else {"alias_of": model.id, "deprecation": _deprecation(alias)}),
         "description": model.description,
         "context_length": model.context_window,
         "max_completion_tokens": output_limit,
@@ -62,12 +65,20 @@ def openai_document(model: CatalogModel, price: PriceList, credits_per_usd: int)
     }
 
 
-def anthropic_document(model: CatalogModel) -> dict[str, Any]:
-    """Return a model in Anthropic's format."""
+def _deprecation(alias: Alias) -> dict[str, Any] | None:
+    if alias.deprecated_at is None:
+        return None
+    shutdown = None if alias.shutdown_at is None else format_timestamp(alias.shutdown_at)
+    return {"since": format_timestamp(alias.deprecated_at), "shutdown": shutdown, "successor": alias.successor}
+
+
+def anthropic_document(model: CatalogModel, alias: Alias | None = None) -> dict[str, Any]:
+    """Return a model, or an alias of it, in Anthropic's format."""
+    name = model.id if alias is None else alias.name
     return {
         "type": "model",
-        "id": model.id,
-        "display_name": model.id,
+        "id": name,
+        "display_name": name,
         "created_at": format_timestamp(model.created_at),
         "max_input_tokens": model.context_window,
         "max_tokens": model.max_output_tokens or model.default_output_limit,

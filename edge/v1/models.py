@@ -25,14 +25,15 @@ from edge.http.api_spec import (
 from edge.http.headers import Scope, read_headers
 from edge.http.paging import query_integer
 from edge.identity.keys import KeyRow
-from edge.request_context import json_response, key_caller, services
+from edge.request_context import find_model, json_response, key_caller, services
 from edge.v1.model_documents import anthropic_document, openai_document
 from shared.billing.pricing import PriceList
-from shared.catalog.snapshot import CatalogModel
+from shared.catalog.snapshot import Alias, CatalogModel
 from shared.core.clock import now_ms
-from shared.core.errors import InvalidRequest, ModelNotFound
+from shared.core.errors import InvalidRequest, ModelNotFound, ModelShutDown
 
 models = Blueprint("models", __name__)
+Named = tuple[CatalogModel, Alias | None]  # a model under its id, or under an alias
 
 PATH = "/v1/models"
 MAX_LIMIT = 1_000
@@ -41,6 +42,9 @@ _OPENAI = {
     "created": INTEGER,
     "owned_by": STRING,
     "name": STRING,
+    "canonical_slug": STRING,
+    "alias_of": STRING,
+    "deprecation": nullable(response_schema({"since": STRING, "shutdown": nullable(STRING), "successor": STRING})),
     "description": STRING,
     "context_length": nullable(INTEGER),
     "max_completion_tokens": nullable(INTEGER),
@@ -89,11 +93,12 @@ def is_anthropic_client(headers: Headers) -> bool:
 async def list_models() -> Response:
     """List the active models with a price: those that the key may use, or all without a key."""
     row, now, rate = await _key_row(), now_ms(), services().settings.credits_per_usd
-    found = [model for _, model in sorted(services().catalog.models.items())]
-    priced = [(model, price) for model in found if (price := _price(model, row, now)) is not None]
+    priced = [(model, price, alias) for model, alias in _named(now) if (price := _price(model, row, now)) is not None]
     if is_anthropic_client(request.headers):
-        return json_response(_anthropic_page([model for model, _ in priced if model.kind == "chat"]))
-    return json_response({"object": "list", "data": [openai_document(model, price, rate) for model, price in priced]})
+        return json_response(_anthropic_page([(model, alias) for model, _, alias in priced if model.kind == "chat"]))
+    return json_response(
+        {"object": "list", "data": [openai_document(model, price, rate, alias) for model, price, alias in priced]}
+    )
 
 
 @models.get(f"{PATH}/<path:model_id>")
@@ -101,20 +106,31 @@ async def list_models() -> Response:
     "Retrieve a model",
     callers=ANYBODY,
     responses={200: ResponseSpec(_MODEL)},
-    errors=(InvalidRequest, ModelNotFound, *AUTH_ERRORS),
+    errors=(InvalidRequest, ModelNotFound, ModelShutDown, *AUTH_ERRORS),
     notes=_NOTES,
 )
 async def get_model(model_id: str) -> Response:
     """Return one model. Ids may contain slashes, but not at the end."""
     model_id = model_id.rstrip("/")
     row = await _key_row()
-    model = services().catalog.models.get(model_id)
+    model = find_model(model_id)
     price = _price(model, row, now_ms()) if model is not None else None
     if model is None or price is None:
         raise ModelNotFound(model_id)
+    alias = services().catalog.aliases.get(model_id)
     if is_anthropic_client(request.headers):
-        return json_response(anthropic_document(model))
-    return json_response(openai_document(model, price, services().settings.credits_per_usd))
+        return json_response(anthropic_document(model, alias))
+    return json_response(openai_document(model, price, services().settings.credits_per_usd, alias))
+
+
+def _named(now: int) -> list[Named]:
+    """Return all models and aliases, sorted by name, except aliases that were shut down before `now`."""
+    catalog = services().catalog
+    found: dict[str, Named] = {id: (model, None) for id, model in catalog.models.items()}
+    for name, alias in catalog.aliases.items():
+        if alias.model in catalog.models and not alias.is_shut_down(now):
+            found[name] = (catalog.models[alias.model], alias)
+    return [entry for _, entry in sorted(found.items())]
 
 
 async def _key_row() -> KeyRow | None:
@@ -127,8 +143,8 @@ def _price(model: CatalogModel, key: KeyRow | None, now: int) -> PriceList | Non
     return model.price_at(now) if key is None or key.may_use(model, now) else None
 
 
-def _anthropic_page(listed: list[CatalogModel]) -> dict[str, Any]:
-    """Return the requested page of models, which are sorted by id. Without `limit` it has all of them.
+def _anthropic_page(listed: list[Named]) -> dict[str, Any]:
+    """Return the requested page of models, which are sorted by name. Without `limit` it has all of them.
 
     The ids in `after_id` and `before_id` need not exist, so a page can follow a model that was removed since.
     """
@@ -136,11 +152,12 @@ def _anthropic_page(listed: list[CatalogModel]) -> dict[str, Any]:
     if after is not None and before is not None:
         raise InvalidRequest("Send either 'after_id' or 'before_id', not both.", "before_id")
     limit = query_integer("limit", 1, MAX_LIMIT, len(listed))
-    found = [model for model in listed if (after is None or model.id > after) and (before is None or model.id < before)]
+    documents = [anthropic_document(model, alias) for model, alias in listed]
+    found = [one for one in documents if (after is None or one["id"] > after) and (before is None or one["id"] < before)]
     page = found[:limit] if before is None else found[max(0, len(found) - limit) :]
     return {
-        "data": [anthropic_document(model) for model in page],
+        "data": page,
         "has_more": len(page) < len(found),
-        "first_id": page[0].id if page else None,
-        "last_id": page[-1].id if page else None,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
     }

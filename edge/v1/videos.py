@@ -40,6 +40,7 @@ from shared.core.errors import InvalidRequest, NotFound, Unavailable
 from shared.files.storage import Storage
 from shared.media.failure_messages import failure_message
 from shared.media.finish_job import NO_SUCH_JOB
+from shared.media.job_json import requested_model
 from shared.media.retention import delete_job
 from shared.models import MediaJob
 
@@ -197,7 +198,7 @@ def _document(job: MediaJob) -> dict[str, Any]:
     return {
         "id": _name(job),
         "object": "video",
-        "model": job.model,
+        "model": requested_model(job),
         "status": STATUSES[job.status],
         "progress": job.progress,
         "created_at": job.created_at // 1000,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from peewee import fn
 
 from shared.billing.price_rows import read_prices
 from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
-from shared.catalog.snapshot import Catalog, CatalogModel, Route
+from shared.catalog.snapshot import Alias, Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import max_output_tokens
 from shared.core.clock import now_ms
-from shared.models import AIModel, CatalogVersion, Channel, ChannelModel
+from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, ModelAlias
 
 
 def read_version() -> int:
@@ -45,7 +45,25 @@ def load_catalog() -> Catalog:
         )
         for row in AIModel.select().where(AIModel.status == "active")
     }
-    return Catalog(version, models, _next_resume_at(now))
+    return Catalog(version, models, _next_resume_at(now), _aliases(models))
+
+
+def _aliases(models: Container[str]) -> dict[str, Alias]:
+    """Return the aliases by name, except those with the name of an active model."""
+    rows: dict[str, ModelAlias] = {row.name: row for row in ModelAlias.select()}
+    found = {}
+    for row in rows.values():
+        if row.name in models:
+            continue
+        chain = [row]
+        while chain[-1].model in rows and chain[-1].model not in models and len(chain) <= len(rows):
+            chain.append(rows[chain[-1].model])
+        # The earliest dates apply, because an alias cannot outlive the one that it points to.
+        shutdown_at = min((link.shutdown_at for link in chain if link.shutdown_at is not None), default=None)
+        deprecated_at = min((link.deprecated_at for link in chain if link.deprecated_at is not None), default=None)
+        successor = next((link.successor for link in chain if link.successor), chain[-1].model)
+        found[row.name] = Alias(row.name, chain[-1].model, successor, deprecated_at, shutdown_at, row.created_at)
+    return found
 
 
 def _prices() -> dict[str, list[PriceList]]:

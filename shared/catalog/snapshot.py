@@ -6,10 +6,12 @@ API keys and balances are not part of it; each call reads them when it reserves 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.billing.pricing import PriceList
+from shared.core.errors import ModelShutDown
 
 
 class Route(NamedTuple):
@@ -75,12 +77,51 @@ class CatalogModel(NamedTuple):
         return all(models is None or self.id in models for models in allowed) and self.price_at(now) is not None
 
 
+class Alias(NamedTuple):
+    """Another name for a model, with what follows from the aliases that it points to. Times in milliseconds UTC.
+
+    model          id of the model; it may be disabled
+    successor      the name to use instead once the alias is deprecated: a model's id, or another alias
+    deprecated_at  None if the alias is not deprecated; it may lie ahead
+    shutdown_at    calls are refused from then on; None means no such time
+    """
+
+    name: str
+    model: str
+    successor: str
+    deprecated_at: int | None
+    shutdown_at: int | None
+    created_at: int
+
+    def is_shut_down(self, now: int) -> bool:
+        """Whether calls are refused at `now`."""
+        return self.shutdown_at is not None and self.shutdown_at <= now
+
+
 class Catalog(NamedTuple):
-    """All active models by id, as of one catalog version. At `stale_at` (ms UTC) a paused channel returns to service."""
+    """All active models by id, and all aliases by name, as of one catalog version.
+
+    At `stale_at` (ms UTC) a paused channel returns to service. No alias has the name of an active model.
+    """
 
     version: int
     models: Mapping[str, CatalogModel]
     stale_at: int | None = None
+    aliases: Mapping[str, Alias] = MappingProxyType({})
+
+    def model_id(self, name: str) -> str:
+        """Return the id of the model that `name` stands for. An unknown name is returned unchanged."""
+        alias = self.aliases.get(name)
+        return name if alias is None else alias.model
+
+    def find(self, name: str, now: int) -> CatalogModel | None:
+        """Return the model with this id or alias, or None. Raises `ModelShutDown` for an alias that was shut down."""
+        model = self.models.get(name)
+        if model is not None or (alias := self.aliases.get(name)) is None:
+            return model
+        if alias.is_shut_down(now):
+            raise ModelShutDown(name, alias.shutdown_at or 0, alias.successor)
+        return self.models.get(alias.model)
 
 
 EMPTY_CATALOG = Catalog(0, {})

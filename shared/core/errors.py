@@ -18,6 +18,7 @@
     │   │   └── InvalidSession         missing, unknown or ended web session
     │   ├── AccessDenied           not allowed for this key, plan or account
     │   ├── ModelNotFound
+    │   │   └── ModelShutDown          a deprecated name, after its shutdown
     │   ├── InsufficientCredits    the pool cannot cover the call
     │   ├── CreditsHeld            the pool can cover the call once other calls release their holds
     │   ├── RateLimited            too many requests, tokens or concurrent requests
@@ -176,6 +177,15 @@ class ModelNotFound(RequestRefused):
     def __init__(self, model: str) -> None:
         shown = truncate(model, 101, "…")
         super().__init__(f"The model '{shown}' does not exist or you do not have access to it. GET /v1/models lists yours.")
+
+
+class ModelShutDown(ModelNotFound):
+    """An alias of a model, after its shutdown. `successor` is the name to use instead; `shutdown_at` is in milliseconds UTC."""
+
+    def __init__(self, name: str, shutdown_at: int, successor: str) -> None:
+        shown, day = truncate(name, 101, "…"), format_timestamp(shutdown_at)[:10]
+        RequestRefused.__init__(self, f"The model '{shown}' was shut down on {day}. Use '{successor}' instead.")
+        self.successor = successor
 
 
 class InsufficientCredits(RequestRefused):

@@ -11,10 +11,11 @@ States change by compare-and-set only. Accounts are locked before jobs.
 from shared.media.finish_job import CANCELLED, JobResult, Output, cancel_job, finish
 from shared.media.inputs import delete_inputs, load_inputs, store_inputs
 from shared.media.leases import due_for_resend, lease_job, release_until, renew_leases, store_progress, store_provider_job
-from shared.media.submission import JobRequest, Submitted, decrypt_body, encrypt_body, submit, undo_submission
+from shared.media.submission import REQUESTED_MODEL, JobRequest, Submitted, decrypt_body, encrypt_body, submit, undo_submission
 
 __all__ = [
     "CANCELLED",
+    "REQUESTED_MODEL",
     "JobRequest",
     "JobResult",
     "Output",

@@ -13,7 +13,8 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
-from shared.ledger import Settlement, settle
+from shared.ledger import Settlement, UsageDetails, settle
+from shared.media.submission import REQUESTED_MODEL
 from shared.models import MediaJob, MediaOutput
 
 NO_SUCH_JOB = "No such job. List your jobs with GET /api/media/jobs/."
@@ -103,7 +104,7 @@ def _finish(job: MediaJob, end: JobResult, hand: UUID | None, now: int) -> Media
 
 
 def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
-    row = job.__data__
+    row, requested = job.__data__, job.options.get(REQUESTED_MODEL)
     return Settlement(
         call=job.id,
         account=row["account"],
@@ -118,4 +119,5 @@ def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
         attempts=job.attempts,
         duration_ms=min(now - job.created_at, MAX_DURATION_MS),
         created_at=job.created_at,
+        details=UsageDetails(asked_model=requested) if requested else None,
     )

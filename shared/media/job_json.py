@@ -7,7 +7,13 @@ from typing import Any
 
 from shared.core.timestamps import format_timestamp
 from shared.media.failure_messages import failure_message
+from shared.media.submission import REQUESTED_MODEL
 from shared.models import MediaJob, MediaOutput
+
+
+def requested_model(job: MediaJob) -> str:
+    """Return the model's id or alias, as the caller named it."""
+    return str(job.options.get(REQUESTED_MODEL) or job.model)
 
 
 def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[MediaOutput], str]) -> dict[str, Any]:
@@ -16,7 +22,7 @@ def job_document(job: MediaJob, outputs: Sequence[MediaOutput], link: Callable[[
     return {
         "job_uuid": str(job.id),
         "kind": job.kind,
-        "model": job.model,
+        "model": requested_model(job),
         "status": job.status,
         "progress": job.progress,
         "output_url": files[0]["url"] if files else None,

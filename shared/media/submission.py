@@ -13,6 +13,8 @@ from shared.ledger import Reservation, release, reserve
 from shared.media.leases import RESEND_MS
 from shared.models import MediaJob
 
+REQUESTED_MODEL = "requested_model"  # in a job's options: the alias by which the caller named the model
+
 
 class JobRequest(NamedTuple):
     """A media call, with what is stored for the worker: results of `encrypt_body` and, for input images, of `store_inputs`."""

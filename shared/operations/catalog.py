@@ -13,7 +13,7 @@ import peewee
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import ENABLED_STATUSES, MEDIA_KINDS, AIModel, ChannelModel
+from shared.models import ENABLED_STATUSES, MEDIA_KINDS, AIModel, ChannelModel, ModelAlias
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import (
@@ -66,7 +66,8 @@ def create_model(
 ) -> AIModel:
     """Create a model with a price from now on and one channel. With the status `disabled` it is a draft.
 
-    `upstream_model` is the provider's name, by default `id`. Raises `InvalidInput` for invalid values or if the id is taken.
+    `upstream_model` is the provider's name, by default `id`. Raises `InvalidInput` for invalid values, or if the id is taken by a
+    model or, for an active one, by an alias.
     """
     check_model_id(id)
     rates.check(details.free)
@@ -74,6 +75,8 @@ def create_model(
     values = {"id": id, **details.columns(), "status": check_choice("status", status, ENABLED_STATUSES)}
     with transaction():
         channel = find_channel(channel_name)
+        if status == "active":
+            _check_no_alias(id)
         try:
             model = AIModel.create(**values)
         except peewee.IntegrityError:
@@ -129,16 +132,31 @@ def add_channel_to_model(
 
 
 def set_model_status(model_id: str, status: str, *, origin: Origin) -> AIModel:
-    """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays."""
+    """Enable a model (`active`) or remove it from the catalog (`disabled`). Its history stays.
+
+    Raises `NotFound`, and `InvalidInput` if an alias has the name of a model to enable.
+    """
     check_choice("status", status, ENABLED_STATUSES)
     with transaction():
         model = find_model(model_id)
         if model.status != status:
+            if status == "active":
+                _check_no_alias(model_id)
             record_audit_entry(origin, "model.status", model_id, before={"status": model.status}, after={"status": status})
             model.status, model.updated_at = status, now_ms()
             model.save(only=[AIModel.status, AIModel.updated_at])
             bump_catalog_version()
         return model
+
+
+def is_alias(name: str) -> bool:
+    """Return whether `name` is an alias."""
+    return bool(ModelAlias.select().where(ModelAlias.name == name).exists())
+
+
+def _check_no_alias(model_id: str) -> None:
+    if is_alias(model_id):
+        raise InvalidInput(f"{model_id!r} is an alias. Delete it first with `yout alias delete`.")
 
 
 def check_model_id(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from shared.core.settings import Settings
 from shared.models import AIModel, AuditEntry, Channel, ChannelModel
 from shared.operations.audit import Origin
-from shared.operations.catalog import create_channel, create_model, set_model_status, update_channel
+from shared.operations.catalog import create_channel, create_model, is_alias, set_model_status, update_channel
 from shared.operations.model_details import ModelDetails
 from shared.operations.prices import Rates
 
@@ -100,13 +100,13 @@ def sync_local_models(settings: Settings, served: Collection[str]) -> list[str]:
     """Add the embedded models that are `served`, disable the others, and return the names of what was added.
 
     Safe to run at every start. Changes by staff are kept: a model that they disabled or added to another channel is not changed;
-    a deleted one is added again. The base URL of the channel `local` follows the port, and its settings follow this version,
-    unless staff changed them.
+    a deleted one is added again. A model whose id is now an alias is left alone. The base URL of the channel `local` follows the
+    port, and its settings follow this version, unless staff changed them.
     """
     selected = [model for model in LOCAL_MODELS if model.id in served]
     added = _seed_channel(settings) if selected else []
     for model in selected:
-        if AIModel.get_or_none(AIModel.id == model.id) is None:
+        if AIModel.get_or_none(AIModel.id == model.id) is None and not is_alias(model.id):
             create_model(model.id, LOCAL_CHANNEL, model.rates, model.details, origin=ORIGIN)
             added.append(model.id)
     for model in LOCAL_MODELS:
@@ -118,7 +118,7 @@ def _sync_status(id: str, served: bool) -> None:
     row = AIModel.get_or_none(AIModel.id == id)
     if row is None:
         return
-    if served and row.status == "disabled" and _disabled_here(id):
+    if served and row.status == "disabled" and _disabled_here(id) and not is_alias(id):
         set_model_status(id, "active", origin=ORIGIN)
     if not served and row.status == "active" and _served_here_only(id):
         set_model_status(id, "disabled", origin=ORIGIN)

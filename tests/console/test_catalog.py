@@ -10,7 +10,7 @@ import pytest
 from console.views.margins import Margin, margins
 from shared.core.clock import now_ms
 from shared.core.secrets import unseal
-from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, Price, UsageLedger
+from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, ModelAlias, Price, UsageLedger
 from tests import factories
 from tests.servers.edge import SECRET_KEY
 from tests.upstream import default_script
@@ -130,6 +130,34 @@ def test_model_details_are_edited_and_audited(signed_in):
     model = AIModel.get()
     assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
+
+
+def test_an_alias_is_created_edited_and_deleted(signed_in):
+    channel = factories.channel("https://api.example.com/v1")
+    factories.model("m-1", channel)
+    factories.model("m-2", channel)
+    browser = signed_in("owner")
+    values = {"name": "old/m", "model": "m-1", "deprecated": "", "shutdown": "2030-01-31", "successor": ""}
+    for field, value, words in (
+        ("model", "nobody", "No model"),
+        ("name", "m-2", "is an active model"),
+        ("name", "", "Enter the"),
+    ):
+        refused = browser.submit_form("/aliases/", "/aliases/", **{**values, field: value})
+        assert (refused.status_code, words in unescape(refused.text)) == (422, True)
+    assert "Alias old/m created." in browser.submit_form("/aliases/", "/aliases/", **values).text
+    alias = ModelAlias.get()
+    assert (alias.name, alias.model, alias.shutdown_at, alias.successor) == ("old/m", "m-1", 1_896_048_000_000, None)
+    page = "/aliases/old/m"
+    changed = {"model": "m-2", "deprecated": "", "shutdown": "", "successor": "m-1"}
+    assert "Alias old/m updated." in browser.submit_form(page, f"{page}/edit", **changed).text
+    alias = ModelAlias.get()
+    assert (alias.model, alias.deprecated_at, alias.shutdown_at, alias.successor) == ("m-2", None, None, "m-1")
+    assert browser.submit_form(page, f"{page}/edit", **{**changed, "model": "old/m"}).status_code == 422
+    assert "Alias old/m deleted." in browser.submit_form(page, f"{page}/delete").text
+    assert browser.get(page).status_code == 404
+    entries = AuditEntry.select().where(AuditEntry.target == "old/m").order_by(AuditEntry.id)
+    assert [entry.action for entry in entries] == ["alias.create", "alias.update", "alias.delete"]
 
 
 def test_a_second_route_is_added_edited_and_removed(signed_in):

@@ -9,8 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 from flask import Flask
 
+from shared.core.clock import now_ms
 from shared.models import EdgeProcess
 from shared.operations.account_notes import add_note
+from shared.operations.model_aliases import create_alias
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
@@ -39,6 +41,7 @@ def filled_database(bound_database) -> None:
     channel = factories.channel("https://up.example/v1", name="east")
     factories.model("m-1", channel)
     factories.model(LONG_MODEL, channel)
+    create_alias("old/m-1", "m-1", shutdown_at=now_ms() + HOUR_MS, origin=ORIGIN)
     save_draft("m-1", Rates(input=2_000, output=3_000), origin=ORIGIN)
     create_plan("Keeper", {"monthly_credits": 100}, origin=ORIGIN)
     create_codes(25, count=2, origin=ORIGIN)
@@ -60,7 +63,9 @@ def pages(app: Flask) -> set[str]:
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     files = {rule for rule in rules if rule.endswith((".csv", ":filename>"))}
     once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
-    return {re.sub("<uuid:[a-z_]+>", "ID", rule).replace("<path:model_id>", "m-1") for rule in rules - files - once - APART}
+    names = {"<path:model_id>": "m-1", "<path:alias_name>": "old/m-1"}
+    kept = (re.sub("<uuid:[a-z_]+>", "ID", rule) for rule in rules - files - once - APART)
+    return {re.sub("<path:[a-z_]+>", lambda found: names[found[0]], rule) for rule in kept}
 
 
 @pytest.mark.parametrize("look", LOOKS, ids=["desk", "phone"])

@@ -8,12 +8,12 @@ from edge.call.requests import build_chat_call, max_non_text_tokens, prompt_text
 from edge.http.api_spec import INTEGER, KEY, ResponseSpec, describe_route, response_schema
 from edge.http.body_types import check_body
 from edge.http.json_body import parse_json_object
-from edge.request_context import count_request, json_response, key_caller, read_body, services
+from edge.request_context import count_request, find_model, json_response, key_caller, read_body, services
 from edge.v1.messages.request import chat_body
 from edge.v1.messages.schema import CountTokensRequest
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.clock import now_ms
-from shared.core.errors import InvalidRequest, ModelNotFound, RateLimited, RequestTooLarge
+from shared.core.errors import InvalidRequest, ModelNotFound, ModelShutDown, RateLimited, RequestTooLarge
 
 counting = Blueprint("counting", __name__)
 
@@ -24,7 +24,7 @@ counting = Blueprint("counting", __name__)
     callers=KEY,
     body=CountTokensRequest,
     responses={200: ResponseSpec(response_schema({"input_tokens": INTEGER}), "An estimate.")},
-    errors=(InvalidRequest, RequestTooLarge, ModelNotFound, RateLimited),
+    errors=(InvalidRequest, RequestTooLarge, ModelNotFound, ModelShutDown, RateLimited),
     error_format="messages",
 )
 async def count_tokens() -> Response:
@@ -35,7 +35,7 @@ async def count_tokens() -> Response:
     body = parse_json_object(data)
     check_body(body, CountTokensRequest)
     call = with_provider_fields(chat_body(body), lambda portable: build_chat_call(portable, len(data)))
-    model = services().catalog.models.get(call.model)
+    model = find_model(call.model)
     if model is None or not caller.row.may_use(model, now_ms()):
         raise ModelNotFound(call.model)
     counted = await services().count_tokens(prompt_text(call.body))

@@ -16,7 +16,7 @@ from edge.http.multipart import read_form
 from shared.core.database import transaction
 from shared.files.storage import Storage
 from shared.media.retention import delete_expired
-from shared.models import Account, MediaJob, UsageLedger
+from shared.models import Account, MediaJob, ModelAlias, UsageLedger
 from tests import factories
 from tests.edge.ledger_fixture import LedgerDatabase
 from tests.edge.shared_edge import Reply, read
@@ -53,6 +53,7 @@ def create_models(provider_url: str) -> None:
         for number in range(MODEL_SETS):
             channel = factories.channel(provider_url, name=f"set-{number}")
             factories.model(f"image-{number}", channel, kind="image", per_call=IMAGE, **media)
+            ModelAlias.create(name=f"painter-{number}", model=f"image-{number}", deprecated_at=0)
             factories.model(f"video-{number}", channel, kind="video", per_5_seconds=VIDEO, **media)
             factories.model(f"voice-{number}", channel, kind="speech", per_1k_characters=SPEECH, **media)
 

@@ -41,6 +41,16 @@ def test_each_kind_is_generated_charged_and_downloaded(
     assert receipt["steps"][0]["count"] == {"image": 1, "speech": 40, "video": 4}[kind]
 
 
+def test_a_job_of_an_alias_is_the_models(customer: Customer) -> None:
+    alias = customer.image_model.replace("image", "painter")
+    ordered = customer.post("/api/media/image/", customer.body("image", model=alias))
+    assert (ordered.status, ordered.headers["x-yout-model"], ordered.headers["deprecation"]) == (202, customer.image_model, "@0")
+    job = customer.wait_for_end(ordered.json["job_uuid"])
+    assert (job["status"], job["model"], job["credits_cost"]) == ("succeeded", alias, IMAGE)
+    assert customer.row(ordered.json["job_uuid"]).model == customer.image_model
+    assert [(row.model, row.asked_model) for row in customer.usage()] == [(customer.image_model, alias)]
+
+
 def test_half_of_the_images_cost_half(customer: Customer, media_stack: MediaStack) -> None:
     media_stack.upstream.script(image_response(PNG, PNG))
     job = customer.run_job(n=4)
