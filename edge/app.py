@@ -45,7 +45,7 @@ from edge.v1.models import PATH as MODELS_PATH
 from edge.v1.models import is_anthropic_client, models
 from edge.v1.moderations import MODERATIONS
 from edge.v1.rerank import RERANK
-from edge.v1.responses import RESPONSES
+from edge.v1.responses import COMPACT, RESPONSES
 from edge.v1.responses.retrieve import stored_responses
 from edge.v1.speech import speech
 from edge.v1.transcriptions import TRANSCRIPTIONS, TRANSLATIONS
@@ -98,6 +98,7 @@ ENDPOINTS: dict[str, EndpointAdapter] = {
     "/v1/audio/transcriptions": TRANSCRIPTIONS,
     "/v1/audio/translations": TRANSLATIONS,
     "/v1/responses": RESPONSES,
+    "/v1/responses/compact": COMPACT,
     "/v1/messages": MESSAGES,
     "/api/chat/stream": chat_stream.NATIVE,
 }

@@ -13,6 +13,8 @@ import orjson
 
 from edge.v1.deltas import Delta
 
+_CALLS = ("tool", "custom")
+
 
 class Block:
     """One block. `index` is its position in the answer."""
@@ -71,7 +73,7 @@ class Blocks:
 
     def _add(self, piece: Delta) -> bytes:
         open_block = self._open
-        if open_block is not None and open_block.kind == "tool" and not _same(open_block, piece) and not _is_whole(open_block):
+        if open_block is not None and open_block.kind in _CALLS and not _same(open_block, piece) and not _is_whole(open_block):
             self._waiting.append(piece)
             return b""
         events = self._grow(piece)
@@ -103,13 +105,18 @@ class Blocks:
 def _same(block: Block, piece: Delta) -> bool:
     if block.kind != piece.kind or block.signature is not None or block.kind == "image":
         return False
-    if block.kind == "tool":
+    if block.kind in _CALLS:
         return block.tool == piece.tool
     return piece.signature is None or piece.signature.get("type") == "thinking"
 
 
 def _is_whole(block: Block) -> bool:
-    """Return whether a tool call's arguments are complete JSON: some providers interleave several calls."""
+    """Return whether a tool call's arguments are complete JSON: some providers interleave several calls.
+
+    An input of any text has no recognizable end.
+    """
+    if block.kind == "custom":
+        return False
     try:
         orjson.loads(block.text)
     except orjson.JSONDecodeError:

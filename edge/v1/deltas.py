@@ -16,12 +16,12 @@ from edge.v1.images_in_text import as_markdown
 from edge.v1.provider_fields import id_with_signature
 from shared.dialects.strip_foreign_fields import signed_blocks
 
-Kind = Literal["reasoning", "text", "refusal", "tool", "image"]
+Kind = Literal["reasoning", "text", "refusal", "tool", "custom", "image"]
 _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
 class Delta(NamedTuple):
-    """A delta of one block. `tool` is the index of a tool call in the answer.
+    """A delta of one block. `tool` is the index of a tool call in the answer: of a function, or of a custom tool.
 
     An image is its own block, with its data URL as `text`.
 
@@ -117,13 +117,14 @@ def _image(image: Mapping[str, Any]) -> Delta:
 
 
 def _tool(call: Mapping[str, Any], place: int) -> Delta:
+    custom = call.get("custom")
     function = call.get("function") or {}
     return Delta(
-        "tool",
-        function.get("arguments") or "",
+        "tool" if custom is None else "custom",
+        function.get("arguments") or "" if custom is None else custom.get("input") or "",
         tool=call.get("index", place),
         id=id_with_signature(call.get("id") or "", _signature(call)),
-        name=function.get("name") or "",
+        name=(function if custom is None else custom).get("name") or "",
     )
 
 

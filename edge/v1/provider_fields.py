@@ -92,10 +92,12 @@ def id_with_signature(id: str, signature: str) -> str:
     return f"{id}{_SIGNED}{_encode(signature.encode())}" if signature else id
 
 
-def tool_call(id: str, name: str, arguments: str) -> Body:
-    """Return a tool call in chat format. A signature in its id is moved back to its field."""
+def tool_call(id: str, name: str, arguments: str, *, custom: bool = False) -> Body:
+    """Return a tool call in chat format. A signature in its id is moved back to its field. `custom`: `arguments` is free text."""
     plain, _, signature = id.partition(_SIGNED)
     call: Body = {"id": plain, "type": "function", "function": {"name": name, "arguments": arguments}}
+    if custom:
+        call = {"id": plain, "type": "custom", "custom": {"name": name, "input": arguments}}
     decoded = _decode(signature) if signature else None
     if decoded is not None:
         call["extra_content"] = {"google": {"thought_signature": decoded.decode(errors="replace")}}

@@ -7,6 +7,7 @@ Settings of a channel:
     version            value of the `anthropic-version` header
     thinking           how models accept an effort: "adaptive" (the default), "budget" or "none", or an object by model name
     system_in_place    true, or a list of model names: these accept instructions in the middle of a conversation
+    tool_search        false if models do not support deferred tools: these are then sent only once they are loaded
     structured_output  false if models do not support `output_config.format`: schemas are then requested with a tool
 """
 
@@ -21,6 +22,7 @@ from shared.dialects.anthropic_request import build_body
 from shared.dialects.anthropic_response import AnthropicTranslator, message_events
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, StreamReader, Target
 from shared.dialects.content_parts import response_format
+from shared.dialects.custom_tools import custom_names
 from shared.dialects.openai import error_object, request_headers, scrub_message, to_answer
 from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
 
@@ -53,12 +55,13 @@ class AnthropicDialect:
             body: dict[str, Any] = merge_chunks(chunks)
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("the response does not have the documented format") from None
-        return to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
+        completion = {"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body}
+        return to_answer(completion, custom_names(call.body))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
         translator = AnthropicTranslator(response_format(call.body)[0] != "text")
-        return TranslatedStream(call.model, call_id, created, translator)
+        return TranslatedStream(call.model, call_id, created, translator, custom_names(call.body))
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 can concern the request, and even a 400 may concern our account."""

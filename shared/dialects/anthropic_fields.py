@@ -20,7 +20,10 @@ FIELDS: Fields = {
     "top_k": passed("Anthropic's own; omitted like `temperature`"),
     "stop": mapped("`stop_sequences`; whitespace alone is refused"),
     "n": refused("only one choice is supported", 1),
-    "tools": mapped("functions; `strict` and `cache_control` are passed on; strict schemas are rewritten to Anthropic's subset"),
+    "tools": mapped(
+        "functions; `strict`, `cache_control` and `defer_loading` are passed on; strict schemas are rewritten to Anthropic's"
+        " subset; custom tools as functions"
+    ),
     "tool_choice": mapped("auto, none, required (`any`) or a function (`tool`); a forced tool turns thinking off, or is refused"),
     "parallel_tool_calls": mapped("`disable_parallel_tool_use`"),
     "response_format": mapped("`json_schema` as `output_config.format`; `json_object` with a tool that the model must call"),
@@ -47,7 +50,7 @@ FIELDS: Fields = {
     "modalities": refused("text only", ["text"]),
     "audio": refused("text only"),
     "prediction": refused(),
-    "verbosity": refused("", "medium"),
+    "verbosity": mapped("not sent: the provider has no such field"),
     "moderation": refused(),
     "prompt_cache_options": refused("use `cache_control`"),
     "web_search_options": refused(),
@@ -81,6 +84,7 @@ PART_FIELDS: Fields = {
     "file": mapped("PDF, plain text or an image, data URL or https; `file_id` is refused"),
     "refusal": mapped("text"),
     "thinking": mapped("with its signature, in assistant turns"),
+    "tool_reference": mapped("in tool results, as in Anthropic's tool search"),
     "input_audio": refused(),
     "video_url": refused(),
 }

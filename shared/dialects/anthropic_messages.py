@@ -114,6 +114,10 @@ def _block(message: Message, where: str, part: Mapping[str, Any]) -> Json:
         case "file":
             url, name = content_parts.file_url(where, part)
             block = _media(f"{where}.file.file_data", url, name, "document")
+        case "tool_reference":
+            if message.role != "tool" or not isinstance(part.get("tool_name"), str):
+                raise_unsupported(f"{where}.type", "references to tools are only accepted in tool results")
+            block = {"type": "tool_reference", "tool_name": part["tool_name"]}
         case "thinking":
             if message.role != "assistant" or not isinstance(part.get("signature"), str):
                 raise_unsupported(f"{where}.signature", "only signed thinking is accepted, in assistant messages")

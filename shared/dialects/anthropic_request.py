@@ -17,6 +17,8 @@ from shared.dialects.anthropic_thinking import (
     supports_forced_tools,
 )
 from shared.dialects.base import ChatCall, Target
+from shared.dialects.custom_tools import as_functions
+from shared.dialects.deferred_tools import can_defer, load_tools
 from shared.dialects.field_support import check_fields, passed_fields, raise_unsupported
 from shared.dialects.json_schema import ANTHROPIC, Unconvertible, WorkBudget, convert, object_at_root
 
@@ -27,7 +29,8 @@ Json = dict[str, Any]
 
 def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
-    request = call.body
+    defers = target.route.settings.get("tool_search") is not False and can_defer(call.body)
+    request = as_functions(call.body if defers else load_tools(call.body))
     check_fields(request, FIELDS)
     content_parts.check_options(request)
     body: Json = {"model": target.route.upstream_model, **passed_fields(request, FIELDS)}
@@ -87,7 +90,7 @@ def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work
         made["description"] = function["description"]
     if strict:
         made["strict"] = True
-    marks = {name: owner[name] for owner in (tool, function) for name in ("cache_control",) if owner.get(name)}
+    marks = {name: owner[name] for owner in (tool, function) for name in ("cache_control", "defer_loading") if owner.get(name)}
     return {**made, **marks}
 
 

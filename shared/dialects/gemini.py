@@ -26,6 +26,7 @@ from shared.dialects.base import (
     StreamReader,
     Target,
 )
+from shared.dialects.custom_tools import custom_names
 from shared.dialects.gemini_request import build_body
 from shared.dialects.gemini_response import GeminiTranslator
 from shared.dialects.openai import error_object, request_headers, scrub_message, to_answer
@@ -62,11 +63,12 @@ class GeminiDialect:
             raise MalformedStream("the response does not have the documented format") from None
         if not body["choices"]:
             raise MalformedStream("no candidates")
-        return to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
+        completion = {"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body}
+        return to_answer(completion, custom_names(call.body))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
-        return TranslatedStream(call.model, call_id, created, _translator(call, call_id))
+        return TranslatedStream(call.model, call_id, created, _translator(call, call_id), custom_names(call.body))
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. A 400 concerns the request, unless it is about our API key, project or location."""

@@ -21,7 +21,7 @@ FIELDS: Fields = {
     "presence_penalty": mapped("`presencePenalty`"),
     "logprobs": mapped("`responseLogprobs`"),
     "top_logprobs": mapped("`logprobs`"),
-    "tools": mapped("`functionDeclarations`, with schemas rewritten to Gemini's subset"),
+    "tools": mapped("`functionDeclarations`, with schemas rewritten to Gemini's subset; custom tools as functions"),
     "tool_choice": mapped("AUTO, NONE, ANY, or ANY with one allowed function"),
     "parallel_tool_calls": mapped("false: only the first call of an answer is passed on"),
     "response_format": mapped("`responseMimeType` and `responseJsonSchema`, rewritten to Gemini's subset"),
@@ -37,7 +37,7 @@ FIELDS: Fields = {
     "modalities": mapped("`responseModalities`; `text` and `image`"),
     "audio": refused("text only"),
     "prediction": refused(),
-    "verbosity": refused("", "medium"),
+    "verbosity": mapped("not sent: the provider has no such field"),
     "moderation": refused(),
     "prompt_cache_options": refused("the provider caches automatically"),
     "web_search_options": refused(),
@@ -77,4 +77,5 @@ PART_FIELDS: Fields = {
     "video_url": mapped("`inlineData` or `fileData`"),
     "refusal": mapped("text"),
     "thinking": mapped("as `reasoning_content`"),
+    "tool_reference": mapped("text that names the tools, which are then sent"),
 }

@@ -13,6 +13,8 @@ from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects import content_parts
 from shared.dialects.base import ChatCall, Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
+from shared.dialects.custom_tools import as_functions
+from shared.dialects.deferred_tools import load_tools
 from shared.dialects.field_support import check_fields, raise_unsupported
 from shared.dialects.gemini_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.json_schema import GEMINI, WorkBudget
@@ -44,7 +46,7 @@ Json = dict[str, Any]
 
 def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
-    request = call.body
+    request = as_functions(load_tools(call.body))
     check_fields(request, FIELDS)
     content_parts.check_options(request)
     # Gemini 3 and later, whose thinking has levels, require a signature for the first call of each step.

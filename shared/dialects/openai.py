@@ -16,6 +16,7 @@ Settings of a channel:
     strict_schemas  true: strict schemas are converted to the subset that OpenAI documents
     roles           list of accepted roles; `developer` and `system` are replaced by each other
     named_roles     list of roles whose messages may have a `name`; in other messages it is prefixed to the text
+    custom_tools    true for models that accept custom tools, for all models or by name; for others, they become functions
     tool_ids        regular expression for ids of tool calls; other ids are rewritten in the request
     required_history  object of fields that assistant messages must have in a conversation with tools, with the value to send
                     if the history has none, e.g. {"reasoning_content": " "}
@@ -32,15 +33,18 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8 as BOM
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
-from shared.catalog.model_settings import nearest_effort
+from shared.catalog.model_settings import nearest_effort, of_model
 from shared.catalog.snapshot import Route
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, Target
+from shared.dialects.custom_tools import as_functions, custom_names
+from shared.dialects.deferred_tools import load_tools
 from shared.dialects.finish_reasons import FAILED, to_openai_reason
 from shared.dialects.openai_quirks import adapt_request
 from shared.dialects.openai_response import LABELS, finish_reason_of, normalize_choices
@@ -72,8 +76,11 @@ class OpenAIDialect:
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`: with its model name, usage, pseudonyms and the output limit."""
         route = target.route
-        body = {**call.body, "model": route.upstream_model}
         settings = route.settings
+        request = load_tools(call.body)
+        if not of_model(settings, "custom_tools", route.upstream_model, False):
+            request = as_functions(request)
+        body = {**request, "model": route.upstream_model}
         if call.stream and settings.get("stream_usage", True):
             body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
         elif "stream_options" in body:
@@ -109,11 +116,11 @@ class OpenAIDialect:
         if type(body.get("created")) is not int:
             body["created"] = created
         body.update(object="chat.completion", model=call.model)
-        return to_answer(body)
+        return to_answer(body, custom_names(call.body))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> OpenAIStream:
         """Return a reader for one stream. `call_id` replaces an id that is not `chatcmpl-…`."""
-        return OpenAIStream(call.model, call_id, created)
+        return OpenAIStream(call.model, call_id, created, custom_names(call.body))
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 concern the request."""
@@ -227,13 +234,16 @@ def _choices_are_whole(choices: object) -> bool:
     )
 
 
-def to_answer(body: dict[str, Any]) -> Answer:
-    """Normalize a provider's chat completion in place and return it as an answer. Raises `MalformedStream` if it failed."""
+def to_answer(body: dict[str, Any], custom_tools: AbstractSet[str] = frozenset()) -> Answer:
+    """Normalize a provider's chat completion in place and return it as an answer. Raises `MalformedStream` if it failed.
+
+    `custom_tools` are the names of the caller's custom tools.
+    """
     for name in LABELS:
         if not isinstance(body.get(name), str | None):
             body.pop(name, None)
     choices = body["choices"]
-    delivered = normalize_choices(choices, str(body["id"]).removeprefix("chatcmpl-"))
+    delivered = normalize_choices(choices, str(body["id"]).removeprefix("chatcmpl-"), custom_tools)
     if body.get("error") and not delivered.anything:
         raise MalformedStream("the provider reported an error")
     for choice in choices:

@@ -21,7 +21,10 @@ FIELDS: Fields = {
     "store": mapped("always false"),
     "reasoning_effort": mapped("passed, or replaced by the nearest value that the model accepts; omitted if it accepts none"),
     **{name: passed("omitted for models that do not accept it") for name in _SAMPLING},
-    "tools": passed("strict schemas are rewritten to OpenAI's subset; refused for models without tools in chat completions"),
+    "tools": passed(
+        "strict schemas are rewritten to OpenAI's subset; custom tools as functions for models that do not accept them;"
+        " refused for models without tools in chat completions"
+    ),
     "response_format": passed("strict schemas are rewritten to OpenAI's subset"),
     "cache_control": passed("also on messages, parts and tools; " + _IF_ACCEPTED),
     **{
@@ -48,4 +51,5 @@ MESSAGE_FIELDS: Fields = {
 PART_FIELDS: Fields = {
     **{name: passed() for name in ("text", "image_url", "input_audio", "file", "refusal", "video_url")},
     "thinking": passed(_IF_ACCEPTED),
+    "tool_reference": mapped("text that names the tools, which are then sent"),
 }

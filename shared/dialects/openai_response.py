@@ -8,6 +8,7 @@ parts go to fields of their own: `reasoning_content`, `refusal`, `images`, and `
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from shared.dialects.finish_reasons import to_openai_reason
@@ -33,12 +34,12 @@ class Delivered(NamedTuple):
 
 
 class DeltaNormalizer:
-    """The deltas of one choice of a stream. `name` is used to create ids of calls without one."""
+    """The deltas of one choice of a stream. `name` and `custom_tools` as for `ToolCalls`."""
 
     __slots__ = ("_calls", "_function", "_numbers")
 
-    def __init__(self, name: str) -> None:
-        self._calls = ToolCalls(name)
+    def __init__(self, name: str, custom_tools: AbstractSet[str] = frozenset()) -> None:
+        self._calls = ToolCalls(name, custom_tools)
         self._function = ""  # the relayed name of a legacy `function_call`
         self._numbers = dict.fromkeys(LIST_FIELDS, 0)
 
@@ -163,7 +164,7 @@ def countable_text(owner: Mapping[str, Any]) -> tuple[str, int]:
     return (owner.get("content") or "") + reasoning + (owner.get("refusal") or ""), len(images) if isinstance(images, list) else 0
 
 
-def normalize_choices(choices: list[Json], call_id: str) -> Delivered:
+def normalize_choices(choices: list[Json], call_id: str, custom_tools: AbstractSet[str] = frozenset()) -> Delivered:
     """Normalize the choices of a complete answer in place. Returns what they deliver."""
     texts: list[str] = []
     images = 0
@@ -184,7 +185,7 @@ def normalize_choices(choices: list[Json], call_id: str) -> Delivered:
         calls = message.pop("tool_calls", None)
         if calls:
             cut = to_openai_reason(str(choice.get("finish_reason") or "stop"), delivered=True) in CUT_REASONS
-            calls, text = normalize_calls(calls, f"{call_id}_{choice['index']}", cut=cut)
+            calls, text = normalize_calls(calls, f"{call_id}_{choice['index']}", cut=cut, custom_tools=custom_tools)
             texts.append(text)
         if calls:
             message["tool_calls"] = calls

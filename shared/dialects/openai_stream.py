@@ -7,6 +7,7 @@ payload whose id and model need no change is relayed byte for byte.
 from __future__ import annotations
 
 from codecs import BOM_UTF8 as BOM
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
@@ -76,7 +77,7 @@ _decode = msgspec.json.Decoder(_Chunk).decode
 
 
 class OpenAIStream:
-    """One stream. See `shared.dialects.base.StreamReader`."""
+    """One stream. See `shared.dialects.base.StreamReader`. `custom_tools` are the names of the caller's custom tools."""
 
     __slots__ = (
         *(
@@ -88,6 +89,7 @@ class OpenAIStream:
             "_carry",
             "_counted",
             "_created",
+            "_custom_tools",
             "_deltas",
             "_dropped",
             "_ended",
@@ -99,13 +101,14 @@ class OpenAIStream:
         *("_model", "_reasons", "_swaps", "_tail", "_usage", "_provider_id", "_provider_model"),
     )
 
-    def __init__(self, model: str, call_id: str, began: int) -> None:
+    def __init__(self, model: str, call_id: str, began: int, custom_tools: AbstractSet[str] = frozenset()) -> None:
         self.delivered = False  # any output has arrived: text, a tool call, audio
         self.done = False  # [DONE] has arrived
         self.error: Exception | None = None  # error after the events that `feed` returned last
         self._model = model
         self._id = call_id
         self._created = began
+        self._custom_tools = custom_tools
         self._provider_id: Any = None
         self._provider_model: Any = None
         self._swaps: list[tuple[bytes, bytes]] | None = None
@@ -391,7 +394,7 @@ class OpenAIStream:
             self._images += images
         deltas = self._deltas.get(index)
         if deltas is None:
-            deltas = self._deltas[index] = DeltaNormalizer(f"{self._id.removeprefix('chatcmpl-')}_{index}")
+            deltas = self._deltas[index] = DeltaNormalizer(f"{self._id.removeprefix('chatcmpl-')}_{index}", self._custom_tools)
         deltas.add_indexes(fields, changed)
         if delta.tool_calls:
             self._counted += deltas.calls(delta.tool_calls, changed).encode(errors="replace")

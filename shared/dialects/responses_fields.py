@@ -77,4 +77,5 @@ PART_FIELDS: Fields = {
     "refusal": mapped("text"),
     "video_url": refused(),
     "thinking": mapped("as `reasoning_content`"),
+    "tool_reference": mapped("text that names the tools, which are then sent"),
 }

@@ -9,6 +9,7 @@ from shared.catalog.model_settings import nearest_effort, of_model
 from shared.dialects import content_parts
 from shared.dialects.base import ChatCall, Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
+from shared.dialects.deferred_tools import load_tools
 from shared.dialects.field_support import check_fields, passed_fields, raise_unsupported
 from shared.dialects.openai_quirks import fit_schemas
 from shared.dialects.responses_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
@@ -22,7 +23,7 @@ Json = dict[str, Any]
 
 def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
-    request = dict(call.body)
+    request = dict(load_tools(call.body))
     check_fields(request, FIELDS)
     content_parts.check_options({"stream_options": request.get("stream_options")})
     fit_schemas(request)

@@ -6,15 +6,21 @@ fragments only add arguments. `arguments` are JSON text.
 Known deviations: no `index`, or 0 for every call (Google's OpenAI endpoint); a new `id` in every fragment (older
 vLLM); `id` or `name` in every fragment, which SDKs concatenate; an empty `id`; arguments as an object, null or missing; `{}` as
 a placeholder before the arguments.
+
+Calls of functions that stand for the caller's custom tools (`custom_tools`) become custom calls: a name, and an `input` of
+any text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 import orjson
+
+from shared.dialects.custom_tools import InputReader, input_of
 
 Json = dict[str, Any]
 
@@ -25,7 +31,7 @@ class _Call:
     `held` is an empty object received as the first arguments. It is relayed once nothing else can follow.
     """
 
-    __slots__ = ("arguments", "custom", "held", "id", "name", "place", "sent_id", "sent_index", "started")
+    __slots__ = ("arguments", "custom", "held", "id", "input", "name", "place", "sent_id", "sent_index", "started")
 
     def __init__(self, place: int, sent_index: Any, sent_id: str, id: str) -> None:
         self.place = place
@@ -37,6 +43,7 @@ class _Call:
         self.held = ""
         self.started = False
         self.custom = False
+        self.input: InputReader | None = None  # of a function that stands for a custom tool
 
     def is_complete(self) -> bool:
         """Return whether the arguments are a complete JSON object."""
@@ -59,12 +66,16 @@ class _Call:
 
 
 class ToolCalls:
-    """The tool calls of one choice, fragment by fragment. `name` is used to create ids of calls without one."""
+    """The tool calls of one choice, fragment by fragment. `name` is used to create ids of calls without one.
 
-    __slots__ = ("_at", "_calls", "_ids", "_name")
+    `custom` are the names of the caller's custom tools.
+    """
 
-    def __init__(self, name: str) -> None:
+    __slots__ = ("_at", "_calls", "_custom", "_ids", "_name")
+
+    def __init__(self, name: str, custom: AbstractSet[str] = frozenset()) -> None:
         self._name = name
+        self._custom = custom
         self._calls: list[_Call] = []
         self._at: dict[int, _Call] = {}  # the last call by the provider's index
         self._ids: set[str] = set()
@@ -87,6 +98,9 @@ class ToolCalls:
             released = [call.release() for call in self._calls[:known] if call.started and call.held]
             relay = [*released, *relay]
             same = same and not released
+        if self._custom:
+            converted = self._as_custom(relay)
+            same, relay = same and converted == relay, converted
         return (None if same else relay), text
 
     def __bool__(self) -> bool:
@@ -105,7 +119,29 @@ class ToolCalls:
                 missing.append(self._first(call, {}))
             elif call.held or not (cut or call.custom or call.arguments.strip()):
                 missing.append(call.release())
+        missing = self._as_custom(missing)
+        for call in self._calls:
+            if call.input is not None and (rest := call.input.finish(cut=cut)):
+                missing.append({"index": call.place, "custom": {"input": rest}})
         return missing
+
+    def _as_custom(self, fragments: list[Json]) -> list[Json]:
+        """Return the fragments with custom calls instead of calls of functions that stand for custom tools."""
+        made: list[Json] = []
+        for fragment in fragments:
+            call = self._calls[fragment["index"]]
+            if call.custom or call.name not in self._custom:
+                made.append(fragment)
+                continue
+            first = call.input is None
+            call.input = call.input or InputReader()
+            custom: Json = {"input": call.input.feed(fragment["function"].get("arguments") or "")}
+            kept = {name: value for name, value in fragment.items() if name != "function"}
+            if first:
+                made.append({**kept, "type": "custom", "custom": {"name": call.name, **custom}})
+            elif custom["input"] or len(kept) > 1:
+                made.append({**kept, "custom": custom})
+        return made
 
     def _read(self, fragment: Json, position: int, *, several: bool) -> tuple[Json | None, str]:
         index, function = fragment.get("index"), fragment.get("function")
@@ -182,8 +218,13 @@ class ToolCalls:
         return {**fragment, "index": call.place, "id": call.id, "type": "function", "function": merged}
 
 
-def normalize_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Json], str]:
-    """Normalize the `tool_calls` of a complete answer. Returns them and their text to count. `cut` as for `rest`."""
+def normalize_calls(
+    sent: Any, name: str, *, cut: bool = False, custom_tools: AbstractSet[str] = frozenset()
+) -> tuple[list[Json], str]:
+    """Normalize the `tool_calls` of a complete answer. Returns them and their text to count.
+
+    `cut` as for `missing_fragments`, `custom_tools` as for `ToolCalls`.
+    """
     calls: list[Json] = []
     text = ""
     taken: set[str] = set()
@@ -202,6 +243,10 @@ def normalize_calls(sent: Any, name: str, *, cut: bool = False) -> tuple[list[Js
         function = function if isinstance(function, dict) else {}
         called, arguments = _text(function.get("name")), arguments_text(function.get("arguments"))
         text += called + arguments
+        if called in custom_tools:
+            kept.pop("function", None)
+            calls.append({**kept, "id": id, "type": "custom", "custom": {"name": called, "input": input_of(arguments, cut=cut)}})
+            continue
         made = {**function, "name": called, "arguments": arguments if cut or arguments.strip() else "{}"}
         calls.append({**kept, "id": id, "type": "function", "function": made})
     return calls, text

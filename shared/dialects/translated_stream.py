@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8 as BOM
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Any, Protocol
 
 import orjson
@@ -58,12 +59,14 @@ class EventSplitter:
 
 
 class TranslatedStream:
-    """One stream. See `shared.dialects.base.StreamReader`."""
+    """One stream. See `shared.dialects.base.StreamReader`. `custom_tools`: see `OpenAIStream`."""
 
     __slots__ = ("_inner", "_splitter", "_translator", "error")
 
-    def __init__(self, model: str, call_id: str, began: int, translator: Translator) -> None:
-        self._inner = OpenAIStream(model, call_id, began)
+    def __init__(
+        self, model: str, call_id: str, began: int, translator: Translator, custom_tools: AbstractSet[str] = frozenset()
+    ) -> None:
+        self._inner = OpenAIStream(model, call_id, began, custom_tools)
         self._splitter = EventSplitter()
         self._translator = translator
         self.error: Exception | None = None

@@ -101,17 +101,26 @@ def _tool_result(block: Json, where: str) -> tuple[Json, list[Json]]:
     id = id_without_signature(_string(block, "tool_use_id", where))
     content = block.get("content")
     parts: list[Json] = []
+    references: list[Json] = []
     if isinstance(content, str):
         parts = [{"type": "text", "text": content}]
     elif isinstance(content, list):
-        parts = [part for at, inner in _blocks(content, f"{where}.content") for part in _parts(inner, at)]
+        blocks = _blocks(content, f"{where}.content")
+        parts = [part for at, inner in blocks if inner["type"] != "tool_reference" for part in _parts(inner, at)]
+        references = [_reference(inner, at) for at, inner in blocks if inner["type"] == "tool_reference"]
     elif content is not None:
         raise InvalidRequest(f"'{where}.content' must be a string or an array of content blocks.", f"{where}.content")
     text = "\n\n".join(part["text"] for part in parts if part["type"] == "text")
     shown = [part for part in parts if part["type"] != "text"]
     failed = _ERROR_PREFIX if block.get("is_error") is True else ""
-    message = {"role": "tool", "tool_call_id": id, "content": failed + text, **_cache_control(block)}
+    message: Json = {"role": "tool", "tool_call_id": id, "content": failed + text, **_cache_control(block)}
+    if references:
+        message["content"] = [*references, *([{"type": "text", "text": failed + text}] if failed + text else [])]
     return message, [{"type": "text", "text": f"What the tool call {id} returned:"}, *shown] if shown else []
+
+
+def _reference(block: Json, where: str) -> Json:
+    return {"type": "tool_reference", "tool_name": _string(block, "tool_name", where)}
 
 
 def _parts(block: Json, where: str) -> list[Json]:
@@ -127,7 +136,7 @@ def _parts(block: Json, where: str) -> list[Json]:
             found = _text_content(block.get("content"), f"{where}.content")
             text = found if isinstance(found, str) else "\n".join(part["text"] for part in found)
             return [{"type": "text", "text": f"{block.get('title', '')}\n{block.get('source', '')}\n{text}"}]
-    raise _unknown_type(where, "text", "image", "document", "search_result", "tool_result")
+    raise _unknown_type(where, "text", "image", "document", "search_result", "tool_result")  # and `tool_reference` in results
 
 
 def _document(block: Json, where: str) -> list[Json]:

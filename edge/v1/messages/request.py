@@ -98,7 +98,7 @@ def _tool(tool: Json, where: str) -> Json:
         raise InvalidRequest(f"'{where}.input_schema' must be an object.", f"{where}.input_schema")
     function = {"name": tool["name"], "parameters": tool["input_schema"]}
     function.update({name: tool[name] for name in ("description", "strict") if tool.get(name) is not None})
-    marked = {"cache_control": tool["cache_control"]} if tool.get("cache_control") else {}
+    marked = {name: tool[name] for name in ("cache_control", "defer_loading") if tool.get(name)}
     return {"type": "function", "function": function, **marked}
 
 

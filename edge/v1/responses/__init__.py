@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
-from edge.v1.responses.item_references import referenced_ids
-from edge.v1.responses.items import input_items
+from edge.call.endpoint_adapter import CallExtension, EndpointAdapter, ParsedRequest
+from edge.v1.responses.item_references import needs_stored_items
 from edge.v1.responses.request import parse
 from edge.v1.responses.response_recorder import ResponseRecorder
-from edge.v1.responses.response_renderer import ResponseRenderer, StoredResponseRenderer
-from edge.v1.responses.schema import DECLARATION
+from edge.v1.responses.response_renderer import CompactedRenderer, ResponseRenderer, StoredResponseRenderer
+from edge.v1.responses.schema import COMPACT_DECLARATION, DECLARATION
+from edge.v1.responses.truncation import Truncation
 from shared.core.clock import now_ms
+from shared.core.errors import InvalidRequest
 
 
 def _open(data: bytes, call_id: UUID) -> ParsedRequest:
-    body, call = parse(data)
+    request = parse(data)
     began = now_ms() // 1000
-    if not (body.get("store") or body.get("previous_response_id") or referenced_ids(input_items(body["input"]))):
-        return ParsedRequest(call, ResponseRenderer(call_id, began, body, call))
-    renderer = StoredResponseRenderer(call_id, began, body, call)
-    return ParsedRequest(call, renderer, ResponseRecorder(call_id, body, len(data), renderer))
+    renderer = ResponseRenderer(call_id, began, request)
+    extension: CallExtension | None = None
+    if needs_stored_items(request.body) or request.body.get("store"):
+        renderer = stored = StoredResponseRenderer(call_id, began, request)
+        extension = ResponseRecorder(call_id, request, len(data), stored)
+    if request.body.get("truncation") == "auto":
+        extension = Truncation(request.call, extension)
+    return ParsedRequest(request.call, renderer, extension)
+
+
+def _open_compaction(data: bytes, call_id: UUID) -> ParsedRequest:
+    request = parse(data, compacts=True)
+    for name in ("stream", "store"):
+        if request.body.get(name):
+            raise InvalidRequest(f"'{name}' is not supported for compactions.", name)
+    renderer = CompactedRenderer(call_id, now_ms() // 1000, request)
+    if not needs_stored_items(request.body):
+        return ParsedRequest(request.call, renderer)
+    return ParsedRequest(request.call, renderer, ResponseRecorder(call_id, request, len(data), renderer))
 
 
 RESPONSES = EndpointAdapter(_open, declaration=DECLARATION)
+COMPACT = EndpointAdapter(_open_compaction, declaration=COMPACT_DECLARATION)

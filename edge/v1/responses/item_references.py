@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edge.v1.responses.items import REFERENCE
+from edge.v1.responses.items import REFERENCE, input_items
 from shared.core.errors import InvalidRequest
 
 _THOUGHT = "rs_"
@@ -20,6 +20,11 @@ _NO_PLAN = f"Your plan does not include stored responses, so item references can
 def referenced_ids(items: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the ids that validated items refer to."""
     return [item["id"] for item in items if item.get("type") == REFERENCE]
+
+
+def needs_stored_items(body: Mapping[str, Any]) -> bool:
+    """Return whether a validated body continues a stored response or refers to stored items."""
+    return bool(body.get("previous_response_id") or referenced_ids(input_items(body["input"])))
 
 
 def resolve_references(

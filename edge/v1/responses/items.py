@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
+
+import orjson
 
 from edge.v1.images_in_text import image_url
 from edge.v1.provider_fields import decode_thinking, id_without_signature, signed_blocks, thinking_text, tool_call
+from edge.v1.responses.compaction import COMPACTIONS, TRIGGER, read_summary
+from edge.v1.responses.tools import ToolSet, sent_arguments
 from shared.core.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
@@ -19,29 +24,44 @@ def input_items(value: Any) -> list[Message]:
     return [{"type": "message", "role": "user", "content": value}] if isinstance(value, str) else value
 
 
-def convert_items(value: str | list[Message]) -> list[Message]:
-    """Return the chat messages for a checked `input`, a string or a list of items."""
+def convert_items(value: str | list[Message], tools: ToolSet, *, may_be_empty: bool = False) -> list[Message]:
+    """Return the chat messages for a checked `input`, a string or a list of items. Adds the tools that are among them to `tools`.
+
+    If it `may_be_empty`, other items will be put before it.
+    """
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
-    conversation = _Conversation()
+    conversation = _Conversation(tools)
+    compacted = _last_compacted(value)
     for index, item in enumerate(value):
         where = f"input[{index}]"
         kind = item.get("type", "message")
+        if (kind == TRIGGER and index == len(value) - 1) or (index <= compacted and kind != "additional_tools"):
+            continue
+        if kind == TRIGGER:
+            raise InvalidRequest(f"A '{TRIGGER}' must be the last item.", where)
         read = _ITEMS.get(kind) if isinstance(kind, str) else None
         if read is None:
             known = ", ".join(_ITEMS)
             raise InvalidRequest(f"Unsupported item type; supported types are {known}.", f"{where}.type")
         read(conversation, item, where)
     messages = conversation.end()
-    if not messages:
+    if not messages and not may_be_empty:
         raise InvalidRequest("'input' must contain more than reasoning items.", "input")
     return messages
+
+
+def _last_compacted(items: list[Any]) -> int:
+    """Return the index of the last item that a compaction in a stored response replaced: its trigger. -1 if there is none."""
+    kinds = [item.get("type") if isinstance(item, dict) else None for item in items]
+    return max((index for index, pair in enumerate(pairwise(kinds)) if pair == (TRIGGER, "compaction")), default=-1)
 
 
 class _Conversation:
     """Builds chat messages. A model's turn is one chat message, but several input items."""
 
-    def __init__(self) -> None:
+    def __init__(self, tools: ToolSet) -> None:
+        self.tools = tools
         self._messages: list[Message] = []
         self._images: list[Message] = []  # from tool outputs; tool messages can only contain text
         self._reasoning_blocks: list[Any] = []  # for the next assistant message
@@ -85,6 +105,10 @@ class _Conversation:
             shown = [part for part in parts if part["type"] != "text"]
             if shown:
                 self._images += [{"type": "text", "text": f"What the tool call {call_id} returned:"}, *shown]
+        self.append_output(call_id, content)
+
+    def append_output(self, call_id: str, content: Any) -> None:
+        """Add a tool output in chat format."""
         self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
     def _add_images(self) -> None:
@@ -108,7 +132,70 @@ def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -
 def _function_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     for name in ("call_id", "name", "arguments"):
         _string(item, name, where)
-    conversation.call(tool_call(item["call_id"], item["name"], item["arguments"]))
+    name = conversation.tools.chat_name("function", item["name"], _namespace(item, where))
+    conversation.call(tool_call(item["call_id"], name, item["arguments"]))
+
+
+def _custom_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    for name in ("call_id", "name", "input"):
+        _string(item, name, where)
+    name = conversation.tools.chat_name("custom", item["name"], _namespace(item, where))
+    conversation.call(tool_call(item["call_id"], name, item["input"], custom=True))
+
+
+def _namespace(item: Mapping[str, Any], where: str) -> str | None:
+    return None if item.get("namespace") is None else _string(item, "namespace", where)
+
+
+def _built_in_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    """Add a call of a tool without a name, such as `shell_call`."""
+    if item["type"] == "tool_search_call" and item.get("execution") == "server":
+        return  # the result of such a search are the tools in its output
+    name = conversation.tools.chat_name(item["type"].removesuffix("_call"), "", None)
+    conversation.call(tool_call(_call_id(item, where), name, sent_arguments(item)))
+
+
+def _built_in_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    """Add the output of a tool without a name. Structured outputs become JSON, which the model can read."""
+    output = item.get("output") or ""
+    text = output if isinstance(output, str) else orjson.dumps(output).decode()
+    if item["type"] == "apply_patch_call_output":
+        text = f"{item.get('status', 'completed')}\n{text}".rstrip()
+    conversation.append_output(id_without_signature(_call_id(item, where)), text)
+
+
+def _call_id(item: Mapping[str, Any], where: str) -> str:
+    """Return the id of a call; in outputs of local shells, it is the `id`."""
+    return _string(item, "call_id" if item.get("call_id") is not None else "id", where)
+
+
+def _found_tools(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    """Add the tools that a search found, and a result that refers to them."""
+    names = conversation.tools.add(item.get("tools"), f"{where}.tools", deferred=True)
+    if item.get("execution") == "server":
+        return
+    references = [{"type": "tool_reference", "tool_name": name} for name in names]
+    conversation.append_output(id_without_signature(_call_id(item, where)), references or "No tools found.")
+
+
+def _additional_tools(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    conversation.tools.add(item.get("tools"), f"{where}.tools")
+
+
+def _agent_message(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
+    """Add a message between agents of one client as text of the user. Encrypted parts are left out."""
+    texts = [part["text"] for part in _parts_in(item.get("content")) if isinstance(part.get("text"), str)]
+    if texts:
+        text = f"Message from {item.get('author')} to {item.get('recipient')}:\n" + "\n".join(texts)
+        conversation.add({"role": "user", "content": text})
+
+
+def _compaction(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
+    conversation.add({"role": "user", "content": read_summary(_string(item, "encrypted_content", where), where)})
+
+
+def _no_message(*_: Any) -> None:
+    """Ignore a search by another provider: what the model took from it is in its answer."""
 
 
 def _function_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
@@ -153,6 +240,15 @@ _ITEMS: dict[str, Callable[[_Conversation, Mapping[str, Any], str], None]] = {
     "function_call": _function_call,
     "function_call_output": _function_output,
     "reasoning": _reasoning,
+    "custom_tool_call": _custom_call,
+    "custom_tool_call_output": _function_output,
+    **{f"{kind}_call": _built_in_call for kind in ("local_shell", "shell", "apply_patch", "tool_search")},
+    **{f"{kind}_call_output": _built_in_output for kind in ("local_shell", "shell", "apply_patch")},
+    "tool_search_output": _found_tools,
+    "additional_tools": _additional_tools,
+    "agent_message": _agent_message,
+    **dict.fromkeys(COMPACTIONS, _compaction),
+    "web_search_call": _no_message,
     "image_generation_call": _generated_image,
     REFERENCE: _reference,
 }

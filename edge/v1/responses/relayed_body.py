@@ -7,6 +7,8 @@ from typing import Any
 
 from edge.call.requests import OWN_FIELDS
 from edge.v1.provider_fields import decode_thinking, id_without_signature
+from edge.v1.responses.compaction import COMPACTIONS, read_summary
+from edge.v1.responses.tools import is_left_out
 
 Body = dict[str, Any]
 # Our own options, ids of our responses, and what no provider needs (Codex sends ids of its installation and session).
@@ -16,6 +18,8 @@ _NOT_SENT = OWN_FIELDS | {"client_metadata", "previous_response_id"}
 def relayed_body(body: Mapping[str, Any]) -> Body:
     """Return a validated body, whose earlier items are in its input, for a provider of the Responses API."""
     relayed = {name: value for name, value in body.items() if name not in _NOT_SENT}
+    if isinstance(relayed.get("tools"), list):
+        relayed["tools"] = _served(relayed["tools"])
     if isinstance(relayed["input"], list):
         relayed["input"] = [_item(item) for item in relayed["input"] if not _is_foreign_reasoning(item)]
     return relayed
@@ -29,8 +33,19 @@ def _is_foreign_reasoning(item: Mapping[str, Any]) -> bool:
     return not isinstance(encrypted, str) or not encrypted or bool(decode_thinking(encrypted))
 
 
+def _served(tools: list[Body]) -> list[Body]:
+    return [tool for tool in tools if not is_left_out(tool)]
+
+
 def _item(item: Body) -> Body:
-    """Return an item without the signature of another dialect's provider in the id of its call."""
+    """Return an item without the signature of another dialect's provider in the id of its call.
+
+    A compaction, which is ours, becomes text: the provider could not decrypt it.
+    """
+    if item.get("type") in COMPACTIONS:
+        return {"type": "message", "role": "user", "content": read_summary(item["encrypted_content"], "input")}
+    if item.get("type") == "additional_tools":
+        return {**item, "tools": _served(item["tools"])}
     id = item.get("call_id")
     plain = id_without_signature(id) if isinstance(id, str) else id
     return item if plain == id else {**item, "call_id": plain}

@@ -5,18 +5,20 @@ Each field is translated, echoed in the response, forwarded, or rejected; none i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge.call.requests import build_chat_call
 from edge.http.body_types import check_body
 from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
+from edge.v1.responses.compaction import TRIGGER, is_compaction, request_summary
 from edge.v1.responses.items import convert_items
 from edge.v1.responses.relayed_body import relayed_body
 from edge.v1.responses.schema import ResponsesRequest
+from edge.v1.responses.tools import ToolSet
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -45,34 +47,57 @@ _OWN = frozenset(
         *("store", "previous_response_id"),
     }
 )
+# Sent by clients for OpenAI's analytics: ids of the installation and session, the path of the workspace. It goes no further.
+_DROPPED = frozenset({"client_metadata"})
 _LOGPROBS = "message.output_text.logprobs"
 
 
-def parse(data: bytes) -> tuple[Body, ChatCall]:
-    """Parse a body. Return the body unchanged, with its call."""
+class ResponseRequest(NamedTuple):
+    """A parsed body, its call, and the caller's tools. `compacts` means that the response is a compaction."""
+
+    body: Body
+    call: ChatCall
+    tools: ToolSet
+    compacts: bool
+
+
+def parse(data: bytes, *, compacts: bool = False) -> ResponseRequest:
+    """Parse a body. `compacts` as if its input ended with a trigger."""
     body = parse_json_object(data)
-    return body, build_call(body, len(data))
+    if compacts and body.get("input") is None and body.get("previous_response_id"):
+        body["input"] = [{"type": TRIGGER}]
+    return _build(body, len(data), compacts=compacts or is_compaction(body.get("input")))
 
 
-def with_items(body: Body, items: list[Body], size: int) -> ChatCall:
-    """Return the call of a parsed body with other `items` as its input. `size` is the resulting size in bytes."""
-    return build_call({**body, "input": items}, size)
+def with_items(request: ResponseRequest, items: list[Body], size: int) -> ResponseRequest:
+    """Return a request with other `items` as its input. `size` is the resulting size in bytes."""
+    return _build({**request.body, "input": items}, size, compacts=request.compacts)
 
 
-def build_call(body: Body, size: int) -> ChatCall:
-    """Return the call of a parsed body of `size` bytes."""
+def _build(body: Body, size: int, *, compacts: bool) -> ResponseRequest:
     requested = check_body(body, ResponsesRequest)
     _refuse(body)
-    chat = {name: value for name, value in body.items() if name not in _OWN and name not in _REFUSED}
-    chat["messages"] = _messages(body)
-    _add_tools(chat, body)
+    excluded = _OWN | _DROPPED | _REFUSED.keys()
+    chat = {name: value for name, value in body.items() if name not in excluded}
+    tools = ToolSet()
+    tools.add(body.get("tools") or [], "tools")
+    chat["messages"] = _messages(body, tools, may_be_empty=compacts and bool(body.get("previous_response_id")))
+    _add_tools(chat, body, tools)
     _add_text(chat, body.get("text") or {})
     _add_reasoning(chat, body.get("reasoning") or {})
     _add_logprobs(chat, body)
     if requested.max_output_tokens is not None:
         chat["max_completion_tokens"] = requested.max_output_tokens
+    if compacts:
+        chat = request_summary(chat)
     call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
-    return call._replace(field_name=response_field, responses_body=partial(relayed_body, body))
+    relayed = None if compacts else partial(relayed_body, body)
+    call = call._replace(field_name=_field_namer(tools), responses_body=relayed)
+    return ResponseRequest(body, call, tools, compacts)
+
+
+def _field_namer(tools: ToolSet) -> Callable[[str], str]:
+    return lambda param: tools.caller_path(param) or response_field(param)
 
 
 def _refuse(body: Mapping[str, Any]) -> None:
@@ -81,45 +106,22 @@ def _refuse(body: Mapping[str, Any]) -> None:
             raise InvalidRequest(advice, name)
 
 
-def _messages(body: Mapping[str, Any]) -> list[Body]:
+def _messages(body: Mapping[str, Any], tools: ToolSet, *, may_be_empty: bool) -> list[Body]:
+    messages = convert_items(body["input"], tools, may_be_empty=may_be_empty)
     instructions = body.get("instructions")
     if instructions is None:
-        return convert_items(body["input"])
-    return [{"role": "system", "content": instructions}, *convert_items(body["input"])]
+        return messages
+    return [{"role": "system", "content": instructions}, *messages]
 
 
-def _add_tools(chat: Body, body: Mapping[str, Any]) -> None:
-    converted = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(body.get("tools") or ())]
-    choice = body.get("tool_choice")
-    if isinstance(choice, dict):
-        choice, converted = _choose(choice, converted)
-    if converted:
-        chat["tools"] = converted
+def _add_tools(chat: Body, body: Mapping[str, Any], tools: ToolSet) -> None:
+    choice, chat_tools = tools.choose(body.get("tool_choice"))
+    if chat_tools:
+        chat["tools"] = chat_tools
         if choice is not None:
             chat["tool_choice"] = choice
     else:
         chat.pop("parallel_tool_calls", None)  # providers reject it without tools
-
-
-def _tool(tool: Body, where: str) -> Body:
-    if tool.get("type") != "function":
-        raise InvalidRequest("Hosted tools are not supported. Send tools of type 'function'.", f"{where}.type")
-    if not isinstance(tool.get("name"), str):
-        raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
-    fields = ("name", "description", "parameters", "strict")
-    return {"type": "function", "function": {name: tool[name] for name in fields if tool.get(name) is not None}}
-
-
-def _choose(choice: Mapping[str, Any], tools: list[Body]) -> tuple[Any, list[Body]]:
-    """Convert an object `tool_choice`. With `allowed_tools` the other tools are removed. Return the choice and the tools."""
-    kind = choice.get("type")
-    if kind == "function" and isinstance(choice.get("name"), str):
-        return {"type": "function", "function": {"name": choice["name"]}}, tools
-    allowed = choice.get("tools")
-    if kind == "allowed_tools" and isinstance(allowed, list):
-        names = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
-        return choice.get("mode", "auto"), [tool for tool in tools if tool["function"]["name"] in names]
-    raise InvalidRequest("'tool_choice' must be 'auto', 'none', 'required', or an object that names a function.", "tool_choice")
 
 
 def _add_text(chat: Body, text: Mapping[str, Any]) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from edge.call.admission import Caller
@@ -15,22 +14,29 @@ from edge.call.exchange import Finished
 from edge.services import Services
 from edge.v1.responses.item_references import referenced_ids, resolve_references
 from edge.v1.responses.items import input_items
-from edge.v1.responses.request import with_items
-from edge.v1.responses.response_renderer import StoredResponseRenderer
+from edge.v1.responses.request import ResponseRequest, with_items
 from shared.dialects.base import ChatCall
 from shared.operations.stored_responses import ResponseState, begin_response, store_response
 
 log = logging.getLogger("yout.edge")
 
 
-class ResponseRecorder:
-    """The stored context of one call. `size` is the size of `body` in bytes; `renderer` renders the response."""
+class StoredRenderer(Protocol):
+    """Renders the response of a call whose earlier items are stored."""
 
-    def __init__(self, call_id: UUID, body: Mapping[str, Any], size: int, renderer: StoredResponseRenderer) -> None:
+    def use(self, request: ResponseRequest) -> None: ...
+    def render_complete(self, event: Finished) -> dict[str, Any]: ...
+
+
+class ResponseRecorder:
+    """The stored context of one call. `size` is the size of the body in bytes; `renderer` renders the response."""
+
+    def __init__(self, call_id: UUID, request: ResponseRequest, size: int, renderer: StoredRenderer) -> None:
         self._call_id = call_id
-        self._body = dict(body)
+        self._request = request
+        self._body = request.body
         self._size = size
-        self._items = input_items(body["input"])
+        self._items = input_items(request.body["input"])
         self._renderer = renderer
         self._context: ResponseState | None = None
 
@@ -52,7 +58,9 @@ class ResponseRecorder:
         context = await services.database_reader.read(begin)
         self._context = context
         self._items = resolve_references(self._items, context.found, plan_stores=context.plan_stores)
-        return with_items(self._body, [*context.earlier, *self._items], self._size + context.earlier_bytes)
+        whole = with_items(self._request, [*context.earlier, *self._items], self._size + context.earlier_bytes)
+        self._renderer.use(whole)
+        return whole.call
 
     async def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield `events`, and store the response before its last event. Truncated responses are not stored."""

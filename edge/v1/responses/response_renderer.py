@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 import orjson
 
-from edge.call.endpoint_adapter import KEEPALIVE, cost_fields, usd_fields
+from edge.call.endpoint_adapter import KEEPALIVE, NonStreamingRenderer, cost_fields, usd_fields
 from edge.call.exchange import Finished
 from edge.http.errors import error_document
 from edge.v1.content_blocks import Blocks
 from edge.v1.deltas import deltas_of_body, deltas_of_events
-from edge.v1.responses.output import OutputItems
+from edge.v1.responses.compaction import compaction_item, kept_messages
+from edge.v1.responses.items import input_items
+from edge.v1.responses.output import CompactionItems, OutputItems
 from edge.v1.responses.relayed_response import RELAYED, RelayedResponse
+from edge.v1.responses.request import ResponseRequest
+from edge.v1.responses.tools import ToolSet
 from shared.core.clock import now_ms
-from shared.dialects.base import ChatCall
 
 # Chat finish reasons of incomplete answers → reasons of the Responses API.
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -38,20 +40,28 @@ _ECHOED: dict[str, Any] = {
     "user": None,
 }
 
+_REASONING = ("effort", "summary", "context")
 _SEALED = "reasoning.encrypted_content"  # a value of `include`
 
 
 class ResponseRenderer:
     """Renders one response."""
 
-    __slots__ = ("_blocks", "_head", "_items", "_relayed", "_sequence")
+    __slots__ = ("_blocks", "_head", "_items", "_relayed", "_sequence", "_tools")
 
-    def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
-        self._head = _head(f"resp_{call_id.hex}", began, request, call)
-        self._items = OutputItems(call_id.hex, self._event, seals=_SEALED in (request.get("include") or ()))
+    def __init__(self, call_id: UUID, began: int, request: ResponseRequest) -> None:
+        self._head = _head(f"resp_{call_id.hex}", began, request)
+        self._tools = request.tools
+        seals = _SEALED in (request.body.get("include") or ())
+        make = CompactionItems if request.compacts else OutputItems
+        self._items = make(call_id.hex, self._event, request.tools, seals=seals)
         self._blocks = Blocks(self._items)
         self._relayed = RelayedResponse(self._head)
         self._sequence = -1  # number of the last event
+
+    def use(self, request: ResponseRequest) -> None:
+        """Use the tools of `request`, which has the whole conversation."""
+        self._tools = self._items.tools = request.tools
 
     def transform_chunks(self, chunks: bytes) -> bytes:
         """Translate complete canonical events to events of the Responses API. Relayed events are such events already."""
@@ -93,7 +103,7 @@ class ResponseRenderer:
         return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
 
     def _output(self) -> list[dict[str, Any]]:
-        return [self._items.item(block) for block in self._blocks.all]
+        return self._items.output(self._blocks.all)
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
         """Process the end of the answer. Return its events and the complete response."""
@@ -103,7 +113,7 @@ class ResponseRenderer:
         why = _INCOMPLETE.get(reason)
         events = self._blocks.add(pieces)
         self._items.cut = why is not None
-        events += self._blocks.close()
+        events += self._blocks.close() + self._items.close(self._blocks.all)
         return events, {
             **self._head,
             "status": "completed" if why is None else "incomplete",
@@ -111,13 +121,45 @@ class ResponseRenderer:
             "incomplete_details": None if why is None else {"reason": why},
             "output": self._output(),
             "usage": _usage(event),
-            "yout": cost_fields(event),
+            "yout": {**cost_fields(event), **_ignored(self._tools)},
         }
 
     def _complete_relayed(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
         cut = [] if "output" in event.body else self._relayed.incomplete_items()
         events = [self._event("response.output_item.done", output_index=index, item=item) for index, item in cut]
-        return b"".join(events), {**self._relayed.complete(event.body), "usage": _usage(event), "yout": cost_fields(event)}
+        return b"".join(events), {
+            **self._relayed.complete(event.body),
+            "usage": _usage(event),
+            "yout": {**cost_fields(event), **_ignored(self._tools)},
+        }
+
+
+class CompactedRenderer(NonStreamingRenderer):
+    """Renders the result of `POST /v1/responses/compact`."""
+
+    __slots__ = ("_began", "_name", "_request")
+
+    def __init__(self, call_id: UUID, began: int, request: ResponseRequest) -> None:
+        self._name, self._began, self._request = call_id.hex, began, request
+
+    def use(self, request: ResponseRequest) -> None:
+        """Use `request`, which has the whole conversation."""
+        self._request = request
+
+    def render_complete(self, event: Finished) -> dict[str, Any]:
+        """Return the user's messages and the compaction. An answer without text has no compaction."""
+        pieces, _ = deltas_of_body(event.body)
+        summary = "".join(piece.text for piece in pieces if piece.kind == "text")
+        compaction = [compaction_item(f"cmp_{self._name}_0", summary)] if summary else []
+        return {
+            "id": f"resp_{self._name}",
+            "object": "response.compaction",
+            "created_at": self._began,
+            "model": self._request.call.model,
+            "output": [*kept_messages(input_items(self._request.body["input"]), self._name), *compaction],
+            "usage": _usage(event),
+            "yout": cost_fields(event),
+        }
 
 
 class StoredResponseRenderer(ResponseRenderer):
@@ -125,8 +167,8 @@ class StoredResponseRenderer(ResponseRenderer):
 
     __slots__ = ("_ended",)
 
-    def __init__(self, call_id: UUID, began: int, request: Mapping[str, Any], call: ChatCall) -> None:
-        super().__init__(call_id, began, request, call)
+    def __init__(self, call_id: UUID, began: int, request: ResponseRequest) -> None:
+        super().__init__(call_id, began, request)
         self._ended: tuple[bytes, dict[str, Any]] | None = None
 
     def _complete(self, event: Finished) -> tuple[bytes, dict[str, Any]]:
@@ -137,8 +179,13 @@ class StoredResponseRenderer(ResponseRenderer):
         return self._ended
 
 
-def _head(id: str, began: int, request: Mapping[str, Any], call: ChatCall) -> dict[str, Any]:
+def _ignored(tools: ToolSet) -> dict[str, Any]:
+    return {"ignored_tools": tools.ignored} if tools.ignored else {}
+
+
+def _head(id: str, began: int, parsed: ResponseRequest) -> dict[str, Any]:
     """Return the response object before any output."""
+    request = parsed.body
     text, reasoning = request.get("text") or {}, request.get("reasoning") or {}
     return {
         "id": id,
@@ -149,13 +196,13 @@ def _head(id: str, began: int, request: Mapping[str, Any], call: ChatCall) -> di
         "completed_at": None,
         "error": None,
         "incomplete_details": None,
-        "model": call.model,
+        "model": parsed.call.model,
         "output": [],
         "previous_response_id": request.get("previous_response_id") or None,
-        "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
+        "reasoning": {"effort": None, "summary": None, **{name: reasoning[name] for name in _REASONING if reasoning.get(name)}},
         "store": bool(request.get("store")),
         "text": {**text, "format": text.get("format") or {"type": "text"}},
-        "truncation": "disabled",
+        "truncation": request.get("truncation") or "disabled",
         "usage": None,
         **{name: request[name] if request.get(name) is not None else default for name, default in _ECHOED.items()},
     }

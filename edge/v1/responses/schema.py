@@ -36,8 +36,14 @@ class InputItem(Body):
 class ResponsesTool(Body):
     """A tool that the model may call."""
 
-    type: Annotated[str | None, Meta(description="`function`.")] = None
-    name: Annotated[str | None, Meta(description="Name of the function.")] = None
+    type: Annotated[
+        str | None,
+        Meta(
+            description="`function`, `custom`, `namespace`, `tool_search` with the execution `client`, `local_shell`, `shell`,"
+            " or `apply_patch`."
+        ),
+    ] = None
+    name: Annotated[str | None, Meta(description="Name of the tool, if its type has one.")] = None
 
 
 class TextFormat(Body):
@@ -59,6 +65,7 @@ class ReasoningOptions(Body):
     effort: Annotated[str | None, Meta(description="How much to reason, such as `low`, `medium` or `high`.")] = None
     summary: Annotated[str | None, Meta(description="Echoed in the response.")] = None
     generate_summary: Annotated[str | None, Meta(description="Deprecated; use `summary`.")] = None
+    context: Annotated[str | None, Meta(description="Echoed in the response.")] = None
 
 
 class ResponsesRequest(Body):
@@ -78,9 +85,9 @@ class ResponsesRequest(Body):
     )
     temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
     top_p: Annotated[TopP | None, Meta(description="Sample only from the most likely tokens with this total probability.")] = None
-    tools: Annotated[list[ResponsesTool] | None, Meta(description="Functions that the model may call.")] = None
+    tools: Annotated[list[ResponsesTool] | None, Meta(description="Tools that the model may call.")] = None
     tool_choice: Annotated[
-        str | Object | None, Meta(description="`auto`, `none`, `required`, or an object that names a function.")
+        str | Object | None, Meta(description="`auto`, `none`, `required`, or an object that names a tool.")
     ] = None
     parallel_tool_calls: Annotated[Flag, Meta(description="Whether the model may call several tools in one turn.")] = None
     max_tool_calls: Annotated[int | None, Meta(description="Echoed in the response.")] = None
@@ -89,15 +96,28 @@ class ResponsesRequest(Body):
     include: Annotated[list[str] | None, Meta(description="`message.output_text.logprobs` adds log probabilities.")] = None
     top_logprobs: Annotated[TopLogprobs | None, Meta(description="Number of alternatives to return for each token.")] = None
     truncation: Annotated[
-        Literal["disabled"] | None,
-        Meta(
-            description="Only `disabled`.",
-            extra={"expected": "'disabled'. Send an input that fits the model's context window"},
-        ),
+        Literal["auto", "disabled"] | None,
+        Meta(description="`auto` leaves out the oldest messages of an input that exceeds the context window."),
     ] = None
     metadata: Annotated[Object | None, Meta(description="Echoed in the response.")] = None
     store: Annotated[Flag, Meta(description="Store the response, if your plan includes it.")] = None
     previous_response_id: Annotated[str | None, Meta(description="Id of a stored response to continue.")] = None
+
+
+class CompactRequest(Body):
+    """A conversation to compact. Other fields are those of a response."""
+
+    EXAMPLE = {"model": "$model", "input": "Hello"}
+
+    model: ModelId
+    input: Annotated[
+        str | Annotated[list[InputItem], Meta(min_length=1)] | None,
+        Meta(description="The items of the conversation. Optional with `previous_response_id`."),
+    ] = None
+    instructions: Annotated[str | None, Meta(description="A system message, before the input.")] = None
+    max_output_tokens: Annotated[TokenLimit | None, Meta(description="Maximum tokens of the summary.")] = None
+    tools: Annotated[list[ResponsesTool] | None, Meta(description="The tools of the conversation.")] = None
+    previous_response_id: Annotated[str | None, Meta(description="Id of a stored response to compact.")] = None
 
 
 DECLARATION = describe_model_call(
@@ -107,4 +127,14 @@ DECLARATION = describe_model_call(
     body=ResponsesRequest,
     notes="Responses are stored only with `store: true`, if your plan includes it; `previous_response_id` continues a stored"
     " response. Otherwise send the earlier items in `input`.",
+)
+COMPACT_DECLARATION = describe_model_call(
+    "Compact a conversation",
+    ResponseSpec(
+        response_schema({"id": STRING, "object": enum("response.compaction"), "output": array(OPEN_OBJECT), "yout": COST_SCHEMA}),
+        "The input of later calls: the user's messages, and a `compaction` item with the model's summary of the rest.",
+    ),
+    more=(PurgeRunning,),
+    body=CompactRequest,
+    notes="The model writes the summary, and the call is charged like any other. Nothing is stored.",
 )

@@ -13,7 +13,9 @@ from edge.api.chat_stream import NativeEvents
 from edge.call.exchange import Finished
 from edge.v1.completions import CompletionRenderer
 from edge.v1.messages.response_renderer import MessageRenderer
+from edge.v1.responses.request import ResponseRequest
 from edge.v1.responses.response_renderer import ResponseRenderer
+from edge.v1.responses.tools import ToolSet
 from shared.billing.token_usage import TokenUsage
 from shared.dialects import DIALECTS
 from shared.ledger import Settled
@@ -22,6 +24,7 @@ from tests.shared.dialects.calls import BEGAN, CALL_ID, call_of
 Json = dict[str, Any]
 CALL = UUID(int=7)
 USAGE = TokenUsage(7, 3)
+REQUEST = ResponseRequest({}, call_of(), ToolSet(), compacts=False)
 
 
 class Answer:
@@ -70,7 +73,7 @@ class Answer:
         return _events(self._render(MessageRenderer(CALL, call_of())))
 
     def response_events(self) -> list[Json]:
-        return _events(self._render(ResponseRenderer(CALL, BEGAN, {}, call_of())))
+        return _events(self._render(ResponseRenderer(CALL, BEGAN, REQUEST)))
 
     def response(self) -> Json:
         """The final response of the stream."""
@@ -78,7 +81,7 @@ class Answer:
         return last
 
     def whole_response(self) -> Json:
-        return ResponseRenderer(CALL, BEGAN, {}, call_of()).render_complete(self.whole)
+        return ResponseRenderer(CALL, BEGAN, REQUEST).render_complete(self.whole)
 
     def native_events(self) -> list[Json]:
         return _events(self._render(NativeEvents()))

@@ -290,7 +290,7 @@ def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> 
         ({"stream_options": {"include_obfuscation": True}, "stream": True}, "stream_options.include_obfuscation"),
         ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
         ({"functions": [{"name": "f"}]}, "functions"),
-        ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, "tools[0].type"),
+        ({"tools": [{"type": "custom"}]}, "tools[0].type"),
         ({"tool_choice": {"type": "allowed_tools"}, "tools": [TOOL]}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"response_format": {"type": "json_object"}, "tools": [TOOL]}, "response_format"),

@@ -228,8 +228,7 @@ def by_responses() -> ChatCall:
         {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "call_1", "output": "Rain"},
     ]
-    _, made = read_response(orjson.dumps({"model": "m", "input": items, "tools": [{"type": "function", **FUNCTION}]}))
-    return made
+    return read_response(orjson.dumps({"model": "m", "input": items, "tools": [{"type": "function", **FUNCTION}]})).call
 
 
 def messages_sent(call: ChatCall, settings: Json) -> list[Json]:
@@ -282,7 +281,7 @@ def test_reasoning_between_text_and_a_call_does_not_split_the_message() -> None:
         {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "call_1", "output": "Rain"},
     ]
-    _, call = read_response(orjson.dumps({"model": "m", "input": items}))
+    call = read_response(orjson.dumps({"model": "m", "input": items})).call
     assert [message["role"] for message in messages_sent(call, {})] == ["user", "assistant", "tool"]
     assert messages_sent(call, SETTINGS)[1]["reasoning_content"] == THOUGHT
 

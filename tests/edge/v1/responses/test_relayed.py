@@ -54,9 +54,9 @@ class Relayed:
     """What a caller gets for a stream in these reads, as the edge does it."""
 
     def __init__(self, pieces: list[bytes], *, cut: bool = False, **fields: Any) -> None:
-        body, call = parse(orjson.dumps({**REQUEST, "stream": True, **fields}))
-        self.reader = DIALECTS["responses"].new_stream_reader(call, CALL_ID, BEGAN)
-        renderer = ResponseRenderer(CALL, BEGAN, body, call)
+        request = parse(orjson.dumps({**REQUEST, "stream": True, **fields}))
+        self.reader = DIALECTS["responses"].new_stream_reader(request.call, CALL_ID, BEGAN)
+        renderer = ResponseRenderer(CALL, BEGAN, request)
         self.data = b""
         self.failed = False
         try:
@@ -85,9 +85,9 @@ class Relayed:
 
 def answer_of(whole: Json, **fields: Any) -> Json:
     """The caller's response to a call that is not streamed."""
-    body, call = parse(orjson.dumps({**REQUEST, **fields}))
-    answer = DIALECTS["responses"].parse_response(orjson.dumps(whole), call, CALL_ID, BEGAN)
-    return ResponseRenderer(CALL, BEGAN, body, call).render_complete(Finished(answer.body, {}, TokenUsage(7, 3), Settled(1, 2)))
+    request = parse(orjson.dumps({**REQUEST, **fields}))
+    answer = DIALECTS["responses"].parse_response(orjson.dumps(whole), request.call, CALL_ID, BEGAN)
+    return ResponseRenderer(CALL, BEGAN, request).render_complete(Finished(answer.body, {}, TokenUsage(7, 3), Settled(1, 2)))
 
 
 @each
@@ -155,7 +155,7 @@ def test_a_failure_after_the_first_token_keeps_what_was_delivered(last: bytes) -
 
 @pytest.mark.parametrize(("code", "error"), [("server_error", BrokenStream), ("invalid_prompt", BlockedPrompt)])
 def test_a_failure_before_the_first_token_is_raised_for_the_fallback(code: str, error: type[Exception]) -> None:
-    _, call = parse(orjson.dumps({**REQUEST, "stream": True}))
+    call = parse(orjson.dumps({**REQUEST, "stream": True})).call
     reader = DIALECTS["responses"].new_stream_reader(call, CALL_ID, BEGAN)
     for event in responses.events(WHOLES["text"])[:4]:
         reader.feed(responses.event(event))
@@ -178,14 +178,14 @@ def test_a_stream_that_is_cut_ends_as_incomplete_with_the_output_so_far() -> Non
 
 def test_a_large_request_is_not_repeated_by_the_provider_before_the_first_token() -> None:
     whole = responses.response(responses.text("Hi"), instructions="x" * 100_000)
-    _, call = parse(orjson.dumps({**REQUEST, "stream": True}))
+    call = parse(orjson.dumps({**REQUEST, "stream": True})).call
     reader = DIALECTS["responses"].new_stream_reader(call, CALL_ID, BEGAN)
     assert len(b"".join(reader.feed(responses.event(event)) for event in responses.events(whole)[:2])) < 3_000
 
 
 def relayed_body(*, settings: Json | None = None, clamp: int | None = None, **fields: Any) -> Json:
     """The body that the provider gets."""
-    _, call = parse(orjson.dumps({**REQUEST, **fields}))
+    call = parse(orjson.dumps({**REQUEST, **fields})).call
     sent: Json = orjson.loads(
         DIALECTS["responses"].build_request(call, target_of("responses", settings=settings, clamp=clamp)).body
     )
@@ -256,7 +256,7 @@ def test_settings_and_limits(fields: Json, settings: Json, clamp: int | None, ex
 
 
 def test_tools_that_the_provider_executes_have_no_price() -> None:
-    _, call = parse(orjson.dumps(REQUEST))
+    call = parse(orjson.dumps(REQUEST)).call
     for tools in ([{"type": "web_search"}], [{"type": "shell", "environment": {"type": "container_auto"}}]):
         hosted = call._replace(responses_body=lambda tools=tools: {**REQUEST, "tools": [TOOL, *tools]})
         with pytest.raises(UnsupportedField) as problem:
@@ -269,6 +269,6 @@ def test_tools_that_the_provider_executes_have_no_price() -> None:
 
 
 def test_errors_name_the_callers_field() -> None:
-    _, call = parse(orjson.dumps(REQUEST))
+    call = parse(orjson.dumps(REQUEST)).call
     data = orjson.dumps({"error": {"message": "Invalid.", "param": "input[2].content[0]", "code": "invalid_value"}})
     assert DIALECTS["responses"].parse_error(400, data, call, target_of("responses")).param == "input[2].content[0]"
