@@ -673,7 +673,7 @@ class VisitorPoolDay(BaseModel):
 
 
 class UsageLedger(BaseModel):
-    """One row per call: tokens, credits, model, status, latency. No column can store content.
+    """One row per call: tokens, credits, model, status, latency. No column stores content; `tag` is written by the caller.
 
     Model, channel, key and price are plain ids without foreign keys, because the row outlives them.
     """
@@ -704,6 +704,7 @@ class UsageLedger(BaseModel):
     asked_model = CharField(max_length=200, null=True)  # the requested model, if another one served
     failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
+    tag = CharField(max_length=64, null=True)  # the caller's label (`edge.http.tags`)
     # Part of `credits` charged to overage.
     overage_credits = BigIntegerField(
         default=0,
@@ -752,6 +753,9 @@ UsageLedger.add_index(
     )
 )
 UsageLedger.add_index(UsageLedger.index(UsageLedger.created_at, where=SQL("estimated"), name="usage_ledger_estimated"))
+UsageLedger.add_index(
+    UsageLedger.index(UsageLedger.tag, UsageLedger.created_at, where=SQL("tag IS NOT NULL"), name="usage_ledger_by_tag")
+)
 
 
 class UsageSum(BaseModel):
@@ -839,8 +843,56 @@ class AccountTotal(BaseModel):
 AccountTotal.add_index(AccountTotal.index(AccountTotal.account, name="account_total_by_account"))
 
 
+class KeySum(BaseModel):
+    """Sums of the calls of an hour or day by API key, kept as long as `AccountUsage`. No foreign keys, for the same reason."""
+
+    grain_hours = SmallIntegerField()
+    at = BigIntegerField()
+    account = UUIDField()
+    api_key = UUIDField()  # NO_KEY for calls of web sessions
+    calls = BigIntegerField()
+    failed = BigIntegerField()
+    input_tokens = BigIntegerField()
+    cached_tokens = BigIntegerField()
+    output_tokens = BigIntegerField()
+    credits = BigIntegerField()
+
+
+NO_KEY = UUID(int=0)
+_KEY_SUM_CONSTRAINTS = [
+    Check("grain_hours IN (1, 24)"),
+    *check_not_negative("calls", "failed", "input_tokens", "cached_tokens", "output_tokens", "credits"),
+]
+
+
+class KeyUsage(KeySum):
+    """Sums by key and model."""
+
+    model = CharField(max_length=200)
+
+    class Meta:
+        primary_key = CompositeKey("grain_hours", "at", "account", "api_key", "model")
+        constraints = _KEY_SUM_CONSTRAINTS
+
+
+class TagUsage(KeySum):
+    """Sums of tagged calls by key and tag. Tags beyond `shared.rollup.MAX_TAGS` are summed as `shared.rollup.OTHER_TAGS`."""
+
+    tag = CharField(max_length=64)
+
+    class Meta:
+        primary_key = CompositeKey("grain_hours", "at", "account", "api_key", "tag")
+        constraints = _KEY_SUM_CONSTRAINTS
+
+
+KeyUsage.add_index(KeyUsage.index(KeyUsage.account, KeyUsage.grain_hours, KeyUsage.at, name="key_usage_by_account"))
+TagUsage.add_index(TagUsage.index(TagUsage.account, TagUsage.grain_hours, TagUsage.at, name="tag_usage_by_account"))
+
+
 class RollupState(BaseModel):
     """One row: hours before `rolled_until` are summed; `checked_at` is the older hour that was compared last.
+
+    Calls before `keys_from`, the start of a day, are not summed by key and tag yet: they are older than these sums.
 
     Processes that write the sums, or remove an account from them, lock it first.
     """
@@ -848,6 +900,7 @@ class RollupState(BaseModel):
     id = SmallIntegerField(primary_key=True, default=1)
     rolled_until = BigIntegerField(null=True)  # NULL: nothing yet
     checked_at = BigIntegerField(null=True)
+    keys_from = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
     class Meta:
         constraints = [Check("id = 1")]
@@ -874,6 +927,7 @@ class MediaJob(BaseModel):
     price = UUIDField()
     sealed_params = TextField(null=True)
     options = JSONField(default=dict)
+    tag = CharField(max_length=64, null=True)  # the caller's label, for the usage row
     status = CharField(max_length=16, default="queued")
     progress = SmallIntegerField(default=0)  # percent, as reported by the provider
     attempts = SmallIntegerField(default=0)  # number of times a worker leased the job
@@ -1215,6 +1269,8 @@ MODELS: tuple[type[Any], ...] = (
     PlatformUsage,
     AccountUsage,
     AccountTotal,
+    KeyUsage,
+    TagUsage,
     RollupState,
     MediaJob,
     MediaOutput,

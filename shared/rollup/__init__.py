@@ -3,24 +3,31 @@
     roll(now, seconds)   sum hours that have ended, and those that late calls changed
     forget(account)      delete an account's own sums, as part of its purge
     figures(…)           calls, tokens, credits and latencies of a time span: from days, hours, and calls for the rest
+    read_breakdown(…)    an account's usage by day, model, key or tag, of all or some of its keys
 
 Every hour is summed from its calls and replaced in one transaction, so repeating it changes nothing. The platform's sums are
 updated by the difference between the accounts' new and old sums, so they still include purged accounts.
 """
 
+from shared.rollup.breakdown import UsageSums, read_breakdown
 from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
+from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
 from shared.rollup.tally import Tally
 from shared.rollup.write import KEEP_HOURS, RollupResult, delete_account_sums, update_sums
 
 __all__ = [
     "KEEP_HOURS",
+    "MAX_TAGS",
+    "OTHER_TAGS",
     "AccountRank",
     "RollupResult",
     "Scope",
     "Tally",
     "TimeSpan",
     "UsageFigures",
+    "UsageSums",
     "delete_account_sums",
+    "read_breakdown",
     "read_figures",
     "rolled_until",
     "top_accounts",

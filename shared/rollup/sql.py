@@ -109,3 +109,54 @@ COUNT_SUMS = (
     f"SELECT COALESCE(SUM(calls), 0), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
     f" FROM account_usage WHERE grain_hours = 1 AND at >= ? AND at < ? AND account NOT IN {_PURGING}"
 )
+
+# Sums by key and model, and by key and tag.
+
+MAX_TAGS = 100  # tags of an account that are summed separately, an hour and a day
+OTHER_TAGS = "(other)"  # what the calls with other tags are summed as; no caller can send it
+KEY_MEASURES = ("calls", "failed", "input_tokens", "cached_tokens", "output_tokens", "credits")
+# Expressions over calls for `KEY_MEASURES`.
+KEY_CALL_MEASURES = (
+    "COUNT(*)",
+    f"SUM(CASE WHEN {FAILED} THEN 1 ELSE 0 END)",
+    *(f"SUM({column})" for column in KEY_MEASURES[2:]),
+)
+_KEY_SUMS = tuple(f"SUM({column})" for column in KEY_MEASURES)
+_PLACED_TAG = f"CASE WHEN place <= {MAX_TAGS} THEN tag ELSE '{OTHER_TAGS}' END"
+
+# Parameters: NO_KEY, start of the hour, start of the next hour.
+SUM_KEYS = (
+    f"INSERT INTO key_usage (grain_hours, at, account, api_key, model, {', '.join(KEY_MEASURES)})"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, ?), model, {', '.join(KEY_CALL_MEASURES)}"
+    f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
+    " GROUP BY 2, 3, 4, 5"
+)
+# Parameters: NO_KEY, then twice the start of the hour and the start of the next hour.
+SUM_TAGS = (
+    f"INSERT INTO tag_usage (grain_hours, at, account, api_key, tag, {', '.join(KEY_MEASURES)})"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, ?), {_PLACED_TAG},"
+    f" {', '.join(KEY_CALL_MEASURES)} FROM usage_ledger JOIN ("
+    "SELECT account_id, tag, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY COUNT(*) DESC, tag) AS place"
+    " FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND tag IS NOT NULL GROUP BY account_id, tag"
+    ") AS places USING (account_id, tag)"
+    f" WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
+    " GROUP BY 2, 3, 4, 5"
+)
+DROP_KEY_SUMS = tuple(DROP_SUMS.replace("account_usage", table) for table in ("key_usage", "tag_usage"))
+# Parameter: start of the day.
+DROP_KEY_DAYS = tuple(f"DELETE FROM {table} WHERE grain_hours = 24 AND at = ?" for table in ("key_usage", "tag_usage"))
+# Parameters: start of the day, start of the next day.
+SUM_KEY_DAY = (
+    f"INSERT INTO key_usage (grain_hours, at, account, api_key, model, {', '.join(KEY_MEASURES)})"
+    f" SELECT 24, at / {DAY_MS} * {DAY_MS}, account, api_key, model, {', '.join(_KEY_SUMS)}"
+    " FROM key_usage WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, 3, 4, 5"
+)
+# Parameters: twice the start of the day and the start of the next day.
+SUM_TAG_DAY = (
+    f"INSERT INTO tag_usage (grain_hours, at, account, api_key, tag, {', '.join(KEY_MEASURES)})"
+    f" SELECT 24, at / {DAY_MS} * {DAY_MS}, account, api_key, {_PLACED_TAG}, {', '.join(_KEY_SUMS)} FROM tag_usage JOIN ("
+    "SELECT account, tag, ROW_NUMBER() OVER (PARTITION BY account ORDER BY"
+    f" CASE WHEN tag = '{OTHER_TAGS}' THEN 1 ELSE 0 END, SUM(calls) DESC, tag) AS place"
+    " FROM tag_usage WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY account, tag"
+    ") AS places USING (account, tag) WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, 3, 4, 5"
+)

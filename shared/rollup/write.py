@@ -8,7 +8,7 @@ from uuid import UUID
 
 from shared.core.database import is_sqlite, transaction
 from shared.ledger.sql import execute
-from shared.models import NO_CHANNEL
+from shared.models import NO_CHANNEL, NO_KEY
 from shared.rollup import sql
 from shared.rollup.sql import DAY_MS, HOUR_MS
 
@@ -34,7 +34,10 @@ def update_sums(now: int, seconds: float = 5.0) -> RollupResult:
     hours = 0
     while time.monotonic() < deadline:
         if not _roll_next(now):
-            return RollupResult(hours, _check(now), True)
+            changed = _check(now)
+            while time.monotonic() < deadline and _sum_earlier_day(now):
+                pass
+            return RollupResult(hours, changed, True)
         hours += 1
     return RollupResult(hours, 0, False)
 
@@ -46,7 +49,8 @@ def delete_account_sums(account: UUID) -> int:
     out, and the platform's sums keep its share.
     """
     _lock()
-    execute("DELETE FROM account_total WHERE account = ?", [account])
+    for table in ("account_total", "key_usage", "tag_usage"):
+        execute(f"DELETE FROM {table} WHERE account = ?", [account])
     return int(execute("DELETE FROM account_usage WHERE account = ?", [account]).rowcount)
 
 
@@ -88,20 +92,61 @@ def _sum_hour(hour: int) -> None:
     execute(sql.DROP_EMPTY, [hour])
     execute(sql.DROP_TOTALS, [hour])
     execute(sql.ADD_TOTALS, [hour])
+    _sum_keys(hour)
+
+
+def _sum_keys(hour: int) -> None:
+    """Sum an hour by key and tag."""
+    for statement in sql.DROP_KEY_SUMS:
+        execute(statement, [hour])
+    span = [hour, hour + HOUR_MS]
+    execute(sql.SUM_KEYS, [NO_KEY, *span])
+    execute(sql.SUM_TAGS, [NO_KEY, *span, *span])
 
 
 def _sum_day(day: int, now: int) -> None:
-    """Sum a day from its hours, and delete account hours that are too old for late calls."""
+    """Sum a day from its hours, and delete account hours that are no longer needed."""
     for drop, insert in (sql.sum_day("platform_usage"), sql.sum_day("account_usage"), sql.TOTAL_DAY):
         execute(drop, [day])
         execute(insert, [day, day + DAY_MS])
-    for table in ("account_usage", "account_total"):
+    _sum_key_day(day)
+    _delete_old_hours(day, now)
+
+
+def _sum_key_day(day: int) -> None:
+    for statement in sql.DROP_KEY_DAYS:
+        execute(statement, [day])
+    execute(sql.SUM_KEY_DAY, [day, day + DAY_MS])
+    execute(sql.SUM_TAG_DAY, [day, day + DAY_MS] * 2)
+
+
+def _delete_old_hours(day: int, now: int) -> None:
+    """Delete account hours that are too old for late calls, up to the end of `day`."""
+    for table in ("account_usage", "account_total", "key_usage", "tag_usage"):
         execute(f"DELETE FROM {table} WHERE grain_hours = 1 AND at < ?", [min(first_kept_hour(now), day + DAY_MS)])
 
 
 def first_kept_hour(now: int) -> int:
     """Return the start of the first day whose account hours are kept."""
     return now - now % DAY_MS - KEEP_HOURS * HOUR_MS
+
+
+def _sum_earlier_day(now: int) -> bool:
+    """Sum the latest day that is not summed by key and tag yet (`RollupState.keys_from`). Returns False if there is none."""
+    with transaction():
+        until, _ = _lock()
+        keys_from = execute("SELECT keys_from FROM rollup_state WHERE id = 1", []).fetchone()[0]
+        if until is None or not 0 < keys_from <= until:  # the day in which the sums were introduced has not ended
+            return False
+        (first,) = execute("SELECT MIN(created_at) FROM usage_ledger", []).fetchone()
+        day = keys_from - DAY_MS if first is not None and first < keys_from else 0
+        if day:
+            for hour in range(day, keys_from, HOUR_MS):
+                _sum_keys(hour)
+            _sum_key_day(day)
+            _delete_old_hours(day, now)
+        execute("UPDATE rollup_state SET keys_from = ? WHERE id = 1", [day])
+    return bool(day)
 
 
 def _check(now: int) -> int:
