@@ -143,6 +143,12 @@ def parse_chat_request(data: bytes) -> ChatCall:
     return build_chat_call(parse_json_object(data), len(data))
 
 
+def with_model(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return `body`, with the first of its `models` as the model if it names none."""
+    models = body.get("models")
+    return {**body, "model": models[0]} if body.get("model") is None and isinstance(models, list) and models else body
+
+
 def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     """Return the validated call of a parsed chat body. `size` is the size of its JSON in bytes."""
     fallbacks: tuple[str, ...] = ()
@@ -150,9 +156,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
     include_cost = False
     if not OWN_FIELDS.isdisjoint(body):
         own = check_body(body, OwnFields)
-        first = body.get("model")
-        if first is None and own.models:
-            first = own.models[0]
+        first = with_model(body).get("model")
         fallbacks = tuple(dict.fromkeys(name for name in own.models or () if name != first))
         preferences = routing_preferences(own.provider)
         include_cost = bool(own.usage and own.usage.include)

@@ -76,6 +76,7 @@ def body_schemas(
 
 # Errors
 
+# What msgspec's messages consist of. They may end with text of the caller: the name of an unknown field.
 _AT = " - at `$"
 _MISSING = "Object missing required field `"
 _UNKNOWN = "Object contains unknown field `"
@@ -102,7 +103,8 @@ def _refusal(message: str, declared: type[Body]) -> InvalidRequest:
 def _declaration(path: str, declared: type[Body]) -> tuple[str, inspect.Type]:
     """Return the name and the declared type of the field at `path`. A list of plain values is named, instead of its items."""
     param, kind = "", _type_info(declared)
-    for name, index in _STEP.findall(path):
+    for step in _STEP.finditer(path):
+        name, index = step.groups()
         if name:
             fields = (field for object in _of(kind, inspect.StructType) for field in object.fields)
             inner = next((field.type for field in fields if field.encode_name.removesuffix("[]") == name), None)

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import Choices, Flag, Temperature, TokenLimit, Usage, build_chat_call
+from edge.call.requests import Choices, Flag, Temperature, TokenLimit, Usage, build_chat_call, with_model
 from edge.http.api_spec import (
     COST_SCHEMA,
     EVENTS,
@@ -66,7 +66,7 @@ def parse(data: bytes) -> tuple[ChatCall, str]:
         raise InvalidRequest("'suffix' is not supported.", "suffix")
     if body.get("logprobs") is not None:
         raise InvalidRequest("'logprobs' is not supported here; use POST /v1/chat/completions.", "logprobs")
-    requested = check_body(body, CompletionRequest)
+    requested = check_body(with_model(body), CompletionRequest)
     if requested.best_of not in (None, 1, requested.n):
         raise InvalidRequest("'best_of' must be 1 or equal to 'n'.", "best_of")
     prompt = requested.prompt if isinstance(requested.prompt, str) else requested.prompt[0]

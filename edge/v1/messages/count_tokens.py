@@ -6,10 +6,9 @@ from quart import Blueprint, Response
 
 from edge.call.requests import build_chat_call, max_non_text_tokens, prompt_text
 from edge.http.api_spec import INTEGER, KEY, ResponseSpec, describe_route, response_schema
-from edge.http.body_types import check_body
 from edge.http.json_body import parse_json_object
 from edge.request_context import count_request, find_model, json_response, key_caller, read_body, services
-from edge.v1.messages.request import chat_body
+from edge.v1.messages.request import chat_body, check_request
 from edge.v1.messages.schema import CountTokensRequest
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.clock import now_ms
@@ -33,7 +32,7 @@ async def count_tokens() -> Response:
     await count_request(caller.limits)
     data = await read_body()
     body = parse_json_object(data)
-    check_body(body, CountTokensRequest)
+    check_request(body, CountTokensRequest)
     call = with_provider_fields(chat_body(body), lambda portable: build_chat_call(portable, len(data)))
     model = find_model(call.model)
     if model is None or not caller.row.may_use(model, now_ms()):

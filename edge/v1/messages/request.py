@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edge.call.requests import build_chat_call
-from edge.http.body_types import check_body
+from edge.call.requests import build_chat_call, with_model
+from edge.http.body_types import BodyType, check_body
 from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import message_field
 from edge.v1.messages.message_conversion import convert_messages
@@ -45,17 +45,22 @@ _REFUSED = {
 def parse(data: bytes) -> ChatCall:
     """Parse a body. Raises `InvalidRequest`."""
     body = parse_json_object(data)
-    requested = check_body(body, MessagesRequest)
+    requested = check_request(body, MessagesRequest)
     rich = chat_body(body)
     rich["max_tokens"] = requested.max_tokens
     return with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))._replace(field_name=message_field)
 
 
-def chat_body(body: Mapping[str, Any]) -> Json:
-    """Convert a checked body to a chat body without an output limit. It may have fields that only some dialects support."""
+def check_request(body: Mapping[str, Any], declared: type[BodyType]) -> BodyType:
+    """Return the declared fields of a body. Raises `InvalidRequest`, with advice for a field of another API."""
     for name, advice in _REFUSED.items():
         if body.get(name):
             raise InvalidRequest(advice, name)
+    return check_body(with_model(body), declared)
+
+
+def chat_body(body: Mapping[str, Any]) -> Json:
+    """Convert a checked body to a chat body without an output limit. It may have fields that only some dialects support."""
     excluded = _OWN | _WITHOUT_EFFECT | _REFUSED.keys()
     chat = {name: value for name, value in body.items() if name not in excluded and value is not None}
     chat["messages"] = convert_messages(body.get("system"), body["messages"])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from edge.call.requests import build_chat_call
+from edge.call.requests import build_chat_call, with_model
 from edge.http.body_types import check_body
 from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import response_field
@@ -75,8 +75,8 @@ def with_items(request: ResponseRequest, items: list[Body], size: int) -> Respon
 
 
 def _build(body: Body, size: int, *, compacts: bool) -> ResponseRequest:
-    requested = check_body(body, ResponsesRequest)
     _refuse(body)
+    requested = check_body(with_model(body), ResponsesRequest)
     excluded = _OWN | _DROPPED | _REFUSED.keys()
     chat = {name: value for name, value in body.items() if name not in excluded}
     tools = ToolSet()

@@ -8,6 +8,9 @@ import orjson
 import pytest
 
 from edge.call.requests import parse_chat_request
+from edge.v1 import completions
+from edge.v1.messages import request as messages
+from edge.v1.responses import request as responses
 from shared.catalog.routing import RoutingPreferences
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
@@ -31,6 +34,23 @@ def test_models(fields: dict[str, Any], model: str, fallbacks: tuple[str, ...]) 
     call = read(**fields)
     assert (call.model, call.fallbacks, call.body["model"]) == (model, fallbacks, model)
     assert "models" not in call.body
+
+
+@pytest.mark.parametrize(
+    ("parse", "fields"),
+    [
+        (completions.parse, {"prompt": "hi"}),
+        (responses.parse, {"input": "hi"}),
+        (messages.parse, {"max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}),
+    ],
+)
+def test_models_without_a_model_in_every_format(parse: Any, fields: dict[str, Any]) -> None:
+    parsed = parse(orjson.dumps({"models": ["b", "c"], **fields}))
+    call = parsed if isinstance(parsed, ChatCall) else next(part for part in parsed if isinstance(part, ChatCall))
+    assert (call.model, call.fallbacks) == ("b", ("c",))
+    with pytest.raises(InvalidRequest) as refused:
+        parse(orjson.dumps(fields))
+    assert refused.value.param == "model"
 
 
 def test_preferences_are_never_sent_to_the_provider() -> None:

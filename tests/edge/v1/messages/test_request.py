@@ -206,6 +206,7 @@ REFUSED: list[tuple[Json, str]] = [
     ({"speed": "fast"}, "speed"),
     ({"container": {"id": "c"}}, "container"),
     ({"mcp_servers": [{}]}, "mcp_servers"),
+    ({"max_tokens": None, "max_completion_tokens": 9}, "max_completion_tokens"),
     ({"inference_geo": "us"}, "inference_geo"),
     ({"n": 2}, "n"),
 ]

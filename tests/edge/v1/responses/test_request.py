@@ -119,6 +119,7 @@ REFUSED: list[tuple[Body, str]] = [
     ({"n": 2}, "n"),
     ({"max_tokens": 5}, "max_tokens"),
     ({"messages": HI}, "messages"),
+    ({"input": None, "messages": HI}, "messages"),
     ({"model": None}, "model"),
     ({"temperature": 9}, "temperature"),
     *(({"max_output_tokens": value}, "max_output_tokens") for value in (0, -1, "5", True, 1.5, 10**9, 10**30)),
