@@ -180,9 +180,10 @@ class Services:
             opened = self._secrets[sealed] = unseal(sealed, self.settings.secret_key)
         return opened
 
-    def pseudonym(self, account: UUID, channel: UUID, user: str) -> str:
-        """Return the pseudonym that a provider gets for a user: stable, but different for each channel."""
-        return pseudonyms.pseudonym(self._pseudonym_key, account, channel, user)
+    def pseudonym(self, account: UUID, channel: UUID, identifier: str) -> str:
+        """Return the pseudonym that a provider gets for an identifier: different for each channel and period."""
+        period = pseudonyms.period_of(channel, self.settings.pseudonym_days, now_ms())
+        return pseudonyms.pseudonym(self._pseudonym_key, account, channel, period, identifier)
 
     async def check_database(self) -> DatabaseState:
         """Check whether the database responds and accepts writes. The result is cached for one second."""

@@ -80,7 +80,13 @@ class ProviderClient:
             route=route,
             secret=secret,
             referer=self._settings.referer,
-            pseudonym=partial(pseudonyms.pseudonym, self._pseudonym_key, account, route.channel),
+            pseudonym=partial(
+                pseudonyms.pseudonym,
+                self._pseudonym_key,
+                account,
+                route.channel,
+                pseudonyms.period_of(route.channel, self._settings.pseudonym_days, now_ms()),
+            ),
         )
 
     @contextmanager

@@ -20,7 +20,7 @@ from console.views.form_handling import run_action, submit_form
 from console.views.view import View, action_route, page_route
 from shared.catalog.reader import channel_route, route_of
 from shared.catalog.snapshot import Route
-from shared.catalog.templates import TEMPLATES, ChannelTemplate
+from shared.catalog.templates import TEMPLATES, ChannelTemplate, no_log_warning
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
@@ -151,6 +151,7 @@ class ChannelsView(View):
             rest=rest or PauseForm(formdata=None, minutes=30),
             drafts=drafts or DraftModelsForm(formdata=None, markup=20),
             known=_template_model_count(channel),
+            warning=no_log_warning(channel.dialect, channel.base_url, channel.settings or {}),
             routes=list(routes.order_by(AIModel.id)),
             charts=channel_charts(channel_timeseries(channel.id, span, now), span.step),
             words=DEFAULT_RANGE.label,

@@ -133,6 +133,12 @@ class Settings:
         str,
         "Signs sessions, encrypts channel secrets, salts pseudonyms; 32 characters or more",
     )
+    pseudonym_days: int = _setting(
+        30,
+        "YOUT_PSEUDONYM_DAYS",
+        _integer(0, 3_650),
+        "How many days a provider sees the same [pseudonym](privacy.md#what-providers-see) of a user; 0 for ever",
+    )
     data_dir: Path = _setting(Path("var"), "YOUT_DATA_DIR", Path, "Folder of the embedded database, Valkey and media")
     database_url: str = _setting(
         "",

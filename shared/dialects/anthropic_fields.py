@@ -36,7 +36,7 @@ FIELDS: Fields = {
     "cache_control": passed("Anthropic's own; also on content parts and tools"),
     "prompt_cache_key": mapped("requests automatic `cache_control`"),
     "prompt_cache_retention": mapped("`24h` requests a one-hour cache, the longest available"),
-    "metadata": mapped("`user_id`, as a pseudonym; other keys are refused"),
+    "metadata": mapped("`user_id`, as a pseudonym; other keys are not sent"),
     "user": mapped("`metadata.user_id`, as a pseudonym"),
     "safety_identifier": mapped("`metadata.user_id`, as a pseudonym; takes precedence over `user`"),
     "store": mapped("ignored; nothing is stored"),

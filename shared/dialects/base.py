@@ -60,7 +60,7 @@ class ChatCall(NamedTuple):
 class Target(NamedTuple):
     """Destination of a call: the route, its decrypted secret, and what the provider may learn about the caller.
 
-    pseudonym      converts a caller's user id to one that differs for every channel
+    pseudonym      converts a caller's identifier to one that differs for every channel and period
     max_output_tokens  output limit set by the hold, in tokens per choice, or None
     output_limit   output limit that the hold pays for in any case, for providers that require a limit
     """

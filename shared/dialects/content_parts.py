@@ -218,8 +218,7 @@ def stop_sequences(body: Mapping[str, Any]) -> list[str]:
 
 
 def check_options(body: Mapping[str, Any]) -> None:
-    """Raise `UnsupportedField` for keys of `metadata` and `stream_options` that no dialect supports."""
-    for name, known in (("metadata", ("user_id",)), ("stream_options", ("include_usage",))):
-        for key, value in (body.get(name) or {}).items():
-            if key not in known and value not in (None, False):
-                raise_unsupported(f"{name}.{key[:40]}", f"only {', '.join(known)} is supported")
+    """Raise `UnsupportedField` for keys of `stream_options` that no dialect supports."""
+    for key, value in (body.get("stream_options") or {}).items():
+        if key != "include_usage" and value not in (None, False):
+            raise_unsupported(f"stream_options.{key[:40]}", "only include_usage is supported")

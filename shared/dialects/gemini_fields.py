@@ -28,7 +28,7 @@ FIELDS: Fields = {
     "reasoning_effort": mapped("`thinkingConfig`, with a level or a token budget; see [dialects](dialects.md)"),
     "prompt_cache_key": mapped("the provider caches automatically and needs no key"),
     "prompt_cache_retention": mapped("as `prompt_cache_key`"),
-    "metadata": mapped("`user_id` is not sent; other keys are refused"),
+    "metadata": mapped("not sent"),
     "user": mapped("not sent: the provider has no such field"),
     "safety_identifier": mapped("not sent: the provider has no such field"),
     "store": mapped("ignored; nothing is stored"),

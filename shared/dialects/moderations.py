@@ -9,11 +9,10 @@ import orjson
 
 from shared.billing.token_usage import read_openai_usage
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
+from shared.dialects.identity import pseudonymize
 from shared.dialects.nonstreaming import NonStreamingDialect
 from shared.dialects.openai import request_headers
 from shared.text.json_depth import is_too_deep
-
-IDENTITY_FIELDS = ("user", "safety_identifier")
 
 
 class Moderations(NonStreamingDialect):
@@ -22,9 +21,7 @@ class Moderations(NonStreamingDialect):
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name and pseudonyms for user ids."""
         body = {**call.body, "model": target.route.upstream_model}
-        for name in IDENTITY_FIELDS:
-            if body.get(name) is not None:
-                body[name] = target.pseudonym(str(body[name]))
+        pseudonymize(body, target)
         body.update(target.route.settings.get("body") or {})
         return ProviderRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
 

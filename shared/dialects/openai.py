@@ -46,6 +46,7 @@ from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderErro
 from shared.dialects.custom_tools import as_functions, custom_names
 from shared.dialects.deferred_tools import load_tools
 from shared.dialects.finish_reasons import FAILED, to_openai_reason
+from shared.dialects.identity import pseudonymize
 from shared.dialects.openai_quirks import adapt_request
 from shared.dialects.openai_response import LABELS, finish_reason_of, normalize_choices
 from shared.dialects.openai_stream import OpenAIStream
@@ -53,7 +54,6 @@ from shared.dialects.strip_foreign_fields import has_no_answer_fields, strip_for
 from shared.text.json_depth import is_too_deep
 
 MAX_MESSAGE_LENGTH = 600
-_IDENTITY_FIELDS = ("user", "safety_identifier")
 # Must never reach a caller: keys, hosts, addresses, and ids of organizations, projects and requests.
 _SECRETS = re.compile(
     r"https?://\S+"
@@ -85,7 +85,7 @@ class OpenAIDialect:
             body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
         elif "stream_options" in body:
             del body["stream_options"]
-        _pseudonymise(body, target)
+        pseudonymize(body, target)
         if body.get("store"):
             body["store"] = False  # no content is stored, here or at the provider
         _limit_output(body, target.max_output_tokens, settings.get("max_tokens"))
@@ -177,16 +177,6 @@ def channel_url(route: Route, default_path: str) -> str:
     path = str(route.settings.get("path") or default_path).replace("{model}", quote(route.upstream_model, safe=""))
     query = route.settings.get("query")
     return route.base_url + path + (f"?{urlencode(query)}" if isinstance(query, dict) and query else "")
-
-
-def _pseudonymise(body: dict[str, Any], target: Target) -> None:
-    own = target.route.settings.get("identity")
-    for name in _IDENTITY_FIELDS:
-        if body.get(name) is not None:
-            body[own or name] = target.pseudonym(str(body.pop(name)))
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict) and "user_id" in metadata:
-        body["metadata"] = {**metadata, "user_id": target.pseudonym(str(metadata["user_id"]))}
 
 
 def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:

@@ -17,8 +17,9 @@ FIELDS: Fields = {
     "max_completion_tokens": mapped("as `max_tokens`"),
     "user": mapped("as a pseudonym"),
     "safety_identifier": mapped("as a pseudonym"),
-    "metadata": mapped("`user_id` as a pseudonym, the rest passed"),
+    "metadata": mapped("`user_id` as a pseudonym; other keys are not sent"),
     "store": mapped("always false"),
+    "prompt_cache_key": mapped("as a pseudonym"),
     "reasoning_effort": mapped("passed, or replaced by the nearest value that the model accepts; omitted if it accepts none"),
     **{name: passed("omitted for models that do not accept it") for name in _SAMPLING},
     "tools": passed(
@@ -32,7 +33,7 @@ FIELDS: Fields = {
         for name in (
             *("stop", "n", "seed", "logit_bias"),
             *("logprobs", "top_logprobs", "tool_choice", "parallel_tool_calls"),
-            *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"),
+            *("prompt_cache_retention", "prompt_cache_options", "service_tier"),
             *("modalities", "audio", "prediction", "verbosity", "moderation", "web_search_options", "functions", "function_call"),
         )
     },

@@ -23,6 +23,7 @@ import orjson
 
 from shared.dialects.base import ProviderError, ProviderRequest, Target
 from shared.dialects.form_body import FilePart, form_body, form_fields
+from shared.dialects.identity import pseudonymize
 from shared.dialects.media import (
     AuthenticatedDownload,
     FileUrl,
@@ -38,7 +39,6 @@ from shared.dialects.openai import read_openai_error, request_headers
 _JOB_ID = re.compile(r"[\w.:-]{1,200}", re.ASCII)
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}", re.ASCII)
 _WORKING = ("queued", "in_progress", "running", "processing")
-_IDENTITY_FIELDS = ("user", "safety_identifier")
 OPERATION_PATHS = {"edit": "/images/edits", "variation": "/images/variations"}
 
 
@@ -55,9 +55,7 @@ class _OpenAIMedia:
 
     def _body(self, call: MediaCall, target: Target) -> dict[str, Any]:
         body = {**call.body, "model": target.route.upstream_model}
-        for name in _IDENTITY_FIELDS:
-            if body.get(name) is not None:
-                body[name] = target.pseudonym(str(body[name]))
+        pseudonymize(body, target)
         self._adapt(body, target)
         settings = target.route.settings
         body.update(settings.get("media_body", settings.get("body")) or {})

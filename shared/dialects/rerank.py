@@ -13,6 +13,7 @@ import orjson
 
 from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
+from shared.dialects.identity import pseudonymize
 from shared.dialects.nonstreaming import NonStreamingDialect
 from shared.dialects.openai import request_headers
 from shared.text.json_depth import is_too_deep
@@ -31,8 +32,7 @@ class Rerank(NonStreamingDialect):
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`, with its model name and a pseudonym as user."""
         body = {**call.body, "model": target.route.upstream_model}
-        if body.get("user") is not None:
-            body["user"] = target.pseudonym(str(body["user"]))
+        pseudonymize(body, target)
         body.update(target.route.settings.get("body") or {})
         return ProviderRequest("POST", f"{target.route.base_url}/rerank", request_headers(target), orjson.dumps(body))
 

@@ -15,7 +15,7 @@ FIELDS: Fields = {
     "max_completion_tokens": mapped("as `max_tokens`"),
     "user": mapped("as a pseudonym"),
     "safety_identifier": mapped("as a pseudonym"),
-    "metadata": mapped("not sent: the provider would keep it"),
+    "metadata": mapped("`user_id` as a pseudonym; other keys are not sent"),
     "store": mapped("always false"),
     "reasoning_effort": mapped("`reasoning.effort`; if the model accepts only some values, the nearest one, or omitted"),
     "temperature": passed("omitted for models that do not accept it"),

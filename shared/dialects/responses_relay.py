@@ -42,7 +42,7 @@ _CUT: Json = {"object": "response", "status": "incomplete", "incomplete_details"
 
 def build_relayed_body(request: Mapping[str, Any], target: Target) -> Json:
     """Return the provider's body for the caller's. Raises `UnsupportedField` for tools that the provider would execute."""
-    body: Json = {name: value for name, value in request.items() if name not in ("metadata", "previous_response_id")}
+    body: Json = {name: value for name, value in request.items() if name != "previous_response_id"}
     _check_tools(body.get("tools"), "tools")
     if isinstance(body["input"], list):
         for index, item in enumerate(body["input"]):

@@ -11,11 +11,13 @@ from shared.dialects.base import ChatCall, Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
 from shared.dialects.deferred_tools import load_tools
 from shared.dialects.field_support import check_fields, passed_fields, raise_unsupported
+from shared.dialects.identity import CACHE_KEY, IDENTITY_FIELDS, pseudonymize
 from shared.dialects.openai_quirks import fit_schemas
 from shared.dialects.responses_fields import FIELDS, MESSAGE_FIELDS, PART_FIELDS
 from shared.dialects.responses_reasoning import reasoning_items
 
 ENCRYPTED = "reasoning.encrypted_content"
+_IDENTIFIERS = (*IDENTITY_FIELDS, CACHE_KEY, "metadata")
 _LOGPROBS = "message.output_text.logprobs"
 MIN_OUTPUT_TOKENS = 16  # API reference: `max_output_tokens`
 Json = dict[str, Any]
@@ -25,7 +27,7 @@ def build_body(call: ChatCall, target: Target) -> Json:
     """Return the request body. Raises `UnsupportedField`."""
     request = dict(load_tools(call.body))
     check_fields(request, FIELDS)
-    content_parts.check_options({"stream_options": request.get("stream_options")})
+    content_parts.check_options(request)
     fit_schemas(request)
     body: Json = {**passed_fields(request, FIELDS), "model": target.route.upstream_model, "store": False}
     body["input"] = _input(request)
@@ -39,19 +41,14 @@ def build_body(call: ChatCall, target: Target) -> Json:
     limit = content_parts.output_limit(request, target.max_output_tokens)
     if limit is not None:
         body["max_output_tokens"] = max(limit, MIN_OUTPUT_TOKENS)
-    for name in ("user", "safety_identifier", "prompt_cache_key"):
-        if request.get(name) is not None:
-            body[name] = request[name]
+    body.update({name: request[name] for name in _IDENTIFIERS if request.get(name) is not None})
     return finish_body(body, target)
 
 
 def finish_body(body: Json, target: Target) -> Json:
     """Apply pseudonyms and the channel's settings to a body, in place."""
     settings, model = target.route.settings, target.route.upstream_model
-    for name in ("user", "safety_identifier", "prompt_cache_key"):
-        if body.get(name) is not None:
-            own = settings.get("identity") if name != "prompt_cache_key" else None
-            body[own or name] = target.pseudonym(str(body.pop(name)))
+    pseudonymize(body, target)
     takes = of_model(settings, "sampling", model, "all")
     effort = (body.get("reasoning") or {}).get("effort")
     without = (None, "none") if takes == "by_default_without_reasoning" else ("none",)

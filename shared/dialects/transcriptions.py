@@ -12,13 +12,14 @@ import orjson
 from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderError, ProviderRequest, Target
 from shared.dialects.form_body import FilePart, form_body, form_fields
-from shared.dialects.moderations import IDENTITY_FIELDS
+from shared.dialects.identity import CACHE_KEY, IDENTITY_FIELDS
 from shared.dialects.openai import read_openai_error, request_headers
 from shared.dialects.transcript_stream import TranscriptStream
 from shared.text.json_depth import is_too_deep
 
 JSON_FORMATS = ("json", "verbose_json")
 TEXT_FORMATS = ("text", "srt", "vtt")
+_IDENTIFIERS = (*IDENTITY_FIELDS, CACHE_KEY)
 
 
 class Transcriptions:
@@ -39,8 +40,8 @@ class Transcriptions:
         replaced = {"model", *(name for name, _ in own)}
         fields = [("model", target.route.upstream_model)]
         for name, value in call.body["fields"]:
-            if name not in replaced:
-                fields.append((name, target.pseudonym(value) if name in IDENTITY_FIELDS else value))
+            if name not in replaced and name.partition("[")[0] != "metadata":
+                fields.append((name, target.pseudonym(value) if name in _IDENTIFIERS else value))
         file = FilePart("file", call.body["file_name"], call.body["file_type"], call.body["file"])
         content_type, body = form_body([*fields, *own], [file])
         headers = {**dict(request_headers(target)), "content-type": content_type}

@@ -1,4 +1,4 @@
-"""Pseudonyms: what providers see instead of a caller's own user id. Pure."""
+"""Pseudonyms: what providers see instead of a caller's own identifiers. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ import hmac
 from uuid import UUID
 
 PURPOSE = "pseudonym"  # for `shared.core.secrets.derive_key`
+_DAY_MS = 86_400_000
 
 
-def pseudonym(key: bytes, account: UUID, channel: UUID, user: str) -> str:
-    """Return a stable pseudonym of an account's user at one channel. Different accounts and channels cannot be linked."""
-    message = account.bytes + channel.bytes + user.encode()
+def pseudonym(key: bytes, account: UUID, channel: UUID, period: int, identifier: str) -> str:
+    """Return a pseudonym that is stable at one channel for one period. Accounts, channels and periods cannot be linked."""
+    message = account.bytes + channel.bytes + period.to_bytes(8) + identifier.encode()
     return hmac.new(key, message, hashlib.sha256).hexdigest()[:32]
+
+
+def period_of(channel: UUID, days: int, now_ms: int) -> int:
+    """Return the number of a channel's current period of `days` days; 0 days mean one period without end.
+
+    Channels change periods at different times, so that providers cannot match their users by a common change.
+    """
+    length_ms = days * _DAY_MS
+    return (now_ms + channel.int % length_ms) // length_ms if length_ms else 0

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import orjson
 import peewee
 
+from shared.catalog.templates import with_no_log_signals
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
@@ -44,12 +45,12 @@ def create_channel(
     """Create a channel. It serves no calls until a model is added.
 
     `secret` is the provider's API key, empty if none is needed; it is encrypted with the installation's `secret_key`. `settings`
-    are the dialect's settings for the provider (`docs/dialects.md`).
+    are the dialect's settings for the provider (`docs/dialects.md`). The no-log signals of a known provider are added.
     """
     name = check_text("name of the channel", name, 100)
     check_choice("dialect", dialect, DIALECTS)
     base_url = check_base_url(base_url)
-    settings = check_settings(settings)
+    settings = check_settings(with_no_log_signals(dialect, base_url, check_settings(settings)))
     sealed = seal(_check_secret(secret), secret_key)
     with transaction():
         try:

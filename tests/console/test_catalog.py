@@ -41,6 +41,7 @@ def test_a_channel_and_a_model_are_added_and_served(signed_in):
     browser = signed_in("owner")
     answer = browser.submit_form("/channels/new", "/channels/new", **CHANNEL)
     assert "Channel acme created." in answer.text
+    assert "No no-log signal is known for api.example.com." in answer.text
     channel = Channel.get()
     assert (channel.base_url, unseal(channel.sealed_secret, SECRET_KEY)) == ("https://api.example.com/v1", "sk-secret")
     assert "sk-secret" not in answer.text + browser.get("/audit/").text
@@ -52,6 +53,18 @@ def test_a_channel_and_a_model_are_added_and_served(signed_in):
     assert Price.get().credits_per_1k_output == 600
     assert ChannelModel.get().upstream_model == "gpt-test"
     assert CatalogVersion.get().version > before
+
+
+def test_a_channel_of_a_known_provider_gets_its_no_log_signal(signed_in):
+    browser = signed_in("owner")
+    form = {**CHANNEL, "dialect": "responses", "base_url": "https://api.openai.com/v1"}
+    answer = browser.submit_form("/channels/new", "/channels/new", **form)
+    assert "no-log" not in answer.text
+    channel = Channel.get()
+    assert (channel.dialect, channel.settings["body"]) == ("responses", {"store": False})
+    page = f"/channels/{channel.id}"
+    answer = browser.submit_form(page, f"{page}/edit", base_url=channel.base_url, settings="{}")
+    assert "The no-log signal of OpenAI (Responses API) is not sent." in answer.text
 
 
 def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(signed_in):

@@ -12,6 +12,7 @@ import pytest
 from tests.yout.command import Installation
 
 LOOPBACK = "http://127.0.0.1:9/v1"
+NO_STORE = {"body": {"store": False}}
 # Every documented command, ordered so that each finds the rows it needs, with the fields of its output besides `id`.
 FORMS: list[tuple[str, dict[str, object]]] = [
     ("migrate", {"applied": []}),
@@ -26,6 +27,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         f"channel create quirky --dialect openai --base-url {LOOPBACK} --setting retries=2 --setting mode=fast",
         {"settings": {"retries": 2, "mode": "fast"}},
     ),
+    ("channel create relay --dialect responses --base-url https://api.openai.com/v1", {"settings": NO_STORE, "warning": None}),
     ("channel templates", {"id": "templates"}),
     ("channel create fast --template groq --secret sk-2", {"dialect": "openai", "base_url": "https://api.groq.com/openai/v1"}),
     ("model create llama-3.1-8b-instant --channel fast --from-template", {"status": "active", "channel": "fast"}),
@@ -108,6 +110,13 @@ def test_a_separate_process_prints_the_same(installation: Installation) -> None:
     wrong = installation.yout_process("dance")
     assert (wrong.code, wrong.out) == (2, "")
     assert wrong.err.startswith("yout: ")
+
+
+def test_a_channel_without_a_known_no_log_signal_is_created_with_a_warning(installation: Installation) -> None:
+    words = ("channel", "create", "acme", "--dialect", "openai", "--base-url", "https://llm.acme.example/v1")
+    done = installation.yout(*words)
+    assert done.code == 0
+    assert "Warning: No no-log signal is known for llm.acme.example." in done.out
 
 
 def test_a_key_is_revoked_by_its_id(installation: Installation) -> None:

@@ -34,7 +34,10 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _create(call: CommandContext) -> Result:
+    from shared.catalog.templates import no_log_warning
+
     channel = _create_channel(call)
+    warning = no_log_warning(channel.dialect, channel.base_url, channel.settings)
     data = {
         "id": str(channel.id),
         "name": channel.name,
@@ -42,8 +45,10 @@ def _create(call: CommandContext) -> Result:
         "base_url": channel.base_url,
         "settings": channel.settings,
         "status": channel.status,
+        "warning": warning,
     }
-    return Result(data, f"Created channel {channel.name} ({channel.id}) for {channel.base_url}.")
+    text = f"Created channel {channel.name} ({channel.id}) for {channel.base_url}."
+    return Result(data, text if warning is None else f"{text}\nWarning: {warning}")
 
 
 def _create_channel(call: CommandContext) -> Channel:

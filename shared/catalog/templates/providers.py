@@ -63,6 +63,7 @@ _ALL = (
         "https://api.openai.com/v1",
         {
             "provider": "openai",
+            "body": {"store": False},
             "efforts": known.OPENAI_EFFORTS,
             "sampling": known.OPENAI_SAMPLING,
         },

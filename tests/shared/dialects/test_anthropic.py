@@ -286,7 +286,6 @@ def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> 
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"temperature": 1.5}, "temperature"),
         ({"service_tier": "flex"}, "service_tier"),
-        ({"metadata": {"project": "x"}}, "metadata.project"),
         ({"stream_options": {"include_obfuscation": True}, "stream": True}, "stream_options.include_obfuscation"),
         ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
         ({"functions": [{"name": "f"}]}, "functions"),

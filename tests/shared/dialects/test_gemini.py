@@ -154,7 +154,6 @@ def test_output_formats() -> None:
         ({"service_tier": "flex"}, "service_tier"),
         ({"modalities": ["audio"]}, "modalities"),
         ({"thinking": {"type": "enabled"}}, "thinking"),
-        ({"metadata": {"project": "x"}}, "metadata.project"),
         ({"unknown_field": 1}, "unknown_field"),
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
         ({"messages": [{"role": "tool", "tool_call_id": "nobody", "content": "x"}]}, "messages[0].tool_call_id"),

@@ -208,7 +208,7 @@ def test_the_body_is_relayed_without_what_the_provider_may_not_keep() -> None:
         "instructions": "Be brief.",
         "store": False,
         "user": "hash-of-15",
-        "prompt_cache_key": "hash-of-5",
+        "prompt_cache_key": "hash-of-22",
     }
 
 
