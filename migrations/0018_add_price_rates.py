@@ -36,9 +36,22 @@ class PriceRate(Model):
         ]
 
 
+# Anthropic's cache for an hour costs 2 times the input, that of five minutes 1.25 times ("Prompt caching"). Until now both were
+# charged the same, so models that it serves get the rate for an hour in the same proportion.
+HOURS = """
+INSERT INTO price_rate (price_id, kind, above_tokens, credits)
+SELECT id, 'cache_write_1h', 0, (credits_per_1k_cache_write * 8 + 4) / 5 FROM price
+WHERE credits_per_1k_cache_write <= 600000000000 AND model_id IN (
+    SELECT channel_model.model_id FROM channel_model JOIN channel ON channel.id = channel_model.channel_id
+    WHERE channel.dialect = 'anthropic'
+)
+"""
+
+
 def up(migrator, db):
     with db.bind_ctx((Price, PriceRate)):
         db.create_tables((PriceRate,))
+    db.execute_sql(HOURS)
     json = "TEXT" if isinstance(db, SqliteDatabase) else "JSONB"
     db.execute_sql(f"ALTER TABLE price_draft ADD COLUMN rates {json} NOT NULL DEFAULT '[]'")
     db.execute_sql(f"ALTER TABLE usage_ledger ADD COLUMN extra_usage {json}")

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Any
 from uuid import UUID
 
+from shared.billing.rates import Rate
 from shared.core.clock import now_ms
 from shared.core.secrets import seal
 from shared.models import Account, AIModel, ApiKey, CatalogVersion, Channel, ChannelModel
@@ -63,6 +64,7 @@ def model(
     minimum: int = 0,
     per_5_seconds: int | None = None,
     per_1k_characters: int | None = None,
+    rates: tuple[Rate, ...] = (),
     upstream_model: str = "acme-model",
     **columns: Any,
 ) -> AIModel:
@@ -70,8 +72,8 @@ def model(
     made: AIModel = AIModel.create(id=id, **columns)
     for priority, serving in enumerate(channels):
         ChannelModel.create(channel=serving, model=made, upstream_model=upstream_model, priority=priority)
-    rates = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write)
-    insert_price(id, rates, now_ms())
+    price = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write, rates)
+    insert_price(id, price, now_ms())
     raise_catalog_version()
     return made
 

@@ -11,7 +11,9 @@ from console.actions.origin import origin
 from console.channel_test import TestCallResult
 from console.forms.catalog import (
     AliasForm,
+    AllowForm,
     ChannelForm,
+    DisallowForm,
     ModelForm,
     NewAliasForm,
     NewChannelForm,
@@ -24,7 +26,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
-from shared.operations import catalog, channel_templates, model_aliases, model_routes, price_drafts
+from shared.operations import catalog, channel_templates, channels, model_aliases, model_routes, price_drafts
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 
@@ -155,6 +157,16 @@ def import_models(route: Route) -> str:
 def update_channel(name: str, form: ChannelForm) -> str:
     catalog.update_channel(name, base_url=form.base_url.data, settings=form.provider_settings(), origin=origin())
     return f"Channel {name} updated. New calls use it within a second."
+
+
+def allow_parameter(name: str, form: AllowForm) -> str:
+    channels.allow_parameter(name, form.parameter.data, form.worst_case.data, origin=origin())
+    return f"Calls of {name} can use {form.parameter.data} without a price within a second."
+
+
+def disallow_parameter(name: str, form: DisallowForm) -> str:
+    channels.disallow_parameter(name, form.parameter.data, origin=origin())
+    return f"{form.parameter.data} is refused on {name} within a second, unless the model's price covers it."
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:

@@ -10,17 +10,20 @@ from wtforms import BooleanField, DateField, HiddenField, PasswordField, SelectF
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms.fields import SingleUseForm, WholeNumber
+from shared.billing.rates import BASE_KINDS, Rate
 from shared.core.errors import InvalidInput
-from shared.models import DIALECTS, MODEL_KINDS, ModelAlias
+from shared.models import DIALECTS, MODEL_KINDS, RATE_KINDS, ModelAlias
 from shared.operations.channels import read_settings
 from shared.operations.model_details import ModelDetails
-from shared.operations.prices import Rates
+from shared.operations.prices import Rates, parse_rates
 
 _PER_1K = "Credits per 1 000 tokens."
 
 
 class RatesForm(FlaskForm):
     """Prices in whole credits. Rates that do not apply to the kind of model stay empty."""
+
+    KINDS = tuple(kind for kind in RATE_KINDS if kind not in BASE_KINDS)
 
     input = WholeNumber("Input", description=_PER_1K)
     output = WholeNumber("Output", description=_PER_1K)
@@ -30,6 +33,38 @@ class RatesForm(FlaskForm):
     per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
     per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
     minimum = WholeNumber("Minimum charge per call")
+    # Kinds of `shared.billing.rates`. Calls that need an empty one are refused, or it costs as much as its base.
+    cache_write_1h = WholeNumber("Cache write, 1 hour", optional=True, description="Leave empty to refuse it.")
+    audio_input = WholeNumber("Audio input", optional=True, description="Leave empty to refuse audio and video.")
+    cached_audio_input = WholeNumber("Cached audio input", optional=True, description="Leave empty to use the audio price.")
+    audio_output = WholeNumber("Audio output", optional=True, description="Leave empty to refuse it.")
+    image_input = WholeNumber("Image input", optional=True, description="Leave empty to use the input price.")
+    image_output = WholeNumber("Image output", optional=True, description="Leave empty to refuse it.")
+    reasoning = WholeNumber("Reasoning", optional=True, description="Leave empty to use the output price.")
+    web_search = WholeNumber("Per web search", optional=True, description="Credits per search. Leave empty to refuse them.")
+    second = WholeNumber("Per second of audio", optional=True, description="For transcription models.")
+    more_rates = TextAreaField(
+        "Long prompts and service tiers",
+        [Length(max=4_000)],
+        description="One per line: input@200000=2500 for prompts above 200 000 tokens, tier:flex=500 for half the token rates.",
+    )
+
+    def validate_more_rates(self, field: Any) -> None:
+        """Require lines that can be parsed."""
+        try:
+            parse_rates((field.data or "").splitlines())
+        except InvalidInput as problem:
+            raise ValidationError(str(problem)) from None
+
+    def further_in_use(self) -> bool:
+        """Whether any rate beyond the price's columns has a value or an error."""
+        fields = [self.more_rates, *(self[kind] for kind in self.KINDS)]
+        return any(field.errors or field.data not in (None, "") for field in fields)
+
+    def further_rates(self) -> tuple[Rate, ...]:
+        """Return the rates beyond the price's columns."""
+        plain = [Rate(kind, 0, self[kind].data) for kind in self.KINDS if self[kind].data is not None]
+        return tuple(sorted([*plain, *parse_rates((self.more_rates.data or "").splitlines())]))
 
     def rates(self) -> Rates:
         return Rates(
@@ -41,6 +76,7 @@ class RatesForm(FlaskForm):
             minimum=self.minimum.required_value(),
             per_5_seconds=self.per_5_seconds.data,
             per_1k_characters=self.per_1k_characters.data,
+            rates=self.further_rates(),
         )
 
 
@@ -191,6 +227,27 @@ class NewChannelForm(SingleUseForm, ChannelForm):
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
     dialect = SelectField("Dialect", choices=list(DIALECTS))
     secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Leave empty if the upstream needs none.")
+
+
+class AllowForm(FlaskForm):
+    """Allows a parameter that no price covers."""
+
+    parameter = StringField(
+        "Parameter",
+        [InputRequired("Enter a parameter, such as plugins."), Length(max=100)],
+        description="As refused calls name it.",
+    )
+    worst_case = StringField(
+        "Worst case",
+        [InputRequired("Enter what a call may cost at worst."), Length(max=300)],
+        description="Such as: 0.02 USD a call.",
+    )
+
+
+class DisallowForm(FlaskForm):
+    """Refuses a parameter again."""
+
+    parameter = HiddenField(validators=[InputRequired(), Length(max=100)])
 
 
 class DraftModelsForm(SingleUseForm):

@@ -13,7 +13,7 @@ from peewee import fn
 from console.actions import catalog as actions
 from console.charts import channel_charts
 from console.dashboard import channel_health, channel_timeseries
-from console.forms.catalog import ChannelForm, DraftModelsForm, NewChannelForm, PauseForm
+from console.forms.catalog import AllowForm, ChannelForm, DisallowForm, DraftModelsForm, NewChannelForm, PauseForm
 from console.forms.fields import SecretForm
 from console.time_ranges import DEFAULT_RANGE
 from console.views.form_handling import run_action, submit_form
@@ -24,7 +24,7 @@ from shared.catalog.templates import TEMPLATES, ChannelTemplate, no_log_warning
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelModel
-from shared.operations.channels import find_channel
+from shared.operations.channels import ALLOWED, find_channel
 
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
 
@@ -67,6 +67,18 @@ class ChannelsView(View):
         channel, form = _find(channel_id), ChannelForm()
         done = submit_form(form, lambda: actions.update_channel(channel.name, form), _channel_url(channel_id))
         return done or (self._page(channel, edit=form), 422)
+
+    @action_route("/<uuid:channel_id>/allow", "channel.edit")
+    def allow(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), AllowForm()
+        done = submit_form(form, lambda: actions.allow_parameter(channel.name, form), _channel_url(channel_id))
+        return done or (self._page(channel, allow=form), 422)
+
+    @action_route("/<uuid:channel_id>/disallow", "channel.edit")
+    def disallow(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), DisallowForm()
+        done = submit_form(form, lambda: actions.disallow_parameter(channel.name, form), _channel_url(channel_id))
+        return done or (self._page(channel), 422)
 
     @action_route("/test", "channel.test")
     def test_all(self) -> ResponseReturnValue:
@@ -136,6 +148,7 @@ class ChannelsView(View):
         edit: ChannelForm | None = None,
         rest: PauseForm | None = None,
         drafts: DraftModelsForm | None = None,
+        allow: AllowForm | None = None,
     ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
@@ -150,6 +163,8 @@ class ChannelsView(View):
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
             rest=rest or PauseForm(formdata=None, minutes=30),
             drafts=drafts or DraftModelsForm(formdata=None, markup=20),
+            allow=allow or AllowForm(formdata=None),
+            allowed=(channel.settings or {}).get(ALLOWED) or {},
             known=_template_model_count(channel),
             warning=no_log_warning(channel.dialect, channel.base_url, channel.settings or {}),
             routes=list(routes.order_by(AIModel.id)),

@@ -20,13 +20,14 @@ from console.views.margins import margins
 from console.views.view import View, action_route, page_route
 from shared.billing.price_rows import price_of
 from shared.billing.pricing import call_charge
+from shared.billing.rates import rate_label
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalog import find_model
 from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
-from shared.operations.prices import COLUMNS, rates_of
+from shared.operations.prices import COLUMNS, format_rate, rates_of
 from shared.operations.prices_in_force import current_price, current_prices
 
 EXAMPLE = TokenUsage(input_tokens=1_000, output_tokens=500)
@@ -172,6 +173,7 @@ class ModelsView(View):
             trying=trying or TestCallForm(formdata=None),
             tried=tried,
             prices=list(prices),
+            further=[(rate_label(rate.kind, rate.above_tokens), rate) for rate in price_of(price).rates] if price else [],
             routes=routes,
             margins=margins(draft or price, routes),
             example=EXAMPLE,
@@ -207,6 +209,9 @@ def _compared(price: Price | None, draft: PriceDraft | None) -> list[tuple[str, 
     if draft is None:
         return []
     rows = [(name.replace("_", " "), getattr(price, column, None), getattr(draft, column)) for name, column in COLUMNS.items()]
+    current = {rate[:2]: rate.credits for rate in rates_of(price).rates} if price is not None else {}
+    drafted = {rate[:2]: rate.credits for rate in rates_of(draft).rates}
+    rows += [(rate_label(*key), current.get(key), drafted.get(key)) for key in sorted(current.keys() | drafted.keys())]
     return [row for row in rows if row[1] != row[2]]
 
 
@@ -225,7 +230,10 @@ def _rates_form(row: Price | PriceDraft | None) -> RatesForm:
     if row is None:
         return RatesForm(formdata=None, per_call=0, minimum=10)
     rates = rates_of(row)
-    return RatesForm(formdata=None, **{name: getattr(rates, name) for name in COLUMNS})
+    plain = {rate.kind: rate.credits for rate in rates.rates if not rate.above_tokens}
+    fields = {kind: credits for kind, credits in plain.items() if kind in RatesForm.KINDS}
+    more = "\n".join(format_rate(rate) for rate in rates.rates if rate.above_tokens or rate.kind not in fields)
+    return RatesForm(formdata=None, **{name: getattr(rates, name) for name in COLUMNS}, **fields, more_rates=more)
 
 
 def _seen(form: PublishForm) -> ReviewedPrice:

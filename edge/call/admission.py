@@ -30,8 +30,8 @@ from edge.services import Services
 from edge.store.limiter import Permit
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
-from shared.billing.pricing import PriceList, RequestCosts, billed_tier, call_charge
-from shared.billing.token_usage import PartialUsage, TokenUsage, resolve_usage
+from shared.billing.pricing import call_charge, with_requested
+from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
 from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits, RateLimitState
@@ -231,7 +231,7 @@ class Admission:
         if outcome.output_exceeded:  # all paid output was delivered; the excess is not charged
             reported = reported._replace(output_tokens=outcome.paid_output)
         quote = outcome.quote
-        reported = _with_requested(reported, quote.price, quote.costs)
+        reported = with_requested(reported, quote.price, quote.costs)
         decide = partial(
             resolve_usage,
             reported,
@@ -290,17 +290,3 @@ class Admission:
                 "duration_ms": item.duration_ms,
             }
         )
-
-
-def _with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> PartialUsage:
-    """Add what the request makes certain, if the provider does not report it: its service tier, and one search.
-
-    OpenAI, "Web search" in Chat Completions: search models search in every call, and their usage does not count it.
-    """
-    if not (costs.service_tier or costs.web_searches) and (reported.extra is None or "service_tier" not in reported.extra):
-        return reported
-    extra = dict(reported.extra or {})
-    extra["service_tier"] = billed_tier(price, costs.service_tier, extra.get("service_tier"))
-    if costs.web_searches:
-        extra.setdefault("web_searches", 1)
-    return reported._replace(extra=extra)

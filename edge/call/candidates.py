@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from edge.call.priced_fields import possible_costs
 from edge.http.headers import check_max_credits
-from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, PLAIN, Quote, RequestCosts, quote
+from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
 from shared.catalog.routing import RoutingPreferences, filter_routes
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
 from shared.core.errors import InsufficientCredits, InvalidRequest, ModelNotFound
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import routes_for_kind
+
+# Input that is held for linked files and search results if the model's context window is not known.
+MAX_OPEN_INPUT_TOKENS = 1_000_000
 
 
 class Candidate(NamedTuple):
@@ -108,15 +112,17 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
             "messages",
             "context_length_exceeded",
         )
+    costs = possible_costs(call, model.routes)
+    input_bound = max(call.input_bound, MAX_OPEN_INPUT_TOKENS) if costs.open_input else call.input_bound
     quoted = quote(
         price,
-        input_bound=min(call.input_bound, window) if window else call.input_bound,
+        input_bound=min(input_bound, window) if window else input_bound,
         input_estimate=call.input_estimate,
         output_limit=_output_limit(model, window, call.output_limit),
         choices=call.choices,
         cap=cap,
         reasoning_limit=model.reasoning_tokens if call.kind == "chat" else 0,
-        costs=PLAIN if call.max_search_units == 1 else RequestCosts(search_units=call.max_search_units),
+        costs=costs if call.max_search_units == 1 else costs._replace(search_units=call.max_search_units),
     )
     check_max_credits(quoted.minimum, cap)
     return quoted

@@ -41,6 +41,8 @@ def _output_tokens(sizes: OutputSizes, candidate: Candidate) -> int | None:
 
 async def _input_tokens(services: Services, call: ChatCall, candidate: Candidate) -> int:
     """Return the input tokens to hold, whichever route serves the call."""
+    if candidate.quote.costs.open_input:
+        return candidate.quote.input_bound
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
     names = {route.upstream_model for route in candidate.routes}

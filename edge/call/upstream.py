@@ -17,6 +17,7 @@ from uuid import UUID
 
 from edge.call.candidates import Candidate
 from edge.call.outcome import Outcome
+from edge.call.priced_fields import priced_call
 from edge.services import Services
 from shared.billing.elastic_hold import spendable
 from shared.billing.pricing import affordable_output
@@ -288,7 +289,7 @@ class UpstreamCall:
             raise rejected
         if failed is None and unsupported is not None:
             unsupported = unsupported.named(self._candidate.call.field_name)
-            raise InvalidRequest(str(unsupported), unsupported.param, "unsupported_parameter")
+            raise InvalidRequest(str(unsupported), unsupported.param, unsupported.code)
         raise failed or NoAvailableChannel()
 
     async def _try_routes(self, candidate: Candidate, attempt: AttemptFunction[T]) -> T:
@@ -388,8 +389,10 @@ class UpstreamCall:
             max_output_tokens=self._clamp,
             output_limit=self._candidate.quote.output_tokens // call.choices,
         )
-        adapted = call.for_dialect(route.dialect, route.settings)
+        adapted, unpriced = priced_call(call, route, self._candidate.quote.price)
         request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
+        if unpriced is not None:
+            raise unpriced
         self._attempts += 1
         self._channel, self._channel_name = route.channel, route.public_name
         self._provider_working = False

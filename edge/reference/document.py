@@ -24,7 +24,7 @@ _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 # The codes of errors whose table entry has none.
 OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
     errors.InvalidRequest: (
-        *("invalid_request", "context_length_exceeded", "unsupported_parameter", "no_matching_provider"),
+        *("invalid_request", "context_length_exceeded", "unsupported_parameter", "unpriced_parameter", "no_matching_provider"),
         *("item_not_found", "previous_response_not_found"),
     ),
     errors.UpstreamRejected: ("invalid_request", "content_filter"),

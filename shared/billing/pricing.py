@@ -25,10 +25,12 @@ from shared.billing.rates import (
     tier_permille,
 )
 from shared.billing.rates import PriceList as PriceList
-from shared.billing.token_usage import TokenUsage
+from shared.billing.token_usage import PartialUsage, TokenUsage
 
 # A shorter output is useless, so a call is refused if the pool cannot pay for this many tokens.
 MIN_USEFUL_OUTPUT_TOKENS = 16
+# For the hold: searches per answer. OpenAI's search models make one; other providers report how many they made.
+MAX_SEARCHES_PER_CHOICE = 5
 # Video is billed per started step of this length.
 VIDEO_STEP_SECONDS = 5
 # The output limit if neither the catalog nor the caller sets one.
@@ -100,6 +102,20 @@ def billed_tier(price: PriceList, requested: str, reported: str | None) -> str:
     if reported is not None:
         return reported
     return requested if tier_permille(price, requested) > STANDARD_PERMILLE else ""
+
+
+def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> PartialUsage:
+    """Add what the request makes certain, if the provider does not report it: its service tier, and its searches.
+
+    OpenAI, "Web search" in Chat Completions: search models search once for each answer, and their usage does not count it.
+    """
+    if not (costs.service_tier or costs.web_searches):
+        return reported
+    extra = dict(reported.extra or {})
+    extra["service_tier"] = billed_tier(price, costs.service_tier, extra.get("service_tier"))
+    if costs.web_searches:
+        extra.setdefault("web_searches", costs.web_searches // MAX_SEARCHES_PER_CHOICE)
+    return reported._replace(extra=extra)
 
 
 class MediaUnits(NamedTuple):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.billing.token_usage import NO_EXTRA, TokenUsage
+from shared.core.formats import format_credits
 
 # Kinds of tokens with the kind whose rate applies if they have none of their own. `input` and `output` have none: 0.
 FALLBACKS = {
@@ -50,6 +51,12 @@ LABELS = {
     "web_search": "Web searches",
     "second": "Seconds",
 }
+
+
+def rate_label(kind: str, above_tokens: int = 0) -> str:
+    """Return the name of a rate on pages: `Output above 200 000 tokens`, `Service tier flex`."""
+    label = LABELS.get(kind) or f"Service tier {kind.removeprefix(TIER_PREFIX)}"
+    return f"{label} above {format_credits(above_tokens)} tokens" if above_tokens else label
 
 
 class Rate(NamedTuple):

@@ -141,7 +141,7 @@ def _extra(
         for theirs, ours in names if len(details) > 1 else ():
             if count := _first_count(details, theirs):
                 found[ours] = count
-    searches = _first_count({**value, **_details(value, "server_tool_use")}, *_SEARCHES)
+    searches = _first_count(_details(value, "server_tool_use") or value, *_SEARCHES)
     if searches is not None:
         found["web_searches"] = searches
     seconds = value.get("seconds")  # OpenAI, "Create transcription": usage of the type `duration`

@@ -160,6 +160,8 @@ class BrokenStream(Exception):
 class UnsupportedField(Exception):
     """The dialect does not support a field of the call. Another channel of the model may support it."""
 
+    code = "unsupported_parameter"
+
     def __init__(self, param: str, why: str = "", subject: str = "") -> None:
         subject = subject or f"'{param}'"
         super().__init__(f"{subject} is not supported by this model{': ' + why if why else ''}.")
@@ -172,7 +174,13 @@ class UnsupportedField(Exception):
             return self
         param = field_name(self.param)
         is_whole = param.count("[") == self.param.count("[")
-        return UnsupportedField(param, self.why, "" if is_whole else f"Part of '{param}'")
+        return type(self)(param, self.why, "" if is_whole else f"Part of '{param}'")
+
+
+class UnpricedField(UnsupportedField):
+    """A field of the call may cost what the model's price does not cover, and is not allowed for the channel."""
+
+    code = "unpriced_parameter"
 
 
 class BlockedPrompt(Exception):

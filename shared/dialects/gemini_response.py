@@ -121,6 +121,9 @@ def canonical_usage(reported: dict[str, Any]) -> dict[str, Any]:
         usage["completion_tokens"] = _count(candidates) + thoughts
         modalities = _by_modality(reported, ("candidatesTokensDetails",), _MODALITIES)
         usage["completion_tokens_details"] = {"reasoning_tokens": thoughts, **modalities}
+    tier = reported.get("serviceTier")
+    if isinstance(tier, str):
+        usage["service_tier"] = tier.removeprefix("SERVICE_TIER_").lower()
     if "prompt_tokens" in usage and "completion_tokens" in usage:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
     return usage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from shared.billing.rates import Rate
 from shared.catalog.templates import TEMPLATES, ChannelTemplate, KnownModel
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
@@ -161,4 +162,5 @@ def _marked_up(model: KnownModel, percent: int) -> Rates:
         marked_up(model.output),
         cached_input=None if model.cached_input is None else marked_up(model.cached_input),
         cache_write=None if model.cache_write is None else marked_up(model.cache_write),
+        rates=tuple(sorted(Rate(kind, 0, marked_up(credits)) for kind, credits in model.rates)),
     )

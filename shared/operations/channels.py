@@ -22,6 +22,9 @@ from shared.operations.validation import check_choice, check_text
 MAX_SECRET_LENGTH = 10_000
 MAX_REASONING_TOKENS = 1_000_000  # of a choice
 MAX_SETTINGS_LENGTH = 10_000  # characters of JSON
+ALLOWED = "allowed_parameters"  # the setting that lists parameters without a price
+MAX_PARAMETER_LENGTH = 100
+MAX_NOTE_LENGTH = 300
 
 
 def find_channel(name: str) -> Channel:
@@ -61,7 +64,10 @@ def create_channel(
             raise InvalidInput(
                 f"A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name."
             ) from None
-        record_audit_entry(origin, "channel.create", name, after={"dialect": dialect, "base_url": base_url})
+        created = {"dialect": dialect, "base_url": base_url}
+        if settings.get(ALLOWED):
+            created[ALLOWED] = settings[ALLOWED]
+        record_audit_entry(origin, "channel.create", name, after=created)
         bump_catalog_version()
         return channel
 
@@ -74,6 +80,38 @@ def update_channel(name: str, *, base_url: str | None = None, settings: dict[str
     if settings is not None:
         changes["settings"] = check_settings(settings)
     return _change(name, changes, "channel.update", origin)
+
+
+def allow_parameter(name: str, parameter: str, note: str, *, origin: Origin) -> Channel:
+    """Let calls of a channel use a parameter that no price covers. `note` says what a call may cost at worst.
+
+    The parameter is a name in `shared.billing.cost_effects`, or of a field that is not listed there.
+    """
+    parameter = check_text("parameter", parameter, MAX_PARAMETER_LENGTH)
+    note = check_text("worst case", note, MAX_NOTE_LENGTH)
+    return _change_allowed(name, parameter, note, origin)
+
+
+def disallow_parameter(name: str, parameter: str, *, origin: Origin) -> Channel:
+    """Refuse a parameter again if no price covers it. Running calls finish."""
+    return _change_allowed(name, parameter, None, origin)
+
+
+def _change_allowed(name: str, parameter: str, note: str | None, origin: Origin) -> Channel:
+    with transaction():
+        channel = find_channel(name)
+        settings = dict(channel.settings or {})
+        before = dict(settings.get(ALLOWED) or {})
+        after = {one: text for one, text in before.items() if one != parameter} | ({parameter: note} if note is not None else {})
+        if after == before:
+            return channel
+        settings = check_settings({**{key: value for key, value in settings.items() if key != ALLOWED}, ALLOWED: after})
+        if not after:
+            del settings[ALLOWED]
+        Channel.update(settings=settings, updated_at=now_ms()).where(Channel.id == channel.id).execute()
+        record_audit_entry(origin, "channel.allow", channel.name, before={ALLOWED: before}, after={ALLOWED: after})
+        bump_catalog_version()
+        return Channel.get_by_id(channel.id)
 
 
 def set_channel_status(name: str, status: str, *, origin: Origin) -> Channel:
@@ -157,7 +195,20 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
     if len(text) > MAX_SETTINGS_LENGTH:
         raise InvalidInput(f"The channel's settings must be at most {MAX_SETTINGS_LENGTH} characters of JSON.")
     _check_reasoning(settings or {})
+    _check_allowed((settings or {}).get(ALLOWED, {}))
     return settings or {}
+
+
+def _check_allowed(allowed: Any) -> None:
+    """Allowances are written down with their worst case."""
+    if not isinstance(allowed, dict) or not all(
+        0 < len(name) <= MAX_PARAMETER_LENGTH and isinstance(note, str) and 0 < len(note.strip()) <= MAX_NOTE_LENGTH
+        for name, note in allowed.items()
+    ):
+        raise InvalidInput(
+            f"{ALLOWED} must be an object: each parameter with a note of what a call may cost at worst, such as"
+            ' {"plugins": "0.02 USD a call"}.'
+        )
 
 
 def _check_reasoning(settings: dict[str, Any]) -> None:

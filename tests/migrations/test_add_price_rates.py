@@ -1,4 +1,4 @@
-"""Prices of before the migration have no further rates, and their calls no extra usage. Values are checked by the database."""
+"""Prices of before the migration have no further rates, except for Anthropic's cache of an hour. The database checks values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import peewee
 import pytest
 from playhouse.migrations import Runner
 
+from shared.billing.rates import Rate
 from shared.catalog.reader import load_catalog
 from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import Price, PriceDraft, PriceRate
@@ -18,12 +19,15 @@ NAME = "0018_add_price_rates"
 
 
 def test_prices_of_before_have_no_further_rates(bound_database: peewee.Database) -> None:
-    factories.model("m", factories.channel("https://example.com/v1"))
+    factories.model("m", factories.channel("https://example.com/v1"), cache_write=7)
+    factories.model("claude", factories.channel("https://example.com/v1", dialect="anthropic"), cache_write=126)
     save_draft("m", Rates(2, 3), origin=ORIGIN)
     Runner(bound_database, str(MIGRATIONS)).down(NAME)
     assert "price_rate" not in bound_database.get_tables()
     assert NAME in migrate(bound_database)
-    assert load_catalog().models["m"].prices[0].rates == ()
+    models = load_catalog().models
+    assert models["m"].prices[0].rates == ()
+    assert models["claude"].prices[0].rates == (Rate("cache_write_1h", 0, 202),)  # 2 / 1.25 times the rate of five minutes
     assert rates_of(PriceDraft.get()) == Rates(2, 3)
 
 

@@ -31,6 +31,34 @@ def register(commands: Commands[Parser]) -> None:
     drafts.add_argument(
         "--markup", type=int, default=0, metavar="PERCENT", help="markup on the provider's list prices (default 0)"
     )
+    allow = add_command(verbs, "allow", "let a channel's calls use a parameter that no price covers", _allow)
+    allow.add_argument("name", metavar="NAME")
+    allow.add_argument("parameter", metavar="PARAMETER", help="as refused calls name it, such as plugins")
+    allow.add_argument("--worst-case", required=True, metavar="TEXT", help="what a call may cost at worst; shown in the console")
+    refuse = add_command(verbs, "refuse", "refuse a parameter again if no price covers it", _refuse)
+    refuse.add_argument("name", metavar="NAME")
+    refuse.add_argument("parameter", metavar="PARAMETER")
+
+
+def _allow(call: CommandContext) -> Result:
+    from shared.operations.channels import allow_parameter
+
+    arguments = call.arguments
+    channel = allow_parameter(arguments.name, arguments.parameter, arguments.worst_case, origin=call.origin)
+    return _allowed(channel, f"Calls of channel {channel.name} can use {arguments.parameter}.")
+
+
+def _refuse(call: CommandContext) -> Result:
+    from shared.operations.channels import disallow_parameter
+
+    arguments = call.arguments
+    channel = disallow_parameter(arguments.name, arguments.parameter, origin=call.origin)
+    return _allowed(channel, f"Channel {channel.name} refuses {arguments.parameter}, unless a model's price covers it.")
+
+
+def _allowed(channel: Channel, line: str) -> Result:
+    allowed = channel.settings.get("allowed_parameters") or {}
+    return Result({"id": str(channel.id), "name": channel.name, "allowed_parameters": allowed}, line)
 
 
 def _create(call: CommandContext) -> Result:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group
+from yout.commands.price import RATE_HELP
 from yout.result import Result
 
 PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum", "cache_write")
@@ -21,6 +22,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--output", type=int, metavar="N", help="credits per 1,000 output tokens (required for chat models)")
     create.add_argument("--cached-input", type=int, metavar="N", help="credits per 1,000 cached input tokens (default: --input)")
     create.add_argument("--cache-write", type=int, metavar="N", help="credits per 1,000 cache write tokens (default: --input)")
+    create.add_argument("--rate", action="append", default=[], metavar="KIND=N", help=RATE_HELP)
     create.add_argument("--per-call", type=int, default=0, metavar="N", help="credits per call (default 0)")
     create.add_argument("--per-5-seconds", type=int, metavar="N", help="credits per 5 seconds of video")
     create.add_argument("--per-1k-characters", type=int, metavar="N", help="credits per 1,000 characters of speech")
@@ -68,6 +70,7 @@ def _create_from_template(call: CommandContext) -> Result:
 
 def _create(call: CommandContext) -> Result:
     from shared.operations.catalog import ModelDetails, Rates, create_model
+    from shared.operations.prices import format_rate, parse_rates
 
     arguments = call.arguments
     if arguments.from_template:
@@ -88,13 +91,15 @@ def _create(call: CommandContext) -> Result:
         free=arguments.free,
     )
     upstream = arguments.upstream_model
-    model = create_model(arguments.id, arguments.channel, Rates(**prices), details, upstream_model=upstream, origin=call.origin)
+    rates = Rates(**prices, rates=parse_rates(arguments.rate))
+    model = create_model(arguments.id, arguments.channel, rates, details, upstream_model=upstream, origin=call.origin)
     data = {
         "id": model.id,
         "kind": model.kind,
         "channel": arguments.channel,
         "upstream_model": upstream or model.id,
         **prices,
+        "rates": [format_rate(rate) for rate in rates.rates],
         "free": model.is_free,
         "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens,

@@ -22,6 +22,7 @@ class KnownModel(NamedTuple):
     """A provider's model: context window and maximum output in tokens, prices in credits per 1,000 tokens.
 
     `cached` and `written` are the prices of cache reads and writes. `upstream` is the provider's model name if it differs.
+    `rates` are further rates by kind (`shared.billing.rates`).
     """
 
     id: str
@@ -33,6 +34,7 @@ class KnownModel(NamedTuple):
     cache_write: int | None = None
     tags: tuple[str, ...] = TAGS_TOOLS
     upstream: str = ""
+    rates: tuple[tuple[str, int], ...] = ()
 
 
 # Accepted values of `reasoning_effort` by model, as documented. The provider refuses others.
@@ -104,7 +106,7 @@ OPENAI = (
     KnownModel("gpt-4.1", 1_000_000, 32_768, 2_000, 8_000, cached_input=500, tags=TAGS_VISION),
     KnownModel("gpt-4.1-mini", 1_000_000, 32_768, 400, 1_600, cached_input=100, tags=TAGS_VISION),
 )
-ANTHROPIC = (
+_ANTHROPIC = (
     KnownModel(
         "claude-fable-5-2", 1_000_000, 64_000, 8_000, 40_000, cached_input=200, cache_write=10_000, tags=TAGS_VISION_REASONING
     ),
@@ -125,6 +127,8 @@ ANTHROPIC = (
         "claude-haiku-4-5", 200_000, 64_000, 1_000, 5_000, cached_input=100, cache_write=1_250, tags=TAGS_VISION_REASONING
     ),
 )
+# Anthropic, "Prompt caching": writes to a cache that is kept for an hour cost twice the input price.
+ANTHROPIC = tuple(model._replace(rates=(("cache_write_1h", 2 * model.input),)) for model in _ANTHROPIC)
 _MAX_OUTPUT_TOKENS = {model.upstream or model.id: model.max_output_tokens for model in ANTHROPIC}
 
 
@@ -134,13 +138,48 @@ def max_output_tokens(upstream_model: str) -> int:
 
 
 GOOGLE = (
-    KnownModel("gemini-4-argon", 1_048_576, 65_536, 4_000, 20_000, cached_input=200, tags=TAGS_AUDIO),
-    KnownModel("gemini-3.8-flash", 1_000_000, 65_536, 1_500, 7_500, cached_input=150, tags=TAGS_AUDIO),
-    KnownModel("gemini-3.5-flash-lite", 1_000_000, 65_536, 300, 2_500, cached_input=30, tags=TAGS_AUDIO),
-    KnownModel("gemini-3.1-flash-lite", 1_000_000, 65_536, 250, 1_500, cached_input=25, tags=TAGS_AUDIO),
-    KnownModel("gemini-2.5-pro", 200_000, 65_536, 1_250, 10_000, cached_input=125, tags=TAGS_AUDIO),
-    KnownModel("gemini-2.5-flash", 1_048_576, 65_536, 300, 2_500, cached_input=30, tags=TAGS_AUDIO),
-    KnownModel("gemini-2.5-flash-lite", 1_000_000, 65_536, 100, 400, cached_input=10, tags=TAGS_AUDIO),
+    KnownModel(
+        "gemini-4-argon", 1_048_576, 65_536, 4_000, 20_000, cached_input=200, tags=TAGS_AUDIO, rates=(("audio_input", 4_000),)
+    ),
+    KnownModel(
+        "gemini-3.8-flash", 1_000_000, 65_536, 1_500, 7_500, cached_input=150, tags=TAGS_AUDIO, rates=(("audio_input", 1_500),)
+    ),
+    KnownModel(
+        "gemini-3.5-flash-lite", 1_000_000, 65_536, 300, 2_500, cached_input=30, tags=TAGS_AUDIO, rates=(("audio_input", 300),)
+    ),
+    KnownModel(
+        "gemini-3.1-flash-lite",
+        1_000_000,
+        65_536,
+        250,
+        1_500,
+        cached_input=25,
+        tags=TAGS_AUDIO,
+        rates=(("audio_input", 500), ("cached_audio_input", 50)),
+    ),
+    KnownModel(
+        "gemini-2.5-pro", 200_000, 65_536, 1_250, 10_000, cached_input=125, tags=TAGS_AUDIO, rates=(("audio_input", 1_250),)
+    ),
+    KnownModel(
+        "gemini-2.5-flash",
+        1_048_576,
+        65_536,
+        300,
+        2_500,
+        cached_input=30,
+        tags=TAGS_AUDIO,
+        rates=(("audio_input", 1_000), ("cached_audio_input", 100)),
+    ),
+    KnownModel(
+        "gemini-2.5-flash-lite",
+        1_000_000,
+        65_536,
+        100,
+        400,
+        cached_input=10,
+        tags=TAGS_AUDIO,
+        rates=(("audio_input", 300), ("cached_audio_input", 30)),
+    ),
 )
 GROQ = (
     KnownModel("gpt-oss-120b", 131_072, 32_768, 150, 600, cached_input=75, tags=TAGS_TOOLS, upstream="openai/gpt-oss-120b"),

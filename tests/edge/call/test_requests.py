@@ -229,7 +229,7 @@ def test_any_json_never_gets_a_500(sandbox: Sandbox, body: dict[str, Any]) -> No
 def test_deep_nesting_is_forwarded_or_rejected(sandbox: Sandbox, depth: int, opening: str) -> None:
     closing_bracket = "]" if opening == "[" else "}"
     deep = f"{opening * depth}1{closing_bracket * depth}"
-    answer = sandbox.post(json.dumps(sandbox.body())[:-1].encode() + f', "x": {deep}}}'.encode())
+    answer = sandbox.post(json.dumps(sandbox.body())[:-1].encode() + f', "chat_template_kwargs": {deep}}}'.encode())
     if depth <= 200:
         assert answer.status == 200
     else:

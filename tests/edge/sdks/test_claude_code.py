@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from anthropic import Anthropic
 
+from shared.billing.rates import Rate
 from tests import anthropic_payloads as claude
 from tests import factories
 from tests import gemini_payloads as gemini
@@ -28,6 +29,7 @@ BETAS = [
     *("context-management-2025-06-27", "prompt-caching-scope-2026-01-05", "mid-conversation-system-2026-04-07"),
     "effort-2025-11-24",
 ]
+CLAUDE: Json = {"max_output_tokens": 64_000, "cache_write": 125, "rates": (Rate("cache_write_1h", 0, 200),)}
 MARK: Json = {"cache_control": {"type": "ephemeral"}}
 SYSTEM: Any = [
     {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=sdk-cli;"},
@@ -81,7 +83,7 @@ def dialect(request: pytest.FixtureRequest) -> str:
 def model(sandbox: Sandbox, upstream: Upstream, dialect: str) -> str:
     """A model behind a channel of the dialect."""
     name = f"code-{dialect}-{sandbox.model}"
-    factories.model(name, factories.channel(upstream.url, dialect=dialect, settings=SETTINGS[dialect]), max_output_tokens=64_000)
+    factories.model(name, factories.channel(upstream.url, dialect=dialect, settings=SETTINGS[dialect]), **CLAUDE)
     eventually(lambda: sandbox.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
     return name
 

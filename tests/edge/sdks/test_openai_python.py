@@ -11,6 +11,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
+from shared.billing.rates import Rate
 from shared.identity.api_key_format import new_key
 from tests import factories, openai_payloads
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
@@ -176,6 +177,9 @@ def test_a_raw_stream_has_the_headers(client: OpenAI, sandbox: Sandbox) -> None:
 
 
 def test_every_documented_field_reaches_the_provider(client: OpenAI, sandbox: Sandbox) -> None:
+    model = f"hears-{sandbox.model}"
+    factories.model(model, factories.channel(sandbox.provider.url), rates=(Rate("audio_input", 0, 100),))
+    eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
     asked: dict[str, Any] = {
         "messages": [
             {"role": "developer", "content": "Be brief."},
@@ -205,8 +209,8 @@ def test_every_documented_field_reaches_the_provider(client: OpenAI, sandbox: Sa
         "modalities": ["text"],
         "metadata": {"run": "1"},
     }
-    extra = {"top_k": 5, "min_p": 0.1, "unheard_of": None, "größe": [1.5, {"x": "é🙂"}]}
-    client.chat.completions.create(model=sandbox.model, extra_body=extra, **asked)
+    extra = {"top_k": 5, "min_p": 0.1, "unheard_of": None, "chat_template_kwargs": {"größe": [1.5, {"x": "é🙂"}]}}
+    client.chat.completions.create(model=model, extra_body=extra, **asked)
     del asked["metadata"]  # never sent
     [received] = sandbox.provider.calls
     assert received.json == {**asked, **extra, "model": "acme-model"}

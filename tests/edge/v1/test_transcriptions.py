@@ -114,10 +114,10 @@ def test_the_provider_gets_the_field_names_that_we_parsed(scribe: tuple[OpenAI, 
     _, model, upstream = scribe
     upstream.default = json_response({"text": "Hello."})
     body, header = form(("model", model))
-    odd = b"--b0\r\ncontent-disposition: form-data; name=\"a\"; name*=utf-8''b\r\nx-other: 1\r\n\r\ndear\r\n"
+    odd = b"--b0\r\ncontent-disposition: form-data; name=\"prompt\"; name*=utf-8''language\r\nx-other: 1\r\n\r\ndear\r\n"
     assert post(sandbox, (odd + body, header)).status == 200
     assert not [word for word in (b"name*", b"x-other") if word in upstream.calls[0].body]
-    assert [value for name, value in sent(upstream.calls[0])[0] if name in ("a", "b")] == ["dear"]
+    assert [value for name, value in sent(upstream.calls[0])[0] if name in ("prompt", "language")] == ["dear"]
 
 
 @pytest.mark.parametrize(("format", "said"), [("text", "Hello.\n"), ("srt", SRT), ("vtt", VTT)])

@@ -1,0 +1,44 @@
+"""Fields of a call that cost more than its tokens: what they add to its quote, and the refusal of those without a price. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.billing.cost_effects import FieldCosts, merge, read_costs, unpriced
+from shared.billing.pricing import RequestCosts
+from shared.billing.rates import PriceList
+from shared.catalog.snapshot import Route
+from shared.dialects.base import ChatCall, UnpricedField
+
+
+def possible_costs(call: ChatCall, routes: Iterable[Route]) -> RequestCosts:
+    """Return what the call may cost on any of `routes`, besides text within its limits."""
+    return merge([_read(call.for_dialect(route.dialect, route.settings), route) for route in routes])
+
+
+def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCall, UnpricedField | None]:
+    """Return the call with the body for `route`, without hints that `price` does not cover.
+
+    Also returns the error for the first field that is neither covered nor allowed for the channel, if there is one.
+    """
+    adapted = call.for_dialect(route.dialect, route.settings)
+    needs = unpriced(_read(adapted, route), price, route.settings)
+    if not needs:
+        return adapted, None
+    dropped = {need.name for need in needs if need.is_hint}
+    if dropped:
+        adapted = adapted._replace(body={name: value for name, value in adapted.body.items() if name not in dropped})
+    refused = next((need for need in needs if not need.is_hint), None)
+    return adapted, None if refused is None else UnpricedField(refused.param, _reason(refused.kind))
+
+
+def _read(call: ChatCall, route: Route) -> FieldCosts:
+    if route.dialect == "responses" and call.responses_body is not None:
+        return read_costs(call.responses_body(), "responses", route.dialect, route.settings)
+    return read_costs(call.body, call.kind, route.dialect, route.settings)
+
+
+def _reason(kind: str | None) -> str:
+    if kind is None:
+        return "its cost is not known"
+    return f"the model's price does not cover it (no rate for '{kind}')"
