@@ -43,7 +43,15 @@ class Images:
         self._kept_bytes = 0
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/v1/images/generations", self._create), web.get(OUTPUTS + "{name}", self._output)]
+        return [
+            web.post("/v1/images/generations", self._create),
+            web.post("/v1/images/edits", self._refuse),
+            web.post("/v1/images/variations", self._refuse),
+            web.get(OUTPUTS + "{name}", self._output),
+        ]
+
+    async def _refuse(self, _: web.Request) -> web.Response:
+        raise invalid_request("model", f"{DEMO_IMAGE.id} cannot edit images, only generate them.", "unsupported_operation")
 
     async def _create(self, http: web.Request) -> web.Response:
         request = read_image_request(await read_object(http))

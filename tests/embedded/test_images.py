@@ -123,6 +123,12 @@ async def test_an_invalid_field_is_a_400_naming_it(server: Server, fields: dict,
     assert (status, body["error"]["type"], body["error"]["param"]) == (400, "invalid_request_error", param)
 
 
+@pytest.mark.parametrize("path", ["/v1/images/edits", "/v1/images/variations"])
+async def test_editing_is_refused(server: Server, path: str) -> None:
+    status, body = await send(server, "POST", path, json=GOOD)
+    assert (status, body["error"]["code"], body["error"]["param"]) == (400, "unsupported_operation", "model")
+
+
 async def test_common_provider_fields_are_ignored(server: Server) -> None:
     more = {
         "quality": "high",

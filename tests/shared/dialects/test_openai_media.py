@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.http.multipart import read_form
 from shared.billing.pricing import MediaUnits
 from shared.catalog.snapshot import Route
 from shared.dialects.base import Target
-from shared.dialects.media import AuthenticatedDownload, FileUrl, MalformedAnswer, MediaAnswer, MediaCall
+from shared.dialects.media import AuthenticatedDownload, FileUrl, InputFile, MalformedAnswer, MediaAnswer, MediaCall
 from shared.dialects.openai_media import MEDIA_DIALECTS
 
 IMAGES, SPEECH, VIDEOS = (MEDIA_DIALECTS["openai", kind] for kind in ("image", "speech", "video"))
@@ -35,6 +36,27 @@ def start_request(kind: str, settings: dict[str, Any], **body: Any) -> dict[str,
         MEDIA_DIALECTS["openai", kind].build_request(call(kind, **body), target(**settings)).body
     )
     return found
+
+
+@pytest.mark.parametrize(("operation", "path"), [("edit", "/images/edits"), ("variation", "/images/variations")])
+def test_input_images_are_sent_as_a_form_with_the_channels_fields(operation: str, path: str) -> None:
+    files = (InputFile("image[]", "image/png", b"\x89PNG"), InputFile("image[]", "image/webp", b"RIFF"))
+    asked = call("image", prompt="x\r\n--b", n=2, user="ann")._replace(options={"operation": operation}, files=files)
+    request = IMAGES.build_request(asked, target(media_body={"a": {"b": [1]}}, image_format="b64_json"))
+    form = read_form(request.body, dict(request.headers)["content-type"])
+    assert request.url == f"http://acme/v1{path}"
+    assert [(field, file.name, file.type, file.data) for field, file in form.files] == [
+        ("image[]", "image.png", "image/png", b"\x89PNG"),
+        ("image[]", "image.webp", "image/webp", b"RIFF"),
+    ]
+    assert dict(form.fields) == {
+        "model": "acme-model",
+        "prompt": "x\r\n--b",
+        "n": "2",
+        "user": "pseudonym of 3",
+        "response_format": "b64_json",
+        "a[b][]": "1",
+    }
 
 
 def test_requests_use_the_providers_field_names() -> None:
