@@ -11,10 +11,11 @@ import pytest
 
 from edge.v1.messages.request import parse as parse_messages
 from edge.v1.responses.request import parse as parse_responses
+from shared.billing.pricing import MediaUnits
 from shared.catalog.snapshot import Route
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall, Target
-from shared.dialects.media import MediaCall
+from shared.dialects.media import InputFile, MediaCall
 from shared.dialects.openai_media import MEDIA_DIALECTS
 from shared.dialects.translators import NON_CHAT_DIALECTS
 from tests.shared.dialects.calls import Json, call_of
@@ -43,8 +44,7 @@ def sent(call: ChatCall, dialect: str, **settings: Any) -> bytes:
 @pytest.mark.parametrize("settings", [{}, {"identity": "end_user"}], ids=str)
 def test_chats_responses_and_messages(dialect: str, settings: Json) -> None:
     body = {"model": "our-model", "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]}
-    own = {"client_metadata": {"session": RAW}} if dialect == "responses" else {}
-    response = {"model": "our-model", "input": "Hi", **IDENTIFIERS, **own}
+    response = {"model": "our-model", "input": "Hi", **IDENTIFIERS, "client_metadata": {"session": RAW}}
     calls = [
         call_of(**IDENTIFIERS),
         parse_responses(orjson.dumps(response))[1],
@@ -73,8 +73,14 @@ def test_transcriptions() -> None:
 
 @pytest.mark.parametrize("kind", ["image", "speech", "video"])
 def test_media(kind: str) -> None:
-    call = MediaCall(**{**dict.fromkeys(MediaCall._fields), "kind": kind, "body": {"prompt": "x", "input": "x", **IDENTIFIERS}})
+    call = MediaCall(kind, "our-model", {"prompt": "x", "input": "x", **IDENTIFIERS}, MediaUnits(1), {})
     assert RAW.encode() not in MEDIA_DIALECTS["openai", kind].build_request(call, target("openai")).body
+
+
+def test_image_edits() -> None:
+    files = (InputFile("image", "image/png", b"\x89PNG"),)
+    call = MediaCall("image", "our-model", {"prompt": "x", **IDENTIFIERS}, MediaUnits(1), {"operation": "edit"}, files)
+    assert RAW.encode() not in MEDIA_DIALECTS["openai", "image"].build_request(call, target("openai")).body
 
 
 def test_the_cache_key_of_a_name_is_not_the_pseudonym_of_that_user() -> None:
