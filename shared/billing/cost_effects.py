@@ -107,7 +107,10 @@ _EMBEDDING = (
     "truncation",
     "normalized",
 )
-_RERANK = ("model", "query", "documents", "top_n", "max_tokens_per_doc", "user", "truncation", "instruction")
+_RERANK = (
+    *("model", "query", "documents", "top_n", "max_tokens_per_doc", "user", "truncation", "instruction"),
+    *("truncate_prompt_tokens", "raw_scores"),  # vLLM, Infinity
+)
 _TRANSCRIPTION = (
     *("model", "file", "language", "prompt", "response_format", "temperature", "timestamp_granularities", "chunking_strategy"),
     *("include", "stream", "known_speaker_names", "known_speaker_references", "user", "safety_identifier"),

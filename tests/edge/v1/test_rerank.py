@@ -70,7 +70,7 @@ def shop(sandbox: Sandbox, upstream: Upstream) -> Shop:
 
 def test_the_results_are_sorted_and_charged(shop: Shop) -> None:
     shop.upstream.default = ranked
-    reply = shop.rerank(user="ann", truncate="END", return_documents=False)
+    reply = shop.rerank(user="ann", raw_scores=False, return_documents=False)
     assert reply.status == 200, reply.body
     assert [(row["index"], row["relevance_score"]) for row in reply.json["results"]] == [(1, 0.75), (0, 0.25), (2, 0.0)]
     assert "document" not in reply.json["results"][0]
@@ -86,7 +86,7 @@ def test_the_results_are_sorted_and_charged(shop: Shop) -> None:
             "model": "acme-model",
             "query": "animals",
             "documents": ["a dog", "a cat", "rain"],
-            "truncate": "END",
+            "raw_scores": False,
             "user": user,
         },
     )
