@@ -29,7 +29,7 @@ class RatesForm(FlaskForm):
     output = WholeNumber("Output", description=_PER_1K)
     cached_input = WholeNumber("Cached input", optional=True, description="Leave empty to use the input price.")
     cache_write = WholeNumber("Cache write", optional=True, description="Leave empty to use the input price.")
-    per_call = WholeNumber("Per call", description="For image models: per image.")
+    per_call = WholeNumber("Per call", description="For image models: per image. For rerank models: per search unit.")
     per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
     per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
     minimum = WholeNumber("Minimum charge per call")
