@@ -59,6 +59,14 @@ OPENAI_EFFORT_WITH_TOOLS: dict[str, str | bool] = {
     "gpt-6.1-sol": False,
     **dict.fromkeys(("gpt-6.1-terra", "gpt-6-luna", "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano"), "none"),
 }
+# OpenAI, "Function calling": custom tools came with GPT-5.
+OPENAI_CUSTOM_TOOLS = dict.fromkeys(
+    (
+        *("gpt-6.1-sol", "gpt-6.1-terra", "gpt-6-luna", "gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano"),
+        *("gpt-5", "gpt-5-mini", "gpt-5-nano"),
+    ),
+    True,
+)
 GROQ_EFFORTS = {
     "openai/gpt-oss-120b": ["low", "medium", "high"],
     "openai/gpt-oss-20b": ["low", "medium", "high"],

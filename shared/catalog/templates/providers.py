@@ -48,6 +48,7 @@ _ALL = (
             "max_tokens": "max_completion_tokens",
             "efforts": known.OPENAI_EFFORTS,
             "effort_with_tools": known.OPENAI_EFFORT_WITH_TOOLS,
+            "custom_tools": known.OPENAI_CUSTOM_TOOLS,
             "sampling": known.OPENAI_SAMPLING,
             "strict_schemas": True,
             "tool_ids": _AT_MOST_40,

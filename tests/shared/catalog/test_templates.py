@@ -35,6 +35,7 @@ UNDERSTOOD = {
         "cancel",
         "reasoning_tokens_limit",
         "reasoning_summary",
+        "custom_tools",
     ),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
