@@ -36,6 +36,7 @@ UNDERSTOOD = {
         "reasoning_tokens_limit",
         "reasoning_summary",
         "custom_tools",
+        "tool_search",
     ),
 }
 each = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
