@@ -9,6 +9,9 @@ from shared.billing.pricing import RequestCosts
 from shared.billing.rates import PriceList
 from shared.catalog.snapshot import Route
 from shared.dialects.base import ChatCall, UnpricedField
+from shared.dialects.strip_foreign_fields import ANSWER_FIELDS, strip_foreign_fields
+
+_ALL_BUT_MARKS = frozenset(ANSWER_FIELDS) - {"cache_control"}
 
 
 def possible_costs(call: ChatCall, routes: Iterable[Route]) -> RequestCosts:
@@ -23,6 +26,10 @@ def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCal
     """
     adapted = call.for_dialect(route.dialect, route.settings)
     needs = unpriced(_read(adapted, route), price, route.settings)
+    if call.bodies_by_dialect is not None and any(need.name == "cache_control" for need in needs):
+        # Callers of the Messages API mark text for Anthropic's cache, whatever model they call.
+        adapted = adapted._replace(body=strip_foreign_fields(adapted.body, _ALL_BUT_MARKS))
+        needs = unpriced(_read(adapted, route), price, route.settings)
     if not needs:
         return adapted, None
     dropped = {need.name for need in needs if need.is_hint}

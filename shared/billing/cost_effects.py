@@ -88,7 +88,7 @@ OTHER_CHAT: Mapping[str, Effect] = {
 }
 # Content parts of messages. Any other type is refused like an unknown field.
 PARTS: Mapping[str, Effect] = {
-    **_all(_INPUT, "text", "input_text", "output_text", "refusal", "thinking"),
+    **_all(_INPUT, "text", "input_text", "output_text", "refusal", "thinking", "tool_reference"),
     "image_url": Effect("tokens", ("image_input",)),
     "file": Effect("tokens", ("input", "image_input"), "audio and video: as `input_audio`; the whole context window is held"),
     "input_audio": Effect("priced", ("audio_input",)),
@@ -368,6 +368,8 @@ class _Reader:
         items = self._body.get("input")
         for index, item in enumerate(items if isinstance(items, list) else ()):
             for name in ("content", "output"):
+                if item.get("type") == "shell_call_output":
+                    continue  # its output has no parts, only text
                 self._parts(item.get(name), f"input[{index}].{name}", _PART_OF_ITEM)
 
     def _need(self, param: str, name: str, kind: str | None) -> None:

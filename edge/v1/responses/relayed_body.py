@@ -44,7 +44,7 @@ def _item(item: Body) -> Body:
     """
     if item.get("type") in COMPACTIONS:
         return {"type": "message", "role": "user", "content": read_summary(item["encrypted_content"], "input")}
-    if item.get("type") == "additional_tools":
+    if item.get("type") in ("additional_tools", "tool_search_output"):
         return {**item, "tools": _served(item["tools"])}
     id = item.get("call_id")
     plain = id_without_signature(id) if isinstance(id, str) else id
