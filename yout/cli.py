@@ -13,10 +13,26 @@ from collections.abc import Sequence
 from shared.core.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
 from shared.core.settings import Settings
 from yout.arguments import CommandContext, Parser, Run, UsageError
-from yout.commands import account, alias, channel, code, credits, key, ledger, migrate, model, plan, purge, secret_key, staff, up
+from yout.commands import (
+    account,
+    alias,
+    channel,
+    code,
+    credits,
+    key,
+    ledger,
+    migrate,
+    model,
+    plan,
+    price,
+    purge,
+    secret_key,
+    staff,
+    up,
+)
 from yout.result import Result, print_error, print_result
 
-NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, alias, staff, ledger, purge)
+NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, price, alias, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",

@@ -30,7 +30,7 @@ from edge.services import Services
 from edge.store.limiter import Permit
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
-from shared.billing.pricing import call_charge, with_requested
+from shared.billing.pricing import call_charge, transcribed_usage, with_requested
 from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
 from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
@@ -223,6 +223,8 @@ class Admission:
         return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut)
 
     async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:
+        if self._call.kind == "transcription" and outcome.delivered:
+            return transcribed_usage(outcome.reported_usage(), outcome.quote.price, outcome.quote.costs)
         if self._call.kind in KINDS_BILLED_PER_CALL or not (outcome.delivered or charges_prompt):
             return TokenUsage(0, 0)
         if not outcome.delivered:

@@ -1,7 +1,7 @@
 """Validates chat bodies and turns them into frozen calls. All functions raise `InvalidRequest` with the field's name.
 
-Fields that OpenAI documents are checked if a wrong value could cost money or break a provider. Everything else, including
-unknown fields, is forwarded unchanged.
+Fields that OpenAI documents are checked if a wrong value could cost money or break a provider. Everything else is left to
+`edge.call.priced_fields`, which refuses fields of unknown cost, and to the dialects.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ Object = dict[str, Any]
 
 
 class Body(msgspec.Struct, gc=False):
-    """A JSON object whose unknown fields are ignored, because they are forwarded to the provider.
+    """A JSON object whose unknown fields are ignored here, because the dialects know what to do with them.
 
     In `EXAMPLE`, `$model` stands for a chat model that the edge serves, and `$image` or another kind for a model of that kind.
     """

@@ -1,6 +1,6 @@
 """Refuses options of client libraries and proxies in a request body. Pure.
 
-Unknown fields are forwarded to providers of OpenAI's format, but these never are: an upstream that is itself a gateway could
+Staff can allow any other unknown field for a channel, but not these: an upstream that is itself a gateway could
 obey them, and send its own credential to another host, call another model, or skip the call.
 
 Sources: the constructors and request options of the OpenAI and Anthropic SDKs; the parameters that LiteLLM's `completion` and

@@ -76,8 +76,8 @@ DECLARATION = describe_model_call(
         (JSON, EVENTS),
     ),
     body=requests.ChatRequest,
-    notes="Unlisted fields are forwarded to the provider, or rejected if it does not support them. `models` and `provider`"
-    ' control routing; `usage: {"include": true}` requests the cost in USD. The headers `Idempotency-Key` and'
-    " `x-yout-max-credits` are optional.",
+    notes="Other fields of OpenAI's API are forwarded to the provider, or rejected if it does not support them or the model's"
+    ' price does not cover them. `models` and `provider` control routing; `usage: {"include": true}` requests the cost in USD.'
+    " The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
 )
 CHAT = EndpointAdapter(_read, declaration=DECLARATION)

@@ -18,6 +18,9 @@ from shared.billing.pricing import MAX_SEARCHES_PER_CHOICE, PLAIN, RequestCosts
 from shared.billing.rates import TIER_PREFIX, TOKEN_KINDS, PriceList, has_rate
 from shared.billing.token_usage import MAX_TIER_LENGTH, STANDARD_TIERS
 
+# For the hold of a transcription: speech at 8 kbit/s, the lowest bit rate that OpenAI's formats are used with.
+MIN_AUDIO_BYTES_PER_SECOND = 1_000
+
 
 class Effect(NamedTuple):
     """What a field does to the cost.
@@ -310,16 +313,19 @@ def merge(costs: list[FieldCosts]) -> RequestCosts:
         web_searches=max(one.web_searches for one in limits),
         output_tokens=max(one.output_tokens for one in limits),
         open_input=any(one.open_input for one in limits),
+        seconds=max(one.seconds for one in limits),
     )
 
 
 def _of_other_kind(body: Mapping[str, Any], kind: str) -> FieldCosts:
     known = OTHER_KINDS[kind]
+    limits = PLAIN
     if kind == "transcription":
         names = [name.removesuffix("[]") for name, _ in body["fields"]]
+        limits = RequestCosts(seconds=len(body.get("file", b"")) // MIN_AUDIO_BYTES_PER_SECOND + 1)
     else:
         names = [name for name, value in body.items() if value is not None]
-    return FieldCosts(tuple(Need(name, name, None) for name in names if name not in known))
+    return FieldCosts(tuple(Need(name, name, None) for name in names if name not in known), limits)
 
 
 class _Reader:

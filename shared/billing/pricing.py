@@ -25,7 +25,7 @@ from shared.billing.rates import (
     tier_permille,
 )
 from shared.billing.rates import PriceList as PriceList
-from shared.billing.token_usage import PartialUsage, TokenUsage
+from shared.billing.token_usage import ExtraUsage, PartialUsage, TokenUsage
 
 # A shorter output is useless, so a call is refused if the pool cannot pay for this many tokens.
 MIN_USEFUL_OUTPUT_TOKENS = 16
@@ -46,6 +46,7 @@ class RequestCosts(NamedTuple):
     output_tokens  output that no limit counts, over all choices
     open_input     the size of the input is not known from the request: a linked file, or search results
     search_units   maximum number of search units of a rerank
+    seconds        maximum seconds of audio to transcribe
     """
 
     kinds: tuple[str, ...] = ()
@@ -54,6 +55,7 @@ class RequestCosts(NamedTuple):
     output_tokens: int = 0
     open_input: bool = False
     search_units: int = 1
+    seconds: int = 0
 
 
 PLAIN = RequestCosts()
@@ -118,6 +120,18 @@ def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts
     return reported._replace(extra=extra)
 
 
+def transcribed_usage(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> TokenUsage:
+    """Return the usage of a transcription: its seconds if the price has a rate for them, else nothing besides the call.
+
+    If the provider does not report the seconds, they are the maximum for a file of this size.
+    """
+    if not (costs.seconds and own_rate(price, "second", 0)):
+        return TokenUsage(0, 0)
+    seconds = (reported.extra or {}).get("seconds")
+    extra = ExtraUsage(seconds=costs.seconds if seconds is None else seconds)
+    return TokenUsage(0, 0, estimated=seconds is None, extra=extra)
+
+
 class MediaUnits(NamedTuple):
     """Amount of media: images (or 1), seconds of video, characters of speech. Integers, zero or above."""
 
@@ -153,7 +167,7 @@ _UNASKED_OUTPUT = ("output", "reasoning", "image_output")
 
 
 class _Rates(NamedTuple):
-    """The rates that a quote reckons with, in millionths of a credit per token, and the cost of searches in thousandths.
+    """The rates that a quote reckons with, in millionths of a credit per token, and the cost of units in thousandths.
 
     `max_input` and `output` are the highest that may apply, `input` is that of the estimated input.
     """
@@ -161,7 +175,7 @@ class _Rates(NamedTuple):
     max_input: int
     input: int
     output: int
-    searches: int
+    units: int
 
 
 def _quoted_rates(price: PriceList, costs: RequestCosts, input_bound: int, input_estimate: int) -> _Rates:
@@ -177,7 +191,10 @@ def _quoted_rates(price: PriceList, costs: RequestCosts, input_bound: int, input
         max_input=max_rate(price, (*_TEXT_INPUT, *inputs), input_bound) * permille,
         input=rate_of(price, "input", input_estimate) * permille,
         output=max_rate(price, (*_UNASKED_OUTPUT, *outputs), input_bound) * permille,
-        searches=costs.web_searches * (own_rate(price, "web_search", input_bound) or 0) * 1_000,
+        units=sum(
+            count * (own_rate(price, kind, input_bound) or 0) * 1_000
+            for kind, count in (("web_search", costs.web_searches), ("second", costs.seconds))
+        ),
     )
 
 
@@ -203,9 +220,9 @@ def quote(
     rates = _quoted_rates(price, costs, input_bound, least_input)
     paid_output = output_tokens + reasoning_tokens
     max_tokens_cost = -(-(input_bound * rates.max_input + paid_output * rates.output) // 1_000)
-    bound = _total(price, rates.searches + max_tokens_cost, costs.search_units)
+    bound = _total(price, rates.units + max_tokens_cost, costs.search_units)
     least_output = min(output_tokens, MIN_USEFUL_OUTPUT_TOKENS * choices) + reasoning_tokens
-    minimum = _total(price, rates.searches - (-(least_input * rates.input + least_output * rates.output) // 1_000))
+    minimum = _total(price, rates.units - (-(least_input * rates.input + least_output * rates.output) // 1_000))
     if cap is not None:
         bound = max(min(bound, cap), 0)
     return Quote(price, bound, minimum, least_input, output_tokens, cap, reasoning_tokens, input_bound, costs)
@@ -221,6 +238,6 @@ def affordable_output(quote: Quote, credits: int) -> int:
     rates = _quoted_rates(price, quote.costs, quote.input_bound, quote.input_tokens)
     if rates.output == 0:
         return quote.output_tokens if credits >= quote.minimum else 0
-    thousandths = (credits - price.credits_per_call) * 1000 - rates.searches
+    thousandths = (credits - price.credits_per_call) * 1000 - rates.units
     affordable = (thousandths * 1_000 - quote.input_tokens * rates.input) // rates.output - quote.reasoning_tokens
     return max(0, min(quote.output_tokens, affordable))

@@ -34,7 +34,9 @@ This page is generated from the tables that the dialects use (`shared/dialects/*
 
 * **passed**: sent to the provider unchanged. **mapped**: translated to the provider's format, or handled by the platform.
   **refused**: a 400 `unsupported_parameter` that names the field. The values listed as accepted, and `null`, are always allowed.
-* A field that is not listed is passed to providers of OpenAI's format, and refused by the others.
+* A field that is not listed is refused. Fields of other providers whose cost is known are passed to providers of OpenAI's format.
+  [Cost effects](cost-effects.md) lists them, and says which fields need a rate in the model's price; without it, they are a 400
+  `unpriced_parameter`.
 * `models` and `provider` control [routing](routing.md), and `usage` requests the [cost in USD](api.md#what-comes-back). None of
   them is sent to a provider.
 * Options of client libraries and proxies (`api_key`, `base_url`, `api_base`, `extra_headers`, `extra_body`, `timeout`, `proxies`,

@@ -69,7 +69,9 @@ class Transcriptions:
             raise MalformedStream("nested too deeply to be relayed")
         if "model" in body:
             body["model"] = call.model
-        return Answer(body, read_openai_usage(body.get("usage")), "", delivered=bool(body["text"].strip()))
+        # Providers without usage report the length in the format `verbose_json`.
+        usage = read_openai_usage(body.get("usage") or {"seconds": body.get("duration")})
+        return Answer(body, usage, "", delivered=bool(body["text"].strip()))
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error, as for chats."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from shared.billing.rates import Rate
 from shared.core.clock import now_ms
 from shared.core.secrets import unseal
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, LedgerEntry, Price, PriceDraft
 from shared.operations.audit import Origin
-from shared.operations.prices import Rates, set_price
+from shared.operations.prices import Rates, rates_of, set_price
 from shared.operations.prices_in_force import current_price
 from tests import factories
 from tests.servers.edge import SECRET_KEY
@@ -132,6 +133,58 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_row_stays(signed_
     assert AuditEntry.get(AuditEntry.action == "price.set").after["input"] == 1_500
     assert CatalogVersion.get().version > version
     assert not PriceDraft.select().exists()
+
+
+def test_further_rates_are_drafted_compared_and_published(signed_in):
+    factories.model("m", input=1, output=1)
+    browser = signed_in("billing")
+    more = {"audio_input": "7", "web_search": "9", "more_rates": "input@200000=2\n tier:flex = 500 "}
+    drafted = browser.submit_form("/models/m", "/models/m/draft", **RATES, **more)
+    assert "Input above 200" in drafted.text
+    browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="")
+    rates = (Rate("audio_input", 0, 7), Rate("input", 200_000, 2), Rate("tier:flex", 0, 500), Rate("web_search", 0, 9))
+    assert rates_of(current_price("m")).rates == rates
+    page = browser.get("/models/m").text
+    assert "Service tier flex" in page
+    for filled in (
+        'name="audio_input" type="text" value="7"',
+        'name="web_search" type="text" value="9"',
+        ">\r\ninput@200000=2\n",
+    ):
+        assert filled in page, filled  # a new draft begins with the price in force
+
+
+@pytest.mark.parametrize(
+    "more_rates",
+    [
+        "input",
+        "sound=1",
+        "tier:=1",
+        "input@200000=-1",
+        "output@9=0",
+        "cache_write@9=1",
+        "audio_input@9=1",
+        "input@9=5\ninput@9=6",
+    ],
+)
+def test_impossible_rates_are_refused(signed_in, more_rates):
+    factories.model("m", input=1, output=1)
+    refused = signed_in("billing").submit_form("/models/m", "/models/m/draft", **RATES, more_rates=more_rates)
+    assert refused.status_code == 422
+    assert not PriceDraft.select().exists()
+
+
+def test_a_parameter_is_allowed_for_a_channel_with_its_worst_case(signed_in):
+    made = factories.channel("https://example.com/v1", settings={"provider": "acme"})
+    browser, page = signed_in("owner"), f"/channels/{made.id}"
+    assert browser.submit_form(page, f"{page}/allow", parameter="plugins", worst_case="").status_code == 422
+    assert "0.02 USD" in browser.submit_form(page, f"{page}/allow", parameter="plugins", worst_case="0.02 USD a call").text
+    assert Channel.get().settings == {"provider": "acme", "allowed_parameters": {"plugins": "0.02 USD a call"}}
+    assert last_entry("channel.allow").after == {"allowed_parameters": {"plugins": "0.02 USD a call"}}
+    assert "None allowed." in browser.submit_form(page, f"{page}/disallow", parameter="plugins").text
+    assert Channel.get().settings == {"provider": "acme"}
+    refused = browser.submit_form(page, f"{page}/edit", settings='{"allowed_parameters": {"plugins": ""}}')
+    assert (refused.status_code, "worst" in refused.text) == (422, True)
 
 
 def test_a_price_may_start_in_the_future_but_not_in_the_past(signed_in):

@@ -48,6 +48,21 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         "model create video-1 --channel acme --kind video --per-5-seconds 1200000",
         {"kind": "video", "per_5_seconds": 1_200_000, "input": 0, "modality": "text->video"},
     ),
+    (
+        "model create m-4 --channel acme --input 10 --output 20 --rate web_search=500",
+        {"rates": ["web_search=500"], "input": 10},
+    ),
+    (
+        "price set m-4 --cached-input 2 --rate input@200000=30 --rate tier:flex=500",
+        {"model": "m-4", "input": 10, "cached_input": 2, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]},
+    ),
+    (
+        "price set m-4 --output 40 --no-rate input@200000 --rate web_search=600 --from 2999-01-01T00:00",
+        {"input": 10, "output": 40, "rates": ["tier:flex=500", "web_search=600"], "effective_at": "2999-01-01T00:00:00.000Z"},
+    ),
+    ("price show m-4", {"output": 20, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]}),
+    ("channel allow acme plugins --worst-case note", {"name": "acme", "allowed_parameters": {"plugins": "note"}}),
+    ("channel refuse acme plugins", {"name": "acme", "allowed_parameters": {}}),
     ("model create image-1 --channel acme --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
     ("alias create small m-1", {"id": "small", "model": "m-1", "deprecated_at": None, "shutdown_at": None}),
     (

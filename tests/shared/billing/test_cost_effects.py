@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from openai.types import completion_usage
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.responses import response_create_params as responses_params
 
+from shared.billing import cost_page
 from shared.billing.cost_effects import (
     CHAT,
     COMPLETIONS,
@@ -35,6 +37,7 @@ from shared.dialects.compatibility_table import TABLES
 from shared.dialects.translators import NON_CHAT_DIALECTS
 from shared.models import RATE_KINDS
 
+DOCUMENT = Path(__file__).parents[3] / "docs" / "cost-effects.md"
 PART, AUDIO, TEXT = "messages[0].content[0]", "messages[0].audio", {"type": "text", "text": "Hello"}
 JPEG, PDF, MP3 = "data:image/jpeg;base64,AAAA", "data:application/pdf;base64,AAAA", "data:audio/mp3;base64,AAAA"
 
@@ -216,3 +219,7 @@ def test_every_kind_of_call_has_a_table() -> None:
 )
 def test_what_other_kinds_of_calls_need(kind: str, body: dict[str, Any], needs: list[str]) -> None:
     assert [need.param for need in read_costs(body, kind, "openai", {}).needs] == needs
+
+
+def test_the_page_is_generated_from_the_table() -> None:
+    assert DOCUMENT.read_text() == cost_page.render_page(), "run `python -m shared.billing.cost_page > docs/cost-effects.md`"
