@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from edge.call.candidates import Candidate
+from edge.call.conversation_key import conversation_key
 from edge.call.outcome import Outcome
 from edge.call.priced_fields import priced_call
 from edge.services import Services
@@ -459,8 +460,9 @@ async def _drain(response: HttpResponse) -> None:
 
 
 def _ordered(candidate: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
-    routes = order_routes(candidate.routes, health, now_ms(), random.random, payer)
-    preferences = candidate.call.preferences
+    call, preferences = candidate.call, candidate.call.preferences
+    conversation = partial(conversation_key, call, payer) if call.kind == "chat" and len(candidate.routes) > 1 else None
+    routes = order_routes(candidate.routes, health, now_ms(), random.random, payer, conversation)
     return routes if preferences is None else sort_by_preferences(routes, preferences, health)
 
 

@@ -1,7 +1,7 @@
 """The order in which a call tries its routes. Pure: time and randomness are parameters.
 
-Routes with the lowest `priority` come first; routes of equal priority are in weighted random order. Routes whose breaker is open
-(`failover.py`) are skipped.
+Routes with the lowest `priority` come first; routes of equal priority are in weighted random order, which is the same for all
+calls of a conversation. Routes whose breaker is open (`failover.py`) are skipped.
 
 Callers can select and sort routes with `RoutingPreferences`. Speed and health are those that this process has observed.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -39,16 +40,36 @@ class RoutingPreferences(NamedTuple):
     max_output_price: int | None = None
 
 
-def order_routes(routes: Iterable[Route], health: RouteHealth, now: int, random: Callable[[], float], payer: UUID) -> list[Route]:
+def order_routes(
+    routes: Iterable[Route],
+    health: RouteHealth,
+    now: int,
+    random: Callable[[], float],
+    payer: UUID,
+    conversation: Callable[[], bytes] | None = None,
+) -> list[Route]:
     """Return the routes to try for a call of `payer`, in order. Empty if every breaker is open.
 
     `random` returns floats in [0, 1). The order is Efraimidis and Spirakis' weighted sampling without replacement: sort by
-    -ln(u)/weight (Information Processing Letters 97, 2006).
+    -ln(u)/weight (Information Processing Letters 97, 2006). With a `conversation`, a function that returns its key (at most 64
+    bytes), u is a hash of key and channel: weighted rendezvous hashing. So its calls have the same order in every process, and a
+    channel that is added or removed moves no other conversations than its own. The key is computed only if it decides.
     """
     admitted = [route for route in routes if health.of_payer(route, payer).admits(now)]
     if len(admitted) < 2:
         return admitted
-    return sorted(admitted, key=lambda route: (route.priority, -math.log(1.0 - random()) / route.weight))
+    if len({route.priority for route in admitted}) == len(admitted):
+        return sorted(admitted, key=lambda route: route.priority)
+    if conversation is None:
+        return sorted(admitted, key=lambda route: (route.priority, -math.log(1.0 - random()) / route.weight))
+    key = conversation()
+    return sorted(admitted, key=lambda route: (route.priority, -math.log(_draw(key, route.channel)) / route.weight))
+
+
+def _draw(conversation: bytes, channel: UUID) -> float:
+    """Return a number in (0, 1] that is uniform over conversations, and independent for each channel."""
+    digest = blake2b(channel.bytes, digest_size=8, key=conversation).digest()
+    return (int.from_bytes(digest, "big") + 1) / 2**64
 
 
 def filter_routes(routes: Iterable[Route], preferences: RoutingPreferences) -> list[Route]:

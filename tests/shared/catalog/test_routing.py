@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -24,12 +29,13 @@ from shared.catalog.failover import (
 )
 from shared.catalog.routing import RoutingPreferences, filter_routes, order_routes, sort_by_preferences
 from shared.catalog.snapshot import Route
+from tests.servers.process import ROOT
 
 ADA, BOB = uuid4(), uuid4()
 
 
 def route(name: str = "r", priority: int = 0, weight: int = 1, id: UUID | None = None) -> Route:
-    return Route(id or uuid4(), uuid4(), name, "openai", "http://localhost", "", {}, "m", priority, weight)
+    return Route(id or uuid4(), id or uuid4(), name, "openai", "http://localhost", "", {}, "m", priority, weight)
 
 
 def names(routes: list[Route]) -> list[str]:
@@ -47,6 +53,76 @@ def test_equal_priorities_share_calls_by_weight() -> None:
     draw = random.Random(1).random
     firsts = Counter(order_routes(routes, RouteHealth(), 0, draw, ADA)[0].channel_name for _ in range(4_000))
     assert 2_850 < firsts["heavy"] < 3_150
+
+
+def first_of(routes: list[Route], key: bytes, health: RouteHealth | None = None) -> str:
+    return order_routes(routes, health or RouteHealth(), 0, random.random, ADA, lambda: key)[0].channel_name
+
+
+def conversations(count: int) -> list[bytes]:
+    return [number.to_bytes(16, "big") for number in range(count)]
+
+
+CHANNELS = st.lists(st.integers(1, 20), min_size=2, max_size=5).map(
+    lambda weights: [route(str(number), 0, weight, UUID(int=number)) for number, weight in enumerate(weights)]
+)
+
+
+@given(CHANNELS)
+@settings(max_examples=20, deadline=None)
+def test_conversations_are_distributed_by_weight(routes: list[Route]) -> None:
+    firsts = Counter(first_of(routes, key) for key in conversations(1_000))
+    for one in routes:
+        share = one.weight / sum(other.weight for other in routes)
+        assert abs(firsts[one.channel_name] / 1_000 - share) < 6 * math.sqrt(share * (1 - share) / 1_000)
+
+
+@given(CHANNELS, st.data())
+@settings(max_examples=20, deadline=None)
+def test_a_removed_or_unhealthy_channel_moves_only_its_own_conversations(routes: list[Route], data: st.DataObject) -> None:
+    gone = data.draw(st.sampled_from(routes))
+    health = RouteHealth()
+    for _ in range(FAILURES_TO_OPEN):
+        health.breaker_of(gone).record_failure(0)
+    rest = [one for one in routes if one is not gone]
+    for key in conversations(200):
+        before = first_of(routes, key)
+        moved = first_of(rest, key)
+        assert first_of(routes, key, health) == moved
+        assert moved != gone.channel_name
+        assert before in (moved, gone.channel_name)
+
+
+ORDERS = """
+from uuid import UUID
+from shared.catalog.failover import RouteHealth
+from shared.catalog.routing import order_routes
+from shared.catalog.snapshot import Route
+ids = [UUID(int=number) for number in range(8)]
+routes = [Route(id, id, str(id.int), "openai", "", "", {}, "m", id.int // 4, 1 + id.int % 3) for id in ids]
+def order(key):
+    return "".join(route.channel_name for route in order_routes(routes, RouteHealth(), 0, None, ids[0], lambda: key))
+orders = [order(number.to_bytes(16, "big")) for number in range(20)]
+"""
+
+
+def test_an_order_is_the_same_for_all_calls_of_a_conversation_and_in_another_process() -> None:
+    here: dict[str, Any] = {}
+    exec(ORDERS, here)
+    assert [set(order[:4]) for order in here["orders"]] == [set("0123")] * 20, "priorities come first"
+    assert len({*here["orders"]}) > 10
+    command = [sys.executable, "-c", f"{ORDERS}routes.reverse()\nprint(*map(order, [n.to_bytes(16, 'big') for n in range(20)]))"]
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == here["orders"], done.stderr
+
+
+def test_the_key_is_computed_only_if_it_decides() -> None:
+    def unused() -> bytes:
+        raise AssertionError("not needed")
+
+    for routes in ([route("a")], [route("a"), route("b", 1)]):
+        assert names(order_routes(routes, RouteHealth(), 0, random.random, ADA, unused)) == names(routes)
 
 
 def test_an_open_breaker_excludes_its_route_even_if_it_is_the_last() -> None:
