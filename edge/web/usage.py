@@ -17,6 +17,7 @@ from edge.web.pages import page, read_slow
 from edge.web.web_session import require_session
 from shared.billing.usage_report import DAY_MS, PAGE_SIZE, CallUsage, DailyUsage, iter_days, usage_by_call, usage_by_day
 from shared.core.clock import now_ms
+from shared.core.formats import NARROW_SPACE
 from shared.core.timestamps import format_timestamp
 from shared.text.csv_rows import csv_header, csv_rows
 
@@ -34,13 +35,20 @@ class UsageTotals(NamedTuple):
 
     calls: int = 0
     input_tokens: int = 0
+    cached_tokens: int = 0
     output_tokens: int = 0
     credits: int = 0
+
+    @property
+    def cached_percent(self) -> str:
+        """The share of the input tokens that were read from providers' caches, such as `42 %`."""
+        return f"{100 * self.cached_tokens / self.input_tokens:.0f}{NARROW_SPACE}%" if self.input_tokens else "–"
 
     def plus(self, row: DailyUsage) -> UsageTotals:
         return UsageTotals(
             self.calls + row.calls,
             self.input_tokens + row.input_tokens,
+            self.cached_tokens + row.cached_tokens,
             self.output_tokens + row.output_tokens,
             self.credits + row.credits,
         )

@@ -25,6 +25,7 @@ class DailyUsage(NamedTuple):
     model: str
     calls: int
     input_tokens: int
+    cached_tokens: int
     output_tokens: int
     credits: int
 
@@ -50,7 +51,7 @@ def usage_by_day(account: UUID, since: int, until: int) -> list[DailyUsage]:
     rolled = RollupState.select(RollupState.rolled_until).scalar() or 0
     summed = min(max(rolled - rolled % DAY_MS, since), until)
     sums = AccountUsage
-    measures = [fn.SUM(column) for column in (sums.calls, sums.input_tokens, sums.output_tokens, sums.credits)]
+    measures = [fn.SUM(column) for column in (sums.calls, *_amounts(sums))]
     days: Any = (
         sums.select(sums.at, sums.model, *measures)
         .where((sums.account == account) & (sums.grain_hours == 24) & (sums.at >= since) & (sums.at < summed))
@@ -58,7 +59,7 @@ def usage_by_day(account: UUID, since: int, until: int) -> list[DailyUsage]:
         .tuples()
     )
     calls = UsageLedger
-    measures = [fn.SUM(column) for column in (calls.input_tokens, calls.output_tokens, calls.credits)]
+    measures = [fn.SUM(column) for column in _amounts(calls)]
     rest: Any = (
         calls.select(calls.created_at / DAY_MS, calls.model, fn.COUNT(calls.id), *measures)
         .where((calls.account == account) & (calls.created_at >= summed) & (calls.created_at < until))
@@ -67,6 +68,11 @@ def usage_by_day(account: UUID, since: int, until: int) -> list[DailyUsage]:
     )
     rows = [*days, *((number * DAY_MS, *columns) for number, *columns in rest)]
     return sorted(DailyUsage(day, model, *(int(amount or 0) for amount in amounts)) for day, model, *amounts in rows)
+
+
+def _amounts(table: Any) -> tuple[Any, ...]:
+    """Return the columns of the fields of `DailyUsage` from `input_tokens` on."""
+    return table.input_tokens, table.cached_tokens, table.output_tokens, table.credits
 
 
 def usage_by_call(account: UUID, since: int, until: int, after: tuple[int, UUID] | None = None) -> list[CallUsage]:

@@ -52,6 +52,11 @@ class Tally:
         """Share of failed calls; None if there are no calls."""
         return self.failed / self.calls if self.calls else None
 
+    @property
+    def cached_share(self) -> float | None:
+        """Share of the input tokens that were read from providers' caches; None without input tokens."""
+        return self.cached_tokens / self.input_tokens if self.input_tokens else None
+
     def first_token_ms(self, fraction: float) -> int | None:
         """Return the time in ms within which `fraction` of the calls got their first token."""
         return percentile(self.first_token, fraction)

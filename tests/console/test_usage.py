@@ -51,6 +51,7 @@ def varied_calls(bound_database) -> dict[str, Any]:
             estimated=chosen.random() < 0.2,
             streamed=chosen.random() < 0.5,
             input_tokens=number,
+            cached_tokens=number // 3,
             credits=chosen.randrange(1000),
             created_at=now - number * HOUR,
         )
@@ -97,8 +98,10 @@ def test_each_filter_applies_to_the_page_the_totals_and_the_csv(signed_in, varie
             assert 0 < len(expected) < len(rows), name
             assert all_matches(browser, f"/usage/?{query}", LINK) == [str(row.id) for row in expected], name
             text = browser.get(f"/usage/?{query}").text
-            sums = {key.split(" <")[0]: value for key, value in figures_of(text.replace(" <small>credits</small>", "")).items()}
+            sums = {key.split(" <")[0]: value for key, value in figures_of(re.sub(" <small>[^<]*</small>", "", text)).items()}
             assert sums["Calls"] == str(len(expected)), (name, rolled)
+            cached = 100 * sum(row.cached_tokens for row in expected) / sum(row.input_tokens for row in expected)
+            assert sums["Cached"] == f"{cached:.2f}\u202f%", (name, rolled)
             assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
             assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
         update_sums(varied_calls["now"], 60)

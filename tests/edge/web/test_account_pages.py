@@ -182,11 +182,13 @@ def test_data_of_other_accounts_is_not_found_in_the_native_api(site: Site, membe
 
 
 def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None:
-    call(owner(member))
+    call(owner(member), cached_tokens=6)
     call(owner(member), "m-2", credits=1_000)
     call(factories.account(), "m-9")
     page = member.get("/account/usage?days=7").body.decode()
     assert "1\u202f013" in page
+    assert "43\u202f% read from caches" in page
+    assert re.findall(r">(\d+)\u202f%</td>", page) == ["0", "86"]
     assert page.index(">m-2<") < page.index(">m-1<")
     assert "m-9" not in page
     assert page.count("data-at=") == 7

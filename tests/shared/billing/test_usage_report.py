@@ -22,6 +22,7 @@ def call(account: Account, at: int, model: str = "m-1", credits: int = 5) -> Non
         status="completed",
         streamed=False,
         input_tokens=7,
+        cached_tokens=4,
         output_tokens=3,
         credits=credits,
         created_at=at,
@@ -34,7 +35,7 @@ def test_rolled_up_days_and_newer_calls_are_counted_once(bound_database: peewee.
     call(account, DAY + DAY_MS - 1, credits=6)
     call(account, DAY + DAY_MS + 1, "m-2")
     call(other, DAY + 2)
-    expected = [DailyUsage(DAY, "m-1", 2, 14, 6, 11), DailyUsage(DAY + DAY_MS, "m-2", 1, 7, 3, 5)]
+    expected = [DailyUsage(DAY, "m-1", 2, 14, 8, 6, 11), DailyUsage(DAY + DAY_MS, "m-2", 1, 7, 4, 3, 5)]
     assert usage_by_day(account.id, DAY, DAY + 2 * DAY_MS) == expected
     assert update_sums(DAY + DAY_MS + 2 * HOUR_MS, 60).up_to_date
     UsageLedger.delete().where(UsageLedger.created_at < DAY + DAY_MS).execute()  # only the rollup knows the first day now
