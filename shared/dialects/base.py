@@ -28,8 +28,8 @@ class ChatCall(NamedTuple):
     include_cost    whether the usage in the answer includes the cost in USD
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
     max_search_units  upper bound of the search units that a provider may bill for a rerank
-    responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays;
-                    None for other calls
+    responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays
+                    (the same object each time, never modified); None for other calls
     """
 
     model: str

@@ -6,7 +6,7 @@ Each field is translated, echoed in the response, forwarded, or rejected; none i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from edge.call.requests import build_chat_call, with_model
@@ -91,7 +91,7 @@ def _build(body: Body, size: int, *, compacts: bool) -> ResponseRequest:
     if compacts:
         chat = request_summary(chat)
     call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
-    relayed = None if compacts else partial(relayed_body, body)
+    relayed = None if compacts else cache(partial(relayed_body, body))
     call = call._replace(field_name=_field_namer(tools), responses_body=relayed)
     return ResponseRequest(body, call, tools, compacts)
 
