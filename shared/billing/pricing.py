@@ -99,11 +99,12 @@ def call_charge(price: PriceList, usage: TokenUsage) -> int:
 def billed_tier(price: PriceList, requested: str, reported: str | None) -> str:
     """Return the service tier to charge: the reported one, or the requested one if none is reported.
 
-    A requested discount that the provider does not confirm is not given.
+    A requested discount that the provider does not confirm is not given, and a dearer tier is charged only if it was requested.
     """
-    if reported is not None:
+    dearest = max(tier_permille(price, requested), STANDARD_PERMILLE)
+    if reported is not None and tier_permille(price, reported) <= dearest:
         return reported
-    return requested if tier_permille(price, requested) > STANDARD_PERMILLE else ""
+    return requested if dearest > STANDARD_PERMILLE else ""
 
 
 def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> PartialUsage:
@@ -111,7 +112,7 @@ def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts
 
     OpenAI, "Web search" in Chat Completions: search models search once for each answer, and their usage does not count it.
     """
-    if not (costs.service_tier or costs.web_searches):
+    if not (costs.service_tier or costs.web_searches or (reported.extra and reported.extra.get("service_tier"))):
         return reported
     extra = dict(reported.extra or {})
     extra["service_tier"] = billed_tier(price, costs.service_tier, extra.get("service_tier"))

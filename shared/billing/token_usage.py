@@ -206,7 +206,8 @@ def resolve_usage(
     output_tokens = reported.output_tokens if plausible_output else 0
     limit = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
     if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > limit:
-        output_tokens, estimated = max(output_estimate, 1 if delivered else 0), True
+        heard = min((reported.extra or {}).get("audio_output_tokens", 0), plausible_output)  # counted by the stream's reader
+        output_tokens, estimated = max(output_estimate + heard, 1 if delivered else 0), True
     cached_tokens = min(reported.cached_tokens or 0, input_tokens)
     cache_write_tokens = min(reported.cache_write_tokens or 0, input_tokens - cached_tokens)
     return TokenUsage(

@@ -28,6 +28,8 @@ from shared.dialects.openai_response import (
 )
 from shared.dialects.tool_calls import json_bytes
 
+# OpenAI, "Audio and speech": streams have pcm16 at 24 kHz, and output audio has a token per 50 ms. As base64.
+AUDIO_BYTES_PER_TOKEN = 24_000 * 2 // 20 * 4 // 3
 MAX_EVENT_BYTES = 8_000_000  # maximum bytes of one event; no provider sends as much
 Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
@@ -96,6 +98,7 @@ class OpenAIStream:
             "_half_line_end",
             "_id",
             "_images",
+            "_audio_bytes",
             "_is_odd",
         ),
         *("_model", "_reasons", "_swaps", "_tail", "_usage", "_provider_id", "_provider_model"),
@@ -122,6 +125,7 @@ class OpenAIStream:
         self._called: dict[int, str] = {}  # finish reason by choice, for choices that called a tool
         self._deltas: dict[int, DeltaNormalizer] = {}  # by choice, for choices with more than text
         self._images = 0
+        self._audio_bytes = 0  # delivered, as base64
         self._is_odd = False  # whether the last counted delta has more than text
         self._ended: set[int] = set()
         self._reasons: dict[int, str] = {}  # the last finish reason by choice
@@ -185,7 +189,9 @@ class OpenAIStream:
         return {"id": self._id, "object": _OBJECT, "created": self._created, "model": self._model}
 
     def usage(self) -> PartialUsage:
-        """Return the usage reported so far."""
+        """Return the usage reported so far. Delivered audio counts as tokens if the provider has not reported any output."""
+        if self._audio_bytes and self._usage.output_tokens is None:
+            return self._usage.merge(PartialUsage(extra={"audio_output_tokens": self._audio_bytes // AUDIO_BYTES_PER_TOKEN + 1}))
         return self._usage
 
     def truncate(self) -> None:
@@ -392,6 +398,8 @@ class OpenAIStream:
             text, images = countable_text({**fields, **changed})
             self._counted += text.encode(errors="replace")
             self._images += images
+        if delta.audio and isinstance(delta.audio.get("data"), str):
+            self._audio_bytes += len(delta.audio["data"])
         deltas = self._deltas.get(index)
         if deltas is None:
             deltas = self._deltas[index] = DeltaNormalizer(f"{self._id.removeprefix('chatcmpl-')}_{index}", self._custom_tools)

@@ -75,6 +75,9 @@ def test_the_charge_by_kind(rates: list[tuple[str, int, int]], used: TokenUsage,
         ("flex", "flex", "flex"),
         ("flex", "", ""),
         ("priority", None, "priority"),
+        ("", "priority", ""),  # the caller did not ask for it
+        ("flex", "priority", ""),
+        ("priority", "flex", "flex"),
         ("priority", "", ""),  # the provider served it by the standard tier
         ("unknown", None, ""),
     ],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from shared.billing.token_usage import PartialUsage
+from shared.billing.token_usage import ExtraUsage, PartialUsage, resolve_usage
 from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.openai_stream import OpenAIStream
 from tests import openai_payloads
@@ -276,3 +276,14 @@ def test_an_empty_stream_ends_with_one_complete_chunk() -> None:
         "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}],
     }
     assert not outcome.delivered
+
+
+def test_audio_without_usage_counts_by_its_length() -> None:
+    second = "A" * (24_000 * 2 * 4 // 3)  # pcm16 at 24 kHz, as base64
+    reader = OpenAIStream("m", "chatcmpl-1", 0)
+    reader.feed(frame(chunk(audio={"id": "a", "data": second})) + frame(chunk(audio={"transcript": "Hi"})))
+    assert reader.usage().extra == {"audio_output_tokens": 21}
+    used = resolve_usage(reader.usage(), input_estimate=7, output_estimate=1, delivered=True, plausible_output=100)
+    assert (used.output_tokens, used.extra, used.estimated) == (22, ExtraUsage(audio_output_tokens=21), True)
+    reader.feed(frame(usage(7, 30)))
+    assert (reader.usage().output_tokens, reader.usage().extra) == (30, None)
