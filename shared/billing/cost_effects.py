@@ -455,8 +455,11 @@ class _Reader:
 
     def _parts(self, parts: Any, where: str, names: Mapping[str, str] = MappingProxyType({})) -> None:
         for position, part in enumerate(parts if isinstance(parts, list) else ()):
-            kind = part.get("type")
-            self._part(part, f"{where}[{position}]", names.get(kind, kind))
+            kind = part.get("type") if isinstance(part, Mapping) else None
+            if isinstance(kind, str):
+                self._part(part, f"{where}[{position}]", names.get(kind, kind))
+            else:
+                self._need(f"{where}[{position}].type", "type", None)
 
     def _part(self, part: Mapping[str, Any], where: str, kind: str) -> None:
         self._marked(part, where)

@@ -96,6 +96,8 @@ def _tool(where: str, tool: Mapping[str, Any], function: Mapping[str, Any], work
 
 def _input_schema(where: str, schema: Mapping[str, Any], work: WorkBudget, *, strict: bool) -> Mapping[str, Any]:
     """Return a tool's input schema: any JSON Schema with an object root, or for strict tools, one in the provider's subset."""
+    if not isinstance(schema, dict):
+        raise_unsupported(where, "must be an object")
     if strict:
         return content_parts.convert_schema(where, schema, ANTHROPIC, object_root=True, work=work)
     if not schema:

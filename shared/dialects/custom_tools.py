@@ -55,7 +55,8 @@ def _function_tool(tool: Json) -> Json:
     custom = tool.get("custom")
     if tool.get("type") != "custom" or not isinstance(custom, dict) or not isinstance(custom.get("name"), str):
         return tool
-    description = "\n\n".join(filter(None, [custom.get("description"), *_grammar(custom.get("format"))]))
+    described = [custom["description"]] if isinstance(custom.get("description"), str) and custom["description"] else []
+    description = "\n\n".join([*described, *_grammar(custom.get("format"))])
     function = {"name": custom["name"], "parameters": _PARAMETERS, **({"description": description} if description else {})}
     return {**{name: value for name, value in tool.items() if name != "custom"}, "type": "function", "function": function}
 

@@ -158,6 +158,8 @@ def _built_in_call(conversation: _Conversation, item: Mapping[str, Any], where: 
 def _built_in_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     """Add the output of a tool without a name. Structured outputs become JSON, which the model can read."""
     output = item.get("output") or ""
+    if not isinstance(output, str) and not (isinstance(output, list) and all(isinstance(part, dict) for part in output)):
+        raise InvalidRequest(f"'{where}.output' must be a string or an array of objects.", f"{where}.output")
     text = output if isinstance(output, str) else orjson.dumps(output).decode()
     if item["type"] == "apply_patch_call_output":
         text = f"{item.get('status', 'completed')}\n{text}".rstrip()

@@ -157,6 +157,8 @@ class ToolSet:
 
     def _add_built_in(self, tool: Json, where: str) -> str:
         kind = str(tool["type"])
+        if not isinstance(tool.get("environment") or {}, dict):
+            raise InvalidRequest(f"'{where}.environment' must be an object.", f"{where}.environment")
         description, parameters = _BUILT_IN[kind]
         if isinstance(tool.get("description"), str):
             description = tool["description"]

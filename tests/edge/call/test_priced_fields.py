@@ -73,6 +73,17 @@ def test_a_chat_that_asks_for_a_cache_is_refused() -> None:
     assert refused.param == "messages[0].content[0].cache_control"
 
 
+def test_parts_without_a_type_are_not_relayed() -> None:
+    items: list[Json] = [
+        {"role": "user", "content": "Go"},
+        {"type": "agent_message", "author": "a", "recipient": "b", "content": ["x"]},
+    ]
+    call = read_response(orjson.dumps({"model": "m", "input": items})).call
+    refused = priced_call(call, route("responses"), price(None))[1]
+    assert refused is not None
+    assert refused.param == "input[1].content[0].type"
+
+
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "responses"])
 def test_the_tools_of_agents_cost_only_their_tokens(dialect: str) -> None:
     function = {"type": "function", "name": "add", "parameters": {"type": "object"}}

@@ -290,6 +290,7 @@ def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> 
         ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"tools": [{"type": "custom"}]}, "tools[0].type"),
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": [1]}}]}, "tools[0].function.parameters"),
         ({"tool_choice": {"type": "allowed_tools"}, "tools": [TOOL]}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),
         ({"response_format": {"type": "json_object"}, "tools": [TOOL]}, "response_format"),

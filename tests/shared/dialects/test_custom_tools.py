@@ -102,6 +102,11 @@ def test_a_provider_without_custom_tools_gets_a_function_with_one_string(dialect
     assert forced[dialect]()
 
 
+def test_a_description_that_is_not_text_is_left_out() -> None:
+    tool = {"type": "custom", "custom": {"name": "c", "description": {"a": 1}, "format": GRAMMAR}}
+    assert request_body("openai", tools=[tool])["tools"][0]["function"]["description"].startswith("The input must match")
+
+
 @pytest.mark.parametrize(("custom_tools", "native"), [(True, True), ({"acme-model": True}, True), ({"other": True}, False)])
 def test_a_provider_with_custom_tools_gets_them_unchanged(custom_tools: Any, native: bool) -> None:
     body = request_body("openai", settings={"custom_tools": custom_tools}, tools=[TOOL], tool_choice=CHOICE, messages=HISTORY)
