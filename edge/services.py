@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -53,6 +54,7 @@ from transport.http_client import HttpClient
 log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
+CATALOG_MAX_AGE_SECONDS = 600.0  # the sizes of recent outputs change without a new catalog version
 TOKENIZER_BATCH_CHARS = 100_000  # takes tens of milliseconds
 STOP_SECONDS = 4.0  # time for the last settlements, after draining
 CHECK_SECONDS = 1.0
@@ -102,6 +104,7 @@ class Services:
         self.output_sizes = OutputSizes()
         self.tight_accounts: set[UUID] = set()  # accounts (or visitors) whose latest call held less than its bound
         self._background: set[asyncio.Task[Any]] = set()
+        self._catalog_loaded_at = 0.0
         self._secrets: dict[str, str] = {}
         self._pseudonym_key = derive_key(settings.secret_key, pseudonyms.PURPOSE)
         self._loops: list[asyncio.Task[None]] = []
@@ -207,6 +210,7 @@ class Services:
 
     async def _load_catalog(self) -> None:
         self.catalog = await self.database_reader.read(reader.load_catalog)
+        self._catalog_loaded_at = time.monotonic()
         self.health.keep_only(route.id for model in self.catalog.models.values() for route in model.routes)
         self._secrets.clear()
 
@@ -216,6 +220,7 @@ class Services:
             try:
                 stale_at = self.catalog.stale_at
                 expired = stale_at is not None and stale_at <= now_ms()
+                expired = expired or time.monotonic() - self._catalog_loaded_at > CATALOG_MAX_AGE_SECONDS
                 if expired or await self.database_reader.read(reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # keep the last snapshot; the next poll retries

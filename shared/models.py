@@ -340,6 +340,9 @@ class AIModel(BaseModel):
     modality = CharField(max_length=64, default="text->text")
     capabilities = JSONField(default=list)
     is_free = BooleanField(default=False)  # usable by visitors, within their daily allowance
+    full_hold = BooleanField(
+        default=False, constraints=[SQL("DEFAULT false")]
+    )  # calls hold their maximum cost in tight pools, too
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
     updated_at = BigIntegerField(default=now_ms)
@@ -889,6 +892,20 @@ KeyUsage.add_index(KeyUsage.index(KeyUsage.account, KeyUsage.grain_hours, KeyUsa
 TagUsage.add_index(TagUsage.index(TagUsage.account, TagUsage.grain_hours, TagUsage.at, name="tag_usage_by_account"))
 
 
+class OutputSize(BaseModel):
+    """Completed calls of one hour by model and size of output (`shared.billing.output_histogram`). Kept for two days."""
+
+    at = BigIntegerField()
+    model = CharField(max_length=200)
+    bucket = SmallIntegerField()
+    calls = BigIntegerField()
+    reasoning_calls = BigIntegerField()  # those with reasoning tokens
+
+    class Meta:
+        primary_key = CompositeKey("at", "model", "bucket")
+        constraints = check_not_negative("bucket", "calls", "reasoning_calls")
+
+
 class RollupState(BaseModel):
     """One row: hours before `rolled_until` are summed; `checked_at` is the older hour that was compared last.
 
@@ -1271,6 +1288,7 @@ MODELS: tuple[type[Any], ...] = (
     AccountTotal,
     KeyUsage,
     TagUsage,
+    OutputSize,
     RollupState,
     MediaJob,
     MediaOutput,

@@ -121,6 +121,7 @@ class ModelForm(FlaskForm):
         "Modality", [Length(max=64)], description="Such as text+image->text. Leave empty for the kind's default."
     )
     free = BooleanField("Free for visitors, within their daily limit")
+    full_hold = BooleanField("Always hold the maximum cost of a call, even if few credits are available")
 
     def capability_list(self) -> list[str]:
         """Return the capabilities as a list."""
@@ -136,6 +137,7 @@ class ModelForm(FlaskForm):
             capabilities=self.capability_list(),
             modality=(self.modality.data or "").strip() or None,
             free=self.free.data,
+            full_hold=self.full_hold.data,
         )
 
 

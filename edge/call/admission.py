@@ -24,6 +24,7 @@ from edge.call.candidates import Candidate, max_quote
 from edge.call.expected_hold import expected_hold
 from edge.call.outcome import Outcome
 from edge.call.requests import prompt_text
+from edge.call.stream_hold import PaidPrompt
 from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
@@ -38,7 +39,7 @@ from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
 from shared.identity.payer import Payer, VisitorPayer
-from shared.ledger import Claim, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
+from shared.ledger import Claim, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
@@ -60,7 +61,7 @@ class Admission:
     """One call's rate limit permit and hold; see the module docstring."""
 
     __slots__ = (
-        *("_call", "_caller", "_candidates", "_fallbacks", "_model", "_quote", "_upstream"),
+        *("_call", "_caller", "_candidates", "_fallbacks", "_model", "_prompt", "_quote", "_upstream"),
         *("call_id", "created_at", "permit", "services", "settlement", "settling"),
     )
 
@@ -85,6 +86,7 @@ class Admission:
         catalog = services.catalog
         self._model, self._fallbacks = catalog.model_id(call.model), tuple(map(catalog.model_id, call.fallbacks))
         self._quote = max_quote(candidates, max_credits)
+        self._prompt: PaidPrompt | None = None  # if the hold can grow
         self._upstream: UpstreamCall | None = None  # set once the credits are held
 
     @property
@@ -111,7 +113,7 @@ class Admission:
                     claim=caller.idempotency_claim,
                     account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
                     fallbacks=self._fallbacks,
-                    elastic=call.kind == "chat" and not self._quote.costs.open_input,
+                    elastic=self._is_elastic(),
                 )
             )
         except BaseException as error:
@@ -119,6 +121,7 @@ class Admission:
             if isinstance(error, InvalidApiKey):
                 services.keys.drop_from_cache(caller.payer.digest)
             if isinstance(error, CreditsHeld):
+                services.metrics.record_held_refusal()
                 error.retry_after_ms = retry_after_ms(services.inflight.median_age_seconds(), random.random)
             if isinstance(error, InsufficientCredits):
                 await complete_refusal(services, call, error, caller.payer)
@@ -128,8 +131,17 @@ class Admission:
         if taken.api_key is not None:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
         services.inflight.set_payer(caller.payer)
-        self._upstream = UpstreamCall(services, self._candidates, self.call_id, taken, caller.limits.account, call.model)
+        self._upstream = UpstreamCall(
+            services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt
+        )
         return self._upstream
+
+    def _is_elastic(self) -> bool:
+        """Whether the call may hold less than its maximum cost: the size of its prompt is known, and the catalog allows it."""
+        if self._call.kind != "chat" or self._quote.costs.open_input:
+            return False
+        models = self.services.catalog.models
+        return not any((model := models.get(each.model)) is not None and model.full_hold for each in self._candidates)
 
     async def _reserve(self, reservation: Reservation) -> HoldTaken:
         """Take the hold. Only where the pool is tight, the prompt is counted for it."""
@@ -145,12 +157,14 @@ class Admission:
                 services.tight_accounts.clear()
             services.tight_accounts.add(payer)
         elif self._quote.bound:
+            self._prompt = None
             services.tight_accounts.discard(payer)
         return taken
 
     async def _expected_cost(self) -> int:
         """Return the credits to hold in a tight pool, whichever candidate serves the call."""
-        return max([await expected_hold(self.services, self._call, candidate) for candidate in self._candidates])
+        credits, self._prompt = await expected_hold(self.services, self._call, self._candidates, self._quote.bound)
+        return credits
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self.settling or self._upstream is None:
@@ -183,6 +197,9 @@ class Admission:
         """Settle `outcome`. `charges_prompt`: the client disconnected while a provider processed the prompt."""
         usage = await self._usage(outcome, charges_prompt)
         cost = call_charge(outcome.quote.price, usage) if outcome.delivered or charges_prompt else 0
+        missing = min(cost, self._quote.bound) - outcome.held
+        if missing > 0 and self._is_elastic():
+            await self.services.ledger.extend(Extension(self.call_id, outcome.reserved.account, missing))
         first, now = outcome.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
@@ -230,6 +247,8 @@ class Admission:
         if not outcome.delivered:
             return TokenUsage(await self._count_input(), 0, estimated=True)
         reported = outcome.reported_usage()
+        if outcome.credits_used_up:  # a count from the start of the stream is not the total
+            reported = reported._replace(output_tokens=None)
         if outcome.output_exceeded:  # all paid output was delivered; the excess is not charged
             reported = reported._replace(output_tokens=outcome.paid_output)
         quote = outcome.quote

@@ -113,9 +113,10 @@ class EndpointAdapter(NamedTuple):
     parse_form: Callable[[bytes, str, UUID], ParsedRequest] | None = None
 
 
-def cost_fields(event: Finished) -> dict[str, int]:
-    """Return the call's cost and the remaining balance in credits."""
-    return {"credits_charged": event.settled.credits, "balance": event.settled.balance}
+def cost_fields(event: Finished) -> dict[str, Any]:
+    """Return the call's cost and the remaining balance in credits, and why the stream was ended early, if it was."""
+    cost = {"credits_charged": event.settled.credits, "balance": event.settled.balance}
+    return cost if event.stopped is None else {**cost, "stopped": event.stopped}
 
 
 def usd_fields(event: Finished) -> dict[str, float]:

@@ -39,7 +39,8 @@ class Admitted(NamedTuple):
 class Finished(NamedTuple):
     """The response is complete and paid for. `body` is a chat completion, or the stream's last chunk with its `frame`.
 
-    `cost_usd` is the charge in USD, if the call requested it.
+    `cost_usd` is the charge in USD, if the call requested it. `stopped` is "credits" if the stream was ended because its hold
+    could not be extended.
     """
 
     body: dict[str, Any]
@@ -47,6 +48,7 @@ class Finished(NamedTuple):
     usage: TokenUsage
     settled: Settled
     cost_usd: float | None = None
+    stopped: str | None = None
 
 
 async def exchange(
@@ -79,4 +81,4 @@ async def exchange(
     if completed.remaining_bytes:
         yield completed.remaining_bytes  # after the settlement, so that a slow client does not keep credits held
     cost_usd = settled.credits / services.settings.credits_per_usd if call.include_cost else None
-    yield Finished(completed.body, completed.frame, usage, settled, cost_usd)
+    yield Finished(completed.body, completed.frame, usage, settled, cost_usd, completed.stopped)

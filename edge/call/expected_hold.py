@@ -5,16 +5,16 @@ The prompt is counted, not estimated from bytes; the output is what such calls h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 
 from edge.call.candidates import Candidate
 from edge.call.requests import max_non_text_tokens
+from edge.call.stream_hold import PaidPrompt
 from edge.services import Services
-from edge.store.output_sizes import OutputSizes
-from shared.billing.elastic_hold import MESSAGE_TOKENS, UNKNOWN_OUTPUT_TOKENS, expected_cost, input_tokens
+from shared.billing.elastic_hold import MESSAGE_TOKENS, UNKNOWN_OUTPUT_TOKENS, expected_cost, max_tokenizer_percent
 from shared.dialects.base import ChatCall
 
 # Fields of a body that become part of the prompt, in addition to its messages.
@@ -22,31 +22,38 @@ _PROMPT_FIELDS = ("tools", "functions", "response_format")
 _HEAVY_FIELDS = ("role", "content", "images")  # of a message: the others are counted as JSON
 
 
-async def expected_hold(services: Services, call: ChatCall, candidate: Candidate) -> int:
-    """Return the credits to hold for `call` if `candidate` serves it; the bound if nothing is known about its model."""
-    output = _output_tokens(services.output_sizes, candidate)
-    if output is None:
-        return candidate.quote.bound
-    return expected_cost(candidate.quote, await _input_tokens(services, call, candidate), output * call.choices)
+class ExpectedHold(NamedTuple):
+    """The credits to hold; and for a stream whose hold can grow, the prompt that they pay for."""
+
+    credits: int
+    prompt: PaidPrompt | None
 
 
-def _output_tokens(sizes: OutputSizes, candidate: Candidate) -> int | None:
-    """Return the output tokens to hold per choice, or None for the limit."""
-    call = candidate.call
-    if call.stream and not (candidate.quote.reasoning_tokens or sizes.reasons(call.model)):
-        typical = sizes.typical(call.model)
-        return UNKNOWN_OUTPUT_TOKENS if typical is None else typical
-    return sizes.high(call.model)  # the tokens are not visible while the call runs
+async def expected_hold(services: Services, call: ChatCall, candidates: Sequence[Candidate], bound: int) -> ExpectedHold:
+    """Return what to hold for `call`, whichever of `candidates` serves it. `bound` is the most that it may hold."""
+    sizes = services.output_sizes
+    credits, tokens, percent, grows = 0, 0, 0, True
+    for candidate in candidates:
+        model = services.catalog.models.get(candidate.model)
+        if model is None:  # removed just now
+            return ExpectedHold(bound, None)
+        # Hidden reasoning is output, too, and a complete answer shows nothing before it ends.
+        visible = call.stream and not candidate.quote.reasoning_tokens and not sizes.reasons(model)
+        output = (sizes.typical(model) or UNKNOWN_OUTPUT_TOKENS) if visible else sizes.high(model)
+        if output is None:
+            return ExpectedHold(bound, None)
+        percent = max(percent, max_tokenizer_percent(route.upstream_model for route in candidate.routes))
+        tokens = max(tokens, await _input_tokens(services, call, percent))
+        credits = max(credits, expected_cost(candidate.quote, tokens, output * call.choices))
+        grows = grows and visible
+    return ExpectedHold(credits, PaidPrompt(bound, tokens) if grows else None)
 
 
-async def _input_tokens(services: Services, call: ChatCall, candidate: Candidate) -> int:
-    """Return the input tokens to hold, whichever route serves the call."""
-    if candidate.quote.costs.open_input:
-        return candidate.quote.input_bound
+async def _input_tokens(services: Services, call: ChatCall, percent: int) -> int:
+    """Return the input tokens to hold for a tokenizer of `percent`."""
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
-    names = {route.upstream_model for route in candidate.routes}
-    return input_tokens(counted, names, other_tokens=other_tokens, ceiling=call.input_bound)
+    return min(-(-counted * percent // 100) + other_tokens, call.input_bound)
 
 
 def prompt_pieces(body: Mapping[str, Any]) -> Iterator[str]:

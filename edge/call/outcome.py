@@ -16,15 +16,17 @@ from shared.ledger import HoldTaken
 class Outcome(NamedTuple):
     """What a call delivered, and through which model and channel. Created once, when the call ends or is cut off.
 
-    reserved        the hold that pays for the call
+    reserved        the hold that pays for the call, as it was taken
+    held            the credits that it has grown to
     quote           of the model that was tried last, like `model`, `paid_output` and `channel`
     paid_output     the output tokens, over all choices, that the held credits pay for
     failures        error code of each failed attempt
     started_at      in seconds of `time.monotonic`, like `first_token_at` (None if nothing was relayed)
     answer, reader  what was received: a complete answer or a stream
 
-    `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `provider_working`: a provider was processing the
-    request, and bills the prompt even if we cancel.
+    `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
+    be extended, and it was cancelled. `provider_working`: a provider was processing the request, and bills the prompt even if we
+    cancel.
     """
 
     reserved: HoldTaken
@@ -40,6 +42,8 @@ class Outcome(NamedTuple):
     reader: StreamReader | None
     output_exceeded: bool
     provider_working: bool
+    held: int
+    credits_used_up: bool = False
 
     @property
     def delivered(self) -> bool:
@@ -58,7 +62,7 @@ class Outcome(NamedTuple):
 
         `cancelled_upstream`: we cancelled it. `broken_upstream`: the provider broke it off. `drained`: it had completed.
         """
-        if self.output_exceeded:
+        if self.output_exceeded or self.credits_used_up:
             return "cancelled_upstream"
         if status == "failed":
             return "broken_upstream" if self.delivered else None

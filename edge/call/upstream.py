@@ -19,6 +19,7 @@ from edge.call.candidates import Candidate
 from edge.call.conversation_key import conversation_key
 from edge.call.outcome import Outcome
 from edge.call.priced_fields import priced_call
+from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
 from shared.billing.elastic_hold import spendable
 from shared.billing.pricing import affordable_output
@@ -90,12 +91,14 @@ class _Failed(Exception):
 class Completed(NamedTuple):
     """The complete answer: a chat completion, or the stream's last chunk with its `frame`.
 
-    `remaining_bytes` is the last part to relay of a stream that exceeded the output that the call pays for.
+    `remaining_bytes` is the last part to relay of a stream that exceeded the output that the call pays for. `stopped` is
+    "credits" if its hold could not be extended.
     """
 
     body: dict[str, Any]
     frame: dict[str, Any]
     remaining_bytes: bytes = b""
+    stopped: str | None = None
 
 
 class _Opened(NamedTuple):
@@ -137,7 +140,7 @@ class UpstreamCall:
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_channel", "_channel_name", "_clamp", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_services", "_started_at"),
+        *("_credits_used_up", "_hold", "_prompt", "_services", "_started_at"),
     )
 
     def __init__(
@@ -148,6 +151,7 @@ class UpstreamCall:
         reserved: HoldTaken,
         payer: UUID,
         requested: str,
+        prompt: PaidPrompt | None = None,
     ) -> None:
         self._services = services
         self._candidates = candidates
@@ -155,8 +159,9 @@ class UpstreamCall:
         self._reserved = reserved
         self._requested = requested  # the model, as the caller named it
         self._payer = payer  # for the breakers: the account, or the visitor
+        self._prompt = prompt  # if the hold can grow
         self._candidate = candidates[0]
-        self._clamp = _clamp(self._candidate, reserved)
+        self._clamp = self._output_clamp(self._candidate)
         self._started_at = time.monotonic()
         self._attempts = 0
         self._failures: list[str] = []  # error code of each failed attempt
@@ -168,6 +173,8 @@ class UpstreamCall:
         self._reader: StreamReader | None = None
         self._first_token_at: float | None = None
         self._output_exceeded = False
+        self._credits_used_up = False
+        self._hold: StreamHold | None = None
 
     async def answer(self) -> Completed:
         """Return the complete answer. Raises `UpstreamRejected`, `InvalidRequest` or an `Unavailable`."""
@@ -186,6 +193,7 @@ class UpstreamCall:
         priced = self._candidate.call.kind == "chat"
         limit = RelayLimit(self._paid_output) if priced else unpriced_limit(MAX_RESPONSE_BYTES)
         received, remaining_bytes = 0, b""
+        hold = self._hold = self._growing_hold()
         patience = StreamTimeout(self._services.settings.upstream_idle_seconds)
         try:
             while True:
@@ -193,6 +201,12 @@ class UpstreamCall:
                 if over and not (reader.finished or reader.done):
                     reader.truncate()
                     self._output_exceeded = True
+                    remaining_bytes = relay
+                    break
+                if hold is not None and not (reader.finished or reader.done) and not await hold.covers(reader, relay):
+                    reader.truncate()
+                    self._credits_used_up = True
+                    self._services.metrics.record_stopped_stream()
                     remaining_bytes = relay
                     break
                 if relay:
@@ -221,7 +235,8 @@ class UpstreamCall:
             _release(self._services, response, reader)
             _record_speed(self._services, route, reader, began)
         self._mark_relayed()
-        yield Completed(reader.final_chunk(), reader.chunk_fields(), remaining_bytes)
+        stopped = "credits" if self._credits_used_up else None
+        yield Completed(reader.final_chunk(), reader.chunk_fields(), remaining_bytes, stopped)
 
     def routing(self) -> list[tuple[bytes, bytes]]:
         """Return the response headers with the channel and the number of attempts; empty until no further attempt follows.
@@ -251,7 +266,35 @@ class UpstreamCall:
             reader=self._reader,
             output_exceeded=self._output_exceeded,
             provider_working=self._provider_working,
+            held=self._reserved.amount if self._hold is None else self._hold.amount,
+            credits_used_up=self._credits_used_up,
         )
+
+    def _growing_hold(self) -> StreamHold | None:
+        """Return the hold of a stream that may need to grow, or None if the whole cost is held."""
+        if self._prompt is None:
+            return None
+        services = self._services
+        return StreamHold(
+            services.ledger, self._call_id, self._reserved, self._candidate.quote, self._prompt, services.count_tokens
+        )
+
+    def _output_clamp(self, candidate: Candidate) -> int | None:
+        """Return the output limit in tokens per choice to send upstream, or None if the requested one can stay.
+
+        It is lowered to what the call can pay for, and to the model's maximum output, which providers enforce.
+        """
+        call, quote, *_ = candidate
+        taken = self._reserved
+        if self._prompt is None:
+            credits = spendable(quote, taken.amount, taken.free)
+        else:
+            credits = max(taken.amount, min(taken.payable, quote.bound))  # the hold can grow to this
+        affordable = affordable_output(quote, credits)
+        if affordable < quote.output_tokens:
+            return max(1, affordable // call.choices)
+        longest = quote.output_tokens // call.choices
+        return longest if call.output_limit is not None and call.output_limit > longest else None
 
     @property
     def _paid_output(self) -> int:
@@ -273,7 +316,7 @@ class UpstreamCall:
         try:
             for candidate in self._candidates:
                 if candidate is not self._candidate:
-                    self._candidate, self._clamp = candidate, _clamp(candidate, self._reserved)
+                    self._candidate, self._clamp = candidate, self._output_clamp(candidate)
                 try:
                     return await self._try_routes(candidate, attempt)
                 except UnsupportedField as error:
@@ -416,19 +459,6 @@ class UpstreamCall:
     @property
     def _answer_id(self) -> str:
         return f"chatcmpl-{self._call_id.hex}"
-
-
-def _clamp(candidate: Candidate, reserved: HoldTaken) -> int | None:
-    """Return the output limit in tokens per choice to send upstream, or None if the requested one can stay.
-
-    It is lowered to what the call can pay for, and to the model's maximum output, which providers enforce.
-    """
-    call, quote, *_ = candidate
-    affordable = affordable_output(quote, spendable(quote, reserved.amount, reserved.free))
-    if affordable < quote.output_tokens:
-        return max(1, affordable // call.choices)
-    longest = quote.output_tokens // call.choices
-    return longest if call.output_limit is not None and call.output_limit > longest else None
 
 
 def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:

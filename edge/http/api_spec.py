@@ -129,7 +129,10 @@ def page_of(name: str, item: Schema) -> Schema:
     return response_schema({name: array(item), "next": nullable(STRING)})
 
 
-COST_SCHEMA = response_schema({"credits_charged": INTEGER, "balance": INTEGER})  # the cost of the call and the remaining balance
+# The cost of the call and the remaining balance.
+COST_SCHEMA = response_schema(
+    {"credits_charged": INTEGER, "balance": INTEGER, "stopped": {"const": "credits"}}, optional=("stopped",)
+)
 
 
 def describe_model_call(summary: str, answer: ResponseSpec, body: type[Body], more: ErrorTypes = (), **fields: Any) -> RouteSpec:

@@ -22,6 +22,7 @@ class Metrics(Collector):
     def __init__(self) -> None:
         self._calls = {"completed": 0, "cancelled": 0, "failed": 0}
         self._credits = self._overrun = self._input_tokens = self._output_tokens = 0
+        self._stopped_streams = self._held_refusals = 0
         self._first_token = [0] * (len(_FIRST_TOKEN_MS) + 1)
         self._first_token_ms = 0
         self._running = 0
@@ -43,6 +44,14 @@ class Metrics(Collector):
             self._first_token[bisect_left(_FIRST_TOKEN_MS, first_ms)] += 1
             self._first_token_ms += first_ms
 
+    def record_stopped_stream(self) -> None:
+        """Count a stream that ended early, because no credits were left to extend its hold."""
+        self._stopped_streams += 1
+
+    def record_held_refusal(self) -> None:
+        """Count a call that was refused because other calls held the credits."""
+        self._held_refusals += 1
+
     def render(self, running: int, degraded: bool, overdue_mails: int | None = None) -> bytes:
         """Return the metrics in Prometheus' text format. `overdue_mails` is the number of overdue emails, or None if unknown."""
         self._running, self._degraded, self._overdue_mails = running, degraded, overdue_mails
@@ -56,6 +65,9 @@ class Metrics(Collector):
         yield calls
         yield CounterMetricFamily("yout_credits_charged", "Credits charged", value=self._credits)
         yield CounterMetricFamily("yout_overrun_credits", "Cost of calls above what could be charged", value=self._overrun)
+        yield CounterMetricFamily("yout_streams_stopped", "Streams ended for lack of credits", value=self._stopped_streams)
+        held = "Calls refused because other calls held the credits"
+        yield CounterMetricFamily("yout_credits_held_refusals", held, value=self._held_refusals)
         yield CounterMetricFamily("yout_input_tokens", "Input tokens of settled calls", value=self._input_tokens)
         yield CounterMetricFamily("yout_output_tokens", "Output tokens of settled calls", value=self._output_tokens)
         yield self._first_tokens()

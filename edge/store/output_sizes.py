@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from operator import add
 
 from shared.billing.elastic_hold import HIGH_FRACTION, HIGH_PERCENT, MIN_CALLS, TYPICAL_FRACTION
 from shared.billing.output_histogram import BOUNDS, bucket_of, percentile
+from shared.catalog.snapshot import CatalogModel
 
 MAX_CALLS = 2_000  # counts are halved at this number, so that recent calls count more
 LEARNED_SECONDS = 3_600.0  # how long an answer that outran its hold raises the model's expectation
@@ -23,7 +26,7 @@ class _Model:
 
 
 class OutputSizes:
-    """The histograms of one process: its own calls."""
+    """Combines the histograms in the catalog with this process's own calls, which are newer."""
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
@@ -48,24 +51,26 @@ class OutputSizes:
         found.learned = max(output_tokens, found.learned if now < found.learned_until else 0)
         found.learned_until = now + LEARNED_SECONDS
 
-    def reasons(self, model: str) -> bool:
+    def reasons(self, model: CatalogModel) -> bool:
         """Whether recent calls of the model had reasoning tokens."""
-        found = self._models.get(model)
-        return found is not None and found.reasons
+        found = self._models.get(model.id)
+        return model.reasons or (found is not None and found.reasons)
 
-    def typical(self, model: str) -> int | None:
+    def typical(self, model: CatalogModel) -> int | None:
         """Return the output tokens that most recent calls of the model did not exceed; None if too few are known."""
         return self._percentile(model, TYPICAL_FRACTION)
 
-    def high(self, model: str) -> int | None:
+    def high(self, model: CatalogModel) -> int | None:
         """Return the output tokens that nearly all recent calls did not exceed, with a margin; None if too few are known."""
         most = self._percentile(model, HIGH_FRACTION)
         if most is None:
             return None
-        found = self._models[model]
-        most = most * HIGH_PERCENT // 100
-        return max(most, found.learned) if time.monotonic() < found.learned_until else most
+        found, most = self._models.get(model.id), most * HIGH_PERCENT // 100
+        return max(most, found.learned) if found is not None and time.monotonic() < found.learned_until else most
 
-    def _percentile(self, model: str, fraction: float) -> int | None:
-        found = self._models.get(model)
-        return percentile(found.counts, fraction) if found is not None and found.total >= MIN_CALLS else None
+    def _percentile(self, model: CatalogModel, fraction: float) -> int | None:
+        own = self._models.get(model.id)
+        counts: Sequence[int] = model.output_sizes
+        if own is not None:
+            counts = list(map(add, counts, own.counts)) if counts else own.counts
+        return percentile(counts, fraction) if sum(counts) >= MIN_CALLS else None

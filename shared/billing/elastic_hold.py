@@ -1,7 +1,7 @@
 """Elastic holds: what a call holds in a tight pool instead of its maximum cost. Pure.
 
 In a rich pool, a call holds its maximum cost: a large hold blocks nobody. In a tight one, it holds its counted input, and the
-output that calls of its model have had lately. A stream's hold grows while it is relayed (`StreamHold`).
+output that calls of its model have had lately. The hold of a stream grows while it is relayed.
 """
 
 from __future__ import annotations
@@ -25,24 +25,28 @@ MIN_CALLS = 10  # fewer recent calls say nothing about a model
 MESSAGE_TOKENS = 8
 
 # Tokens of a provider's tokenizer per 100 tokens of o200k_base, by the start of the provider's model name, after its path.
-# `python -m bench.elastic_holds --tokenizers` measures them; docs/billing.md says how.
+# `python -m bench.tokenizer_margins` measures them; docs/billing.md has the figures. The first match counts.
 _DEFAULT_PERCENT = 150
-_PERCENT_BY_FAMILY: tuple[tuple[str, int], ...] = ()
+_PERCENT_BY_FAMILY: tuple[tuple[str, int], ...] = (
+    *((name, 105) for name in ("gpt-4o", "gpt-4.1", "gpt-5", "gpt-oss", "chatgpt-4o", "o1", "o3", "o4")),  # o200k_base
+    *((name, 125) for name in ("claude-2", "claude-3", "claude-haiku-4", "claude-sonnet-4")),
+    ("claude", 170),  # up to 1.35 times as many since Opus 4.7 (Claude docs, "Migration guide")
+    ("gemini", 135),
+    ("gemma", 135),
+    ("llama", 115),
+    ("qwen", 120),
+    ("deepseek", 120),
+)
 
 
-def tokenizer_percent(upstream_model: str) -> int:
-    """Return how many tokens a provider's tokenizer makes of 100 tokens of o200k_base, at most, for a usual prompt."""
+def max_tokenizer_percent(upstream_models: Iterable[str]) -> int:
+    """Return how many tokens the tokenizers of these models make of 100 tokens of o200k_base, at most, for a usual prompt."""
+    return max((_tokenizer_percent(name) for name in upstream_models), default=_DEFAULT_PERCENT)
+
+
+def _tokenizer_percent(upstream_model: str) -> int:
     name = upstream_model.lower().rpartition("/")[2]
     return next((percent for family, percent in _PERCENT_BY_FAMILY if name.startswith(family)), _DEFAULT_PERCENT)
-
-
-def input_tokens(counted: int, upstream_models: Iterable[str], *, other_tokens: int, ceiling: int) -> int:
-    """Return the input tokens to hold for a prompt of `counted` tokens of o200k_base, whichever of `upstream_models` serves it.
-
-    `other_tokens` are those of message overhead and images; `ceiling` is the upper bound from the body's bytes.
-    """
-    percent = max((tokenizer_percent(name) for name in upstream_models), default=_DEFAULT_PERCENT)
-    return min(-(-counted * percent // 100) + other_tokens, ceiling)
 
 
 def expected_cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
@@ -59,7 +63,9 @@ def paid_output(quoted: Quote, input_tokens: int, credits: int) -> int:
     most = quoted.paid_tokens
     base = _cost(quoted, input_tokens, 0)
     per_output = _cost(quoted, input_tokens, most) - base
-    return max(0, min((credits - base) * most // per_output, most)) if per_output else most
+    if per_output == 0:
+        return most if credits >= base else 0
+    return max(0, min((credits - base) * most // per_output, most))
 
 
 def _cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from typing import Any
 
 from peewee import fn
 
+from shared.billing.output_histogram import BOUNDS
 from shared.billing.price_rows import read_prices
 from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Alias, Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import max_output_tokens
 from shared.core.clock import now_ms
-from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, ModelAlias
+from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, ModelAlias, OutputSize
 
 
 def read_version() -> int:
@@ -26,6 +28,7 @@ def load_catalog() -> Catalog:
     version, now = read_version(), now_ms()
     prices = _prices()
     routes = _routes(now)
+    outputs = _output_sizes()
     models = {
         row.id: CatalogModel(
             id=row.id,
@@ -42,6 +45,9 @@ def load_catalog() -> Catalog:
             routes=_with_output_limits(routes.get(row.id, ()))
             if row.max_output_tokens is None
             else tuple(routes.get(row.id, ())),
+            full_hold=row.full_hold,
+            output_sizes=outputs[row.id][0] if row.id in outputs else (),
+            reasons=row.id in outputs and outputs[row.id][1],
         )
         for row in AIModel.select().where(AIModel.status == "active")
     }
@@ -71,6 +77,21 @@ def _prices() -> dict[str, list[PriceList]]:
     for model, price in read_prices():
         found.setdefault(model, []).append(price)
     return found
+
+
+def _output_sizes() -> dict[str, tuple[tuple[int, ...], bool]]:
+    """Return the recent calls of each model by bucket of output tokens, and whether some had reasoning tokens."""
+    counts: dict[str, list[int]] = {}
+    reasoning: set[str] = set()
+    calls, reasoned = fn.SUM(OutputSize.calls), fn.SUM(OutputSize.reasoning_calls)
+    rows: Any = OutputSize.select(OutputSize.model, OutputSize.bucket, calls, reasoned).group_by(
+        OutputSize.model, OutputSize.bucket
+    )
+    for model, bucket, number, reasoning_calls in rows.tuples():
+        counts.setdefault(model, [0] * len(BOUNDS))[bucket] = int(number)
+        if reasoning_calls:
+            reasoning.add(model)
+    return {model: (tuple(found), model in reasoning) for model, found in counts.items()}
 
 
 def _next_resume_at(now: int) -> int | None:

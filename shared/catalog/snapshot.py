@@ -42,7 +42,12 @@ class Route(NamedTuple):
 
 
 class CatalogModel(NamedTuple):
-    """A public model with its routes and all of its prices, the latest effective date first."""
+    """A public model with its routes and all of its prices, the latest effective date first.
+
+    full_hold     calls hold their maximum cost, also in a tight pool
+    output_sizes  recent calls by bucket of output tokens (`shared.billing.output_histogram`); empty if there are none
+    reasons       some of them had reasoning tokens
+    """
 
     id: str
     kind: str
@@ -56,6 +61,9 @@ class CatalogModel(NamedTuple):
     created_at: int
     prices: tuple[PriceList, ...]
     routes: tuple[Route, ...]
+    full_hold: bool = False
+    output_sizes: tuple[int, ...] = ()
+    reasons: bool = False
 
     @property
     def default_output_limit(self) -> int | None:

@@ -85,7 +85,7 @@ class HoldTaken(NamedTuple):
     payable: int = 0
 
 
-class _Funds(NamedTuple):
+class Funds(NamedTuple):
     """Credits that one call can hold from the pool, the overage and its allowances.
 
     free     now
@@ -97,8 +97,8 @@ class _Funds(NamedTuple):
     payable: int
     own: int
 
-    def limited_by(self, meter: Meter) -> _Funds:
-        return _Funds(
+    def limited_by(self, meter: Meter) -> Funds:
+        return Funds(
             min(self.free, meter.available), min(self.payable, meter.allowed - meter.used), min(self.own, meter.available)
         )
 
@@ -229,7 +229,7 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
         funds = funds.limited_by(meter)
         if funds.payable < _least(reservation.quote):
             raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
-    amount = _hold_amount(reservation, funds)
+    amount = hold_amount(reservation, funds)
     state.meters.update((id, meter.hold(amount)) for id, meter in limited.items())
     beyond = max(0, amount - pool.available)
     if beyond and payer.overage is not None:
@@ -280,12 +280,12 @@ def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
         )
     allowance = visitor_allowance(reservation.payer.digest, state.now)
     meter = state.meters[POOL_ACCOUNT_ID, allowance].with_limit(state.visitors.daily_credits)
-    funds = _Funds(pool.available, pool.balance, pool.available).limited_by(meter)
+    funds = Funds(pool.available, pool.balance, pool.available).limited_by(meter)
     if funds.payable < minimum:
         owner = "Your daily allowance" if meter.allowed - meter.used < minimum else "Today's allowance for all visitors"
         raise DailyAllowanceExhausted(owner, next_day_start(day_of(state.now)), state.now)
     held = reservation._replace(quote=reservation.quote._replace(bound=bound, minimum=minimum))
-    amount = _hold_amount(held, funds)
+    amount = hold_amount(held, funds)
     state.meters[POOL_ACCOUNT_ID, allowance] = meter.hold(amount)
     state.pools[POOL_ACCOUNT_ID] = pool._replace(held=pool.held + amount)
     if claim is not None:
@@ -303,12 +303,12 @@ def _least(quote: Quote) -> int:
     return min(quote.minimum, quote.bound)
 
 
-def _pool_funds(quote: Quote, pool: AccountState, overage: Meter) -> _Funds:
+def _pool_funds(quote: Quote, pool: AccountState, overage: Meter) -> Funds:
     """Return what the pool and the overage can pay. Raises `InsufficientCredits` if that does not cover the quote's minimum."""
     free = pool.available + overage.available
     payable = pool.balance + max(0, overage.allowed - overage.used)
     if payable >= _least(quote):
-        return _Funds(free, payable, pool.available)
+        return Funds(free, payable, pool.available)
     raise InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
@@ -318,7 +318,7 @@ def _pool_funds(quote: Quote, pool: AccountState, overage: Meter) -> _Funds:
     )
 
 
-def _hold_amount(reservation: Reservation, funds: _Funds) -> int:
+def hold_amount(reservation: Reservation, funds: Funds) -> int:
     """Return the credits to hold. `funds` cover the quote's minimum, unless other calls hold them.
 
     An elastic reservation holds the bound in a rich pool. In a tight one it holds what the call is expected to cost, or waits for
@@ -338,7 +338,7 @@ def _hold_amount(reservation: Reservation, funds: _Funds) -> int:
     return wanted
 
 
-def _beyond(quote: Quote, amount: int, funds: _Funds) -> tuple[int, int]:
+def _beyond(quote: Quote, amount: int, funds: Funds) -> tuple[int, int]:
     """Return `free` and `payable` of a `HoldTaken`."""
     return (0, 0) if amount >= quote.bound else (funds.free - amount, funds.payable)
 

@@ -148,7 +148,7 @@ def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> N
 def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
     """Charge `item` against its hold and, within the margin, against available credits; never more."""
     amount = hold.amount if hold.state == "held" else 0
-    limit = min(amount + pool.available, hold.amount + _margin(hold.amount))
+    limit = min(amount + pool.available, hold.amount + overrun_margin(hold.amount))
     if item.cap is not None:
         limit = min(limit, item.cap)
     credits = min(item.cost, limit)
@@ -156,7 +156,7 @@ def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled,
     return Settled(credits, after.balance, item.cost - credits), after
 
 
-def _margin(amount: int) -> int:
+def overrun_margin(amount: int) -> int:
     """Return the maximum excess of a charge over a hold of `amount` credits: providers may count tokens differently.
 
     The platform pays for the rest.
@@ -188,7 +188,7 @@ def _charge_special(
     if extra_hold.subscription is not None:
         meter = meters[item.account, extra_hold.subscription]
         overage = overage if running else min(overage, meter.available)
-    limit = min(amount + pool.available + overage, total + _margin(total))
+    limit = min(amount + pool.available + overage, total + overrun_margin(total))
     if visitor:
         limit = min(limit, total)
     for name in extra_hold.allowances:

@@ -27,7 +27,8 @@ class ModelDetails:
     """A model's catalog entry, except its id, status, prices and channels.
 
     `context_window` and `max_output_tokens` are in tokens; None means unknown. `modality` (such as `text+image->text`) depends on
-    the kind by default. Only a `free` model may have no price.
+    the kind by default. Only a `free` model may have no price. Calls of a `full_hold` model hold their maximum cost, also in
+    tight pools.
     """
 
     description: str = ""
@@ -38,6 +39,7 @@ class ModelDetails:
     capabilities: Sequence[str] = ()
     modality: str | None = None
     free: bool = False
+    full_hold: bool = False
 
     def columns(self) -> dict[str, Any]:
         """Return the validated values by column of `AIModel`. Raises `InvalidInput`."""
@@ -48,6 +50,7 @@ class ModelDetails:
             "context_window": _check_tokens("context window", self.context_window),
             "max_output_tokens": _check_tokens("output limit", self.max_output_tokens),
             "is_free": self.free,
+            "full_hold": self.full_hold,
             "capabilities": [check_text("capability", tag, 40) for tag in self.capabilities],
             "modality": check_text("modality", self.modality or MODALITIES[self.kind], 64),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.billing.output_histogram import BOUNDS
 from shared.core.latency_histogram import BOUNDS_MS, column_names
 
 HOUR_MS = 3_600_000
@@ -83,6 +84,17 @@ def sum_day(table: str) -> tuple[str, str]:
         f" FROM {table} WHERE grain_hours = 1 AND at >= ? AND at < ? GROUP BY 2, {', '.join(key)}",
     )
 
+
+_BUCKET = "".join(f" WHEN output_tokens < {high} THEN {number}" for number, high in enumerate(BOUNDS[1:]))
+# Parameter: start of the hour.
+DROP_OUTPUT_SIZES = "DELETE FROM output_size WHERE at = ?"
+# Parameters: start of the hour, start of the next hour.
+COUNT_OUTPUT_SIZES = (
+    "INSERT INTO output_size (at, model, bucket, calls, reasoning_calls)"
+    f" SELECT created_at / {HOUR_MS} * {HOUR_MS}, model, CASE{_BUCKET} ELSE {len(BOUNDS) - 1} END, COUNT(*),"
+    " SUM(CASE WHEN reasoning_tokens > 0 THEN 1 ELSE 0 END)"
+    " FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND status = 'completed' AND output_tokens > 0 GROUP BY 1, 2, 3"
+)
 
 FAILED = "status IN ('failed', 'expired')"
 # Account totals of an hour from its sums (parameter: start of the hour), and of a day from its hours (parameters as `sum_day`).

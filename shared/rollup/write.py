@@ -14,6 +14,7 @@ from shared.rollup.sql import DAY_MS, HOUR_MS
 
 GRACE_MS = 5 * 60_000  # delay after the end of an hour, so that most of its calls have ended
 CHECKED_HOURS = 3  # latest hours to compare with their calls in each run; older ones take turns
+OUTPUT_SIZE_HOURS = 48  # how long histograms of output tokens are kept: only recent calls count
 KEEP_HOURS = 8 * 24  # how long account hours are kept, and late calls are detected
 
 
@@ -72,6 +73,7 @@ def _roll_next(now: int) -> bool:
         _sum_hour(hour)
         if (hour + HOUR_MS) % DAY_MS == 0:
             _sum_day(hour - hour % DAY_MS, now)
+        execute("DELETE FROM output_size WHERE at < ?", [hour - OUTPUT_SIZE_HOURS * HOUR_MS])
         execute("UPDATE rollup_state SET rolled_until = ? WHERE id = 1", [hour + HOUR_MS])
     return True
 
@@ -92,6 +94,8 @@ def _sum_hour(hour: int) -> None:
     execute(sql.DROP_EMPTY, [hour])
     execute(sql.DROP_TOTALS, [hour])
     execute(sql.ADD_TOTALS, [hour])
+    execute(sql.DROP_OUTPUT_SIZES, [hour])
+    execute(sql.COUNT_OUTPUT_SIZES, [hour, hour + HOUR_MS])
     _sum_keys(hour)
 
 

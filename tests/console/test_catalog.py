@@ -138,10 +138,12 @@ def test_model_details_are_edited_and_audited(signed_in):
         "capabilities": "tools",
         "context_window": "",
         "max_output_tokens": "500",
+        "full_hold": "y",
     }
     assert "m updated." in browser.submit_form("/models/m", "/models/m/edit", **values, free="y").text
     model = AIModel.get()
     assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
+    assert model.full_hold
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
 
 

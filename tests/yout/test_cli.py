@@ -36,8 +36,8 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("model create m-1 --channel acme --input 10 --output 20", {"id": "m-1", "upstream_model": "m-1", "free": False}),
     (
         "model create m-2 --channel acme --upstream-model theirs --input 0 --output 0 --cached-input 0 --per-call 0"
-        " --kind chat --context-window 8000 --free",
-        {"id": "m-2", "upstream_model": "theirs", "free": True, "context_window": 8000, "kind": "chat"},
+        " --kind chat --context-window 8000 --free --full-hold",
+        {"id": "m-2", "upstream_model": "theirs", "free": True, "full_hold": True, "context_window": 8000, "kind": "chat"},
     ),
     (
         "model create m-3 --channel acme --input 1 --output 2 --minimum 3 --max-output 100 --description Small"

@@ -33,6 +33,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--context-window", type=int, metavar="N", help="context window in tokens: prompt plus output")
     create.add_argument("--max-output", type=int, metavar="N", help="maximum output tokens")
     create.add_argument("--free", action="store_true", help="free for visitors; allows a price of 0")
+    create.add_argument("--full-hold", action="store_true", help="calls hold their maximum cost, also in a tight pool")
     create.add_argument("--description", default="", metavar="TEXT", help="one line for the catalog")
     create.add_argument(
         "--capability", action="append", default=[], metavar="TAG", help="a capability, such as tools or vision (repeatable)"
@@ -89,6 +90,7 @@ def _create(call: CommandContext) -> Result:
         capabilities=arguments.capability,
         modality=arguments.modality,
         free=arguments.free,
+        full_hold=arguments.full_hold,
     )
     upstream = arguments.upstream_model
     rates = Rates(**prices, rates=parse_rates(arguments.rate))
@@ -101,6 +103,7 @@ def _create(call: CommandContext) -> Result:
         **prices,
         "rates": [format_rate(rate) for rate in rates.rates],
         "free": model.is_free,
+        "full_hold": model.full_hold,
         "context_window": model.context_window,
         "max_output_tokens": model.max_output_tokens,
         "capabilities": model.capabilities,

@@ -21,7 +21,7 @@ from shared.core.billing_periods import DAY_MS, day_of, month_of
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput
 from shared.identity.payer import KeyPayer, Payer, SessionPayer, VisitorPayer
-from shared.ledger import HoldTaken, Reservation, Settlement, VisitorSettings, renew_pool, renew_subscriptions
+from shared.ledger import Extension, HoldTaken, Reservation, Settlement, VisitorSettings, renew_pool, renew_subscriptions
 from shared.ledger.verify import verify_ledger
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import (
@@ -96,11 +96,15 @@ class LedgerOperations(RuleBasedStateMachine):
         self.limited = factories.api_key(self.owners[0], monthly_credit_limit=KEY_LIMIT)[0]
         self.payers += [KeyPayer(str(self.limited.digest)), *(VisitorPayer(name * 64) for name in "abc")]
 
-    @rule(asks=st.lists(st.tuples(indexes, amounts, amounts), min_size=1, max_size=6))
-    def reserve(self, asks: list[tuple[int, int, int]]) -> None:
+    @rule(asks=st.lists(st.tuples(indexes, amounts, amounts, st.none() | amounts), min_size=1, max_size=6))
+    def reserve(self, asks: list[tuple[int, int, int, int | None]]) -> None:
         batch = [
-            Reservation(new_id(), "free", quote(bound, min(minimum, bound)), self.now + HOLD_MS, self.payers[index])
-            for index, bound, minimum in asks
+            Reservation(
+                *(new_id(), "free", quote(bound, min(minimum, bound)), self.now + HOLD_MS, self.payers[index]),
+                elastic=expected is not None,
+                expected=expected,
+            )
+            for index, bound, minimum, expected in asks
         ]
         for reservation, result in zip(batch, ledger.reserve(batch, self.now, TERMS), strict=True):
             if isinstance(result, HoldTaken):
@@ -127,9 +131,29 @@ class LedgerOperations(RuleBasedStateMachine):
                 assert (settled.credits, settled.is_first) == (0, False)
                 continue
             assert settled.is_first == (call.charged is None)
+            assert settled.credits <= call.amount + max(call.amount // 10, 100)
             assert call.charged in (None, settled.credits)  # a second settlement returns the first charge
             call.charged = settled.credits
             assert settled.credits >= settled.overage >= 0
+
+    @precondition(lambda self: self.calls)
+    @rule(items=st.lists(st.tuples(st.integers(0, 30), amounts), min_size=1, max_size=6))
+    def extend(self, items: list[tuple[int, int]]) -> None:
+        chosen = [(self.calls[-1 - index % len(self.calls)], credits) for index, credits in items]
+        batch = [Extension(call.ask.call, call.account, credits) for call, credits in chosen]
+        for (call, credits), extended in zip(chosen, ledger.extend(batch, self.now), strict=True):
+            assert 0 <= extended.granted <= credits
+            assert call.charged is None or not extended.granted
+            call.amount += extended.granted
+        for call in self.calls:
+            hold = Hold.get_or_none(Hold.id == call.ask.call)
+            assert hold is None or hold.amount + hold.overage == call.amount
+
+    @rule(index=st.integers(0, 1), enabled=st.booleans())
+    def switch_overage(self, index: int, enabled: bool) -> None:
+        owner = self.owners[index].id
+        if Subscription.get_or_none((Subscription.account == owner) & (Subscription.status == "active")) is not None:
+            set_overage(owner, CAP if enabled else 0, origin=ORIGIN)
 
     @rule()
     def sweep(self) -> None:

@@ -30,7 +30,7 @@ from shared.core.errors import (
     RequestRefused,
 )
 from shared.identity.payer import KeyPayer
-from shared.ledger import Claim, HoldTaken, Reservation, Settled, Settlement
+from shared.ledger import Claim, Extended, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement
 from shared.ledger.idempotency import CLAIM_MS
 from shared.ledger.sql import Change, change_accounts
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
@@ -69,6 +69,11 @@ def settlement(taken: Reservation, account: UUID, cost: int, status: str = "comp
 def reserve(*asks: Reservation, now: int = START) -> list[HoldTaken | RequestRefused]:
     with transaction():
         return ledger.reserve(asks, now)
+
+
+def extend(*items: Extension, now: int = START) -> list[Extended]:
+    with transaction():
+        return ledger.extend(items, now)
 
 
 def settle(*items: Settlement, now: int = START) -> list[Settled]:
@@ -126,6 +131,12 @@ class Oracle:
         if conflict is not None:
             return conflict
         amount = min(ask.quote.bound, pool.free)
+        if ask.elastic and ask.quote.minimum < ask.quote.bound and ask.quote.minimum <= pool.free < 8 * ask.quote.bound:
+            if ask.expected is None:
+                return (PoolIsTight,)
+            amount = min(max(ask.expected, ask.quote.minimum), ask.quote.bound, pool.balance)
+            if pool.free < amount:
+                return (CreditsHeld, amount, pool.free, pool.held)
         if pool.free < ask.quote.minimum:
             if pool.balance >= ask.quote.minimum:
                 return (CreditsHeld, ask.quote.minimum, pool.free, pool.held)
@@ -148,6 +159,19 @@ class Oracle:
         if not done:
             return (IdempotencyConflict, "in_progress", call.ask.call, None)
         return (IdempotencyConflict, "key_used", call.ask.call, call.charged)
+
+    def extend(self, item: Extension) -> Extended:
+        call = self.calls.get(item.call)
+        if call is None or call.account != item.account or call.state != "held":
+            return Extended(0)
+        pool = self.pools[call.account]
+        if pool.status != "active" or call.ask.payer.digest in self.refused_keys:
+            return Extended(0)
+        others = pool.held > call.amount
+        granted = min(item.credits, pool.free)
+        pool.held += granted
+        call.amount += granted
+        return Extended(granted, others)
 
     def settle(self, item: Settlement) -> Settled:
         pool = self.pools.get(item.account, Pool(0))
@@ -231,10 +255,17 @@ class LedgerMachine(RuleBasedStateMachine):
         self.digests.append(expired.digest)
         self.oracle.refused_keys.add(expired.digest)
 
-    asks = st.lists(st.tuples(indexes, amounts, amounts, st.none() | st.tuples(st.integers(0, 2), st.integers(0, 1))), max_size=6)
+    asks = st.lists(
+        st.tuples(
+            *(indexes, amounts, amounts, st.none() | st.tuples(st.integers(0, 2), st.integers(0, 1))),
+            st.booleans(),
+            st.none() | amounts,
+        ),
+        max_size=6,
+    )
 
     @rule(asks=asks)
-    def reserve(self, asks: Sequence[tuple[int, int, int, tuple[int, int] | None]]) -> None:
+    def reserve(self, asks: Sequence[tuple[int, int, int, tuple[int, int] | None, bool, int | None]]) -> None:
         batch = [
             ask(
                 self.digests[index],
@@ -242,8 +273,10 @@ class LedgerMachine(RuleBasedStateMachine):
                 minimum,
                 now=self.now,
                 claim=None if claim is None else Claim(str(claim[0]) * 64, str(claim[1]) * 64),
+                elastic=elastic,
+                expected=expected,
             )
-            for index, bound, minimum, claim in asks
+            for index, bound, minimum, claim, elastic, expected in asks
         ]
         if batch:
             expected = [self.oracle.reserve(one, self.now) for one in batch]
@@ -263,6 +296,17 @@ class LedgerMachine(RuleBasedStateMachine):
             batch.append(settlement(call.ask, account, cost, status, cap=cap))
         if batch:
             assert ledger.settle(batch, self.now) == [self.oracle.settle(item) for item in batch]
+
+    @precondition(lambda self: self.oracle.calls)
+    @rule(items=st.lists(st.tuples(st.integers(0, 40), amounts, st.booleans()), min_size=1, max_size=6))
+    def extend(self, items: Sequence[tuple[int, int, bool]]) -> None:
+        calls = list(self.oracle.calls.values())
+        batch = []
+        for index, credits, own in items:
+            call = calls[-1 - index % len(calls)]
+            account = call.account if own or index % 7 else self.accounts[index % 2]
+            batch.append(Extension(call.ask.call, account, credits))
+        assert ledger.extend(batch, self.now) == [self.oracle.extend(item) for item in batch]
 
     @rule(cost=amounts, index=st.integers(0, 1))
     def settle_unknown_call(self, cost: int, index: int) -> None:
@@ -487,6 +531,30 @@ def test_verify_detects_damage(bound_database: peewee.Database, owner: Account, 
     assert any(complaint in problem for problem in verify_ledger(START).problems)
 
 
+def test_an_extension_takes_what_is_available(owner: Account, digest: str) -> None:
+    first, second = ask(digest, 60), ask(digest, 30)
+    reserve(first, second)
+    assert extend(Extension(first.call, owner.id, 5), Extension(second.call, owner.id, 50)) == [
+        Extended(5, may_retry=True),
+        Extended(5, may_retry=True),
+    ]
+    assert pool_of(owner.id) == (100, 100)
+    settle(settlement(second, owner.id, 35))
+    assert pool_of(owner.id) == (65, 65)
+    assert extend(Extension(first.call, owner.id, 1), Extension(second.call, owner.id, 1)) == [Extended(0), Extended(0)]
+    assert settle(settlement(first, owner.id, 65)) == [Settled(65, 0)]
+    assert verify_ledger(START).problems == ()
+
+
+def test_a_closed_hold_never_grows(owner: Account, digest: str) -> None:
+    swept, revoked = ask(digest, 10), ask(digest, 10, now=START + HOLD_MS)
+    reserve(swept, revoked)
+    assert ledger.sweep(START + HOLD_MS + 1) == 1
+    ApiKey.update(revoked_at=START).where(ApiKey.digest == digest).execute()
+    assert extend(Extension(swept.call, owner.id, 5), Extension(revoked.call, owner.id, 5)) == [Extended(0), Extended(0)]
+    assert pool_of(owner.id) == (100, 10)
+
+
 # Concurrent writers
 
 
@@ -516,6 +584,7 @@ def test_concurrent_batches_neither_deadlock_nor_overdraw(bound_postgres: peewee
             with transaction():
                 ledger.lock_in_order([*(item.account for item in items), *chosen])
                 ledger.settle(items, START) if items else None
+                ledger.extend([Extension(item.call, item.account, 1) for item in items], START) if items else None
                 results = ledger.reserve(asks, START)
             running = [(a, r.account) for a, r in zip(asks, results, strict=True) if isinstance(r, HoldTaken)]
             for _ in running:

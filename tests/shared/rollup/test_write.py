@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.billing.output_histogram import BOUNDS, bucket_of
+from shared.catalog.reader import load_catalog
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
-from shared.models import AccountTotal, AccountUsage, PlatformUsage, PurgeJob, RollupState, UsageLedger
+from shared.models import AccountTotal, AccountUsage, OutputSize, PlatformUsage, PurgeJob, RollupState, UsageLedger
 from shared.rollup import KEEP_HOURS, delete_account_sums, update_sums, write
 from shared.rollup.write import GRACE_MS
 from tests import factories
@@ -181,3 +183,29 @@ def test_calls_of_an_account_under_purge_are_excluded(bound_database):
     update_sums(NOON, 60)
     assert not AccountUsage.select().exists()
     assert not PlatformUsage.select().exists()
+
+
+def test_output_sizes_are_counted_by_model_and_bucket(bound_database: peewee.Database) -> None:
+    owner = factories.account().id
+    for tokens, reasoning, status in ((5, 0, "completed"), (6, 2, "completed"), (16, 0, "completed"), (2**20, 0, "completed")):
+        call(owner, NOON, output_tokens=tokens, reasoning_tokens=reasoning, status=status)
+    call(owner, NOON, output_tokens=0)
+    call(owner, NOON, output_tokens=16, status="cancelled")
+    call(owner, NOON, model="m-2", output_tokens=2**10 - 1)
+    for _ in range(2):
+        update_sums(NOON + HOUR + GRACE_MS)
+    rows = OutputSize.select().order_by(OutputSize.model, OutputSize.bucket).tuples()
+    last = len(BOUNDS) - 1
+    assert list(rows) == [
+        (NOON, "m", 0, 2, 1),
+        (NOON, "m", 1, 1, 0),
+        (NOON, "m", last, 1, 0),
+        (NOON, "m-2", bucket_of(1_023), 1, 0),
+    ]
+    factories.model("m", full_hold=True)
+    model = load_catalog().models["m"]
+    assert model.full_hold
+    assert model.reasons
+    assert (model.output_sizes[0], model.output_sizes[1], sum(model.output_sizes)) == (2, 1, 4)
+    update_sums(NOON + 50 * HOUR + GRACE_MS)
+    assert not OutputSize.select().exists()

@@ -1,0 +1,134 @@
+"""The hold of one stream in a tight pool, which grows while the stream is relayed.
+
+    while it relays:  if not await hold.covers(reader, relay): end the stream
+
+More is requested when half of the paid output is used, so that the answer of the ledger's next batch is usually there in time.
+Each request doubles the paid output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+from uuid import UUID
+
+from edge.store.ledger_batcher import LedgerBatcher
+from shared.billing.elastic_hold import expected_cost, paid_output
+from shared.billing.pricing import Quote
+from shared.dialects.base import StreamReader
+from shared.ledger import Extended, Extension, HoldTaken
+
+MIN_STEP_TOKENS = 256  # of an extension
+# How long a stream waits for credits that other calls hold, before it ends.
+WAIT_SECONDS = 5.0
+RETRY_SECONDS = 0.25
+# Without a tokenizer: a token has at least this many bytes in most texts.
+BYTES_PER_TOKEN = 3
+
+CountText = Callable[[str], Awaitable[int]]
+
+
+class PaidPrompt(NamedTuple):
+    """What the growth of a hold is computed from.
+
+    bound         maximum credits to hold
+    input_tokens  tokens of the prompt that are held
+    """
+
+    bound: int
+    input_tokens: int
+
+
+class StreamHold:
+    """One stream's hold. `count` counts the tokens of a text; it is used only before a stream is ended for lack of credits."""
+
+    __slots__ = (
+        *("_account", "_amount", "_ask_at", "_call_id", "_chunks", "_count", "_ledger", "_paid", "_pending", "_prompt", "_quote"),
+        *("_scale", "_wanted", "_wanted_at"),
+    )
+
+    def __init__(
+        self, ledger: LedgerBatcher, call_id: UUID, taken: HoldTaken, quote: Quote, prompt: PaidPrompt, count: CountText
+    ) -> None:
+        self._ledger = ledger
+        self._call_id = call_id
+        self._account = taken.account
+        self._quote = quote
+        self._prompt = prompt
+        self._count = count
+        self._amount = taken.amount
+        self._chunks = 0
+        self._scale = 1.0  # tokens per unit of the cheap estimate, once they were counted
+        self._pending: asyncio.Future[Extended] | None = None
+        self._paid = paid_output(quote, prompt.input_tokens, taken.amount)
+        self._ask_at: float = self._paid // 2
+        self._wanted = 0  # credits, by the latest request
+        self._wanted_at = 0.0  # tokens delivered by then
+
+    async def covers(self, reader: StreamReader, relay: bytes) -> bool:
+        """Whether the hold pays for the output including `relay`. Requests more credits ahead; waits only if it is used up."""
+        self._chunks += relay.count(b"\n\n")
+        used = self._used(reader)
+        if used < self._ask_at or self._amount >= self._prompt.bound:
+            return True
+        self._collect()
+        if used >= self._ask_at:
+            self._request(used)
+        return used < self._paid or await self._wait(reader)
+
+    @property
+    def amount(self) -> int:
+        """The credits held, without those of a pending request."""
+        return self._amount
+
+    def _used(self, reader: StreamReader) -> float:
+        """Return the delivered output in tokens, at least one for each chunk."""
+        return max(reader.text_bytes // BYTES_PER_TOKEN, self._chunks) * self._scale
+
+    async def _wait(self, reader: StreamReader) -> bool:
+        ends_at, counted = time.monotonic() + WAIT_SECONDS, False
+        while (used := self._used(reader)) >= self._paid and self._amount < self._prompt.bound:
+            extended = await self._request(used)
+            self._collect()
+            if extended.granted:
+                continue
+            if not counted:
+                await self._count_again(reader)
+                counted = True
+                continue
+            if not extended.may_retry or time.monotonic() >= ends_at:
+                return False
+            await asyncio.sleep(RETRY_SECONDS)
+        return True
+
+    async def _count_again(self, reader: StreamReader) -> None:
+        """Count the delivered tokens, because the cheap estimate may be too high."""
+        text, units = reader.text(), max(reader.text_bytes // BYTES_PER_TOKEN, self._chunks)
+        kept = len(text.encode(errors="replace"))
+        if kept:
+            counted = await self._count(text) * reader.text_bytes / kept
+            self._scale = min(1.0, max(counted, 1) / units)
+
+    def _request(self, used: float) -> asyncio.Future[Extended]:
+        """Request as much output again as is paid for, unless a request is pending. `used` is the output so far in tokens."""
+        if self._pending is None:
+            more = max(self._paid, MIN_STEP_TOKENS, int(used) - self._paid)
+            target = expected_cost(self._quote, self._prompt.input_tokens, self._paid + more)
+            self._wanted = max(min(target, self._prompt.bound) - self._amount, 1)
+            self._wanted_at = used
+            self._pending = self._ledger.extend(Extension(self._call_id, self._account, self._wanted))
+        return self._pending
+
+    def _collect(self) -> None:
+        """Add what the pending request was granted, if that is decided."""
+        if self._pending is None or not self._pending.done():
+            return
+        granted = self._pending.result().granted
+        self._pending = None
+        self._amount += granted
+        self._paid = paid_output(self._quote, self._prompt.input_tokens, self._amount)
+        # In a dry pool, the next requests are at a half, a quarter, … of what is left.
+        half = (min(self._wanted_at, self._paid) + self._paid) / 2
+        self._ask_at = self._paid // 2 if granted == self._wanted else half
