@@ -83,7 +83,7 @@ class PartialUsage(NamedTuple):
     def merge(self, newer: PartialUsage) -> PartialUsage:
         """Return the merged usage: fields of `newer` replace older ones, unless they are None."""
         fields: Any = [new if new is not None else old for old, new in zip(self, newer, strict=True)]
-        if self.extra and newer.extra:
+        if self.extra is not None and newer.extra is not None:
             fields[-1] = {**self.extra, **newer.extra}
         return PartialUsage(*fields)
 

@@ -37,9 +37,8 @@ class Reply(NamedTuple):
 def of_claude(*content: Json, stop: str = "end_turn", finish: str = "stop", **counts: Any) -> Reply:
     whole = claude.message(*content, stop=stop, reported=claude.usage(**counts))
     read, written = counts.get("read", 0), counts.get("written", 0)
-    meant = PartialUsage(
-        counts.get("input", 7) + read + written, counts.get("output", 3), read, counts.get("thought") or 0, written
-    )
+    input_tokens = counts.get("input", 7) + read + written
+    meant = PartialUsage(input_tokens, counts.get("output", 3), read, counts.get("thought") or 0, written, {"service_tier": ""})
     return Reply("anthropic", whole, claude.wire(whole), meant, finish)
 
 
