@@ -24,7 +24,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -70,6 +71,7 @@ BYTES_PER_TOKEN = 4  # of a prompt
 ESTIMATE = 1.4  # tokens that a stream's bytes suggest, per real token of English
 TOKENS_PER_SECOND, FIRST_TOKEN_SECONDS = 50, 0.3
 MAX_TRIES = 400
+SEEDS_PER_TASK = 250
 PRICE = PriceList(UUID(int=1), 0, 3_000, 15_000, 300, 0, 10)
 PERCENT = max_tokenizer_percent(["claude-opus-4-8"])
 PAYER = KeyPayer("0" * 64)
@@ -141,6 +143,7 @@ class Burst:
         self.calls, self.balance, self.pick, self.known, self.elastic = calls, credits, pick, known, elastic
         self.held = 0
         self.running: dict[int, Running] = {}
+        self.reservations: dict[int, Reservation] = {}
         self.tries = [0] * len(calls)
         self.counts: Counter[str] = Counter()
         self.seconds = 0.0
@@ -154,7 +157,6 @@ class Burst:
             now, _, act, index = heapq.heappop(self._events)
             act(index, now)
             assert 0 <= self.held <= self.balance, "the pool is overdrawn"
-            assert sum(call.amount for call in self.running.values()) == self.held if len(self.running) < 3 else True
         assert self.held == 0
         found = self.counts
         names = ("served", "refused", "cut", "held", "charged", "overrun", "extensions", "waits")
@@ -168,9 +170,11 @@ class Burst:
             return
         free = self.balance - self.held
         input_tokens = min(call.input * PERCENT // 100, call.quote.input_bound)
-        output = self.known[0] if call.streams else self.known[1]
-        wanted = expected_cost(call.quote, input_tokens, output)
-        reservation = Reservation(_NO_CALL, "m", call.quote, 0, PAYER, elastic=self.elastic, expected=wanted)
+        reservation = self.reservations.get(index)
+        if reservation is None:
+            wanted = expected_cost(call.quote, input_tokens, self.known[0] if call.streams else self.known[1])
+            reservation = Reservation(_NO_CALL, "m", call.quote, 0, PAYER, elastic=self.elastic, expected=wanted)
+            self.reservations[index] = reservation
         try:
             amount = hold_amount(reservation, Funds(free, self.balance, free))
         except CreditsHeld:
@@ -198,7 +202,8 @@ class Burst:
         """Schedule the end, or the next request for credits, at `ask_at` tokens by the estimate; `used` of them are delivered."""
         call, running = self.calls[index], self.running[index]
         end = min(call.output, running.limit)
-        if not running.grows or running.amount >= call.quote.bound or ask_at / running.scale >= end:
+        full = running.amount >= call.quote.bound or running.paid >= call.quote.paid_tokens
+        if not running.grows or full or ask_at / running.scale >= end:
             self._at(max(now, running.since + running.waited + end / TOKENS_PER_SECOND), self.end, index)
         else:
             at = running.since + running.waited + max(ask_at, used) / running.scale / TOKENS_PER_SECOND
@@ -285,15 +290,24 @@ def compare(seeds: int) -> None:
 
 
 def many(number: int) -> None:
-    known, pick, total, began = known_outputs(), random.Random(1), Counter[str](), time.monotonic()
+    total, began = Counter[str](), time.monotonic()
     bursts = -(-number // BURST)
-    for seed in range(bursts):
-        found = burst(seed, pick.choice((1.02, 1.1, 1.3, 2, 5)), known, elastic=True)
-        total.update({name: value for name, value in found._asdict().items() if name != "seconds"})
+    with ProcessPoolExecutor() as pool:
+        for found in pool.map(_totals, range(0, bursts, SEEDS_PER_TASK), repeat(bursts)):
+            total.update(found)
     print(f"{bursts * BURST:,} calls in {time.monotonic() - began:.0f} s, on {bursts:,} pools; overdraft: 0")
     print(", ".join(f"{name} {value:,}" for name, value in total.items()))
     charged = total["charged"]
     print(f"held ÷ charged: {total['held'] / charged:.2f}; overrun: {100 * total['overrun'] / charged:.3f} % of it")
+
+
+def _totals(first: int, end: int) -> dict[str, int]:
+    """Return the sums of the bursts from `first` on, up to `SEEDS_PER_TASK` of them."""
+    known, total = known_outputs(), Counter[str]()
+    for seed in range(first, min(first + SEEDS_PER_TASK, end)):
+        found = burst(seed, (1.02, 1.1, 1.3, 2, 5)[seed % 5], known, elastic=True)
+        total.update({name: value for name, value in found._asdict().items() if name != "seconds"})
+    return total
 
 
 # --- against a real edge

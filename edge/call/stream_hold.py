@@ -9,6 +9,7 @@ Each request doubles the paid output.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
@@ -63,7 +64,7 @@ class StreamHold:
         self._scale = 1.0  # tokens per unit of the cheap estimate, once they were counted
         self._pending: asyncio.Future[Extended] | None = None
         self._paid = paid_output(quote, prompt.input_tokens, taken.amount)
-        self._ask_at: float = self._paid // 2
+        self._ask_at: float = math.inf if self._is_full else self._paid // 2
         self._wanted = 0  # credits, by the latest request
         self._wanted_at = 0.0  # tokens delivered by then
 
@@ -71,17 +72,22 @@ class StreamHold:
         """Whether the hold pays for the output including `relay`. Requests more credits ahead; waits only if it is used up."""
         self._chunks += relay.count(b"\n\n")
         used = self._used(reader)
-        if used < self._ask_at or self._amount >= self._prompt.bound:
+        if used < self._ask_at:
             return True
         self._collect()
         if used >= self._ask_at:
             self._request(used)
-        return used < self._paid or await self._wait(reader)
+        return used < self._paid or self._is_full or await self._wait(reader)
 
     @property
     def amount(self) -> int:
         """The credits held, without those of a pending request."""
         return self._amount
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether the hold pays for all output that the call may have."""
+        return self._amount >= self._prompt.bound or self._paid >= self._quote.paid_tokens
 
     def _used(self, reader: StreamReader) -> float:
         """Return the delivered output in tokens, at least one for each chunk."""
@@ -89,7 +95,7 @@ class StreamHold:
 
     async def _wait(self, reader: StreamReader) -> bool:
         ends_at, counted = time.monotonic() + WAIT_SECONDS, False
-        while (used := self._used(reader)) >= self._paid and self._amount < self._prompt.bound:
+        while (used := self._used(reader)) >= self._paid and not self._is_full:
             extended = await self._request(used)
             self._collect()
             if extended.granted:
@@ -129,6 +135,9 @@ class StreamHold:
         self._pending = None
         self._amount += granted
         self._paid = paid_output(self._quote, self._prompt.input_tokens, self._amount)
+        if self._is_full:
+            self._ask_at = math.inf
+            return
         # In a dry pool, the next requests are at a half, a quarter, … of what is left.
         half = (min(self._wanted_at, self._paid) + self._paid) / 2
         self._ask_at = self._paid // 2 if granted == self._wanted else half

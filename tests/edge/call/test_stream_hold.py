@@ -16,7 +16,8 @@ from shared.ledger import Extended, Extension, HoldTaken, KeyAndPlanLimits
 from tests.shared.ledger.test_ledger import PRICE  # one credit per output token
 
 LIMIT = 10_000
-QUOTE: Quote = quote(PRICE, input_bound=100, input_estimate=10, output_limit=LIMIT)
+INPUT_PRICE = PRICE._replace(credits_per_1k_input=1_000)
+QUOTE: Quote = quote(INPUT_PRICE, input_bound=100, input_estimate=10, output_limit=LIMIT)
 
 
 class Ledger:
@@ -138,6 +139,17 @@ def test_a_stream_waits_for_credits_that_other_calls_hold() -> None:
         relay = Relay(ledger, 1_000)
         assert await relay.relays(1_000)
         assert not ledger.grants
+
+    asyncio.run(run())
+
+
+def test_nothing_is_asked_once_all_output_is_paid() -> None:
+    async def run() -> None:
+        ledger = Ledger(Extended(LIMIT - 1_000))  # less than the bound, whose input counts as more than the real one
+        relay = Relay(ledger, 1_000)
+        for _ in range(100):
+            assert await relay.relays(200)
+        assert len(ledger.asked) == 1
 
     asyncio.run(run())
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from shared import tokenizer
-from shared.models import Account, UsageLedger
+from shared.models import Account, AIModel, UsageLedger
 from tests import factories
 from tests.edge.shared_edge import OpenStream, Reply, Sandbox
 from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
@@ -121,5 +123,54 @@ def test_every_surface_reports_held_credits(sandbox: Sandbox, path: str) -> None
     assert reply.status == 429
     assert b"running calls hold" in reply.body
     assert reply.headers["retry-after"] == "1"
+    gate.open()
+    answer.read_until(b"[DONE]")
+
+
+def test_the_official_sdk_waits_for_held_credits(sandbox: Sandbox) -> None:
+    customer, gate = Customer(sandbox, 3_000), Gate()
+    sandbox.provider.script(stream(role(), chunk("a "), gate, finish(), usage(7, 1), DONE))
+    sandbox.provider.default = lambda _: stream(role(), chunk("b "), finish(), usage(7, 1), DONE)
+    running = customer.open()
+    running.read_until(b'"a "')
+    refusals: list[int] = []
+
+    def note(response: httpx.Response) -> None:
+        refusals.append(response.status_code)
+        if len(refusals) == 1:
+            gate.open()  # the first call ends while the SDK waits
+
+    http_client = httpx.Client(event_hooks={"response": [note]})
+    with openai.OpenAI(base_url=sandbox.api, api_key=customer.secret, max_retries=10, http_client=http_client) as client:
+        messages: Any = [{"role": "user", "content": "Hi"}]
+        chunks = list(client.chat.completions.create(model=sandbox.model, messages=messages, stream=True))
+    assert "".join(part.choices[0].delta.content or "" for part in chunks) == "b "
+    assert refusals[0] == 429
+    assert refusals[-1] == 200
+    running.read_until(b"[DONE]")
+
+
+def test_a_model_can_demand_full_holds(sandbox: Sandbox) -> None:
+    customer, gate = Customer(sandbox, 3_000), Gate()
+    AIModel.update(full_hold=True).where(AIModel.id == sandbox.model).execute()
+    factories.raise_catalog_version()
+    held: list[int] = []
+
+    def everything_is_held() -> bool:
+        opened = Gate()
+        sandbox.provider.script(stream(role(), chunk("a "), opened, finish(), usage(7, 1), DONE))
+        answer = customer.open()
+        answer.read_until(b'"a "')
+        held.append(customer.row.held)
+        balance = customer.row.balance
+        opened.open()
+        answer.read_until(b"[DONE]")
+        return held[-1] == balance
+
+    eventually(everything_is_held, "the catalog is loaded again")
+    sandbox.provider.script(stream(role(), chunk("a "), gate, finish(), usage(7, 1), DONE))
+    answer = customer.open(max_tokens=200)
+    answer.read_until(b'"a "')
+    assert 400 < customer.row.held < 600  # the input's bytes, and 200 tokens at 2 credits each
     gate.open()
     answer.read_until(b"[DONE]")
