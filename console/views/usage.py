@@ -44,6 +44,7 @@ EXPORTED = {
     "key": ApiKey.prefix,
     "model": UsageLedger.model,
     "channel": Channel.name,
+    "tag": UsageLedger.tag,
 }
 
 

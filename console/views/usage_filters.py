@@ -16,9 +16,23 @@ from shared.models import USAGE_STATUSES, UsageLedger
 from shared.operations.accounts import find_account
 from shared.rollup import Scope, Tally, TimeSpan, read_figures
 
-FILTERS = ("range", "since", "until", "account", "key", "model", "channel", "status", "error", "estimated", "streamed", "request")
+FILTERS = (
+    "range",
+    "since",
+    "until",
+    "account",
+    "key",
+    "model",
+    "channel",
+    "status",
+    "error",
+    "estimated",
+    "streamed",
+    "tag",
+    "request",
+)
 # these filters are collapsed until one of them is set
-SECONDARY_FILTERS = frozenset({"since", "until", "error", "estimated", "streamed", "request"})
+SECONDARY_FILTERS = frozenset({"since", "until", "error", "estimated", "streamed", "tag", "request"})
 ROLLUP_FILTERS = frozenset({"range", "since", "until", "account", "model", "channel", "status"})
 MAX_ROWS_SUMMED = 10_000  # maximum number of calls to add up one by one, for filters that the rollups lack
 FOREVER = 2**53
@@ -69,6 +83,8 @@ def _call_conditions(filters: dict[str, str]) -> list[Any]:
         conditions.append(UsageLedger.api_key == parse_uuid("key", filters["key"]))
     if "error" in filters:
         conditions.append(UsageLedger.error_code == filters["error"])
+    if "tag" in filters:
+        conditions.append(UsageLedger.tag == filters["tag"])
     if "request" in filters:
         conditions.append(UsageLedger.id == request_id(filters["request"]))
     for name in ("estimated", "streamed"):

@@ -27,6 +27,7 @@ from edge.http.api_spec import (
 from edge.http.body_types import ClosedBody, ModelId, check_body
 from edge.http.errors import render_native_error
 from edge.http.json_body import parse_json_object
+from edge.http.tags import OwnMetadata
 from edge.v1.deltas import Delta, deltas_of_body, deltas_of_events
 from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound, PurgeRunning
 from shared.dialects.base import ChatCall
@@ -62,6 +63,7 @@ class StreamRequest(ClosedBody):
         Meta(description="Id of a stored conversation to continue."),
     ] = None
     store: Annotated[Flag, Meta(description="Store the conversation, if your plan includes it.")] = None
+    metadata: OwnMetadata = None
 
 
 def parse(data: bytes) -> ParsedRequest:
@@ -69,7 +71,7 @@ def parse(data: bytes) -> ParsedRequest:
     body = parse_json_object(data)
     requested = check_body(body, StreamRequest)
     messages = _messages(body, requested)
-    chosen = {name: body[name] for name in ("temperature", "max_tokens") if body.get(name) is not None}
+    chosen = {name: body[name] for name in ("temperature", "max_tokens", "metadata") if body.get(name) is not None}
     options = {"model": body.get("model"), "stream": True, **chosen}
     call = build_chat_call({**options, "messages": messages}, len(data))
     if not requested.store and requested.conversation_id is None:

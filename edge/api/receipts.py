@@ -69,6 +69,7 @@ def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, 
         "status": call.status,
         "error": call.error_code,
         "streamed": call.streamed,
+        "tag": call.tag,
         "tokens": {
             "input": call.input_tokens,
             "cached_input": call.cached_tokens,

@@ -232,12 +232,12 @@ class Admission:
         return usage, settled
 
     def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
-        """Return the details that few calls have: alias or fallback model, failed attempts, truncation."""
+        """Return the details that few calls have: alias or fallback model, failed attempts, truncation, tag."""
         requested = self._call.model if outcome.model != self._call.model else None
         cut = outcome.truncation(status)
-        if not (requested or cut or outcome.failures):
+        if not (requested or cut or outcome.failures or self._call.tag):
             return None
-        return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut)
+        return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut, self._call.tag)
 
     async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:
         if self._call.kind == "transcription" and outcome.delivered:

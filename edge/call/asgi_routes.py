@@ -17,6 +17,7 @@ from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.errors import request_id
 from edge.http.headers import Scope, deprecation_headers, idempotency_claim, parse_max_credits, read_headers
 from edge.http.request_body import ClientGone, Receive
+from edge.http.tags import parse_tag
 from edge.services import Services
 from shared.core.clock import new_id
 from shared.core.errors import RequestRefused
@@ -52,7 +53,7 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                 if headers.idempotency_key is not None:
                     same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
                     caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
-                cap = parse_max_credits(headers.max_credits)
+                cap, tag = parse_max_credits(headers.max_credits), parse_tag(headers.tag)
             except RequestRefused as refusal:
                 raise await services.keys.key_error_or(caller.payer, refusal) from None
             if parsed.extension is not None:
@@ -60,6 +61,8 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
             alias = services.catalog.aliases.get(parsed.call.model)
             if alias is not None:
                 context.headers.extend(deprecation_headers(alias))
+            if tag is not None:
+                parsed = parsed._replace(call=parsed.call._replace(tag=tag))
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format

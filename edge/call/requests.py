@@ -15,6 +15,7 @@ from msgspec import Meta
 from edge.call.routing_options import Fallbacks, Provider, routing_preferences
 from edge.http.body_types import Body, ModelId, Object, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.tags import Metadata, split_tag
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -129,7 +130,7 @@ class ChatRequest(Body):
     top_logprobs: Annotated[TopLogprobs | None, Meta(description="Number of alternatives to return for each token.")] = None
     logit_bias: Annotated[Object | None, Meta(description="Bias of single tokens, by token id.")] = None
     modalities: Annotated[list[str] | None, Meta(description="Kinds of output, such as `text` and `image`.")] = None
-    metadata: Annotated[Object | None, Meta(description="Forwarded to the provider.")] = None
+    metadata: Metadata = None
     store: Annotated[Flag, Meta(description="Forwarded to the provider.")] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
     safety_identifier: Annotated[str | None, Meta(description="Your id of the end user, for abuse detection.")] = None
@@ -162,6 +163,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         include_cost = bool(own.usage and own.usage.include)
         body = {name: value for name, value in body.items() if name not in OWN_FIELDS} | {"model": first}
     request = check_body(body, ChatRequest)
+    body, tag = split_tag(body)
     heavy_bytes, heavy_tokens = 0, 0
     for index, message in enumerate(request.messages):
         if message.content is None and message.role != "assistant":
@@ -188,6 +190,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         fallbacks=fallbacks,
         preferences=preferences,
         include_cost=include_cost,
+        tag=tag,
     )
 
 

@@ -26,6 +26,7 @@ class ApiHeaders(NamedTuple):
     forwarded_for: bytes | None
     content_encoding: bytes | None
     origin: bytes | None
+    tag: bytes | None
 
     @property
     def has_key(self) -> bool:
@@ -35,7 +36,7 @@ class ApiHeaders(NamedTuple):
 
 _NAMES = (
     *(b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for"),
-    *(b"content-encoding", b"origin"),
+    *(b"content-encoding", b"origin", b"x-yout-tag"),
 )
 _LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
 

@@ -5,13 +5,14 @@ The native API and OpenAI's paths have the same fields. The native API rejects u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from edge.http.body_types import Body, ModelId, Object, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.tags import OwnMetadata, split_tag
 from shared.billing.pricing import MediaUnits
 from shared.core.errors import InvalidRequest
 from shared.dialects.media import InputFile, MediaCall
@@ -123,18 +124,21 @@ class ImageJob(ImageRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates images."""
 
     callback_url: CallbackUrl = None
+    metadata: OwnMetadata = None
 
 
 class SpeechJob(SpeechRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates speech."""
 
     callback_url: CallbackUrl = None
+    metadata: OwnMetadata = None
 
 
 class VideoJob(VideoRequest, kw_only=True, forbid_unknown_fields=True):
     """A job that generates a video."""
 
     callback_url: CallbackUrl = None
+    metadata: OwnMetadata = None
 
 
 JOBS: dict[str, type[ImageJob | SpeechJob | VideoJob]] = {"image": ImageJob, "video": VideoJob, "speech": SpeechJob}
@@ -147,8 +151,9 @@ def parse_native_request(kind: str, data: bytes) -> tuple[MediaCall, str | None]
     return media_call(body, job), job.callback_url
 
 
-def media_call(body: Mapping[str, Any], requested: MediaRequest) -> MediaCall:
+def media_call(body: dict[str, Any], requested: MediaRequest) -> MediaCall:
     """Return the call of a parsed body, with its checked fields."""
+    body, tag = split_tag(body)
     options: dict[str, Any]
     changes: dict[str, Any]
     match requested:
@@ -169,12 +174,10 @@ def media_call(body: Mapping[str, Any], requested: MediaRequest) -> MediaCall:
             raise TypeError(f"not a media request: {requested!r}")
     passed = {name: value for name, value in body.items() if name not in _OWN_FIELDS and value is not None}
     kept = {name: value for name, value in options.items() if value is not None}
-    return MediaCall(kind, requested.model, {**passed, **changes}, units, kept)
+    return MediaCall(kind, requested.model, {**passed, **changes}, units, kept, tag=tag)
 
 
-def image_call(
-    operation: str, body: Mapping[str, Any], requested: ImageSettings, files: Sequence[tuple[str, bytes]]
-) -> MediaCall:
+def image_call(operation: str, body: dict[str, Any], requested: ImageSettings, files: Sequence[tuple[str, bytes]]) -> MediaCall:
     """Return the call of an `edit` or a `variation`. `files` are pairs of a field and its file. Raises `InvalidRequest`."""
     call = media_call(body, requested)
     return call._replace(options={**call.options, "operation": operation}, files=_input_files(operation, files))

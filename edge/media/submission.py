@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 from quart import request
 
 from edge.http.headers import Scope, check_max_credits, idempotency_claim, parse_max_credits, read_headers
+from edge.http.tags import parse_tag
 from edge.request_context import AccountCaller, account_caller, find_model, key_caller, services, write
 from shared import media
 from shared.billing.pricing import Quote, media_quote
@@ -46,6 +47,7 @@ class SubmissionContext(NamedTuple):
     claim: Claim | None = None
     max_credits: int | None = None
     idempotency_key: bytes | None = None
+    tag: str | None = None
 
     def for_body(self, data: bytes) -> SubmissionContext:
         """Add the idempotency claim for this body. Raises `InvalidRequest` for an `Idempotency-Key` of invalid length."""
@@ -66,7 +68,12 @@ async def read_context(*, key_only: bool = False) -> SubmissionContext:
     """
     sent = read_headers(cast(Scope, request.scope))
     caller = await (key_caller() if key_only else account_caller())
-    return SubmissionContext(caller, max_credits=parse_max_credits(sent.max_credits), idempotency_key=sent.idempotency_key)
+    return SubmissionContext(
+        caller,
+        max_credits=parse_max_credits(sent.max_credits),
+        idempotency_key=sent.idempotency_key,
+        tag=parse_tag(sent.tag),
+    )
 
 
 async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | None = None) -> SubmittedJob:
@@ -76,6 +83,8 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
     notified; in that case neither a hold nor a row remains. Raises `StorageUnavailable` if input images cannot be stored.
     """
     own = services()
+    if terms.tag is not None:
+        call = call._replace(tag=terms.tag)
     model = find_model(call.model)
     if model is None or model.kind != call.kind:
         raise ModelNotFound(call.model)

@@ -22,6 +22,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import Body, ModelId, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.tags import Metadata, split_tag
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -49,6 +50,7 @@ class EmbeddingsRequest(Body):
     ] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
     usage: Usage = None
+    metadata: Metadata = None
 
 
 def parse(data: bytes) -> ChatCall:
@@ -56,6 +58,7 @@ def parse(data: bytes) -> ChatCall:
     body = parse_json_object(data)
     requested = check_body(body, EmbeddingsRequest)
     body.pop("usage", None)
+    body, tag = split_tag(body)
     count, tokens = _count(requested.input)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for embeddings.", "stream")
@@ -70,6 +73,7 @@ def parse(data: bytes) -> ChatCall:
         input_estimate=tokens or len(data) // 4 + 1,
         kind="embedding",
         include_cost=bool(requested.usage and requested.usage.include),
+        tag=tag,
     )
 
 

@@ -22,6 +22,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import Body, ModelId, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.tags import Metadata, split_tag
 from edge.services import Services
 from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
@@ -46,12 +47,14 @@ class ModerationRequest(Body):
     model: Annotated[ModelId | None, Meta(description="Default: the only moderation model available to the key.")] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
     safety_identifier: Annotated[str | None, Meta(description="Your id of the end user, for abuse detection.")] = None
+    metadata: Metadata = None
 
 
 def parse(data: bytes) -> ChatCall:
     """Parse a body. The call's model is "" if the body has none. Raises `InvalidRequest`."""
     body = parse_json_object(data)
     requested = check_body(body, ModerationRequest)
+    body, tag = split_tag(body)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for moderations.", "stream")
     results, images, image_bytes = _measure(requested.input)
@@ -66,6 +69,7 @@ def parse(data: bytes) -> ChatCall:
         input_bound=text_bytes + images * IMAGE_TOKENS,
         input_estimate=text_bytes // 4 + images * IMAGE_TOKENS // 3 + 1,
         kind=KIND,
+        tag=tag,
     )
 
 

@@ -32,6 +32,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import Body, ModelId, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.tags import Metadata, split_tag
 from edge.services import Services
 from edge.v1.default_model import default_model
 from shared.core.errors import InvalidRequest
@@ -89,12 +90,14 @@ class RerankRequest(Body):
         Meta(description="Only `text`.", extra={"expected": "['text']. Send what is to be ranked as 'text'"}),
     ] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+    metadata: Metadata = None
 
 
 def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
     """Parse a body. Return the call (its model is "" if the body has none), and the documents if they are to be returned."""
     body = parse_json_object(data)
     requested = check_body(body, RerankRequest)
+    body, tag = split_tag(body)
     if body.get("stream"):
         raise InvalidRequest("'stream' is not supported for reranking.", "stream")
     query = requested.query
@@ -112,6 +115,7 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
         input_bound=size + pairs + MARKER_TOKENS * len(texts),
         input_estimate=(size + pairs) // 4 + 1,
         kind=KIND,
+        tag=tag,
         max_search_units=max_search_units(query, texts, requested.max_tokens_per_doc),
     )
     returned = [item if isinstance(item, dict) else {"text": item} for item in body["documents"]]

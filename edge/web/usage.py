@@ -1,11 +1,11 @@
-"""Account → Usage: by day and by model, as a chart and tables, and all calls as CSV."""
+"""Account → Usage: by day, model and tag, as a chart and tables, and all calls as CSV."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from quart import Blueprint, Response, request
@@ -19,14 +19,16 @@ from shared.billing.usage_report import DAY_MS, PAGE_SIZE, CallUsage, DailyUsage
 from shared.core.clock import now_ms
 from shared.core.formats import NARROW_SPACE
 from shared.core.timestamps import format_timestamp
+from shared.rollup import read_breakdown
 from shared.text.csv_rows import csv_header, csv_rows
 
 usage = Blueprint("usage", __name__)
 SPANS = (7, 30, 90)
 DEFAULT_SPAN = 30
+MAX_TAGS_SHOWN = 100  # those with the highest charges
 CSV_HEAD = (
     *("time", "request_id", "key", "model", "status", "input_tokens", "cached_tokens", "output_tokens", "credits", "estimated"),
-    "duration_ms",
+    *("duration_ms", "tag"),
 )
 
 
@@ -59,6 +61,7 @@ async def show_usage() -> Response:
     session, days = require_session(), _span()
     since, until = _range(days)
     rows = await read_slow(partial(usage_by_day, session.account, since, until))
+    tags = await read_slow(partial(read_breakdown, session.account, since, until, "tag"))
     by_day = dict.fromkeys(iter_days(since, until), UsageTotals())
     by_model: dict[str, UsageTotals] = {}
     total = UsageTotals()
@@ -67,8 +70,15 @@ async def show_usage() -> Response:
         by_model[row.model] = by_model.get(row.model, UsageTotals()).plus(row)
         total = total.plus(row)
     models = sorted(by_model.items(), key=lambda item: (-item[1].credits, -item[1].calls, item[0]))
+    by_tag = sorted(tags.items(), key=lambda item: (-item[1].credits, -item[1].calls, item[0] or ""))[:MAX_TAGS_SHOWN]
     written = [(day, _date(day), sums) for day, sums in by_day.items()]
-    return await page("account/usage.html", days=days, spans=SPANS, by_day=written, by_model=models, total=total)
+    context: dict[str, Any] = {
+        "by_day": written,
+        "by_model": models,
+        "by_tag": by_tag if tags.keys() - {None} else [],
+        "total": total,
+    }
+    return await page("account/usage.html", days=days, spans=SPANS, **context)
 
 
 @usage.get("/account/usage.csv")
@@ -98,7 +108,7 @@ def _cells(call: CallUsage) -> tuple[object, ...]:
     """Return the cells for the columns of `CSV_HEAD`."""
     call_columns = (format_timestamp(call.at), request_id(call.id), call.key_name, call.model, call.status)
     usage_columns = (call.input_tokens, call.cached_tokens, call.output_tokens, call.credits)
-    return (*call_columns, *usage_columns, "yes" if call.estimated else "", call.duration_ms)
+    return (*call_columns, *usage_columns, "yes" if call.estimated else "", call.duration_ms, call.tag)
 
 
 def _span() -> int:

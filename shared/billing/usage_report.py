@@ -44,6 +44,7 @@ class CallUsage(NamedTuple):
     credits: int
     estimated: bool
     duration_ms: int
+    tag: str | None
 
 
 def usage_by_day(account: UUID, since: int, until: int) -> list[DailyUsage]:
@@ -80,7 +81,7 @@ def usage_by_call(account: UUID, since: int, until: int, after: tuple[int, UUID]
     calls = UsageLedger
     query = calls.select(
         *(calls.id, calls.created_at, ApiKey.name, calls.model, calls.status, calls.input_tokens, calls.cached_tokens),
-        *(calls.output_tokens, calls.credits, calls.estimated, calls.duration_ms),
+        *(calls.output_tokens, calls.credits, calls.estimated, calls.duration_ms, calls.tag),
     ).left_outer_join(ApiKey, on=(ApiKey.id == calls.api_key))
     query = query.where((calls.account == account) & (calls.created_at >= since) & (calls.created_at < until))
     if after is not None:

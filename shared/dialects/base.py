@@ -27,6 +27,7 @@ class ChatCall(NamedTuple):
     preferences     the caller's routing preferences, if any
     include_cost    whether the usage in the answer includes the cost in USD
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
+    tag             the caller's label for the usage row, not for providers
     max_search_units  upper bound of the search units that a provider may bill for a rerank
     responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays
                     (the same object each time, never modified); None for other calls
@@ -48,6 +49,7 @@ class ChatCall(NamedTuple):
     field_name: Callable[[str], str] | None = None
     responses_body: Callable[[], Mapping[str, Any]] | None = None
     max_search_units: int = 1
+    tag: str | None = None
 
     def for_dialect(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
         """Return the call with the body for `dialect` on a channel with these settings."""

@@ -31,6 +31,7 @@ class MediaCall(NamedTuple):
     options   fields that can be kept (numbers and names), never a prompt. `operation` is `edit` or `variation` for images that
               are made from others
     files     input images; deleted when the job ends
+    tag       the caller's label for the usage row, not for the provider
     """
 
     kind: str
@@ -39,6 +40,7 @@ class MediaCall(NamedTuple):
     units: MediaUnits
     options: Mapping[str, Any]
     files: tuple[InputFile, ...] = ()
+    tag: str | None = None
 
 
 class FileUrl(NamedTuple):

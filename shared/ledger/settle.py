@@ -27,11 +27,13 @@ class UsageDetails(NamedTuple):
     asked_model      the requested model, if another one served the call
     failed_attempts  error codes of the failed attempts, separated by commas
     cut              how an answer that was cut off ended upstream, one of `shared.models.CUT_HANDLINGS`
+    tag              the caller's label
     """
 
     asked_model: str | None = None
     failed_attempts: str | None = None
     cut: str | None = None
+    tag: str | None = None
 
 
 class Settlement(NamedTuple):

@@ -167,7 +167,7 @@ _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
     **dict.fromkeys(("subscription", "plan"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
-    **dict.fromkeys(("asked_model", "failed_attempts", "cut"), "text"),
+    **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),
     **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
     "extra_usage": "jsonb",

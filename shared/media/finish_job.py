@@ -119,5 +119,5 @@ def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
         attempts=job.attempts,
         duration_ms=min(now - job.created_at, MAX_DURATION_MS),
         created_at=job.created_at,
-        details=UsageDetails(asked_model=requested) if requested else None,
+        details=UsageDetails(asked_model=requested, tag=job.tag) if requested or job.tag else None,
     )

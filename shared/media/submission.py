@@ -65,6 +65,7 @@ def submit(reservation: Reservation, request: JobRequest, now: int) -> Submitted
         price=reservation.quote.price.id,
         sealed_params=request.sealed_params,
         options=dict(request.call.options),
+        tag=request.call.tag,
         due_at=now + RESEND_MS,
         deadline_at=request.deadline_at,
         credits_held=result.amount,

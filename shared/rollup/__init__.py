@@ -9,7 +9,7 @@ Every hour is summed from its calls and replaced in one transaction, so repeatin
 updated by the difference between the accounts' new and old sums, so they still include purged accounts.
 """
 
-from shared.rollup.breakdown import UsageSums, read_breakdown
+from shared.rollup.breakdown import Breakdown, UsageSums, read_breakdown
 from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
 from shared.rollup.tally import Tally
@@ -20,6 +20,7 @@ __all__ = [
     "MAX_TAGS",
     "OTHER_TAGS",
     "AccountRank",
+    "Breakdown",
     "RollupResult",
     "Scope",
     "Tally",

@@ -48,7 +48,8 @@ def parse(data: bytes) -> ChatCall:
     requested = check_request(body, MessagesRequest)
     rich = chat_body(body)
     rich["max_tokens"] = requested.max_tokens
-    return with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))._replace(field_name=message_field)
+    call = with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))
+    return call._replace(field_name=message_field, tag=requested.metadata.tag if requested.metadata else None)
 
 
 def check_request(body: Mapping[str, Any], declared: type[BodyType]) -> BodyType:

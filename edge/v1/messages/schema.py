@@ -21,6 +21,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import Body, ModelId, Object
+from edge.http.tags import Tag
 
 
 class ContentBlock(Body):
@@ -62,6 +63,7 @@ class MessageMetadata(Body):
     """Describes the request."""
 
     user_id: Annotated[str | None, Meta(description="Your id of the end user.")] = None
+    tag: Tag | None = None
 
 
 class CountTokensRequest(Body):

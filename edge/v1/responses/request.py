@@ -92,7 +92,8 @@ def _build(body: Body, size: int, *, compacts: bool) -> ResponseRequest:
         chat = request_summary(chat)
     call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
     relayed = None if compacts else cache(partial(relayed_body, body))
-    call = call._replace(field_name=_field_namer(tools), responses_body=relayed)
+    tag = requested.metadata.tag if requested.metadata else None
+    call = call._replace(field_name=_field_namer(tools), responses_body=relayed, tag=tag)
     return ResponseRequest(body, call, tools, compacts)
 
 

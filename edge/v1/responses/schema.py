@@ -20,6 +20,7 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import Body, ModelId, Object
+from edge.http.tags import CallMetadata
 from shared.core.errors import PurgeRunning
 
 RESPONSE = response_schema(
@@ -99,7 +100,7 @@ class ResponsesRequest(Body):
         Literal["auto", "disabled"] | None,
         Meta(description="`auto` leaves out the oldest messages of an input that exceeds the context window."),
     ] = None
-    metadata: Annotated[Object | None, Meta(description="Echoed in the response.")] = None
+    metadata: Annotated[CallMetadata | None, Meta(description="Echoed in the response.")] = None
     store: Annotated[Flag, Meta(description="Store the response, if your plan includes it.")] = None
     previous_response_id: Annotated[str | None, Meta(description="Id of a stored response to continue.")] = None
 

@@ -42,6 +42,16 @@ def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Cust
     assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
 
 
+def test_the_tag_of_a_job_is_stored_with_its_usage(customer: Customer, media_stack: MediaStack) -> None:
+    for tag, headers, fields in (
+        ("by-header", {"x-yout-tag": "by-header"}, {}),
+        ("by-body", {}, {"metadata": {"tag": "by-body"}}),
+    ):
+        customer.wait_for_end(customer.submit(headers=headers, **fields))
+        assert tag.encode() not in media_stack.upstream.calls[-1].body
+    assert [row.tag for row in customer.usage()] == ["by-header", "by-body"]
+
+
 def test_a_finished_job_cannot_be_cancelled(customer: Customer) -> None:
     job = customer.run_job()
     assert customer.post(f"/api/media/jobs/{job['job_uuid']}/cancel/").json["status"] == "succeeded"

@@ -183,13 +183,15 @@ def test_data_of_other_accounts_is_not_found_in_the_native_api(site: Site, membe
 
 def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None:
     call(owner(member), cached_tokens=6)
-    call(owner(member), "m-2", credits=1_000)
+    assert ">By tag<" not in member.get("/account/usage").body.decode()
+    call(owner(member), "m-2", credits=1_000, tag="team:search")
     call(factories.account(), "m-9")
     page = member.get("/account/usage?days=7").body.decode()
     assert "1\u202f013" in page
     assert "43\u202f% read from caches" in page
     assert re.findall(r">(\d+)\u202f%</td>", page) == ["0", "86"]
     assert page.index(">m-2<") < page.index(">m-1<")
+    assert page.index(">team:search<") < page.index(">No tag<")
     assert "m-9" not in page
     assert page.count("data-at=") == 7
     assert member.get("/account/usage?days=nonsense").body.count(b"data-at=") == 30
@@ -197,7 +199,7 @@ def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None
 
 def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser) -> None:
     key = factories.api_key(owner(member), name="=HYPERLINK(1)")[0]
-    made = call(owner(member), api_key=key.id)
+    made = call(owner(member), api_key=key.id, tag="team:search")
     call(owner(member), created_at=now_ms() - 20 * 86_400_000)
     call(factories.account())
     answer = member.get("/account/usage.csv?days=7")
@@ -207,6 +209,7 @@ def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser)
     assert len(rows) == 1
     row = dict(zip(head, rows[0], strict=True))
     assert (row["request_id"], row["key"], row["credits"]) == (f"req_{made.id.hex}", "'=HYPERLINK(1)", "13")
+    assert row["tag"] == "team:search"
     assert len(member.get("/account/usage.csv?days=30").body.decode().splitlines()) == 3
 
 

@@ -30,7 +30,7 @@ from shared.core.errors import (
     RequestRefused,
 )
 from shared.identity.payer import KeyPayer
-from shared.ledger import Claim, Extended, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement
+from shared.ledger import Claim, Extended, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
 from shared.ledger.idempotency import CLAIM_MS
 from shared.ledger.sql import Change, change_accounts
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
@@ -414,6 +414,15 @@ def test_a_late_settlement_replaces_the_expired_usage_row(owner: Account, digest
     row = UsageLedger.get()
     assert (row.status, row.credits, pool_of(owner.id)) == ("completed", 30, (70, 0))
     assert verify_ledger(START).problems == ()
+
+
+def test_details_are_stored_beside_calls_without_any(owner: Account, digest: str) -> None:
+    plain, detailed = (ask(digest, bound=10) for _ in range(2))
+    reserve(plain, detailed)
+    details = UsageDetails("asked", "timeout", "drained", "team:a")
+    settle(settlement(plain, owner.id, 5), settlement(detailed, owner.id, 5, details=details))
+    rows = {row.id: (row.asked_model, row.failed_attempts, row.cut, row.tag) for row in UsageLedger.select()}
+    assert rows == {plain.call: (None,) * 4, detailed.call: tuple(details)}
 
 
 def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest: str) -> None:
