@@ -20,6 +20,7 @@ from edge.api.purge import purge_routes
 from edge.api.quote import quote_routes
 from edge.api.receipts import receipts
 from edge.api.share import share_routes
+from edge.api.usage import usage_routes
 from edge.call.asgi_routes import Handler, call_handler
 from edge.call.endpoint_adapter import EndpointAdapter
 from edge.call.responses import rate_headers
@@ -70,6 +71,7 @@ BLUEPRINTS = (
     stored_responses,
     counting,
     receipts,
+    usage_routes,
     quote_routes,
     catalog_models,
     limit,

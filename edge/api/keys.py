@@ -137,10 +137,22 @@ def _visible(caller: AccountCaller) -> Any:
     These are all the account's keys, or for a key with limits or without `can_manage`, itself and the keys it created.
     """
     own = ApiKey.account == caller.account
+    family = _family(caller)
+    return own if family is None else own & family
+
+
+def _family(caller: AccountCaller) -> Any:
+    """Return the query condition for the key and the keys it created, or None if it sees all the account's keys."""
     key = caller.key
     if key is None or (key.can_manage and not key.has_limits):
-        return own
-    return own & ((ApiKey.id == key.key) | (ApiKey.parent == key.key))
+        return None
+    return (ApiKey.id == key.key) | (ApiKey.parent == key.key)
+
+
+def visible_keys(caller: AccountCaller) -> list[UUID] | None:
+    """Return the ids of the keys that the caller may see, revoked ones included, or None for the whole account."""
+    family = _family(caller)
+    return None if family is None else [row.id for row in ApiKey.select(ApiKey.id).where(_visible(caller))]
 
 
 def _active(account: UUID) -> Any:

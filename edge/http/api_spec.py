@@ -26,9 +26,10 @@ INTEGER: Schema = {"type": "integer"}
 BOOLEAN: Schema = {"type": "boolean"}
 ID: Schema = {"type": "string", "format": "uuid"}
 TIMESTAMP: Schema = {"type": "string", "format": "date-time"}
+DATE: Schema = {"type": "string", "format": "date"}
 ANY: Schema = {}
 OPEN_OBJECT: Schema = {"type": "object"}
-JSON, EVENTS, HTML, PLAIN = "application/json", "text/event-stream", "text/html", "text/plain"
+JSON, EVENTS, HTML, PLAIN, CSV = "application/json", "text/event-stream", "text/html", "text/plain", "text/csv"
 FORM = "multipart/form-data"
 
 # Errors of every route that authenticates its caller.
