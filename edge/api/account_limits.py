@@ -12,6 +12,7 @@ from edge.http.api_spec import INTEGER, OPEN_OBJECT, TIMESTAMP, WEB, ResponseSpe
 from edge.request_context import AccountCaller, caller, read, services, uncached_json
 from shared.core.clock import now_ms
 from shared.core.timestamps import format_timestamp
+from shared.core.token_bucket import RateLimits
 from shared.identity.payer import VisitorPayer
 from shared.ledger.visitor_pool import visitor_allowance_state
 from shared.models import Account, Plan, Subscription
@@ -41,9 +42,13 @@ async def show_limit() -> Response:
 
 async def _account(found: AccountCaller) -> dict[str, Any]:
     balance, held, plan = await read(partial(_read, found.account))
-    limits = found.limits.key_limits
-    rates = {"requests_per_minute": limits.rpm, "tokens_per_minute": limits.tpm, "concurrency": limits.concurrency}
+    rates = rate_limits_document(found.limits.key_limits)
     return {"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates}
+
+
+def rate_limits_document(limits: RateLimits) -> dict[str, int]:
+    """Return rate limits in the format of the API."""
+    return {"requests_per_minute": limits.rpm, "tokens_per_minute": limits.tpm, "concurrency": limits.concurrency}
 
 
 async def _visitor(visitor: VisitorPayer) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""`/api/chat/keys/`: list, create, update and revoke an account's keys, with an API key or a web session."""
+"""`/api/chat/keys/`: list, create, update and revoke an account's keys, with an API key or a web session. `GET /api/key/`: the
+calling key."""
 
 from __future__ import annotations
 
@@ -9,11 +10,14 @@ from uuid import UUID
 from peewee import fn
 from quart import Blueprint, Response
 
+from edge.api.account_limits import rate_limits_document
 from edge.api.key_request import KeyChanges, KeyRequest, NewKey, limits_for_new_keys, read_key_changes, read_key_request
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     BOOLEAN,
     ID,
+    INTEGER,
+    KEY,
     OPEN_OBJECT,
     STRING,
     TIMESTAMP,
@@ -27,6 +31,7 @@ from edge.request_context import (
     AccountCaller,
     account_caller,
     count_request,
+    key_caller,
     manager_caller,
     read,
     read_body,
@@ -35,15 +40,18 @@ from edge.request_context import (
     uncached_json,
     write,
 )
+from shared.core.billing_periods import month_start, next_month_start
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.core.timestamps import format_timestamp
-from shared.ledger import month_spending
+from shared.ledger import month_meters, month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
 from shared.operations.keys import CreatedKey, KeyOptions, create_key, revoke_key
+from shared.rollup import read_breakdown
 
 MAX_KEYS = 100  # active keys of an account
+DAY_MS = 24 * 3_600_000
 NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
 
 keys = Blueprint("keys", __name__)
@@ -71,6 +79,33 @@ _KEY = {
 async def list_keys() -> Response:
     """List the active keys visible to the caller, oldest first."""
     return uncached_json({"keys": await read(partial(_list, await account_caller()))})
+
+
+@keys.get("/api/key/")
+@describe_route(
+    "Retrieve the calling key",
+    callers=KEY,
+    responses={
+        200: ResponseSpec(
+            response_schema(
+                {
+                    **_KEY,
+                    "spent_this_month": INTEGER,
+                    "spent_total": INTEGER,
+                    "left_this_month": nullable(INTEGER),
+                    "resets_at": TIMESTAMP,
+                    "rate_limits": OPEN_OBJECT,
+                }
+            ),
+            "The key in the request, without its secret. Amounts are in credits.",
+        )
+    },
+    notes="What is spent includes the keys that it created. `left_this_month` is null if no monthly limit applies to the key.",
+)
+async def show_key() -> Response:
+    """Return the calling key's limits, and what it has spent and may still spend."""
+    caller = await key_caller()
+    return uncached_json(await services().slow_reader.read(partial(_calling_key, caller)))
 
 
 @keys.post("/api/chat/keys/")
@@ -206,6 +241,33 @@ def _one(key_id: str, condition: Any) -> ApiKey:
     if row is None:
         raise NotFound(NO_SUCH_KEY)
     return row
+
+
+def _calling_key(caller: AccountCaller) -> dict[str, Any]:
+    assert caller.key is not None  # noqa: S101  (`key_caller`)
+    key, now = caller.key, now_ms()
+    found: Any = ApiKey.select().where((ApiKey.id == key.key) | (ApiKey.parent == key.key)).where(ApiKey.account == key.account)
+    family = {row.id: row for row in found}
+    today = now - now % DAY_MS + DAY_MS
+    last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == key.key).scalar()
+    month, total = (
+        sum(sums.credits for sums in read_breakdown(key.account, since, today, "model", list(family)).values())
+        for since in (month_start(now), 0)
+    )
+    own, parent = key.own_limits.meter or key.key, key.own_limits.parent
+    limits = {own: key.monthly_credit_limit} if key.monthly_credit_limit is not None else {}
+    if parent is not None and parent.monthly_limit is not None:
+        limits[parent.meter] = parent.monthly_limit
+    meters = month_meters(key.account, limits, now)
+    if own in meters:
+        month = max(month, meters[own].used)  # includes replaced keys, and calls that were purged
+    return {
+        **_document(family[key.key], last_call, month),
+        "spent_total": total,
+        "left_this_month": min((meter.available for meter in meters.values()), default=None),
+        "resets_at": format_timestamp(next_month_start(now)),
+        "rate_limits": rate_limits_document(caller.limits.key_limits),
+    }
 
 
 def _document(row: ApiKey, last_call: int | None = None, spent: int = 0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ references its meters, so every held credit is released or used exactly once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -95,6 +95,13 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
     spent = {as_uuid(key): int(used) for key, used in summed}
     # A key with a limit has a counter, which purging usage rows does not change. Without a limit the counter does not change.
     return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
+
+
+def month_meters(account: UUID, limits: Mapping[UUID, int], now: int) -> dict[UUID, Meter]:
+    """Return the counters of the month of `now` by meter of a key, for the monthly `limits` of these meters in credits."""
+    names = {meter: key_allowance(meter, now) for meter in limits}
+    counted = read_allowances([(account, name) for name in names.values()])()
+    return {meter: counted.get((account, names[meter]), Meter(0)).with_limit(limit) for meter, limit in limits.items()}
 
 
 def init_key_counter(account: UUID, meter: UUID, limit: int, now: int) -> None:

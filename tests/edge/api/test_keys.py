@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from edge.api.keys import MAX_KEYS
+from shared.core.billing_periods import next_month_start
 from shared.core.clock import new_id, now_ms
 from shared.core.timestamps import format_timestamp, parse_timestamp
+from shared.identity.api_key_format import new_key
 from shared.models import ApiKey, AuditEntry, UsageLedger
-from shared.operations.keys import create_key
+from shared.operations.keys import LIMIT_FIELDS, create_key
 from tests import factories
 from tests.edge.api.conftest import ApiStack, Customer
 from tests.factories import ORIGIN
@@ -280,3 +282,50 @@ def test_other_methods_are_rejected(customer: Customer) -> None:
     answer = customer.request("DELETE", PATH)
     assert (answer.status, answer.error["code"]) == (405, "method_not_allowed")
     assert customer.get(f"{PATH}{new_id()}/revoke/").status == 405
+
+
+def test_the_calling_key_is_described(customer: Customer) -> None:
+    document = customer.get("/api/key/").json
+    assert (document["name"], document["prefix"]) == ("test", row_of(customer).prefix)
+    assert "secret" not in document
+    assert (document["spent_this_month"], document["spent_total"], document["left_this_month"]) == (0, 0, None)
+    assert document["limits"] == dict.fromkeys(LIMIT_FIELDS)
+    assert document["rate_limits"] == customer.get("/api/chat/limit/").json["rate_limits"]
+    assert parse_timestamp(document["resets_at"]) == next_month_start(now_ms())
+    assert customer.get("/api/key").json == document
+
+
+def test_the_calling_key_states_what_it_may_still_spend(customer: Customer, api: ApiStack) -> None:
+    row, secret = factories.api_key(customer.account, monthly_credit_limit=1_000, can_manage=True, rpm=50)
+    limited = customer.with_key(secret)
+    child = limited.with_key(create(limited, monthly_credit_limit=400)["secret"])
+    for caller in (limited, child):
+        api.upstream.script(stream(role(), chunk("Hi"), finish(), usage(10, 20), DONE))
+        assert caller.stream().status == 200
+    UsageLedger.create(
+        account=customer.account, api_key=row.id, model="m-1", price=new_id(), status="completed", streamed=True, credits=7,
+        created_at=1,
+    )  # fmt: skip
+    own, of_child = limited.get("/api/key/").json, child.get("/api/key/").json
+    assert (own["spent_this_month"], own["spent_total"], own["left_this_month"]) == (100, 107, 900)
+    assert (of_child["spent_this_month"], of_child["spent_total"], of_child["left_this_month"]) == (50, 50, 350)
+    assert own["rate_limits"]["requests_per_minute"] == 50
+    ApiKey.update(monthly_credit_limit=120).where(ApiKey.id == row.id).execute()
+    assert child.get("/api/key/").json["left_this_month"] == 20
+
+
+def test_only_a_key_has_a_calling_key(api: ApiStack) -> None:
+    assert api.request("GET", "/api/key/").status == 401
+    assert api.request("GET", "/api/key/", headers={"authorization": f"Bearer {new_key().secret}"}).status == 401
+
+
+def test_changes_by_a_key_are_audited_under_its_name(customer: Customer) -> None:
+    id = create(customer)["id"]
+    expires_at = format_timestamp(now_ms() + 3_600_000)
+    changes = {"name": "staging", "rpm": 5, "monthly_credit_limit": 9, "allowed_models": ["m-1"], "allowed_ips": ["10.0.0.1"]}
+    answer = customer.request("PATCH", f"{PATH}{id}/", {**changes, "expires_at": expires_at})
+    assert answer.status == 200, answer.body
+    entry = AuditEntry.get((AuditEntry.action == "key.update") & (AuditEntry.target == id))
+    assert (entry.actor, entry.address) == (f"key:{row_of(customer).prefix}", "127.0.0.1")
+    stored = {**changes, "allowed_ips": ["10.0.0.1/32"], "expires_at": parse_timestamp(expires_at)}
+    assert (entry.before, entry.after) == ({**dict.fromkeys(stored), "name": "production"}, stored)
