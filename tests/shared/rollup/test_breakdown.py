@@ -96,8 +96,8 @@ def test_days_of_before_the_migration_are_summed_later(bound_database: peewee.Da
         call(owner, NOW - day * DAY - 2 * HOUR, api_key=KEYS[1], credits=day + 1)
     update_sums(NOW, 60)
     runner = Runner(bound_database, str(MIGRATIONS))
-    runner.down("0022_add_usage_tags")
-    assert "0022_add_usage_tags" in migrate(bound_database)
+    runner.down("0023_add_usage_tags")
+    assert "0023_add_usage_tags" in migrate(bound_database)
     expected = counted(owner, NOON - 20 * DAY, TODAY + DAY, "day")
     since, until = TODAY - 20 * DAY, TODAY + DAY
     assert read_breakdown(owner, since, until, "day") == expected
