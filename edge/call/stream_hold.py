@@ -82,6 +82,7 @@ class StreamHold:
     @property
     def amount(self) -> int:
         """The credits held, without those of a pending request."""
+        self._collect()
         return self._amount
 
     @property

@@ -28,7 +28,8 @@ class Extension(NamedTuple):
 class Extended(NamedTuple):
     """The credits `granted`. `may_retry`: other calls hold credits that this one could use, once they release them.
 
-    Nothing is granted for a hold that is not open, a key that was revoked, or an account that is suspended.
+    Nothing is granted for a hold that is not open, a key that was revoked, or an account that is suspended. `may_retry` is set
+    then, because the call is about to be cut off for that reason, not for a lack of credits.
     """
 
     granted: int
@@ -70,7 +71,7 @@ def extend(items: Sequence[Extension], now: int) -> list[Extended]:
     for item in items:
         hold = holds.get((item.call, item.account))
         if hold is None:
-            results.append(Extended(0))
+            results.append(Extended(0, may_retry=True))
             continue
         result, growth = _extend(item, hold, grown[item.call, item.account], pools, meters)
         grown[item.call, item.account] = growth

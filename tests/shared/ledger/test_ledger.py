@@ -163,10 +163,10 @@ class Oracle:
     def extend(self, item: Extension) -> Extended:
         call = self.calls.get(item.call)
         if call is None or call.account != item.account or call.state != "held":
-            return Extended(0)
+            return Extended(0, may_retry=True)
         pool = self.pools[call.account]
         if pool.status != "active" or call.ask.payer.digest in self.refused_keys:
-            return Extended(0)
+            return Extended(0, may_retry=True)
         others = pool.held > call.amount
         granted = min(item.credits, pool.free)
         pool.held += granted
@@ -550,7 +550,8 @@ def test_an_extension_takes_what_is_available(owner: Account, digest: str) -> No
     assert pool_of(owner.id) == (100, 100)
     settle(settlement(second, owner.id, 35))
     assert pool_of(owner.id) == (65, 65)
-    assert extend(Extension(first.call, owner.id, 1), Extension(second.call, owner.id, 1)) == [Extended(0), Extended(0)]
+    closed = Extended(0, may_retry=True)
+    assert extend(Extension(first.call, owner.id, 1), Extension(second.call, owner.id, 1)) == [Extended(0), closed]
     assert settle(settlement(first, owner.id, 65)) == [Settled(65, 0)]
     assert verify_ledger(START).problems == ()
 
@@ -560,7 +561,8 @@ def test_a_closed_hold_never_grows(owner: Account, digest: str) -> None:
     reserve(swept, revoked)
     assert ledger.sweep(START + HOLD_MS + 1) == 1
     ApiKey.update(revoked_at=START).where(ApiKey.digest == digest).execute()
-    assert extend(Extension(swept.call, owner.id, 5), Extension(revoked.call, owner.id, 5)) == [Extended(0), Extended(0)]
+    closed = Extended(0, may_retry=True)
+    assert extend(Extension(swept.call, owner.id, 5), Extension(revoked.call, owner.id, 5)) == [closed, closed]
     assert pool_of(owner.id) == (100, 10)
 
 

@@ -406,6 +406,32 @@ def test_a_key_stops_at_its_own_limit(bound_database: peewee.Database) -> None:
     assert_ledger_verifies()
 
 
+def test_an_extension_stays_within_the_keys_limit(bound_database: peewee.Database) -> None:
+    owner = factories.account(1_000)
+    row = limited_key(owner, 100)
+    first, second = keyed(row, 60), keyed(row, 30)
+    reserve(first, second)
+    with transaction():
+        results = ledger.extend([ledger.Extension(first.call, owner.id, 40)], NOON)
+    assert results == [ledger.Extended(10, may_retry=True)]
+    assert amounts(*reserve(keyed(row, 1))) == [CreditsHeld]
+    assert_ledger_verifies()
+    assert settle(first, owner.id, 70) == Settled(70, 930)
+    assert settle(second, owner.id, 0) == Settled(0, 930)
+    assert_ledger_verifies()
+
+
+@pytest.mark.usefixtures("free_model")
+def test_an_extension_stays_within_a_visitors_allowance() -> None:
+    reservation = visit(bound=250)
+    reserve(reservation)
+    with transaction():
+        assert ledger.extend([ledger.Extension(reservation.call, POOL_ACCOUNT_ID, 100)], NOON) == [ledger.Extended(50)]
+    assert allowance() == (0, 300)
+    assert settle(reservation, POOL_ACCOUNT_ID, 400) == Settled(300, 0, uncharged_cost=100)
+    assert_ledger_verifies()
+
+
 def test_a_keys_limit_applies_per_calendar_month(bound_database: peewee.Database) -> None:
     row = limited_key(factories.account(1_000), 100)
     april = NOON + 10 * DAY_MS

@@ -14,7 +14,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import InsufficientCredits
 from shared.identity.payer import KeyPayer
-from shared.ledger import HoldTaken, Reservation, Settled, Settlement, renew_subscriptions
+from shared.ledger import Extended, Extension, HoldTaken, Reservation, Settled, Settlement, renew_subscriptions
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
 from shared.operations.accounts import adjust_credits, set_account_status
@@ -296,6 +296,21 @@ def test_overage_extends_the_balance_up_to_the_cap(bound_database: peewee.Databa
     assert calls.settle(reservation, 100) == Settled(35, 0, uncharged_cost=65, overage=35)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
     assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
+    assert_ledger_verifies()
+
+
+def test_an_extension_uses_overage_after_the_pool(bound_database: peewee.Database) -> None:
+    owner, calls = account_with_overage()  # 20 plan credits, and up to 50 of overage
+    reservation, _ = calls.reserve(15)
+    extension = Extension(reservation.call, owner.id, 30)
+    with transaction():
+        assert ledger.extend([extension], now_ms()) == [Extended(30)]
+    assert (credits(owner), overage(owner)) == ((20, 20), (0, 25))
+    assert_ledger_verifies()
+    set_overage(owner.id, 0, origin=ORIGIN)
+    with transaction():
+        assert ledger.extend([extension], now_ms()) == [Extended(0)]
+    assert calls.settle(reservation, 45) == Settled(45, 0, overage=25)
     assert_ledger_verifies()
 
 
