@@ -19,7 +19,7 @@ class OutputSize(Model):
 def up(migrator, db):
     with db.bind_ctx((OutputSize,)):
         db.create_tables((OutputSize,))
-    kind = "INTEGER NOT NULL DEFAULT 0" if isinstance(db, SqliteDatabase) else "BOOLEAN NOT NULL DEFAULT false"
+    kind = "INTEGER NOT NULL DEFAULT false" if isinstance(db, SqliteDatabase) else "BOOLEAN NOT NULL DEFAULT false"
     db.execute_sql(f"ALTER TABLE model ADD COLUMN full_hold {kind}")
 
 

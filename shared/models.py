@@ -1273,6 +1273,7 @@ MODELS: tuple[type[Any], ...] = (
     ModelAlias,
     ChannelModel,
     Price,
+    PriceRate,
     PriceDraft,
     CatalogVersion,
     EdgeProcess,
