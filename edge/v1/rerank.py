@@ -183,7 +183,8 @@ class _Model:
         call = self._call
         if not call.model:
             call = call._replace(model=await default_model(services, caller, KIND, "embedding"))
-        model = services.catalog.models.get(call.model)
+        catalog = services.catalog
+        model = catalog.models.get(catalog.model_id(call.model))
         self._embeds = model is not None and model.kind == "embedding"
         return embedding_call(call) if self._embeds else call
 

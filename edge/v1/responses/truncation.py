@@ -31,7 +31,7 @@ class Truncation:
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with as many of its messages as fit. Raises the errors of `inner`."""
         call = self._call if self._inner is None else await self._inner.prepare_call(services, caller)
-        model = services.catalog.models.get(call.model)
+        model = services.catalog.models.get(services.catalog.model_id(call.model))
         if model is None or model.context_window is None:
             return call
         limit = model.context_window - min(call.output_limit or 0, model.context_window // 2)

@@ -12,8 +12,10 @@ from edge.v1.rerank import MAX_DOCUMENTS, embedding_call, parse, rank_embeddings
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import MalformedStream
 from shared.dialects.rerank import RERANK, max_search_units
+from shared.operations.model_aliases import create_alias
 from tests import factories
 from tests.edge.shared_edge import CREDITS, Reply, Sandbox
+from tests.factories import ORIGIN
 from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
 from tests.upstream_responses import ScriptedResponse, context_too_long, error_response, json_response
@@ -64,6 +66,7 @@ def shop(sandbox: Sandbox, upstream: Upstream) -> Shop:
     channel = factories.channel(upstream.url)
     factories.model(made.reranker, channel, kind="rerank", input=1_000, output=0, per_call=PER_UNIT)
     factories.model(made.embedder, channel, kind="embedding", input=1_000, output=0, minimum=10)
+    create_alias(f"alias-{made.embedder}", made.embedder, origin=ORIGIN)
     eventually(lambda: sandbox.get(f"/v1/models/{made.embedder}").status == 200, "the edge knows the models")
     return made
 
@@ -121,6 +124,8 @@ def test_an_embedding_model_ranks_by_cosine(shop: Shop) -> None:
     [call] = shop.upstream.calls
     assert (call.path, call.json["input"]) == ("/v1/embeddings", ["animals", "a dog", "a cat", "rain"])
     assert (shop.sandbox.charged, shop.sandbox.held) == (40, 0)
+    other = shop.rerank(model=f"alias-{shop.embedder}")
+    assert (other.headers["x-yout-model"], other.json["results"][0]["index"]) == (shop.embedder, 1)
     shop.upstream.script(error_response(400, {"error": {"message": "too long", "param": "input[2]"}}))
     assert shop.rerank(model=shop.embedder).error["param"] == "documents[1]"
 

@@ -145,6 +145,6 @@ def test_an_alias_of_a_disabled_model_is_not_found(models: None) -> None:
 def test_the_migration_creates_the_table_and_can_be_undone(bound_database: peewee.Database) -> None:
     Runner(bound_database, str(MIGRATIONS)).down("0020_add_model_aliases")
     assert "model_alias" not in bound_database.get_tables()
-    assert migrate(bound_database) == ["0020_add_model_aliases"]
+    assert "0020_add_model_aliases" in migrate(bound_database)
     with pytest.raises(peewee.IntegrityError), bound_database.atomic():
         ModelAlias.create(name="a", model="a")

@@ -10,6 +10,7 @@ import pytest
 
 from edge.v1.responses.request import parse
 from edge.v1.responses.truncation import Truncation, oldest_messages
+from shared.catalog.snapshot import Alias, Catalog
 
 ROLES = {"s": "system", "d": "developer", "u": "user", "a": "assistant", "t": "tool"}
 
@@ -42,7 +43,8 @@ class Services:
     """The parts of the services that a truncation uses: 2 bytes are a token."""
 
     def __init__(self, window: int | None) -> None:
-        self.catalog = SimpleNamespace(models={"m": SimpleNamespace(context_window=window)})
+        models: Any = {"m": SimpleNamespace(context_window=window)}
+        self.catalog = Catalog(1, models, None, {"alias": Alias("alias", "m", "m", None, None, 0)})
         self.counted = 0
 
     async def count_tokens(self, text: str) -> int:
@@ -50,6 +52,7 @@ class Services:
         return len(text) // 2
 
 
+@pytest.mark.parametrize("model", ["m", "alias"])
 @pytest.mark.parametrize(
     ("window", "limit", "left"),
     [
@@ -61,10 +64,10 @@ class Services:
         pytest.param(10, None, 1, id="nothing fits"),
     ],
 )
-async def test_a_call_is_truncated_to_the_models_window(window: int | None, limit: int | None, left: int) -> None:
+async def test_a_call_is_truncated_to_the_models_window(window: int | None, limit: int | None, left: int, model: str) -> None:
     turn = "x" * 1_200
     items = [{"role": role, "content": turn} for role in ("user", "assistant", "user", "assistant", "user")]
-    body = {"model": "m", "input": items, "max_output_tokens": limit, "truncation": "auto"}
+    body = {"model": model, "input": items, "max_output_tokens": limit, "truncation": "auto"}
     services: Any = Services(window)
     call = await Truncation(parse(orjson.dumps(body)).call, None).prepare_call(services, None)  # type: ignore[arg-type]
     assert len(call.body["messages"]) == left
