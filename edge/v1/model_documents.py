@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Context
 from typing import Any
 
-from shared.billing.rates import PriceList
+from shared.billing.rates import PriceList, own_rate
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Alias, CatalogModel, Route
 from shared.core.billing_periods import format_timestamp
@@ -34,6 +34,8 @@ _ACCEPTED = {
 _MODALITIES = {"embedding": "embeddings"}
 _OUTPUT_BY_KIND = {"transcription": "transcription"}  # its output is text, but only /v1/audio/transcriptions serves it
 _INPUT_BY_CAPABILITY = {"vision": "image", "audio": "audio"}
+# OpenRouter's names of rates that only some models have → our kind, and the tokens or searches that the rate is for.
+_FURTHER_RATES = {"audio": ("audio_input", 1_000), "internal_reasoning": ("reasoning", 1_000), "web_search": ("web_search", 1)}
 _USD = Context(prec=12)
 
 
@@ -138,7 +140,10 @@ def pricing(price: PriceList) -> dict[str, int]:
 
 
 def usd_pricing(kind: str, price: PriceList, credits_per_usd: int) -> dict[str, str]:
-    """Return a price in USD per token, per call and per generated image, as decimal strings with up to 12 digits."""
+    """Return a price in USD per token, call, generated image and search, as decimal strings with up to 12 digits.
+
+    Rates for long prompts and service tiers are left out.
+    """
     credits = pricing(price)
     is_image = kind == "image"  # its price per call is charged for every image
     return {
@@ -148,6 +153,11 @@ def usd_pricing(kind: str, price: PriceList, credits_per_usd: int) -> dict[str, 
         "image": usd(price.credits_per_call if is_image else 0, credits_per_usd),
         "input_cache_read": usd(credits["credits_per_1k_cached_input"], 1000 * credits_per_usd),
         "input_cache_write": usd(credits["credits_per_1k_cache_write"], 1000 * credits_per_usd),
+        **{
+            name: usd(rate, units * credits_per_usd)
+            for name, (kind, units) in _FURTHER_RATES.items()
+            if (rate := own_rate(price, kind, 0)) is not None
+        },
     }
 
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from edge.v1.model_documents import architecture, supported_parameters, usd, usd_pricing
-from shared.billing.pricing import PriceList
+from shared.billing.rates import PriceList, Rate
 from shared.catalog.snapshot import CatalogModel, Route
 
 OPENAI_ONLY = ["presence_penalty", "frequency_penalty", "seed", "n", "logit_bias"]
@@ -76,4 +76,7 @@ def test_the_price_of_a_call_is_per_image_for_image_models() -> None:
     price = PriceList(uuid4(), 0, 1_000, 4_000, 100, 40_000, 10, credits_per_1k_cache_write=1_250)
     tokens = {"prompt": "0.000001", "completion": "0.000004", "input_cache_read": "0.0000001", "input_cache_write": "0.00000125"}
     assert usd_pricing("chat", price, 10**6) == {**tokens, "request": "0.04", "image": "0"}
+    further = price._replace(rates=(Rate("audio_input", 0, 3_000), Rate("reasoning", 0, 5_000), Rate("web_search", 0, 10_000)))
+    more = {"audio": "0.000003", "internal_reasoning": "0.000005", "web_search": "0.01"}
+    assert usd_pricing("chat", further, 10**6) == {**tokens, "request": "0.04", "image": "0", **more}
     assert usd_pricing("image", price, 10**6) == {**tokens, "request": "0", "image": "0.04"}
