@@ -192,8 +192,9 @@ class BlockedPrompt(Exception):
 class Dialect(Protocol):
     """Interface of a dialect. All functions are pure.
 
-    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) fill in what the provider omits. `request` raises `UnsupportedField`;
-    `parse_response` raises `MalformedStream` for invalid data; `parse_response` and stream readers raise `BlockedPrompt`.
+    `call_id` (`chatcmpl-…`) and `began` (Unix seconds) fill in what the provider omits. `build_request` and `parse_error` raise
+    `UnsupportedField` if another channel may accept the call; `parse_response` raises `MalformedStream` for invalid data;
+    `parse_response` and stream readers raise `BlockedPrompt`.
     """
 
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest: ...

@@ -28,6 +28,7 @@ from shared.dialects.base import (
     StreamReader,
     Target,
 )
+from shared.dialects.field_support import raise_unsupported
 from shared.dialects.openai import channel_url, read_openai_error, request_headers, to_answer
 from shared.dialects.responses_relay import RelayedResponse, build_relayed_body, relayed_answer
 from shared.dialects.responses_request import build_body
@@ -75,8 +76,14 @@ class ResponsesDialect:
         return TranslatedStream(call.model, call_id, created, ResponsesTranslator())
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
-        """Parse an error. The field's name is the caller's for a relayed call, else that of a chat body."""
+        """Parse an error. The field's name is the caller's for a relayed call, else that of a chat body.
+
+        Raises `UnsupportedField` for reasoning that another provider or account encrypted: the channel that it came from accepts
+        it.
+        """
         error = read_openai_error(status, data, call.model, target)
+        if error.code == "invalid_encrypted_content":
+            raise_unsupported("messages", "its encrypted reasoning is from another provider")
         if call.responses_body is not None or error.param is None:
             return error
         return error._replace(param=_chat_field(error.param))

@@ -176,6 +176,13 @@ def test_failures_and_fallbacks(setup: Setup) -> None:
     assert [call.json["messages"] for call in setup.second.calls] == [[{"role": "user", "content": "Hi"}]] * 2
     spent = setup.charged
 
+    foreign = {"error": {"message": "Not verified.", "param": None, "code": "invalid_encrypted_content", "type": "x"}}
+    setup.provider.script(error_response(400, foreign))
+    items: Any = [REASONED, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "Hi"}]
+    assert setup.client.responses.create(model="m", input=items).output_text == "From the second."
+    assert "reasoning_content" not in setup.second.calls[-1].json["messages"][0]
+    spent = setup.charged
+
     refused = error_response(400, {"error": {"message": "No.", "param": "input[0]", "code": "invalid_value", "type": "x"}})
     setup.provider.script(refused)
     with pytest.raises(openai.BadRequestError) as rejected:
