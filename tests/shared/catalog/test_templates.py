@@ -33,6 +33,7 @@ UNDERSTOOD = {
         "image_format",
         "media_body",
         "cancel",
+        "allowed_parameters",
         "reasoning_tokens_limit",
         "reasoning_summary",
         "custom_tools",
