@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared import ledger
 from shared.billing.pricing import PriceList, Quote
-from shared.billing.token_usage import TokenUsage
+from shared.billing.token_usage import ExtraUsage, TokenUsage, stored_extra
 from shared.core.clock import new_id
 from shared.core.database import drop_connection, transaction
 from shared.core.errors import (
@@ -423,6 +423,18 @@ def test_details_are_stored_beside_calls_without_any(owner: Account, digest: str
     settle(settlement(plain, owner.id, 5), settlement(detailed, owner.id, 5, details=details))
     rows = {row.id: (row.asked_model, row.failed_attempts, row.cut, row.tag) for row in UsageLedger.select()}
     assert rows == {plain.call: (None,) * 4, detailed.call: tuple(details)}
+
+
+def test_extra_usage_is_recorded_without_its_zeros(owner: Account, digest: str) -> None:
+    """Also beside a call of the same batch that has none."""
+    calls = [ask(digest, 30), ask(digest, 30)]
+    reserve(*calls)
+    extra = ExtraUsage(audio_input_tokens=1, service_tier="flex")
+    plain, counted = (settlement(one, owner.id, 10) for one in calls)
+    settle(plain, counted._replace(usage=TokenUsage(1, 10, extra=extra)))
+    stored = {row.id: row.extra_usage for row in UsageLedger.select()}
+    assert stored == {plain.call: None, counted.call: {"audio_input_tokens": 1, "service_tier": "flex"}}
+    assert stored_extra(stored[counted.call]) == extra
 
 
 def test_a_late_settlement_uses_no_credits_held_by_others(owner: Account, digest: str) -> None:
