@@ -208,3 +208,31 @@ def test_a_call_started_before_a_purge_is_not_stored(client: OpenAI, sandbox: Sa
     assert caught.value.code == "purge_in_progress"
     assert create_response(client, sandbox).status == "completed", "calls that store nothing still work"
     PurgeJob.delete().where(PurgeJob.account == sandbox.account).execute()
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_the_tools_of_agents_are_stored_and_the_conversation_can_be_compacted(
+    client: OpenAI, sandbox: Sandbox, streams: bool
+) -> None:
+    namespace = {"type": "namespace", "name": "mcp__demo", "description": "", "tools": [WEATHER]}
+    tools = {"type": "additional_tools", "role": "developer", "tools": [namespace]}
+    first_input = [tools, {"role": "user", "content": "Hi"}]
+    sandbox.provider.script(
+        weather_call("mcp__demo__weather"), text_answer("Rain."), text_answer("It rains."), text_answer("Yes.")
+    )
+    first = create_response(client, sandbox, streams=streams, store=True, input=first_input)
+    assert (first.output[0].namespace, first.output[0].name) == ("mcp__demo", "weather")  # type: ignore[union-attr]
+    second = create_response(client, sandbox, streams=streams, store=True, input=OUTPUT, previous_response_id=first.id)
+    # Raw, because the SDK has no type for the user's messages in the output.
+    compacted = client.responses.with_raw_response.compact(model=sandbox.model, previous_response_id=second.id)
+    output = json.loads(compacted.content)["output"]
+    assert [item["type"] for item in output] == ["message", "compaction"]
+    create_response(client, sandbox, streams=streams, input=[*output, {"role": "user", "content": "Sure?"}])
+    sent = [call.json for call in sandbox.provider.calls]
+    assert sent[1]["messages"][1]["tool_calls"][0]["function"]["name"] == "mcp__demo__weather"
+    assert sent[1]["tools"] == sent[2]["tools"] == sent[0]["tools"]
+    assert [message["role"] for message in sent[2]["messages"]] == ["user", "assistant", "tool", "assistant", "user"]
+    assert sent[2]["tool_choice"] == "none"
+    assert [message["content"].rpartition("\n")[2] for message in sent[3]["messages"]] == ["Hi", "It rains.", "Sure?"]
+    assert len(stored_rows(sandbox)) == 2
+    assert sandbox.charged == 4 * DEFAULT_COST
