@@ -341,7 +341,10 @@ class Settings:
         "`HTTP-Referer` sent to upstreams; nothing else identifies this site",
     )
     credits_per_usd: int = _setting(
-        1_000_000, "YOUT_CREDITS_PER_USD", _integer(1, 10**12), "Exchange rate for display only; amounts are counted in credits"
+        1_000_000,
+        "YOUT_CREDITS_PER_USD",
+        _integer(1, 10**12),
+        "Exchange rate for display and for prices from list prices; amounts are counted in credits",
     )
     staff_password_change: bool = _setting(
         False,

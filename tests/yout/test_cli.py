@@ -61,6 +61,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         {"input": 10, "output": 40, "rates": ["tier:flex=500", "web_search=600"], "effective_at": "2999-01-01T00:00:00.000Z"},
     ),
     ("price show m-4", {"output": 20, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]}),
+    ("price sync --channel acme --markup 20 --publish", {"id": "prices", "models": [], "markup_percent": 20}),
     ("channel allow acme plugins --worst-case note", {"name": "acme", "allowed_parameters": {"plugins": "note"}}),
     ("channel refuse acme plugins", {"name": "acme", "allowed_parameters": {}}),
     ("model create image-1 --channel acme --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),

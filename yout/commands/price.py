@@ -12,6 +12,8 @@ from yout.result import Result
 
 if TYPE_CHECKING:  # commands import what they need only when they run
     from shared.models import Price
+    from shared.operations.price_sync import SyncedPrice
+    from shared.operations.prices import Rates
 
 _RATES = {
     "input": "credits per 1,000 input tokens",
@@ -41,6 +43,13 @@ def register(commands: Commands[Parser]) -> None:
     )
     show = add_command(verbs, "show", "show a model's price in force", _show)
     show.add_argument("id", metavar="MODEL")
+    sync = add_command(verbs, "sync", "draft prices from the providers' list prices", _sync)
+    sync.add_argument("--publish", action="store_true", help="publish the drafts, effective now")
+    sync.add_argument(
+        "--markup", type=int, default=0, metavar="PERCENT", help="markup on list prices, rounded up to whole credits (default 0)"
+    )
+    sync.add_argument("--channel", metavar="NAME", help="only models that this channel serves")
+    sync.add_argument("--model", action="append", default=[], metavar="ID", help="only this model (repeatable)")
 
 
 def _set(call: CommandContext) -> Result:
@@ -78,12 +87,68 @@ def _show(call: CommandContext) -> Result:
     return Result(document, "\n".join(f"{name}: {value}" for name, value in document.items() if value not in (None, [])))
 
 
+def _sync(call: CommandContext) -> Result:
+    from shared.operations.price_sync import compare_prices, sync_prices
+
+    arguments = call.arguments
+    compared = compare_prices(
+        call.settings.credits_per_usd,
+        markup_percent=arguments.markup,
+        channel=arguments.channel,
+        models=arguments.model,
+    )
+    synced = sync_prices(compared.known, publish=arguments.publish, origin=call.origin)
+    lines = [_synced_line(price) for price in synced] + [f"{id}: no list price. {reason}" for id, reason in compared.unknown]
+    data = {
+        "id": "prices",
+        "markup_percent": arguments.markup,
+        "models": [_synced_document(price) for price in synced],
+        "unknown": [{"model": id, "reason": reason} for id, reason in compared.unknown],
+    }
+    return Result(data, "\n".join(lines) or "No models to compare.")
+
+
+def _synced_document(price: SyncedPrice) -> dict[str, Any]:
+    compared = price.comparison
+    return {
+        "model": compared.model,
+        "status": price.status,
+        "reason": price.reason or None,
+        "sources": list(compared.sources),
+        "list_price": {"input": compared.cost.input, "output": compared.cost.output},
+        "current": None if compared.live is None else _rates_document(compared.live),
+        "current_margin_percent": compared.live_margin._asdict(),
+        "price": _rates_document(compared.proposed),
+        "margin_percent": compared.proposed_margin._asdict(),
+    }
+
+
+def _synced_line(price: SyncedPrice) -> str:
+    compared = price.comparison
+    if price.status == "refused":
+        return f"{compared.model}: refused. {price.reason}"
+    before, after, parts = compared.live, compared.proposed, []
+    for name in ("input", "output"):
+        current, new = getattr(before, name, None), getattr(after, name)
+        change = f"{new}" if current == new else f"{'none' if current is None else current} → {new}"
+        margin = getattr(compared.proposed_margin, name)
+        parts.append(f"{name} {change}" + ("" if margin is None else f" (margin {margin} %)"))
+    if before is not None and price.status != "unchanged" and before.input == after.input and before.output == after.output:
+        parts.append("other rates differ")
+    return f"{compared.model}: {price.status}. {', '.join(parts)}"
+
+
+def _rates_document(rates: Rates) -> dict[str, Any]:
+    from shared.operations.prices import format_rate
+
+    return {**asdict(rates), "rates": [format_rate(rate) for rate in rates.rates]}
+
+
 def _document(price: Price, model: str) -> dict[str, Any]:
     from shared.core.timestamps import format_timestamp
-    from shared.operations.prices import format_rate, rates_of
+    from shared.operations.prices import rates_of
 
-    rates = rates_of(price)
-    listed = {**asdict(rates), "rates": [format_rate(rate) for rate in rates.rates]}
+    listed = _rates_document(rates_of(price))
     return {"id": str(price.id), "model": model, "effective_at": format_timestamp(price.effective_at), **listed}
 
 
