@@ -14,6 +14,7 @@ from tests import factories
 from tests.edge.shared_edge import Reply, Sandbox
 from tests.openai_payloads import chunk, completion, finish, role, usage
 from tests.servers.process import eventually
+from tests.upstream import Upstream
 from tests.upstream_responses import json_response, stream
 
 ALLOWED = {"public_name": "lenient", "allowed_parameters": {"plugins": "0.02 USD a call"}}
@@ -22,11 +23,10 @@ AddModel = Callable[..., str]
 
 @pytest.fixture
 def add_model(sandbox: Sandbox) -> AddModel:
-    """Add a model on channels of the sandbox's provider with these settings; returns its id once the edge knows it."""
+    """Add a model on channels with these settings, by default of the sandbox's provider; returns its id once it is served."""
 
-    def add(*settings: dict[str, Any], dialect: str = "openai", **columns: Any) -> str:
+    def add(*settings: dict[str, Any], dialect: str = "openai", url: str = sandbox.provider.url, **columns: Any) -> str:
         name = f"{sandbox.model}-{dialect}-{len(settings)}"
-        url = sandbox.provider.url
         factories.model(name, *(factories.channel(url, settings=one, dialect=dialect) for one in settings), **columns)
         eventually(lambda: sandbox.get(f"/v1/models/{name}").status == 200, "the edge knows the model")
         return name
@@ -94,8 +94,8 @@ def test_a_cache_of_an_hour_needs_its_own_rate(sandbox: Sandbox, add_model: AddM
     assert refusal(refused) == (400, "unpriced_parameter", "messages[0].content[0].cache_control.ttl")
 
 
-def test_a_hint_for_a_cache_is_left_out_without_a_rate(sandbox: Sandbox, add_model: AddModel) -> None:
-    model = add_model({}, dialect="anthropic", input=100, output=300)
-    sandbox.provider.script(json_response(claude.message(claude.text("Hi"))))
+def test_a_hint_for_a_cache_is_left_out_without_a_rate(sandbox: Sandbox, add_model: AddModel, upstream: Upstream) -> None:
+    model = add_model({}, url=upstream.url, dialect="anthropic", input=100, output=300)
+    upstream.script(json_response(claude.message(claude.text("Hi"))))
     assert sandbox.chat(model=model, prompt_cache_key="k", prompt_cache_retention="24h").status == 200
-    assert "cache_control" not in sandbox.provider.calls[-1].json
+    assert "cache_control" not in upstream.calls[-1].json

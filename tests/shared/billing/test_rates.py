@@ -168,7 +168,9 @@ def test_no_charge_within_the_limits_exceeds_the_bound(rates: PriceList, data: s
     bound, limit = data.draw(st.integers(0, 5_000)), data.draw(st.integers(0, 5_000))
     quoted = quote(rates, input_bound=bound, input_estimate=bound // 4 + 1, output_limit=limit, costs=ALL_KINDS)
     used = data.draw(usages(bound, limit))
-    assert call_charge(rates, used) <= quoted.bound
+    assert used.extra is not None
+    tier = billed_tier(rates, ALL_KINDS.service_tier, used.extra.service_tier)
+    assert call_charge(rates, used._replace(extra=used.extra._replace(service_tier=tier))) <= quoted.bound
     assert quoted.minimum <= quoted.bound
 
 
