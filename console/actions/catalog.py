@@ -140,7 +140,9 @@ def create_channel(form: NewChannelForm) -> str:
 
 
 def draft_models(channel: str, markup_percent: int) -> str:
-    drafted = channel_templates.draft_models(channel, markup_percent=markup_percent, origin=origin())
+    drafted = channel_templates.draft_models(
+        channel, credits_per_usd=_settings().credits_per_usd, markup_percent=markup_percent, origin=origin()
+    )
     kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
     return f"{len(drafted.added)} models added, disabled. Review and enable each.{kept}"
 

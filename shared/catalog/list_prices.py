@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,12 +50,14 @@ class ListPrice(NamedTuple):
     rates     the highest of the day, if the provider's price depends on the time
     tiers     factor of the token rates by service tier
     uncovered units of the price that have no rate here, such as `input_video_mtok`
+    changes   the day (UTC) of the next price that the provider has announced
     """
 
     source: str
     rates: UsdRates
     tiers: Mapping[str, Decimal]
-    uncovered: tuple[str, ...]
+    uncovered: tuple[str, ...] = ()
+    changes: date | None = None
 
 
 def find_list_price(base_url: str, provider: str, upstream_model: str, at: datetime) -> ListPrice:
@@ -82,6 +84,7 @@ def find_list_price(base_url: str, provider: str, upstream_model: str, at: datet
         highest_rates([_rates(price) for price in prices]),
         _tier_factors(model, moments),
         tuple(sorted(units - _KINDS.keys() - _NOT_NEEDED)),
+        _next_change(model, at),
     )
 
 
@@ -113,6 +116,13 @@ def _moments(model: ModelInfo, at: datetime) -> list[datetime]:
         return [at]
     times = [time for price in model.prices for time in _bounds(price.constraint)]
     return [at, *(datetime.combine(at.date(), time, time.tzinfo or UTC) for time in times)]
+
+
+def _next_change(model: ModelInfo, at: datetime) -> date | None:
+    if not isinstance(model.prices, list):
+        return None
+    days: list[date] = [day for price in model.prices if (day := getattr(price.constraint, "start_date", None))]
+    return min((day for day in days if day > at.date()), default=None)
 
 
 def _bounds(constraint: Any) -> tuple[Any, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from shared.billing.rates import Rate
+from shared.catalog.list_prices import find_list_price
 from shared.catalog.templates import TEMPLATES, ChannelTemplate, KnownModel
+from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel
@@ -15,10 +17,9 @@ from shared.operations.catalog import create_model, is_valid_model_id, set_model
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import create_channel, find_channel
 from shared.operations.model_details import ModelDetails
+from shared.operations.price_sync import MAX_MARKUP_PERCENT, list_rates
 from shared.operations.prices import Rates
 from shared.operations.validation import check_integer
-
-MAX_MARKUP_PERCENT = 10_000  # percent
 
 
 class DraftResult(NamedTuple):
@@ -63,7 +64,7 @@ def create_channel_from_template(
     )
 
 
-def draft_models(channel_name: str, *, markup_percent: int = 0, origin: Origin) -> DraftResult:
+def draft_models(channel_name: str, *, credits_per_usd: int, markup_percent: int = 0, origin: Origin) -> DraftResult:
     """Add the known models of a channel's provider to the catalog as drafts, at list price plus a markup.
 
     A draft is a disabled model, which is not served until it is published. Models that are in the catalog do not change.
@@ -75,7 +76,14 @@ def draft_models(channel_name: str, *, markup_percent: int = 0, origin: Origin) 
         if AIModel.get_or_none(AIModel.id == model.id) is not None:
             kept.append(model.id)
             continue
-        create_known_model(channel.name, model, markup_percent=markup_percent, status="disabled", origin=origin)
+        create_known_model(
+            channel.name,
+            model,
+            credits_per_usd=credits_per_usd,
+            markup_percent=markup_percent,
+            status="disabled",
+            origin=origin,
+        )
         made.append(model.id)
     return DraftResult(made, kept)
 
@@ -105,26 +113,32 @@ def create_known_model(
     channel_name: str,
     model: KnownModel,
     *,
+    credits_per_usd: int,
     markup_percent: int = 0,
     status: str = "active",
     origin: Origin,
 ) -> AIModel:
-    """Add a known model to the catalog, at list price plus a markup (rounded up). The list price is stored as our cost."""
+    """Add a known model to the catalog, at list price plus a markup (rounded up). The list price is stored as our cost.
+
+    Raises `InvalidInput` if the model has no list price.
+    """
     image = "+image" if "vision" in model.tags else ""
     audio = "+audio" if "audio" in model.tags else ""
     with transaction():
+        channel = find_channel(channel_name)
         details = ModelDetails(
-            owned_by=str(find_channel(channel_name).settings.get("provider") or "yout"),
+            owned_by=str(channel.settings.get("provider") or "yout"),
             context_window=model.context_window,
             max_output_tokens=model.max_output_tokens,
             capabilities=model.tags,
             modality=f"text{image}{audio}->text",
         )
-        rates = _marked_up(model, markup_percent)
+        cost = _list_price(channel, model, credits_per_usd, 0)
+        rates = _list_price(channel, model, credits_per_usd, markup_percent)
         upstream = model.upstream or model.id
         made = create_model(model.id, channel_name, rates, details, upstream_model=upstream, status=status, origin=origin)
-        route = (ChannelModel.model == made) & (ChannelModel.channel == find_channel(channel_name))
-        ChannelModel.update(cost_per_1k_input=model.input, cost_per_1k_output=model.output).where(route).execute()
+        route = (ChannelModel.model == made) & (ChannelModel.channel == channel)
+        ChannelModel.update(cost_per_1k_input=cost.input, cost_per_1k_output=cost.output).where(route).execute()
         return made
 
 
@@ -151,16 +165,14 @@ def known_model(channel: Channel, model_id: str) -> KnownModel:
     raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
 
 
-def _marked_up(model: KnownModel, percent: int) -> Rates:
-    """Return the list price plus a markup, rounded up."""
-
-    def marked_up(rate: int) -> int:
-        return -(-rate * (100 + percent) // 100)
-
-    return Rates(
-        marked_up(model.input),
-        marked_up(model.output),
-        cached_input=None if model.cached_input is None else marked_up(model.cached_input),
-        cache_write=None if model.cache_write is None else marked_up(model.cache_write),
-        rates=tuple(sorted(Rate(kind, 0, marked_up(credits)) for kind, credits in model.rates)),
-    )
+def _list_price(channel: Channel, model: KnownModel, credits_per_usd: int, markup_percent: int) -> Rates:
+    """Return the list price plus a markup. Audio is charged as input if the list price has no rate for it."""
+    template = TEMPLATES[channel.settings["provider"]]
+    try:
+        at = datetime.fromtimestamp(now_ms() / 1000, UTC)
+        price = find_list_price(template.base_url, template.id, model.upstream or model.id, at)
+    except NotFound as error:
+        raise InvalidInput(f"The price of {model.id} is not known. {error}") from None
+    if "audio" in model.tags and "audio_input" not in price.rates:
+        price = price._replace(rates={**price.rates, "audio_input": price.rates["input"]})
+    return list_rates([price], credits_per_usd, markup_percent=markup_percent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import ceil
 from typing import Any, Literal, NamedTuple
@@ -49,6 +49,7 @@ class PriceComparison:
     """A model's price in force, the price that the list prices give, and the list prices themselves, in credits.
 
     `sources` are models of the price data (`openai/gpt-4o-mini`), one for each route. Several are covered by the highest rates.
+    `changes` is the day (UTC) of the next list price that a provider has announced.
     """
 
     model: str
@@ -57,6 +58,7 @@ class PriceComparison:
     cost: Rates
     live: Rates | None
     proposed: Rates
+    changes: date | None
 
     @property
     def differs(self) -> bool:
@@ -204,6 +206,7 @@ def _compare(
         list_rates(prices, credits_per_usd, live=live),
         live,
         list_rates(prices, credits_per_usd, markup_percent=markup_percent, live=live),
+        min((price.changes for price in prices if price.changes), default=None),
     )
 
 

@@ -135,7 +135,12 @@ def _templates(_: CommandContext) -> Result:
 def _drafts(call: CommandContext) -> Result:
     from shared.operations.channel_templates import draft_models
 
-    drafts = draft_models(call.arguments.name, markup_percent=call.arguments.markup, origin=call.origin)
+    drafts = draft_models(
+        call.arguments.name,
+        credits_per_usd=call.settings.credits_per_usd,
+        markup_percent=call.arguments.markup,
+        origin=call.origin,
+    )
     lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.added]
     lines += [f"{id} is already in the catalog, unchanged." for id in drafts.existing]
     return Result({"id": call.arguments.name, "drafts": drafts.added, "kept": drafts.existing}, "\n".join(lines))

@@ -64,7 +64,13 @@ def _create_from_template(call: CommandContext) -> Result:
 
     arguments = call.arguments
     known = known_model(find_channel(arguments.channel), arguments.id)
-    model = create_known_model(arguments.channel, known, markup_percent=arguments.markup, origin=call.origin)
+    model = create_known_model(
+        arguments.channel,
+        known,
+        credits_per_usd=call.settings.credits_per_usd,
+        markup_percent=arguments.markup,
+        origin=call.origin,
+    )
     data = {"id": model.id, "kind": model.kind, "channel": arguments.channel, "status": model.status}
     return Result(data, f"Created model {model.id} on channel {arguments.channel}.")
 

@@ -120,6 +120,7 @@ def _synced_document(price: SyncedPrice) -> dict[str, Any]:
         "current_margin_percent": compared.live_margin._asdict(),
         "price": _rates_document(compared.proposed),
         "margin_percent": compared.proposed_margin._asdict(),
+        "list_price_changes": None if compared.changes is None else compared.changes.isoformat(),
     }
 
 
@@ -135,6 +136,8 @@ def _synced_line(price: SyncedPrice) -> str:
         parts.append(f"{name} {change}" + ("" if margin is None else f" (margin {margin} %)"))
     if before is not None and price.status != "unchanged" and before.input == after.input and before.output == after.output:
         parts.append("other rates differ")
+    if compared.changes is not None:
+        parts.append(f"list price changes on {compared.changes}")
     return f"{compared.model}: {price.status}. {', '.join(parts)}"
 
 

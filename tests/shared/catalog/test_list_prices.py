@@ -64,6 +64,13 @@ def test_the_price_of_the_day_covers_every_hour(prices: list[object], rates: dic
     assert {kind: steps[0] for kind, steps in found.items()} == rates
 
 
+def test_an_announced_price_has_its_day() -> None:
+    days = [StartDateConstraint(date(2026, 11, 1)), StartDateConstraint(date(2027, 1, 1)), StartDateConstraint(date(2026, 12, 1))]
+    with price_data({"openai": {"small": dated((None, OLD), *((day, NEW) for day in days)), "flat": NEW}}):
+        assert find_list_price(OPENAI, "", "small", NOON).changes == date(2026, 12, 1)
+        assert find_list_price(OPENAI, "", "flat", NOON).changes is None
+
+
 def test_units_without_a_rate_are_named() -> None:
     price = ModelPrice(input_mtok=Decimal(1), input_video_mtok=Decimal(2), storage_searches_kcount=Decimal(3))
     with price_data({"openai": {"small": price}}):

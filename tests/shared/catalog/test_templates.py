@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from shared.catalog.list_prices import find_list_price
 from shared.catalog.snapshot import Route
 from shared.catalog.templates import TEMPLATES, ChannelTemplate
 from shared.dialects import DIALECTS
@@ -132,7 +134,15 @@ def test_known_models_are_plausible(template: ChannelTemplate) -> None:
     assert len({model.id for model in template.models}) == len(template.models)
     for model in template.models:
         assert 0 < model.max_output_tokens <= model.context_window
-        assert 0 < model.input <= model.output
-        assert model.cached_input is None or 0 < model.cached_input < model.input
-        assert model.cache_write is None or model.input < model.cache_write <= 2 * model.input
         assert "tools" in model.tags
+
+
+@each
+def test_known_models_have_plausible_list_prices(template: ChannelTemplate) -> None:
+    for model in template.models:
+        price = find_list_price(template.base_url, template.id, model.upstream or model.id, datetime.now(UTC))
+        assert price.uncovered == ()
+        base = {kind: steps[0] for kind, steps in price.rates.items()}
+        assert 0 < base["input"] <= base["output"]
+        assert 0 < base.get("cached_input", base["input"]) <= base["input"]
+        assert base["input"] <= base.get("cache_write", base["input"]) <= 2 * base["input"]

@@ -18,7 +18,9 @@ from shared.operations.channel_templates import (
     publish_model,
 )
 from shared.operations.channels import create_channel
+from shared.operations.prices import rates_of
 from tests.factories import ORIGIN
+from tests.shared.catalog.price_data import price_data
 
 KEY = "k" * 40
 
@@ -47,24 +49,26 @@ def test_placeholders_must_be_filled_in(bound_database: Any) -> None:
 def test_drafts_are_not_served_until_published(bound_database: Any) -> None:
     make()
     known = TEMPLATES["anthropic"].models
-    drafts = draft_models("c", markup_percent=10, origin=ORIGIN)
+    drafts = draft_models("c", credits_per_usd=1_000_000, markup_percent=10, origin=ORIGIN)
     assert (drafts.added, drafts.existing) == ([model.id for model in known], [])
     assert reader.load_catalog().models == {}
     publish_model(known[0].id, origin=ORIGIN)
     catalog = reader.load_catalog()
     assert set(catalog.models) == {known[0].id}
     (price,) = catalog.models[known[0].id].prices
-    assert price.credits_per_1k_input == known[0].input * 11 // 10
-    assert price.credits_per_1k_cache_write == (known[0].cache_write or 0) * 11 // 10
+    cost = ChannelModel.get(ChannelModel.model == known[0].id).cost_per_1k_input
+    assert price.credits_per_1k_input == -(-cost * 11 // 10)
+    assert price.credits_per_1k_cache_write is not None
+    assert [rate.kind for rate in price.rates] == ["cache_write_1h"], "a draft must not allow web searches"
     assert catalog.models[known[0].id].owned_by == "anthropic"
-    again = draft_models("c", origin=ORIGIN)
+    again = draft_models("c", credits_per_usd=1_000_000, origin=ORIGIN)
     assert (again.added, again.existing) == ([], drafts.added)
     assert AIModel.get_by_id(known[0].id).status == "active", "published models must stay published"
 
 
 def test_a_single_known_model_is_published_directly(bound_database: Any) -> None:
     channel = make("groq")
-    create_known_model("c", known_model(channel, "openai/gpt-oss-120b"), origin=ORIGIN)
+    create_known_model("c", known_model(channel, "openai/gpt-oss-120b"), credits_per_usd=1_000_000, origin=ORIGIN)
     assert AIModel.get_by_id("gpt-oss-120b").status == "active"
     assert ChannelModel.get().upstream_model == "openai/gpt-oss-120b"
     assert Price.get().credits_per_1k_input == 150
@@ -72,7 +76,22 @@ def test_a_single_known_model_is_published_directly(bound_database: Any) -> None
         known_model(channel, "gpt-9")
 
 
+def test_audio_without_a_list_price_is_charged_as_input(bound_database: Any) -> None:
+    channel = make("google")
+    create_known_model("c", known_model(channel, "gemini-2.5-pro"), credits_per_usd=1_000_000, origin=ORIGIN)
+    rates = rates_of(Price.get())
+    steps = [(rate.above_tokens, rate.credits) for rate in rates.rates if rate.kind == "audio_input"]
+    assert steps == [(0, rates.input), *((rate.above_tokens, rate.credits) for rate in rates.rates if rate.kind == "input")]
+
+
+def test_a_known_model_without_a_list_price_is_refused(bound_database: Any) -> None:
+    channel = make("groq")
+    with price_data({}), pytest.raises(InvalidInput, match="price of gpt-oss-120b is not known"):
+        create_known_model("c", known_model(channel, "gpt-oss-120b"), credits_per_usd=1_000_000, origin=ORIGIN)
+    assert AIModel.select().count() == 0
+
+
 def test_a_channel_without_a_template_has_no_drafts(bound_database: Any) -> None:
     create_channel("plain", "openai", "http://127.0.0.1:1/v1", "", secret_key=KEY, origin=ORIGIN)
     with pytest.raises(InvalidInput, match="no template"):
-        draft_models("plain", origin=ORIGIN)
+        draft_models("plain", credits_per_usd=1_000_000, origin=ORIGIN)

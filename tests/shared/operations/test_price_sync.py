@@ -28,7 +28,7 @@ DATA = {
 
 def priced(tiers: dict[str, str] | None = None, **rates: dict[int, str]) -> ListPrice:
     usd = {kind: {above: Decimal(value) for above, value in steps.items()} for kind, steps in rates.items()}
-    return ListPrice("p/m", usd, {name: Decimal(factor) for name, factor in (tiers or {}).items()}, ())
+    return ListPrice("p/m", usd, {name: Decimal(factor) for name, factor in (tiers or {}).items()})
 
 
 FLAT = priced(input={0: "0.15"}, output={0: "0.6"})
