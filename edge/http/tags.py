@@ -22,27 +22,23 @@ _PATTERN = f"[A-Za-z0-9._:/-]{{1,{MAX_TAG_LENGTH}}}"
 _EXPECTED = f"1 to {MAX_TAG_LENGTH} letters, digits or characters of . _ : / -"
 _match = re.compile(_PATTERN).fullmatch
 
-# `(?!\n)`: in Python, `$` also matches before a final line break.
 Tag = Annotated[
-    str,
-    Meta(
-        pattern=rf"^{_PATTERN}(?!\n)$",
-        description="Label of the call in your usage. Not sent to the provider.",
-        extra={"expected": _EXPECTED},
-    ),
+    # `(?!\n)`: in Python, `$` also matches before a final line break.
+    Annotated[str, Meta(pattern=rf"^{_PATTERN}(?!\n)$")] | None,
+    Meta(description="Label of the call in your usage. Not sent to the provider.", extra={"expected": _EXPECTED}),
 ]
 
 
 class CallMetadata(Body):
     """Metadata of a call."""
 
-    tag: Tag | None = None
+    tag: Tag = None
 
 
 class TagMetadata(Body, forbid_unknown_fields=True):
     """Metadata of a call of the native API."""
 
-    tag: Tag | None = None
+    tag: Tag = None
 
 
 Metadata = Annotated[CallMetadata | None, Meta(description="Not sent to the provider, except for `user_id` as a pseudonym.")]

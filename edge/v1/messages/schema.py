@@ -63,7 +63,7 @@ class MessageMetadata(Body):
     """Describes the request."""
 
     user_id: Annotated[str | None, Meta(description="Your id of the end user.")] = None
-    tag: Tag | None = None
+    tag: Tag = None
 
 
 class CountTokensRequest(Body):
