@@ -14,7 +14,17 @@ from shared.billing.output_histogram import BOUNDS, bucket_of
 from shared.catalog.reader import load_catalog
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
-from shared.models import AccountTotal, AccountUsage, OutputSize, PlatformUsage, PurgeJob, RollupState, UsageLedger
+from shared.models import (
+    AccountTotal,
+    AccountUsage,
+    KeyUsage,
+    OutputSize,
+    PlatformUsage,
+    PurgeJob,
+    RollupState,
+    TagUsage,
+    UsageLedger,
+)
 from shared.rollup import KEEP_HOURS, delete_account_sums, update_sums, write
 from shared.rollup.write import GRACE_MS
 from tests import factories
@@ -153,7 +163,7 @@ def test_concurrent_runs_count_each_call_once(bound_database, any_database_url):
 def test_a_purge_deletes_account_totals_and_keeps_platform_totals(bound_database):
     gone, stays = factories.account().id, factories.account().id
     for owner in (gone, stays):
-        call(owner, NOON - 2 * HOUR, credits=5)
+        call(owner, NOON - 2 * HOUR, credits=5, tag="team:a")
         call(owner, NOON - DAY, credits=6)
     update_sums(NOON, 60)
     platform = [stored_totals(grain, by_account=False) for grain in (1, 24)]
@@ -173,7 +183,8 @@ def test_a_purge_deletes_account_totals_and_keeps_platform_totals(bound_database
             100 if grain == 1 else 0
         )
     assert {account for _, account, *_ in stored_totals(1, by_account=True)} == {stays}
-    assert {row.account for row in AccountTotal.select()} == {stays}
+    for table in (AccountTotal, KeyUsage, TagUsage):
+        assert {row.account for row in table.select()} == {stays}
 
 
 def test_calls_of_an_account_under_purge_are_excluded(bound_database):
