@@ -13,6 +13,7 @@ from console.views.home import HomeView
 from console.views.jobs import JobsView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
+from console.views.list_prices import ListPricesView
 from console.views.model_aliases import AliasesView
 from console.views.model_routes import RoutesView
 from console.views.models import ModelsView
@@ -40,6 +41,7 @@ def views() -> list[BaseView]:
         PlansView(name="Plans", category="Money", endpoint="plans", url="/plans"),
         CodesView(name="Redeem codes", category="Money", endpoint="codes", url="/codes"),
         ModelsView(name="Models and prices", category="Catalog", endpoint="models", url="/models"),
+        ListPricesView(name="List prices", category="Catalog", endpoint="list_prices", url="/list-prices"),
         AliasesView(name="Aliases", category="Catalog", endpoint="aliases", url="/aliases"),
         ChannelsView(name="Channels", category="Catalog", endpoint="channels", url="/channels"),
         StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),

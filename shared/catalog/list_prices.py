@@ -67,13 +67,14 @@ def find_list_price(base_url: str, provider: str, upstream_model: str, at: datet
     """
     from genai_prices.data_snapshot import get_snapshot
 
-    providers = get_snapshot().providers
-    found = _find_provider(providers, base_url, provider)
+    data = get_snapshot()
+    found = _find_provider(data.providers, base_url, provider)
     if found is None:
         raise NotFound("The provider is not in the price data.")
-    model = found.find_model(upstream_model, all_providers=providers)
-    if model is None:
-        raise NotFound(f"The price data has no model {upstream_model!r} of {found.name}.")
+    try:
+        _, model = data.find_provider_model(upstream_model, found, None, None)
+    except LookupError:
+        raise NotFound(f"The price data has no model {upstream_model!r} of {found.name}.") from None
     if not model.prices:
         raise NotFound(f"The price data has no price of {found.id}/{model.id}.")
     moments = _moments(model, at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -63,6 +64,12 @@ class PriceComparison:
     @property
     def differs(self) -> bool:
         return self.proposed != self.live
+
+    @property
+    def token(self) -> str:
+        """Identifies the model, its price in force and the proposed one, for a page that was reviewed."""
+        content = repr((self.model, self.live, self.proposed)).encode()
+        return hashlib.sha256(content).hexdigest()[:32]
 
     @property
     def is_below_cost(self) -> bool:

@@ -41,6 +41,7 @@ def filled_database(bound_database) -> None:
     channel = factories.channel("https://up.example/v1", name="east")
     factories.model("m-1", channel)
     factories.model(LONG_MODEL, channel)
+    factories.model("m-2", factories.channel("https://api.openai.com/v1"), upstream_model="gpt-4o-mini")  # has a list price
     create_alias("old/m-1", "m-1", shutdown_at=now_ms() + HOUR_MS, origin=ORIGIN)
     save_draft("m-1", Rates(input=2_000, output=3_000), origin=ORIGIN)
     create_plan("Keeper", {"monthly_credits": 100}, origin=ORIGIN)
@@ -85,4 +86,4 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
                 kinds.add(kind)
                 waiting.append(link)
-    assert kinds - {f"/models/{LONG_MODEL}"} == pages(app)
+    assert kinds - {f"/models/{LONG_MODEL}", "/models/m-2"} == pages(app)

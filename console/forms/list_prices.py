@@ -1,0 +1,35 @@
+"""Forms for prices from list prices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wtforms import BooleanField, Form, SelectMultipleField, ValidationError
+
+from console.forms.fields import SingleUseForm, WholeNumber
+from shared.operations.price_sync import MAX_MARKUP_PERCENT
+
+DEFAULT_MARKUP_PERCENT = 20
+
+
+def check_markup(_form: Any, field: Any) -> None:
+    if field.data is not None and not 0 <= field.data <= MAX_MARKUP_PERCENT:
+        raise ValidationError(f"Enter a percentage from 0 to {MAX_MARKUP_PERCENT}.")
+
+
+class MarkupForm(Form):
+    """The markup at which the page computes new prices, in its URL."""
+
+    markup = WholeNumber("Markup on list price (%)", validators=[check_markup])
+
+
+class ListPricesForm(SingleUseForm):
+    """The selected prices, as shown (`PriceComparison.token`), to publish or to save as drafts."""
+
+    markup = WholeNumber("Markup on list price (%)", validators=[check_markup])
+    models = SelectMultipleField("Models", validate_choice=False)
+    publish = BooleanField("Publish")
+
+    def valid_markup(self) -> int:
+        """Return the submitted markup, or the default if it is invalid."""
+        return DEFAULT_MARKUP_PERCENT if self.markup.errors or self.markup.data is None else self.markup.data

@@ -1,0 +1,49 @@
+"""List prices: what providers charge beside our prices, and drafting or publishing several new prices at once."""
+
+from __future__ import annotations
+
+from flask import request, url_for
+from flask.typing import ResponseReturnValue
+
+from console.actions import list_prices as actions
+from console.forms.list_prices import DEFAULT_MARKUP_PERCENT, ListPricesForm, MarkupForm
+from console.views.form_handling import submit_form
+from console.views.view import View, action_route, page_route
+
+SHOWING = {"": "Different from list price", "below": "Below cost", "all": "All", "unknown": "No list price"}
+
+
+class ListPricesView(View):
+    @page_route("/")
+    def index(self) -> ResponseReturnValue:
+        wanted = MarkupForm(request.args) if "markup" in request.args else MarkupForm(None, markup=DEFAULT_MARKUP_PERCENT)
+        if "markup" in request.args and not wanted.validate():
+            return self._page(wanted, ListPricesForm(formdata=None)), 422
+        return self._page(wanted, ListPricesForm(formdata=None, markup=wanted.markup.data))
+
+    @action_route("/", "model.price")
+    def sync(self) -> ResponseReturnValue:
+        form = ListPricesForm()
+        done = submit_form(form, lambda: actions.sync(form), lambda: url_for("list_prices.index", markup=form.markup.data))
+        return done or (self._page(MarkupForm(None, markup=form.valid_markup()), form), 422)
+
+    def _page(self, wanted: MarkupForm, form: ListPricesForm) -> str:
+        markup = DEFAULT_MARKUP_PERCENT if wanted.markup.errors or wanted.markup.data is None else wanted.markup.data
+        showing = request.args.get("show", "")
+        compared = actions.compare(markup)
+        rows = [
+            row
+            for row in compared.known
+            if showing == "all" or (row.is_below_cost if showing == "below" else row.differs and showing != "unknown")
+        ]
+        return self.page(
+            "list_prices.html",
+            wanted=wanted,
+            form=form,
+            rows=rows,
+            unknown=compared.unknown,
+            showing=showing,
+            choices=SHOWING,
+            markup=markup,
+            selected={row.token for row in rows} if request.args.get("select") == "all" else set(form.models.data or ()),
+        )
