@@ -12,6 +12,7 @@ from console.views.filters import active_filters, chips, parse_uuid
 from console.views.view import View, page_route
 from shared.core.clock import now_ms
 from shared.operations.accounts import find_account
+from shared.operations.prices_in_force import models_below_cost
 from shared.rollup import Scope
 
 FILTERS = ("account", "model", "channel")
@@ -44,6 +45,7 @@ class HomeView(View):
             queues=queue_depth.queue_depths(current_app.extensions["yout_settings"].redis_url),
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
+            below_cost=len(models_below_cost()),
             count_up_to=dashboard.MAX_COUNT,
         )
 

@@ -28,7 +28,7 @@ from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalog import find_model
 from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
 from shared.operations.prices import COLUMNS, format_rate, rates_of
-from shared.operations.prices_in_force import current_price, current_prices
+from shared.operations.prices_in_force import current_price, current_prices, models_below_cost
 
 EXAMPLE = TokenUsage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
@@ -37,6 +37,7 @@ SHOWING = {
     "unused": "Unused for 30 days",
     "unpriced": "No price",
     "drafts": "Draft price",
+    "below": "Below cost",
     "disabled": "Disabled",
     "unrouted": "No channel",
 }
@@ -54,7 +55,7 @@ class ModelsView(View):
         if showing == "unused":
             now = now_ms()
             hidden = models_used(find_range("30d").span(now), now)
-        kept = drafts if showing == "drafts" else None
+        kept = drafts if showing == "drafts" else models_below_cost() if showing == "below" else None
         rows: Any = AIModel.select().order_by(AIModel.id)
         models = [
             row

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from peewee import fn
+
 from shared.core.clock import now_ms
-from shared.models import Price
+from shared.models import AIModel, ChannelModel, Price
 
 
 def current_price(model_id: str) -> Price | None:
@@ -23,3 +25,30 @@ def current_prices() -> dict[str, Price]:
     """Return the current prices by model id."""
     rows: Any = Price.select().where(Price.effective_at <= now_ms()).order_by(Price.effective_at)
     return {row.model_id: row for row in rows}  # the latest row of a model comes last
+
+
+def models_below_cost() -> set[str]:
+    """Return the ids of enabled models, free ones apart, whose price is below the cost of an enabled route."""
+    earlier = Price.alias()
+    latest = earlier.select(fn.MAX(earlier.effective_at)).where(
+        (earlier.model_id == ChannelModel.model) & (earlier.effective_at <= now_ms())
+    )
+    rows: Any = (
+        ChannelModel.select(ChannelModel.model)
+        .join(AIModel)
+        .switch(ChannelModel)
+        .join(Price, on=(Price.model == ChannelModel.model))
+        .where(
+            (Price.effective_at == latest)
+            & (AIModel.status == "active")
+            & (AIModel.is_free == False)  # noqa: E712  (a SQL expression)
+            & (ChannelModel.status == "active")
+            & (
+                (ChannelModel.cost_per_1k_input > Price.credits_per_1k_input)
+                | (ChannelModel.cost_per_1k_output > Price.credits_per_1k_output)
+            )
+        )
+        .distinct()
+        .tuples()
+    )
+    return {model_id for (model_id,) in rows}

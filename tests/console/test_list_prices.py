@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shared.models import AuditEntry, Price, PriceDraft
+from shared.models import AuditEntry, ChannelModel, Price, PriceDraft
 from shared.operations.prices import Rates, set_price
 from shared.operations.prices_in_force import current_price
 from tests import factories
@@ -78,3 +78,14 @@ def test_list_prices_are_shown_to_everyone_and_published_by_some(signed_in, role
         page = browser.get("/list-prices/")
         assert ("Publish selected" in page.text, "m-1" in page.text) == (False, True)
         assert [browser.get(f"/list-prices/?markup={text}").status_code for text in ("lots", "", "-1")] == [422] * 3
+
+
+def test_home_warns_of_prices_below_cost(signed_in):
+    factories.model("m-1", factories.channel("https://api.openai.com/v1"))
+    factories.model("m-2", factories.channel("https://api.openai.com/v1"))
+    browser = signed_in("readonly")
+    assert "below cost" not in browser.get("/").text
+    ChannelModel.update(cost_per_1k_input=101).where(ChannelModel.model == "m-1").execute()
+    assert '<a class="worry" href="/models/?show=below">1 below cost</a>' in browser.get("/").text
+    page = browser.get("/models/?show=below").text
+    assert ("/models/m-1" in page, "/models/m-2" in page) == (True, False)

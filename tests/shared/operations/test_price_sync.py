@@ -9,12 +9,13 @@ import pytest
 
 from shared.billing.rates import Rate
 from shared.catalog.list_prices import ListPrice
+from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, AuditEntry, ChannelModel, Price, PriceDraft
 from shared.operations.price_drafts import save_draft
 from shared.operations.price_sync import Comparisons, Margin, compare_prices, list_rates, sync_prices
 from shared.operations.prices import Rates, rates_of, set_price
-from shared.operations.prices_in_force import current_price
+from shared.operations.prices_in_force import current_price, models_below_cost
 from tests import factories as build
 from tests.factories import ORIGIN
 from tests.shared.catalog.price_data import price_data, usd
@@ -196,3 +197,23 @@ def test_filters_and_their_errors(small: str) -> None:
             compare(channel="nobody")
         with pytest.raises(InvalidInput, match="markup"):
             compare(markup_percent=-1)
+
+
+def test_models_below_cost(bound_database: Any) -> None:
+    channel = build.channel("https://api.openai.com/v1")
+    for id, cost, columns in (
+        ("unknown", (None, None), {}),
+        ("equal", (100, 300), {}),
+        ("input", (101, None), {}),
+        ("output", (0, 301), {}),
+        ("free", (101, 301), {"is_free": True}),
+        ("disabled", (101, 301), {"status": "disabled"}),
+        ("raised", (101, 301), {}),
+    ):
+        build.model(id, channel, **columns)
+        costs = {"cost_per_1k_input": cost[0], "cost_per_1k_output": cost[1]}
+        ChannelModel.update(costs).where(ChannelModel.model == id).execute()
+    assert "raised" in models_below_cost()
+    set_price("raised", Rates(200, 400), origin=ORIGIN)
+    set_price("equal", Rates(1, 1), now_ms() + 3_600_000, origin=ORIGIN)
+    assert models_below_cost() == {"input", "output"}
