@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared.catalog.price_data import price_data, usd
 from tests.yout.command import Installation
 
 LOOPBACK = "http://127.0.0.1:9/v1"
@@ -245,6 +246,9 @@ def test_audit_entries_name_the_operator(installation: Installation) -> None:
         ("model create m --channel none --kind image", 2, "invalid_input"),
         ("model create m --channel none --kind image --per-5-seconds 1", 2, "invalid_input"),
         ("model create m --channel none --kind video --input 1 --per-5-seconds 1", 2, "invalid_input"),
+        ("price sync --markup -1", 2, "invalid_input"),
+        ("price sync --channel nobody", 1, "not_found"),
+        ("price sync --model nobody", 1, "not_found"),
         ("staff create grace@example.com --role king", 2, "invalid_input"),
     ],
 )
@@ -256,6 +260,31 @@ def test_an_invalid_command_prints_one_helpful_line(installation: Installation, 
     assert (for_people.code, for_people.out) == (code, "")
     [line] = for_people.err.splitlines()
     assert line == f"yout: {for_scripts.data['error']['message']}"
+
+
+def test_prices_follow_the_list_prices(installation: Installation) -> None:
+    for words in (
+        "channel create openai --template openai --secret sk-1",
+        "model create small --channel openai --upstream-model gpt-4o-mini --input 100 --output 600",
+        "channel create acme --dialect openai --base-url http://127.0.0.1:1/v1",
+        "model create other --channel acme --input 1 --output 2",
+    ):
+        assert installation.yout(*words.split()).code == 0
+    sync = ("price", "sync", "--channel", "openai", "--markup", "20")
+    with price_data({"openai": {"gpt-4o-mini": usd("0.15", "0.6", cache_read_mtok="0.075")}}):
+        [drafted] = installation.yout(*sync, "--json").data["models"]
+        assert (drafted["status"], drafted["sources"]) == ("drafted", ["openai/gpt-4o-mini"])
+        assert (drafted["current"]["input"], drafted["list_price"]) == (100, {"input": 150, "output": 600})
+        assert (drafted["price"]["input"], drafted["price"]["cached_input"]) == (180, 90)
+        assert (drafted["current_margin_percent"], drafted["margin_percent"]) == (
+            {"input": -50, "output": 0},
+            {"input": 16, "output": 16},
+        )
+        out = installation.yout("price", "sync", "--markup", "20", "--publish").out
+        assert "small: published. input 100 → 180 (margin 16 %), output 600 → 720 (margin 16 %)" in out
+        assert "other: no list price. The provider is not in the price data." in out
+        assert installation.yout(*sync).out == "small: unchanged. input 180 (margin 16 %), output 720 (margin 16 %)\n"
+    assert installation.yout("price", "show", "small", "--json").data["cached_input"] == 90
 
 
 @pytest.mark.parametrize(
