@@ -364,7 +364,7 @@ class _Reader:
                 hour = name == "prompt_cache_retention" and value == "24h"
                 self._needs.append(Need(name, name, "cache_write_1h" if hour else "cache_write", is_hint=True))
         for index, message in enumerate(self._body["messages"]):
-            if len(message) > 2 or isinstance(message.get("content"), list):
+            if len(message) > 2 or not isinstance(message.get("content"), str):
                 self._message(message, f"messages[{index}]")
 
     def read_response(self) -> None:

@@ -128,6 +128,7 @@ ORDINARY = ask(
         (ask({"type": "image_url", "image_url": {"url": "https://a/b"}}), "openai", []),
         (ask({"type": "document_url", "document_url": "https://a/b.pdf"}), "openai", [(f"{PART}.type", None)]),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}, "content": None}]}, "openai", [(AUDIO, "audio_input")]),
+        ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "openai", [(AUDIO, "audio_input")]),
         # A cache: for five minutes, for an hour, on any part; nowhere at Gemini, and not if the provider does not get the mark.
         (ask(cache_control={"type": "ephemeral"}), "anthropic", [("cache_control", "cache_write")]),
         (ask({**TEXT, "cache_control": {"ttl": "1h"}}), "anthropic", [(f"{PART}.cache_control.ttl", "cache_write_1h")]),
@@ -159,6 +160,10 @@ def test_a_cache_that_the_provider_is_not_asked_for_needs_no_price() -> None:
         (ask({"type": "file", "file": {"file_id": "f"}}), RequestCosts(("image_input",), open_input=True)),
         (ask({"type": "file", "file": {"file_data": "data:text/plain;base64,AAAA"}}), RequestCosts(("image_input",))),
         (ask(prediction={"type": "content", "content": "äb"}, n=3), RequestCosts(output_tokens=3 * len("contentäb".encode()))),
+        (
+            {"messages": [{"role": "assistant", "images": [{"type": "image_url", "image_url": JPEG}]}]},
+            RequestCosts(("image_input",)),
+        ),
         (ask(service_tier="flex"), RequestCosts(service_tier="flex")),
         (ask(web_search_options={}, n=2), RequestCosts(web_searches=2 * MAX_SEARCHES_PER_CHOICE, open_input=True)),
     ],
