@@ -7,6 +7,7 @@ a `compaction` item with opaque content. The summary is in the item itself, so n
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from edge.v1.provider_fields import decode_thinking, encode_thinking
@@ -28,6 +29,15 @@ _HEADING = "Summary of the conversation so far, which replaces it:\n\n"
 def is_compaction(items: object) -> bool:
     """Return whether an `input` ends with a trigger."""
     return isinstance(items, list) and bool(items) and isinstance(items[-1], dict) and items[-1].get("type") == TRIGGER
+
+
+def last_compacted(items: Sequence[Any]) -> int:
+    """Return the index of the last item that a compaction in a stored response replaced: its trigger. -1 if there is none.
+
+    No call sends the items up to it, except `additional_tools`.
+    """
+    kinds = [item.get("type") if isinstance(item, dict) else None for item in items]
+    return max((index for index, pair in enumerate(pairwise(kinds)) if pair == (TRIGGER, "compaction")), default=-1)
 
 
 def request_summary(chat: Json) -> Json:

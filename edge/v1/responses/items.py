@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from itertools import pairwise
 from typing import Any
 
 import orjson
 
 from edge.v1.images_in_text import image_url
 from edge.v1.provider_fields import decode_thinking, id_without_signature, signed_blocks, thinking_text, tool_call
-from edge.v1.responses.compaction import COMPACTIONS, TRIGGER, read_summary
+from edge.v1.responses.compaction import COMPACTIONS, TRIGGER, last_compacted, read_summary
 from edge.v1.responses.tools import ToolSet, sent_arguments
 from shared.core.errors import InvalidRequest
 
@@ -32,7 +31,7 @@ def convert_items(value: str | list[Message], tools: ToolSet, *, may_be_empty: b
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
     conversation = _Conversation(tools)
-    compacted = _last_compacted(value)
+    compacted = last_compacted(value)
     for index, item in enumerate(value):
         where = f"input[{index}]"
         kind = item.get("type", "message")
@@ -49,12 +48,6 @@ def convert_items(value: str | list[Message], tools: ToolSet, *, may_be_empty: b
     if not messages and not may_be_empty:
         raise InvalidRequest("'input' must contain more than reasoning items.", "input")
     return messages
-
-
-def _last_compacted(items: list[Any]) -> int:
-    """Return the index of the last item that a compaction in a stored response replaced: its trigger. -1 if there is none."""
-    kinds = [item.get("type") if isinstance(item, dict) else None for item in items]
-    return max((index for index, pair in enumerate(pairwise(kinds)) if pair == (TRIGGER, "compaction")), default=-1)
 
 
 class _Conversation:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edge.call.requests import OWN_FIELDS
 from edge.v1.provider_fields import decode_thinking, id_without_signature
-from edge.v1.responses.compaction import COMPACTIONS, read_summary
+from edge.v1.responses.compaction import COMPACTIONS, last_compacted, read_summary
 from edge.v1.responses.tools import is_left_out
 
 Body = dict[str, Any]
@@ -21,8 +21,14 @@ def relayed_body(body: Mapping[str, Any]) -> Body:
     if isinstance(relayed.get("tools"), list):
         relayed["tools"] = _served(relayed["tools"])
     if isinstance(relayed["input"], list):
-        relayed["input"] = [_item(item) for item in relayed["input"] if not _is_foreign_reasoning(item)]
+        relayed["input"] = [_item(item) for item in _sent(relayed["input"]) if not _is_foreign_reasoning(item)]
     return relayed
+
+
+def _sent(items: list[Body]) -> list[Body]:
+    """Return the items without those that a compaction replaced. Only the others were validated."""
+    compacted = last_compacted(items)
+    return [item for index, item in enumerate(items) if index > compacted or item.get("type") == "additional_tools"]
 
 
 def _is_foreign_reasoning(item: Mapping[str, Any]) -> bool:

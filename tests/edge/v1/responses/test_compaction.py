@@ -91,6 +91,18 @@ def test_later_calls_send_the_summary() -> None:
     assert call.responses_body()["input"][1]["content"] == summary["content"]
 
 
+@pytest.mark.parametrize("dialect", ["openai", "responses"])
+def test_items_before_a_compaction_reach_no_provider(dialect: str) -> None:
+    hosted = {"type": "tool_search_output", "tools": [{"type": "mcp", "server_url": "https://mcp.example"}]}
+    more_tools = {"type": "additional_tools", "tools": [{**TOOL, "name": "later"}]}
+    earlier = [more_tools, hosted, {"type": "compaction"}, {"type": "tool_search_output"}, *HISTORY, TRIGGER]
+    call = parse(body_of(input=[*earlier, compaction(), {"role": "user", "content": "Go on."}])).call
+    sent = orjson.loads(DIALECTS[dialect].build_request(call.for_dialect(dialect), target_of(dialect)).body)
+    text = orjson.dumps(sent).decode()
+    assert all(part in text for part in (SUMMARY, "Go on.", "later"))
+    assert not any(part in text for part in ("Fix the bug.", "mcp", "compaction_trigger", "tool_search_output"))
+
+
 def test_an_answer_without_text_is_no_compaction() -> None:
     response = RESPONSES.parse(body_of(), CALL).renderer.render_complete(finished(completion("")))
     assert Response.model_validate(response).output == []
