@@ -87,9 +87,14 @@ class _Item(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
+    """The fields that are read here or where the event is rendered."""
+
     type: str
     delta: Any = None
     output_index: int = -1
+    content_index: int = 0
+    summary_index: int = 0
+    sequence_number: int = -1
     item: _Item | None = None
 
 
@@ -212,7 +217,8 @@ class RelayedResponse:
     def _finish(self, response: Json) -> None:
         self._usage = read_openai_usage(response.get("usage"), response.get("service_tier"))
         if not self.delivered:  # a provider that only sends the last event
-            for item in response.get("output") or ():
+            output = response.get("output")
+            for item in output if isinstance(output, list) else ():
                 if isinstance(item, dict):
                     self._count(text_of_item({"name": item.get("name")}))
                     self._count_item(item)
@@ -233,8 +239,10 @@ class RelayedResponse:
 
 def text_of_item(item: Mapping[str, Any]) -> str:
     """Return the text of an output item that the model generated, for counting."""
-    parts = item.get("content") or item.get("summary") or ()
-    pieces = [part.get("text") or part.get("refusal") for part in parts if isinstance(part, dict)]
+    parts = item.get("content") or item.get("summary")
+    pieces = [
+        part.get("text") or part.get("refusal") for part in (parts if isinstance(parts, list) else ()) if isinstance(part, dict)
+    ]
     return "".join(
         text for text in (item.get("name"), item.get("arguments"), item.get("input"), *pieces) if isinstance(text, str)
     )

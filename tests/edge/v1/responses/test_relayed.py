@@ -137,6 +137,19 @@ def test_noise_is_rejected(noise: bytes) -> None:
     assert Relayed([noise, b"\n\n"]).failed
 
 
+@pytest.mark.parametrize("field", ["sequence_number", "output_index", "content_index", "summary_index"])
+@pytest.mark.parametrize("value", [None, "1", 1.5, []])
+def test_an_event_with_an_invalid_position_is_rejected_before_it_is_relayed(field: str, value: object) -> None:
+    first, *rest = responses.events(WHOLES["text"])
+    assert Relayed([responses.event(event) for event in ({**first, field: value}, *rest)]).failed
+
+
+@pytest.mark.parametrize("fields", [{"output": 5}, {"output": [{"type": "message", "content": 5}]}, {"output": [None]}])
+def test_a_response_with_invalid_output_fails_without_an_internal_error(fields: Json) -> None:
+    last = {"type": "response.completed", "response": {**WHOLES["text"], **fields}}
+    assert Relayed([responses.event(last)]).reader.delivered is False
+
+
 @pytest.mark.parametrize(
     "last", [b"", responses.event({"type": "response.failed", "response": responses.failed()}), b"data: {\n\n"]
 )
