@@ -36,7 +36,7 @@ BREAKDOWNS: tuple[Breakdown, ...] = get_args(Breakdown)
 FORMATS = ("json", "csv")
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
-MAX_TAGS = 1_000  # rows of tags; the calls with further ones are added to `OTHER_TAGS`
+MAX_TAGS = 1_000  # rows in a report by tag; calls with other tags are summed as `OTHER_TAGS`
 DAY_MS = 24 * 3_600_000
 _EPOCH = date(1970, 1, 1)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
@@ -83,7 +83,7 @@ _REPORT = response_schema(
     " day. A key that has limits or lacks `can_manage` sees its own usage and that of the keys that it created.",
 )
 async def show_usage() -> Response:
-    """Return the usage of the account, or of the keys that the caller sees."""
+    """Return the usage of the account, or of the keys that the caller may see."""
     caller = await account_caller()
     requested = read_usage_request(request.args, now_ms())
     await count_request(caller.limits)
@@ -102,7 +102,7 @@ def read_usage_request(args: Mapping[str, str], now: int) -> UsageRequest:
     if days < 1:
         raise InvalidRequest("'from' must not be after 'to'.", "from")
     if days > MAX_DAYS:
-        raise InvalidRequest(f"'from' to 'to' must be at most {MAX_DAYS} days, but it is {days} days.", "from")
+        raise InvalidRequest(f"'from' to 'to' must be at most {MAX_DAYS} days; it is {days} days.", "from")
     by, format = args.get("by", BREAKDOWNS[0]), args.get("format", FORMATS[0])
     found = next((known for known in BREAKDOWNS if known == by), None)
     if found is None:
@@ -117,14 +117,14 @@ def _date(name: str, text: str | None) -> date | None:
         return None
     try:
         if not _DATE.fullmatch(text):
-            raise ValueError("another notation")
+            raise ValueError("not YYYY-MM-DD")
         return date.fromisoformat(text)
     except ValueError:
         raise InvalidRequest(f"'{name}' must be a date such as 2027-01-31.", name) from None
 
 
 def _read(caller: AccountCaller, requested: UsageRequest) -> tuple[list[dict[str, Any]], UsageSums]:
-    """Return the rows, days in order and others by credits, and their total."""
+    """Return the rows and their total. Days are sorted by date, other groups by credits."""
     groups = read_breakdown(caller.account, requested.since, requested.until, requested.by, visible_keys(caller))
     total = UsageSums()
     for sums in groups.values():

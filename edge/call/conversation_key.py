@@ -1,4 +1,4 @@
-"""Recognizes the calls of one conversation, so that they go to the channel whose provider has cached their prompt. Pure."""
+"""The key by which the calls of one conversation go to the channel whose provider has cached their prompt. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from uuid import UUID
 
 from shared.dialects.base import ChatCall
 
-MAX_MESSAGES = 64  # read to find the first one of the user
-MAX_PARTS = 8  # of its content
-SAMPLE_CHARS = 512  # of a text's start, and of its end
+MAX_MESSAGES = 64  # searched for the first message of the user
+MAX_PARTS = 8  # content parts of that message that are read
+SAMPLE_CHARS = 512  # read at the start of a text, and at its end
 KEY_BYTES = 16
 
 
 def conversation_key(call: ChatCall, payer: UUID) -> bytes:
-    """Return a key that all calls of a conversation have in common, in every process: 16 bytes.
+    """Return a key of 16 bytes that is the same for all calls of a conversation, in every process.
 
-    It is the `prompt_cache_key` of the caller, or else the first message of the user. That message stays the same in every turn,
-    and differs between conversations that share a system prompt, so they spread over the channels. The system prompt is left out
-    because some clients put the time or a request's id into it. Only the start, the end and the length of long texts count.
+    It is a hash of the caller's `prompt_cache_key`, or else of the first message of the user. That message is the same in every
+    turn, and it differs between conversations that share a system prompt, so they spread over the channels. The system prompt is
+    ignored because some clients put the time or a request id into it. Only the start, the end and the length of a text count.
     """
     digest = blake2b(payer.bytes, digest_size=KEY_BYTES)
     key = call.body.get("prompt_cache_key")
@@ -37,7 +37,7 @@ def _first_of_user(messages: list[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _texts(message: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the message's text, or for content parts their texts, and the URLs or data of other parts."""
+    """Yield the message's text, or the text, URL or data of each content part."""
     content = message.get("content")
     if isinstance(content, str):
         yield content

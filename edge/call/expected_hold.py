@@ -1,6 +1,6 @@
-"""What a call is expected to cost: the hold of a call in a tight pool.
+"""The expected cost of a call, which it holds in a tight pool.
 
-The prompt is counted, not estimated from bytes; the output is what such calls have had lately.
+The tokens of the prompt are counted instead of estimated from bytes. The output is estimated from recent calls of the model.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from shared.dialects.base import ChatCall
 
 # Fields of a body that become part of the prompt, in addition to its messages.
 _PROMPT_FIELDS = ("tools", "functions", "response_format")
-_HEAVY_FIELDS = ("role", "content", "images")  # of a message: the others are counted as JSON
+# Fields of a message that are not counted as JSON: content is counted as text, images by their number.
+_NOT_JSON_FIELDS = ("role", "content", "images")
 
 
 class ExpectedHold(NamedTuple):
-    """The credits to hold; and for a stream whose hold can grow, the prompt that they pay for."""
+    """The credits to hold, and the prompt that they pay for if the hold can grow (only of a stream)."""
 
     credits: int
     prompt: PaidPrompt | None
 
 
 async def expected_hold(services: Services, call: ChatCall, candidates: Sequence[Candidate], bound: int) -> ExpectedHold:
-    """Return what to hold for `call`, whichever of `candidates` serves it. `bound` is the most that it may hold."""
+    """Return the hold of `call`, enough for any of `candidates`. `bound` is the maximum, in credits."""
     sizes = services.output_sizes
     credits, tokens, percent, grows = 0, 0, 0, True
     for candidate in candidates:
         model = services.catalog.models.get(candidate.model)
-        if model is None:  # removed just now
+        if model is None:  # removed from the catalog since the candidates were found
             return ExpectedHold(bound, None)
-        # Hidden reasoning is output, too, and a complete answer shows nothing before it ends.
+        # A hold can only grow if output is visible while it is generated: not hidden reasoning, and not without streaming.
         visible = call.stream and not candidate.quote.reasoning_tokens and not sizes.reasons(model)
         output = (sizes.typical(model) or UNKNOWN_OUTPUT_TOKENS) if visible else sizes.high(model)
         if output is None:
@@ -50,7 +51,7 @@ async def expected_hold(services: Services, call: ChatCall, candidates: Sequence
 
 
 async def _input_tokens(services: Services, call: ChatCall, percent: int) -> int:
-    """Return the input tokens to hold for a tokenizer of `percent`."""
+    """Return the input tokens to hold for a tokenizer that makes `percent` tokens of 100 tokens in o200k_base."""
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
     return min(-(-counted * percent // 100) + other_tokens, call.input_bound)
@@ -64,7 +65,7 @@ def prompt_pieces(body: Mapping[str, Any]) -> Iterator[str]:
             yield content
         elif isinstance(content, list):
             yield from (text for part in content if (text := _text_of(part)))
-        rest = {name: value for name, value in message.items() if name not in _HEAVY_FIELDS and value}
+        rest = {name: value for name, value in message.items() if name not in _NOT_JSON_FIELDS and value}
         if rest:
             yield orjson.dumps(rest).decode()
     for name in _PROMPT_FIELDS:

@@ -1,4 +1,4 @@
-"""Fields of a call that cost more than its tokens: what they add to its quote, and the refusal of those without a price. Pure."""
+"""Fields of a call that cost more than plain tokens: adds them to the quote, and refuses those without a price. Pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ALL_BUT_MARKS = frozenset(ANSWER_FIELDS) - {"cache_control"}
 
 
 def possible_costs(call: ChatCall, routes: Iterable[Route]) -> RequestCosts:
-    """Return what the call may cost on any of `routes`, besides text within its limits."""
+    """Return the possible costs of the call on any of `routes`, in addition to text within its limits."""
     return merge([_read(call.for_dialect(route.dialect, route.settings), route) for route in routes])
 
 
 def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCall, UnpricedField | None]:
-    """Return the call with the body for `route`, without hints that `price` does not cover.
+    """Return the call with the body for `route`, without the hints that `price` does not cover, and an error or None.
 
-    Also returns the error for the first field that is neither covered nor allowed for the channel, if there is one.
+    The error is for the first field that is neither covered by the price nor allowed for the channel.
     """
     adapted = call.for_dialect(route.dialect, route.settings)
     needs = unpriced(_read(adapted, route), price, route.settings)
@@ -47,5 +47,5 @@ def _read(call: ChatCall, route: Route) -> FieldCosts:
 
 def _reason(kind: str | None) -> str:
     if kind is None:
-        return "its cost is not known"
+        return "its cost is unknown"
     return f"the model's price does not cover it (no rate for '{kind}')"

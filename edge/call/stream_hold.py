@@ -1,9 +1,9 @@
-"""The hold of one stream in a tight pool, which grows while the stream is relayed.
+"""The hold of one stream in a tight pool, which is extended while the stream is relayed.
 
-    while it relays:  if not await hold.covers(reader, relay): end the stream
+    if not await hold.covers(reader, relay): ...  # end the stream
 
-More is requested when half of the paid output is used, so that the answer of the ledger's next batch is usually there in time.
-Each request doubles the paid output.
+An extension is requested when half of the paid output is used, so the ledger's next batch usually grants it in time. Each request
+doubles the paid output.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from shared.billing.pricing import Quote
 from shared.dialects.base import StreamReader
 from shared.ledger import Extended, Extension, HoldTaken
 
-MIN_STEP_TOKENS = 256  # of an extension
+MIN_STEP_TOKENS = 256  # minimum output tokens that an extension adds
 # How long a stream waits for credits that other calls hold, before it ends.
 WAIT_SECONDS = 5.0
 RETRY_SECONDS = 0.25
-# Without a tokenizer: a token has at least this many bytes in most texts.
+# For estimates without a tokenizer: in most texts, tokens have at least this many bytes.
 BYTES_PER_TOKEN = 3
 
 CountText = Callable[[str], Awaitable[int]]
 
 
 class PaidPrompt(NamedTuple):
-    """What the growth of a hold is computed from.
+    """The prompt that a hold pays for, and the maximum of the hold.
 
     bound         maximum credits to hold
-    input_tokens  tokens of the prompt that are held
+    input_tokens  tokens of the prompt that the hold pays for
     """
 
     bound: int
@@ -43,7 +43,7 @@ class PaidPrompt(NamedTuple):
 
 
 class StreamHold:
-    """One stream's hold. `count` counts the tokens of a text; it is used only before a stream is ended for lack of credits."""
+    """One stream's hold. `count` counts the tokens of a text. It is called only before a stream ends for lack of credits."""
 
     __slots__ = (
         *("_account", "_amount", "_ask_at", "_call_id", "_chunks", "_count", "_ledger", "_paid", "_pending", "_prompt", "_quote"),
@@ -61,7 +61,7 @@ class StreamHold:
         self._count = count
         self._amount = taken.amount
         self._chunks = 0
-        self._scale = 1.0  # tokens per unit of the cheap estimate, once they were counted
+        self._scale = 1.0  # counted tokens per estimated token, once they were counted
         self._pending: asyncio.Future[Extended] | None = None
         self._paid = paid_output(quote, prompt.input_tokens, taken.amount)
         self._ask_at: float = math.inf if self._is_full else self._paid // 2
@@ -69,7 +69,7 @@ class StreamHold:
         self._wanted_at = 0.0  # tokens delivered by then
 
     async def covers(self, reader: StreamReader, relay: bytes) -> bool:
-        """Whether the hold pays for the output including `relay`. Requests more credits ahead; waits only if it is used up."""
+        """Return whether the hold pays for the output including `relay`. Requests extensions early, and waits only if it must."""
         self._chunks += relay.count(b"\n\n")
         used = self._used(reader)
         if used < self._ask_at:
@@ -119,7 +119,7 @@ class StreamHold:
             self._scale = min(1.0, max(counted, 1) / units)
 
     def _request(self, used: float) -> asyncio.Future[Extended]:
-        """Request as much output again as is paid for, unless a request is pending. `used` is the output so far in tokens."""
+        """Request to double the paid output, unless a request is pending. `used` is the output so far in tokens."""
         if self._pending is None:
             more = max(self._paid, MIN_STEP_TOKENS, int(used) - self._paid)
             target = expected_cost(self._quote, self._prompt.input_tokens, self._paid + more)
@@ -129,7 +129,7 @@ class StreamHold:
         return self._pending
 
     def _collect(self) -> None:
-        """Add what the pending request was granted, if that is decided."""
+        """Add the credits of the pending request, if the ledger has answered it."""
         if self._pending is None or not self._pending.done():
             return
         granted = self._pending.result().granted
@@ -139,6 +139,6 @@ class StreamHold:
         if self._is_full:
             self._ask_at = math.inf
             return
-        # In a dry pool, the next requests are at a half, a quarter, … of what is left.
+        # If less was granted than requested, the next requests come after a half, a quarter, … of the rest is used.
         half = (min(self._wanted_at, self._paid) + self._paid) / 2
         self._ask_at = self._paid // 2 if granted == self._wanted else half

@@ -7,7 +7,7 @@
         model: ModelId
         dimensions: Annotated[Annotated[int, Meta(ge=1, le=65_536)] | None, Meta(description="Length of a vector.")] = None
 
-A field with the type `… | None` treats null like an omitted field. Rules that involve several fields are in the route's code.
+In a field of type `… | None`, null means the same as an omitted field. Rules that involve several fields are in the route's code.
 `Meta(extra={"expected": …})` replaces the description of a type in error messages. Pure.
 """
 
@@ -39,9 +39,9 @@ Object = dict[str, Any]
 
 
 class Body(msgspec.Struct, gc=False):
-    """A JSON object whose unknown fields are ignored here, because the dialects know what to do with them.
+    """A JSON object. Unknown fields are not checked here: the dialects pass them on or refuse them.
 
-    In `EXAMPLE`, `$model` stands for a chat model that the edge serves, and `$image` or another kind for a model of that kind.
+    In `EXAMPLE`, `$model` stands for a chat model of the catalog, and `$image` (or another kind) for a model of that kind.
     """
 
     EXAMPLE: ClassVar[Mapping[str, Any] | None] = None
@@ -76,7 +76,7 @@ def body_schemas(
 
 # Errors
 
-# What msgspec's messages consist of. They may end with text of the caller: the name of an unknown field.
+# Parts of msgspec's messages. A message may contain a caller's text: the name of an unknown field.
 _AT = " - at `$"
 _MISSING = "Object missing required field `"
 _UNKNOWN = "Object contains unknown field `"
@@ -101,7 +101,7 @@ def _refusal(message: str, declared: type[Body]) -> InvalidRequest:
 
 
 def _declaration(path: str, declared: type[Body]) -> tuple[str, inspect.Type]:
-    """Return the name and the declared type of the field at `path`. A list of plain values is named, instead of its items."""
+    """Return the name and the declared type of the field at `path`. For an item of a list of plain values, that is the list."""
     param, kind = "", _type_info(declared)
     for step in _STEP.finditer(path):
         name, index = step.groups()

@@ -1,4 +1,4 @@
-"""Tags: a caller's own label for a call, in the header `x-yout-tag`, or in the body as `metadata.tag`.
+"""Tags: callers' own labels for calls, in the header `x-yout-tag`, or in the body as `metadata.tag`.
 
 A tag is stored with the call's usage. It is not sent to the provider. Pure.
 """
@@ -36,13 +36,13 @@ class CallMetadata(Body):
 
 
 class TagMetadata(Body, forbid_unknown_fields=True):
-    """Metadata of a call of the native API."""
+    """Metadata of a call to the native API."""
 
     tag: Tag = None
 
 
 Metadata = Annotated[CallMetadata | None, Meta(description="Not sent to the provider, except for `user_id` as a pseudonym.")]
-OwnMetadata = Annotated[TagMetadata | None, Meta(description="Has the `tag` of the call.")]
+OwnMetadata = Annotated[TagMetadata | None, Meta(description="Contains the `tag` of the call.")]
 
 
 def parse_tag(value: bytes | None) -> str | None:
@@ -61,7 +61,7 @@ def split_tag(body: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
 
 
 def nest_form_tag(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a form, with its tag at the same place as in a JSON body."""
+    """Return the fields of a form, with its tag in the same place as in a JSON body."""
     nested = {name: value for name, value in fields.items() if name != FORM_FIELD}
     return nested | ({"metadata": {"tag": fields[FORM_FIELD]}} if FORM_FIELD in fields else {})
 

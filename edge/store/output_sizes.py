@@ -1,4 +1,4 @@
-"""Output sizes of recent calls by model, from which calls in a tight pool take what to hold."""
+"""Output sizes of recent calls by model. Holds in a tight pool are computed from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shared.billing.elastic_hold import HIGH_FRACTION, HIGH_PERCENT, MIN_CALLS, 
 from shared.billing.output_histogram import BOUNDS, bucket_of, percentile
 from shared.catalog.snapshot import CatalogModel
 
-MAX_CALLS = 2_000  # counts are halved at this number, so that recent calls count more
-LEARNED_SECONDS = 3_600.0  # how long an answer that outran its hold raises the model's expectation
+MAX_CALLS = 2_000  # counts are halved at this number, so that recent calls weigh more
+LEARNED_SECONDS = 3_600.0  # how long an answer that cost more than its hold raises the expected output of its model
 
 
-class _Model:
+class _ModelSizes:
     __slots__ = ("counts", "learned", "learned_until", "reasons", "total")
 
     def __init__(self) -> None:
@@ -26,16 +26,16 @@ class _Model:
 
 
 class OutputSizes:
-    """Combines the histograms in the catalog with this process's own calls, which are newer."""
+    """Combines the histograms in the catalog with the newer calls of this process."""
 
     def __init__(self) -> None:
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, _ModelSizes] = {}
 
     def record(self, model: str, output_tokens: int, reasoning_tokens: int) -> None:
         """Count a completed call."""
         found = self._models.get(model)
         if found is None:
-            found = self._models[model] = _Model()
+            found = self._models[model] = _ModelSizes()
         found.counts[bucket_of(output_tokens)] += 1
         found.total += 1
         if reasoning_tokens:
@@ -45,14 +45,14 @@ class OutputSizes:
             found.total = sum(found.counts)
 
     def learn(self, model: str, output_tokens: int) -> None:
-        """Raise the expectation of a model whose answer cost more than its hold."""
-        found = self._models.setdefault(model, _Model())
+        """Raise the expected output of a model whose answer cost more than its hold."""
+        found = self._models.setdefault(model, _ModelSizes())
         now = time.monotonic()
         found.learned = max(output_tokens, found.learned if now < found.learned_until else 0)
         found.learned_until = now + LEARNED_SECONDS
 
     def reasons(self, model: CatalogModel) -> bool:
-        """Whether recent calls of the model had reasoning tokens."""
+        """Return whether recent calls of the model had reasoning tokens."""
         found = self._models.get(model.id)
         return model.reasons or (found is not None and found.reasons)
 

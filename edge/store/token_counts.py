@@ -1,4 +1,4 @@
-"""Cached token counts: agents send the same messages with every turn, and clients repeat calls that had to wait."""
+"""Cached token counts. Agents send the same messages again in every turn, and clients retry calls."""
 
 from __future__ import annotations
 

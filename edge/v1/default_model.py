@@ -1,4 +1,4 @@
-"""The default model of a call whose body has none: the only one that its key may use."""
+"""The default model of a call without `model`: the only one that its key may use."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from shared.core.errors import InvalidRequest
 
 
 async def default_model(services: Services, caller: Caller, *kinds: str) -> str:
-    """Return the only model of the first of `kinds` that the key may use any model of.
+    """Return the id of the key's only model of a kind: the first of `kinds` of which the key may use any model.
 
-    Raises `InvalidRequest` if there is none or more than one, and the errors of `Keys.look_up`.
+    Raises `InvalidRequest` if the key may use no such model, or several. Raises the errors of `Keys.look_up`.
     """
     key = await services.keys.look_up(caller.payer.digest)
     now = now_ms()

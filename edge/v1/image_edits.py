@@ -1,4 +1,4 @@
-"""`POST /v1/images/edits` and `/v1/images/variations`: media jobs that make images from images.
+"""`POST /v1/images/edits` and `/v1/images/variations`: media jobs that generate images from input images.
 
 The body is a form with the images as files. Edits can also be JSON, with the images as data URLs.
 """
@@ -82,7 +82,7 @@ FORMS: dict[str, type[EditForm | VariationForm]] = {"edit": EditForm, "variation
 
 
 class ParsedImages(NamedTuple):
-    """A parsed request. `idempotency_body` is the same for equal forms, whose bytes differ by their boundary."""
+    """A parsed request. `idempotency_body` is equal for equal forms, although their bytes differ by the boundary."""
 
     call: MediaCall
     response_format: str | None
@@ -128,7 +128,9 @@ def _fields(form: Form) -> dict[str, Any]:
 def _refuse_text_files(body: dict[str, Any]) -> None:
     for name in _FILE_FIELDS:
         if name in body:
-            raise InvalidRequest(f"'{name}' must be a file of a form, or in JSON 'images' with their 'image_url'.", name)
+            raise InvalidRequest(
+                f"'{name}' must be a file in a form. In JSON, send 'images', a list of objects with an 'image_url'.", name
+            )
 
 
 def _decoded(image: ImageReference, where: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The catalog entry of a model as clients read it: OpenAI's object with OpenRouter's fields, and Anthropic's. Pure.
+"""Models as JSON objects for clients: in OpenAI's format with OpenRouter's fields, and in Anthropic's format. Pure.
 
 Sources: OpenRouter's docs, "Models"; Anthropic's API reference, "List Models".
 """
@@ -17,7 +17,7 @@ from shared.dialects.compatibility_table import TABLES
 # Fields of a chat body, under OpenRouter's names, that are accepted if a channel's dialect accepts them.
 _GENERAL = ("max_tokens", "max_completion_tokens", "stop", "seed", "n", "logit_bias")
 _SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty")  # omitted for some models: see `sampling`
-# Capability of a model → the fields that it stands for.
+# Capability of a model → the fields that it supports.
 _BY_CAPABILITY = {
     "tools": ("tools", "tool_choice", "parallel_tool_calls"),
     "json_mode": ("response_format",),
@@ -25,16 +25,16 @@ _BY_CAPABILITY = {
     "logprobs": ("logprobs", "top_logprobs"),
     "reasoning": ("reasoning_effort",),
 }
-_FIELD_OF = {"structured_outputs": "response_format"}  # parameters that are no fields of their own
+_FIELD_OF = {"structured_outputs": "response_format"}  # OpenRouter's parameter → the field of the body that contains it
 _ACCEPTED = {
     dialect: frozenset(name for name, field in table.fields.items() if field.support != "refused")
     for dialect, table in TABLES.items()
 }
 # Our names of modalities → OpenRouter's.
 _MODALITIES = {"embedding": "embeddings"}
-_OUTPUT_BY_KIND = {"transcription": "transcription"}  # its output is text, but only /v1/audio/transcriptions serves it
+_OUTPUT_BY_KIND = {"transcription": "transcription"}  # not "text", because these models cannot chat
 _INPUT_BY_CAPABILITY = {"vision": "image", "audio": "audio"}
-# OpenRouter's names of rates that only some models have → our kind, and the tokens or searches that the rate is for.
+# OpenRouter's names of rates that only some models have → our kind, and the number of tokens or searches that the rate is for.
 _FURTHER_RATES = {"audio": ("audio_input", 1_000), "internal_reasoning": ("reasoning", 1_000), "web_search": ("web_search", 1)}
 _USD = Context(prec=12)
 
@@ -90,16 +90,16 @@ def anthropic_document(model: CatalogModel, alias: Alias | None = None) -> dict[
 def architecture(model: CatalogModel) -> dict[str, Any]:
     """Return the modalities of a model, by OpenRouter's names."""
     inputs, _, outputs = model.modality.partition("->")
-    taken = [_MODALITIES.get(name, name) for name in inputs.split("+") if name]
-    made = [_MODALITIES.get(name, name) for name in outputs.split("+") if name]
+    input_modalities = [_MODALITIES.get(name, name) for name in inputs.split("+") if name]
+    output_modalities = [_MODALITIES.get(name, name) for name in outputs.split("+") if name]
     if model.kind == "chat":
-        taken += [name for tag, name in _INPUT_BY_CAPABILITY.items() if tag in model.capabilities]
+        input_modalities += [name for capability, name in _INPUT_BY_CAPABILITY.items() if capability in model.capabilities]
     if model.kind in _OUTPUT_BY_KIND:
-        made = [_OUTPUT_BY_KIND[model.kind]]
+        output_modalities = [_OUTPUT_BY_KIND[model.kind]]
     return {
         "modality": model.modality,
-        "input_modalities": list(dict.fromkeys(taken)),
-        "output_modalities": list(dict.fromkeys(made)),
+        "input_modalities": list(dict.fromkeys(input_modalities)),
+        "output_modalities": list(dict.fromkeys(output_modalities)),
         "tokenizer": "Other",
         "instruct_type": None,
     }

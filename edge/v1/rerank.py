@@ -1,7 +1,7 @@
 """`POST /v1/rerank`: orders documents by their relevance to a query, in the format of Cohere and Jina.
 
 Models of the kind `rerank` are called at their provider's `/rerank`. Models of the kind `embedding` can be used too: query and
-documents are embedded in one call, and a document's score is the cosine of its vector and the query's.
+documents are embedded in one call, and a document's score is the cosine similarity of its vector and the query's.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ from shared.dialects.base import ChatCall
 from shared.dialects.rerank import best, max_search_units
 
 KIND = "rerank"
-MAX_DOCUMENTS = 1_000  # as at Cohere
+MAX_DOCUMENTS = 1_000  # Cohere's limit
 MAX_QUERY_LENGTH = 32_000  # characters
 MAX_TOP_N = 1_000_000
 MAX_DOCUMENT_TOKENS = 1_000_000
 MARKER_TOKENS = 8  # upper bound of the tokens that a model adds to a pair of texts
-MIN_CHARS_PER_TOKEN = 3  # of a text in English, with a margin
+MIN_CHARS_PER_TOKEN = 3  # for English text, with a margin
 _OWN_FIELDS = ("return_documents", "rank_fields", "stream")
 
 
@@ -87,14 +87,14 @@ class RerankRequest(Body):
     ] = None
     rank_fields: Annotated[
         Annotated[list[Literal["text"]], Meta(min_length=1, max_length=1)] | None,
-        Meta(description="Only `text`.", extra={"expected": "['text']. Send what is to be ranked as 'text'"}),
+        Meta(description="Only `text`.", extra={"expected": "['text']. Send the text to rank as 'text'"}),
     ] = None
     user: Annotated[str | None, Meta(description="Your id of the end user.")] = None
     metadata: Metadata = None
 
 
 def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
-    """Parse a body. Return the call (its model is "" if the body has none), and the documents if they are to be returned."""
+    """Parse a body. Returns the call (its model may be ""), and the documents if they are to be returned with the results."""
     body = parse_json_object(data)
     requested = check_body(body, RerankRequest)
     body, tag = split_tag(body)
@@ -125,7 +125,7 @@ def parse(data: bytes) -> tuple[ChatCall, list[dict[str, Any]] | None]:
 def embedding_call(call: ChatCall) -> ChatCall:
     """Return the call that embeds query and documents, in this order, for a model of the kind `embedding`.
 
-    Documents are cut off after about `max_tokens_per_doc` tokens: the model's own tokens are not known here.
+    Documents are cut off after about `max_tokens_per_doc` tokens, because the model's tokenizer is unknown.
     """
     body = call.body
     limit = body.get("max_tokens_per_doc")
@@ -145,7 +145,7 @@ def embedding_call(call: ChatCall) -> ChatCall:
 
 
 def _field_name(param: str) -> str:
-    """Return the caller's name of a field of `embedding_call`."""
+    """Return the field of the rerank body for a field of the embedding call."""
     if param == "input[0]":
         return "query"
     place = param.removeprefix("input[").removesuffix("]")
@@ -163,7 +163,7 @@ def rank_embeddings(body: dict[str, Any], top_n: int | None) -> dict[str, Any]:
 
 
 def _cosine(query: Sequence[float], length: float, vector: Sequence[float]) -> float:
-    """Return the cosine of two vectors, of which `query` has this `length`; 0 if it is not defined."""
+    """Return the cosine of two vectors, or 0 if it is undefined. `length` is that of `query`."""
     product: float = length * math.hypot(*vector)
     if not product or not math.isfinite(product) or len(vector) != len(query):
         return 0.0
@@ -171,15 +171,15 @@ def _cosine(query: Sequence[float], length: float, vector: Sequence[float]) -> f
     return max(-1.0, min(1.0, cosine))
 
 
-class _Model:
-    """Chooses the model of a call without one, and calls models of the kind `embedding` for their embeddings."""
+class _RerankExtension:
+    """Sets the default model of a call without one, and ranks by embeddings if the model is of the kind `embedding`."""
 
     def __init__(self, call: ChatCall) -> None:
         self._call = call
         self._embeds = False
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
-        """Return the call for its model's kind. Raises `InvalidRequest` without a default model, and the key's own errors."""
+        """Return the call for the kind of its model. Raises the errors of `default_model`."""
         call = self._call
         if not call.model:
             call = call._replace(model=await default_model(services, caller, KIND, "embedding"))
@@ -189,7 +189,7 @@ class _Model:
         return embedding_call(call) if self._embeds else call
 
     async def record(self, services: Services, model: str, events: Events) -> Events:  # noqa: ARG002  (the protocol's signature)
-        """Yield the events, with scores in place of embeddings. They are computed in a thread, because vectors may be many."""
+        """Yield the events, with scores in place of embeddings. A thread computes them, because there may be many vectors."""
         async with aclosing(events):
             async for event in events:
                 if self._embeds and isinstance(event, Finished):
@@ -227,7 +227,7 @@ class RerankRenderer(NonStreamingRenderer):
 
 def _open(data: bytes, call_id: UUID) -> ParsedRequest:
     call, documents = parse(data)
-    return ParsedRequest(call, RerankRenderer(f"rerank-{call_id.hex}", documents), _Model(call))
+    return ParsedRequest(call, RerankRenderer(f"rerank-{call_id.hex}", documents), _RerankExtension(call))
 
 
 DECLARATION = describe_model_call(

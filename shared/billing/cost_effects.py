@@ -1,8 +1,8 @@
-"""What every request field, and every number in a provider's usage, does to the cost of a call: one table. Pure.
+"""Table of how each request field, and each number in a provider's usage, affects the cost of a call. Pure.
 
-A field that may cost what the model's price does not cover is refused (400 `unpriced_parameter`), unless staff allow it for the
-channel (setting `allowed_parameters`). So is a field that the table does not know: it may turn on anything. Fields whose value
-is null request nothing. Output limits and the number of choices only limit or multiply tokens that the hold pays for.
+A field that may cause a cost without a rate in the model's price is refused (400 `unpriced_parameter`), unless staff allow it for
+the channel (setting `allowed_parameters`). Fields that are not in the table are refused in the same way, because their cost is
+unknown. A null requests nothing. Output limits and the number of choices only limit or multiply tokens that the hold pays for.
 
 Sources: the API references of OpenAI ("Create chat completion", "Create a model response"), Anthropic ("Messages") and Google
 ("GenerateContentRequest"); for fields of other providers of OpenAI's format, the pages named beside them.
@@ -18,15 +18,15 @@ from shared.billing.pricing import MAX_SEARCHES_PER_CHOICE, PLAIN, RequestCosts
 from shared.billing.rates import TIER_PREFIX, TOKEN_KINDS, PriceList, has_rate
 from shared.billing.token_usage import MAX_TIER_LENGTH, STANDARD_TIERS
 
-# For the hold of a transcription: speech at 8 kbit/s, the lowest bit rate that OpenAI's formats are used with.
+# For the hold of a transcription: speech at 8 kbit/s, the lowest common bit rate in the formats that OpenAI accepts.
 MIN_AUDIO_BYTES_PER_SECOND = 1_000
 
 
 class Effect(NamedTuple):
-    """What a field does to the cost.
+    """How a field affects the cost.
 
-    cost   `free`: nothing; `tokens`: counted in tokens of `kinds`, which the usage reports; `priced`: charged apart, needs a rate
-           of one of `kinds`; `multiplies`: a factor on the token rates; `refused`: never sent to a provider
+    cost   `free`: not at all; `tokens`: as tokens of `kinds` in the reported usage; `priced`: charged separately, needs a rate of
+           one of `kinds`; `multiplies`: as a factor on the token rates; `refused`: the field is never sent to a provider
     kinds  kinds of rates (`shared.billing.rates`)
     note   text for the documentation
     """
@@ -40,27 +40,27 @@ FREE = Effect("free")
 REFUSED = Effect("refused")
 _INPUT = Effect("tokens", ("input",))
 _OUTPUT = Effect("tokens", ("output",))
-_SEARCH = Effect("priced", ("web_search",), "at most five searches per choice are held; the reported number is charged")
-_CACHE = Effect("priced", ("cache_write", "cache_write_1h"), "a cache for an hour needs its own rate")
+_SEARCH = Effect("priced", ("web_search",), "five searches per choice are held; the reported number is charged")
+_CACHE = Effect("priced", ("cache_write", "cache_write_1h"), "a cache with a lifetime of one hour needs its own rate")
 
 
 def _all(effect: Effect, *names: str) -> dict[str, Effect]:
     return dict.fromkeys(names, effect)
 
 
-# Fields of OpenAI's chat completions, which are the canonical body.
+# Fields of OpenAI's chat completions, the canonical body.
 CHAT: Mapping[str, Effect] = {
     **_all(FREE, "model", "stream", "stream_options", "user", "safety_identifier", "metadata", "store"),
     **_all(FREE, "temperature", "top_p", "frequency_penalty", "presence_penalty", "seed", "logit_bias", "stop"),
     **_all(FREE, "logprobs", "top_logprobs", "tool_choice", "function_call", "parallel_tool_calls", "verbosity"),
     "moderation": Effect("free", note='OpenAI, "Moderation": moderation models are free'),
-    "prompt_cache_key": Effect("free", note="Anthropic: requests a cache, if the price has a rate for cache writes"),
-    "prompt_cache_retention": Effect("free", note="Anthropic: as `prompt_cache_key`; `24h` with the rate for an hour"),
-    "messages": Effect("tokens", ("input", "image_input", "audio_input"), "see content parts"),
+    "prompt_cache_key": Effect("free", note="at Anthropic, requests a cache if the price has a rate for cache writes"),
+    "prompt_cache_retention": Effect("free", note="at Anthropic, like `prompt_cache_key`; `24h` needs the rate for one hour"),
+    "messages": Effect("tokens", ("input", "image_input", "audio_input"), "see content parts below"),
     **_all(_INPUT, "functions", "response_format"),
-    "tools": Effect("tokens", ("input",), "tools that the caller runs; others are searches, or refused"),
+    "tools": Effect("tokens", ("input",), "tools that the caller executes; web searches are priced, other tools refused"),
     **_all(_OUTPUT, "max_tokens", "max_completion_tokens", "n", "reasoning_effort"),
-    "prediction": Effect("tokens", ("output",), "rejected tokens are output beyond the limit; they are held as well"),
+    "prediction": Effect("tokens", ("output",), "rejected tokens are billed beyond the output limit, so they are held, too"),
     "modalities": Effect("priced", ("audio_output", "image_output"), "`text` is free"),
     "audio": Effect("priced", ("audio_output",)),
     "prompt_cache_options": _CACHE,
@@ -93,10 +93,10 @@ OTHER_CHAT: Mapping[str, Effect] = {
 PARTS: Mapping[str, Effect] = {
     **_all(_INPUT, "text", "input_text", "output_text", "refusal", "thinking", "tool_reference"),
     "image_url": Effect("tokens", ("image_input",)),
-    "file": Effect("tokens", ("input", "image_input"), "audio and video: as `input_audio`; the whole context window is held"),
+    "file": Effect("tokens", ("input", "image_input"), "audio and video: like `input_audio`; the whole context window is held"),
     "input_audio": Effect("priced", ("audio_input",)),
     "audio_url": Effect("priced", ("audio_input",), "the whole context window is held"),
-    "video_url": Effect("priced", ("audio_input",), "for the sound track; the whole context window is held if it is a link"),
+    "video_url": Effect("priced", ("audio_input",), "for its audio; if it is a link, the whole context window is held"),
 }
 _EMBEDDING = (
     "model",
@@ -118,15 +118,15 @@ _TRANSCRIPTION = (
     *("model", "file", "language", "prompt", "response_format", "temperature", "timestamp_granularities", "chunking_strategy"),
     *("include", "stream", "known_speaker_names", "known_speaker_references", "user", "safety_identifier"),
 )
-# Fields of the other kinds of calls. Their cost is counted in tokens of the input, or is the price per call.
+# Fields of calls to other kinds of models. They cost input tokens, or the price per call.
 OTHER_KINDS: Mapping[str, Mapping[str, Effect]] = {
     "embedding": _all(_INPUT, *_EMBEDDING),
     "rerank": _all(_INPUT, *_RERANK),
     "moderation": _all(FREE, "model", "input", "user", "safety_identifier"),
     "transcription": _all(FREE, *_TRANSCRIPTION),
 }
-# The provider-native fields of the other surfaces. The edge converts them to the canonical body or refuses them; what it passes
-# on unknown is refused there.
+# Fields of the other APIs. The edge converts them to the canonical body or refuses them. Unknown fields that it passes on are
+# refused there.
 MESSAGES: Mapping[str, Effect] = {
     **_all(FREE, "model", "stream", "temperature", "top_p", "top_k", "stop_sequences", "metadata", "tool_choice"),
     "service_tier": Effect("free", note="`auto` and `standard_only`; not sent"),
@@ -148,7 +148,7 @@ RESPONSES: Mapping[str, Effect] = {
     "prompt_cache_options": _CACHE,
     **_all(_INPUT, "instructions", "previous_response_id"),
     "input": CHAT["messages"],
-    "tools": Effect("tokens", ("input",), "tools that the caller runs; hosted tools are refused"),
+    "tools": Effect("tokens", ("input",), "tools that the caller executes; hosted tools are refused"),
     **_all(_OUTPUT, "max_output_tokens", "reasoning", "text"),
     "service_tier": CHAT["service_tier"],
     **_all(REFUSED, "background", "background_options", "conversation", "prompt", "context_management", "moderation", "image"),
@@ -162,7 +162,7 @@ COMPLETIONS: Mapping[str, Effect] = {
     "best_of": Effect("tokens", ("output",), "must be 1 or equal to `n`"),
     **_all(REFUSED, "suffix", "logprobs"),
 }
-# Gemini's own fields: a request is built from the canonical body, so only those that a channel's `body` adds can be others.
+# Gemini's own fields. A request is built from the canonical body, so only a channel's `body` setting can add others.
 GEMINI: Mapping[str, Effect] = {
     **_all(FREE, "safety_settings", "labels", "temperature", "top_p", "top_k", "seed", "stop_sequences", "store"),
     **_all(FREE, "presence_penalty", "frequency_penalty", "response_logprobs", "logprobs", "response_mime_type", "tool_config"),
@@ -178,7 +178,7 @@ GEMINI: Mapping[str, Effect] = {
 }
 SURFACES = {"chat": CHAT, "completions": COMPLETIONS, "messages": MESSAGES, "responses": RESPONSES, "gemini": GEMINI}
 
-# Numbers in a provider's usage, with the kind that they are charged as; "" if another number includes them.
+# Number in a provider's usage → the kind that it is charged as; "" if another number includes it.
 USAGE: Mapping[str, Mapping[str, str]] = {
     "openai": {
         "prompt_tokens": "input",
@@ -212,7 +212,7 @@ USAGE: Mapping[str, Mapping[str, str]] = {
         "server_tool_use.web_search_requests": "web_search",
         "server_tool_use.web_fetch_requests": "",  # free; what they fetch is input
         "service_tier": f"{TIER_PREFIX}…",
-        "inference_geo": "",  # no request chooses it
+        "inference_geo": "",  # requests cannot set it
         "speed": "",
     },
     "gemini": {
@@ -233,12 +233,12 @@ USAGE: Mapping[str, Mapping[str, str]] = {
 
 
 class Need(NamedTuple):
-    """Something that a request may cost.
+    """A possible cost of a request, and the rate that it requires.
 
-    param  path of the field in the chat body
-    name   name in the table, by which staff allow it
-    kind   the rate that covers it; None if no rate can
-    is_hint  the field can be left out instead of refused, because the answer does not depend on it
+    param    path of the field in the chat body
+    name     name in the table and in the setting `allowed_parameters`
+    kind     the rate that covers the cost; None if no rate can
+    is_hint  the field can be omitted instead of refused, because the answer does not depend on it
     """
 
     param: str
@@ -248,7 +248,7 @@ class Need(NamedTuple):
 
 
 class FieldCosts(NamedTuple):
-    """What the fields of a request may cost: the rates that it needs, and its limits for the quote."""
+    """Possible costs of a request's fields: the rates that they require, and the limits for its quote."""
 
     needs: tuple[Need, ...] = ()
     limits: RequestCosts = PLAIN
@@ -258,7 +258,7 @@ NO_COSTS = FieldCosts()
 
 
 def _plain(fields: Mapping[str, Effect]) -> frozenset[str]:
-    """Return the fields whose value does not matter for the cost."""
+    """Return the fields whose values do not affect the cost."""
     read = ("priced", "multiplies", "refused")
     return frozenset(name for name, effect in fields.items() if effect.cost not in read and name not in ("prediction", "tools"))
 
@@ -267,18 +267,18 @@ _PLAIN = _plain({**OTHER_CHAT, **CHAT})
 _PLAIN_RESPONSES = _plain(RESPONSES)
 _PLAIN_PARTS = frozenset(name for name, effect in PARTS.items() if effect is _INPUT)
 _CACHE_HINTS = {"prompt_cache_key", "prompt_cache_retention"}
-# Tools that the caller runs. The others run at the provider, which bills them apart. Sources: OpenAI, "Tools"; Anthropic, "Tool
-# use", client tools.
+# Tools that the caller executes. The provider executes all others and bills them separately. Sources: OpenAI, "Tools"; Anthropic,
+# "Tool use", client tools.
 _CLIENT_TOOLS = frozenset(
     {"function", "custom", "namespace", "tool_search", "local_shell", "shell", "apply_patch", "computer", "computer_use_preview"}
 )
 _CLIENT_TOOL_PREFIXES = ("bash_", "text_editor_", "computer_", "memory_")
 _SEARCH_TOOLS = ("web_search", "openrouter:web_search")
-_SHORT_TTLS = (None, "5m", "30m")  # billed as plain cache writes: Anthropic's, OpenAI's
+_SHORT_TTLS = (None, "5m", "30m")  # billed as plain cache writes: by Anthropic (5m) and OpenAI (30m)
 
 
 def unpriced(found: FieldCosts, price: PriceList, settings: Mapping[str, Any]) -> tuple[Need, ...]:
-    """Return the needs that neither the price covers nor the channel's settings allow."""
+    """Return the needs that are covered neither by the price nor by the channel's `allowed_parameters`."""
     if not found.needs:
         return ()
     allowed = settings.get("allowed_parameters") or {}
@@ -288,9 +288,9 @@ def unpriced(found: FieldCosts, price: PriceList, settings: Mapping[str, Any]) -
 
 
 def read_costs(body: Mapping[str, Any], kind: str, dialect: str, settings: Mapping[str, Any]) -> FieldCosts:
-    """Return what the fields of a call may cost on a channel of this dialect with these settings.
+    """Return the possible costs of a call's fields on a channel of this dialect with these settings.
 
-    `body` is the canonical body of a call of this `kind`, validated; or that of the Responses API, as kind `responses`.
+    `body` is the validated canonical body of a call of this `kind`, or for the kind `responses`, a body of the Responses API.
     """
     if kind in OTHER_KINDS:
         return _of_other_kind(body, kind)
@@ -335,7 +335,7 @@ class _Reader:
         self._body = body
         self._dialect = dialect
         accepted = settings.get("history")
-        # Whether marks for a cache are sent: Gemini has none, and a provider of OpenAI's format may not accept them.
+        # Whether cache marks are sent: Gemini has none, and some providers of OpenAI's format do not accept them.
         self._marks = dialect in ("openai", "anthropic") and not (isinstance(accepted, list) and "cache_control" not in accepted)
         self._needs: list[Need] = []
         self._kinds: list[str] = []
@@ -375,7 +375,7 @@ class _Reader:
         for index, item in enumerate(items if isinstance(items, list) else ()):
             for name in ("content", "output"):
                 if item.get("type") == "shell_call_output":
-                    continue  # its output has no parts, only text
+                    continue  # its output is text, without parts
                 self._parts(item.get(name), f"input[{index}].{name}", _PART_OF_ITEM)
 
     def _need(self, param: str, name: str, kind: str | None) -> None:
@@ -430,7 +430,7 @@ class _Reader:
             self._marked(tool["function"], f"{where}.function")
 
     def _marked(self, owner: Mapping[str, Any], where: str) -> None:
-        """Read the mark for a cache of a message, part or tool."""
+        """Read the cache mark of a message, part or tool."""
         if owner.get("cache_control") is not None:
             self._cache(owner["cache_control"], f"{where}.cache_control")
         if owner.get("prompt_cache_breakpoint") is not None and self._dialect in (
@@ -518,7 +518,7 @@ def _choices(body: Mapping[str, Any]) -> int:
 
 
 def _text_bytes(value: Any) -> int:
-    """Return the size of all text in a JSON value."""
+    """Return the bytes of all text in a JSON value."""
     if isinstance(value, str):
         return len(value.encode(errors="replace"))
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Generates the documentation of the table of cost effects: `python -m shared.billing.cost_page > docs/cost-effects.md`."""
+"""Generates the page about cost effects: `python -m shared.billing.cost_page > docs/cost-effects.md`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from shared.billing.cost_effects import OTHER_CHAT, OTHER_KINDS, PARTS, SURFACES, USAGE, Effect
 from shared.billing.rates import FALLBACKS, LABELS
 
-_HEAD = """# Cost effects: what each field and each number does to the cost
+_HEAD = """# Cost effects of request fields and reported usage
 
 This page is generated from the table that the edge uses (`shared/billing/cost_effects.py`); a test compares it.
 
-* **free**: costs nothing. **tokens**: the provider counts it in tokens of these kinds. **priced**: charged apart; without a rate
-  in the model's [price](billing.md#prices), the field is a 400 `unpriced_parameter` that names it. **multiplies**: a factor on
-  the token rates, refused like `priced` without a rate. **refused**: never sent to a provider.
-* A field that is not listed may turn on anything, so it is refused like `priced` without a rate.
+* **free**: costs nothing.
+* **tokens**: the provider counts it in tokens of these kinds.
+* **priced**: charged separately. If the model's [price](billing.md#prices) has no rate for it, the call is a 400
+  `unpriced_parameter` that names the field.
+* **multiplies**: a factor on the token rates. If the price has no rate for it, the call is a 400, too.
+* **refused**: never sent to a provider.
+* The cost of a field that is not listed is unknown, so it is a 400 `unpriced_parameter`.
 * If staff [allow the field](billing.md#parameters-without-a-price) on one of the model's channels, that channel serves the call.
 * `null` requests nothing and is always accepted.
 """
@@ -29,7 +32,7 @@ _SECTIONS = {
 
 
 def render_page() -> str:
-    """Return the whole page."""
+    """Return the page in Markdown."""
     sections = [_HEAD]
     for name, title in _SECTIONS.items():
         sections.append(f"## {title}\n\n{_table(SURFACES[name])}")

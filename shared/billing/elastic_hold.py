@@ -1,7 +1,7 @@
-"""Elastic holds: what a call holds in a tight pool instead of its maximum cost. Pure.
+"""Elastic holds: how much a call holds in a tight pool instead of its maximum cost. Pure.
 
-In a rich pool, a call holds its maximum cost: a large hold blocks nobody. In a tight one, it holds its counted input, and the
-output that calls of its model have had lately. The hold of a stream grows while it is relayed.
+In a rich pool, a call holds its maximum cost, because a large hold does not block other calls. In a tight pool, it holds the cost
+of its counted input and of the output that recent calls of its model had. The hold of a stream grows while it is relayed.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from shared.billing.pricing import Quote, quote
 RICH_FACTOR = 8
 # Expected output of a stream whose model has no recent calls; its hold can grow.
 UNKNOWN_OUTPUT_TOKENS = 1_024
-# Share of a model's recent calls that a stream's first hold covers, and that the hold of a call whose tokens are not visible
-# while it runs covers, with a margin.
+# Fraction of a model's recent calls whose output the first hold of a stream covers.
 TYPICAL_FRACTION = 0.9
+# The same for a call whose output is not visible while it runs, so its hold cannot grow; in percent of that output.
 HIGH_FRACTION = 0.99
 HIGH_PERCENT = 125
 MIN_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.5, 5.0
-MIN_CALLS = 10  # fewer recent calls say nothing about a model
+MIN_CALLS = 10  # fewer recent calls are not enough to predict a model's output
 # Chat templates add this many tokens to each message at most: role, separators, priming.
 MESSAGE_TOKENS = 8
 
-# Tokens of a provider's tokenizer per 100 tokens of o200k_base, by the start of the provider's model name, after its path.
-# `python -m bench.tokenizer_margins` measures them; docs/billing.md has the figures. The first match counts.
+# Tokens of a provider's tokenizer per 100 tokens of o200k_base, by prefix of the provider's model name without its path.
+# `python -m bench.tokenizer_margins` measures them; docs/billing.md has the figures. The first match applies.
 _DEFAULT_PERCENT = 150
 _PERCENT_BY_FAMILY: tuple[tuple[str, int], ...] = (
     *((name, 105) for name in ("gpt-4o", "gpt-4.1", "gpt-5", "gpt-oss", "chatgpt-4o", "o1", "o3", "o4")),  # o200k_base
@@ -40,7 +40,7 @@ _PERCENT_BY_FAMILY: tuple[tuple[str, int], ...] = (
 
 
 def max_tokenizer_percent(upstream_models: Iterable[str]) -> int:
-    """Return how many tokens the tokenizers of these models make of 100 tokens of o200k_base, at most, for a usual prompt."""
+    """Return the most tokens that any of these models' tokenizers needs for a usual prompt of 100 tokens in o200k_base."""
     return max((_tokenizer_percent(name) for name in upstream_models), default=_DEFAULT_PERCENT)
 
 
@@ -59,13 +59,13 @@ def expected_cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
 
 
 def paid_output(quoted: Quote, input_tokens: int, credits: int) -> int:
-    """Return the output tokens that `credits` pay for after the input, at most those of the quote's bound."""
-    most = quoted.paid_tokens
-    base = _cost(quoted, input_tokens, 0)
-    per_output = _cost(quoted, input_tokens, most) - base
-    if per_output == 0:
-        return most if credits >= base else 0
-    return max(0, min((credits - base) * most // per_output, most))
+    """Return the output tokens that `credits` pay for after the input, at most those that the quote's bound pays for."""
+    max_tokens = quoted.paid_tokens
+    input_cost = _cost(quoted, input_tokens, 0)
+    max_output_cost = _cost(quoted, input_tokens, max_tokens) - input_cost
+    if max_output_cost == 0:
+        return max_tokens if credits >= input_cost else 0
+    return max(0, min((credits - input_cost) * max_tokens // max_output_cost, max_tokens))
 
 
 def _cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
@@ -76,10 +76,10 @@ def _cost(quoted: Quote, input_tokens: int, output_tokens: int) -> int:
 
 
 def spendable(quoted: Quote, held: int, free: int) -> int:
-    """Return the credits that the output limit of a complete answer may use: twice the hold, but only what is free.
+    """Return the credits for the output limit of an answer that is not streamed: the hold, plus at most as much of what is free.
 
-    Its tokens are not visible before it ends, so its hold cannot grow. What exceeds hold and margin is the platform's loss, and
-    this bounds it: never more than was held.
+    Its tokens are not visible before it ends, so its hold cannot grow. This bounds the platform's loss, the cost above hold and
+    margin, by the amount of the hold.
     """
     return min(held + min(max(free, 0), held), max(quoted.bound, held))
 

@@ -1,4 +1,4 @@
-"""Histogram of output tokens per call with fixed buckets, from which calls in a tight pool take what to hold. Pure.
+"""Histogram of output tokens per call, with fixed buckets. Holds in a tight pool are computed from it. Pure.
 
 Each bound is about 1.41 times the previous one. The bounds are stored with the counts and must never change.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-# A bucket contains the sizes from its lower bound up to the next bound; the last one has no end.
+# Lower bounds of the buckets. The last bucket has no upper bound.
 BOUNDS = (0, *(round(2 ** (exponent / 2)) for exponent in range(8, 41)))
 
 
@@ -18,7 +18,7 @@ def bucket_of(tokens: int) -> int:
 
 
 def percentile(counts: Sequence[int], fraction: float) -> int | None:
-    """Return the tokens within which `fraction` of the calls stayed, or None if there are no counts.
+    """Return the output tokens that `fraction` of the calls did not exceed, or None if there are no counts.
 
     Interpolates linearly inside a bucket. The last bucket counts as twice its lower bound.
     """

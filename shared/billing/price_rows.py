@@ -13,7 +13,7 @@ from shared.models import Price, PriceDraft, PriceRate
 
 
 def read_prices(*conditions: Expression) -> list[tuple[str, PriceList]]:
-    """Return the prices that meet the conditions, each with its model's id, the latest effective date first."""
+    """Return the prices that meet the conditions, with their models' ids, sorted by effective date, latest first."""
     columns = [getattr(Price, name) for name in COLUMNS]
     rows: Any = (
         Price.select(Price.model, *columns, PriceRate.kind, PriceRate.above_tokens, PriceRate.credits)
@@ -36,13 +36,13 @@ def read_price(id: UUID) -> PriceList | None:
 
 
 def rates_of_price(price: Price) -> tuple[Rate, ...]:
-    """Return the rates of a row, read from their own table."""
+    """Read the rates of a price from the table `price_rate`."""
     rows = PriceRate.select().where(PriceRate.price == price).order_by(PriceRate.kind, PriceRate.above_tokens)
     return tuple(Rate(row.kind, row.above_tokens, row.credits) for row in rows)
 
 
 def price_of(row: Price | PriceDraft) -> PriceList:
-    """Return a row as a price list; a draft as one that is not in force."""
+    """Return a row as a price list. The id and the effective date of a draft are 0."""
     rates = rates_of_price(row) if isinstance(row, Price) else tuple(Rate(*rate) for rate in row.rates)
     values = {name: getattr(row, name) for name in COLUMNS if name not in ("id", "effective_at")}
     return PriceList(getattr(row, "id", UUID(int=0)), getattr(row, "effective_at", 0), **values)._replace(rates=rates)

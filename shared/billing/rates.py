@@ -1,7 +1,7 @@
-"""Price lists, and what usage costs at them: rates by kind of token, prompt length, service tier, search and second. Pure.
+"""Price lists, and the cost of usage: rates by kind of token, prompt length, service tier, search and second. Pure.
 
-A cost is computed from lines of `count × rate`, whose counts are disjoint: each token is in exactly one line. A kind of token
-without a rate of its own is charged as the kind in `FALLBACKS`.
+A cost is a sum of lines (`count × rate`). Each token is counted in exactly one line. A kind of token without a rate of its own
+is charged at the rate of its fallback (`FALLBACKS`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uuid import UUID
 from shared.billing.token_usage import NO_EXTRA, TokenUsage
 from shared.core.formats import format_credits
 
-# Kinds of tokens with the kind whose rate applies if they have none of their own. `input` and `output` have none: 0.
+# Kind of token → the kind whose rate applies if it has none of its own. `input` and `output` have no fallback: their rate is 0.
 FALLBACKS = {
     "input": "",
     "cached_input": "input",
@@ -73,9 +73,9 @@ class Rate(NamedTuple):
 
 
 class PriceList(NamedTuple):
-    """Prices of a model from `effective_at` on, in credits. None for cached input or cache writes means the input price.
+    """Prices of a model from `effective_at` on, in credits. Cached input and cache writes default to the input price (None).
 
-    `rates` are all others, in ascending order; most models have none.
+    `rates` has all further rates, in ascending order. Most models have none.
     """
 
     id: UUID
@@ -99,7 +99,7 @@ class PriceList(NamedTuple):
         return not any(rate.credits for rate in self.rates if not rate.kind.startswith(TIER_PREFIX))
 
 
-COLUMNS = tuple(name for name in PriceList._fields if name != "rates")  # of the table, too
+COLUMNS = tuple(name for name in PriceList._fields if name != "rates")  # columns of the table `price`
 
 
 class CostLine(NamedTuple):
@@ -130,7 +130,7 @@ class Cost(NamedTuple):
 
 
 def rate_of(price: PriceList, kind: str, input_tokens: int) -> int:
-    """Return the rate of a kind for a call with this many input tokens, that of its fallback if it has none of its own."""
+    """Return the rate of a kind, or that of its fallback, for a call with this many input tokens."""
     while kind:
         found = own_rate(price, kind, input_tokens)
         if found is not None:
@@ -163,7 +163,7 @@ def max_rate(price: PriceList, kinds: Iterable[str], input_tokens: int) -> int:
 
 
 def tier_permille(price: PriceList, tier: str) -> int:
-    """Return the factor of a service tier in thousandths of the token rates; of a tier without a rate, the standard one."""
+    """Return the factor of a service tier in thousandths of the token rates. A tier without a rate has the standard factor."""
     found = own_rate(price, TIER_PREFIX + tier, 0) if tier else None
     return STANDARD_PERMILLE if found is None else found
 
@@ -212,36 +212,37 @@ def cost_thousandths(price: PriceList, usage: TokenUsage) -> int:
 
 
 def token_counts(price: PriceList, usage: TokenUsage) -> list[tuple[str, int]]:
-    """Split a call's tokens into disjoint kinds, those with a rate of their own apart. The counts sum up to all tokens.
+    """Split a call's tokens into kinds that do not overlap. Kinds without a rate of their own are counted with their fallback.
 
-    Providers do not always report how parts overlap, such as cached tokens that are images. Then the kind whose rate is its own
-    keeps its tokens and the cached ones are fewer, so that the charge covers what the provider may bill.
+    Providers do not always report overlaps, such as cached image tokens. These count as images rather than as cached input, so
+    the charge covers what the provider may bill.
     """
     extra = usage.extra or NO_EXTRA
     own = {rate.kind for rate in price.rates}
     audio = min(extra.audio_input_tokens, usage.input_tokens) if "audio_input" in own else 0
     image = min(extra.image_input_tokens, usage.input_tokens - audio) if "image_input" in own else 0
     cached_audio = min(extra.cached_audio_tokens, audio, usage.cached_tokens)
-    text = usage.input_tokens - audio - image
-    cached = min(usage.cached_tokens - cached_audio, text)
+    text_input = usage.input_tokens - audio - image
+    cached = min(usage.cached_tokens - cached_audio, text_input)
     if "cached_audio_input" not in own:
         cached_audio = 0  # charged like other audio
-    written = min(usage.cache_write_tokens, text - cached)
-    hour = min(extra.cache_write_1h_tokens, written) if "cache_write_1h" in own else 0
-    heard = min(extra.audio_output_tokens, usage.output_tokens) if "audio_output" in own else 0
-    drawn = min(extra.image_output_tokens, usage.output_tokens - heard) if "image_output" in own else 0
-    reasoning = min(usage.reasoning_tokens, usage.output_tokens - heard - drawn) if "reasoning" in own else 0
+    written = min(usage.cache_write_tokens, text_input - cached)
+    written_1h = min(extra.cache_write_1h_tokens, written) if "cache_write_1h" in own else 0
+    audio_output = min(extra.audio_output_tokens, usage.output_tokens) if "audio_output" in own else 0
+    image_output = min(extra.image_output_tokens, usage.output_tokens - audio_output) if "image_output" in own else 0
+    text_output = usage.output_tokens - audio_output - image_output
+    reasoning = min(usage.reasoning_tokens, text_output) if "reasoning" in own else 0
     counts = (
-        ("input", text - cached - written),
+        ("input", text_input - cached - written),
         ("cached_input", cached),
-        ("cache_write", written - hour),
-        ("cache_write_1h", hour),
+        ("cache_write", written - written_1h),
+        ("cache_write_1h", written_1h),
         ("audio_input", audio - cached_audio),
         ("cached_audio_input", cached_audio),
         ("image_input", image),
-        ("output", usage.output_tokens - heard - drawn - reasoning),
+        ("output", text_output - reasoning),
         ("reasoning", reasoning),
-        ("audio_output", heard),
-        ("image_output", drawn),
+        ("audio_output", audio_output),
+        ("image_output", image_output),
     )
     return [(kind, count) for kind, count in counts if count or kind in ("input", "cached_input", "output")]

@@ -17,8 +17,8 @@ from shared.core.errors import NotFound
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
 
-# By kind (`shared.billing.rates`, or `per_call`): USD by the prompt length above which it applies; the first length is 0. USD are
-# per million tokens, or per thousand searches or calls.
+# Kind (of `shared.billing.rates`, or `per_call`) → prompt length above which the rate applies, beginning with 0 → USD per million
+# tokens, or per thousand searches or calls.
 UsdRates = Mapping[str, Mapping[int, Decimal]]
 
 PER_CALL = "per_call"
@@ -39,7 +39,7 @@ _KINDS = {
 }
 # File searches are refused, and cached images are charged like other images.
 _NOT_NEEDED = {"storage_searches_kcount", "cache_image_read_mtok"}
-# Providers by the channel setting `provider`, where the data has another id. Other settings are ids of the data, or unknown.
+# Value of the channel setting `provider` → id in the data, if they differ.
 _PROVIDERS = {"azure-openai": "azure", "openai-responses": "openai", "xai": "x-ai"}
 
 
@@ -50,7 +50,7 @@ class ListPrice(NamedTuple):
     rates     the highest of the day, if the provider's price depends on the time
     tiers     factor of the token rates by service tier
     uncovered units of the price that have no rate here, such as `input_video_mtok`
-    changes   the day (UTC) of the next price that the provider has announced
+    changes   day (UTC) of the next price that the provider has announced
     """
 
     source: str
@@ -61,7 +61,7 @@ class ListPrice(NamedTuple):
 
 
 def find_list_price(base_url: str, provider: str, upstream_model: str, at: datetime) -> ListPrice:
-    """Return the list price at a time (UTC) of a model of the provider with this base URL or, failing that, this slug.
+    """Return a model's list price at a time (UTC). The provider is found by its base URL, or else by its slug.
 
     Raises `NotFound` if the data has no such provider, model or price.
     """
@@ -141,7 +141,7 @@ def _rates(price: Any) -> UsdRates:
 
 
 def _rate_at(price: UsdRates, kind: str, above: int) -> Decimal:
-    """Return the USD rate for prompts above a length, that of the kind's fallback if it has none of its own."""
+    """Return the USD rate of a kind, or that of its fallback, for prompts above a length."""
     while kind and kind not in price:
         kind = FALLBACKS.get(kind, "")
     if not kind:

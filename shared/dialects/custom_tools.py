@@ -1,4 +1,4 @@
-"""Custom tools, whose input is free text, for providers that only know functions. Pure.
+"""Custom tools, whose input is free text, for providers that only support functions. Pure.
 
 Canonical calls have custom tools in OpenAI's chat format. For other providers, each becomes a function with one string, `input`,
 and the provider's calls of that function become custom calls again, also in streams.
@@ -23,7 +23,7 @@ _PARAMETERS: Json = {
 }
 _START = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _END = re.compile(r'"\s*\}?\s*$')
-# The longest beginning of a JSON string's content that ends between two characters, so that it can be decoded.
+# The longest prefix of a JSON string's content that can be decoded, because it does not end within an escape sequence.
 _CHARACTERS = re.compile(
     r"""(?:[^"\\]++|\\["\\/bfnrt]|\\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+"""
 )
@@ -62,7 +62,7 @@ def _function_tool(tool: Json) -> Json:
 
 
 def _grammar(format: object) -> Iterable[str]:
-    """Yield the grammar of the input as text, which the model can read but the provider does not enforce."""
+    """Yield the grammar of the input as text for the model. The provider does not enforce it."""
     grammar = format.get("grammar") if isinstance(format, dict) else None
     if isinstance(grammar, dict) and grammar.get("definition"):
         yield f"The input must match this grammar ({grammar.get('syntax', 'lark')}):\n{grammar['definition']}"

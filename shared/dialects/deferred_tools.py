@@ -1,6 +1,6 @@
 """Deferred tools: tools with `defer_loading`, which the model does not see until a tool result refers to them. Pure.
 
-Anthropic has them ("Tool search tool"). For other providers, the tools that are not yet loaded are left out, and the reference
+Anthropic supports them ("Tool search tool"). For other providers, tools that are not loaded yet are left out, and a reference
 becomes text that names the tools.
 """
 
@@ -39,7 +39,7 @@ def load_tools(body: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def can_defer(body: Mapping[str, Any]) -> bool:
-    """Return whether Anthropic accepts a body's deferred tools: one tool is not deferred, and every reference is to a tool."""
+    """Return whether Anthropic accepts a body's deferred tools: at least one tool is not deferred, and all references exist."""
     tools = body.get("tools") or ()
     names = {tool_name(tool) for tool in tools}
     return any(not tool.get("defer_loading") for tool in tools) and referenced_tools(body) <= names

@@ -1,6 +1,6 @@
 """Builds `multipart/form-data` bodies (RFC 7578).
 
-Pure, except for the boundary, which is random so that no caller's data can contain it.
+Pure, except for the boundary, which is random so that a caller's data cannot contain it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 
 class FilePart(NamedTuple):
-    """A file of a form. `file_name` must not contain a caller's text."""
+    """A file in a form. `file_name` must not come from a caller."""
 
     field: str
     file_name: str

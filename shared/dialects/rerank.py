@@ -1,4 +1,4 @@
-"""Reranking in the format that Cohere, Jina, vLLM, Infinity and llama.cpp share: `POST /rerank`. Pure.
+"""Reranking (`POST /rerank`) in the format of Cohere, Jina, vLLM, Infinity and llama.cpp. Pure.
 
 A channel's `settings` are those of the `openai` dialect (`body`, `headers`, `key_header`).
 """
@@ -37,7 +37,7 @@ class Rerank(NonStreamingDialect):
         return ProviderRequest("POST", f"{target.route.base_url}/rerank", request_headers(target), orjson.dumps(body))
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the edge makes the id)
-        """Parse the scores of all documents, or of the best `top_n`, best first. Raises `MalformedStream` if they are invalid."""
+        """Parse the scores, best first: of all documents, or the best `top_n`. Raises `MalformedStream` if they are invalid."""
         try:
             body = orjson.loads(data)
         except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Reads the answer to a transcription with `stream`: OpenAI's events, or the JSON of a provider that does not stream. Pure.
+"""Reads a streamed transcription: OpenAI's events, or the JSON of a provider that does not stream. Pure.
 
     transcript.text.delta      relayed as it arrives, like `transcript.text.segment`
     transcript.text.done       held back until the call is settled
@@ -16,7 +16,7 @@ from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.translated_stream import EventSplitter, parse_json_object
 
-MAX_DOCUMENT_BYTES = 8_000_000  # maximum bytes of a transcript in JSON, as of an event
+MAX_DOCUMENT_BYTES = 8_000_000  # of a transcript in JSON; the same limit as for an event
 DELTA, SEGMENT, DONE = "transcript.text.delta", "transcript.text.segment", "transcript.text.done"
 
 
@@ -26,7 +26,7 @@ class TranscriptStream:
     __slots__ = ("_document", "_is_document", "_last", "_splitter", "_start", "_texts", "delivered", "error", "text_bytes")
 
     def __init__(self) -> None:
-        self.delivered = False  # any speech has arrived
+        self.delivered = False  # text has arrived
         self.error: Exception | None = None  # error after the events that `feed` returned last
         self.text_bytes = 0
         self._splitter = EventSplitter()
@@ -59,11 +59,11 @@ class TranscriptStream:
             return self._read(self._splitter.split(data))
         self._document += data
         if len(self._document) > MAX_DOCUMENT_BYTES:
-            raise MalformedStream("a transcript without an end")
+            raise MalformedStream("the transcript is too large")
         return b""
 
     def close(self) -> bytes:
-        """Process the end of the connection. Returns what is left to relay. Raises `BrokenStream` if it was too early."""
+        """Process the end of the connection. Returns the rest to relay. Raises `BrokenStream` if the stream is incomplete."""
         if self._is_document:
             body = parse_json_object(bytes(self._document).strip())
             if not isinstance(body.get("text"), str):
@@ -85,7 +85,7 @@ class TranscriptStream:
         return read_openai_usage((self._last or {}).get("usage"))
 
     def truncate(self) -> None:
-        """Nothing to mark: the last event has no reason."""
+        """Nothing to do: the last event has no finish reason."""
 
     def text(self) -> str:
         return "".join(self._texts)

@@ -1,7 +1,7 @@
-"""Extends the holds of running calls, for a batch of calls in one transaction.
+"""Extends the holds of a batch of running calls, in one transaction.
 
-An extension takes more credits from whatever the hold came from, all of them or a part. Only open holds grow: one that was
-settled, expired or released meanwhile stays as it is.
+An extension takes credits from the same sources as the hold, and may be granted in part. Only open holds are extended, not those
+that were settled, released or expired in the meantime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NO_METER = Meter(0)
 
 
 class Extension(NamedTuple):
-    """Request for up to `credits` more for the hold of a running call of `account`."""
+    """Request to add up to `credits` to the hold of a running call of `account`."""
 
     call: UUID
     account: UUID
@@ -28,8 +28,8 @@ class Extension(NamedTuple):
 class Extended(NamedTuple):
     """The credits `granted`. `may_retry`: other calls hold credits that this one could use, once they release them.
 
-    Nothing is granted for a hold that is not open, a key that was revoked, or an account that is suspended. `may_retry` is set
-    then, because the call is about to be cut off for that reason, not for a lack of credits.
+    Nothing is granted if the hold is not open, the key was revoked or the account is suspended. `may_retry` is true then, so that
+    the call is cut off for that reason instead of a lack of credits.
     """
 
     granted: int
@@ -120,7 +120,7 @@ def _find_holds(items: Sequence[Extension], now: int) -> dict[tuple[UUID, UUID],
 def _open_hold(
     amount: int, overage_amount: int, subscription: Any, own: str | None, parent: str | None, usable: Any
 ) -> _OpenHold:
-    """Return a row as a hold. Its row can name one subscription, so it uses no other one's overage."""
+    """Return a row as a hold. It may use the overage of one subscription only, because its row has one column for it."""
     used = as_uuid(subscription) if subscription else None
     overage = as_uuid(usable) if usable else None
     allowances = tuple(dict.fromkeys(name for name in (own, parent) if name))

@@ -22,12 +22,15 @@ def store_inputs(files: Sequence[InputFile], storage: Storage, secret_key: str) 
 
 
 def load_inputs(key: str, storage: Storage, secret_key: str) -> tuple[InputFile, ...]:
-    """Return the files stored under `key`. Raises `NotFound`, `StorageUnavailable`, and `SettingsError` for another key."""
+    """Return the files stored under `key`.
+
+    Raises `NotFound`, `StorageUnavailable`, and `SettingsError` if they were encrypted with another secret key.
+    """
     return _decode(unseal_bytes(b"".join(storage.get(key)), secret_key, MEDIA_INPUT))
 
 
 def delete_inputs(job: MediaJob, storage: Storage) -> None:
-    """Delete the input images of a job that has ended. Raises `StorageUnavailable`, after which it can be repeated."""
+    """Delete the input images of a job that has ended. Safe to repeat after `StorageUnavailable`."""
     if job.input_key is not None:
         storage.delete(job.input_key)
         MediaJob.update(input_key=None).where(MediaJob.id == job.id).execute()

@@ -1,4 +1,4 @@
-"""Aliases of models: create, change and delete them. An alias may point to another alias, but never to itself."""
+"""Creates, changes and deletes aliases of models. An alias may point to another alias, but not in a circle."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def create_alias(
 ) -> ModelAlias:
     """Create an alias for `model`, which is a model's id or another alias. Times are in milliseconds UTC.
 
-    With `shutdown_at` it is deprecated from now on, unless `deprecated_at` is given. The id of a disabled model can be used as a
-    name, so that another model replaces it. Raises `NotFound` for an unknown model, and `InvalidInput`.
+    With `shutdown_at`, `deprecated_at` defaults to now. The name may be the id of a disabled model, which the alias replaces.
+    Raises `NotFound` for an unknown model, and `InvalidInput`.
     """
     check_model_id(name)
     with transaction():
@@ -63,7 +63,7 @@ def create_alias(
 
 
 def update_alias(name: str, changes: Mapping[str, Any], *, origin: Origin) -> ModelAlias:
-    """Change the fields in `changes`, a part of `FIELDS`. None removes a successor or a date. Raises like `create_alias`."""
+    """Change some of the `FIELDS`. None removes a successor or a date. Raises the errors of `create_alias`."""
     with transaction():
         alias = find_alias(name)
         before = {field: getattr(alias, field) for field in FIELDS}
@@ -80,9 +80,9 @@ def delete_alias(name: str, *, origin: Origin) -> None:
     """Delete an alias. Raises `NotFound`, and `InvalidInput` if another alias points to it."""
     with transaction():
         alias = find_alias(name)
-        user = ModelAlias.get_or_none(ModelAlias.model == name)
-        if user is not None and not AIModel.select().where(AIModel.id == name).exists():
-            raise InvalidInput(f"The alias {user.name!r} points to {name!r}. Change or delete it first.")
+        dependent = ModelAlias.get_or_none(ModelAlias.model == name)
+        if dependent is not None and not AIModel.select().where(AIModel.id == name).exists():
+            raise InvalidInput(f"The alias {dependent.name!r} points to {name!r}. Change or delete it first.")
         alias.delete_instance()
         record_audit_entry(origin, "alias.delete", name, before={field: getattr(alias, field) for field in FIELDS})
         bump_catalog_version()

@@ -31,7 +31,7 @@ TOKEN_PRICED_KINDS = ("chat", "embedding")
 
 
 class Margin(NamedTuple):
-    """What is left of the input and output price after the provider's, in percent of ours; None for a price of 0."""
+    """Margin of the input and output price over the provider's, in percent of our price; None for a price of 0."""
 
     input: int | None
     output: int | None
@@ -47,10 +47,14 @@ class RouteCost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PriceComparison:
-    """A model's price in force, the price that the list prices give, and the list prices themselves, in credits.
+    """A model's price in force, its list price, and the price proposed from it, in credits.
 
-    `sources` are models of the price data (`openai/gpt-4o-mini`), one for each route. Several are covered by the highest rates.
-    `changes` is the day (UTC) of the next list price that a provider has announced.
+    sources   models of the price data (`openai/gpt-4o-mini`), one for each route
+    costs     list price of each route
+    cost      the highest rates of the routes
+    live      price in force
+    proposed  `cost` with the markup
+    changes   day (UTC) of the next list price that a provider has announced
     """
 
     model: str
@@ -143,7 +147,7 @@ def compare_prices(
 def sync_prices(comparisons: Iterable[PriceComparison], *, publish: bool = False, origin: Origin) -> list[SyncedPrice]:
     """Draft the proposed price of each model whose price in force differs, and publish it if `publish` is set.
 
-    A draft replaces an earlier one. The routes' costs become the list prices. Doing it again changes nothing.
+    A draft replaces an earlier one. The routes' costs are set to the list prices. Repeating a sync changes nothing.
     """
     return [_sync(comparison, publish, origin) for comparison in comparisons]
 
@@ -220,8 +224,8 @@ def _compare(
 def list_rates(prices: list[ListPrice], credits_per_usd: int, *, markup_percent: int = 0, live: Rates | None = None) -> Rates:
     """Return rates in credits that cover each list price plus a markup, rounded up.
 
-    Rates of `live` that no list price has stay, such as the minimum. A rate that would allow calls with web searches or a
-    service tier is changed only if `live` has it.
+    Rates of `live` that no list price has are kept, such as the minimum. Rates for web searches and service tiers are updated
+    only if `live` has them, because adding one would allow new kinds of calls.
     """
     before = live or Rates()
     has = {rate.kind for rate in before.rates}
@@ -239,7 +243,7 @@ def list_rates(prices: list[ListPrice], credits_per_usd: int, *, markup_percent:
 
 
 def _tier_rate(rate: Rate, prices: list[ListPrice]) -> Rate:
-    """Return a service tier's rate at the highest factor, if every list price has one; any other rate as it is."""
+    """Return a service tier's rate with the highest factor of the list prices if all have one, or any other rate unchanged."""
     name = rate.kind.removeprefix(TIER_PREFIX)
     if name == rate.kind or not all(name in price.tiers for price in prices):
         return rate
@@ -247,7 +251,7 @@ def _tier_rate(rate: Rate, prices: list[ListPrice]) -> Rate:
 
 
 def _sorted(rates: Rates) -> Rates:
-    """Return the rates in the order in which they are compared, whatever the database's collation."""
+    """Return the rates in an order for comparisons that does not depend on the database's collation."""
     return replace(rates, rates=tuple(sorted(rates.rates)))
 
 

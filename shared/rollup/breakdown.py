@@ -1,7 +1,7 @@
 """An account's usage by day, model, key or tag, for the account's own reports.
 
-Whole days and hours come from the sums by key, the rest from the calls, which are all counted: these are less than two hours of
-calls, as long as the worker runs.
+Whole days and hours are read from the sums by key and tag, the rest from the calls: less than two hours of calls while the worker
+runs.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def read_breakdown(
 ) -> dict[Any, UsageSums]:
     """Return the usage of an account, or of some of its `keys`, in [since, until), by `by`. Both are starts of UTC days, in ms.
 
-    The groups are starts of days, ids of models, keys (None: web sessions) or tags (None: no tag; `OTHER_TAGS`). One statement
-    reads all of it, so calls that are being summed are counted once.
+    A group is the start of a day, a model id, a key (None: web sessions) or a tag (None: no tag; `OTHER_TAGS`).
+    One statement reads everything, so calls that are being summed up are counted once.
     """
     restriction, values = ("", [account]) if keys is None else (" AND api_key IN ?", [account, list(keys)])
     statements: list[str] = []

@@ -18,11 +18,11 @@ _DATES = {"deprecated": "the name is deprecated", "shutdown": "calls of the name
 def register(commands: Commands[Parser]) -> None:
     verbs = add_command_group(commands, "alias", "manage aliases: other names for models")
     create = add_command(verbs, "create", "create an alias for a model", _create)
-    create.add_argument("name", metavar="NAME", help="the `model` that callers send")
+    create.add_argument("name", metavar="NAME", help="name that callers send as `model`")
     create.add_argument("model", metavar="MODEL", help="ID of the model, or another alias")
     _add_options(create)
     add_command(verbs, "list", "list all aliases", _list)
-    update = add_command(verbs, "update", "change an alias: only the options given", _update)
+    update = add_command(verbs, "update", "change the given options of an alias", _update)
     update.add_argument("name", metavar="NAME")
     update.add_argument("--model", metavar="MODEL", help="ID of the model, or another alias")
     _add_options(update, removable=f"; '{NONE}' removes it")

@@ -1,4 +1,4 @@
-"""`yout price`: prices of models. They are never changed; a newer price replaces the one in force."""
+"""`yout price`: prices of models. Prices are never edited: a new price replaces the one in force."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RATE_HELP = "a further rate, such as audio_input=1000, input@200000=2500, web_se
 
 def register(commands: Commands[Parser]) -> None:
     verbs = add_command_group(commands, "price", "manage prices")
-    change = add_command(verbs, "set", "set a model's price; rates that are not given stay as they are", _set)
+    change = add_command(verbs, "set", "set a model's price; rates that are not given are kept", _set)
     change.add_argument("id", metavar="MODEL")
     for name, help in _RATES.items():
         change.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=help)
@@ -39,7 +39,7 @@ def register(commands: Commands[Parser]) -> None:
         "--no-rate", action="append", default=[], metavar="KIND", help="remove a further rate, such as input@200000 (repeatable)"
     )
     change.add_argument(
-        "--from", dest="effective", type=_moment, metavar="TIME", help="when it takes effect, in UTC (default now)"
+        "--from", dest="effective", type=_time_ms, metavar="TIME", help="when it takes effect, in UTC (default now)"
     )
     show = add_command(verbs, "show", "show a model's price in force", _show)
     show.add_argument("id", metavar="MODEL")
@@ -155,8 +155,8 @@ def _document(price: Price, model: str) -> dict[str, Any]:
     return {"id": str(price.id), "model": model, "effective_at": format_timestamp(price.effective_at), **listed}
 
 
-def _moment(text: str) -> int:
-    """Parse an ISO 8601 time (UTC unless it says otherwise) to milliseconds."""
+def _time_ms(text: str) -> int:
+    """Parse an ISO 8601 time to milliseconds. The default time zone is UTC."""
     try:
         parsed = datetime.fromisoformat(text)
         moment = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()

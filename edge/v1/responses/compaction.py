@@ -15,7 +15,7 @@ from shared.core.errors import InvalidRequest
 
 Json = dict[str, Any]
 TRIGGER = "compaction_trigger"
-COMPACTIONS = ("compaction", "compaction_summary", "context_compaction")  # types of an item that stands for a conversation
+COMPACTIONS = ("compaction", "compaction_summary", "context_compaction")  # types of items that replace a conversation
 _KIND = "summary"
 _PROMPT = (
     "The conversation above is about to be replaced by a summary. Write that summary for the assistant that will continue the"
@@ -41,9 +41,9 @@ def last_compacted(items: Sequence[Any]) -> int:
 
 
 def request_summary(chat: Json) -> Json:
-    """Return a chat body that asks for a summary of its conversation.
+    """Return a chat body that requests a summary of its conversation.
 
-    Its tools remain, because providers require them for calls in the history, and caches depend on them.
+    The tools are kept: providers require them for calls in the history, and prompt caches depend on them.
     """
     kept = {name: value for name, value in chat.items() if name not in ("response_format", "logprobs", "top_logprobs")}
     kept["messages"] = [*chat["messages"], {"role": "user", "content": _PROMPT}]
@@ -53,12 +53,12 @@ def request_summary(chat: Json) -> Json:
 
 
 def compaction_item(id: str, summary: str) -> Json:
-    """Return the item that stands for a conversation."""
+    """Return the item that replaces a conversation."""
     return {"id": id, "type": "compaction", "encrypted_content": encode_thinking([{"type": _KIND, "text": summary}])}
 
 
 def read_summary(content: str, where: str) -> str:
-    """Return the text for the model of an item's content. Raises `InvalidRequest` for another provider's content."""
+    """Return the summary in an item's content, as text for the model. Raises `InvalidRequest` for content of a provider."""
     blocks = decode_thinking(content)
     if len(blocks) != 1 or blocks[0].get("type") != _KIND or not isinstance(blocks[0].get("text"), str):
         raise InvalidRequest(
@@ -68,7 +68,7 @@ def read_summary(content: str, where: str) -> str:
 
 
 def kept_messages(items: Sequence[Mapping[str, Any]], name: str) -> list[Json]:
-    """Return the user's messages among `items`, which remain beside the compaction. Those without an id get one from `name`."""
+    """Return the user's messages among `items`, to be kept beside the compaction. New ids are derived from `name`."""
     kept = []
     for place, item in enumerate(items):
         if item.get("type", "message") == "message" and item.get("role") == "user":

@@ -1,4 +1,4 @@
-"""The body of a Responses call for a provider of the same API: the caller's, without what only Yout understands. Pure."""
+"""Body of a Responses call for a provider of the same API: the caller's body without Yout's own options. Pure."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edge.v1.responses.compaction import COMPACTIONS, last_compacted, read_summa
 from edge.v1.responses.tools import is_left_out
 
 Body = dict[str, Any]
-# Our own options, ids of our responses, and what no provider needs (Codex sends ids of its installation and session).
+# Our own options, ids of our responses, and ids of the installation and session, which Codex sends and no provider needs.
 _NOT_SENT = OWN_FIELDS | {"client_metadata", "previous_response_id"}
 
 
 def relayed_body(body: Mapping[str, Any]) -> Body:
-    """Return a validated body, whose earlier items are in its input, for a provider of the Responses API."""
+    """Return the provider's body for a validated body. Its input must already contain the earlier items."""
     relayed = {name: value for name, value in body.items() if name not in _NOT_SENT}
     if isinstance(relayed.get("tools"), list):
         relayed["tools"] = _served(relayed["tools"])
@@ -32,7 +32,7 @@ def _sent(items: list[Body]) -> list[Body]:
 
 
 def _is_foreign_reasoning(item: Mapping[str, Any]) -> bool:
-    """Return whether the provider cannot read a reasoning item: it was not encrypted, or by another dialect's provider."""
+    """Return whether the provider cannot read a reasoning item: it is not encrypted, or it is from another dialect's provider."""
     if item.get("type") != "reasoning":
         return False
     encrypted = item.get("encrypted_content")
@@ -46,7 +46,7 @@ def _served(tools: list[Body]) -> list[Body]:
 def _item(item: Body) -> Body:
     """Return an item without the signature of another dialect's provider in the id of its call.
 
-    A compaction, which is ours, becomes text: the provider could not decrypt it.
+    A compaction becomes text, because only Yout can read it.
     """
     if item.get("type") in COMPACTIONS:
         return {"type": "message", "role": "user", "content": read_summary(item["encrypted_content"], "input")}

@@ -1,4 +1,4 @@
-"""Follows the events of a relayed response, in which the caller's request replaces the provider's copy of it."""
+"""Tracks the events of a relayed response, and replaces the provider's copy of the request by the caller's request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELDS = {
     b"response.function_call_arguments.delta": "arguments",
     b"response.custom_tool_call_input.delta": "input",
 }
-_MORE: dict[str, Item] = {"output_text": {"annotations": []}}
+_REQUIRED: dict[str, Item] = {"output_text": {"annotations": []}}  # type of part → its other required fields
 
 
 class _Event(msgspec.Struct):
@@ -53,7 +53,7 @@ class RelayedResponse:
         self._open: dict[int, list[tuple[bytes, int, str]]] = {}  # deltas of items that are not complete
 
     def add(self, events: bytes) -> bytes:
-        """Process complete events. Return them for the caller."""
+        """Process complete events. Returns them for the caller."""
         changed: list[bytes] = []
         for event in events.split(b"\n\n"):
             if event:
@@ -64,11 +64,11 @@ class RelayedResponse:
         return b"".join(changed)
 
     def complete(self, answer: Mapping[str, Any]) -> Item:
-        """Return a provider's response with the caller's request, and with the output so far if it has none."""
+        """Return a provider's response with the caller's request. If it has no output, the output so far is added."""
         return {**self._head, "output": self.output(), **answer}
 
     def incomplete_items(self) -> list[tuple[int, Item]]:
-        """Return the items that were cut, with their positions and their content so far."""
+        """Return the incomplete items with their positions and their content so far."""
         return [(index, self._partial(index)) for index in sorted(self._open)]
 
     def output(self) -> list[Item]:
@@ -76,7 +76,7 @@ class RelayedResponse:
         return [self._partial(index) if index in self._open else item for index, item in sorted(self._output.items())]
 
     def _read(self, name: bytes, payload: bytes) -> bytes | None:
-        """Process an event. Return its data if it must change."""
+        """Process an event. Returns its new data, or None if it stays unchanged."""
         event = _decode(payload)
         self.sequence = event.sequence_number if event.sequence_number >= 0 else self.sequence + 1
         if name in _PARTS or name in _FIELDS:
@@ -101,7 +101,7 @@ class RelayedResponse:
                 item[_FIELDS[name]] = (item.get(_FIELDS[name]) or "") + delta
                 continue
             place, kind, field = _PARTS[name]
-            part = parts.setdefault((place, position), {"type": kind, field: "", **_MORE.get(kind, {})})
+            part = parts.setdefault((place, position), {"type": kind, field: "", **_REQUIRED.get(kind, {})})
             part[field] += delta
         for place in ("content", "summary"):
             found = [part for (name, _), part in sorted(parts.items(), key=lambda entry: entry[0]) if name == place]

@@ -1,7 +1,8 @@
-"""Tools of the Responses API that the caller executes, as tools of a chat body, and calls of them as items again. Pure.
+"""Converts tools of the Responses API to tools of a chat body, and calls of them back to items. Pure.
 
-Functions, custom tools and namespaces of both, client-side tool search, shells and patches. Namespaces become part of the
-function's name. Tools that OpenAI executes itself are left out of the call if clients send them by default, or else refused.
+The caller executes these tools: functions, custom tools, namespaces of both, client-side tool search, shells and patches. A
+namespace becomes part of the function's name. Of the tools that OpenAI executes itself, those that clients send by default are
+left out, and the others are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from shared.core.errors import InvalidRequest
 Json = dict[str, Any]
 MAX_NAME_LENGTH = 64  # OpenAI's limit for the name of a function, and Gemini's
 
-# Tools that OpenAI executes: clients send the first by default, without a way to know whether they are available.
+# Tools that OpenAI executes. Clients send the optional ones by default, because they cannot find out which are available.
 _OPTIONAL = ("web_search", "web_search_preview", "image_generation", "code_interpreter")
 _REFUSED = ("file_search", "mcp", "computer", "computer_use_preview", "programmatic_tool_calling")
 _DATED = re.compile(r"_\d{4}_\d{2}_\d{2}$")  # of web_search_preview_2025_03_11
@@ -41,7 +42,7 @@ def _object(required: Sequence[str], **properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(required), "additionalProperties": False}
 
 
-# Types without a name: description and parameters of the function that stands for them.
+# Type of a tool without a name → description and parameters of its function.
 _BUILT_IN: dict[str, tuple[str, Json]] = {
     "local_shell": (
         "Runs a command on the user's computer and returns its output.",
@@ -93,7 +94,7 @@ class ToolSet:
     def add(self, tools: object, where: str, *, deferred: bool = False) -> list[str]:
         """Add the tools at the path `where`. Returns their names in the chat body.
 
-        `deferred` tools are those that a search found. Raises `InvalidRequest`.
+        `deferred` is true for tools that a search found. Raises `InvalidRequest`.
         """
         if not isinstance(tools, list):
             raise InvalidRequest(f"'{where}' must be a list.", where)
@@ -115,15 +116,18 @@ class ToolSet:
         if kind in _BUILT_IN and not _is_hosted(tool):
             return [self._add_built_in(tool, where)]
         if kind == "tool_search":
-            return []  # without it, no tool is deferred, so nothing is missing
+            return []  # of the provider: it is not needed, because without it no tool is deferred
         plain = _DATED.sub("", kind)
         if is_left_out(tool):
             self.ignored += [plain] if plain not in self.ignored else []
             return []
         if plain in _REFUSED:
-            raise InvalidRequest(f"'{plain}' is executed by the provider, and is not supported. Send functions.", f"{where}.type")
+            raise InvalidRequest(
+                f"'{plain}' is executed by the provider, which is not supported. Send functions instead.", f"{where}.type"
+            )
         raise InvalidRequest(
-            f"Unsupported type of tool; supported types are function, custom, namespace, {', '.join(_BUILT_IN)}.", f"{where}.type"
+            f"Unsupported tool type; the supported types are function, custom, namespace, {', '.join(_BUILT_IN)}.",
+            f"{where}.type",
         )
 
     def _add_namespace(self, tool: Json, where: str, *, deferred: bool) -> list[str]:
@@ -136,7 +140,7 @@ class ToolSet:
             if not isinstance(member, dict) or member.get("type") not in ("function", "custom"):
                 raise InvalidRequest(f"'{at}' must be a tool of type 'function' or 'custom'.", f"{at}.type")
             if index == 0 and isinstance(tool.get("description"), str) and tool["description"]:
-                # Chat bodies have no namespaces, so the description is where the model reads it first.
+                # Chat bodies have no namespaces, so the first tool has the description of its namespace.
                 member = {**member, "description": f"{tool['description']}\n\n{member.get('description') or ''}".rstrip()}
             names.append(self._add_named(member, at, namespace, deferred=deferred))
         return names
@@ -177,14 +181,14 @@ class ToolSet:
             self._paths.append(where)
 
     def finish(self) -> list[Json]:
-        """Return the chat tools. Without a tool that searches for them, no tool is deferred."""
+        """Return the chat tools. No tool is deferred if the call has no tool that searches for them."""
         if not self._searches:
             for tool in self.chat_tools:
                 tool.pop("defer_loading", None)
         return self.chat_tools
 
     def chat_name(self, kind: str, name: str, namespace: str | None) -> str:
-        """Return the unique name in the chat body of a tool, or of a tool that only the history has."""
+        """Return the unique name of a tool in the chat body. The tool may occur in the history only."""
         tool = ClientTool(kind, name, namespace)
         known = self._names.get(tool)
         if known is None:
@@ -198,7 +202,7 @@ class ToolSet:
         return known
 
     def client_tool(self, chat_name: str) -> ClientTool:
-        """Return the tool with this name in the chat body. Any other name is a function's: models may invent names."""
+        """Return the tool with this name in the chat body. Unknown names become functions, because models may invent names."""
         return self._tools.get(chat_name) or ClientTool("function", chat_name)
 
     def caller_path(self, param: str) -> str | None:
@@ -224,7 +228,9 @@ class ToolSet:
             chosen = [name for entry in choice["tools"] if isinstance(entry, dict) for name in self._named_by(entry)]
             allowed = [tool for tool in tools if _chat_name(tool) in chosen]
             if mode == "required" and not allowed:
-                self._check_available({"type": next((e.get("type") for e in choice["tools"] if isinstance(e, dict)), None)})
+                self._check_available(
+                    {"type": next((entry.get("type") for entry in choice["tools"] if isinstance(entry, dict)), None)}
+                )
             return mode, allowed
         self._check_available(choice)
         names = self._named_by(choice)
@@ -241,7 +247,7 @@ class ToolSet:
             raise _not_available(plain)
 
     def _named_by(self, choice: Mapping[str, Any]) -> list[str]:
-        """Return the names in the chat body of the tools that a part of `tool_choice` names."""
+        """Return the names, in the chat body, of the tools that an entry of `tool_choice` selects."""
         kind, name, namespace = (_text(choice.get(field)) for field in ("type", "name", "namespace"))
         if kind == "namespace":
             return [chat for tool, chat in self._names.items() if tool.namespace == name]
@@ -252,7 +258,7 @@ class ToolSet:
 
 
 def _not_available(kind: str) -> InvalidRequest:
-    return InvalidRequest(f"'tool_choice' requires '{kind}', which is executed by the provider and not available.", "tool_choice")
+    return InvalidRequest(f"'tool_choice' requires '{kind}', a tool of the provider that is not available.", "tool_choice")
 
 
 def _is_client_search(tool: object) -> bool:
@@ -260,7 +266,7 @@ def _is_client_search(tool: object) -> bool:
 
 
 def is_left_out(tool: Mapping[str, Any]) -> bool:
-    """Return whether the provider would execute a tool that the call can do without."""
+    """Return whether the provider would execute the tool, and the call can do without it."""
     kind = _text(tool.get("type"))
     return _DATED.sub("", kind) in _OPTIONAL or (kind in _BUILT_IN and kind != "tool_search" and _is_hosted(tool))
 
@@ -289,7 +295,7 @@ def _chat_name(tool: Mapping[str, Any]) -> str:
 
 
 def _format(format: object, where: str) -> Json:
-    """Convert the input format of a custom tool, whose grammar is an object of its own in chat bodies."""
+    """Convert the input format of a custom tool. In chat bodies, a grammar is an object of its own."""
     if format is None:
         return {}
     if not isinstance(format, dict):
@@ -300,7 +306,7 @@ def _format(format: object, where: str) -> Json:
 
 
 def _plain_name(name: str, namespace: str | None) -> str:
-    """Return the name of a function: only that of a tool in a namespace is changed, to what all providers accept."""
+    """Return the name of a function. A tool in a namespace gets a combined name that all providers accept."""
     if namespace is None:
         return name
     whole = _NOT_IN_NAMES.sub("_", f"{namespace}__{name}")
@@ -338,7 +344,7 @@ def call_item(tool: ClientTool, id: str, call_id: str, arguments: str, *, status
 
 
 def sent_arguments(item: Mapping[str, Any]) -> str:
-    """Return the arguments of the function that stands for a call in the history: the reverse of `call_item`."""
+    """Return the function arguments for a call in the history. The reverse of `call_item`."""
     details = item.get("action") or item.get("operation") or item.get("arguments") or {}
     known = ("command", "working_directory", "timeout_ms", "commands", "max_output_length", "path", "diff")
     if item["type"] == "tool_search_call" or not isinstance(details, dict):
@@ -348,7 +354,7 @@ def sent_arguments(item: Mapping[str, Any]) -> str:
 
 
 def _parsed(arguments: str) -> Json:
-    """Parse arguments; those that are not an object, which some models write, become an empty one."""
+    """Parse arguments. Some models write something else than an object; it becomes an empty object."""
     try:
         value = orjson.loads(arguments)
     except orjson.JSONDecodeError:
@@ -359,7 +365,7 @@ def _parsed(arguments: str) -> Json:
 def _strings(value: object) -> list[str]:
     if isinstance(value, str):
         return [value]
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _present(owner: Mapping[str, Any], *names: str) -> Json:

@@ -1,7 +1,7 @@
 """`truncation: "auto"`: leaves out the oldest messages of a conversation that exceeds the model's context window.
 
-The instructions, the last message of the user and the latest step of the model remain. A channel of the Responses API gets the
-field instead, and truncates itself.
+The instructions, the last message of the user and the latest step of the model are kept. On a channel of the Responses API, the
+provider gets the field and truncates the input itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edge.services import Services
 from shared.dialects.base import ChatCall
 from shared.dialects.content_parts import SYSTEM_ROLES
 
-_MARGIN = 1.1  # other vocabularies than the one that is counted with
+_MARGIN = 1.1  # for models whose vocabulary differs from the one used for counting
 
 
 class Truncation:
@@ -61,9 +61,9 @@ def truncate(call: ChatCall, tokens: float, limit: int) -> ChatCall:
 
 
 def oldest_messages(messages: Sequence[Mapping[str, Any]], sizes: Sequence[int], excess: float) -> set[int]:
-    """Return the positions of the oldest messages whose `sizes` add up to `excess`, as far as they may be left out.
+    """Return the positions of the oldest messages whose `sizes` add up to `excess`, among those that may be left out.
 
-    The rest begins with a message of the user, and every tool result is after its call.
+    The remaining messages begin with one of the user, and every tool result follows its call.
     """
     roles = [message["role"] for message in messages]
     last_user = max((at for at, role in enumerate(roles) if role == "user"), default=-1)

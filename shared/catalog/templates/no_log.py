@@ -1,6 +1,6 @@
-"""No-log signals: what a channel sends so that its provider neither stores calls nor trains on them. Pure.
+"""No-log signals: fields and headers that ask a provider not to store calls or train on them. Pure.
 
-They are known for the providers of the templates, which are recognized by the host of the base URL.
+They come from the channel templates. A provider is recognized by the host of the base URL.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 from shared.catalog.templates.providers import TEMPLATES, ChannelTemplate
 
-_SENT = ("body", "headers")  # channel settings with signals
+_SENT = ("body", "headers")  # channel settings that contain signals
 _CHECKED = ("deny", "allow")  # values of `data_collection` with which staff confirm the provider's policy
-_CONFIRM = "Then set `data_collection` to `deny` if the provider neither stores calls nor trains on them, else to `allow`."
+_CONFIRM = "Then set `data_collection` to `deny` if the provider does not store calls or train on them, or to `allow` otherwise."
 Settings = Mapping[str, Any]
 
 
@@ -29,13 +29,13 @@ def with_no_log_signals(dialect: str, base_url: str, settings: Settings) -> dict
 
 
 def no_log_warning(dialect: str, base_url: str, settings: Settings) -> str | None:
-    """Return a warning for staff if a channel sends no known no-log signal; None if it does, or the policy was checked."""
+    """Return a warning for staff if a channel sends no known no-log signal and `data_collection` is not set, or else None."""
     if settings.get("data_collection") in _CHECKED or _is_private(base_url):
         return None
     template = _template_of(dialect, base_url)
     if template is None:
         host = urlsplit(base_url).hostname
-        return f"No no-log signal is known for {host}. Add what its documentation requires to `body` or `headers`. {_CONFIRM}"
+        return f"No no-log signal is known for {host}. If its documentation has one, add it to `body` or `headers`. {_CONFIRM}"
     signals = _signals(template)
     if signals:
         return None if _sends(settings, signals) else f"The no-log signal of {template.name} is not sent. {template.note}"
@@ -47,7 +47,7 @@ def _signals(template: ChannelTemplate) -> dict[str, Any]:
 
 
 def _template_of(dialect: str, base_url: str) -> ChannelTemplate | None:
-    """Return the template with the host of the base URL, if possible of the same dialect."""
+    """Return the template with the host of the base URL, preferably one of the same dialect."""
     host = urlsplit(base_url).hostname or ""
     found = [template for template in TEMPLATES.values() if _is_host(host, template.base_url) and not _is_private(base_url)]
     return next((template for template in found if template.dialect == dialect), found[0] if found else None)
@@ -83,7 +83,7 @@ def _sends(settings: Settings, signals: Settings) -> bool:
 
 
 def _merged(defaults: Settings, own: Settings) -> dict[str, Any]:
-    """Return `own` with the missing keys of `defaults`, in nested objects too."""
+    """Return `own` with the missing keys of `defaults`, including those of nested objects."""
     made = {**defaults, **own}
     for name, value in defaults.items():
         if isinstance(value, dict) and isinstance(own.get(name), dict):
