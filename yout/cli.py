@@ -24,7 +24,7 @@ from yout.commands import (
     migrate,
     model,
     plan,
-    price,
+    prices,
     purge,
     secret_key,
     staff,
@@ -32,7 +32,7 @@ from yout.commands import (
 )
 from yout.result import Result, print_error, print_result
 
-NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, price, alias, staff, ledger, purge)
+NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",

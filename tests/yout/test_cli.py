@@ -54,15 +54,15 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         {"rates": ["web_search=500"], "input": 10},
     ),
     (
-        "price set m-4 --cached-input 2 --rate input@200000=30 --rate tier:flex=500",
+        "prices set m-4 --cached-input 2 --rate input@200000=30 --rate tier:flex=500",
         {"model": "m-4", "input": 10, "cached_input": 2, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]},
     ),
     (
-        "price set m-4 --output 40 --no-rate input@200000 --rate web_search=600 --from 2999-01-01T00:00",
+        "prices set m-4 --output 40 --no-rate input@200000 --rate web_search=600 --from 2999-01-01T00:00",
         {"input": 10, "output": 40, "rates": ["tier:flex=500", "web_search=600"], "effective_at": "2999-01-01T00:00:00.000Z"},
     ),
-    ("price show m-4", {"output": 20, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]}),
-    ("price sync --channel acme --markup 20 --publish", {"id": "prices", "models": [], "markup_percent": 20}),
+    ("prices show m-4", {"output": 20, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]}),
+    ("prices sync --channel acme --markup 20 --publish", {"id": "prices", "models": [], "markup_percent": 20}),
     ("channel allow acme plugins --worst-case note", {"name": "acme", "allowed_parameters": {"plugins": "note"}}),
     ("channel refuse acme plugins", {"name": "acme", "allowed_parameters": {}}),
     ("model create image-1 --channel acme --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
@@ -246,9 +246,9 @@ def test_audit_entries_name_the_operator(installation: Installation) -> None:
         ("model create m --channel none --kind image", 2, "invalid_input"),
         ("model create m --channel none --kind image --per-5-seconds 1", 2, "invalid_input"),
         ("model create m --channel none --kind video --input 1 --per-5-seconds 1", 2, "invalid_input"),
-        ("price sync --markup -1", 2, "invalid_input"),
-        ("price sync --channel nobody", 1, "not_found"),
-        ("price sync --model nobody", 1, "not_found"),
+        ("prices sync --markup -1", 2, "invalid_input"),
+        ("prices sync --channel nobody", 1, "not_found"),
+        ("prices sync --model nobody", 1, "not_found"),
         ("staff create grace@example.com --role king", 2, "invalid_input"),
     ],
 )
@@ -270,7 +270,7 @@ def test_prices_follow_the_list_prices(installation: Installation) -> None:
         "model create other --channel acme --input 1 --output 2",
     ):
         assert installation.yout(*words.split()).code == 0
-    sync = ("price", "sync", "--channel", "openai", "--markup", "20")
+    sync = ("prices", "sync", "--channel", "openai", "--markup", "20")
     with price_data({"openai": {"gpt-4o-mini": usd("0.15", "0.6", cache_read_mtok="0.075")}}):
         [drafted] = installation.yout(*sync, "--json").data["models"]
         assert (drafted["status"], drafted["sources"]) == ("drafted", ["openai/gpt-4o-mini"])
@@ -280,11 +280,11 @@ def test_prices_follow_the_list_prices(installation: Installation) -> None:
             {"input": -50, "output": 0},
             {"input": 16, "output": 16},
         )
-        out = installation.yout("price", "sync", "--markup", "20", "--publish").out
+        out = installation.yout("prices", "sync", "--markup", "20", "--publish").out
         assert "small: published. input 100 → 180 (margin 16 %), output 600 → 720 (margin 16 %)" in out
         assert "other: no list price. The provider is not in the price data." in out
         assert installation.yout(*sync).out == "small: unchanged. input 180 (margin 16 %), output 720 (margin 16 %)\n"
-    assert installation.yout("price", "show", "small", "--json").data["cached_input"] == 90
+    assert installation.yout("prices", "show", "small", "--json").data["cached_input"] == 90
 
 
 @pytest.mark.parametrize(

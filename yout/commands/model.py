@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group
-from yout.commands.price import RATE_HELP
+from yout.commands.prices import RATE_HELP
 from yout.result import Result
 
 PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum", "cache_write")

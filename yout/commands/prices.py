@@ -1,4 +1,4 @@
-"""`yout price`: prices of models. Prices are never edited: a new price replaces the one in force."""
+"""`yout prices`: prices of models. Prices are never edited: a new price replaces the one in force."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RATE_HELP = "a further rate, such as audio_input=1000, input@200000=2500, web_se
 
 
 def register(commands: Commands[Parser]) -> None:
-    verbs = add_command_group(commands, "price", "manage prices")
+    verbs = add_command_group(commands, "prices", "manage prices")
     change = add_command(verbs, "set", "set a model's price; rates that are not given are kept", _set)
     change.add_argument("id", metavar="MODEL")
     for name, help in _RATES.items():
