@@ -33,7 +33,7 @@ class RatesForm(FlaskForm):
     per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
     per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
     minimum = WholeNumber("Minimum charge per call")
-    # Kinds of `shared.billing.rates`. Calls that need an empty one are refused, or it costs as much as its base.
+    # Kinds of `shared.billing.rates`. For an empty one, calls are refused, or the fallback's rate applies.
     cache_write_1h = WholeNumber("Cache write, 1 hour", optional=True, description="Leave empty to refuse it.")
     audio_input = WholeNumber("Audio input", optional=True, description="Leave empty to refuse audio and video.")
     cached_audio_input = WholeNumber("Cached audio input", optional=True, description="Leave empty to use the audio price.")
@@ -50,14 +50,14 @@ class RatesForm(FlaskForm):
     )
 
     def validate_more_rates(self, field: Any) -> None:
-        """Require lines that can be parsed."""
+        """Reject lines that cannot be parsed."""
         try:
             parse_rates((field.data or "").splitlines())
         except InvalidInput as problem:
             raise ValidationError(str(problem)) from None
 
     def further_in_use(self) -> bool:
-        """Whether any rate beyond the price's columns has a value or an error."""
+        """Return whether any rate beyond the price's columns has a value or an error."""
         fields = [self.more_rates, *(self[kind] for kind in self.KINDS)]
         return any(field.errors or field.data not in (None, "") for field in fields)
 
@@ -168,7 +168,7 @@ class AliasForm(FlaskForm):
         return cls(formdata=None, obj=alias, data={"deprecated": _day(alias.deprecated_at), "shutdown": _day(alias.shutdown_at)})
 
     def alias_fields(self) -> dict[str, Any]:
-        """Return the fields as `shared.operations.model_aliases` takes them."""
+        """Return the fields as arguments of `shared.operations.model_aliases`."""
         return {
             "model": self.model.data.strip(),
             "successor": (self.successor.data or "").strip() or None,
@@ -237,12 +237,12 @@ class AllowForm(FlaskForm):
     parameter = StringField(
         "Parameter",
         [InputRequired("Enter a parameter, such as plugins."), Length(max=100)],
-        description="As refused calls name it.",
+        description="The name in the error of refused calls.",
     )
     worst_case = StringField(
         "Worst case",
-        [InputRequired("Enter what a call may cost at worst."), Length(max=300)],
-        description="Such as: 0.02 USD a call.",
+        [InputRequired("Enter the worst-case cost of a call."), Length(max=300)],
+        description="For example: 0.02 USD per call.",
     )
 
 

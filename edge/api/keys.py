@@ -100,10 +100,10 @@ async def list_keys() -> Response:
             "The key in the request, without its secret. Amounts are in credits.",
         )
     },
-    notes="What is spent includes the keys that it created. `left_this_month` is null if no monthly limit applies to the key.",
+    notes="Spending includes the keys that it created. `left_this_month` is null if no monthly limit applies to the key.",
 )
 async def show_key() -> Response:
-    """Return the calling key's limits, and what it has spent and may still spend."""
+    """Return the calling key's limits, spending and remaining credits."""
     caller = await key_caller()
     return uncached_json(await services().slow_reader.read(partial(_calling_key, caller)))
 

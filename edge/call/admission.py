@@ -31,7 +31,7 @@ from edge.services import Services
 from edge.store.limiter import Permit
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
-from shared.billing.pricing import call_charge, transcribed_usage, with_requested
+from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
 from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
 from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
@@ -138,7 +138,7 @@ class Admission:
 
     def _is_elastic(self) -> bool:
         """Whether the call may hold less than its maximum cost: the size of its prompt is known, and the catalog allows it."""
-        if self._call.kind != "chat" or self._quote.costs.open_input:
+        if self._call.kind != "chat" or self._quote.costs.unbounded_input:
             return False
         models = self.services.catalog.models
         return not any((model := models.get(each.model)) is not None and model.full_hold for each in self._candidates)
@@ -252,13 +252,13 @@ class Admission:
         if outcome.output_exceeded:  # all paid output was delivered; the excess is not charged
             reported = reported._replace(output_tokens=outcome.paid_output)
         quote = outcome.quote
-        reported = with_requested(reported, quote.price, quote.costs)
+        reported = add_requested_costs(reported, quote.price, quote.costs)
         decide = partial(
             resolve_usage,
             reported,
             delivered=True,
             plausible_output=quote.paid_tokens,
-            plausible_input=quote.input_bound if quote.costs.open_input else 0,
+            plausible_input=quote.input_bound if quote.costs.unbounded_input else 0,
         )
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:

@@ -16,7 +16,7 @@ from shared.dialects.base import ChatCall
 from shared.dialects.translators import routes_for_kind
 
 # Input that is held for linked files and search results if the model's context window is not known.
-MAX_OPEN_INPUT_TOKENS = 1_000_000
+UNBOUNDED_INPUT_TOKENS = 1_000_000
 
 
 class Candidate(NamedTuple):
@@ -113,7 +113,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
             "context_length_exceeded",
         )
     costs = possible_costs(call, model.routes)
-    input_bound = max(call.input_bound, MAX_OPEN_INPUT_TOKENS) if costs.open_input else call.input_bound
+    input_bound = max(call.input_bound, UNBOUNDED_INPUT_TOKENS) if costs.unbounded_input else call.input_bound
     quoted = quote(
         price,
         input_bound=min(input_bound, window) if window else input_bound,

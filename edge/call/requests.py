@@ -164,18 +164,18 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         body = {name: value for name, value in body.items() if name not in OWN_FIELDS} | {"model": first}
     request = check_body(body, ChatRequest)
     body, tag = split_tag(body)
-    heavy_bytes, heavy_tokens = 0, 0
+    non_text_bytes, non_text_tokens = 0, 0
     for index, message in enumerate(request.messages):
         if message.content is None and message.role != "assistant":
             where = f"messages[{index}].content"
             raise InvalidRequest(f"'{where}' is required.", where)
         if message.images or isinstance(message.content, list):
             more_bytes, more_tokens = _non_text_parts(_parts(body["messages"][index]), index)
-            heavy_bytes += more_bytes
-            heavy_tokens += more_tokens
+            non_text_bytes += more_bytes
+            non_text_tokens += more_tokens
     if request.stream_options and not request.stream and body["stream_options"]:
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", "stream_options")
-    text_bytes = size - heavy_bytes
+    text_bytes = size - non_text_bytes
     limits = [limit for limit in (request.max_completion_tokens, request.max_tokens) if limit is not None]
     return ChatCall(
         model=request.model,
@@ -185,8 +185,8 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         choices=request.n or 1,
         output_limit=min(limits, default=None),
         # Each token of text takes at least one byte of the body.
-        input_bound=text_bytes + heavy_tokens + MESSAGE_OVERHEAD_TOKENS * len(request.messages),
-        input_estimate=text_bytes // 4 + heavy_tokens // 3 + 1,
+        input_bound=text_bytes + non_text_tokens + MESSAGE_OVERHEAD_TOKENS * len(request.messages),
+        input_estimate=text_bytes // 4 + non_text_tokens // 3 + 1,
         fallbacks=fallbacks,
         preferences=preferences,
         include_cost=include_cost,

@@ -157,7 +157,7 @@ class UpstreamCall:
         self._candidates = candidates
         self._call_id = call_id
         self._reserved = reserved
-        self._requested = requested  # the model, as the caller named it
+        self._requested = requested  # model id or alias in the request
         self._payer = payer  # for the breakers: the account, or the visitor
         self._prompt = prompt  # if the hold can grow
         self._candidate = candidates[0]
@@ -194,21 +194,20 @@ class UpstreamCall:
         limit = RelayLimit(self._paid_output) if priced else unpriced_limit(MAX_RESPONSE_BYTES)
         received, remaining_bytes = 0, b""
         hold = self._hold = self._growing_hold()
-        patience = StreamTimeout(self._services.settings.upstream_idle_seconds)
+        stream_timeout = StreamTimeout(self._services.settings.upstream_idle_seconds)
         try:
             while True:
                 over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
-                if over and not (reader.finished or reader.done):
-                    reader.truncate()
-                    self._output_exceeded = True
-                    remaining_bytes = relay
-                    break
-                if hold is not None and not (reader.finished or reader.done) and not await hold.covers(reader, relay):
-                    reader.truncate()
-                    self._credits_used_up = True
-                    self._services.metrics.record_stopped_stream()
-                    remaining_bytes = relay
-                    break
+                if not (reader.finished or reader.done):
+                    if over:
+                        self._output_exceeded = True
+                    elif hold is not None and not await hold.covers(reader, relay):
+                        self._credits_used_up = True
+                        self._services.metrics.record_stopped_stream()
+                    if self._output_exceeded or self._credits_used_up:
+                        reader.truncate()
+                        remaining_bytes = relay
+                        break
                 if relay:
                     self._mark_relayed()
                     yield relay
@@ -216,7 +215,7 @@ class UpstreamCall:
                     raise reader.error
                 if reader.done or over:
                     break
-                data = await response.read(timeout=patience.seconds(reader, time.monotonic()))
+                data = await response.read(timeout=stream_timeout.seconds(reader, time.monotonic()))
                 if not data:
                     relay = reader.close()
                     if relay:

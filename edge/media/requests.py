@@ -23,7 +23,7 @@ MAX_IMAGES = 10
 MAX_SECONDS = 60
 DEFAULT_SECONDS = 4
 DEFAULT_VOICE = "alloy"
-MAX_INPUT_IMAGES = 16  # as at OpenAI
+MAX_INPUT_IMAGES = 16  # OpenAI's limit
 IMAGE_FIELDS = ("image", "image[]")
 INPUT_TYPES = ("image/png", "image/jpeg", "image/webp")
 MASK_TYPES = ("image/png",)
@@ -60,7 +60,7 @@ class MediaRequest(Body, kw_only=True):
 
 
 class ImageSettings(MediaRequest, kw_only=True):
-    """How many images, and how they are made."""
+    """Number, size and format of the images."""
 
     n: Annotated[Annotated[int, Meta(ge=1, le=MAX_IMAGES)] | None, Meta(description="Number of images. Default: 1.")] = None
     size: Annotated[Size | None, Meta(description="Width and height in pixels, such as `1024x1024`.")] = None

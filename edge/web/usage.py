@@ -25,7 +25,7 @@ from shared.text.csv_rows import csv_header, csv_rows
 usage = Blueprint("usage", __name__)
 SPANS = (7, 30, 90)
 DEFAULT_SPAN = 30
-MAX_TAGS_SHOWN = 100  # those with the highest charges
+MAX_TAGS_SHOWN = 100  # the tags with the highest charges
 CSV_HEAD = (
     *("time", "request_id", "key", "model", "status", "input_tokens", "cached_tokens", "output_tokens", "credits", "estimated"),
     *("duration_ms", "tag"),
@@ -43,7 +43,7 @@ class UsageTotals(NamedTuple):
 
     @property
     def cached_percent(self) -> str:
-        """The share of the input tokens that were read from providers' caches, such as `42 %`."""
+        """Share of input tokens that were read from providers' caches, such as `42 %`."""
         return f"{100 * self.cached_tokens / self.input_tokens:.0f}{NARROW_SPACE}%" if self.input_tokens else "–"
 
     def plus(self, row: DailyUsage) -> UsageTotals:

@@ -312,7 +312,7 @@ def merge(costs: list[FieldCosts]) -> RequestCosts:
         service_tier=next((one.service_tier for one in limits if one.service_tier), ""),
         web_searches=max(one.web_searches for one in limits),
         output_tokens=max(one.output_tokens for one in limits),
-        open_input=any(one.open_input for one in limits),
+        unbounded_input=any(one.unbounded_input for one in limits),
         seconds=max(one.seconds for one in limits),
     )
 
@@ -341,10 +341,10 @@ class _Reader:
         self._kinds: list[str] = []
         self._tier = ""
         self._searches = self._output_tokens = 0
-        self._open_input = False
+        self._unbounded_input = False
 
     def found(self) -> FieldCosts:
-        if not (self._needs or self._kinds or self._output_tokens or self._open_input):
+        if not (self._needs or self._kinds or self._output_tokens or self._unbounded_input):
             return NO_COSTS
         kinds = dict.fromkeys([*self._kinds, *(need.kind for need in self._needs if need.kind in TOKEN_KINDS)])
         limits = RequestCosts(
@@ -352,7 +352,7 @@ class _Reader:
             service_tier=self._tier,
             web_searches=self._searches,
             output_tokens=self._output_tokens,
-            open_input=self._open_input,
+            unbounded_input=self._unbounded_input,
         )
         return FieldCosts(tuple(self._needs), limits)
 
@@ -417,7 +417,7 @@ class _Reader:
     def _search(self, param: str, name: str) -> None:
         self._need(param, name, "web_search")
         self._searches = MAX_SEARCHES_PER_CHOICE * _choices(self._body)
-        self._open_input = True  # results are added to the prompt
+        self._unbounded_input = True  # results are added to the prompt
 
     def _tool(self, tool: Any, where: str) -> None:
         kind = tool.get("type", "function")
@@ -449,7 +449,7 @@ class _Reader:
         self._marked(message, where)
         if message.get("audio"):  # an earlier answer's audio, by its id
             self._need(f"{where}.audio", "input_audio", "audio_input")
-            self._open_input = True
+            self._unbounded_input = True
         self._parts(message.get("content"), f"{where}.content")
         self._parts(message.get("images"), f"{where}.images")
 
@@ -481,7 +481,7 @@ class _Reader:
         if (is_link and kind not in ("image_url", "input_audio")) or (
             kind == "file" and not media.startswith(("text/", "image/"))
         ):
-            self._open_input = True
+            self._unbounded_input = True
 
 
 # Parts of input items in the Responses API.

@@ -35,14 +35,17 @@ def read_price(id: UUID) -> PriceList | None:
     return next((price for _, price in read_prices(Price.id == id)), None)
 
 
-def rates_of_price(price: Price) -> tuple[Rate, ...]:
-    """Read the rates of a price from the table `price_rate`."""
-    rows = PriceRate.select().where(PriceRate.price == price).order_by(PriceRate.kind, PriceRate.above_tokens)
-    return tuple(Rate(row.kind, row.above_tokens, row.credits) for row in rows)
+def further_rates(row: Price | PriceDraft | PriceList) -> tuple[Rate, ...]:
+    """Return the rates beyond the columns of a price. Those of a `Price` are read from the table `price_rate`."""
+    if not isinstance(row, Price):
+        return tuple(Rate(*rate) for rate in row.rates)
+    rows = PriceRate.select().where(PriceRate.price == row).order_by(PriceRate.kind, PriceRate.above_tokens)
+    return tuple(Rate(rate.kind, rate.above_tokens, rate.credits) for rate in rows)
 
 
 def price_of(row: Price | PriceDraft) -> PriceList:
     """Return a row as a price list. The id and the effective date of a draft are 0."""
-    rates = rates_of_price(row) if isinstance(row, Price) else tuple(Rate(*rate) for rate in row.rates)
     values = {name: getattr(row, name) for name in COLUMNS if name not in ("id", "effective_at")}
-    return PriceList(getattr(row, "id", UUID(int=0)), getattr(row, "effective_at", 0), **values)._replace(rates=rates)
+    return PriceList(getattr(row, "id", UUID(int=0)), getattr(row, "effective_at", 0), **values)._replace(
+        rates=further_rates(row)
+    )

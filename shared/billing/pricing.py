@@ -38,13 +38,13 @@ DEFAULT_OUTPUT_TOKENS = 4_096
 
 
 class RequestCosts(NamedTuple):
-    """What a request may use besides text within its limits (`shared.billing.cost_effects` reads it from the fields).
+    """What a request may cost in addition to text within its limits (`shared.billing.cost_effects` reads it from the fields).
 
     kinds          kinds of tokens, in addition to text and the provider's cache
     service_tier   the requested tier; "" is the standard tier
     web_searches   maximum number of searches
-    output_tokens  output that no limit counts, over all choices
-    open_input     the size of the input is not known from the request: a linked file, or search results
+    output_tokens  output that is not subject to the output limit, over all choices
+    unbounded_input  the request does not show the size of the input: it has a linked file, or searches
     search_units   maximum number of search units of a rerank
     seconds        maximum seconds of audio to transcribe
     """
@@ -53,7 +53,7 @@ class RequestCosts(NamedTuple):
     service_tier: str = ""
     web_searches: int = 0
     output_tokens: int = 0
-    open_input: bool = False
+    unbounded_input: bool = False
     search_units: int = 1
     seconds: int = 0
 
@@ -71,7 +71,7 @@ class Quote(NamedTuple):
     cap             the caller's own limit in credits, or None
     reasoning_tokens  maximum reasoning that `bound` pays for in addition, where a provider's output limit does not count it
     input_bound     maximum input tokens that `bound` pays for
-    costs           what else the call may use
+    costs           other possible costs of the call
     """
 
     price: PriceList
@@ -99,18 +99,18 @@ def call_charge(price: PriceList, usage: TokenUsage) -> int:
 def billed_tier(price: PriceList, requested: str, reported: str | None) -> str:
     """Return the service tier to charge: the reported one, or the requested one if none is reported.
 
-    A requested discount that the provider does not confirm is not given, and a dearer tier is charged only if it was requested.
+    A requested discount is given only if the provider reports it, and a more expensive tier is charged only if it was requested.
     """
-    dearest = max(tier_permille(price, requested), STANDARD_PERMILLE)
-    if reported is not None and tier_permille(price, reported) <= dearest:
+    max_permille = max(tier_permille(price, requested), STANDARD_PERMILLE)
+    if reported is not None and tier_permille(price, reported) <= max_permille:
         return reported
-    return requested if dearest > STANDARD_PERMILLE else ""
+    return requested if max_permille > STANDARD_PERMILLE else ""
 
 
-def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> PartialUsage:
-    """Add what the request makes certain, if the provider does not report it: its service tier, and its searches.
+def add_requested_costs(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> PartialUsage:
+    """Add the requested service tier and searches to the usage, if the provider does not report them.
 
-    OpenAI, "Web search" in Chat Completions: search models search once for each answer, and their usage does not count it.
+    OpenAI, "Web search" in Chat Completions: search models search once for each answer, and do not report it.
     """
     if not (costs.service_tier or costs.web_searches or (reported.extra and reported.extra.get("service_tier"))):
         return reported
@@ -122,9 +122,9 @@ def with_requested(reported: PartialUsage, price: PriceList, costs: RequestCosts
 
 
 def transcribed_usage(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> TokenUsage:
-    """Return the usage of a transcription: its seconds if the price has a rate for them, else nothing besides the call.
+    """Return the usage of a transcription: its seconds if the price has a rate for them, or else none.
 
-    If the provider does not report the seconds, they are the maximum for a file of this size.
+    If the provider does not report the seconds, the maximum for a file of this size counts.
     """
     if not (costs.seconds and own_rate(price, "second", 0)):
         return TokenUsage(0, 0)
@@ -163,14 +163,14 @@ def _total(price: PriceList, thousandths: int, calls: int = 1) -> int:
 
 
 _TEXT_INPUT = ("input", "cached_input", "cache_write")
-# Models generate these without being asked to: reasoning, and images if they have a price for them.
-_UNASKED_OUTPUT = ("output", "reasoning", "image_output")
+# Kinds of output that models may generate without a request for them.
+_DEFAULT_OUTPUT = ("output", "reasoning", "image_output")
 
 
 class _Rates(NamedTuple):
-    """The rates that a quote reckons with, in millionths of a credit per token, and the cost of units in thousandths.
+    """The rates of a quote in millionths of a credit per token, and its cost of units in thousandths of a credit.
 
-    `max_input` and `output` are the highest that may apply, `input` is that of the estimated input.
+    `max_input` and `output` are the highest rates that may apply. `input` is the rate of the estimated input.
     """
 
     max_input: int
@@ -191,7 +191,7 @@ def _quoted_rates(price: PriceList, costs: RequestCosts, input_bound: int, input
     return _Rates(
         max_input=max_rate(price, (*_TEXT_INPUT, *inputs), input_bound) * permille,
         input=rate_of(price, "input", input_estimate) * permille,
-        output=max_rate(price, (*_UNASKED_OUTPUT, *outputs), input_bound) * permille,
+        output=max_rate(price, (*_DEFAULT_OUTPUT, *outputs), input_bound) * permille,
         units=sum(
             count * (own_rate(price, kind, input_bound) or 0) * 1_000
             for kind, count in (("web_search", costs.web_searches), ("second", costs.seconds))
@@ -214,7 +214,7 @@ def quote(
 
     `reasoning_limit` is the number of reasoning tokens per choice that the provider does not count toward that limit. They come
     before the answer, so `minimum` includes them. `cap` is the caller's limit in credits, which `bound` never exceeds. Compare
-    `minimum` with it before taking the hold. `costs` is what the call may use besides.
+    `minimum` with it before taking the hold. `costs` are other possible costs.
     """
     output_tokens, reasoning_tokens = output_limit * choices, reasoning_limit * choices + costs.output_tokens
     least_input = min(input_estimate, input_bound)

@@ -25,8 +25,9 @@ class ReceiptLine:
 class Receipt:
     """The computation of a charge, in credits.
 
-    service_tier, permille  the tier by which the call was billed ("" is the standard one), and its factor for the tokens' lines
-    thousandths  the lines, those of tokens times the factor, in thousandths of a credit
+    service_tier  the tier at which the call was billed; "" is the standard tier
+    permille  the tier's factor for the lines of tokens, in thousandths
+    thousandths  the sum of the lines after the factor, in thousandths of a credit
     sum      the thousandths and the price per call, rounded up once
     computed_charge  `sum`, but at least the price's minimum; None if the price is no longer known
     explanation  why `charged` differs from `due`, or ""

@@ -17,7 +17,7 @@ MAX_SEARCHES = 1_000  # a higher count of searches is a provider's error
 
 
 class ExtraUsage(NamedTuple):
-    """Usage that most calls do not have, but that a price may charge apart. Counts are zero or above.
+    """Usage that only some calls have, and that a price may charge separately. Counts are never negative.
 
     cache_write_1h_tokens  part of `cache_write_tokens`: written to a cache that is kept for an hour
     audio_input_tokens, image_input_tokens    disjoint parts of `input_tokens`
@@ -45,7 +45,7 @@ NO_EXTRA = ExtraUsage()
 
 
 def stored_extra(value: Any) -> ExtraUsage | None:
-    """Return the extras of a usage row's `extra_usage`: its fields that are not zero, or None."""
+    """Return the extras of the column `extra_usage`, which contains the fields that are not zero; None if there are none."""
     known = {name: value[name] for name in ExtraUsage._fields if name in value} if isinstance(value, dict) else {}
     return ExtraUsage(**known) if known else None
 
@@ -109,7 +109,7 @@ MAX_TIER_LENGTH = 32
 def read_openai_usage(value: object, service_tier: object = None) -> PartialUsage:
     """Parse an OpenAI-style `usage` object. Fields that are not non-negative integers count as missing.
 
-    `service_tier` is the tier that the answer names beside its usage.
+    `service_tier` is the field of that name beside the usage.
     """
     if not isinstance(value, Mapping):
         return PartialUsage(extra=_tier_alone(service_tier))
@@ -206,8 +206,9 @@ def resolve_usage(
     output_tokens = reported.output_tokens if plausible_output else 0
     limit = IMPLAUSIBLE_FACTOR * max(plausible_output, output_estimate, 1)
     if output_tokens is None or (output_tokens == 0 and delivered and plausible_output) or output_tokens > limit:
-        heard = min((reported.extra or {}).get("audio_output_tokens", 0), plausible_output)  # counted by the stream's reader
-        output_tokens, estimated = max(output_estimate + heard, 1 if delivered else 0), True
+        # counted by the stream's reader
+        audio_output = min((reported.extra or {}).get("audio_output_tokens", 0), plausible_output)
+        output_tokens, estimated = max(output_estimate + audio_output, 1 if delivered else 0), True
     cached_tokens = min(reported.cached_tokens or 0, input_tokens)
     cache_write_tokens = min(reported.cache_write_tokens or 0, input_tokens - cached_tokens)
     return TokenUsage(
@@ -228,14 +229,15 @@ def _resolve_extra(
     if not reported:
         return None
     extra = ExtraUsage(**reported)
-    audio, heard = min(extra.audio_input_tokens, input_tokens), min(extra.audio_output_tokens, output_tokens)
+    audio_input = min(extra.audio_input_tokens, input_tokens)
+    audio_output = min(extra.audio_output_tokens, output_tokens)
     extra = extra._replace(
         cache_write_1h_tokens=min(extra.cache_write_1h_tokens, cache_write_tokens),
-        audio_input_tokens=audio,
-        image_input_tokens=min(extra.image_input_tokens, input_tokens - audio),
-        cached_audio_tokens=min(extra.cached_audio_tokens, audio, cached_tokens),
-        audio_output_tokens=heard,
-        image_output_tokens=min(extra.image_output_tokens, output_tokens - heard),
+        audio_input_tokens=audio_input,
+        image_input_tokens=min(extra.image_input_tokens, input_tokens - audio_input),
+        cached_audio_tokens=min(extra.cached_audio_tokens, audio_input, cached_tokens),
+        audio_output_tokens=audio_output,
+        image_output_tokens=min(extra.image_output_tokens, output_tokens - audio_output),
         web_searches=min(extra.web_searches, MAX_SEARCHES),
     )
     return extra if extra != NO_EXTRA else None

@@ -53,7 +53,7 @@ def order_routes(
     `random` returns floats in [0, 1). The order is Efraimidis and Spirakis' weighted sampling without replacement: sort by
     -ln(u)/weight (Information Processing Letters 97, 2006). With a `conversation`, a function that returns its key (at most 64
     bytes), u is a hash of key and channel: weighted rendezvous hashing. So its calls have the same order in every process, and a
-    channel that is added or removed moves no other conversations than its own. The key is computed only if it decides.
+    channel that is added or removed only moves its own conversations. The key is computed only if the order depends on it.
     """
     admitted = [route for route in routes if health.of_payer(route, payer).admits(now)]
     if len(admitted) < 2:
@@ -63,11 +63,11 @@ def order_routes(
     if conversation is None:
         return sorted(admitted, key=lambda route: (route.priority, -math.log(1.0 - random()) / route.weight))
     key = conversation()
-    return sorted(admitted, key=lambda route: (route.priority, -math.log(_draw(key, route.channel)) / route.weight))
+    return sorted(admitted, key=lambda route: (route.priority, -math.log(_uniform(key, route.channel)) / route.weight))
 
 
-def _draw(conversation: bytes, channel: UUID) -> float:
-    """Return a number in (0, 1] that is uniform over conversations, and independent for each channel."""
+def _uniform(conversation: bytes, channel: UUID) -> float:
+    """Return a number in (0, 1], uniformly distributed over conversations and independent for each channel."""
     digest = blake2b(channel.bytes, digest_size=8, key=conversation).digest()
     return (int.from_bytes(digest, "big") + 1) / 2**64
 

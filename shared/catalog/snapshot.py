@@ -46,7 +46,7 @@ class CatalogModel(NamedTuple):
 
     full_hold     calls hold their maximum cost, also in a tight pool
     output_sizes  recent calls by bucket of output tokens (`shared.billing.output_histogram`); empty if there are none
-    reasons       some of them had reasoning tokens
+    reasons       some recent calls had reasoning tokens
     """
 
     id: str
@@ -86,12 +86,12 @@ class CatalogModel(NamedTuple):
 
 
 class Alias(NamedTuple):
-    """Another name for a model, with what follows from the aliases that it points to. Times in milliseconds UTC.
+    """Another name for a model. If it points to another alias, that one's dates apply, too. Times are in milliseconds UTC.
 
     model          id of the model; it may be disabled
     successor      the name to use instead once the alias is deprecated: a model's id, or another alias
-    deprecated_at  None if the alias is not deprecated; it may lie ahead
-    shutdown_at    calls are refused from then on; None means no such time
+    deprecated_at  start of the deprecation, which may be in the future; None if there is none
+    shutdown_at    calls are refused from then on; None if it is not planned
     """
 
     name: str
@@ -102,7 +102,7 @@ class Alias(NamedTuple):
     created_at: int
 
     def is_shut_down(self, now: int) -> bool:
-        """Whether calls are refused at `now`."""
+        """Return whether calls are refused at `now`."""
         return self.shutdown_at is not None and self.shutdown_at <= now
 
 
@@ -118,7 +118,7 @@ class Catalog(NamedTuple):
     aliases: Mapping[str, Alias] = MappingProxyType({})
 
     def model_id(self, name: str) -> str:
-        """Return the id of the model that `name` stands for. An unknown name is returned unchanged."""
+        """Return the id of the model with this id or alias. An unknown name is returned unchanged."""
         alias = self.aliases.get(name)
         return name if alias is None else alias.model
 

@@ -137,7 +137,7 @@ class Settings:
         30,
         "YOUT_PSEUDONYM_DAYS",
         _integer(0, 3_650),
-        "How many days a provider sees the same [pseudonym](privacy.md#what-providers-see) of a user; 0 for ever",
+        "How many days a provider sees the same [pseudonym](privacy.md#what-providers-see) of a user; 0 means forever",
     )
     data_dir: Path = _setting(Path("var"), "YOUT_DATA_DIR", Path, "Folder of the embedded database, Valkey and media")
     database_url: str = _setting(

@@ -117,13 +117,13 @@ class StreamReader(Protocol):
 
     `feed` returns bytes to relay at once: complete, normalized SSE events. It holds back the chunk with the last finish reason,
     and the usage, because they must wait for the settlement. Raises `MalformedStream` for invalid data and `BrokenStream` for an
-    error in the stream. If valid events came first in the same bytes, it returns these and sets `broken` to the error.
+    error in the stream. If valid events came first in the same bytes, it returns these and sets `error` to it.
 
-    `stop` ends an answer that exceeds its limit; `tail` then has the finish reason `length`.
+    `truncate` ends an answer that exceeds its limit; `final_chunk` then has the finish reason `length`.
 
     delivered   some part of an answer has arrived
     finished    every choice that began has its finish reason
-    is_complete  delivered and finished; later errors cost nothing but the usage, and only set `broken`
+    is_complete  delivered and finished; later errors cost nothing but the usage, and only set `error`
     done        the end marker has arrived
     text_bytes  size of the delivered text in UTF-8; `text()` returns only its beginning if it is too long to keep
     """
@@ -180,7 +180,7 @@ class UnsupportedField(Exception):
 
 
 class UnpricedField(UnsupportedField):
-    """A field of the call may cost what the model's price does not cover, and is not allowed for the channel."""
+    """The model's price does not cover a field of the call, and the field is not allowed for the channel."""
 
     code = "unpriced_parameter"
 

@@ -79,7 +79,7 @@ class OpenAIImages(_OpenAIMedia):
     path = "/images/generations"
 
     def build_request(self, call: MediaCall, target: Target) -> ProviderRequest:
-        """Return the request, which is a form if it has input images. Their names are not the caller's."""
+        """Return the request: a form if it has input images, or else JSON. The caller's file names are not sent."""
         path = OPERATION_PATHS.get(call.options.get("operation", ""))
         if path is None:
             return super().build_request(call, target)

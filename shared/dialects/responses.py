@@ -8,7 +8,7 @@ Settings of a channel:
     reasoning_summary  value of `reasoning.summary` for translated calls, e.g. "auto", or an object by model name; default: none
 
 Nothing is stored at the provider (`store: false`), so the edge resolves ids of earlier responses before a call is sent.
-Reasoning models get `reasoning.encrypted_content`, with which a conversation keeps its reasoning all the same.
+For reasoning models, `reasoning.encrypted_content` is requested, so a conversation keeps its reasoning nevertheless.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from shared.dialects.base import (
 )
 from shared.dialects.field_support import raise_unsupported
 from shared.dialects.openai import channel_url, read_openai_error, request_headers, to_answer
-from shared.dialects.responses_relay import RelayedResponse, build_relayed_body, relayed_answer
+from shared.dialects.responses_relay import RelayedStream, build_relayed_body, relayed_answer
 from shared.dialects.responses_request import build_body
 from shared.dialects.responses_response import ResponsesTranslator
 from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
@@ -72,14 +72,13 @@ class ResponsesDialect:
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
         if call.responses_body is not None:
-            return RelayedResponse()
+            return RelayedStream()
         return TranslatedStream(call.model, call_id, created, ResponsesTranslator())
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
-        """Parse an error. The field's name is the caller's for a relayed call, else that of a chat body.
+        """Parse an error. For a call that is not relayed, its field is converted to the field of a chat body.
 
-        Raises `UnsupportedField` for reasoning that another provider or account encrypted: the channel that it came from accepts
-        it.
+        Raises `UnsupportedField` for reasoning that another provider or account encrypted, because another channel may accept it.
         """
         error = read_openai_error(status, data, call.model, target)
         if error.code == "invalid_encrypted_content":

@@ -11,7 +11,7 @@ FIELDS: Fields = {
     "messages": mapped("`input` items"),
     "stream": passed(),
     "stream_options": mapped("usage is always sent by the provider; `include_usage` decides whether you receive it"),
-    "max_tokens": mapped("`max_output_tokens`, the smaller of both, at least 16"),
+    "max_tokens": mapped("`max_output_tokens`: the smaller one if both are set, at least 16"),
     "max_completion_tokens": mapped("as `max_tokens`"),
     "user": mapped("as a pseudonym"),
     "safety_identifier": mapped("as a pseudonym"),

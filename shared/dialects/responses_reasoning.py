@@ -1,7 +1,7 @@
 """Encrypted reasoning of the Responses API as `thinking_blocks`, the canonical form of signed reasoning. Pure.
 
 A block's signature (or data) contains the item's id and its encrypted content, so that callers of every API send it back with
-the message. Only the provider can read it. A prefix tells it apart from Anthropic's signatures, which no other provider accepts.
+the message. Only the provider can read it. A prefix distinguishes it from Anthropic's signatures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def thinking_block(item: Mapping[str, Any], text: str) -> Json | None:
 
 
 def reasoning_items(blocks: Any) -> list[Json]:
-    """Return the reasoning items of the `thinking_blocks` that have this module's format; blocks of others are left out."""
+    """Return the reasoning items in `thinking_blocks`. Blocks of other providers are left out."""
     return [item for block in signed_blocks(blocks) if (item := _item(block)) is not None]
 
 

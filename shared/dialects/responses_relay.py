@@ -1,7 +1,7 @@
 """Relays calls of the Responses API to a provider of the same API, and its events to the caller. Pure.
 
-The caller's body is sent with the provider's model name and without what the provider may not keep. Events are relayed byte for
-byte, except those with a response: they repeat the request as the provider got it, which the edge replaces by the caller's.
+The caller's body is sent with the provider's model name, and without data that the provider must not store. Events are relayed
+byte for byte, except those that contain a response: a response repeats the request, and the edge puts the caller's request there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.billing.token_usage import PartialUsage, read_openai_usage
 from shared.dialects.base import BlockedPrompt, BrokenStream, MalformedStream, Target
 from shared.dialects.field_support import raise_unsupported
-from shared.dialects.responses_request import ENCRYPTED, MIN_OUTPUT_TOKENS, finish_body, fitting_effort, reasons
+from shared.dialects.responses_request import ENCRYPTED, MIN_OUTPUT_TOKENS, finish_body, reasons, supported_effort
 from shared.dialects.responses_response import raise_failure
 from shared.dialects.tool_calls import json_bytes
 from shared.dialects.translated_stream import EventSplitter, parse_json_object
@@ -50,14 +50,14 @@ def build_relayed_body(request: Mapping[str, Any], target: Target) -> Json:
                 _check_tools(item.get("tools"), f"input[{index}].tools")
     body["model"] = target.route.upstream_model
     effort = (body.get("reasoning") or {}).get("effort")
-    fitting = fitting_effort(effort, target)
-    if fitting != effort:
-        body["reasoning"] = {**body["reasoning"], "effort": fitting}
-        if fitting is None:
+    supported = supported_effort(effort, target)
+    if supported != effort:
+        body["reasoning"] = {**body["reasoning"], "effort": supported}
+        if supported is None:
             del body["reasoning"]["effort"]
     include = body.get("include") or []
-    if body.get("store") and ENCRYPTED not in include and reasons(target, fitting):
-        body["include"] = [*include, ENCRYPTED]  # stored here, and sent with the next call
+    if body.get("store") and ENCRYPTED not in include and reasons(target, supported):
+        body["include"] = [*include, ENCRYPTED]  # to be stored by the edge and sent with the next call
     body["store"] = False
     limit, clamp = body.get("max_output_tokens"), target.max_output_tokens
     if clamp is not None and (limit is None or clamp < limit):
@@ -66,15 +66,16 @@ def build_relayed_body(request: Mapping[str, Any], target: Target) -> Json:
 
 
 def relayed_answer(response: Json) -> Json:
-    """Return a response without what repeats the request."""
+    """Return a response without the fields that repeat the request."""
     return {**{name: value for name, value in response.items() if name not in ECHOED}, "object": "response"}
 
 
 def _check_tools(tools: Any, where: str) -> None:
     for index, tool in enumerate(tools or ()):
         kind = tool.get("type")
-        local = (tool.get("environment") or {}).get("type", "local") == "local" if kind == "shell" else kind in CLIENT_TOOLS
-        if not local:
+        environment = tool.get("environment") or {}
+        is_client_tool = environment.get("type", "local") == "local" if kind == "shell" else kind in CLIENT_TOOLS
+        if not is_client_tool:
             raise_unsupported(f"{where}[{index}].type", "only tools that you execute are supported")
         if kind == "namespace":
             _check_tools(tool.get("tools"), f"{where}[{index}].tools")
@@ -101,11 +102,11 @@ class _Event(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Event).decode
 
 
-class RelayedResponse:
+class RelayedStream:
     """One stream. See `shared.dialects.base.StreamReader`; `feed` returns events of the Responses API instead of chunks.
 
-    Each begins with `event: `, which chunks never do. The last event is held back until the call is settled: `final_chunk`
-    returns its response. For a stream that was cut, that has no output.
+    Each begins with `event: `, unlike chunks. The last event is held back until the call is settled: `final_chunk` returns its
+    response. The response of a stream that was cut has no output.
     """
 
     __slots__ = ("_counted", "_dropped", "_final", "_images", "_sent", "_splitter", "_usage", "delivered", "done", "error")
@@ -139,7 +140,7 @@ class RelayedResponse:
         return self._relay(self._splitter.split(data))
 
     def close(self) -> bytes:
-        """Process the end of the connection. Raises `BrokenStream` if it was too early."""
+        """Process the end of the connection. Raises `BrokenStream` if the stream is incomplete."""
         relay = self._relay(self._splitter.rest())
         if self.error is None and not self.done:
             raise BrokenStream("the stream ended before its last event")
@@ -184,7 +185,7 @@ class RelayedResponse:
                 payload.decode()  # the decoder does not validate fields that it skips
             event = _decode(payload)
         except (msgspec.DecodeError, ValueError, RecursionError):
-            raise MalformedStream("an event that is not JSON of the documented format") from None
+            raise MalformedStream("an event does not have the documented format") from None
         kind = event.type
         if isinstance(event.delta, str):
             self._count(event.delta)

@@ -1,4 +1,4 @@
-"""Builds requests for OpenAI's Responses API: from chat calls, and from the caller's own body if it uses the same API."""
+"""Builds requests for OpenAI's Responses API from chat calls, and completes relayed ones (`responses_relay`)."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def finish_body(body: Json, target: Target) -> Json:
     """Apply pseudonyms and the channel's settings to a body, in place."""
     settings, model = target.route.settings, target.route.upstream_model
     pseudonymize(body, target)
-    takes = of_model(settings, "sampling", model, "all")
+    sampling = of_model(settings, "sampling", model, "all")
     effort = (body.get("reasoning") or {}).get("effort")
-    without = (None, "none") if takes == "by_default_without_reasoning" else ("none",)
-    if takes == "none" or (takes != "all" and effort not in without):
+    no_reasoning = (None, "none") if sampling == "by_default_without_reasoning" else ("none",)
+    if sampling == "none" or (sampling != "all" and effort not in no_reasoning):
         for name in ("temperature", "top_p"):
             body.pop(name, None)
     if isinstance(settings.get("roles"), list):
@@ -63,18 +63,18 @@ def finish_body(body: Json, target: Target) -> Json:
 
 
 def reasons(target: Target, effort: Any) -> bool:
-    """Return whether the model reasons: its channel lists efforts for it, or the call has one."""
+    """Return whether the model reasons: its channel has a list of efforts for it, or the call has an effort."""
     efforts = of_model(target.route.settings, "efforts", target.route.upstream_model, None)
     return bool(efforts) if isinstance(efforts, list) else effort not in (None, "none")
 
 
-def fitting_effort(effort: Any, target: Target) -> Any:
+def supported_effort(effort: Any, target: Target) -> Any:
     """Return the nearest effort that the model accepts; None if it accepts none."""
     return nearest_effort(target.route.settings, target.route.upstream_model, effort) if isinstance(effort, str) else effort
 
 
 def _add_reasoning(body: Json, request: Mapping[str, Any], target: Target) -> None:
-    effort = fitting_effort(request.get("reasoning_effort"), target)
+    effort = supported_effort(request.get("reasoning_effort"), target)
     reasoning = {"effort": effort} if effort is not None else {}
     if reasons(target, effort):
         body["include"] = [ENCRYPTED]
@@ -188,7 +188,7 @@ def _assistant(message: Message, custom: set[str]) -> list[Json]:
         items.append({"type": "message", "role": "assistant", "content": "".join(texts)})
     for index, call in enumerate(message.fields.get("tool_calls") or ()):
         items.append(_call(f"{message.path}.tool_calls[{index}]", call, custom))
-    # The provider refuses reasoning that nothing follows.
+    # The provider refuses reasoning that is not followed by another item.
     return items if items and items[-1]["type"] != "reasoning" else []
 
 
@@ -210,7 +210,7 @@ def _call(where: str, call: Mapping[str, Any], custom: set[str]) -> Json:
 
 
 def _content(message: Message) -> list[Json]:
-    return [made for where, part in message.parts if (made := _part(where, part)) is not None]
+    return [converted for where, part in message.parts if (converted := _part(where, part)) is not None]
 
 
 def _part(where: str, part: Mapping[str, Any]) -> Json | None:
@@ -242,7 +242,7 @@ def _image(where: str, part: Mapping[str, Any]) -> Json:
 
 
 def _with_role(item: Json, roles: list[Any]) -> Json:
-    """Return a message with the instructions' role that the provider accepts."""
+    """Return a message, with the role for instructions (`system` or `developer`) that the provider accepts."""
     role = item.get("role") if isinstance(item, dict) else None
     if role not in SYSTEM_ROLES or role in roles:
         return item

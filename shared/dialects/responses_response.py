@@ -14,7 +14,7 @@ Json = dict[str, Any]
 Chunks = Iterator[Json | None]
 # "ResponseError": codes of prompts that the provider's safety system rejected.
 BLOCKED_CODES = frozenset({"invalid_prompt", "bio_policy", "misalignment_policy_violation", "image_content_policy_violation"})
-COMPLETE = ("completed", "incomplete")  # statuses of a response that is an answer
+COMPLETE = ("completed", "incomplete")  # statuses of a response that has an answer
 _PARAGRAPH = "\n\n"
 # Event → field of the canonical delta.
 _TEXT_EVENTS = {
@@ -34,7 +34,7 @@ _PART_FIELDS = {
 
 
 class _Item:
-    """One output item as streamed so far: `texts` by position of its part (or position 0 of a call)."""
+    """One output item as streamed so far. `texts` has the text of each part by field and position (0 for a call)."""
 
     __slots__ = ("call", "texts")
 
@@ -121,7 +121,7 @@ class ResponsesTranslator:
         yield delta_chunk(0, tool_calls=[{"index": state.call, key[0]: {field: text}}])
 
     def _done(self, index: int, item: Mapping[str, Any]) -> Chunks:
-        """Yield what the item's deltas did not contain: everything of a whole response, and encrypted reasoning."""
+        """Yield the content that the item's deltas did not contain, such as encrypted reasoning, or all of a whole response."""
         kind = item.get("type")
         if kind in _CALL_FIELDS:
             if index not in self._items:
@@ -154,7 +154,7 @@ def raise_failure(error: Any, *, started: bool) -> NoReturn:
 
 
 def finish_reason(response: Mapping[str, Any]) -> str:
-    """Return the finish reason of a complete or incomplete response, as a word that `finish_reasons` knows."""
+    """Return the finish reason of a complete or incomplete response, one of those that `finish_reasons` maps."""
     if response.get("status") != "incomplete":
         return "stop"
     details = response.get("incomplete_details")
@@ -185,7 +185,7 @@ def _parts(item: Mapping[str, Any]) -> list[tuple[int, Json]]:
 
 
 def _rest(whole: str, sent: str) -> str:
-    """Return what the deltas did not contain. A text that differs from its deltas was relayed already."""
+    """Return the text after the deltas. If the text differs from its deltas, nothing is added: the deltas were relayed."""
     return whole[len(sent) :] if whole.startswith(sent) else ""
 
 

@@ -11,15 +11,15 @@ _DAY_MS = 86_400_000
 
 
 def pseudonym(key: bytes, account: UUID, channel: UUID, period: int, identifier: str) -> str:
-    """Return a pseudonym that is stable at one channel for one period. Accounts, channels and periods cannot be linked."""
+    """Return a pseudonym. It is stable within one period, and cannot be linked across accounts, channels or periods."""
     message = account.bytes + channel.bytes + period.to_bytes(8) + identifier.encode()
     return hmac.new(key, message, hashlib.sha256).hexdigest()[:32]
 
 
 def period_of(channel: UUID, days: int, now_ms: int) -> int:
-    """Return the number of a channel's current period of `days` days; 0 days mean one period without end.
+    """Return the number of a channel's current period of `days` days. With 0 days, one period lasts forever.
 
-    Channels change periods at different times, so that providers cannot match their users by a common change.
+    Periods of channels begin at different times, so that providers cannot match users by simultaneous changes.
     """
     length_ms = days * _DAY_MS
     return (now_ms + channel.int % length_ms) // length_ms if length_ms else 0

@@ -67,14 +67,14 @@ class Reservation(NamedTuple):
 
 
 class PoolIsTight(RequestRefused):
-    """The pool is too small to hold the bound of an elastic reservation: reserve again, with `expected`. Not sent to callers."""
+    """The pool is too small to hold the bound of an elastic reservation. Retry with `expected`. Never sent to callers."""
 
 
 class HoldTaken(NamedTuple):
     """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors.
 
-    For less than the bound: `free` is what the call could have held in addition, and `payable` what it could hold if no other
-    call held any credits.
+    If it is less than the bound, `free` is what the call could have held in addition, and `payable` what it could hold if other
+    calls held no credits.
     """
 
     account: UUID
@@ -227,7 +227,7 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
         allowances[owner] = key_allowance(owner, state.now)
         meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].with_limit(limit)
         funds = funds.limited_by(meter)
-        if funds.payable < _least(reservation.quote):
+        if funds.payable < _admission_minimum(reservation.quote):
             raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
     amount = hold_amount(reservation, funds)
     state.meters.update((id, meter.hold(amount)) for id, meter in limited.items())
@@ -298,7 +298,7 @@ def _running(reservation: Reservation, claim: Claim, now: int) -> StoredClaim:
     return StoredClaim(claim.body_digest, reservation.call, "running", 0, now + CLAIM_MS)
 
 
-def _least(quote: Quote) -> int:
+def _admission_minimum(quote: Quote) -> int:
     """Return the fewest credits with which a call is admitted."""
     return min(quote.minimum, quote.bound)
 
@@ -307,7 +307,7 @@ def _pool_funds(quote: Quote, pool: AccountState, overage: Meter) -> Funds:
     """Return what the pool and the overage can pay. Raises `InsufficientCredits` if that does not cover the quote's minimum."""
     free = pool.available + overage.available
     payable = pool.balance + max(0, overage.allowed - overage.used)
-    if payable >= _least(quote):
+    if payable >= _admission_minimum(quote):
         return Funds(free, payable, pool.available)
     raise InsufficientCredits(
         required=quote.minimum,
@@ -326,8 +326,8 @@ def hold_amount(reservation: Reservation, funds: Funds) -> int:
     free credits if they cover its minimum.
     """
     quote = reservation.quote
-    if funds.free < _least(quote):
-        raise CreditsHeld(required=_least(quote), available=funds.free, held=funds.payable - funds.free)
+    if funds.free < _admission_minimum(quote):
+        raise CreditsHeld(required=_admission_minimum(quote), available=funds.free, held=funds.payable - funds.free)
     if not reservation.elastic or quote.bound <= quote.minimum or funds.own >= RICH_FACTOR * quote.bound:
         return min(quote.bound, funds.free)
     if reservation.expected is None:

@@ -22,7 +22,7 @@ from shared.operations.validation import check_choice, check_text
 MAX_SECRET_LENGTH = 10_000
 MAX_REASONING_TOKENS = 1_000_000  # of a choice
 MAX_SETTINGS_LENGTH = 10_000  # characters of JSON
-ALLOWED = "allowed_parameters"  # the setting that lists parameters without a price
+ALLOWED = "allowed_parameters"  # channel setting: parameters that no price covers
 MAX_PARAMETER_LENGTH = 100
 MAX_NOTE_LENGTH = 300
 
@@ -83,9 +83,9 @@ def update_channel(name: str, *, base_url: str | None = None, settings: dict[str
 
 
 def allow_parameter(name: str, parameter: str, note: str, *, origin: Origin) -> Channel:
-    """Let calls of a channel use a parameter that no price covers. `note` says what a call may cost at worst.
+    """Let calls of a channel use a parameter that no price covers. `note` states the worst-case cost of a call.
 
-    The parameter is a name in `shared.billing.cost_effects`, or of a field that is not listed there.
+    The parameter is named as in `shared.billing.cost_effects`, or is a field that is not listed there.
     """
     parameter = check_text("parameter", parameter, MAX_PARAMETER_LENGTH)
     note = check_text("worst case", note, MAX_NOTE_LENGTH)
@@ -200,13 +200,13 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _check_allowed(allowed: Any) -> None:
-    """Allowances are written down with their worst case."""
+    """Raise `InvalidInput` unless each allowed parameter has a note of its worst case."""
     if not isinstance(allowed, dict) or not all(
         0 < len(name) <= MAX_PARAMETER_LENGTH and isinstance(note, str) and 0 < len(note.strip()) <= MAX_NOTE_LENGTH
         for name, note in allowed.items()
     ):
         raise InvalidInput(
-            f"{ALLOWED} must be an object: each parameter with a note of what a call may cost at worst, such as"
+            f"{ALLOWED} must be an object that has the worst-case cost of a call for each parameter, such as"
             ' {"plugins": "0.02 USD a call"}.'
         )
 

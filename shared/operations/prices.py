@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from shared.billing.price_rows import rates_of_price
+from shared.billing.price_rows import further_rates
 from shared.billing.rates import BASE_KINDS, TIER_PREFIX, PriceList, Rate
 from shared.core.clock import now_ms
 from shared.core.database import transaction
@@ -60,7 +60,7 @@ class Rates:
             raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
 
     def _check_rates(self) -> None:
-        """Raise `InvalidInput` for rates that are out of range, twice there, or fall as prompts get longer."""
+        """Raise `InvalidInput` for rates that are out of range, duplicated, or lower for longer prompts."""
         if len(self.rates) > MAX_RATES:
             raise InvalidInput(f"A price has at most {MAX_RATES} further rates.")
         latest: dict[str, Rate] = {}
@@ -79,12 +79,12 @@ class Rates:
             if former is not None and former.above_tokens >= rate.above_tokens:
                 raise InvalidInput(f"The rates of {rate.kind!r} must be in ascending order of prompt length, each length once.")
             if rate.credits < (former.credits if former is not None else base or 0):
-                raise InvalidInput(f"The rate {rate.kind!r} must not fall for longer prompts: holds rely on it.")
+                raise InvalidInput(f"The rate {rate.kind!r} must not be lower for longer prompts.")
             latest[rate.kind] = rate
 
 
 def parse_rates(lines: Iterable[str]) -> tuple[Rate, ...]:
-    """Parse rates like `web_search=10000`, `input@200000=2500` (above 200,000 input tokens) and `tier:flex=500`, in order."""
+    """Parse and sort rates such as `web_search=10000`, `input@200000=2500` (above 200,000 input tokens) and `tier:flex=500`."""
     found = []
     for line in lines:
         match = _RATE.fullmatch(line.strip())
@@ -95,7 +95,7 @@ def parse_rates(lines: Iterable[str]) -> tuple[Rate, ...]:
 
 
 def format_rate(rate: Rate) -> str:
-    """Return a rate as `parse_rates` reads it."""
+    """Return a rate in the format of `parse_rates`."""
     above = f"@{rate.above_tokens}" if rate.above_tokens else ""
     return f"{rate.kind}{above}={rate.credits}"
 
@@ -115,8 +115,7 @@ COLUMNS = {
 
 def rates_of(row: Price | PriceDraft | PriceList) -> Rates:
     """Return the rates of a price or draft."""
-    rates = rates_of_price(row) if isinstance(row, Price) else tuple(Rate(*rate) for rate in row.rates)
-    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()}, rates=rates)
+    return Rates(**{name: getattr(row, column) for name, column in COLUMNS.items()}, rates=further_rates(row))
 
 
 def rate_columns(rates: Rates) -> dict[str, int | None]:

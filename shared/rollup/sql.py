@@ -124,8 +124,8 @@ COUNT_SUMS = (
 
 # Sums by key and model, and by key and tag.
 
-MAX_TAGS = 100  # tags of an account that are summed separately, an hour and a day
-OTHER_TAGS = "(other)"  # what the calls with other tags are summed as; no caller can send it
+MAX_TAGS = 100  # tags of an account that are summed separately, per hour and per day
+OTHER_TAGS = "(other)"  # the group of all other tags; callers cannot send this tag
 KEY_MEASURES = ("calls", "failed", "input_tokens", "cached_tokens", "output_tokens", "credits")
 # Expressions over calls for `KEY_MEASURES`.
 KEY_CALL_MEASURES = (

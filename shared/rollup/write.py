@@ -140,7 +140,7 @@ def _sum_earlier_day(now: int) -> bool:
     with transaction():
         until, _ = _lock()
         keys_from = execute("SELECT keys_from FROM rollup_state WHERE id = 1", []).fetchone()[0]
-        if until is None or not 0 < keys_from <= until:  # the day in which the sums were introduced has not ended
+        if until is None or not 0 < keys_from <= until:  # all days are summed, or the day of the upgrade has not ended
             return False
         (first,) = execute("SELECT MIN(created_at) FROM usage_ledger", []).fetchone()
         day = keys_from - DAY_MS if first is not None and first < keys_from else 0

@@ -24,9 +24,9 @@ def input_items(value: Any) -> list[Message]:
 
 
 def convert_items(value: str | list[Message], tools: ToolSet, *, may_be_empty: bool = False) -> list[Message]:
-    """Return the chat messages for a checked `input`, a string or a list of items. Adds the tools that are among them to `tools`.
+    """Return the chat messages for a checked `input`, a string or a list of items. Tools in the items are added to `tools`.
 
-    If it `may_be_empty`, other items will be put before it.
+    `may_be_empty` allows an input without messages, because stored items will be put before it.
     """
     if isinstance(value, str):
         return [{"role": "user", "content": value}]
@@ -143,7 +143,7 @@ def _namespace(item: Mapping[str, Any], where: str) -> str | None:
 def _built_in_call(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:
     """Add a call of a tool without a name, such as `shell_call`."""
     if item["type"] == "tool_search_call" and item.get("execution") == "server":
-        return  # the result of such a search are the tools in its output
+        return  # only the tools in its output matter
     name = conversation.tools.chat_name(item["type"].removesuffix("_call"), "", None)
     conversation.call(tool_call(_call_id(item, where), name, sent_arguments(item)))
 
@@ -160,7 +160,7 @@ def _built_in_output(conversation: _Conversation, item: Mapping[str, Any], where
 
 
 def _call_id(item: Mapping[str, Any], where: str) -> str:
-    """Return the id of a call; in outputs of local shells, it is the `id`."""
+    """Return the id of a call. Outputs of local shells have it as `id`."""
     return _string(item, "call_id" if item.get("call_id") is not None else "id", where)
 
 
@@ -178,7 +178,7 @@ def _additional_tools(conversation: _Conversation, item: Mapping[str, Any], wher
 
 
 def _agent_message(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Add a message between agents of one client as text of the user. Encrypted parts are left out."""
+    """Add a message between agents of one client as a user message. Encrypted parts are left out."""
     texts = [part["text"] for part in _parts_in(item.get("content")) if isinstance(part.get("text"), str)]
     if texts:
         text = f"Message from {item.get('author')} to {item.get('recipient')}:\n" + "\n".join(texts)
@@ -190,7 +190,7 @@ def _compaction(conversation: _Conversation, item: Mapping[str, Any], where: str
 
 
 def _no_message(*_: Any) -> None:
-    """Ignore a search by another provider: what the model took from it is in its answer."""
+    """Ignore a search by a provider: the answer after it contains what the model used."""
 
 
 def _function_output(conversation: _Conversation, item: Mapping[str, Any], where: str) -> None:

@@ -131,7 +131,7 @@ class OutputItems:
 
 
 class CompactionItems(OutputItems):
-    """The items of a compaction: one, which has the whole answer and is sent when it is complete."""
+    """The output of a compaction: one item, which contains the whole answer and is sent when the answer is complete."""
 
     def __init__(self, name: str, write: WriteEvent, tools: ToolSet, *, seals: bool = False) -> None:
         super().__init__(name, _write_nothing, tools, seals=seals)  # the answer itself is not shown

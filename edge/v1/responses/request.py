@@ -47,7 +47,7 @@ _OWN = frozenset(
         *("store", "previous_response_id"),
     }
 )
-# Sent by clients for OpenAI's analytics: ids of the installation and session, the path of the workspace. It goes no further.
+# Sent by clients for OpenAI's analytics: ids of the installation and session, the path of the workspace. Never stored or sent on.
 _DROPPED = frozenset({"client_metadata"})
 _LOGPROBS = "message.output_text.logprobs"
 
@@ -62,7 +62,7 @@ class ResponseRequest(NamedTuple):
 
 
 def parse(data: bytes, *, compacts: bool = False) -> ResponseRequest:
-    """Parse a body. `compacts` as if its input ended with a trigger."""
+    """Parse a body. With `compacts`, the response is a compaction, even if the input does not end with a trigger."""
     body = parse_json_object(data)
     if compacts and body.get("input") is None and body.get("previous_response_id"):
         body["input"] = [{"type": TRIGGER}]

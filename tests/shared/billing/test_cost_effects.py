@@ -156,8 +156,8 @@ def test_a_cache_that_the_provider_is_not_asked_for_needs_no_price() -> None:
     [
         (ORDINARY, PLAIN),
         (ask({"type": "image_url", "image_url": {"url": JPEG}}), RequestCosts(("image_input",))),
-        (ask({"type": "file", "file": {"file_data": PDF}}), RequestCosts(("image_input",), open_input=True)),
-        (ask({"type": "file", "file": {"file_id": "f"}}), RequestCosts(("image_input",), open_input=True)),
+        (ask({"type": "file", "file": {"file_data": PDF}}), RequestCosts(("image_input",), unbounded_input=True)),
+        (ask({"type": "file", "file": {"file_id": "f"}}), RequestCosts(("image_input",), unbounded_input=True)),
         (ask({"type": "file", "file": {"file_data": "data:text/plain;base64,AAAA"}}), RequestCosts(("image_input",))),
         (ask(prediction={"type": "content", "content": "äb"}, n=3), RequestCosts(output_tokens=3 * len("contentäb".encode()))),
         (
@@ -165,7 +165,7 @@ def test_a_cache_that_the_provider_is_not_asked_for_needs_no_price() -> None:
             RequestCosts(("image_input",)),
         ),
         (ask(service_tier="flex"), RequestCosts(service_tier="flex")),
-        (ask(web_search_options={}, n=2), RequestCosts(web_searches=2 * MAX_SEARCHES_PER_CHOICE, open_input=True)),
+        (ask(web_search_options={}, n=2), RequestCosts(web_searches=2 * MAX_SEARCHES_PER_CHOICE, unbounded_input=True)),
     ],
 )
 def test_what_the_hold_covers(body: dict[str, Any], limits: RequestCosts) -> None:

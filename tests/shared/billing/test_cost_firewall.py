@@ -18,7 +18,7 @@ from edge.call.candidates import quote_call
 from edge.call.priced_fields import priced_call
 from edge.call.requests import build_chat_call
 from shared.billing.cost_effects import CHAT, OTHER_CHAT
-from shared.billing.pricing import Quote, call_charge, with_requested
+from shared.billing.pricing import Quote, add_requested_costs, call_charge
 from shared.billing.rates import PriceList, Rate
 from shared.billing.token_usage import PartialUsage, resolve_usage
 from shared.catalog.snapshot import CatalogModel, Route
@@ -258,12 +258,12 @@ ANSWERS = {"openai": openai_answer, "anthropic": anthropic_answer, "gemini": gem
 def charge(reported: PartialUsage, quoted: Quote, call: ChatCall) -> int:
     """Return what the edge charges, as `Admission` computes it."""
     usage = resolve_usage(
-        with_requested(reported, quoted.price, quoted.costs),
+        add_requested_costs(reported, quoted.price, quoted.costs),
         input_estimate=call.input_estimate,
         output_estimate=0,
         delivered=True,
         plausible_output=quoted.paid_tokens,
-        plausible_input=quoted.input_bound if quoted.costs.open_input else 0,
+        plausible_input=quoted.input_bound if quoted.costs.unbounded_input else 0,
     )
     assert not usage.estimated
     return call_charge(quoted.price, usage)
