@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+# In names of fields (HTML, "Multipart form data"): otherwise, a caller's name could stand for another field, such as `n`.
+_ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
+
 
 class FilePart(NamedTuple):
     """A file in a form. `file_name` must not come from a caller."""
@@ -34,11 +37,11 @@ def form_fields(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 
 def form_body(fields: Iterable[tuple[str, str]], files: Iterable[FilePart]) -> tuple[str, bytes]:
-    """Return the content type and the body of a form. Names of fields must be plain, such as `user` or `include[]`."""
+    """Return the content type and the body of a form."""
     boundary = secrets.token_hex(16)
     pieces: list[bytes] = []
     for name, value in fields:
-        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n'.encode())
+        pieces.append(f'--{boundary}\r\ncontent-disposition: form-data; name="{name.translate(_ESCAPES)}"\r\n\r\n'.encode())
         pieces += (value.encode(), b"\r\n")
     for file in files:
         head = f'--{boundary}\r\ncontent-disposition: form-data; name="{file.field}"; filename="{file.file_name}"\r\n'
