@@ -40,8 +40,9 @@ class Transcriptions:
         replaced = {"model", *(name for name, _ in own)}
         fields = [("model", target.route.upstream_model)]
         for name, value in call.body["fields"]:
-            if name not in replaced and name.partition("[")[0] != "metadata":
-                fields.append((name, target.pseudonym(value) if name in _IDENTIFIERS else value))
+            plain = name.partition("[")[0]  # of `user[]`
+            if name not in replaced and plain != "metadata":
+                fields.append((name, target.pseudonym(value) if plain in _IDENTIFIERS else value))
         file = FilePart("file", call.body["file_name"], call.body["file_type"], call.body["file"])
         content_type, body = form_body([*fields, *own], [file])
         headers = {**dict(request_headers(target)), "content-type": content_type}

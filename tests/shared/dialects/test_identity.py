@@ -64,7 +64,8 @@ def test_other_kinds(kind: str) -> None:
 
 
 def test_transcriptions() -> None:
-    fields = [("user", RAW), ("safety_identifier", RAW), ("metadata", RAW), ("metadata[user_id]", RAW), ("prompt_cache_key", RAW)]
+    names = ("user", "user[]", "safety_identifier", "metadata", "metadata[user_id]", "prompt_cache_key")
+    fields = [(name, RAW) for name in names]
     body = {"fields": fields, "endpoint": "transcriptions", "response_format": "json"}
     body |= {"file": b"RIFF", "file_name": "audio.wav", "file_type": "audio/wav"}
     request = NON_CHAT_DIALECTS["transcription", "openai"].build_request(call_of()._replace(body=body), target("openai"))
