@@ -60,10 +60,11 @@ def split_tag(body: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
     return without | ({"metadata": rest} if rest else {}), None if tag is None else _checked(tag, PARAM)
 
 
-def nest_form_tag(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a form, with its tag in the same place as in a JSON body."""
-    nested = {name: value for name, value in fields.items() if name != FORM_FIELD}
-    return nested | ({"metadata": {"tag": fields[FORM_FIELD]}} if FORM_FIELD in fields else {})
+def nest_form_metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a form, with its metadata as in a JSON body: `metadata[tag]` becomes `{"metadata": {"tag": …}}`."""
+    own = {name: name[len("metadata[") : -1] for name in fields if name.startswith("metadata[")}
+    nested = {name: value for name, value in fields.items() if name not in own}
+    return nested | ({"metadata": {own[name]: fields[name] for name in own}} if own else {})
 
 
 def _checked(tag: object, param: str) -> str:

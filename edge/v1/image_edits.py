@@ -22,7 +22,7 @@ from edge.http.api_spec import CALL_ERRORS, FORM, KEY, describe_route
 from edge.http.body_types import Body, check_body
 from edge.http.json_body import parse_json_object
 from edge.http.multipart import Form, read_form
-from edge.http.tags import nest_form_tag
+from edge.http.tags import nest_form_metadata
 from edge.media import requests, submission
 from edge.request_context import read_body
 from edge.v1.images import IMAGES, ResponseFormat, refuse_stream, respond_with_images
@@ -122,7 +122,7 @@ def _fields(form: Form) -> dict[str, Any]:
             raise InvalidRequest(f"'{name}' must not be repeated.", name)
         body[name] = value
     _refuse_text_files(body)
-    return nest_form_tag({name: value for name, value in body.items() if value})
+    return nest_form_metadata({name: value for name, value in body.items() if value})
 
 
 def _refuse_text_files(body: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from edge.http.api_spec import (
 )
 from edge.http.body_types import Body, ModelId, check_body
 from edge.http.multipart import File, Form, read_form
-from edge.http.tags import FORM_FIELD, nest_form_tag, split_tag
+from edge.http.tags import FORM_FIELD, nest_form_metadata, split_tag
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS
@@ -78,7 +78,7 @@ def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
     _check_stream(requested, format, endpoint)
     written = sum(len(value.encode()) for _, value in form.fields)
     name, kind = _described(file)
-    _, tag = split_tag(nest_form_tag(dict(form.fields)))
+    _, tag = split_tag(nest_form_metadata(dict(form.fields)))
     body = {
         "endpoint": endpoint,
         "fields": form.fields if tag is None else tuple(field for field in form.fields if field[0] != FORM_FIELD),

@@ -31,7 +31,7 @@ from edge.http.client_library_options import refuse_client_options
 from edge.http.json_body import parse_json_object
 from edge.http.multipart import read_form
 from edge.http.paging import query_integer, split_page
-from edge.http.tags import nest_form_tag
+from edge.http.tags import nest_form_metadata
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
@@ -166,7 +166,7 @@ async def _body() -> dict[str, Any]:
     refuse_client_options(name for name, _ in (*form.fields, *form.files))
     for name, _ in form.files:
         raise InvalidRequest(f"'{name}' must not be a file. Describe the scene in 'prompt'.", name)
-    return nest_form_tag(dict(form.fields))
+    return nest_form_metadata(dict(form.fields))
 
 
 async def _find(id: str) -> FoundJob:

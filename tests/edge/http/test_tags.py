@@ -17,6 +17,7 @@ from edge.v1 import completions, embeddings, image_edits, moderations, rerank, t
 from edge.v1.messages import request as messages
 from edge.v1.responses import request as responses
 from shared.core.errors import InvalidRequest
+from shared.dialects.form_body import FilePart, form_body
 
 MESSAGES = {"messages": [{"role": "user", "content": "Hi"}]}
 TAG = "team:search/v1.2_a-b"
@@ -37,6 +38,12 @@ def _json(parse: Callable[[bytes], Any], body: dict[str, Any]) -> Callable[[dict
     return lambda metadata: parse(json.dumps({"model": "m", **body, "metadata": metadata}).encode())
 
 
+def _edit_form(metadata: dict[str, Any]) -> Any:
+    fields = {"model": "m", "prompt": "Hi", **{f"metadata[{name}]": str(value) for name, value in metadata.items() if value}}
+    content_type, body = form_body(fields.items(), [FilePart("image", "a.png", "image/png", b"\x89PNG\r\n\x1a\nAAAA")])
+    return image_edits.parse_form("edit", body, content_type).call
+
+
 # Each parses a body with these metadata and returns its call.
 PASSING: dict[str, Callable[[dict[str, Any]], Any]] = {
     "chat": _json(parse_chat_request, MESSAGES),
@@ -45,6 +52,7 @@ PASSING: dict[str, Callable[[dict[str, Any]], Any]] = {
     "moderations": _json(moderations.parse, {"input": "Hi"}),
     "rerank": _json(lambda data: rerank.parse(data)[0], {"query": "Hi", "documents": ["Hi"]}),
     "image edits": _edit,
+    "image edits in forms": _edit_form,
 }
 PARSERS = PASSING | {
     "responses": _json(lambda data: responses.parse(data).call, {"input": "Hi"}),
@@ -72,7 +80,7 @@ def test_other_metadata_remains_in_the_body(name: str) -> None:
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_an_invalid_tag_is_refused(name: str) -> None:
-    for tag in BAD[:1] if name == "transcriptions" else BAD:
+    for tag in BAD[:1] if name in ("transcriptions", "image edits in forms") else BAD:
         with pytest.raises(InvalidRequest) as refused:
             PARSERS[name]({"tag": tag})
         assert refused.value.param == "metadata.tag"
