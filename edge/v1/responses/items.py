@@ -118,6 +118,10 @@ def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -
         raise InvalidRequest(f"'{where}.content' must be a string or an array of content parts.", f"{where}.content")
     parts = content if isinstance(content, str) else _parts(content, f"{where}.content")
     if role == "assistant" and not isinstance(parts, str):
+        other = next((index for index, part in enumerate(parts) if part["type"] not in ("text", "refusal")), None)
+        if other is not None:
+            at = f"{where}.content[{other}]"
+            raise InvalidRequest(f"'{at}' must be text or a refusal in a message of the assistant.", f"{at}.type")
         parts = "".join(part.get("text") or part.get("refusal", "") for part in parts)
     conversation.add({"role": role, "content": parts})
 

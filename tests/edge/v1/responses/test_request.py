@@ -167,6 +167,10 @@ REFUSED: list[tuple[Body, str]] = [
     ({"input": [{**ITEM, "content": [{"type": "text", "text": "x"}]}]}, "input[0].content[0].type"),
     ({"input": [{**ITEM, "content": [{"type": "input_text"}]}]}, "input[0].content[0].text"),
     ({"input": [{**ITEM, "content": [{"type": "input_image", "file_id": "f"}]}]}, "input[0].content[0].file_id"),
+    (
+        {"input": [{**ITEM, "role": "assistant", "content": [{"type": "input_image", "image_url": "https://x"}]}]},
+        "input[0].content[0].type",
+    ),
     ({"input": [{**ITEM, "content": [{"type": "input_file", "file_url": "https://x"}]}]}, "input[0].content[0].file_url"),
     ({"input": [{"type": "function_call", "call_id": "c", "name": "f"}]}, "input[0].arguments"),
     ({"input": [{"type": "function_call_output", "call_id": "c"}]}, "input[0].output"),
