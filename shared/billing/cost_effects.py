@@ -373,6 +373,8 @@ class _Reader:
                 self._field(name, value)
         items = self._body.get("input")
         for index, item in enumerate(items if isinstance(items, list) else ()):
+            if item.get("type") == "image_generation_call":  # an image of an earlier answer
+                self._kinds.append("image_input")
             for name in ("content", "output"):
                 if item.get("type") == "shell_call_output":
                     continue  # its output is text, without parts

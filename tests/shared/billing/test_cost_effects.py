@@ -207,6 +207,11 @@ def test_what_a_relayed_response_needs(body: dict[str, Any], needs: list[str]) -
     assert [need.param for need in read_costs(body, "responses", "responses", {}).needs] == needs
 
 
+def test_an_image_of_an_earlier_answer_is_input_of_a_relayed_response() -> None:
+    body = {"input": [{"type": "image_generation_call", "result": "AAAA"}]}
+    assert read_costs(body, "responses", "responses", {}).limits == RequestCosts(("image_input",))
+
+
 def test_every_kind_of_call_has_a_table() -> None:
     assert {kind for kind, _ in NON_CHAT_DIALECTS} == OTHER_KINDS.keys()
 
