@@ -65,7 +65,7 @@ MESSAGE_FIELDS: Fields = {
     "tool_calls": mapped("tool uses"),
     "tool_call_id": mapped("id of the tool result; rewritten, like the call's id, to characters that Anthropic accepts"),
     "refusal": mapped("text in the assistant turn"),
-    "thinking_blocks": mapped("signed thinking of an earlier answer, sent unchanged"),
+    "thinking_blocks": mapped("signed thinking of an earlier answer; other blocks are not sent"),
     "reasoning_content": mapped("not sent: the provider only accepts signed `thinking_blocks`"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),

@@ -33,6 +33,11 @@ def strip_foreign_fields(body: Mapping[str, Any], accepted: Collection[str]) -> 
     return kept
 
 
+# Anthropic, "Messages": the blocks of thinking, and their fields.
+_BLOCKS = ("thinking", "redacted_thinking")
+_BLOCK_FIELDS = ("type", "thinking", "signature", "data")
+
+
 def reasoning_of(message: Mapping[str, Any]) -> str:
     """Return the reasoning before a message, under whichever name its provider uses; "" if there is none."""
     for name in ("reasoning_content", "reasoning"):
@@ -44,9 +49,16 @@ def reasoning_of(message: Mapping[str, Any]) -> str:
 
 
 def signed_blocks(value: Any) -> list[Json]:
-    """Return `thinking_blocks` as signed by Anthropic, without the `index` that stream chunks add."""
+    """Return `thinking_blocks` as signed by Anthropic: without the `index` that stream chunks add, and without other blocks.
+
+    Other blocks and fields, such as documents and marks for a cache, may cost what no quote covers.
+    """
     blocks = value if isinstance(value, list) else []
-    return [{name: field for name, field in block.items() if name != "index"} for block in blocks if isinstance(block, dict)]
+    return [
+        {name: block[name] for name in _BLOCK_FIELDS if name in block}
+        for block in blocks
+        if isinstance(block, dict) and block.get("type") in _BLOCKS
+    ]
 
 
 def _message(message: Mapping[str, Any], foreign: frozenset[str]) -> Json:

@@ -404,3 +404,16 @@ def test_unknown_events_are_ignored() -> None:
     pieces = [*map(claude.event, claude.events(whole))]
     mixed = b"".join([noise, pieces[0], noise, block, stop, *pieces[1:4], delta, *pieces[4:]])
     assert message_of(read_stream("anthropic", [mixed]).chunks)["content"] == "Hi"
+
+
+def test_only_thinking_is_sent_of_thinking_blocks() -> None:
+    thinking = [{"type": "thinking", "thinking": "hm", "signature": "c2ln"}, {"type": "redacted_thinking", "data": "x"}]
+    mark = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    others = [{"type": "text", "text": "a", **mark}, {"type": "document", "source": {"type": "url", "url": "https://a/b.pdf"}}]
+    answer = {
+        "role": "assistant",
+        "content": "42",
+        "thinking_blocks": [*others, {**thinking[0], **mark, "index": 0}, thinking[1]],
+    }
+    body = request_body("anthropic", messages=[{"role": "user", "content": "Hi"}, answer, {"role": "user", "content": "Why?"}])
+    assert body["messages"][1]["content"] == [*thinking, {"type": "text", "text": "42"}]
