@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from shared.billing.pricing import MAX_SEARCHES_PER_CHOICE, PLAIN, RequestCosts
 from shared.billing.rates import TIER_PREFIX, TOKEN_KINDS, PriceList, has_rate
 from shared.billing.token_usage import MAX_TIER_LENGTH, STANDARD_TIERS
+from shared.text.data_urls import data_url_type
 
 # For the hold of a transcription: speech at 8 kbit/s, the lowest common bit rate in the formats that OpenAI accepts.
 MIN_AUDIO_BYTES_PER_SECOND = 1_000
@@ -459,31 +460,35 @@ class _Reader:
         for position, part in enumerate(parts if isinstance(parts, list) else ()):
             kind = part.get("type") if isinstance(part, Mapping) else None
             if isinstance(kind, str):
-                self._part(part, f"{where}[{position}]", names.get(kind, kind))
+                value = part if kind in names else part.get(kind, part)
+                self._part(part, f"{where}[{position}]", names.get(kind, kind), value)
             else:
                 self._need(f"{where}[{position}].type", "type", None)
 
-    def _part(self, part: Mapping[str, Any], where: str, kind: str) -> None:
+    def _part(self, part: Mapping[str, Any], where: str, kind: str, value: Any) -> None:
         self._marked(part, where)
         if kind in _PLAIN_PARTS:
             return
         if kind not in PARTS:
             self._need(f"{where}.type", str(kind)[:100], None)
             return
-        url = _url_of(part.get(kind, part))
-        media = url[5 : url.find(";")].lower() if url.startswith("data:") else ""
+        for url in _urls_of(value):
+            self._content(url, where, kind)
+
+    def _content(self, url: str, where: str, kind: str) -> None:
+        media = data_url_type(url)
         is_link = url.startswith(("https:", "http:")) or not url
-        if PARTS[kind].cost == "priced" or media.startswith(("audio/", "video/")):
+        finds_out = self._dialect == "gemini" and is_link  # Gemini finds out what a link is
+        if PARTS[kind].cost == "priced" or media.startswith(("audio/", "video/")) or (finds_out and not _is_document(url)):
             self._need(where, kind, "audio_input")
-        elif self._dialect == "gemini" and is_link and not _is_document(url):
-            self._need(where, kind, "audio_input")  # Gemini finds out what a link is
         else:
             self._kinds.append("image_input")
-        # Documents have many tokens in few bytes: a page is an image.
-        if (is_link and kind not in ("image_url", "input_audio")) or (
-            kind == "file" and not media.startswith(("text/", "image/"))
-        ):
-            self._unbounded_input = True
+        # Documents have many tokens in few bytes: a page is an image. Of an `image_url`, only an image's tokens are held.
+        if kind == "image_url":
+            is_unbounded = (finds_out and not _is_image(url)) or (media != "" and not media.startswith("image/"))
+        else:
+            is_unbounded = (is_link and kind != "input_audio") or (kind == "file" and not media.startswith(("text/", "image/")))
+        self._unbounded_input = self._unbounded_input or is_unbounded
 
 
 # Parts of input items in the Responses API.
@@ -495,19 +500,30 @@ _PART_OF_ITEM = MappingProxyType(
         "input_file": "file",
     }
 )
-_DOCUMENTS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".heic", ".heif", ".bmp", ".pdf", ".txt", ".md", ".csv", ".html", ".json")
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".heic", ".heif", ".bmp")
+_DOCUMENTS = (*_IMAGES, ".pdf", ".txt", ".md", ".csv", ".html", ".json")
+_CONTENTS = ("url", "image_url", "file_data", "data")  # fields of a part's value
 
 
 def _is_document(url: str) -> bool:
     """Return whether a link names an image or a document, rather than audio or video."""
-    return url.partition("?")[0].partition("#")[0].lower().endswith(_DOCUMENTS)
+    return _path_of(url).endswith(_DOCUMENTS)
 
 
-def _url_of(value: Any) -> str:
-    """Return the URL (or the data) in the value of a part; "" if it is something else, such as an id."""
-    if isinstance(value, Mapping):
-        value = next((value[name] for name in ("url", "image_url", "file_data", "data") if isinstance(value.get(name), str)), "")
-    return value if isinstance(value, str) else ""
+def _is_image(url: str) -> bool:
+    return _path_of(url).endswith(_IMAGES)
+
+
+def _path_of(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0].lower()
+
+
+def _urls_of(value: Any) -> list[str]:
+    """Return the URLs (or data) in the value of a part: a provider may read any of them. "" stands for others, such as ids."""
+    if not isinstance(value, Mapping):
+        return [value if isinstance(value, str) else ""]
+    found = [value[name] for name in _CONTENTS if isinstance(value.get(name), str)]
+    return found if found and value.get("file_id") is None else [*found, ""]
 
 
 def _ttl(mark: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -11,19 +9,9 @@ import orjson
 
 from shared.dialects.field_support import Fields, check_fields, raise_unsupported
 from shared.dialects.json_schema import Profile, Unconvertible, WorkBudget, convert
-from shared.text.media_types import HEAD_BYTES, detect_media_type
+from shared.text.data_urls import parse_data_url as parse_data_url
 
-_DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,(?P<data>[A-Za-z0-9+/=\s]*)")
-_HEAD_CHARACTERS = (HEAD_BYTES + 2) // 3 * 4  # of base64 text
-_SPELLINGS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 SYSTEM_ROLES = frozenset({"system", "developer"})
-
-
-class DataUrl(NamedTuple):
-    """Content of a data URL: its media type, detected from the content if possible, and the base64 text."""
-
-    media_type: str
-    data: str
 
 
 class Message(NamedTuple):
@@ -106,28 +94,6 @@ def file_url(where: str, part: Mapping[str, Any]) -> tuple[str, str | None]:
         raise_unsupported(f"{where}.file.file_data", "must be a base64 data URL")
     name = file.get("filename")
     return str(data), name if isinstance(name, str) and name else None
-
-
-def parse_data_url(url: str) -> DataUrl | None:
-    """Return the content of a data URL; None for other URLs."""
-    match = _DATA_URL.fullmatch(url) if url.startswith("data:") else None
-    return DataUrl(_media_type(match["type"].lower(), match["data"]), match["data"]) if match else None
-
-
-def _media_type(label: str, data: str) -> str:
-    """Detect the media type: clients often label images wrongly, and providers reject wrong labels.
-
-    Labels of audio, video and text are kept, because their first bytes are ambiguous.
-    """
-    if label.startswith(("audio/", "video/", "text/")):
-        return label
-    text = "".join(data[: 2 * _HEAD_CHARACTERS].split())[:_HEAD_CHARACTERS]
-    try:
-        head = binascii.a2b_base64(text[: len(text) // 4 * 4])
-    except binascii.Error:
-        head = b""
-    found = "application/pdf" if head.startswith(b"%PDF-") else detect_media_type(head)
-    return found or _SPELLINGS.get(label, label)
 
 
 def require_https(where: str, url: str) -> str:

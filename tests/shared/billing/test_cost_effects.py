@@ -42,6 +42,9 @@ PART, AUDIO, TEXT = "messages[0].content[0]", "messages[0].audio", {"type": "tex
 JPEG, PDF, MP3 = "data:image/jpeg;base64,AAAA", "data:application/pdf;base64,AAAA", "data:audio/mp3;base64,AAAA"
 
 
+ID3 = "data:image/png;base64,SUQzBAAAAAA="  # audio
+
+
 def price(*rates: tuple[str, int], written: int | None = None) -> PriceList:
     listed = tuple(sorted(Rate(kind, 0, credits) for kind, credits in rates))
     return PriceList(UUID(int=1), 0, 100, 400, None, 0, 0, credits_per_1k_cache_write=written, rates=listed)
@@ -127,6 +130,12 @@ ORDINARY = ask(
         (ask({"type": "image_url", "image_url": {"url": "https://a/b.png?c"}}), "gemini", []),
         (ask({"type": "image_url", "image_url": {"url": "https://a/b"}}), "openai", []),
         (ask({"type": "document_url", "document_url": "https://a/b.pdf"}), "openai", [(f"{PART}.type", None)]),
+        (
+            ask({"type": "image_url", "image_url": {"url": ID3}}),
+            "gemini",
+            [(PART, "audio_input")],
+        ),
+        (ask({"type": "file", "file": {"url": JPEG, "file_data": MP3}}), "gemini", [(PART, "audio_input")]),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}, "content": None}]}, "openai", [(AUDIO, "audio_input")]),
         ({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}, "openai", [(AUDIO, "audio_input")]),
         # A cache: for five minutes, for an hour, on any part; nowhere at Gemini, and not if the provider does not get the mark.
@@ -205,6 +214,29 @@ def test_a_request_is_refused_unless_its_costs_are_covered_or_allowed(
 )
 def test_what_a_relayed_response_needs(body: dict[str, Any], needs: list[str]) -> None:
     assert [need.param for need in read_costs(body, "responses", "responses", {}).needs] == needs
+
+
+LABELED_AS_IMAGE = "data:image/png;base64,JVBERi0xLjcKJeLjz9M="
+
+
+@pytest.mark.parametrize(
+    ("part", "dialect", "is_unbounded"),
+    [
+        ({"type": "image_url", "image_url": {"url": JPEG}}, "anthropic", False),
+        ({"type": "image_url", "image_url": {"url": PDF}}, "anthropic", True),
+        ({"type": "image_url", "image_url": LABELED_AS_IMAGE}, "anthropic", True),
+        ({"type": "image_url", "image_url": {"url": "data:text/plain;base64,AAAA"}}, "anthropic", True),
+        ({"type": "image_url", "image_url": {"url": "https://a/b.png"}}, "gemini", False),
+        ({"type": "image_url", "image_url": {"url": "https://a/b.pdf"}}, "gemini", True),
+        ({"type": "image_url", "image_url": {"url": "https://a/b.pdf"}}, "anthropic", False),
+        ({"type": "file", "file": {"file_data": LABELED_AS_IMAGE}}, "anthropic", True),
+        ({"type": "file", "file": {"url": JPEG, "file_data": "https://a/b.pdf"}}, "anthropic", True),
+        ({"type": "file", "file": {"url": JPEG, "file_id": "f"}}, "openai", True),
+        ({"type": "file", "file": {"file_data": JPEG}}, "openai", False),
+    ],
+)
+def test_a_document_is_unbounded_input_in_any_kind_of_part(part: dict[str, Any], dialect: str, is_unbounded: bool) -> None:
+    assert read_costs(ask(part), "chat", dialect, {}).limits.unbounded_input is is_unbounded
 
 
 def test_an_image_of_an_earlier_answer_is_input_of_a_relayed_response() -> None:
