@@ -1,13 +1,13 @@
-"""Many agents share one pool: how many calls are served, refused or ended, with full holds and with elastic ones.
+"""Agents that share one pool: how many calls are served, refused or cut, with full holds and with elastic ones.
 
     python -m bench.elastic_holds                   bursts of 64 agents, at several sizes of the pool
     python -m bench.elastic_holds --calls 1000000   a million calls; no pool is ever overdrawn
     python -m bench.elastic_holds --live            64 agents at once against a real edge, on a pool that pays for 70 calls
 
-The simulation has a clock of its own and uses the functions that price, hold and extend in the edge and the ledger. A trace is
-like that of coding agents: prompts of 2,000 to 150,000 tokens, an output limit of 32,000, outputs that are log-normal around 300,
-four of five calls streaming. *Head room* is the pool's size divided by what all of the burst's calls cost. "Full" holds the
-maximum cost, or all that is left, and refuses for good what does not fit. Agents repeat a refused call after `retry-after`.
+The simulation has its own clock, and uses the functions of the edge and the ledger for prices, holds and extensions. Calls are
+like those of coding agents: prompts of 2,000 to 150,000 tokens, an output limit of 32,000, a log-normal output with a median of
+300, and four of five calls streaming. *Head room* is the size of the pool divided by the cost of all calls of the burst. "Full"
+holds the maximum cost, or all that is left, and refuses other calls for good. Agents repeat a refused call after `retry-after`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ from tests.upstream_responses import Pause, ScriptedResponse, delayed, json_resp
 BURST = 64
 LIMIT = 32_000
 BYTES_PER_TOKEN = 4  # of a prompt
-ESTIMATE = 1.4  # tokens that a stream's bytes suggest, per real token of English
+ESTIMATE = 1.4  # tokens estimated from a stream's bytes, per real token of English
 TOKENS_PER_SECOND, FIRST_TOKEN_SECONDS = 50, 0.3
 MAX_TRIES = 400
 SEEDS_PER_TASK = 250
@@ -112,7 +112,7 @@ def trace(pick: random.Random, number: int) -> list[Call]:
 
 
 def known_outputs() -> tuple[int, int]:
-    """Return the typical and the high output of recent calls, as the catalog would know them."""
+    """Return the typical and the high output of recent calls, as computed from the catalog's histograms."""
     counts = [0] * len(BOUNDS)
     for call in trace(random.Random(0), 2_000):
         counts[bucket_of(call.output)] += 1
@@ -341,7 +341,7 @@ def live(agents: int, paid_calls: int) -> int:
             settings = {"database_url": url, "redis_url": redis.url, "data_dir": folder}
             edge = start_edge(folder, environment_of(settings))
             base = f"{edge.url}/v1/chat/completions"
-            for index in range(20):  # the edge learns what such calls use
+            for index in range(20):  # fills the histogram of the edge
                 warm = _agent(base, rich, index)
                 assert warm.status == 200, warm
             cost = -int(LedgerEntry.select().where(LedgerEntry.kind == "charge").order_by(LedgerEntry.amount).get().amount)

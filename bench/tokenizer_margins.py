@@ -1,10 +1,10 @@
-"""How many tokens other tokenizers make of text that has 100 tokens in o200k_base, by kind of text.
+"""Tokens of other tokenizers for text that has 100 tokens in o200k_base, by kind of text.
 
     python -m bench.tokenizer_margins claude=tokenizer.json qwen=qwen.tgz …
 
 Each file is a `tokenizer.json` in the format of Hugging Face's tokenizers, or a package (tgz) that contains one. The text is this
 repository's code, documents, templates and scripts, and the messages of every translated program on this machine, by language.
-`shared/billing/elastic_hold.py` takes its margins from the last column.
+The margins in `shared/billing/elastic_hold.py` are from the last column.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 KINDS = {"code": "*.py", "documents": "*.md", "scripts": "*.js", "templates": "*.html", "json": "*.json"}
 LANGUAGES = ("de", "fr", "es", "pl", "tr", "ru", "uk", "el", "zh_CN", "zh_TW", "ja", "ko", "ar", "he", "hi", "th", "vi")
 MAX_CHARS = 400_000  # of each kind
-MIN_CHARS = 20_000  # less says little
+MIN_CHARS = 20_000  # smaller samples are skipped, because they are not representative
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -36,9 +36,9 @@ class PriceRate(Model):
         ]
 
 
-# Anthropic's cache for an hour costs 2 times the input, that of five minutes 1.25 times ("Prompt caching"). Until now both were
-# charged the same, so models that it serves get the rate for an hour in the same proportion.
-HOURS = """
+# Anthropic charges 2 times the input price for a cache of one hour, and 1.25 times for one of five minutes ("Prompt caching").
+# Until now both had the same rate here, so models on Anthropic's dialect get a rate for one hour in this proportion.
+ONE_HOUR_RATES = """
 INSERT INTO price_rate (price_id, kind, above_tokens, credits)
 SELECT id, 'cache_write_1h', 0, (credits_per_1k_cache_write * 8 + 4) / 5 FROM price
 WHERE credits_per_1k_cache_write <= 600000000000 AND model_id IN (
@@ -51,7 +51,7 @@ WHERE credits_per_1k_cache_write <= 600000000000 AND model_id IN (
 def up(migrator, db):
     with db.bind_ctx((Price, PriceRate)):
         db.create_tables((PriceRate,))
-    db.execute_sql(HOURS)
+    db.execute_sql(ONE_HOUR_RATES)
     json = "TEXT" if isinstance(db, SqliteDatabase) else "JSONB"
     db.execute_sql(f"ALTER TABLE price_draft ADD COLUMN rates {json} NOT NULL DEFAULT '[]'")
     db.execute_sql(f"ALTER TABLE usage_ledger ADD COLUMN extra_usage {json}")

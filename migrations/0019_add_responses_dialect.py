@@ -29,7 +29,7 @@ def _replace(db, old, new):
 def _rewrite(db, old, new):
     ((sql,),) = db.execute_sql("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'channel'").fetchall()
     if sql.count(old) != 1:
-        raise RuntimeError(f"the table channel is not the one that this migration changes: it has no {old}")
+        raise RuntimeError(f"the table channel differs from the one that this migration changes: it has no {old}")
     ((version,),) = db.execute_sql("PRAGMA schema_version").fetchall()
     db.execute_sql("PRAGMA writable_schema = ON")
     db.execute_sql("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = 'channel'", (sql.replace(old, new),))

@@ -1,6 +1,6 @@
-"""Aliases: other names for models, with the dates of their deprecation and shutdown.
+"""Adds aliases: other names for models, with the dates of their deprecation and shutdown.
 
-The model here is a frozen copy of `shared/models.py` as it was, so that this file means the same for ever.
+The model is a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import BigIntegerField, CharField, Check, Model

@@ -34,7 +34,7 @@ def _check(kinds):
 def _rewrite(db, old, new):
     ((sql,),) = db.execute_sql("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = 'model'").fetchall()
     if sql.count(old) != 1:
-        raise RuntimeError(f"the table model is not the one that this migration changes: it has no {old}")
+        raise RuntimeError(f"the table model differs from the one that this migration changes: it has no {old}")
     ((version,),) = db.execute_sql("PRAGMA schema_version").fetchall()
     db.execute_sql("PRAGMA writable_schema = ON")
     db.execute_sql("UPDATE sqlite_master SET sql = ? WHERE type = 'table' AND name = 'model'", (sql.replace(old, new),))

@@ -123,7 +123,7 @@ def update_alias(name: str, form: AliasForm) -> str:
 
 def delete_alias(name: str) -> str:
     model_aliases.delete_alias(name, origin=origin())
-    return f"Alias {name} deleted. Calls of this name get a 404 within a second."
+    return f"Alias {name} deleted. Calls with this name get a 404 within a second."
 
 
 def create_channel(form: NewChannelForm) -> str:

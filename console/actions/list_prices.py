@@ -1,4 +1,4 @@
-"""Staff actions on prices from list prices."""
+"""Publishes or drafts prices that are computed from list prices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def compare(markup_percent: int) -> Comparisons:
 
 
 def sync(form: ListPricesForm) -> str:
-    """Publish or draft the selected prices. Raises `InvalidInput` if one of them is no longer as the page showed it."""
+    """Publish or draft the selected prices. Raises `InvalidInput` if one changed since the page was shown."""
     selected = set(form.models.data or ())
     if not selected:
         raise InvalidInput("Select at least one model.")

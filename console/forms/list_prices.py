@@ -18,7 +18,7 @@ def check_markup(_form: Any, field: Any) -> None:
 
 
 class MarkupForm(Form):
-    """The markup at which the page computes new prices, in its URL."""
+    """The markup in the URL of the page, from which it computes new prices."""
 
     markup = WholeNumber("Markup on list price (%)", validators=[check_markup])
 
@@ -30,6 +30,7 @@ class ListPricesForm(SingleUseForm):
     models = SelectMultipleField("Models", validate_choice=False)
     publish = BooleanField("Publish")
 
-    def valid_markup(self) -> int:
-        """Return the submitted markup, or the default if it is invalid."""
-        return DEFAULT_MARKUP_PERCENT if self.markup.errors or self.markup.data is None else self.markup.data
+
+def valid_markup(form: MarkupForm | ListPricesForm) -> int:
+    """Return the submitted markup in percent, or the default if it is missing or invalid."""
+    return DEFAULT_MARKUP_PERCENT if form.markup.errors or form.markup.data is None else form.markup.data

@@ -1,4 +1,4 @@
-"""List prices: what providers charge beside our prices, and drafting or publishing several new prices at once."""
+"""List prices: compares our prices with providers' list prices, and drafts or publishes several new prices at once."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from flask import request, url_for
 from flask.typing import ResponseReturnValue
 
 from console.actions import list_prices as actions
-from console.forms.list_prices import DEFAULT_MARKUP_PERCENT, ListPricesForm, MarkupForm
+from console.forms.list_prices import DEFAULT_MARKUP_PERCENT, ListPricesForm, MarkupForm, valid_markup
 from console.views.form_handling import submit_form
 from console.views.view import View, action_route, page_route
 
-SHOWING = {"": "Different from list price", "below": "Below cost", "all": "All", "unknown": "No list price"}
+VIEWS = {"": "Different from list price", "below": "Below cost", "all": "All", "unknown": "No list price"}
 
 
 class ListPricesView(View):
@@ -25,10 +25,10 @@ class ListPricesView(View):
     def sync(self) -> ResponseReturnValue:
         form = ListPricesForm()
         done = submit_form(form, lambda: actions.sync(form), lambda: url_for("list_prices.index", markup=form.markup.data))
-        return done or (self._page(MarkupForm(None, markup=form.valid_markup()), form), 422)
+        return done or (self._page(MarkupForm(None, markup=valid_markup(form)), form), 422)
 
     def _page(self, wanted: MarkupForm, form: ListPricesForm) -> str:
-        markup = DEFAULT_MARKUP_PERCENT if wanted.markup.errors or wanted.markup.data is None else wanted.markup.data
+        markup = valid_markup(wanted)
         showing = request.args.get("show", "")
         compared = actions.compare(markup)
         rows = [
@@ -43,7 +43,7 @@ class ListPricesView(View):
             rows=rows,
             unknown=compared.unknown,
             showing=showing,
-            choices=SHOWING,
+            choices=VIEWS,
             markup=markup,
             selected={row.token for row in rows} if request.args.get("select") == "all" else set(form.models.data or ()),
         )

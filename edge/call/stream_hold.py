@@ -92,7 +92,10 @@ class StreamHold:
 
     def _used(self, reader: StreamReader) -> float:
         """Return the delivered output in tokens, at least one for each chunk."""
-        return max(reader.text_bytes // BYTES_PER_TOKEN, self._chunks) * self._scale
+        return self._estimate(reader) * self._scale
+
+    def _estimate(self, reader: StreamReader) -> int:
+        return max(reader.text_bytes // BYTES_PER_TOKEN, self._chunks)
 
     async def _wait(self, reader: StreamReader) -> bool:
         ends_at, counted = time.monotonic() + WAIT_SECONDS, False
@@ -112,11 +115,11 @@ class StreamHold:
 
     async def _count_again(self, reader: StreamReader) -> None:
         """Count the delivered tokens, because the cheap estimate may be too high."""
-        text, units = reader.text(), max(reader.text_bytes // BYTES_PER_TOKEN, self._chunks)
+        text, estimate = reader.text(), self._estimate(reader)
         kept = len(text.encode(errors="replace"))
         if kept:
             counted = await self._count(text) * reader.text_bytes / kept
-            self._scale = min(1.0, max(counted, 1) / units)
+            self._scale = min(1.0, max(counted, 1) / estimate)
 
     def _request(self, used: float) -> asyncio.Future[Extended]:
         """Request to double the paid output, unless a request is pending. `used` is the output so far in tokens."""

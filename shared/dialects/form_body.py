@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-# In names of fields (HTML, "Multipart form data"): otherwise, a caller's name could stand for another field, such as `n`.
+# Escapes in field names (HTML, "Multipart form data"). Without them, a caller could smuggle in another field, such as `n`.
 _ESCAPES = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 

@@ -88,7 +88,7 @@ class _Item(msgspec.Struct):
 
 
 class _Event(msgspec.Struct):
-    """The fields that are read here or where the event is rendered."""
+    """The fields that this module or the renderer reads. Their types are checked before the event is relayed."""
 
     type: str
     delta: Any = None

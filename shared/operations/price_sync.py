@@ -71,7 +71,7 @@ class PriceComparison:
 
     @property
     def token(self) -> str:
-        """Identifies the model, its price in force and the proposed one, for a page that was reviewed."""
+        """Digest of the model, its price in force and the proposed one. A form sends it to show which price was reviewed."""
         content = repr((self.model, self.live, self.proposed)).encode()
         return hashlib.sha256(content).hexdigest()[:32]
 

@@ -28,7 +28,7 @@ def current_prices() -> dict[str, Price]:
 
 
 def models_below_cost() -> set[str]:
-    """Return the ids of enabled models, free ones apart, whose price is below the cost of an enabled route."""
+    """Return the ids of enabled models, except free ones, whose price is below the cost of an enabled route."""
     earlier = Price.alias()
     latest = earlier.select(fn.MAX(earlier.effective_at)).where(
         (earlier.model_id == ChannelModel.model) & (earlier.effective_at <= now_ms())

@@ -1,4 +1,4 @@
-"""Prices of before the migration have no further rates, except for Anthropic's cache of an hour. The database checks values."""
+"""Earlier prices have no further rates, except for Anthropic's one-hour cache. The database checks values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.factories import ORIGIN
 NAME = "0018_add_price_rates"
 
 
-def test_prices_of_before_have_no_further_rates(bound_database: peewee.Database) -> None:
+def test_earlier_prices_have_no_further_rates(bound_database: peewee.Database) -> None:
     factories.model("m", factories.channel("https://example.com/v1"), cache_write=7)
     factories.model("claude", factories.channel("https://example.com/v1", dialect="anthropic"), cache_write=126)
     save_draft("m", Rates(2, 3), origin=ORIGIN)

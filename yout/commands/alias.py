@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # it imports the tables, which `--help` does not need
     from shared.models import ModelAlias
 
 NONE = "none"
-_DATES = {"deprecated": "the name is deprecated", "shutdown": "calls of the name are refused"}
+_DATES = {"deprecated": "the name is deprecated", "shutdown": "calls with the name are refused"}
 
 
 def register(commands: Commands[Parser]) -> None:

@@ -32,9 +32,9 @@ def is_compaction(items: object) -> bool:
 
 
 def last_compacted(items: Sequence[Any]) -> int:
-    """Return the index of the last item that a compaction in a stored response replaced: its trigger. -1 if there is none.
+    """Return the index of the last trigger that is followed by its compaction, or -1.
 
-    No call sends the items up to it, except `additional_tools`.
+    The compaction replaces all items before it. Of these, only `additional_tools` are still sent.
     """
     kinds = [item.get("type") if isinstance(item, dict) else None for item in items]
     return max((index for index, pair in enumerate(pairwise(kinds)) if pair == (TRIGGER, "compaction")), default=-1)

@@ -1,4 +1,4 @@
-"""Usage by the API: its sums equal the usage rows, a key sees its own family, and invalid queries are named."""
+"""The usage API: sums equal the usage rows, a key gets the usage of its own family, and errors name the invalid parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The key of a conversation: the same in every turn, different for others, and what it makes of the channels of a model."""
+"""The key of a conversation: the same in every turn, different for other conversations, and its effect on the channel."""
 
 from __future__ import annotations
 

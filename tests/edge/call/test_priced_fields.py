@@ -1,4 +1,4 @@
-"""Hints that a price does not cover are left out, so that clients which always send them are served."""
+"""Hints that a price does not cover are left out, so clients that always send them are served."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_other_providers_get_no_marks(dialect: str) -> None:
     assert b"cache_control" not in DIALECTS[dialect].build_request(adapted, target_of(dialect)).body
 
 
-def test_a_chat_that_asks_for_a_cache_is_refused() -> None:
+def test_a_chat_that_requests_a_cache_is_refused() -> None:
     call = call_of(messages=[{"role": "user", "content": [{"type": "text", "text": "Hi", **MARK}]}])
     refused = priced_call(call, route("anthropic"), price(None))[1]
     assert refused is not None

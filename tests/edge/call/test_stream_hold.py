@@ -1,4 +1,4 @@
-"""The growth of a stream's hold, with a ledger that grants what the test says."""
+"""Extensions of a stream's hold, with a ledger that grants fixed amounts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Relay:
         self.hold = StreamHold(cast(Any, ledger), uuid4(), taken, QUOTE, PaidPrompt(QUOTE.bound, 0), count)
 
     async def relays(self, tokens: int) -> bool:
-        """Whether the stream may go on with this many more tokens, as the estimate counts them."""
+        """Return whether the stream may continue with this many more estimated tokens."""
         self.reader.text_bytes += 3 * tokens
         covered = await self.hold.covers(cast(StreamReader, self.reader), b"data: {}\n\n")
         await asyncio.sleep(0)  # callbacks of an extension
@@ -101,7 +101,7 @@ def test_a_stream_goes_on_while_an_extension_is_pending() -> None:
     asyncio.run(run())
 
 
-def test_a_dry_pool_ends_the_stream_after_counting_its_tokens() -> None:
+def test_an_empty_pool_ends_the_stream_after_its_tokens_are_counted() -> None:
     async def run() -> None:
         ledger = Ledger()
         relay = Relay(ledger, 1_000, bytes_per_token=6)
@@ -121,7 +121,7 @@ def test_a_burst_beyond_the_counted_hold_ends_the_stream() -> None:
     asyncio.run(run())
 
 
-def test_a_dry_pool_is_not_asked_with_every_chunk() -> None:
+def test_an_empty_pool_does_not_get_a_request_with_every_chunk() -> None:
     async def run() -> None:
         ledger = Ledger()
         relay = Relay(ledger, 10_000 - 1)
@@ -143,7 +143,7 @@ def test_a_stream_waits_for_credits_that_other_calls_hold() -> None:
     asyncio.run(run())
 
 
-def test_nothing_is_asked_once_all_output_is_paid() -> None:
+def test_nothing_is_requested_once_all_output_is_paid() -> None:
     async def run() -> None:
         ledger = Ledger(Extended(LIMIT - 1_000))  # less than the bound, whose input counts as more than the real one
         relay = Relay(ledger, 1_000)

@@ -1,4 +1,4 @@
-"""Calls that share a tight pool, through a real edge: holds that grow, credits that other calls hold, streams that are ended."""
+"""Calls that share a tight pool, on a real edge: extended holds, credits that other calls hold, and streams that are cut."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_the_official_sdk_waits_for_held_credits(sandbox: Sandbox) -> None:
     running.read_until(b"[DONE]")
 
 
-def test_a_model_can_demand_full_holds(sandbox: Sandbox) -> None:
+def test_a_model_can_require_full_holds(sandbox: Sandbox) -> None:
     customer, gate = Customer(sandbox, 3_000), Gate()
     AIModel.update(full_hold=True).where(AIModel.id == sandbox.model).execute()
     factories.raise_catalog_version()

@@ -1,4 +1,4 @@
-"""A tag in each place where a caller may put it, and that it does not remain in the call's body."""
+"""A tag in each place where a caller may send it. It is removed from the call's body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tags of calls are stored with their usage, and no provider sees them."""
+"""Tags of calls are stored with their usage, and are not sent to providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`usage: {"include": true}`: the cost of a call in USD, at every endpoint. The provider never sees the field."""
+"""`usage: {"include": true}`: the cost of a call in USD, at every endpoint. The field is not sent to the provider."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def random_body(rng: Random) -> Json:
 
 
 class Provider:
-    """Answers a request with drawn usage, and bills it by the list. `documented` are fields that it knows."""
+    """Answers a request with random usage, and bills it by the list. `documented` are the fields that it supports."""
 
     def __init__(self, rng: Random, request: Json, quoted: Quote, call: ChatCall) -> None:
         self.rng = rng
@@ -133,7 +133,7 @@ class Provider:
         rate = long if long is not None else base[kind] if kind in base else FURTHER[kind, 0]
         self.bill += Fraction(tokens * rate, 1_000)
 
-    def tokens(self, *, audio: bool, images: bool, writes: bool, hour: bool, heard: bool, drawn: bool) -> Json:
+    def tokens(self, *, audio: bool, images: bool, writes: bool, hour: bool, audio_output: bool, image_output: bool) -> Json:
         """Draw the tokens of each kind, bill them, and return the counts."""
         rest = self.input
         counts = {}
@@ -148,7 +148,7 @@ class Provider:
             counts[kind] = self.count(rest, possible)
             rest -= counts[kind]
         counts["input"], rest = rest, self.output
-        for kind, possible in (("audio_output", heard), ("image_output", drawn), ("reasoning", True)):
+        for kind, possible in (("audio_output", audio_output), ("image_output", image_output), ("reasoning", True)):
             counts[kind] = self.count(rest, possible)
             rest -= counts[kind]
         counts["output"] = rest
@@ -171,8 +171,8 @@ def openai_answer(provider: Provider) -> Json:
         images='"image' in provider.text,
         writes=True,  # automatic
         hour='"ttl":"1h"' in provider.text or '"ttl":"24h"' in provider.text,
-        heard="audio" in modalities or request.get("audio") is not None,
-        drawn="image" in modalities,
+        audio_output="audio" in modalities or request.get("audio") is not None,
+        image_output="image" in modalities,
     )
     tier = request.get("service_tier")
     served = rng.choice(["default", tier]) if tier in ("flex", "priority") else "default"
@@ -214,7 +214,7 @@ def anthropic_answer(provider: Provider) -> Json:
     """Anthropic: caches for five minutes or an hour, where the request marks them."""
     hour = '"ttl":"1h"' in provider.text
     writes = '"cache_control":{"type":"ephemeral"}' in provider.text or '"ttl":"5m"' in provider.text
-    counts = provider.tokens(audio=False, images=False, writes=writes, hour=hour, heard=False, drawn=False)
+    counts = provider.tokens(audio=False, images=False, writes=writes, hour=hour, audio_output=False, image_output=False)
     usage = {
         "input_tokens": counts["input"] + counts["image_input"],
         "cache_read_input_tokens": counts["cached_input"],
@@ -237,7 +237,9 @@ def gemini_answer(provider: Provider) -> Json:
     links = [part["fileData"] for turn in provider.request["contents"] for part in turn["parts"] if "fileData" in part]
     unnamed = any(not link.get("mimeType", "").startswith(("image/", "application/pdf")) for link in links)
     audio = '"mimeType":"audio/' in text or '"mimeType":"video/' in text or unnamed
-    counts = provider.tokens(audio=audio, images='"image' in text, writes=False, hour=False, heard=False, drawn='"IMAGE"' in text)
+    counts = provider.tokens(
+        audio=audio, images='"image' in text, writes=False, hour=False, audio_output=False, image_output='"IMAGE"' in text
+    )
     modality = [("AUDIO", counts["audio_input"] + counts["cached_audio_input"]), ("IMAGE", counts["image_input"])]
     usage = {
         "promptTokenCount": provider.input,

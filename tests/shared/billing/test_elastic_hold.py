@@ -1,4 +1,4 @@
-"""What a call in a tight pool holds: pure functions."""
+"""Holds in a tight pool: pure functions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_paid_output_costs_no_more_than_the_hold(quoted: Quote, input_tokens: in
 
 
 @given(quotes(), st.integers(0, 10**6), st.integers(-100, 10**6))
-def test_a_complete_answer_may_spend_at_most_twice_its_hold(quoted: Quote, held: int, free: int) -> None:
+def test_an_answer_without_streaming_may_spend_at_most_twice_its_hold(quoted: Quote, held: int, free: int) -> None:
     credits = spendable(quoted, held, free)
     assert held <= credits <= max(held, min(2 * held, held + max(free, 0), quoted.bound))
 

@@ -75,10 +75,10 @@ def test_the_charge_by_kind(rates: list[tuple[str, int, int]], used: TokenUsage,
         ("flex", "flex", "flex"),
         ("flex", "", ""),
         ("priority", None, "priority"),
-        ("", "priority", ""),  # the caller did not ask for it
+        ("", "priority", ""),  # the caller did not request it
         ("flex", "priority", ""),
         ("priority", "flex", "flex"),
-        ("priority", "", ""),  # the provider served it by the standard tier
+        ("priority", "", ""),  # the provider served the standard tier
         ("unknown", None, ""),
     ],
 )
@@ -115,7 +115,7 @@ def usages(draw: st.DrawFn, max_input: int = 5_000, max_output: int = 5_000) -> 
     input_tokens, output_tokens = draw(st.integers(0, max_input)), draw(st.integers(0, max_output))
     cached = draw(st.integers(0, input_tokens))
     written = draw(st.integers(0, input_tokens - cached))
-    audio, heard = draw(st.integers(0, input_tokens)), draw(st.integers(0, output_tokens))
+    audio, audio_output = draw(st.integers(0, input_tokens)), draw(st.integers(0, output_tokens))
     return TokenUsage(
         *(input_tokens, output_tokens, cached, draw(st.integers(0, output_tokens)), False, written),
         extra=ExtraUsage(
@@ -123,8 +123,8 @@ def usages(draw: st.DrawFn, max_input: int = 5_000, max_output: int = 5_000) -> 
             audio_input_tokens=audio,
             image_input_tokens=draw(st.integers(0, input_tokens - audio)),
             cached_audio_tokens=draw(st.integers(0, min(audio, cached))),
-            audio_output_tokens=heard,
-            image_output_tokens=draw(st.integers(0, output_tokens - heard)),
+            audio_output_tokens=audio_output,
+            image_output_tokens=draw(st.integers(0, output_tokens - audio_output)),
             web_searches=draw(st.integers(0, 5)),
             service_tier=draw(st.sampled_from(("", "flex", "priority"))),
         ),
@@ -189,6 +189,6 @@ def test_affordable_output_can_be_paid(rates: PriceList, limit: int, credits: in
     quoted = quote(rates, input_bound=4_000, input_estimate=1_000, output_limit=limit, costs=RequestCosts(("audio_output",)))
     affordable = affordable_output(quoted, credits)
     assert 0 <= affordable <= limit
-    heard = ExtraUsage(audio_output_tokens=affordable)
+    audio = ExtraUsage(audio_output_tokens=affordable)
     if affordable and credits >= quoted.minimum:
-        assert call_charge(rates, TokenUsage(quoted.input_tokens, affordable, extra=heard)) <= credits
+        assert call_charge(rates, TokenUsage(quoted.input_tokens, affordable, extra=audio)) <= credits

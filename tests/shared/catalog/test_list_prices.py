@@ -43,7 +43,7 @@ def test_the_base_url_names_the_provider_or_else_the_setting(base_url: str, slug
         (OPENAI, "empty", "no price"),
     ],
 )
-def test_what_the_data_lacks_is_not_found(base_url: str, model: str, message: str) -> None:
+def test_models_and_providers_outside_the_data_are_not_found(base_url: str, model: str, message: str) -> None:
     with price_data({"openai": {"small": NEW, "empty": []}}), pytest.raises(NotFound, match=message):
         find_list_price(base_url, "", model, NOON)
 

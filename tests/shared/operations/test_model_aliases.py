@@ -1,4 +1,4 @@
-"""Aliases: what is refused, what is recorded, and what the catalog's snapshot makes of them."""
+"""Aliases: validation, audit entries, and the aliases in the catalog's snapshot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices from list prices: what is compared, drafted and published, and what stays as it is."""
+"""Prices from list prices: comparisons, drafts, published prices, and rates that are kept."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def compaction() -> Json:
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "responses"])
-def test_the_model_is_asked_for_a_summary_and_may_not_call_tools(dialect: str) -> None:
+def test_the_prompt_requests_a_summary_and_forbids_tools(dialect: str) -> None:
     call = parse(body_of(text={"format": {"type": "json_object"}})).call.for_dialect(dialect)
     sent = orjson.loads(DIALECTS[dialect].build_request(call, target_of(dialect)).body)
     text = orjson.dumps(sent).decode()

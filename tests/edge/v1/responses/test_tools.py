@@ -341,7 +341,7 @@ METADATA = {"x-codex-turn-metadata": '{"installation_id":"secret","workspaces":{
 
 
 @pytest.mark.parametrize("dialect", ["openai", "anthropic", "gemini", "responses"])
-def test_what_clients_send_about_their_installation_goes_no_further(dialect: str) -> None:
+def test_ids_of_the_installation_are_not_sent_to_providers(dialect: str) -> None:
     fields = {"client_metadata": METADATA, "reasoning": {"effort": "low", "context": "all_turns"}, "text": {"verbosity": "low"}}
     request = request_of(**fields, store=False, include=["reasoning.encrypted_content"], truncation="auto")
     assert "secret" not in str(sent_to(dialect, request))
