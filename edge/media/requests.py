@@ -18,7 +18,7 @@ from shared.core.errors import InvalidRequest
 from shared.dialects.media import InputFile, MediaCall
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 
-MAX_PROMPT_LENGTH = 32_000  # characters, as at OpenAI
+MAX_PROMPT_LENGTH = 32_000  # characters; OpenAI's limit
 MAX_IMAGES = 10
 MAX_SECONDS = 60
 DEFAULT_SECONDS = 4

@@ -121,7 +121,7 @@ def _message(conversation: _Conversation, item: Mapping[str, Any], where: str) -
         other = next((index for index, part in enumerate(parts) if part["type"] not in ("text", "refusal")), None)
         if other is not None:
             at = f"{where}.content[{other}]"
-            raise InvalidRequest(f"'{at}' must be text or a refusal in a message of the assistant.", f"{at}.type")
+            raise InvalidRequest(f"'{at}' must be text or a refusal in an assistant message.", f"{at}.type")
         parts = "".join(part.get("text") or part.get("refusal", "") for part in parts)
     conversation.add({"role": role, "content": parts})
 

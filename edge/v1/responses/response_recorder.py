@@ -79,6 +79,6 @@ class ResponseRecorder:
             kept = await services.database_writer.run(
                 partial(store_response, context, self._call_id, self._items, response, model=model)
             )
-        except Exception as error:  # any failure: the answer is sent all the same
+        except Exception as error:  # the answer is sent even if storing fails
             log.error("failed to store a response: %s", type(error).__name__)
         response["store"] = kept

@@ -48,7 +48,7 @@ class Reader:
 
 
 class Relay:
-    """A stream whose tokens have three bytes each by the estimate, and `bytes_per_token` in fact."""
+    """A stream whose tokens have three bytes each by the estimate, and in reality `bytes_per_token`."""
 
     def __init__(self, ledger: Ledger, held: int, bytes_per_token: int = 3) -> None:
         async def count(text: str) -> int:
@@ -106,7 +106,7 @@ def test_an_empty_pool_ends_the_stream_after_its_tokens_are_counted() -> None:
         ledger = Ledger()
         relay = Relay(ledger, 1_000, bytes_per_token=6)
         shares = [await relay.relays(100) for _ in range(25)]
-        assert shares == [True] * 19 + [False] * 6  # 2,000 estimated tokens are 1,000 in fact
+        assert shares == [True] * 19 + [False] * 6  # 2,000 estimated tokens are 1,000 real ones
         assert len(ledger.asked) < 30
 
     asyncio.run(run())
@@ -115,7 +115,7 @@ def test_an_empty_pool_ends_the_stream_after_its_tokens_are_counted() -> None:
 def test_a_burst_beyond_the_counted_hold_ends_the_stream() -> None:
     async def run() -> None:
         relay = Relay(Ledger(), 1_000, bytes_per_token=6)
-        assert await relay.relays(1_800)  # 900 in fact
+        assert await relay.relays(1_800)  # 900 real ones
         assert not await relay.relays(600)
 
     asyncio.run(run())

@@ -32,7 +32,7 @@ def test_a_stream_holds_less_than_a_complete_answer() -> None:
     assert 1_000 * 1.25 * 0.7 <= high <= 1_024 * 1.25
 
 
-def test_an_answer_that_outran_its_hold_is_learned_at_once() -> None:
+def test_an_answer_that_cost_more_than_its_hold_is_learned_at_once() -> None:
     sizes = OutputSizes()
     for _ in range(10):
         sizes.record("m", 100, 0)
