@@ -45,7 +45,7 @@ def asked(model: object, **fields: Any) -> openai_payloads.Json:
         "metadata": {"user_id": SAID, "note": SAID},
         "prompt_cache_key": SAID,
         "stop": [SAID],
-        CANARY: SAID,
+        "chat_template_kwargs": {CANARY: SAID},
         **fields,
     }
 
@@ -56,6 +56,7 @@ ANSWERS: list[tuple[str, ScriptedResponse, openai_payloads.Json]] = [
     ("completed", json_response({**completion(SAID), "system_fingerprint": CANARY}), {}),  # counted locally
     ("completed", stream(role(), chunk(SAID), finish(), usage(7, 3), DONE), {"stream": True}),
     ("completed", stream(role(), chunk(SAID), finish(), DONE), {"stream": True}),
+    ("failed", json_response(completion(SAID)), {CANARY: SAID}),  # refused: its cost is not known
     ("failed", error_response(400, TOLD), {}),
     ("failed", error_response(400, {"error": SAID}), {"stream": True}),
     ("failed", error_response(401, TOLD), {}),
