@@ -27,7 +27,7 @@ _ENCODERS = {
 
 
 def render_video(prompt: str, width: int, height: int, seconds: int, on_frame: Callable[[int, int], None]) -> bytes:
-    """Return an MP4 file. `told(done, of)` is called after each frame; an exception from it aborts the encoding."""
+    """Return an MP4 file. `on_frame(done, count)` is called after each frame; an exception from it aborts the encoding."""
     count = seconds * FRAMES_PER_SECOND
     encoder = next(name for name in _ENCODERS if name in av.codecs_available)
     with tempfile.TemporaryDirectory(prefix="yout-video-") as folder:

@@ -179,7 +179,7 @@ def test_a_raw_stream_has_the_headers(client: OpenAI, sandbox: Sandbox) -> None:
 
 
 def test_every_documented_field_reaches_the_provider(client: OpenAI, sandbox: Sandbox) -> None:
-    model = f"hears-{sandbox.model}"
+    model = f"audio-{sandbox.model}"
     factories.model(model, factories.channel(sandbox.provider.url), rates=(Rate("audio_input", 0, 100),))
     eventually(lambda: sandbox.get(f"/v1/models/{model}").status == 200, "the edge knows the model")
     asked: dict[str, Any] = {

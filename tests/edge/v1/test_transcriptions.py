@@ -137,7 +137,7 @@ def test_verbose_json(scribe: tuple[OpenAI, str, Upstream]) -> None:
     upstream.script(json_response({"text": "Hi.", "language": "english", "duration": 1.5, "words": [], "model": "acme-model"}))
     answer = client.audio.transcriptions.create(model=model, file=("a.mp3", SOUND), response_format="verbose_json")
     assert (answer.text, answer.language, answer.duration) == ("Hi.", "english", 1.5)
-    assert answer.model == model  # type: ignore[attr-defined]  # told beside their fields
+    assert answer.model == model  # type: ignore[attr-defined]  # not a declared field of their type
 
 
 SILENT: list[tuple[str, ScriptedResponse]] = [

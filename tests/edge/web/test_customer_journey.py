@@ -51,8 +51,8 @@ async def test_from_the_landing_page_to_the_certificate(
     await check_page(page, axe)
     client = openai.AsyncOpenAI(base_url=f"{edge.url}/v1", api_key=secret, max_retries=0)
     messages: Any = [{"role": "user", "content": "Hi"}]
-    told = [part async for part in await client.chat.completions.create(model="m-1", messages=messages, stream=True)]
-    assert "".join(part.choices[0].delta.content or "" for part in told if part.choices) == ANSWER
+    parts = [part async for part in await client.chat.completions.create(model="m-1", messages=messages, stream=True)]
+    assert "".join(part.choices[0].delta.content or "" for part in parts if part.choices) == ANSWER
 
     account = Account.get(Account.email == EMAIL)
     plan = Plan.create(name="Keeper", stores_content=True)

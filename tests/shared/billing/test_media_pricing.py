@@ -53,10 +53,10 @@ prices = st.builds(
     lambda call, seconds, characters, least: price(call, per_5_seconds=seconds, per_1k_characters=characters, minimum=least),
     *(amounts, st.none() | amounts, st.none() | amounts, amounts),
 )
-wishes = st.builds(MediaUnits, st.integers(1, 128), st.integers(0, 3_600), st.integers(0, 10**6))
+requests = st.builds(MediaUnits, st.integers(1, 128), st.integers(0, 3_600), st.integers(0, 10**6))
 
 
-@given(prices, wishes)
+@given(prices, requests)
 def test_the_charge_is_the_exact_sum_rounded_up_once(charged_by: PriceList, used: MediaUnits) -> None:
     seconds = ceil(Fraction(used.seconds, 5)) * (charged_by.credits_per_5_seconds or 0)
     characters = Fraction(used.characters, 1000) * (charged_by.credits_per_1k_characters or 0)
@@ -67,7 +67,7 @@ def test_the_charge_is_the_exact_sum_rounded_up_once(charged_by: PriceList, used
     assert found == expected
 
 
-@given(prices, wishes, st.integers(0, 128))
+@given(prices, requests, st.integers(0, 128))
 def test_a_partial_delivery_never_costs_more_than_the_hold(charged_by: PriceList, asked: MediaUnits, delivered: int) -> None:
     part = asked._replace(units=min(delivered, asked.units))
     quoted = media_quote(charged_by, asked)

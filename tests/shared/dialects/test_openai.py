@@ -35,7 +35,7 @@ HISTORY: list[Json] = [
 
 
 @pytest.mark.parametrize(
-    ("taken", "asked", "told"),
+    ("supported", "requested", "sent"),
     [
         (None, "xhigh", "xhigh"),
         (["low", "medium", "high"], "medium", "medium"),
@@ -51,9 +51,9 @@ HISTORY: list[Json] = [
         (["low"], None, None),
     ],
 )
-def test_an_effort_becomes_the_nearest_supported_one(taken: Any, asked: str | None, told: str | None) -> None:
-    body = request_body("openai", settings={"efforts": taken}, reasoning_effort=asked)
-    assert body.get("reasoning_effort") == told
+def test_an_effort_becomes_the_nearest_supported_one(supported: Any, requested: str | None, sent: str | None) -> None:
+    body = request_body("openai", settings={"efforts": supported}, reasoning_effort=requested)
+    assert body.get("reasoning_effort") == sent
 
 
 def test_a_provider_gets_only_the_history_fields_it_accepts() -> None:
