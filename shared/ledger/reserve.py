@@ -45,8 +45,7 @@ class Reservation(NamedTuple):
     """Request for one call's hold. Times in milliseconds UTC.
 
     `account` is the payer's if known. It is used only to lock accounts in order (`lock_in_order`), not for decisions. `fallbacks`
-    are other
-    models that may serve the call; the payer needs access to each of them.
+    are other models that may serve the call; the payer needs access to each of them.
 
     An `elastic` reservation holds only `expected` credits if the pool is tight; without `expected`, a tight pool raises
     `PoolIsTight`, so that the cost is computed only where it is needed.
