@@ -62,7 +62,7 @@ def _limits(body: Json, request: Mapping[str, Any]) -> None:
             raise_unsupported("stop", "stop sequences must not be only whitespace")
         body["stop_sequences"] = stops
     if (tier := request.get("service_tier")) is not None:
-        if tier not in TIERS:
+        if not isinstance(tier, str) or tier not in TIERS:
             raise_unsupported("service_tier", "must be auto or default")
         body["service_tier"] = TIERS[tier]
 

@@ -286,6 +286,7 @@ def test_json_from_a_tool_call_becomes_content(wanted: Json, settings: Json) -> 
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"temperature": 1.5}, "temperature"),
         ({"service_tier": "flex"}, "service_tier"),
+        ({"service_tier": {}}, "service_tier"),
         ({"stream_options": {"include_obfuscation": True}, "stream": True}, "stream_options.include_obfuscation"),
         ({"chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
         ({"functions": [{"name": "f"}]}, "functions"),
