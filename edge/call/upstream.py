@@ -22,7 +22,7 @@ from edge.call.priced_fields import priced_call
 from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
 from shared.billing.elastic_hold import spendable
-from shared.billing.pricing import affordable_output
+from shared.billing.pricing import PLAIN, affordable_output
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
     BROKEN,
@@ -432,7 +432,11 @@ class UpstreamCall:
             max_output_tokens=self._clamp,
             output_limit=self._candidate.quote.output_tokens // call.choices,
         )
-        adapted, unpriced = priced_call(call, route, self._candidate.quote.price)
+        quoted = self._candidate.quote
+        if quoted.costs is PLAIN:  # no route of this call has fields to price
+            adapted, unpriced = call.for_dialect(route.dialect, route.settings), None
+        else:
+            adapted, unpriced = priced_call(call, route, quoted.price)
         request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
         if unpriced is not None:
             raise unpriced

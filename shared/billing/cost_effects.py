@@ -249,7 +249,10 @@ class Need(NamedTuple):
 
 
 class FieldCosts(NamedTuple):
-    """Possible costs of a request's fields: the rates that they require, and the limits for its quote."""
+    """Possible costs of a request's fields: the rates that they require, and the limits for its quote.
+
+    `limits` is the constant `PLAIN` itself only if there are no needs, so that callers can skip plain calls.
+    """
 
     needs: tuple[Need, ...] = ()
     limits: RequestCosts = PLAIN
@@ -326,7 +329,8 @@ def _of_other_kind(body: Mapping[str, Any], kind: str) -> FieldCosts:
         limits = RequestCosts(seconds=len(body.get("file", b"")) // MIN_AUDIO_BYTES_PER_SECOND + 1)
     else:
         names = [name for name, value in body.items() if value is not None]
-    return FieldCosts(tuple(Need(name, name, None) for name in names if name not in known), limits)
+    needs = tuple(Need(name, name, None) for name in names if name not in known)
+    return FieldCosts(needs, limits if not needs or limits is not PLAIN else RequestCosts())
 
 
 class _Reader:

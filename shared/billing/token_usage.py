@@ -42,6 +42,7 @@ class ExtraUsage(NamedTuple):
 
 
 NO_EXTRA = ExtraUsage()
+_STANDARD_TIER = {"service_tier": ""}  # what most answers report
 
 
 def stored_extra(value: Any) -> ExtraUsage | None:
@@ -226,7 +227,7 @@ def _resolve_extra(
     reported: Mapping[str, Any] | None, input_tokens: int, cached_tokens: int, cache_write_tokens: int, output_tokens: int
 ) -> ExtraUsage | None:
     """Return the reported extras within the counts that they are parts of; None if nothing is left."""
-    if not reported:
+    if not reported or reported == _STANDARD_TIER:
         return None
     extra = ExtraUsage(**reported)
     audio_input = min(extra.audio_input_tokens, input_tokens)
