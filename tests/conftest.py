@@ -49,7 +49,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick tests."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        is_slow = not _SLOW_FOLDERS.isdisjoint(item.path.parts) or not _SLOW_FIXTURES.isdisjoint(fixtures)
+        folders = item.path.relative_to(item.config.rootpath).parts  # the checkout may be in a folder of the same name
+        is_slow = not _SLOW_FOLDERS.isdisjoint(folders) or not _SLOW_FIXTURES.isdisjoint(fixtures)
         if not is_slow and not item.get_closest_marker("slow"):
             item.add_marker("quick")
 
