@@ -160,7 +160,7 @@ class Burst:
         assert self.held == 0
         found = self.counts
         names = ("served", "refused", "cut", "held", "charged", "overrun", "extensions", "waits")
-        return Result(*(found[name] for name in names), self.seconds)  # type: ignore[arg-type]
+        return Result(**{name: found[name] for name in names}, seconds=self.seconds)
 
     def ask(self, index: int, now: float) -> None:
         call = self.calls[index]

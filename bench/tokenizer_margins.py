@@ -52,7 +52,7 @@ def _messages(language: str) -> Iterator[str]:
                 catalog = gettext.GNUTranslations(path.open("rb"))
             except (OSError, ValueError, UnicodeDecodeError):
                 continue
-            for source, message in catalog._catalog.items():  # type: ignore[attr-defined]
+            for source, message in catalog._catalog.items():  # type: ignore[attr-defined]  # gettext has no public list of messages
                 if source and isinstance(message, str) and message != source and message not in seen:
                     seen.add(message)
                     yield message

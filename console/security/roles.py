@@ -65,7 +65,7 @@ def self_service(view: _F) -> _F:
 
 
 def is_self_service(view: object) -> bool:
-    """Return whether a view was marked with `oneself`."""
+    """Return whether a view was marked with `self_service`."""
     return getattr(view, "console_oneself", False)
 
 

@@ -15,21 +15,14 @@ from typing import Any
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
-from shared.dialects.identity import pseudonymize
+from shared.dialects.base import Answer, ChatCall, MalformedStream
 from shared.dialects.nonstreaming import NonStreamingDialect
-from shared.dialects.openai import request_headers
 
 
 class Embeddings(NonStreamingDialect):
     """A `Dialect` for calls of the kind `embedding`. `call.choices` is the number of inputs."""
 
-    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
-        """Return the provider's request for `call`, with its model name and a pseudonym as user."""
-        body = {**call.body, "model": target.route.upstream_model}
-        pseudonymize(body, target)
-        body.update(target.route.settings.get("body") or {})
-        return ProviderRequest("POST", f"{target.route.base_url}/embeddings", request_headers(target), orjson.dumps(body))
+    path = "/embeddings"
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (a list has neither)
         """Parse a list with one embedding per input, in order. Raises `MalformedStream` if it is invalid."""

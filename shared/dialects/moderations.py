@@ -8,22 +8,15 @@ from __future__ import annotations
 import orjson
 
 from shared.billing.token_usage import read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
-from shared.dialects.identity import pseudonymize
+from shared.dialects.base import Answer, ChatCall, MalformedStream
 from shared.dialects.nonstreaming import NonStreamingDialect
-from shared.dialects.openai import request_headers
 from shared.text.json_depth import is_too_deep
 
 
 class Moderations(NonStreamingDialect):
     """A `Dialect` for calls of the kind `moderation`. `call.choices` is the number of inputs, which get separate results."""
 
-    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
-        """Return the provider's request for `call`, with its model name and pseudonyms for user ids."""
-        body = {**call.body, "model": target.route.upstream_model}
-        pseudonymize(body, target)
-        body.update(target.route.settings.get("body") or {})
-        return ProviderRequest("POST", f"{target.route.base_url}/moderations", request_headers(target), orjson.dumps(body))
+    path = "/moderations"
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the answer has no time)
         """Parse a result for each input. Replaces an id that is not `modr-…`. Raises `MalformedStream` for invalid data."""

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
-from shared.dialects.base import ChatCall, ProviderError, Target
-from shared.dialects.openai import read_openai_error
+import orjson
+
+from shared.dialects.base import ChatCall, ProviderError, ProviderRequest, Target
+from shared.dialects.identity import pseudonymize
+from shared.dialects.openai import read_openai_error, request_headers
 
 
 class NonStreamingDialect:
-    """Base class of dialects without streaming: their endpoints reject `stream`."""
+    """Base class of dialects without streaming: their endpoints reject `stream`. `path` follows the channel's base URL."""
+
+    path: ClassVar[str]
+
+    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
+        """Return the provider's request for `call`, with its model name, pseudonyms for user ids, and the channel's fields."""
+        body = {**call.body, "model": target.route.upstream_model}
+        pseudonymize(body, target)
+        body.update(target.route.settings.get("body") or {})
+        return ProviderRequest("POST", f"{target.route.base_url}{self.path}", request_headers(target), orjson.dumps(body))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> NoReturn:
         """Never called; completes the `Dialect` interface."""

@@ -12,10 +12,8 @@ from typing import Any
 import orjson
 
 from shared.billing.token_usage import PartialUsage, read_openai_usage
-from shared.dialects.base import Answer, ChatCall, MalformedStream, ProviderRequest, Target
-from shared.dialects.identity import pseudonymize
+from shared.dialects.base import Answer, ChatCall, MalformedStream
 from shared.dialects.nonstreaming import NonStreamingDialect
-from shared.dialects.openai import request_headers
 from shared.text.json_depth import is_too_deep
 
 # "How Does Cohere's Pricing Work?": a search unit is a query with up to 100 documents. A document that has more than 500 tokens
@@ -29,12 +27,7 @@ MAX_DOCUMENT_TOKENS = 4_096
 class Rerank(NonStreamingDialect):
     """A `Dialect` for calls of the kind `rerank`. `call.choices` is the number of `documents`, which are strings."""
 
-    def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
-        """Return the provider's request for `call`, with its model name and a pseudonym as user."""
-        body = {**call.body, "model": target.route.upstream_model}
-        pseudonymize(body, target)
-        body.update(target.route.settings.get("body") or {})
-        return ProviderRequest("POST", f"{target.route.base_url}/rerank", request_headers(target), orjson.dumps(body))
+    path = "/rerank"
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:  # noqa: ARG002  (unused: the edge makes the id)
         """Parse the scores, best first: of all documents, or the best `top_n`. Raises `MalformedStream` if they are invalid."""

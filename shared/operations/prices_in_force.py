@@ -41,7 +41,7 @@ def models_below_cost() -> set[str]:
         .where(
             (Price.effective_at == latest)
             & (AIModel.status == "active")
-            & (AIModel.is_free == False)  # noqa: E712  (a SQL expression)
+            & ~AIModel.is_free
             & (ChannelModel.status == "active")
             & (
                 (ChannelModel.cost_per_1k_input > Price.credits_per_1k_input)

@@ -26,7 +26,7 @@ PAST, FUTURE = DAY_MS, 4_000_000_000_000
 
 @pytest.fixture
 def models(bound_database: peewee.Database) -> None:
-    channel = factories.channel("https://up.example/v1", name="vendor")
+    channel = factories.channel("https://up.example/v1", name="acme")
     for name in ("m-1", "m-2", "off"):
         factories.model(name, channel)
     catalog.set_model_status("off", "disabled", origin=ORIGIN)
@@ -88,7 +88,7 @@ def test_a_disabled_models_id_becomes_an_alias_until_it_is_deleted(models: None)
         catalog.set_model_status("off", "active", origin=ORIGIN)
     create("new", "m-1")
     with pytest.raises(InvalidInput, match="is an alias"):
-        catalog.create_model("new", "vendor", catalog.Rates(1, 2), origin=ORIGIN)
+        catalog.create_model("new", "acme", catalog.Rates(1, 2), origin=ORIGIN)
     AIModel.update(status="active").where(AIModel.id == "off").execute()
     assert found(load_catalog(), "off") == "off", "a model comes before an alias, whatever the rows say"
     assert "off" not in load_catalog().aliases
