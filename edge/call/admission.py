@@ -146,7 +146,7 @@ class Admission:
     async def _reserve(self, reservation: Reservation) -> HoldTaken:
         """Take the hold. Only where the pool is tight, the prompt is counted for it."""
         services, payer = self.services, self._caller.limits.account
-        if reservation.elastic and payer in services.tight_accounts:
+        if services.tight_accounts and reservation.elastic and payer in services.tight_accounts:
             reservation = reservation._replace(expected=await self._expected_cost())
         try:
             taken = await services.ledger.reserve(reservation)
@@ -158,7 +158,8 @@ class Admission:
             services.tight_accounts.add(payer)
         elif self._quote.bound:
             self._prompt = None
-            services.tight_accounts.discard(payer)
+            if services.tight_accounts:
+                services.tight_accounts.discard(payer)
         return taken
 
     async def _expected_cost(self) -> int:
@@ -262,7 +263,7 @@ class Admission:
         )
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
-            return usage._replace(estimated=outcome.output_exceeded)
+            return usage._replace(estimated=True) if outcome.output_exceeded else usage
         if outcome.output_exceeded:
             return decide(input_estimate=tokenizer.estimate_tokens(prompt_text(self._call.body)), output_estimate=0)
         return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(outcome))

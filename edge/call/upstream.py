@@ -285,13 +285,14 @@ class UpstreamCall:
         """
         call, quote, *_ = candidate
         taken = self._reserved
-        if self._prompt is None:
-            credits = spendable(quote, taken.amount, taken.free)
-        else:
-            credits = max(taken.amount, min(taken.payable, quote.bound))  # the hold can grow to this
-        affordable = affordable_output(quote, credits)
-        if affordable < quote.output_tokens:
-            return max(1, affordable // call.choices)
+        if taken.amount < quote.bound or quote.cap is not None:  # the hold may not pay for the whole output
+            if self._prompt is None:
+                credits = spendable(quote, taken.amount, taken.free)
+            else:
+                credits = max(taken.amount, min(taken.payable, quote.bound))  # the hold can grow to this
+            affordable = affordable_output(quote, credits)
+            if affordable < quote.output_tokens:
+                return max(1, affordable // call.choices)
         longest = quote.output_tokens // call.choices
         return longest if call.output_limit is not None and call.output_limit > longest else None
 

@@ -82,10 +82,13 @@ class Keys:
         Raises `InvalidApiKey`, `TooManyInvalidKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
-            digest = key_digest(authorization, x_api_key)
+            secret = _sent_key(authorization, x_api_key)
+            digest = api_key_format.digest(secret)
             cached = self._cached.get(digest)
-            if cached is not None:
+            if cached is not None:  # so its format is valid, too
                 return KeyPayer(digest), cached[1]
+            if not api_key_format.is_well_formed(secret):
+                raise InvalidApiKey
             row = await self.look_up(digest, address)
         except InvalidApiKey:
             await self._count_refusal(authorization, x_api_key, address)
@@ -178,6 +181,14 @@ def key_digest(authorization: bytes | None, x_api_key: bytes | None) -> str:
 
     Raises `InvalidApiKey` if it is missing or malformed, `InvalidRequest` for two different keys.
     """
+    secret = _sent_key(authorization, x_api_key)
+    if not api_key_format.is_well_formed(secret):
+        raise InvalidApiKey
+    return api_key_format.digest(secret)
+
+
+def _sent_key(authorization: bytes | None, x_api_key: bytes | None) -> str:
+    """Return the key as it was sent, or "" if there is none. Raises `InvalidRequest` for two different keys."""
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         secret = authorization[7:].strip()
@@ -185,10 +196,7 @@ def key_digest(authorization: bytes | None, x_api_key: bytes | None) -> str:
             raise InvalidRequest("'Authorization' and 'x-api-key' contain different keys. Send only one of them.", "x-api-key")
     elif x_api_key is not None:
         secret = x_api_key.strip()
-    text = secret.decode("latin-1")
-    if not api_key_format.is_well_formed(text):
-        raise InvalidApiKey
-    return api_key_format.digest(text)
+    return secret.decode("latin-1")
 
 
 def key_error(revoked_at: int | None, expires_at: int | None, account_status: str, now: int) -> RequestRefused | None:

@@ -33,30 +33,30 @@ LIMIT_NAMES = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent 
 CONCURRENCY_RETRY_MS = 1_000
 
 
-class Permit(NamedTuple):
-    """A permit for one call. Return it with `Limiter.give`."""
-
-    call: UUID
-    limits: KeyLimits
-    tokens: int
-    rate_limit_state: RateLimitState
-    local: bool
-
-
 class _Scope(NamedTuple):
     name: str
     limits: RateLimits
 
 
+class Permit(NamedTuple):
+    """A permit for one call, whose id is 32 hex digits. Return it with `Limiter.release`."""
+
+    call: str
+    scopes: list[_Scope]
+    tokens: int
+    rate_limit_state: RateLimitState
+    local: bool
+
+
 class _Acquire(NamedTuple):
-    call: UUID
+    call: str
     scopes: list[_Scope]
     tokens: int
     future: asyncio.Future[list[int] | None]
 
 
 class _Release(NamedTuple):
-    call: UUID
+    call: str
     scopes: list[_Scope]
     tokens: int
 
@@ -79,9 +79,9 @@ class Limiter:
         """Whether the local limiter is used, after a recent failure of Redis."""
         return time.monotonic() < self._paused_until
 
-    async def acquire(self, call: UUID, limits: KeyLimits, tokens: int) -> Permit:
+    async def acquire(self, call_id: UUID, limits: KeyLimits, tokens: int) -> Permit:
         """Acquire one request, `tokens` tokens and a slot in all scopes, or in none. Raises `RateLimited`."""
-        scopes = _scopes(limits)
+        call, scopes = call_id.hex, _scopes(limits)
         answer = None
         if not self.degraded:
             future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
@@ -94,18 +94,17 @@ class Limiter:
                     self._undo(call, scopes, tokens, future.result())
                 raise
         if answer is None:
-            return Permit(call, limits, tokens, self._local.acquire(call, scopes, tokens), local=True)
+            return Permit(call, scopes, tokens, self._local.acquire(call, scopes, tokens), local=True)
         if answer[0]:
             raise RateLimited(LIMIT_NAMES[answer[0]], answer[2], answer[1], RateLimitState(*answer[3:]))
-        return Permit(call, limits, tokens, RateLimitState(*answer[1:]), local=False)
+        return Permit(call, scopes, tokens, RateLimitState(*answer[1:]), local=False)
 
     def release(self, permit: Permit, used_tokens: int) -> None:
         """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
-        scopes = _scopes(permit.limits)
         if permit.local:
-            self._local.release(permit.call, scopes, permit.tokens - used_tokens)
+            self._local.release(permit.call, permit.scopes, permit.tokens - used_tokens)
         else:
-            self._return(_Release(permit.call, scopes, permit.tokens - used_tokens))
+            self._return(_Release(permit.call, permit.scopes, permit.tokens - used_tokens))
 
     async def ping(self) -> bool:
         """Return whether Redis answers."""
@@ -125,7 +124,7 @@ class Limiter:
         self._waiting.append(release)
         self._start_within(RELEASE_DELAY_SECONDS)  # batched with the next acquire, or sent alone
 
-    def _undo(self, call: UUID, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
+    def _undo(self, call: str, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
         """Release a granted permit whose caller was cancelled before receiving it."""
         if answer is not None and answer[0] == 0:
             self._return(_Release(call, scopes, tokens))
@@ -199,11 +198,11 @@ def _arguments(batch: list[_Acquire | _Release], lease_ms: int) -> tuple[list[st
         for scope in operation.scopes:
             names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
         if isinstance(operation, _Acquire):
-            values += ("t", operation.call.hex, lease_ms, operation.tokens, len(operation.scopes))
+            values += ("t", operation.call, lease_ms, operation.tokens, len(operation.scopes))
             for scope in operation.scopes:
                 values += scope.limits
         else:
-            values += ("g", operation.call.hex, operation.tokens, len(operation.scopes))
+            values += ("g", operation.call, operation.tokens, len(operation.scopes))
             values += [scope.limits.tpm for scope in operation.scopes]
     return names, values
 
@@ -213,10 +212,10 @@ class LocalLimiter:
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[str, tuple[Bucket, Bucket]] = OrderedDict()
-        self._slots: dict[str, set[UUID]] = {}
+        self._slots: dict[str, set[str]] = {}
 
-    def acquire(self, call: UUID, scopes: list[_Scope], tokens: int) -> RateLimitState:
-        """Like `Limiter.take`."""
+    def acquire(self, call: str, scopes: list[_Scope], tokens: int) -> RateLimitState:
+        """Like `Limiter.acquire`."""
         now = now_ms()
         levels = [self._levels(scope, now) for scope in scopes]
         for scope, (requests, left) in zip(scopes, levels, strict=True):
@@ -234,8 +233,8 @@ class LocalLimiter:
         (requests, left), limits = min(zip(levels, (scope.limits for scope in scopes), strict=True), key=lambda pair: pair[0][0])
         return RateLimitState(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
 
-    def release(self, call: UUID, scopes: list[_Scope], tokens: int) -> None:
-        """Like `Limiter.give`; `tokens` is the estimate minus the usage."""
+    def release(self, call: str, scopes: list[_Scope], tokens: int) -> None:
+        """Like `Limiter.release`; `tokens` is the estimate minus the usage."""
         now = now_ms()
         for scope in scopes:
             slots = self._slots.get(scope.name)

@@ -92,9 +92,11 @@ class PriceList(NamedTuple):
 
     @property
     def is_zero(self) -> bool:
-        tokens = (self.credits_per_1k_input, self.credits_per_1k_output, self.credits_per_1k_cached_input)
+        if self.credits_per_1k_input or self.credits_per_1k_output:  # most models
+            return False
+        tokens = (self.credits_per_1k_cached_input, self.credits_per_1k_cache_write)
         media = (self.credits_per_5_seconds, self.credits_per_1k_characters)
-        if any((*tokens, self.credits_per_1k_cache_write, self.credits_per_call, *media)):
+        if any((*tokens, self.credits_per_call, *media)):
             return False
         return not any(rate.credits for rate in self.rates if not rate.kind.startswith(TIER_PREFIX))
 

@@ -102,6 +102,7 @@ _COMPLETION_EXTRAS = (("audio_tokens", "audio_output_tokens"), ("image_tokens", 
 # Counts of searches. Sources: Anthropic, "Messages", `usage.server_tool_use`, also in OpenRouter's usage; Perplexity, "Chat
 # Completions", `usage.num_search_queries`; xAI, "Live Search", `usage.num_sources_used`.
 _SEARCHES = ("web_search_requests", "num_search_queries", "num_sources_used")
+_SEARCHES_OR_DETAILS = frozenset({*_SEARCHES, "server_tool_use"})
 # Tiers that are billed at the plain rates. OpenAI reports `default`, Anthropic `standard`.
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "standard_only", "on_demand"})
 MAX_TIER_LENGTH = 32
@@ -112,7 +113,7 @@ def read_openai_usage(value: object, service_tier: object = None) -> PartialUsag
 
     `service_tier` is the field of that name beside the usage.
     """
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return PartialUsage(extra=_tier_alone(service_tier))
     input_details = _details(value, "prompt_tokens_details", "input_tokens_details")
     output_details = _details(value, "completion_tokens_details", "output_tokens_details")
@@ -142,9 +143,10 @@ def _extra(
         for theirs, ours in names if len(details) > 1 else ():
             if count := _first_count(details, theirs):
                 found[ours] = count
-    searches = _first_count(_details(value, "server_tool_use") or value, *_SEARCHES)
-    if searches is not None:
-        found["web_searches"] = searches
+    if not _SEARCHES_OR_DETAILS.isdisjoint(value):
+        searches = _first_count(_details(value, "server_tool_use") or value, *_SEARCHES)
+        if searches is not None:
+            found["web_searches"] = searches
     seconds = value.get("seconds")  # OpenAI, "Create transcription": usage of the type `duration`
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < _MAX_SECONDS:
         found["seconds"] = ceil(seconds)
@@ -168,8 +170,7 @@ def _tier(value: object) -> str | None:
 
 def _details(value: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     for name in names:
-        if isinstance(value.get(name), Mapping):
-            found: Mapping[str, Any] = value[name]
+        if isinstance(found := value.get(name), dict):
             return found
     return {}
 

@@ -78,7 +78,10 @@ class CatalogModel(NamedTuple):
 
     def price_at(self, now: int) -> PriceList | None:
         """Return the price in force at `now` (milliseconds UTC), or None if none is yet."""
-        return next((price for price in self.prices if price.effective_at <= now), None)
+        for price in self.prices:  # a generator would cost as much as the rest of the function
+            if price.effective_at <= now:
+                return price
+        return None
 
     def is_usable(self, now: int, *allowed: Sequence[str] | None) -> bool:
         """Whether the model has a price at `now` and is in every one of the `allowed` lists (None allows all models)."""

@@ -31,9 +31,12 @@ _CHARACTERS = re.compile(
 
 def custom_names(body: Mapping[str, Any]) -> frozenset[str]:
     """Return the names of a chat body's custom tools."""
+    tools = body.get("tools")
+    if not tools:  # most calls
+        return frozenset()
     return frozenset(
         tool["custom"]["name"]
-        for tool in body.get("tools") or ()
+        for tool in tools
         if tool.get("type") == "custom" and isinstance(tool.get("custom"), dict) and isinstance(tool["custom"].get("name"), str)
     )
 
@@ -43,7 +46,7 @@ def as_functions(body: Mapping[str, Any]) -> Mapping[str, Any]:
     changed: Json = {}
     if custom_names(body):
         changed["tools"] = [_function_tool(tool) for tool in body["tools"]]
-    if any(_has_custom_call(message) for message in body["messages"]):
+    if any("tool_calls" in message and _has_custom_call(message) for message in body["messages"]):
         changed["messages"] = [_with_function_calls(message) for message in body["messages"]]
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "custom" and isinstance(choice.get("custom"), dict):

@@ -22,7 +22,8 @@ def tool_name(tool: Mapping[str, Any]) -> str | None:
 
 def referenced_tools(body: Mapping[str, Any]) -> set[str]:
     """Return the names of the tools that tool results refer to."""
-    return {part["tool_name"] for message in body["messages"] for part in _references(message)}
+    results = [message for message in body["messages"] if message.get("role") == "tool"]
+    return {part["tool_name"] for message in results for part in _references(message)}
 
 
 def load_tools(body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 import re
 
 from .error_responses import ProtocolError, bad_request
-from .grammar import is_valid_block, lower_name
+from .grammar import LOWER_NAMES, is_valid_block
 from .request_head import too_large
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,12})(?:;[\t -~]*)?")
@@ -84,7 +84,7 @@ class ChunkedBody:
         if self._trailer_bytes > _MAX_TRAILER_BYTES:
             raise too_large("The trailer section is too large. Send headers before the body instead.")
         name, colon, _ = line.partition(b":")
-        if not colon or lower_name(name) is None or not is_valid_block(line, 0):
+        if not colon or LOWER_NAMES[name] is None or not is_valid_block(line, 0):
             raise bad_request("Invalid trailer line; expected 'name: value'.")
         return False
 

@@ -11,23 +11,24 @@ CRLF = b"\r\n"
 
 _MAX_CACHED = 1024
 _MAX_CACHED_BYTES = 64
-_lower: dict[bytes, bytes] = {}
 
 
-def lower_name(name: bytes) -> bytes | None:
-    """Return the field name in lower case, or None if it is not a token (for example, with a space before the colon).
+class _LowerNames(dict[bytes, bytes | None]):
+    """Field names in lower case; None for a name that is not a token (for example, with a space before the colon).
 
     Valid names are cached. The cache is bounded, because a client can invent any number of names.
     """
-    known = _lower.get(name)
-    if known is not None:
-        return known
-    if TOKEN.fullmatch(name) is None:
-        return None
-    lowered = name.lower()
-    if len(_lower) < _MAX_CACHED and len(name) <= _MAX_CACHED_BYTES:
-        _lower[name] = lowered
-    return lowered
+
+    def __missing__(self, name: bytes) -> bytes | None:
+        if TOKEN.fullmatch(name) is None:
+            return None
+        lowered = name.lower()
+        if len(self) < _MAX_CACHED and len(name) <= _MAX_CACHED_BYTES:
+            self[name] = lowered
+        return lowered
+
+
+LOWER_NAMES = _LowerNames()
 
 
 def is_valid_block(block: bytes, count: int) -> bool:

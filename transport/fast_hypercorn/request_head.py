@@ -8,7 +8,7 @@ parses them.
 import re
 
 from .error_responses import ProtocolError, bad_request
-from .grammar import is_valid_block, lower_name
+from .grammar import LOWER_NAMES, is_valid_block
 
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([/?].*)?", re.IGNORECASE)
@@ -54,7 +54,7 @@ def parse_head(block: bytes, max_fields: int) -> RequestHead:
     framing: list[tuple[bytes, bytes]] = []
     for line in lines[1:count]:
         name, colon, value = line.partition(b":")
-        lowered = lower_name(name)
+        lowered = LOWER_NAMES[name]
         if lowered is None or not colon:
             raise bad_request("Invalid header line; expected 'name: value' without line folding.")
         field = (lowered, value.strip(b" \t"))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from .grammar import is_valid_block, lower_name
+from .grammar import LOWER_NAMES, is_valid_block
 
 _STATUS_LINES = {int(s): b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
 _FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding", b"keep-alive"})
@@ -31,7 +31,7 @@ class ResponseHead:
         self.has_body = status not in _BODILESS and method != "HEAD"
         parts: list[bytes] = []
         for name, value in fields:
-            lowered = lower_name(name)
+            lowered = LOWER_NAMES[name]
             if lowered is None:
                 raise ValueError(f"invalid header name {name!r}")
             if lowered in _FRAMING and value != b"upgrade":  # "connection: upgrade" belongs to a 426

@@ -281,16 +281,16 @@ def scopes(rpm: int = 100, tpm: int = 1_000, concurrency: int = 10) -> KeyLimits
 )
 def test_the_local_limiter_rejects_alike(few: dict[str, int], what: str) -> None:
     local, names = LocalLimiter(), _scopes(scopes(**few))
-    calls = [uuid4() for _ in range(2)]
+    calls = [uuid4().hex for _ in range(2)]
     for call in calls:
         assert isinstance(local.acquire(call, names, 10), RateLimitState)
     with pytest.raises(RateLimited, match=what) as refused:
-        local.acquire(uuid4(), names, 10)
+        local.acquire(uuid4().hex, names, 10)
     assert refused.value.rate_limit_state is not None
     assert 1 <= refused.value.retry_after_ms <= 60_000
     if what != "requests":
         local.release(calls[0], names, 10)
-        local.acquire(uuid4(), names, 10)
+        local.acquire(uuid4().hex, names, 10)
 
 
 async def test_a_cancellation_just_after_the_result_keeps_no_slot(redis_url: str) -> None:
