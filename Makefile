@@ -1,4 +1,4 @@
-.PHONY: help setup hooks quick lint test migration lock
+.PHONY: help setup hooks quick lint test migration messages lock
 help:            ## show this list
 	@grep -E '^[a-z]+: +##|^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/'
 setup:           ## create .venv with everything the tests need
@@ -14,6 +14,8 @@ test:            ## everything: style, types, import contracts and all tests
 migration:       ## create the next migration: make migration NAME=add_channel_note
 	@[ "$(NAME)" ] || { echo "usage: make migration NAME=add_channel_note"; exit 2; }
 	@.venv/bin/python -m migrations "$(NAME)"
+messages:        ## add new texts of pages to the catalogs of translations
+	@.venv/bin/python -m shared.locale
 lock:            ## compile requirements/*.in to hash-pinned files without addresses
 	@for name in runtime dev uv sdks; do uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --no-annotate requirements/$$name.in -o requirements/$$name.txt; done

@@ -11,7 +11,7 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import errors, formats, timing
+from console import errors, formats, languages, timing
 from console.security import access_control, auth, csrf, headers, password_auth, request_check
 from console.views import home_view, views
 from shared.core.database import database
@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> Flask:
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.teardown_request(_close_connection)
     timing.install(app)
+    languages.install(app)
     headers.install(app)
     auth.install(app)
     password_auth.install(app, settings)

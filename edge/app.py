@@ -54,6 +54,7 @@ from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets
 from edge.web.errors import error_page, wants_page
+from edge.web.languages import languages
 from edge.web.page_request import PageRequest
 from edge.web.routes import web
 from edge.web.share_page import share_page
@@ -87,6 +88,7 @@ BLUEPRINTS = (
     assets,
     share_page,
     reference,
+    languages,
     web,
 )
 # POST routes that call models, served without Quart.

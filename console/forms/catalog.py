@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, HiddenField, PasswordField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms.fields import SingleUseForm, WholeNumber
+from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
 from shared.billing.rates import BASE_KINDS, Rate
 from shared.core.errors import InvalidInput
 from shared.models import DIALECTS, MODEL_KINDS, RATE_KINDS, ModelAlias
@@ -20,7 +19,7 @@ from shared.operations.prices import Rates, parse_rates
 _PER_1K = "Credits per 1 000 tokens."
 
 
-class RatesForm(FlaskForm):
+class RatesForm(LocalizedForm):
     """Prices in whole credits. Rates that do not apply to the kind of model stay empty."""
 
     KINDS = tuple(kind for kind in RATE_KINDS if kind not in BASE_KINDS)
@@ -107,7 +106,7 @@ class PublishForm(SingleUseForm):
 _MAX_OUTPUT_HELP = "Leave empty if unknown. Anthropic channels then use the provider's published limit, else 8,192."
 
 
-class ModelForm(FlaskForm):
+class ModelForm(LocalizedForm):
     """The catalog entry of a model."""
 
     description = TextAreaField("Description", [Length(max=2_000)], description="Shown to customers in the catalog.")
@@ -150,7 +149,7 @@ class NewModelForm(SingleUseForm, ModelForm, RatesForm):
     upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
 
 
-class AliasForm(FlaskForm):
+class AliasForm(LocalizedForm):
     """The model of an alias, and the dates of its deprecation and shutdown."""
 
     model = StringField("Model", [InputRequired("Enter the ID of a model."), Length(max=200)], description="Or another alias.")
@@ -189,7 +188,7 @@ def _start_of_day(day: date | None) -> int | None:
     return None if day is None else int(datetime.combine(day, time(), UTC).timestamp() * 1000)
 
 
-class RouteForm(FlaskForm):
+class RouteForm(LocalizedForm):
     """How one channel serves one model."""
 
     upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
@@ -205,7 +204,7 @@ class NewRouteForm(SingleUseForm, RouteForm):
     channel = SelectField("Channel", choices=[])
 
 
-class ChannelForm(FlaskForm):
+class ChannelForm(LocalizedForm):
     """The base URL, dialect and settings of a channel."""
 
     base_url = StringField("Base URL", [InputRequired("Enter a URL, such as https://api.example.com/v1."), Length(max=500)])
@@ -231,7 +230,7 @@ class NewChannelForm(SingleUseForm, ChannelForm):
     secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Leave empty if the upstream needs none.")
 
 
-class AllowForm(FlaskForm):
+class AllowForm(LocalizedForm):
     """Allows a parameter that no price covers."""
 
     parameter = StringField(
@@ -246,7 +245,7 @@ class AllowForm(FlaskForm):
     )
 
 
-class DisallowForm(FlaskForm):
+class DisallowForm(LocalizedForm):
     """Refuses a parameter again."""
 
     parameter = HiddenField(validators=[InputRequired(), Length(max=100)])
@@ -258,7 +257,7 @@ class DraftModelsForm(SingleUseForm):
     markup = WholeNumber("Markup on list price (%)")
 
 
-class PauseForm(FlaskForm):
+class PauseForm(LocalizedForm):
     """Pauses a channel."""
 
     minutes = WholeNumber("Minutes")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 from typing import Any
 
-from flask_wtf import FlaskForm
 from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
-from console.forms.fields import SingleUseForm, WholeNumber
+from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
 from shared.models import ApiKey
 from shared.operations.subscriptions import CHANGE_TIMES
 
@@ -17,7 +16,7 @@ _PLAN_DEFAULT_HELP = "Leave empty to use the plan's limit."
 _PLATFORM_DEFAULT_HELP = "Leave empty to use the platform default."
 
 
-class PlanForm(FlaskForm):
+class PlanForm(LocalizedForm):
     """The credits, limits and features of a plan."""
 
     monthly_credits = WholeNumber("Credits per month")
@@ -63,7 +62,7 @@ class SubscribeForm(SingleUseForm):
     when = SelectField("When", choices=list(CHANGE_TIMES), default="next_period")
 
 
-class OverageForm(FlaskForm):
+class OverageForm(LocalizedForm):
     cap = WholeNumber("Overage cap (credits per period)", description="0 turns overage off.")
 
 
@@ -71,18 +70,18 @@ class NoteForm(SingleUseForm):
     text = TextAreaField("Note", [InputRequired("Enter a note."), Length(max=4_000)], description="Visible to staff only.")
 
 
-class EmailForm(FlaskForm):
+class EmailForm(LocalizedForm):
     """`confirmation` must be the account's current email."""
 
     email = StringField("New email", [InputRequired("Enter the new email."), Length(max=254)])
     confirmation = StringField("Type the current email to confirm", [InputRequired("Type the email.")])
 
 
-class PurgeForm(FlaskForm):
+class PurgeForm(LocalizedForm):
     confirmation = StringField("Type the account's email to confirm", [InputRequired("Type the email.")])
 
 
-class KeyForm(FlaskForm):
+class KeyForm(LocalizedForm):
     """A key's name and limits."""
 
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
@@ -132,7 +131,7 @@ class RotateForm(SingleUseForm):
     grace_hours = WholeNumber("Grace period (hours)", description="How long the old key keeps working. 0 revokes it now.")
 
 
-class RevokeManyForm(FlaskForm):
+class RevokeManyForm(LocalizedForm):
     """`confirmation` must be the number of keys that the page showed."""
 
     confirmation = StringField("Type the number of keys to confirm", [InputRequired("Type the number.")])

@@ -15,6 +15,7 @@ from shared.core.formats import format_credits
 from shared.identity.passwords import MAX_INPUT_LENGTH, MIN_LENGTH
 from shared.models import STAFF_ROLES
 from shared.operations.form_idempotency import new_token
+from shared.text.translation import current_language
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}")  # everything `int` accepts, digits of other scripts included
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
@@ -62,7 +63,17 @@ class WholeNumber(Field):
             raise StopValidation("Enter a whole number.")
 
 
-class SingleUseForm(FlaskForm):
+class LocalizedForm(FlaskForm):
+    """The base of all forms. WTForms' own messages are in the language of the request."""
+
+    class Meta(FlaskForm.Meta):
+        @property
+        def locales(self) -> list[str]:
+            """The languages of WTForms' messages, best first."""
+            return [current_language()]
+
+
+class SingleUseForm(LocalizedForm):
     """A form that creates something. Its `token` ensures that it takes effect only once."""
 
     token = HiddenField(default=new_token)
@@ -76,12 +87,12 @@ class SingleUseForm(FlaskForm):
         return " ".join(f"{name}={value!r}" for name, value in sorted(values.items()))
 
 
-class SignInForm(FlaskForm):
+class SignInForm(LocalizedForm):
     email = StringField("Email", [InputRequired("Enter your email."), Length(max=254)])
     password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
 
 
-class CodeForm(FlaskForm):
+class CodeForm(LocalizedForm):
     code = StringField(
         "Code",
         [InputRequired("Enter the code."), Length(max=40)],
@@ -89,7 +100,7 @@ class CodeForm(FlaskForm):
     )
 
 
-class OwnPasswordForm(FlaskForm):
+class OwnPasswordForm(LocalizedForm):
     current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=MAX_INPUT_LENGTH)])
     new = PasswordField(
         "New password",
@@ -115,7 +126,7 @@ class ConfirmForm(SingleUseForm):
     )
 
 
-class RoleForm(FlaskForm):
+class RoleForm(LocalizedForm):
     role = SelectField("Role", choices=list(STAFF_ROLES))
 
 
@@ -138,11 +149,11 @@ class CreditsForm(SingleUseForm):
     )
 
 
-class RevokeForm(FlaskForm):
+class RevokeForm(LocalizedForm):
     confirmation = StringField("Type the key's name to confirm", [InputRequired("Type the key's name.")])
 
 
-class SecretForm(FlaskForm):
+class SecretForm(LocalizedForm):
     secret = PasswordField(
         "New secret",
         [InputRequired("Paste the secret from the provider."), Length(max=10_000)],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from flask_wtf import FlaskForm
 from wtforms import StringField
 from wtforms.validators import InputRequired, Length
 
-from console.forms.fields import WholeNumber
+from console.forms.fields import LocalizedForm, WholeNumber
 
 
 def _reason(id: str) -> StringField:
@@ -15,14 +14,14 @@ def _reason(id: str) -> StringField:
     return StringField("Reason", checks, description="Recorded in the audit log.", id=id)
 
 
-class ReasonForm(FlaskForm):
+class ReasonForm(LocalizedForm):
     reason = _reason("reason")
 
 
-class SettleForm(FlaskForm):
+class SettleForm(LocalizedForm):
     credits = WholeNumber("Credits to charge", description="At most the amount held. The rest is released.")
     reason = _reason("settle-reason")
 
 
-class RefundForm(FlaskForm):
+class RefundForm(LocalizedForm):
     reason = _reason("refund-reason")

@@ -16,7 +16,7 @@ from edge.http.errors import CONFLICTS, ERROR_SPECS, ErrorSpec
 from shared.core import errors
 
 # HTML pages and their assets are not part of the API.
-HIDDEN_BLUEPRINTS = ("web", "assets")
+HIDDEN_BLUEPRINTS = ("web", "assets", "languages")
 VERSION = "1"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")

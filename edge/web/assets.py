@@ -13,6 +13,7 @@ from typing import NamedTuple
 from quart import Blueprint, Response, abort, request
 
 import shared
+from shared.text.translation import LANGUAGES, script_messages
 
 CACHE_SECONDS = 300  # cache time of a file requested without its version
 VERSIONED_CACHE_SECONDS = 365 * 24 * 3600
@@ -36,6 +37,16 @@ def _load(path: Path) -> Asset:
 
 
 _FILES = {path.relative_to(folder).as_posix(): _load(path) for folder in FOLDERS for path in folder.rglob("*") if path.is_file()}
+
+
+def script_messages_name(language: str) -> str:
+    """Return the name of the asset with the translations of scripts."""
+    return f"messages/{language}.json"
+
+
+for _language in LANGUAGES:
+    _messages = script_messages(_language)
+    _FILES[script_messages_name(_language)] = Asset(_messages, "application/json", hashlib.sha256(_messages).hexdigest()[:12])
 
 
 def asset_url(name: str) -> str:

@@ -12,6 +12,8 @@ from quart import Quart, Response, render_template, request
 from edge.request_context import services
 from edge.web.assets import asset_url
 from edge.web.flash_messages import FLASH_MESSAGES
+from edge.web.languages import install as install_languages
+from edge.web.languages import vary_by_language
 from edge.web.web_session import csrf_token, page_session
 from shared.core import formats
 from shared.core.settings import Settings
@@ -60,7 +62,7 @@ async def add_headers(response: Response) -> Response:
     response.headers["cross-origin-opener-policy"] = "same-origin"
     response.headers["referrer-policy"] = "same-origin"
     response.headers.setdefault("cache-control", "no-store")
-    return response
+    return vary_by_language(response)
 
 
 async def read_slow(query: Callable[[], T]) -> T:
@@ -78,6 +80,7 @@ def read_after() -> UUID | None:
 
 def install(app: Quart, settings: Settings) -> None:
     """Configure the template engine."""
+    install_languages(app)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters.update(

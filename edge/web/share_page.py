@@ -36,7 +36,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src data:",  # the inline icon
         "base-uri 'none'",
-        "form-action 'none'",
+        "form-action 'self'",  # the language switch
         "frame-ancestors 'none'",
     )
 )
@@ -47,7 +47,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",  # so that a revocation takes effect immediately
-    "vary": "accept",
+    "vary": "accept, accept-language, cookie",
 }
 READS_PER_MINUTE = 120  # requests per minute and network, for all shares together
 _renderer = ShareRenderer()

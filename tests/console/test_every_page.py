@@ -62,7 +62,7 @@ def filled_database(bound_database) -> None:
 def pages(app: Flask) -> set[str]:
     """The paths of all pages from the URL map; an id is ID, and a model's id is LONG_MODEL."""
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
-    files = {rule for rule in rules if rule.endswith((".csv", ":filename>"))}
+    files = {rule for rule in rules if rule.endswith((".csv", ".json", ":filename>"))}
     once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
     names = {"<path:model_id>": "m-1", "<path:alias_name>": "old/m-1"}
     kept = (re.sub("<uuid:[a-z_]+>", "ID", rule) for rule in rules - files - once - APART)

@@ -1,0 +1,68 @@
+"""The language of pages: from the reader's choice, kept in a cookie, or else the browser's `Accept-Language`."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Quart, Response, request
+
+from edge.request_context import services
+from edge.web.assets import asset_url, script_messages_name
+from edge.web.page_request import API
+from shared.text import translation
+from shared.text.redirects import safe_redirect
+
+languages = Blueprint("languages", __name__)
+
+
+def install(app: Quart) -> None:
+    """Set the language before each request, and make it available to templates."""
+    translation.load()
+    translation.install(app.jinja_env)
+    app.jinja_env.globals.update(messages_url=messages_url, page_url=page_url)
+    app.before_request(choose_language)
+
+
+async def choose_language() -> None:
+    """Set the language of a page. The API is always in English."""
+    if request.path.startswith(API):
+        translation.set_language(translation.SOURCE_LANGUAGE)
+        return
+    chosen = request.cookies.get(translation.COOKIE)
+    if chosen not in translation.LANGUAGES:
+        chosen = request.accept_languages.best_match(translation.LANGUAGES) or translation.SOURCE_LANGUAGE
+    translation.set_language(chosen)
+
+
+@languages.post("/language")
+async def switch_language() -> Response:
+    """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie."""
+    form = await request.form
+    response = Response("", 303, {"location": safe_redirect(form.get("next"), "/")})
+    chosen = form.get("language")
+    if chosen in translation.LANGUAGES:
+        response.set_cookie(
+            translation.COOKIE,
+            chosen,
+            max_age=translation.COOKIE_SECONDS,
+            path="/",
+            secure=services().sessions.secure,
+            httponly=True,
+            samesite="Lax",
+        )
+    return response
+
+
+def vary_by_language(response: Response) -> Response:
+    """Declare that a page depends on the language, and on the session, for caches."""
+    response.vary.update(("Accept-Language", "Cookie"))
+    return response
+
+
+def page_url() -> str:
+    """Return the path and the query of the page."""
+    return request.full_path.rstrip("?")
+
+
+def messages_url() -> str:
+    """Return the URL of the translations of scripts, or "" for English."""
+    language = translation.current_language()
+    return "" if language == translation.SOURCE_LANGUAGE else asset_url(script_messages_name(language))
