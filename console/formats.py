@@ -8,6 +8,8 @@ from flask import Flask, current_app
 from flask_login import current_user
 
 from console.security.roles import is_allowed
+from shared.billing.price_text import PriceLine, price_summary, price_summary_usd
+from shared.billing.rates import PriceList
 from shared.core.formats import (
     NARROW_SPACE,
     format_credits,
@@ -29,6 +31,16 @@ def percent(share: float | None) -> str:
 def in_usd(amount: int) -> str:
     """Return the value of credits in USD at the installation's rate."""
     return format_usd(amount, current_app.extensions["yout_settings"].credits_per_usd)
+
+
+def price_in_usd(kind: str, price: PriceList) -> str:
+    """Return the main rates of a price in USD at the installation's rate."""
+    return price_summary_usd(kind, price, current_app.extensions["yout_settings"].credits_per_usd)
+
+
+def rate_in_usd(line: PriceLine) -> str:
+    """Return one rate in USD at the installation's rate."""
+    return line.usd(current_app.extensions["yout_settings"].credits_per_usd)
 
 
 def changes(before: dict[str, Any] | None, after: dict[str, Any] | None) -> list[tuple[str, str, str]]:
@@ -60,9 +72,12 @@ def install(app: Flask, settings: Settings) -> None:
         short_id=short_id,
         usd=in_usd,
         exact=format_exact_time,
+        rate_usd=rate_in_usd,
     )
     app.jinja_env.globals.update(
         changes=changes,
+        price_summary=price_summary,
+        price_in_usd=price_in_usd,
         may=lambda action: bool(current_user.is_authenticated and is_allowed(current_user.role, action)),
         console_menu=lambda: app.extensions["admin"][0].menu(),
         production=settings.production,

@@ -18,19 +18,17 @@ from console.views.filters import parse_uuid
 from console.views.form_handling import run_action, submit_form, use_once
 from console.views.margins import margins
 from console.views.view import View, action_route, page_route
-from shared.billing.price_rows import price_of
-from shared.billing.pricing import call_charge
+from shared.billing.price_rows import price_of, read_prices
+from shared.billing.price_text import Example, example_charge, price_lines
 from shared.billing.rates import rate_label
-from shared.billing.token_usage import TokenUsage
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
 from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalog import find_model
 from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
 from shared.operations.prices import COLUMNS, format_rate, rates_of
-from shared.operations.prices_in_force import current_price, current_prices, models_below_cost
+from shared.operations.prices_in_force import current_price, current_price_lists, models_below_cost
 
-EXAMPLE = TokenUsage(input_tokens=1_000, output_tokens=500)
 PRICES_SHOWN = 50
 SHOWING = {
     "": "All",
@@ -49,7 +47,7 @@ class ModelsView(View):
         routes = defaultdict(list)
         for route in _routes():
             routes[route.model_id].append(route)
-        prices, drafts = current_prices(), _drafted()
+        prices, drafts = current_price_lists(), _drafted()
         showing = request.args.get("show", "")
         hidden: Collection[str] = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
         if showing == "unused":
@@ -160,7 +158,6 @@ class ModelsView(View):
         route.channel.choices = [name for name in _channel_names() if name not in {row.channel.name for row in routes}]
         shown = publish or PublishForm(formdata=None)
         shown.seen_draft.data, shown.seen_price.data = rates_line(draft) if draft else "", str(price.id) if price else ""
-        prices = Price.select().where(Price.model == model).order_by(Price.effective_at.desc()).limit(PRICES_SHOWN)
         return self.page(
             "models/detail.html",
             model=model,
@@ -173,13 +170,12 @@ class ModelsView(View):
             route=route,
             trying=trying or TestCallForm(formdata=None),
             tried=tried,
-            prices=list(prices),
-            further=[(rate_label(rate.kind, rate.above_tokens), rate) for rate in price_of(price).rates] if price else [],
+            prices=[found for _, found in read_prices(Price.model == model)][:PRICES_SHOWN],
+            lines=price_lines(model.kind, price_of(price)) if price else [],
             routes=routes,
             margins=margins(draft or price, routes),
-            example=EXAMPLE,
-            example_now=_example(price),
-            example_then=_example(draft),
+            example_now=_example(model.kind, price),
+            example_then=_example(model.kind, draft),
             now=now_ms(),
         )
 
@@ -192,11 +188,9 @@ def _channel_names() -> list[str]:
     return [row.name for row in Channel.select(Channel.name).order_by(Channel.name)]
 
 
-def _example(row: Price | PriceDraft | None) -> int | None:
-    """Return the charge for `EXAMPLE` at these rates."""
-    if row is None:
-        return None
-    return call_charge(price_of(row), EXAMPLE)
+def _example(kind: str, row: Price | PriceDraft | None) -> Example | None:
+    """Return what a small call costs at these rates."""
+    return None if row is None else example_charge(kind, price_of(row))
 
 
 def _drafted() -> set[str]:

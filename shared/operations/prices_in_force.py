@@ -6,6 +6,8 @@ from typing import Any
 
 from peewee import fn
 
+from shared.billing.price_rows import read_prices
+from shared.billing.rates import PriceList
 from shared.core.clock import now_ms
 from shared.models import AIModel, ChannelModel, Price
 
@@ -25,6 +27,14 @@ def current_prices() -> dict[str, Price]:
     """Return the current prices by model id."""
     rows: Any = Price.select().where(Price.effective_at <= now_ms()).order_by(Price.effective_at)
     return {row.model_id: row for row in rows}  # the latest row of a model comes last
+
+
+def current_price_lists() -> dict[str, PriceList]:
+    """Return the current prices by model id, with all rates."""
+    latest: dict[str, PriceList] = {}
+    for model_id, price in read_prices(Price.effective_at <= now_ms()):
+        latest.setdefault(model_id, price)  # the latest one comes first
+    return latest
 
 
 def models_below_cost() -> set[str]:

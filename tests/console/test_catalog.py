@@ -8,7 +8,9 @@ from html import unescape
 import pytest
 
 from console.views.margins import Margin, margins
+from shared.billing.rates import Rate
 from shared.core.clock import now_ms
+from shared.core.formats import NARROW_SPACE
 from shared.core.secrets import unseal
 from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, ModelAlias, Price, UsageLedger
 from tests import factories
@@ -341,3 +343,23 @@ def test_margins_are_price_minus_cost():
     unknown = Row(channel=Row(name="c"), cost_per_1k_input=None, cost_per_1k_output=None)
     assert margins(price, [known, half, unknown]) == [Margin("a", -20, -5, -20, None), Margin("b", None, 0, None, None)]
     assert margins(None, [known]) == []
+
+
+def test_prices_are_shown_by_the_kind_of_model(signed_in):
+    channel = factories.channel("https://a.example.com/v1")
+    media = {"input": 0, "output": 0, "minimum": 10}
+    factories.model("film", channel, kind="video", per_5_seconds=1_200_000, **media)
+    factories.model("voice", channel, kind="speech", per_1k_characters=15_000, **media)
+    factories.model("ears", channel, kind="transcription", rates=(Rate("second", 0, 100),), **media)
+    factories.model("gpt-test", channel, input=150, output=600, minimum=10)
+    browser = signed_in("readonly")
+    listed = browser.get("/models/").text.replace(NARROW_SPACE, " ")
+    for price in (
+        *("240 000 credits per second", "0.24 USD per second", "15 000 credits per 1K characters", "6 000 credits per minute"),
+        *("Input 150 000, output 600 000 credits per 1M tokens", "Input 0.15, output 0.60 USD per 1M tokens"),
+    ):
+        assert f">{price}<" in listed
+    film = browser.get("/models/film").text.replace(NARROW_SPACE, " ")
+    assert "A video of 5 seconds: 1 200 000 credits" in film
+    assert "tokens" not in film[film.index("<table>") : film.index("Channels")]
+    assert "One minute of audio: 6 000 credits" in browser.get("/models/ears").text.replace(NARROW_SPACE, " ")
