@@ -42,12 +42,12 @@ receipts = Blueprint("receipts", __name__)
 async def show_receipt(id: str) -> Response:
     """Return the receipt of a call of the account."""
     caller = await account_caller()
-    found = await read(partial(_find, caller.account, id))
+    found = await read(partial(find_call, caller.account, id))
     return uncached_json(_document(*found, services().catalog))
 
 
-def _find(account: UUID, id: str) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
-    """Return the call, the price in force when it started, and its media job if it has one."""
+def find_call(account: UUID, id: str) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
+    """Return the account's call, the price in force when it started, and its media job if it has one. Raises `NotFound`."""
     try:
         named = UUID(hex=id.removeprefix(_PREFIX))
     except ValueError:
@@ -89,7 +89,7 @@ def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, 
         "why": receipt.explanation or None,
         "attempts": call.attempts,
         "failed_attempts": call.failed_attempts.split(",") if call.failed_attempts else [],
-        "channel": _channel(call, catalog),
+        "channel": serving_channel(call, catalog),
         "cut": {"upstream": call.cut, "estimated": call.estimated} if call.status == "cancelled" or call.cut else None,
         "first_token_ms": call.first_token_ms,
         "duration_ms": call.duration_ms,
@@ -130,7 +130,7 @@ def _price(price: PriceList | None) -> dict[str, Any] | None:
     return {**since, **pricing(price), **rates, "minimum_credits": price.minimum_credits}
 
 
-def _channel(call: UsageLedger, catalog: Catalog) -> str | None:
+def serving_channel(call: UsageLedger, catalog: Catalog) -> str | None:
     """Return the public name of the last channel used, or None if it no longer serves the model."""
     model = catalog.models.get(call.model)
     routes = model.routes if model is not None else ()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, get_args
+from uuid import UUID
 
 from quart import Blueprint, Response, request
 
@@ -55,12 +56,22 @@ class UsageRequest(NamedTuple):
     @property
     def since(self) -> int:
         """The start of the first day, in ms UTC."""
-        return (self.first - _EPOCH).days * DAY_MS
+        return start_of_day(self.first)
 
     @property
     def until(self) -> int:
         """The end of the last day, in ms UTC."""
-        return (self.last - _EPOCH).days * DAY_MS + DAY_MS
+        return end_of_day(self.last)
+
+
+def start_of_day(day: date) -> int:
+    """Return when a UTC day begins, in ms."""
+    return (day - _EPOCH).days * DAY_MS
+
+
+def end_of_day(day: date) -> int:
+    """Return when a UTC day ends, in ms."""
+    return start_of_day(day) + DAY_MS
 
 
 _SUMS = dict.fromkeys(UsageSums._fields, INTEGER)
@@ -96,8 +107,8 @@ async def show_usage() -> Response:
 
 def read_usage_request(args: Mapping[str, str], now: int) -> UsageRequest:
     """Parse the query. `now` is in ms UTC. Raises `InvalidRequest`."""
-    last = _date("to", args.get("to")) or datetime.fromtimestamp(now / 1000, UTC).date()
-    first = _date("from", args.get("from")) or date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1))
+    last = parse_date("to", args.get("to")) or datetime.fromtimestamp(now / 1000, UTC).date()
+    first = parse_date("from", args.get("from")) or date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1))
     days = (last - first) // timedelta(days=1) + 1
     if days < 1:
         raise InvalidRequest("'from' must not be after 'to'.", "from")
@@ -112,7 +123,8 @@ def read_usage_request(args: Mapping[str, str], now: int) -> UsageRequest:
     return UsageRequest(first, last, found, format)
 
 
-def _date(name: str, text: str | None) -> date | None:
+def parse_date(name: str, text: str | None) -> date | None:
+    """Parse a query parameter such as `2027-01-31`; None stays None. Raises `InvalidRequest`."""
     if text is None:
         return None
     try:
@@ -124,8 +136,12 @@ def _date(name: str, text: str | None) -> date | None:
 
 
 def _read(caller: AccountCaller, requested: UsageRequest) -> tuple[list[dict[str, Any]], UsageSums]:
-    """Return the rows and their total. Days are sorted by date, other groups by credits."""
-    groups = read_breakdown(caller.account, requested.since, requested.until, requested.by, visible_keys(caller))
+    return usage_rows(caller.account, requested, visible_keys(caller))
+
+
+def usage_rows(account: UUID, requested: UsageRequest, keys: list[UUID] | None = None) -> tuple[list[dict[str, Any]], UsageSums]:
+    """Return the rows of an account, or of some of its keys, and their total. Days are sorted by date, others by credits."""
+    groups = read_breakdown(account, requested.since, requested.until, requested.by, keys)
     total = UsageSums()
     for sums in groups.values():
         total = total.plus(sums)

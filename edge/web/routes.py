@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
+from edge.web.calls import calls
 from edge.web.chat import chat
 from edge.web.conversations import stored_content
 from edge.web.docs import docs
@@ -23,7 +24,21 @@ web = Blueprint("web", __name__, template_folder="templates")
 web.before_request(load_session)
 web.after_request(update_cookies)
 web.after_request(add_headers)
-for blueprint in (landing, docs, chat, sign_in, overview, keys, usage, media, stored_content, sessions, data, verification):
+for blueprint in (
+    landing,
+    docs,
+    chat,
+    sign_in,
+    overview,
+    keys,
+    calls,
+    usage,
+    media,
+    stored_content,
+    sessions,
+    data,
+    verification,
+):
     web.register_blueprint(blueprint)
 
 

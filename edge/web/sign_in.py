@@ -121,12 +121,16 @@ async def do_sign_out_everywhere() -> Response:
 @sign_in.get("/password/<token>")
 async def show_password_link(token: str) -> Response:
     found = await _linked(token)
+    if found is None:
+        return await page("link_ended.html", 404)
     return await page("password_link.html", email=found.email, wrong="")
 
 
 @sign_in.post("/password/<token>")
 async def use_password_link(token: str) -> Response:
     found = await _linked(token)
+    if found is None:
+        return await page("link_ended.html", 404)
     try:
         password_hash = await hash_new((await request.form).get("password", ""), found.email)
     except InvalidInput as error:
@@ -146,16 +150,15 @@ class _Linked(NamedTuple):
     password_hash: str | None
 
 
-async def _linked(token: str) -> _Linked:
-    """Return the account whose password the link can set. Raises `NotFound` for an invalid, used or expired link."""
+async def _linked(token: str) -> _Linked | None:
+    """Return the account whose password the link can set, or None for an invalid, used or expired link."""
     try:
         link = read_token(token)
-    except InvalidInput as error:
-        raise NotFound(str(error)) from None
+    except InvalidInput:
+        return None
     found = await read(partial(_find, link))
-    if found is None or not proves(link, services().settings.secret_key, PASSWORD, found.password_hash, now_ms()):
-        raise NotFound("This link has already been used or has expired. Request a new one.")
-    return found
+    genuine = found is not None and proves(link, services().settings.secret_key, PASSWORD, found.password_hash, now_ms())
+    return found if genuine else None
 
 
 def _find(link: AccountLink) -> _Linked | None:

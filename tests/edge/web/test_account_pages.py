@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,9 @@ import peewee
 import pytest
 
 from edge.web.keys import PAGE_SIZE
+from shared.billing.calls import PAGE_SIZE as PAGE
 from shared.core.clock import new_id, now_ms
+from shared.core.timestamps import format_timestamp
 from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
 from shared.operations.account_export import EXCLUDED_TABLES, TABLES
 from shared.operations.conversations import ChatMessage
@@ -24,8 +27,8 @@ from tests.factories import ORIGIN
 from tests.openai_payloads import Json
 
 NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data")
-PAGES = [f"/account{name}" for name in NAMES]
-OTHERS = ["/account/usage.csv", "/account/export.json", "/account/keys/x/revoke", "/account/shares/x/revoke"]
+PAGES = [*(f"/account{name}" for name in NAMES), "/calls"]
+OTHERS = ["/calls.csv", "/calls/req_x", "/account/export.json", "/account/keys/x/revoke", "/account/shares/x/revoke"]
 
 
 def owner(browser: Browser) -> Account:
@@ -48,7 +51,7 @@ def call(account: Account, model: str = "m-1", **columns: Any) -> UsageLedger:
 def test_account_pages_require_sign_in(browser: Browser, path: str) -> None:
     answer = browser.get(path)
     assert answer.status == 303
-    assert answer.headers["location"].startswith("/sign-in?next=/account")
+    assert answer.headers["location"].startswith(f"/sign-in?next={path}")
 
 
 @pytest.mark.parametrize("path", ["/", "/chat", "/sign-in", *PAGES])
@@ -181,20 +184,76 @@ def test_data_of_other_accounts_is_not_found_in_the_native_api(site: Site, membe
         assert answers[0].body == answers[1].body
 
 
-def test_usage_is_shown_by_day_and_by_model(site: Site, member: Browser) -> None:
+def test_usage_is_shown_by_day_key_model_and_tag_as_the_api_reports_it(site: Site, member: Browser) -> None:
+    key = factories.api_key(owner(member), name="batch")[0]
     call(owner(member), cached_tokens=6)
-    assert ">By tag<" not in member.get("/account/usage").body.decode()
-    call(owner(member), "m-2", credits=1_000, tag="team:search")
+    page = member.get("/account/usage").body.decode()
+    assert ">By model<" in page
+    assert ">By tag<" not in page
+    call(owner(member), "m-2", credits=1_000, tag="team:search", api_key=key.id)
+    call(owner(member), "m-2", credits=0, status="failed")
     call(factories.account(), "m-9")
     page = member.get("/account/usage?days=7").body.decode()
-    assert "1\u202f013" in page
-    assert "43\u202f% read from caches" in page
-    assert re.findall(r">(\d+)\u202f%</td>", page) == ["0", "86"]
-    assert page.index(">m-2<") < page.index(">m-1<")
-    assert page.index(">team:search<") < page.index(">No tag<")
+    for by, first, second in (("key", "batch", "Web sessions"), ("model", "m-2", "m-1"), ("tag", "team:search", "No tag")):
+        assert page.index(f">{first}<") < page.index(f">{second}<")
+        for row in member.api("GET", f"/api/usage/?by={by}").json["rows"]:
+            cells = [f"{row[name]:,}".replace(",", "\u202f") for name in ("calls", "failed", "input_tokens")]
+            assert re.search("</td>\\s*<td[^>]*>".join(cells), page)
+            assert f'<td class="right">{row["credits"]:,}</td>'.replace(",", "\u202f") in page
+    assert "29\u202f% read from caches" in page
     assert "m-9" not in page
+    assert f"&amp;key={key.id}" in page  # leads to its calls
     assert page.count("data-at=") == 7
     assert member.get("/account/usage?days=nonsense").body.count(b"data-at=") == 30
+
+
+def test_calls_are_filtered_by_the_url_and_paged(site: Site, member: Browser) -> None:
+    key = factories.api_key(owner(member), name="batch")[0]
+    old = call(owner(member), "m-old", created_at=now_ms() - 20 * 86_400_000)
+    call(owner(member), "m-keyed", api_key=key.id)
+    call(owner(member), "m-tagged", tag="team:search", status="failed", credits=0, error_code="upstream_timeout")
+    call(factories.account(), "m-9")
+    for query, expected in {
+        "": ["m-tagged", "m-keyed", "m-old"],
+        "?status=failed": ["m-tagged"],
+        "?tag=team:search": ["m-tagged"],
+        "?key=web": ["m-tagged", "m-old"],
+        f"?key={key.id}": ["m-keyed"],
+        "?model=m-old&key=&status=": ["m-old"],
+        f"?to={format_timestamp(old.created_at)[:10]}": ["m-old"],
+        "?from=2100-01-01": [],
+        f"?after={ApiKey.get_by_id(key.id).id}": ["m-tagged", "m-keyed", "m-old"],  # not a call
+    }.items():
+        page = member.get(f"/calls{query}").body.decode()
+        assert re.findall(r'<td class="clip" title="(m-[\w-]+)"', page) == expected, query
+    assert "upstream timeout" in member.get("/calls?status=failed").body.decode()
+    for wrong in ("from=yesterday", "key=x", "status=late"):
+        assert member.get(f"/calls?{wrong}").status == 400
+    for number in range(PAGE + 1):
+        call(owner(member), f"m-{number}", tag="many")
+    found, path = [], "/calls?tag=many"
+    while path:
+        page = member.get(path).body.decode()
+        found += re.findall(r'<td class="clip" title="(m-\d+)"', page)
+        older = re.search(r'href="([^"]*)" rel="next"', page)
+        path = unescape(older[1]) if older else ""
+    assert found == [f"m-{number}" for number in reversed(range(PAGE + 1))]
+
+
+def test_a_receipt_has_the_figures_of_the_api_and_belongs_to_its_account(site: Site, member: Browser) -> None:
+    reply = member.api("POST", "/api/chat/stream/", {"model": "m-1", "prompt": "a-canary"})
+    assert reply.status == 200, reply.body
+    made = UsageLedger.get(UsageLedger.account == owner(member).id)
+    id = f"req_{made.id.hex}"
+    receipt = member.api("GET", f"/api/receipts/{id}/").json
+    page = member.get(f"/calls/{id}").body.decode()
+    assert f'data-copy="{id}"' in page
+    assert f'<th scope="row">Charged</th><td></td><td></td><td class="right">{receipt["credits_charged"]}</td>' in page
+    assert "≈" in page
+    assert "a-canary" not in page
+    assert f"/calls/{id}" in member.get("/calls").body.decode()
+    assert site.member().get(f"/calls/{id}").status == 404
+    assert member.get("/calls/x").status == 404
 
 
 def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser) -> None:
@@ -202,15 +261,15 @@ def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser)
     made = call(owner(member), api_key=key.id, tag="team:search")
     call(owner(member), created_at=now_ms() - 20 * 86_400_000)
     call(factories.account())
-    answer = member.get("/account/usage.csv?days=7")
+    answer = member.get("/calls.csv?tag=team:search")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert re.fullmatch(r'attachment; filename="yout-usage-[\d-]+-7-days.csv"', answer.headers["content-disposition"])
+    assert answer.headers["content-disposition"] == 'attachment; filename="yout-calls.csv"'
     head, *rows = csv.reader(io.StringIO(answer.body.decode("utf-8-sig")))
     assert len(rows) == 1
     row = dict(zip(head, rows[0], strict=True))
     assert (row["request_id"], row["key"], row["credits"]) == (f"req_{made.id.hex}", "'=HYPERLINK(1)", "13")
     assert row["tag"] == "team:search"
-    assert len(member.get("/account/usage.csv?days=30").body.decode().splitlines()) == 3
+    assert len(member.get("/calls.csv").body.decode().splitlines()) == 3
 
 
 def test_a_code_is_redeemed_once(site: Site, member: Browser) -> None:

@@ -12,7 +12,7 @@ from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
 from shared.identity.account_links import VERIFY_EMAIL
 from shared.identity.account_links import make_token as make_verification_token
-from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription
+from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription, UsageLedger
 from shared.operations.audit import Origin
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.form_idempotency import submit_once
@@ -31,7 +31,7 @@ SAID = [
     ChatMessage("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
 ]
 LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
-FILES = {"/assets/<path:name>", "/account/export.json", "/account/usage.csv", "/account/purge/<purge_id>/certificate.json"}
+FILES = {"/assets/<path:name>", "/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json"}
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
@@ -62,7 +62,17 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         form.result = str(key.id)
         form.store_secret("yout-" + "x" * 43, member.cookies[COOKIE])
     token = create_password_link(account.email, SECRET_KEY, origin=Origin("operator:test")).token
+    call = UsageLedger.create(
+        account=account,
+        model=LONG_MODEL,
+        price=new_id(),
+        status="failed",
+        streamed=True,
+        error_code="upstream_error",
+        tag="t" * 64,
+    )
     return {
+        "id": f"req_{call.id.hex}",
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlencode
 
 import pytest
 
@@ -27,7 +28,8 @@ def test_an_account_created_by_staff_gets_its_first_password(site: Site, browser
     assert site.browser().sign_in(account.email, NEW).status == 303
     again = site.browser().get(path)
     assert again.status == 404
-    assert b"has already been used" in again.body
+    assert b"<h1>This password link no longer works</h1>" in again.body
+    assert b'href="/sign-in">Sign in</a>' in again.body
     entry = AuditEntry.get(AuditEntry.action == "account.password_link", AuditEntry.target == str(account.id))
     assert entry.after == {"expires_at": link.expires_at}
 
@@ -51,7 +53,11 @@ def test_a_short_password_keeps_the_link_valid(site: Site, browser: Browser) -> 
 
 @pytest.mark.parametrize("token", ["x", "A" * 64, "=" * 64, "%00"])
 def test_an_unknown_link_looks_like_a_used_one(browser: Browser, token: str) -> None:
-    assert browser.get(f"/password/{token}").status == 404
+    answer = browser.get(f"/password/{token}")
+    assert answer.status == 404
+    assert (b"This password link no longer works" in answer.body) == (token != "%00")  # which no address may contain
+    body = urlencode({"csrf_token": browser.token(), "password": NEW}).encode()
+    assert browser.post(f"/password/{token}", body).status == 404
 
 
 def test_a_link_is_valid_for_its_own_account_only() -> None:

@@ -23,7 +23,7 @@ FORMS = [
 QUERIES = [
     "/sign-in?next=%00",
     "/account/usage?model=%00",
-    "/account/usage.csv?key=a%00",
+    "/calls.csv?tag=a%00",
     "/account/media?after=%00",
     "/docs?q=%00",
 ]
