@@ -1,4 +1,4 @@
-"""The chat's store in a real IndexedDB: two tabs agree, nothing deleted comes back, and a full or missing storage is reported."""
+"""The chat's store in a real IndexedDB: two tabs agree, nothing deleted comes back, and a full storage is reported."""
 
 from __future__ import annotations
 
@@ -120,19 +120,3 @@ async def test_a_full_storage_keeps_in_memory_what_it_cannot_write(tab: Page) ->
     await tab.evaluate('store.saveSetting("any", 1)')
     assert await tab.evaluate("[store.status, statuses.at(-1)]") == [{"problem": None, "unsaved": 0}] * 2
     assert await other.evaluate('store.messages("c-1").then((rows) => rows.length)') == 2
-
-
-async def test_without_indexeddb_everything_works_in_memory(tab: Page) -> None:
-    work = """async () => {
-      const { openStore } = await import("/chat/store.js");
-      const memory = await openStore({ indexedDB: null });
-      await memory.saveConversation(conversation("c-1", "First"));
-      await memory.updateConversation("c-1", {title: "Second"});
-      await memory.saveMessage(message("m-1", "c-1", "Hello"));
-      const before = [memory.status, (await memory.conversation("c-1")).title, (await memory.search("hello"))[0].excerpt];
-      await memory.deleteConversation("c-1");
-      return [...before, await memory.conversations(), await memory.messages("c-1")];
-    }"""
-    status, title, excerpt, conversations, messages = await tab.evaluate(work)
-    assert status == {"problem": "unavailable", "unsaved": 2}
-    assert (title, excerpt, conversations, messages) == ("Second", "Hello", [], [])
