@@ -11,6 +11,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared import media
+from shared.billing.cost_effects import unpriced_media_field
 from shared.billing.pricing import MediaUnits, PriceList, media_charge
 from shared.catalog import reader
 from shared.catalog.failover import MALFORMED, MAX_COOLDOWN_MS, Failure, Retry
@@ -157,7 +158,12 @@ class _Attempt:
         """Start the job on one of the model's channels, or poll the provider's job that was started before."""
         sender = self._maker.sender
         if self._job.vendor_job is None:
-            routes = [route for route in model.routes if (route.dialect, call.kind) in MEDIA_DIALECTS]
+            routes = [
+                route
+                for route in model.routes
+                if (route.dialect, call.kind) in MEDIA_DIALECTS
+                and unpriced_media_field(call.body, call.cost_kind, route.settings) is None
+            ]
             if not routes:
                 raise ProviderFailed(NO_DIALECT)
             return sender.with_failover(routes, self._job.__data__["account"], partial(self._begin, call))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from shared.billing.cost_effects import FieldCosts, merge, read_costs, unpriced
+from shared.billing.cost_effects import FieldCosts, merge, read_costs, unpriced, unpriced_media_field
 from shared.billing.pricing import RequestCosts
 from shared.billing.rates import PriceList
 from shared.catalog.snapshot import Route
+from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall, UnpricedField
+from shared.dialects.media import MediaCall
 from shared.dialects.strip_foreign_fields import ANSWER_FIELDS, strip_foreign_fields
 
 _ALL_BUT_MARKS = frozenset(ANSWER_FIELDS) - {"cache_control"}
@@ -37,6 +39,14 @@ def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCal
         adapted = adapted._replace(body={name: value for name, value in adapted.body.items() if name not in dropped})
     refused = next((need for need in needs if not need.is_hint), None)
     return adapted, None if refused is None else UnpricedField(refused.param, _reason(refused.kind))
+
+
+def check_media_fields(call: MediaCall, routes: Sequence[Route]) -> None:
+    """Raise `InvalidRequest` for a field of unknown cost that none of the `routes` allows."""
+    fields = [unpriced_media_field(call.body, call.cost_kind, route.settings) for route in routes]
+    if fields and all(fields):
+        refused = UnpricedField(str(fields[0]), _reason(None))
+        raise InvalidRequest(str(refused), refused.param, refused.code)
 
 
 def _read(call: ChatCall, route: Route) -> FieldCosts:

@@ -1,6 +1,7 @@
 """The bodies of media requests.
 
-The native API and OpenAI's paths have the same fields. The native API rejects unknown fields; OpenAI's paths forward them.
+The native API and OpenAI's paths have the same fields. The native API rejects unknown fields; on OpenAI's paths, the table of
+cost effects (`shared.billing.cost_effects`) decides which are forwarded.
 """
 
 from __future__ import annotations

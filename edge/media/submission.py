@@ -11,6 +11,7 @@ from typing import NamedTuple, cast
 
 from quart import request
 
+from edge.call.priced_fields import check_media_fields
 from edge.http.headers import Scope, check_max_credits, idempotency_claim, parse_max_credits, read_headers
 from edge.http.tags import parse_tag
 from edge.request_context import AccountCaller, account_caller, find_model, key_caller, services, write
@@ -79,8 +80,9 @@ async def read_context(*, key_only: bool = False) -> SubmissionContext:
 async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | None = None) -> SubmittedJob:
     """Submit `call` as a job, or return the job that its `Idempotency-Key` created before.
 
-    Raises `ModelNotFound`, `InsufficientCredits`, the errors of the ledger, and `QueueUnavailable` if the workers cannot be
-    notified; in that case neither a hold nor a row remains. Raises `StorageUnavailable` if input images cannot be stored.
+    Raises `ModelNotFound`, `InvalidRequest` (`unpriced_parameter`), `InsufficientCredits`, the errors of the ledger, and
+    `QueueUnavailable` if the workers cannot be notified; in that case neither a hold nor a row remains.
+    Raises `StorageUnavailable` if input images cannot be stored.
     """
     own = services()
     if terms.tag is not None:
@@ -97,6 +99,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
         raise
     if not model.routes:
         raise NoAvailableChannel
+    check_media_fields(call, model.routes)
     if callback_url is not None:
         _check_callback(callback_url)
     permit = await own.limiter.acquire(new_id(), terms.caller.limits, 0)

@@ -38,14 +38,14 @@ _NO_FORM = "The body must be multipart/form-data with the fields 'image' and 'mo
 
 
 class VariationForm(requests.ImageSettings, kw_only=True):
-    """An image to vary. Other fields are forwarded to the provider."""
+    """An image to vary. Fields of unknown cost are refused."""
 
     image: Annotated[Any, Meta(description="The image: PNG, JPEG or WebP.", extra_json_schema=_FILE)] = None
     response_format: ResponseFormat = None
 
 
 class EditForm(requests.ImageRequest, kw_only=True):
-    """Images to edit. Other fields are forwarded to the provider."""
+    """Images to edit. Fields of unknown cost are refused."""
 
     image: Annotated[Any, Meta(description="An image to edit: PNG, JPEG or WebP.", extra_json_schema=_FILE)] = None
     images: Annotated[
@@ -68,7 +68,7 @@ class ImageReference(Body):
 
 
 class EditRequest(requests.ImageRequest, kw_only=True):
-    """Images to edit, in JSON. Other fields are forwarded to the provider."""
+    """Images to edit, in JSON. Fields of unknown cost are refused."""
 
     images: Annotated[
         list[ImageReference],

@@ -40,7 +40,7 @@ ResponseFormat = Annotated[
 
 
 class OpenAIImageRequest(requests.ImageRequest):
-    """Images to generate. Other fields are forwarded to the provider."""
+    """Images to generate. Fields of unknown cost are refused."""
 
     EXAMPLE = {"model": "$image", "prompt": "A lighthouse", "response_format": "url"}
 

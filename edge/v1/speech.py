@@ -26,7 +26,7 @@ speech = Blueprint("speech", __name__)
 
 
 class OpenAISpeechRequest(requests.SpeechRequest):
-    """Speech to generate from a text. Other fields are forwarded to the provider."""
+    """Speech to generate from a text. Fields of unknown cost are refused."""
 
     stream_format: Annotated[
         Literal["audio"] | None,

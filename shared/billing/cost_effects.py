@@ -27,12 +27,13 @@ class Effect(NamedTuple):
     """How a field affects the cost.
 
     cost   `free`: not at all; `tokens`: as tokens of `kinds` in the reported usage; `priced`: charged separately, needs a rate of
-           one of `kinds`; `multiplies`: as a factor on the token rates; `refused`: the field is never sent to a provider
-    kinds  kinds of rates (`shared.billing.rates`)
+           one of `kinds`; `multiplies`: as a factor on the token rates; `units`: by the media price, per image, second or
+           character; `refused`: the field is never sent to a provider
+    kinds  kinds of rates (`shared.billing.rates`); a priced field without any must be allowed for the channel
     note   text for the documentation
     """
 
-    cost: Literal["free", "tokens", "priced", "multiplies", "refused"]
+    cost: Literal["free", "tokens", "priced", "multiplies", "units", "refused"]
     kinds: tuple[str, ...] = ()
     note: str = ""
 
@@ -118,13 +119,50 @@ _RERANK = (
 _TRANSCRIPTION = (
     *("model", "file", "language", "prompt", "response_format", "temperature", "timestamp_granularities", "chunking_strategy"),
     *("include", "stream", "known_speaker_names", "known_speaker_references", "user", "safety_identifier"),
+    *("keywords", "languages"),
 )
-# Fields of calls to other kinds of models. They cost input tokens, or the price per call.
+_PER_IMAGE = Effect("units", note="the price per image must cover the most expensive value")
+_ALLOWED_ONLY = Effect("priced", note="no price has a rate for it, so staff must allow it")
+_PROMPT = Effect("units", note="at most 32,000 characters, which the price must cover")
+_NOT_SENT = Effect("free", note="not sent")
+_IMAGE: Mapping[str, Effect] = {
+    **_all(FREE, "model", "user", "safety_identifier", "background", "style", "moderation", "frame_duration_ms"),
+    "prompt": _PROMPT,
+    **_all(FREE, "seed", "negative_prompt"),  # Together, Fireworks
+    "metadata": CHAT["metadata"],
+    **_all(_NOT_SENT, "response_format", "partial_images"),
+    "stream": REFUSED,
+    "n": Effect("units", note="images are charged as delivered"),
+    **_all(_PER_IMAGE, "size", "quality", "complexity", "output_format", "output_compression"),
+    **_all(_ALLOWED_ONLY, "frame_count", "svg"),
+}
+_IMAGE_EDIT: Mapping[str, Effect] = {
+    **_IMAGE,
+    **_all(_PER_IMAGE, "image", "images", "mask", "input_fidelity"),
+    "markup": REFUSED,
+}
+# Fields of calls to other kinds of models. They cost input tokens, the price per call, or the units of a media price.
 OTHER_KINDS: Mapping[str, Mapping[str, Effect]] = {
     "embedding": _all(_INPUT, *_EMBEDDING),
     "rerank": _all(_INPUT, *_RERANK),
     "moderation": _all(FREE, "model", "input", "user", "safety_identifier"),
     "transcription": _all(FREE, *_TRANSCRIPTION),
+    "image": _IMAGE,
+    "image edit": _IMAGE_EDIT,
+    "image variation": {name: _IMAGE_EDIT[name] for name in (*_IMAGE, "image") if name not in ("prompt", "negative_prompt")},
+    "video": {
+        **_all(FREE, "model", "user", "safety_identifier", "metadata", "seed", "negative_prompt"),
+        "prompt": _PROMPT,
+        "seconds": Effect("units", note="charged per started five seconds"),
+        **_all(Effect("units", note="the price per five seconds must cover the most expensive value"), "size", "quality"),
+        "input_reference": REFUSED,
+    },
+    "speech": {
+        **_all(FREE, "model", "voice", "speed", "response_format", "user", "safety_identifier", "metadata"),
+        "input": Effect("units", note="charged per character"),
+        "instructions": _PROMPT,
+        "stream_format": _NOT_SENT,
+    },
 }
 # Fields of the other APIs. The edge converts them to the canonical body or refuses them. Unknown fields that it passes on are
 # refused there.
@@ -294,7 +332,8 @@ def unpriced(found: FieldCosts, price: PriceList, settings: Mapping[str, Any]) -
 def read_costs(body: Mapping[str, Any], kind: str, dialect: str, settings: Mapping[str, Any]) -> FieldCosts:
     """Return the possible costs of a call's fields on a channel of this dialect with these settings.
 
-    `body` is the validated canonical body of a call of this `kind`, or for the kind `responses`, a body of the Responses API.
+    `body` is the validated canonical body of a call of this `kind` (a key of `OTHER_KINDS`, or else a chat), or for the kind
+    `responses`, a body of the Responses API.
     """
     if kind in OTHER_KINDS:
         return _of_other_kind(body, kind)
@@ -304,6 +343,15 @@ def read_costs(body: Mapping[str, Any], kind: str, dialect: str, settings: Mappi
     else:
         reader.read_chat()
     return reader.found()
+
+
+def unpriced_media_field(body: Mapping[str, Any], kind: str, settings: Mapping[str, Any]) -> str | None:
+    """Return the first field of a media request that the media price does not cover and these channel settings do not allow.
+
+    `kind` is a key of `OTHER_KINDS`. None means that the channel may serve the request.
+    """
+    allowed = settings.get("allowed_parameters") or {}
+    return next((need.param for need in _of_other_kind(body, kind).needs if need.name not in allowed), None)
 
 
 def merge(costs: list[FieldCosts]) -> RequestCosts:
@@ -329,7 +377,7 @@ def _of_other_kind(body: Mapping[str, Any], kind: str) -> FieldCosts:
         limits = RequestCosts(seconds=len(body.get("file", b"")) // MIN_AUDIO_BYTES_PER_SECOND + 1)
     else:
         names = [name for name, value in body.items() if value is not None]
-    needs = tuple(Need(name, name, None) for name in names if name not in known)
+    needs = tuple(Need(name, name, None) for name in names if name not in known or known[name].cost in ("priced", "refused"))
     return FieldCosts(needs, limits if not needs or limits is not PLAIN else RequestCosts())
 
 

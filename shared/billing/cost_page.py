@@ -17,6 +17,7 @@ This page is generated from the table that the edge uses (`shared/billing/cost_e
 * **priced**: charged separately. If the model's [price](billing.md#prices) has no rate for it, the call is a 400
   `unpriced_parameter` that names the field.
 * **multiplies**: a factor on the token rates. If the price has no rate for it, the call is a 400, too.
+* **units**: part of what a [media price](media.md#what-it-costs) is for: an image, five seconds of video, 1,000 characters.
 * **refused**: never sent to a provider.
 * The cost of a field that is not listed is unknown, so it is a 400 `unpriced_parameter`.
 * If staff [allow the field](billing.md#parameters-without-a-price) on one of the model's channels, that channel serves the call.
@@ -29,6 +30,17 @@ _SECTIONS = {
     "responses": "Responses",
     "gemini": "Gemini's own fields",
 }
+_KINDS = {
+    "embedding": "Embeddings",
+    "rerank": "Rerank",
+    "moderation": "Moderations",
+    "transcription": "Transcriptions and translations",
+    "image": "Images",
+    "image edit": "Image edits",
+    "image variation": "Image variations",
+    "video": "Videos",
+    "speech": "Speech",
+}
 
 
 def render_page() -> str:
@@ -40,7 +52,7 @@ def render_page() -> str:
             sections.append(f"## Chat completions: fields of other APIs and providers\n\n{_table(OTHER_CHAT)}")
             sections.append(f"## Chat completions: content parts\n\n{_table(PARTS)}")
     for kind, fields in OTHER_KINDS.items():
-        sections.append(f"## Models of the kind {kind}\n\n{_table(fields)}")
+        sections.append(f"## {_KINDS[kind]}\n\n{_table(fields)}")
     sections.append(f"## Kinds of rates\n\n{_kinds()}")
     for dialect, numbers in USAGE.items():
         sections.append(f"## Usage of the dialect `{dialect}`\n\n{_usage(numbers)}")

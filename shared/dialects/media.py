@@ -42,6 +42,12 @@ class MediaCall(NamedTuple):
     files: tuple[InputFile, ...] = ()
     tag: str | None = None
 
+    @property
+    def cost_kind(self) -> str:
+        """The kind of request in the table of cost effects, such as `image edit`."""
+        operation = self.options.get("operation")
+        return f"{self.kind} {operation}" if operation else self.kind
+
 
 class FileUrl(NamedTuple):
     """A file at a URL named by the provider. It is downloaded with protection against internal addresses."""

@@ -46,6 +46,9 @@ MP3 = b"ID3\x04\0\0\0\0\0\0" + bytes(200)
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(500)
 
 
+ALLOWING = "image-allowing-num-images"  # a model of which only the second channel allows `num_images`
+
+
 def create_models(provider_url: str) -> None:
     """Create sets of one model of each kind, so that a circuit breaker opened by one test does not affect another."""
     media = {"input": 0, "output": 0}
@@ -56,6 +59,9 @@ def create_models(provider_url: str) -> None:
             ModelAlias.create(name=f"painter-{number}", model=f"image-{number}", deprecated_at=0)
             factories.model(f"video-{number}", channel, kind="video", per_5_seconds=VIDEO, **media)
             factories.model(f"voice-{number}", channel, kind="speech", per_1k_characters=SPEECH, **media)
+        settings = {"allowed_parameters": {"num_images": "0.04 USD"}, "headers": {"x-channel": "allowing"}}
+        allowing = factories.channel(provider_url, settings=settings)
+        factories.model(ALLOWING, factories.channel(provider_url), allowing, kind="image", per_call=IMAGE, **media)
 
 
 def image_response(*files: bytes | str) -> ScriptedResponse:

@@ -11,6 +11,7 @@ import pytest
 
 from shared.models import MediaJob
 from tests.edge.media.media_stack import (
+    ALLOWING,
     CANARY,
     CREDITS,
     IMAGE,
@@ -149,6 +150,20 @@ def test_the_same_idempotency_key_waits_for_the_same_job(client: openai.OpenAI, 
 def test_a_wrong_field_is_named(customer: Customer, fields: dict[str, Any], param: str) -> None:
     reply = customer.post("/v1/images/generations", {"model": customer.image_model, "prompt": CANARY, **fields})
     assert (reply.status, reply.error["param"]) == (400, param)
+
+
+def test_a_field_of_unknown_cost_is_refused_unless_a_channel_allows_it(customer: Customer, media_stack: MediaStack) -> None:
+    before = len(media_stack.upstream.calls)
+    for path, body in (
+        ("/v1/images/generations", {"model": customer.image_model, "prompt": CANARY, "num_images": 4}),
+        ("/v1/audio/speech", {"model": customer.speech_model, "input": "Hi", "num_images": 4}),
+        ("/v1/videos", {"model": customer.video_model, "prompt": CANARY, "num_images": 4}),
+    ):
+        reply = customer.post(path, body)
+        assert (reply.status, reply.error["code"], reply.error["param"]) == (400, "unpriced_parameter", "num_images")
+    assert customer.post("/v1/images/generations", {"model": ALLOWING, "prompt": CANARY, "num_images": 4}).status == 200
+    [sent] = media_stack.upstream.calls[before:]
+    assert (sent.json["num_images"], sent.headers["x-channel"], customer.spent) == (4, "allowing", IMAGE)
 
 
 def test_a_model_of_another_kind_is_not_found(customer: Customer) -> None:

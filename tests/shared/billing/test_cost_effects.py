@@ -8,14 +8,27 @@ from typing import Any
 from uuid import UUID
 
 import anthropic.types
+import msgspec
 import pytest
 from anthropic.types import message_create_params as messages_params
 from anthropic.types.beta import message_create_params as beta_params
 from openai.types import completion_create_params as completion_params
-from openai.types import completion_usage
+from openai.types import (
+    completion_usage,
+    embedding_create_params,
+    image_create_variation_params,
+    image_edit_params,
+    image_generate_params,
+    moderation_create_params,
+    video_create_params,
+)
+from openai.types.audio import speech_create_params, transcription_create_params, translation_create_params
 from openai.types.chat import completion_create_params as chat_params
 from openai.types.responses import response_create_params as responses_params
 
+from edge.http.body_types import Body
+from edge.media.requests import JOBS
+from edge.v1.image_edits import EditForm, VariationForm
 from shared.billing import cost_page
 from shared.billing.cost_effects import (
     CHAT,
@@ -30,10 +43,12 @@ from shared.billing.cost_effects import (
     merge,
     read_costs,
     unpriced,
+    unpriced_media_field,
 )
 from shared.billing.pricing import MAX_SEARCHES_PER_CHOICE, PLAIN, PriceList, RequestCosts
 from shared.billing.rates import TIER_PREFIX, Rate
 from shared.dialects.compatibility_table import TABLES
+from shared.dialects.openai_media import MEDIA_DIALECTS, OPERATION_PATHS
 from shared.dialects.translators import NON_CHAT_DIALECTS
 from shared.models import RATE_KINDS
 
@@ -57,8 +72,19 @@ def price(*rates: tuple[str, int], written: int | None = None) -> PriceList:
         (RESPONSES, [responses_params.ResponseCreateParamsBase]),
         (MESSAGES, [messages_params.MessageCreateParamsBase, beta_params.MessageCreateParamsBase]),
         (COMPLETIONS, [completion_params.CompletionCreateParamsBase]),
+        (OTHER_KINDS["image"], [image_generate_params.ImageGenerateParamsBase]),
+        (OTHER_KINDS["image edit"], [image_edit_params.ImageEditParamsBase]),
+        (OTHER_KINDS["image variation"], [image_create_variation_params.ImageCreateVariationParams]),
+        (OTHER_KINDS["video"], [video_create_params.VideoCreateParams]),
+        (OTHER_KINDS["speech"], [speech_create_params.SpeechCreateParams]),
+        (OTHER_KINDS["embedding"], [embedding_create_params.EmbeddingCreateParams]),
+        (OTHER_KINDS["moderation"], [moderation_create_params.ModerationCreateParams]),
+        (
+            OTHER_KINDS["transcription"],
+            [transcription_create_params.TranscriptionCreateParamsBase, translation_create_params.TranslationCreateParams],
+        ),
     ],
-    ids=["chat", "responses", "messages", "completions"],
+    ids=lambda value: value[0].__name__ if isinstance(value, list) else "",
 )
 def test_every_documented_field_is_classified(table: Mapping[str, Any], documented: Iterable[type]) -> None:
     names = {name for owner in documented for name in owner.__annotations__}
@@ -245,7 +271,32 @@ def test_an_image_of_an_earlier_answer_is_input_of_a_relayed_response() -> None:
 
 
 def test_every_kind_of_call_has_a_table() -> None:
-    assert {kind for kind, _ in NON_CHAT_DIALECTS} == OTHER_KINDS.keys()
+    media = {kind for _, kind in MEDIA_DIALECTS} | {f"image {operation}" for operation in OPERATION_PATHS}
+    assert {kind for kind, _ in NON_CHAT_DIALECTS} | media == OTHER_KINDS.keys()
+
+
+@pytest.mark.parametrize(("kind", "declared"), [*JOBS.items(), ("image edit", EditForm), ("image variation", VariationForm)])
+def test_every_accepted_field_of_media_is_classified(kind: str, declared: type[Body]) -> None:
+    unsent = {"callback_url", "image[]"}
+    assert {field.encode_name for field in msgspec.structs.fields(declared)} - OTHER_KINDS[kind].keys() <= unsent
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "refused"),
+    [
+        ("image", {"n": 2, "size": "auto", "quality": "high", "seed": 1}, None),
+        ("image", {"num_images": 4}, "num_images"),
+        ("image", {"output_format": "gif", "frame_count": 16}, "frame_count"),
+        ("image", {"image": "https://a/b.png"}, "image"),
+        ("image edit", {"input_fidelity": "high"}, None),
+        ("image edit", {"svg": {}}, "svg"),
+        ("video", {"seconds": "4", "n": 2}, "n"),
+        ("speech", {"input": "a", "sample_rate": 1}, "sample_rate"),
+    ],
+)
+def test_a_media_field_of_unknown_cost_must_be_allowed(kind: str, fields: dict[str, Any], refused: str | None) -> None:
+    assert unpriced_media_field(fields, kind, {}) == refused
+    assert unpriced_media_field(fields, kind, {"allowed_parameters": {refused: "0.02 USD"}}) is None
 
 
 @pytest.mark.parametrize(
