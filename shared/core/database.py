@@ -34,6 +34,8 @@ TRANSACTION_IDLE_TIMEOUT_MS = 60_000  # as IDLE_MS, for all other transactions
 _READ_ONLY = "25006"  # read_only_sql_transaction
 _LOST_STATEMENT = ("26000", "42P05")  # the prepared statement does not exist, or already exists
 
+# Prepared statements per connection. The ledger's have a text per batch size, more than Python's default of 128.
+SQLITE_STATEMENTS = 512
 sqlite3.register_adapter(uuid.UUID, lambda value: f"{value.int:032x}")  # the format in which Peewee stores ids
 
 
@@ -67,7 +69,7 @@ def _open_sqlite(url: str) -> peewee.SqliteDatabase:
     except OSError as error:
         reason = f"The folder {folder} of the SQLite database cannot be created: {error.strerror}."
         raise SettingsError(f"{reason} Set DATABASE_URL or YOUT_DATA_DIR to another place.") from None
-    return peewee.SqliteDatabase(path, pragmas=SQLITE_PRAGMAS)
+    return peewee.SqliteDatabase(path, pragmas=SQLITE_PRAGMAS, cached_statements=SQLITE_STATEMENTS)
 
 
 def _make_private_folder(folder: Path) -> None:
