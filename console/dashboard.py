@@ -11,7 +11,7 @@ from peewee import SQL, fn
 from console.id_labels import account_emails, channel_names
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
-from shared.rollup import AccountRank, Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
+from shared.rollup import Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
 
 MAX_COUNT = 10_000  # larger counts are shown as "over 10 000", so that no page counts millions of rows
 TOP_ROWS = 8
@@ -29,7 +29,7 @@ class Usage:
     buckets: list[tuple[int, Tally]]
     models: list[tuple[str, Tally]]
     channels: list[ChannelHealth]
-    accounts: list[tuple[str, AccountRank]]
+    accounts: list[tuple[str, Tally]]
     missing_range: tuple[int, int] | None
     stale_since: int | None
 
@@ -81,7 +81,7 @@ def usage(scope: Scope, span: TimeSpan, now: int) -> Usage:
         [(at, by_time.groups.get(at, Tally())) for at in range(span.since, span.until, span.step)],
         _by_credits(by_model.groups)[:TOP_ROWS],
         _health(by_channel.groups),
-        [(emailed.get(row.account, str(row.account)), row) for row in ranked],
+        [(emailed.get(row.account, str(row.account)), row.tally) for row in ranked],
         by_time.missing_span,
         until if 0 < until < now - STALE_ROLLUP_MS else None,
     )

@@ -64,6 +64,7 @@ MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini", "responses")
 CUT_HANDLINGS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
 ENABLED_STATUSES = ("active", "disabled")
+CHANNEL_PROBLEMS = ("margin", "counts")  # why a channel is flagged
 FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored if it is not shown
 
 
@@ -323,9 +324,45 @@ class Channel(BaseModel):
     updated_at = BigIntegerField(default=now_ms)
     out_until = BigIntegerField(null=True)  # paused until then: no new calls
     out_reason = CharField(max_length=200, null=True)
+    # The channel is flagged if its margin falls below `margin_floor`, or if its providers' token counts differ from ours by more
+    # than `count_tolerance`, both in percent over a day (`shared/operations/channel_checks.py`).
+    margin_floor = SmallIntegerField(
+        default=0,
+        constraints=[SQL("DEFAULT 0"), named_check("channel_margin_floor", "margin_floor >= -1000 AND margin_floor <= 100")],
+    )
+    count_tolerance = SmallIntegerField(
+        default=2,
+        constraints=[SQL("DEFAULT 2"), named_check("channel_count_tolerance", "count_tolerance >= 1 AND count_tolerance <= 100")],
+    )
+    pauses_when_flagged = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
         constraints = [check_one_of("dialect", DIALECTS), check_one_of("status", ENABLED_STATUSES)]
+
+
+class ChannelCheck(BaseModel):
+    """The latest check of a channel: its calls of the last day, but not before `since`, with known cost, and sampled tokens."""
+
+    channel = ForeignKeyField(Channel, on_delete="CASCADE", primary_key=True)
+    since = BigIntegerField(default=now_ms)  # when the channel was resumed, or its rule changed
+    checked_at = BigIntegerField(null=True)
+    calls = BigIntegerField(default=0)
+    costed_credits = BigIntegerField(default=0)  # as in `UsageSum`
+    provider_cost = BigIntegerField(default=0)
+    sampled_calls = BigIntegerField(default=0)
+    counted_tokens = BigIntegerField(default=0)
+    reported_tokens = BigIntegerField(default=0)
+    problems = JSONField(default=list)  # of `CHANNEL_PROBLEMS`
+    flagged_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            named_check(
+                "channel_check_counts",
+                "calls >= 0 AND costed_credits >= 0 AND provider_cost >= 0"
+                " AND sampled_calls >= 0 AND counted_tokens >= 0 AND reported_tokens >= 0",
+            )
+        ]
 
 
 class AIModel(BaseModel):
@@ -385,9 +422,12 @@ class ChannelModel(BaseModel):
     priority = SmallIntegerField(default=0)
     weight = IntegerField(default=1)
     status = CharField(max_length=16, default="active")
-    # The provider's prices in credits; NULL: unknown. Only for the margin that staff see, never for charges.
+    # The provider's prices in credits; NULL: unknown. Only for the costs and margins that staff see, never for charges.
     cost_per_1k_input = BigIntegerField(null=True, constraints=[Check("cost_per_1k_input >= 0")])
     cost_per_1k_output = BigIntegerField(null=True, constraints=[Check("cost_per_1k_output >= 0")])
+    # Further cost prices as lists: kind, above_tokens, credits (`shared.billing.provider_cost`).
+    further_costs = JSONField(default=list, constraints=[SQL("DEFAULT '[]'")])
+    costs_listed = BooleanField(default=False, constraints=[SQL("DEFAULT false")])  # the costs follow the list price
 
     class Meta:
         constraints = [check_one_of("status", ENABLED_STATUSES), Check("weight > 0")]
@@ -477,6 +517,19 @@ class PriceDraft(BaseModel):
 
     class Meta:
         constraints = [Check(f"{column} >= 0 AND {column} <= 1000000000000") for column in PRICE_RATES]
+
+
+class PriceCheck(BaseModel):
+    """One row: the latest daily comparison of prices with the providers' list prices (`shared/operations/price_check.py`)."""
+
+    id = SmallIntegerField(primary_key=True, default=1)
+    due_at = BigIntegerField(default=0)  # of the next check; a process moves it ahead before it starts one
+    checked_at = BigIntegerField(null=True)
+    below = JSONField(default=list)  # models whose price is below the list price
+    unknown = JSONField(default=list)  # ids of models without a list price
+
+    class Meta:
+        constraints = [named_check("price_check_one", "id = 1")]
 
 
 class CatalogVersion(BaseModel):
@@ -708,6 +761,8 @@ class UsageLedger(BaseModel):
     failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
     tag = CharField(max_length=64, null=True)  # the caller's label (`edge.http.tags`)
+    # What the provider charges us, in credits; NULL: unknown. Only for staff, never shown to customers.
+    provider_cost = BigIntegerField(null=True, constraints=[named_check("usage_ledger_provider_cost", "provider_cost >= 0")])
     # Part of `credits` charged to overage.
     overage_credits = BigIntegerField(
         default=0,
@@ -783,6 +838,8 @@ class UsageSum(BaseModel):
     overrun_credits = BigIntegerField(null=True)
     duration_ms = BigIntegerField(null=True)  # sum over all calls
     overage_credits = BigIntegerField(null=True)  # part of the credits charged to overage
+    provider_cost = BigIntegerField(null=True)  # of the calls whose cost is known
+    costed_credits = BigIntegerField(null=True)  # the credits of these calls
 
 
 NO_CHANNEL = UUID(int=0)
@@ -904,6 +961,31 @@ class OutputSize(BaseModel):
     class Meta:
         primary_key = CompositeKey("at", "model", "bucket")
         constraints = check_not_negative("bucket", "calls", "reasoning_calls")
+
+
+class TokenSample(BaseModel):
+    """Tokens of sampled calls of one hour, as we count them and as the provider reports them. Kept for some days.
+
+    `channel` is a plain id without a foreign key, because edge processes insert rows while channels may be deleted.
+    """
+
+    at = BigIntegerField()
+    channel = UUIDField()
+    model = CharField(max_length=200)
+    calls = BigIntegerField()
+    counted_input = BigIntegerField()
+    reported_input = BigIntegerField()
+    counted_output = BigIntegerField()
+    reported_output = BigIntegerField()
+
+    class Meta:
+        primary_key = CompositeKey("at", "channel", "model")
+        constraints = [
+            named_check(
+                "token_sample_counts",
+                "calls >= 0 AND counted_input >= 0 AND reported_input >= 0 AND counted_output >= 0 AND reported_output >= 0",
+            )
+        ]
 
 
 class RollupState(BaseModel):
@@ -1269,12 +1351,14 @@ MODELS: tuple[type[Any], ...] = (
     SubscriptionPeriod,
     OverageEntry,
     Channel,
+    ChannelCheck,
     AIModel,
     ModelAlias,
     ChannelModel,
     Price,
     PriceRate,
     PriceDraft,
+    PriceCheck,
     CatalogVersion,
     EdgeProcess,
     Hold,
@@ -1290,6 +1374,7 @@ MODELS: tuple[type[Any], ...] = (
     KeyUsage,
     TagUsage,
     OutputSize,
+    TokenSample,
     RollupState,
     MediaJob,
     MediaOutput,

@@ -66,12 +66,23 @@ def model(
     per_1k_characters: int | None = None,
     rates: tuple[Rate, ...] = (),
     upstream_model: str = "acme-model",
+    costs: tuple[int, int] | tuple[None, None] = (None, None),
     **columns: Any,
 ) -> AIModel:
-    """A model with one price (credits per 1,000 tokens, or per call), served by `channels` in this order of preference."""
+    """A model with one price (credits per 1,000 tokens, or per call), served by `channels` in this order of preference.
+
+    `costs` are the channels' cost prices for input and output.
+    """
     made: AIModel = AIModel.create(id=id, **columns)
     for priority, serving in enumerate(channels):
-        ChannelModel.create(channel=serving, model=made, upstream_model=upstream_model, priority=priority)
+        ChannelModel.create(
+            channel=serving,
+            model=made,
+            upstream_model=upstream_model,
+            priority=priority,
+            cost_per_1k_input=costs[0],
+            cost_per_1k_output=costs[1],
+        )
     price = Rates(input, output, cached_input, per_call, minimum, per_5_seconds, per_1k_characters, cache_write, rates)
     insert_price(id, price, now_ms())
     raise_catalog_version()

@@ -13,6 +13,7 @@ from uuid import UUID
 from shared import media
 from shared.billing.cost_effects import unpriced_media_field
 from shared.billing.pricing import MediaUnits, PriceList, media_charge
+from shared.billing.provider_cost import media_cost
 from shared.catalog import reader
 from shared.catalog.failover import MALFORMED, MAX_COOLDOWN_MS, Failure, Retry
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog, CatalogModel, Route
@@ -61,7 +62,7 @@ class _Result(NamedTuple):
 
     outputs: list[Output]
     answer: MediaAnswer
-    channel: UUID
+    route: Route
 
 
 class JobRunner:
@@ -188,7 +189,7 @@ class _Attempt:
         with self._maker.sender.open(request, target, read_error) as reply:
             if dialect.body_is_file:
                 _reject_text(reply.headers.get("content-type", ""))
-                return _Result([self._store(reply)], MediaAnswer(), target.route.channel)
+                return _Result([self._store(reply)], MediaAnswer(), target.route)
             answer = _read(dialect, reply.read(), target)
         return self._gather(answer, call, target)
 
@@ -214,7 +215,7 @@ class _Attempt:
                 first_failure = first_failure or failure
         if answer.files and not outputs:
             raise first_failure or ProviderFailed(Failure("nothing_delivered", "no_pieces"))
-        return _Result(outputs, answer, target.route.channel)
+        return _Result(outputs, answer, target.route)
 
     def _piece(self, piece: MediaFile, target: Target) -> Output:
         sender = self._maker.sender
@@ -250,17 +251,24 @@ class _Attempt:
 
     def _take(self, brought: _Result, call: MediaCall, price: PriceList) -> None:
         job, answer = self._job, brought.answer
-        job.channel = brought.channel
+        job.channel = brought.route.channel
         if brought.outputs:
-            cost = media_charge(price, call.units._replace(units=len(brought.outputs)))
-            end = JobResult("succeeded", outputs=brought.outputs, cost=cost, files_expire_at=now_ms() + self._keep_ms())
-            self.end(end)
+            delivered, credits_per_usd = call.units._replace(units=len(brought.outputs)), self._maker.settings.credits_per_usd
+            self.end(
+                JobResult(
+                    "succeeded",
+                    outputs=brought.outputs,
+                    cost=media_charge(price, delivered),
+                    files_expire_at=now_ms() + self._keep_ms(),
+                    provider_cost=media_cost(answer.cost_nano_usd, brought.route.cost, delivered, credits_per_usd),
+                )
+            )
         elif answer.failure is not None:
             self.end(JobResult("failed", answer.failure, "provider_gave_up"))
         elif answer.provider_job_id is None:
             self.end(JobResult("failed", "nothing_delivered", "empty_answer"))
         else:
-            self._wait_for_provider(answer, brought.channel)
+            self._wait_for_provider(answer, brought.route.channel)
 
     def _wait_for_provider(self, answer: MediaAnswer, channel: UUID) -> None:
         job, now = self._job, now_ms()

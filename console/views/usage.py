@@ -35,6 +35,7 @@ EXPORTED = {
     "reasoning_tokens": UsageLedger.reasoning_tokens,
     "credits": UsageLedger.credits,
     "overrun_credits": UsageLedger.overrun_credits,
+    "provider_cost": UsageLedger.provider_cost,
     "attempts": UsageLedger.attempts,
     "first_token_ms": UsageLedger.first_token_ms,
     "duration_ms": UsageLedger.duration_ms,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from peewee import fn
+from peewee import Case, fn
 
 from console.time_ranges import RANGES
 from console.views.filters import apply_conditions, parse_uuid
@@ -141,8 +141,10 @@ def usage_totals(chosen: UsageFilters, now: int) -> UsageTotals:
         "credits",
         "overrun_credits",
         "overage_credits",
+        "provider_cost",
     )
     added += [fn.COALESCE(fn.SUM(getattr(newest.c, column)), 0) for column in columns]
+    added.append(fn.COALESCE(fn.SUM(Case(None, ((newest.c.provider_cost.is_null(False), newest.c.credits),))), 0))
     row: Any = newest.select_from(fn.COUNT(newest.c.id), *added).tuples().get()
     counts: list[Any] = [int(value) for value in row]
     tally = Tally(*counts)

@@ -32,6 +32,7 @@ from edge.store.limiter import Permit
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
+from shared.billing.provider_cost import provider_cost
 from shared.billing.token_usage import TokenUsage, resolve_usage
 from shared.core.clock import now_ms
 from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
@@ -221,6 +222,7 @@ class Admission:
             created_at=self.created_at,
             has_claim=self._caller.idempotency_claim is not None,
             details=self._usage_details(outcome, status),
+            provider_cost=self._provider_cost(outcome, usage) if outcome.delivered or charges_prompt else None,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled
         settlement = self.services.ledger.settle(item)
@@ -239,6 +241,13 @@ class Admission:
         if not (requested or cut or outcome.failures or self._call.tag):
             return None
         return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut, self._call.tag)
+
+    def _provider_cost(self, outcome: Outcome, usage: TokenUsage) -> int | None:
+        """Return what the provider charges us for the call, in credits; None if it is unknown."""
+        reported, prices = outcome.reported_usage(), outcome.cost_prices
+        if self._call.kind == "transcription" and prices is not None:
+            usage = transcribed_usage(reported, prices, outcome.quote.costs)
+        return provider_cost(reported.cost_nano_usd, prices, usage, self.services.settings.credits_per_usd)
 
     async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:
         if self._call.kind == "transcription" and outcome.delivered:

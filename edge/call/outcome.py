@@ -7,6 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.billing.pricing import Quote
+from shared.billing.rates import PriceList
 from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.billing.token_usage import PartialUsage
 from shared.dialects.base import Answer, StreamReader
@@ -22,6 +23,7 @@ class Outcome(NamedTuple):
     paid_output     the output tokens, over all choices, that the held credits pay for
     failures        error code of each failed attempt
     started_at      in seconds of `time.monotonic`, like `first_token_at` (None if nothing was relayed)
+    cost_prices     the provider's prices to us, of the route that was tried last; None if they are unknown
     answer, reader  what was received: a complete answer or a stream
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
@@ -44,6 +46,7 @@ class Outcome(NamedTuple):
     provider_working: bool
     held: int
     credits_used_up: bool = False
+    cost_prices: PriceList | None = None
 
     @property
     def delivered(self) -> bool:

@@ -23,6 +23,7 @@ from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
 from shared.billing.elastic_hold import spendable
 from shared.billing.pricing import PLAIN, affordable_output
+from shared.billing.rates import PriceList
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
     BROKEN,
@@ -140,7 +141,7 @@ class UpstreamCall:
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_channel", "_channel_name", "_clamp", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_credits_used_up", "_hold", "_prompt", "_services", "_started_at"),
+        *("_cost_prices", "_credits_used_up", "_hold", "_prompt", "_services", "_started_at"),
     )
 
     def __init__(
@@ -166,6 +167,7 @@ class UpstreamCall:
         self._attempts = 0
         self._failures: list[str] = []  # error code of each failed attempt
         self._channel: UUID | None = None
+        self._cost_prices: PriceList | None = None  # of the last route tried
         self._channel_name = ""  # public name of the last channel tried
         self._routed = False  # no further attempt follows
         self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
@@ -267,6 +269,7 @@ class UpstreamCall:
             provider_working=self._provider_working,
             held=self._reserved.amount if self._hold is None else self._hold.amount,
             credits_used_up=self._credits_used_up,
+            cost_prices=self._cost_prices,
         )
 
     def _growing_hold(self) -> StreamHold | None:
@@ -442,7 +445,7 @@ class UpstreamCall:
         if unpriced is not None:
             raise unpriced
         self._attempts += 1
-        self._channel, self._channel_name = route.channel, route.public_name
+        self._channel, self._channel_name, self._cost_prices = route.channel, route.public_name, route.cost
         self._provider_working = False
         try:
             response = await self._services.http.open(

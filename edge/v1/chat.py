@@ -21,10 +21,9 @@ from edge.http.api_spec import (
     describe_model_call,
     response_schema,
 )
+from shared.billing.token_usage import PROVIDER_COST_FIELDS
 
 DONE = b"data: [DONE]\n\n"
-# What a provider that is itself a gateway charges us (OpenRouter's docs, "Usage Accounting").
-_PROVIDER_COST = frozenset({"cost", "cost_details", "is_byok"})
 
 
 class ChatRenderer(ChatStreamDefaults):
@@ -58,7 +57,7 @@ def _reported_usage(event: Finished) -> Any:
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = reported.get(name)
         ours[name] = {**details, **ours[name]} if isinstance(details, dict) else ours[name]
-    return {**{name: value for name, value in reported.items() if name not in _PROVIDER_COST}, **ours}
+    return {**{name: value for name, value in reported.items() if name not in PROVIDER_COST_FIELDS}, **ours}
 
 
 def _read(data: bytes, _: UUID) -> ParsedRequest:

@@ -25,6 +25,7 @@ from edge.http.json_body import parse_json_object
 from edge.http.tags import Metadata, split_tag
 from edge.services import Services
 from edge.v1.default_model import default_model
+from shared.billing.token_usage import without_provider_cost
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -110,7 +111,7 @@ class ModerationRenderer(NonStreamingRenderer):
 
     def render_complete(self, event: Finished) -> dict[str, Any]:
         """Return the results in the order of their inputs."""
-        return {**event.body, "yout": cost_fields(event)}
+        return {**without_provider_cost(event.body), "yout": cost_fields(event)}
 
 
 class DefaultModel:

@@ -30,6 +30,7 @@ from edge.http.api_spec import (
 from edge.http.body_types import Body, ModelId, check_body
 from edge.http.multipart import File, Form, read_form
 from edge.http.tags import FORM_FIELD, nest_form_metadata, split_tag
+from shared.billing.token_usage import without_provider_cost
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS
@@ -160,7 +161,7 @@ class TranscriptRenderer(ChatStreamDefaults):
     def render_complete(self, event: Finished) -> dict[str, Any] | RawResponse:
         """Return the provider's response, with the cost."""
         if self._format in JSON_FORMATS:
-            return {**event.body, "yout": cost_fields(event)}
+            return {**without_provider_cost(event.body), "yout": cost_fields(event)}
         headers = [
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"x-content-type-options", b"nosniff"),
@@ -171,7 +172,7 @@ class TranscriptRenderer(ChatStreamDefaults):
 
     def finish(self, event: Finished) -> bytes:
         """Return the last event."""
-        return b"data: " + orjson.dumps({**event.body, "yout": cost_fields(event)}) + b"\n\n"
+        return b"data: " + orjson.dumps({**without_provider_cost(event.body), "yout": cost_fields(event)}) + b"\n\n"
 
 
 def _open_form(endpoint: str, data: bytes, content_type: str, _: UUID) -> ParsedRequest:

@@ -72,13 +72,17 @@ class TokenUsage(NamedTuple):
 
 
 class PartialUsage(NamedTuple):
-    """Usage reported so far by the chunks of a stream; None means not reported yet. `extra` has the fields of `ExtraUsage`."""
+    """Usage reported so far by the chunks of a stream; None means not reported yet. `extra` has the fields of `ExtraUsage`.
+
+    `cost_nano_usd` is what the provider charges for the call, in billionths of a USD. Customers never see it.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     cache_write_tokens: int | None = None
+    cost_nano_usd: int | None = None
     extra: Mapping[str, Any] | None = None
 
     def merge(self, newer: PartialUsage) -> PartialUsage:
@@ -103,6 +107,12 @@ _COMPLETION_EXTRAS = (("audio_tokens", "audio_output_tokens"), ("image_tokens", 
 # Completions", `usage.num_search_queries`; xAI, "Live Search", `usage.num_sources_used`.
 _SEARCHES = ("web_search_requests", "num_search_queries", "num_sources_used")
 _SEARCHES_OR_DETAILS = frozenset({*_SEARCHES, "server_tool_use"})
+# Fields of a usage in which providers report what they charge us. Customers do not get them. Sources: OpenRouter, "Usage
+# Accounting" (`cost` in USD; with the operator's own provider key it is only OpenRouter's fee); Perplexity, "Chat Completions"
+# (`cost.total_cost`); xAI, "Cost Tracking" (ticks of a ten-billionth of a USD); DeepInfra, "OpenAI API" (`estimated_cost`).
+PROVIDER_COST_FIELDS = frozenset({"cost", "cost_details", "is_byok", "cost_in_usd_ticks", "estimated_cost"})
+_TICKS_PER_NANO_USD = 10
+MAX_COST_USD = 1_000_000  # a higher cost of a call is a provider's error
 # Tiers that are billed at the plain rates. OpenAI reports `default`, Anthropic `standard`.
 STANDARD_TIERS = frozenset({"default", "standard", "auto", "standard_only", "on_demand"})
 MAX_TIER_LENGTH = 32
@@ -131,7 +141,47 @@ def read_openai_usage(value: object, service_tier: object = None) -> PartialUsag
         reasoning_tokens=reasoning_tokens,
         cache_write_tokens=_first_count(input_details, "cache_write_tokens"),
         extra=_extra(value, input_details, output_details, service_tier),
+        cost_nano_usd=None if PROVIDER_COST_FIELDS.isdisjoint(value) else _reported_cost(value),
     )
+
+
+def reported_cost(body: Mapping[str, Any]) -> int | None:
+    """Return the cost in the usage of a response, in billionths of a USD rounded up; None if there is none."""
+    usage = body.get("usage")
+    return _reported_cost(usage) if isinstance(usage, Mapping) else None
+
+
+def without_provider_cost(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a response without the cost that its usage may report to us."""
+    usage = body.get("usage")
+    if not isinstance(usage, Mapping) or PROVIDER_COST_FIELDS.isdisjoint(usage):
+        return body
+    return {**body, "usage": {name: value for name, value in usage.items() if name not in PROVIDER_COST_FIELDS}}
+
+
+def _reported_cost(value: Mapping[str, Any]) -> int | None:
+    cost = value.get("cost")
+    if cost is None:
+        ticks = _first_count(value, "cost_in_usd_ticks")
+        if ticks is not None:
+            return -(-ticks // _TICKS_PER_NANO_USD) if ticks <= MAX_COST_USD * 10**10 else None
+        cost = value.get("estimated_cost")
+    elif isinstance(cost, Mapping):
+        cost = cost.get("total_cost")
+    elif value.get("is_byok") is True:
+        return _sum_of(_nano_usd(cost), _nano_usd(_details(value, "cost_details").get("upstream_inference_cost")))
+    return _nano_usd(cost)
+
+
+def _nano_usd(usd: object) -> int | None:
+    """Return an amount in billionths of a USD, rounded up; None unless it is a number from 0 to `MAX_COST_USD`."""
+    if type(usd) not in (int, float) or not 0 <= usd <= MAX_COST_USD:  # type: ignore[operator]
+        return None
+    return ceil(round(usd * 1e9, 3))  # type: ignore[operator]  # a product such as 0.29 * 1e9 may be slightly too large
+
+
+def _sum_of(left: int | None, right: int | None) -> int | None:
+    return None if left is None or right is None else left + right
 
 
 def _extra(

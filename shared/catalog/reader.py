@@ -9,6 +9,7 @@ from peewee import fn
 
 from shared.billing.output_histogram import BOUNDS
 from shared.billing.price_rows import read_prices
+from shared.billing.provider_cost import cost_prices
 from shared.billing.rates import PriceList
 from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Alias, Catalog, CatalogModel, Route
@@ -138,6 +139,7 @@ def route_of(link: ChannelModel) -> Route:
         provider=provider,
         zero_retention=settings.get("data_collection") == "deny",
         reasoning_tokens=of_model(settings, "reasoning_tokens_limit", link.upstream_model, 0),
+        cost=cost_prices(link.cost_per_1k_input, link.cost_per_1k_output, link.further_costs or ()),
     )
 
 

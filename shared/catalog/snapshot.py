@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.billing.pricing import PriceList
+from shared.billing.rates import PriceList
 from shared.core.errors import ModelShutDown
 
 
@@ -21,6 +21,7 @@ class Route(NamedTuple):
     provider       the provider's slug, shared by all of its channels
     zero_retention  the provider neither stores requests nor trains on them
     reasoning_tokens  maximum reasoning of a choice, if the provider's output limit does not count it
+    cost            the provider's prices to us, or None if they are unknown; only for the usage rows that staff see
     required_output_limit  output limit sent for calls without one: set if the provider requires a limit and the catalog has none
     """
 
@@ -39,6 +40,7 @@ class Route(NamedTuple):
     zero_retention: bool = False
     required_output_limit: int | None = None
     reasoning_tokens: int = 0
+    cost: PriceList | None = None
 
 
 class CatalogModel(NamedTuple):

@@ -71,12 +71,14 @@ class MediaAnswer(NamedTuple):
     provider_job_id  id of the provider's job if it continues
     progress     percent, or None if not reported
     failure      validated error code if the provider failed, else None
+    cost_nano_usd  what the provider reports that it charges us, in billionths of a USD, or None
     """
 
     files: tuple[MediaFile, ...] = ()
     provider_job_id: str | None = None
     progress: int | None = None
     failure: str | None = None
+    cost_nano_usd: int | None = None
 
 
 class MalformedAnswer(Exception):

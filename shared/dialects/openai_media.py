@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import orjson
 
+from shared.billing.token_usage import reported_cost
 from shared.dialects.base import ProviderError, ProviderRequest, Target
 from shared.dialects.form_body import FilePart, form_body, form_fields
 from shared.dialects.identity import pseudonymize
@@ -90,10 +91,12 @@ class OpenAIImages(_OpenAIMedia):
 
     def parse_response(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
         """Return the images. A damaged one is left out, as if it had not been delivered."""
-        items = _object(data).get("data")
+        body = _object(data)
+        items = body.get("data")
         if not isinstance(items, list):
             raise MalformedAnswer("not a list of images")
-        return MediaAnswer(tuple(piece for item in items if (piece := _image(item)) is not None))
+        images = tuple(piece for item in items if (piece := _image(item)) is not None)
+        return MediaAnswer(images, cost_nano_usd=reported_cost(body))
 
     def _adapt(self, body: dict[str, Any], target: Target) -> None:
         if target.route.settings.get("image_format"):
@@ -123,7 +126,8 @@ class OpenAIVideos(_OpenAIMedia):
         if not isinstance(id, str) or not _JOB_ID.fullmatch(id) or not isinstance(status, str):
             raise MalformedAnswer("not a video job")
         if status == "completed":
-            return MediaAnswer((AuthenticatedDownload(self._get(f"/videos/{quote(id, safe='')}/content", target)),), id, 100)
+            video = AuthenticatedDownload(self._get(f"/videos/{quote(id, safe='')}/content", target))
+            return MediaAnswer((video,), id, 100, cost_nano_usd=reported_cost(body))
         if status in _WORKING:
             percent = int(progress) if isinstance(progress, int | float) and 0 <= progress <= 100 else None
             return MediaAnswer((), id, percent)

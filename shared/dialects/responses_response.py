@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
+from shared.billing.token_usage import PROVIDER_COST_FIELDS
 from shared.dialects.base import BlockedPrompt, BrokenStream
 from shared.dialects.openai_response import image_of
 from shared.dialects.responses_reasoning import thinking_block
@@ -175,7 +176,7 @@ def canonical_usage(reported: Mapping[str, Any]) -> Json:
         )
         if reported.get(name) is not None
     }
-    return usage
+    return {**usage, **{name: reported[name] for name in PROVIDER_COST_FIELDS if name in reported}}
 
 
 def _parts(item: Mapping[str, Any]) -> list[tuple[int, Json]]:

@@ -39,6 +39,8 @@ class UsageDetails(NamedTuple):
 class Settlement(NamedTuple):
     """One finished call. `cost` is its full cost in credits, `cap` the caller's limit. Times in milliseconds.
 
+    `provider_cost` is what the provider charges us, in credits; None if it is unknown. It affects no charge.
+
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
     """
 
@@ -60,6 +62,7 @@ class Settlement(NamedTuple):
     created_at: int = 0
     has_claim: bool = False
     details: UsageDetails | None = None
+    provider_cost: int | None = None
 
 
 class Settled(NamedTuple):
@@ -273,7 +276,7 @@ _ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call"
 _USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
-    *("attempts", "first_token_ms", "duration_ms", "created_at"),
+    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost"),
 )
 _ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", *UsageDetails._fields)
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
@@ -315,7 +318,7 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
         *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
         *(item.streamed, usage.estimated, usage.input_tokens, usage.cached_tokens, usage.output_tokens),
         *(usage.reasoning_tokens, settled.credits, settled.uncharged_cost, item.attempts, item.first_token_ms),
-        *(item.duration_ms, item.created_at),
+        *(item.duration_ms, item.created_at, item.provider_cost),
     )
 
 

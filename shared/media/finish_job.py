@@ -31,7 +31,10 @@ class Output(NamedTuple):
 
 
 class JobResult(NamedTuple):
-    """How a job ended. `cost` in credits is charged if above 0. The codes are ours, or a provider's that we have checked."""
+    """How a job ended. `cost` in credits is charged if above 0. The codes are ours, or a provider's that we have checked.
+
+    `provider_cost` is what the provider charges us, in credits; None if it is unknown.
+    """
 
     status: str
     error_code: str | None = None
@@ -39,6 +42,7 @@ class JobResult(NamedTuple):
     outputs: Sequence[Output] = ()
     cost: int = 0
     files_expire_at: int | None = None
+    provider_cost: int | None = None
 
 
 CANCELLED = JobResult("cancelled")
@@ -120,4 +124,5 @@ def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
         duration_ms=min(now - job.created_at, MAX_DURATION_MS),
         created_at=job.created_at,
         details=UsageDetails(asked_model=requested, tag=job.tag) if requested or job.tag else None,
+        provider_cost=end.provider_cost,
     )

@@ -41,9 +41,10 @@ from shared.models import (
 from shared.operations.web_accounts import account_actor
 
 PAGE_SIZE = 500  # rows per query
-# Columns that are never exported: credentials and internal references.
+# Columns that are never exported: credentials, internal references, and what calls cost the operator.
 EXCLUDED_COLUMNS = frozenset(
     {"password_hash", "digest", "sealed_params", "storage_key", "runner", "edge_process", "channel", "claimed_by"}
+    | {"provider_cost", "costed_credits"}
 )
 EXCLUDED_TABLES = {
     "IdempotencyClaim": "digests of Idempotency-Keys of the last day; the usage rows have the calls",

@@ -14,7 +14,7 @@ from uuid import UUID
 from shared.core.latency_histogram import BOUNDS_MS, column_names
 from shared.ledger.sql import as_uuid, execute
 from shared.models import NO_CHANNEL
-from shared.rollup.sql import DAY_MS, FAILED, HOUR_MS, bucket_counts
+from shared.rollup.sql import COSTED_CREDITS, DAY_MS, FAILED, HOUR_MS, bucket_counts
 from shared.rollup.tally import Tally
 from shared.rollup.write import first_kept_hour
 
@@ -59,16 +59,10 @@ class UsageFigures:
 
 
 class AccountRank(NamedTuple):
-    """Figures of one account in a ranking."""
+    """An account in a ranking, with its figures."""
 
     account: UUID
-    calls: int
-    failed: int
-    credits: int
-
-    @property
-    def error_rate(self) -> float | None:
-        return self.failed / self.calls if self.calls else None
+    tally: Tally
 
 
 class _Piece(NamedTuple):
@@ -82,12 +76,19 @@ def rolled_until() -> int:
     return int(execute("SELECT COALESCE(rolled_until, 0) FROM rollup_state WHERE id = 1", []).fetchone()[0])
 
 
-def read_figures(scope: Scope, span: TimeSpan, by: GroupBy, now: int, latencies: Sequence[Latency] = ()) -> UsageFigures:
-    """Return the figures of `span`. Reads the bound database; `now` is in ms UTC."""
+def read_figures(
+    scope: Scope,
+    span: TimeSpan,
+    by: GroupBy,
+    now: int,
+    latencies: Sequence[Latency] = (),
+    accounts: Sequence[UUID] | None = None,
+) -> UsageFigures:
+    """Return the figures of `span`, only of `accounts` if given. Reads the bound database; `now` is in ms UTC."""
     groups: dict[Any, Tally] = {}
     lacking = None
     for piece in _pieces(scope, span, by, now):
-        sql, parameters = _select(scope, piece, by, span.step, latencies)
+        sql, parameters = _select(scope, piece, by, span.step, latencies, accounts)
         rows = execute(sql, parameters).fetchall()
         for key, *row in rows:
             key, tally = _key(by, key), _tally(row[:-1], latencies)
@@ -98,14 +99,19 @@ def read_figures(scope: Scope, span: TimeSpan, by: GroupBy, now: int, latencies:
 
 
 def top_accounts(scope: Scope, span: TimeSpan, now: int, count: int) -> list[AccountRank]:
-    """Return the `count` accounts with the highest charges. The database ranks them, because there may be many."""
+    """Return the `count` accounts with the highest charges. The database ranks them, because there may be many.
+
+    The figures are read in a second step, because the indexes that rank accounts contain only calls and credits.
+    """
     selects = [_ranked(scope, piece) for piece in _pieces(scope, span, "account", now)]
     rows = execute(
-        f"SELECT account, SUM(calls), SUM(failed), SUM(credits) FROM ({' UNION ALL '.join(sql for sql, _ in selects)}) AS pieces"
+        f"SELECT account FROM ({' UNION ALL '.join(sql for sql, _ in selects)}) AS pieces"
         " GROUP BY account ORDER BY SUM(credits) DESC, SUM(calls) DESC LIMIT ?",
         [*(value for _, parameters in selects for value in parameters), count],
     ).fetchall()
-    return [AccountRank(as_uuid(account), *(int(value or 0) for value in row)) for account, *row in rows]
+    ranked = [as_uuid(account) for (account,) in rows]
+    figures = read_figures(scope, span, "account", now, accounts=ranked).groups if ranked else {}
+    return [AccountRank(account, figures.get(account, Tally())) for account in ranked]
 
 
 def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
@@ -113,12 +119,10 @@ def _ranked(scope: Scope, piece: _Piece) -> tuple[str, list[Any]]:
     where, values = _conditions(scope, "account" if piece.grain else "account_id")
     if not piece.grain:
         sql, parameters = _select(scope, piece, "account", 1, ())
-        return f"SELECT grouped AS account, calls, failed, credits FROM ({sql}) AS newest", parameters
-    total = scope[1:] == (None, None, None)
-    failed = "SUM(failed)" if total else f"SUM(CASE WHEN {FAILED} THEN calls ELSE 0 END)"
-    table = "account_total" if total else "account_usage"
+        return f"SELECT grouped AS account, calls, credits FROM ({sql}) AS newest", parameters
+    table = "account_total" if scope[1:] == (None, None, None) else "account_usage"
     sql = (
-        f"SELECT account, SUM(calls) AS calls, {failed} AS failed, SUM(credits) AS credits"
+        f"SELECT account, SUM(calls) AS calls, SUM(credits) AS credits"
         f" FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?{where} GROUP BY account"
     )
     return sql, [piece.grain, piece.since, piece.until, *values]
@@ -162,13 +166,23 @@ def _of_accounts(scope: Scope, by: GroupBy) -> bool:
     return scope.account is not None or by == "account"
 
 
-_SHOWN = tuple(field.name for field in fields(Tally))[:10]
+_SHOWN = tuple(field.name for field in fields(Tally))[:12]
 _COUNTERS = _SHOWN[2:]
 
 
-def _select(scope: Scope, piece: _Piece, by: GroupBy, step: int, latencies: Sequence[Latency]) -> tuple[str, list[Any]]:
+def _select(
+    scope: Scope,
+    piece: _Piece,
+    by: GroupBy,
+    step: int,
+    latencies: Sequence[Latency],
+    accounts: Sequence[UUID] | None = None,
+) -> tuple[str, list[Any]]:
     """Return SQL and its parameters. Its rows have a group, the `_SHOWN` columns, counts by bucket, and the oldest time."""
-    where, values = _conditions(scope, "account" if piece.grain else "account_id")
+    account = "account" if piece.grain else "account_id"
+    where, values = _conditions(scope, account)
+    if accounts is not None:
+        where, values = f"{where} AND {account} IN ?", [*values, list(accounts)]
     if piece.grain:
         measures = ["SUM(calls)", f"SUM(CASE WHEN {FAILED} THEN calls END)", *(f"SUM({name})" for name in _COUNTERS)]
         buckets = [f"SUM({column})" for latency in latencies for column in column_names(latency)]
@@ -177,7 +191,7 @@ def _select(scope: Scope, piece: _Piece, by: GroupBy, step: int, latencies: Sequ
         parameters: list[Any] = [piece.grain, piece.since, piece.until, *values]
     else:
         measures = ["COUNT(*)", f"SUM(CASE WHEN {FAILED} THEN 1 END)", "SUM(CASE WHEN estimated THEN 1 END)"]
-        measures += [f"SUM({name})" for name in _COUNTERS[1:]]
+        measures += [COSTED_CREDITS if name == "costed_credits" else f"SUM({name})" for name in _COUNTERS[1:]]
         buckets = [expression for latency in latencies for expression in bucket_counts(latency)]
         source = (
             f"FROM (SELECT * FROM usage_ledger WHERE created_at >= ? AND created_at < ?{where}"

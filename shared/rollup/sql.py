@@ -10,7 +10,9 @@ DAY_MS = 24 * HOUR_MS
 
 KEY = ("model", "channel", "status")
 TOKENS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
-COUNTERS = ("calls", "estimated", *TOKENS, "credits", "overrun_credits", "duration_ms", "overage_credits")
+SUMMED = (*TOKENS, "credits", "overrun_credits", "duration_ms", "overage_credits", "provider_cost")
+COUNTERS = ("calls", "estimated", *SUMMED, "costed_credits")
+COSTED_CREDITS = "SUM(CASE WHEN provider_cost IS NOT NULL THEN credits END)"  # of calls
 LATENCIES = ("first_token", "duration")
 MEASURES = (*COUNTERS, *(column for measure in LATENCIES for column in column_names(measure)))
 
@@ -28,7 +30,8 @@ def bucket_counts(measure: str) -> list[str]:
 CALL_MEASURES = (
     "COUNT(*)",
     "SUM(CASE WHEN estimated THEN 1 END)",
-    *(f"NULLIF(SUM({column}), 0)" for column in COUNTERS[2:]),
+    *(f"NULLIF(SUM({column}), 0)" for column in SUMMED),
+    f"NULLIF({COSTED_CREDITS}, 0)",
     *(expression for measure in LATENCIES for expression in bucket_counts(measure)),
 )
 _PURGING = "(SELECT account_id FROM purge_job WHERE status <> 'done')"
@@ -112,7 +115,7 @@ TOTAL_DAY = (
 )
 
 # Compared to detect late or newly settled calls. Parameters: start of the hour, start of the next hour.
-_FINGERPRINT = ("credits", "input_tokens", "output_tokens", "duration_ms")
+_FINGERPRINT = ("credits", "input_tokens", "output_tokens", "duration_ms", "provider_cost")
 COUNT_CALLS = (
     f"SELECT COUNT(*), {', '.join(f'COALESCE(SUM({column}), 0)' for column in _FINGERPRINT)}"
     f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"

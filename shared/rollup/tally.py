@@ -24,6 +24,8 @@ class Tally:
     credits: int = 0
     overrun_credits: int = 0  # cost that could not be charged
     overage_credits: int = 0  # part of `credits` charged to overage
+    provider_cost: int = 0  # what the providers charge us, for calls whose cost is known
+    costed_credits: int = 0  # the credits of these calls
     first_token: tuple[int, ...] = ()
     duration: tuple[int, ...] = ()
 
@@ -39,6 +41,8 @@ class Tally:
             self.credits + other.credits,
             self.overrun_credits + other.overrun_credits,
             self.overage_credits + other.overage_credits,
+            self.provider_cost + other.provider_cost,
+            self.costed_credits + other.costed_credits,
             _added(self.first_token, other.first_token),
             _added(self.duration, other.duration),
         )
@@ -56,6 +60,16 @@ class Tally:
     def cached_share(self) -> float | None:
         """Share of the input tokens that were read from providers' caches; None without input tokens."""
         return self.cached_tokens / self.input_tokens if self.input_tokens else None
+
+    @property
+    def margin(self) -> int | None:
+        """Credits minus the providers' costs, for calls whose cost is known; None if there are none."""
+        return self.costed_credits - self.provider_cost if self.costed_credits or self.provider_cost else None
+
+    @property
+    def margin_rate(self) -> float | None:
+        """The margin as a share of the credits; None if they are 0."""
+        return (self.costed_credits - self.provider_cost) / self.costed_credits if self.costed_credits else None
 
     def first_token_ms(self, fraction: float) -> int | None:
         """Return the time in ms within which `fraction` of the calls got their first token."""

@@ -29,6 +29,8 @@ MAX_SANDBOXES = 1_000  # more than all tests need: one of two test processes may
 CREDITS = 1_000_000
 PRICES = {"input": 1_000, "output": 2_000, "minimum": 10}  # one credit per input token, two per output token
 DEFAULT_COST = 13  # for the 7 and 3 tokens that the default upstream response reports
+COST_PRICES = 500, 1_000  # what the models cost the operator
+DEFAULT_PROVIDER_COST = 7
 
 
 class ScriptedProvider:
@@ -241,8 +243,8 @@ class Stack:
             self.providers.setdefault(name, ScriptedProvider(self.upstream, name)) for name in (f"a{number}", f"b{number}")
         )
         channels = [factories.channel(provider.url, secret=f"sk-acme-{number}-secret") for provider in (first, second)]
-        factories.model(f"solo-{number}", channels[0], **PRICES)
-        factories.model(f"duo-{number}", *channels, **PRICES)
+        factories.model(f"solo-{number}", channels[0], costs=COST_PRICES, **PRICES)
+        factories.model(f"duo-{number}", *channels, costs=COST_PRICES, **PRICES)
 
 
 class _Bound:

@@ -90,7 +90,7 @@ class RelayedResponse:
             self._output[event.output_index] = event.item
             self._open.pop(event.output_index, None)
         elif name in _HEAD_EVENTS and isinstance(event.response, dict):
-            return orjson.dumps({**orjson.loads(payload), "response": {**self._head, **event.response}})
+            return orjson.dumps({**orjson.loads(payload), "response": {**self._head, **event.response, "usage": None}})
         return None
 
     def _partial(self, index: int) -> Item:

@@ -13,10 +13,11 @@ from edge.v1.embeddings import EmbeddingsRenderer, parse
 from shared.billing.token_usage import TokenUsage
 from shared.core.errors import InvalidRequest
 from shared.ledger import Settled
+from shared.operations.account_export import TABLES, read_rows
 from tests.edge.sdks.scripts import text_answer
-from tests.edge.shared_edge import DEFAULT_COST, Sandbox
-from tests.openai_payloads import completion, tokens
-from tests.upstream_responses import json_response
+from tests.edge.shared_edge import DEFAULT_COST, DEFAULT_PROVIDER_COST, Sandbox
+from tests.openai_payloads import DONE, chunk, completion, event, finish, tokens
+from tests.upstream_responses import error_response, json_response, stream
 
 INCLUDE = {"usage": {"include": True}}
 MESSAGES = {"messages": [{"role": "user", "content": "Hi"}]}
@@ -51,6 +52,32 @@ def test_a_cost_that_the_provider_reports_is_not_passed_on(sandbox: Sandbox) -> 
     plain, priced = sandbox.chat().json["usage"], sandbox.chat(**INCLUDE).json["usage"]
     assert (plain.get("cost"), priced["cost"], plain["own"]) == (None, USD, 1)
     assert not {"cost_details", "is_byok"} & {*plain, *priced}
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+def test_what_a_call_cost_us_is_recorded_and_not_shown(sandbox: Sandbox, streams: bool) -> None:
+    for reported in ({"cost": 0.000123}, {"cost_in_usd_ticks": 4_560_000}, {"cost": "?"}, {}):
+        usage = {**tokens(7, 3), **reported}
+        answer = json_response(completion("Hello", usage=usage))
+        sandbox.provider.script(stream(chunk("Hello"), finish(), event([], usage=usage), DONE) if streams else answer)
+        asked = {"stream": True, "stream_options": {"include_usage": True}} if streams else {}
+        body = sandbox.chat(**asked).body
+        assert b'"completion_tokens":3' in body
+        assert b"cost" not in body
+    assert [row.provider_cost for row in sandbox.usage()] == [123, 456, DEFAULT_PROVIDER_COST, DEFAULT_PROVIDER_COST]
+    assert sandbox.charged == 4 * DEFAULT_COST, "what a call costs us must not affect its charge"
+    for path in (f"/api/receipts/{sandbox.usage()[0].id}/", "/api/usage/?by=model", "/api/key/"):
+        found = sandbox.get(path)
+        assert (found.status, b"provider_cost" in found.body) == (200, False)
+    exported = str([read_rows(table, sandbox.account.id) for table in TABLES])
+    assert str(sandbox.usage()[0].id) in exported
+    assert "provider_cost" not in exported
+
+
+def test_a_failed_call_has_no_known_cost(sandbox: Sandbox) -> None:
+    sandbox.provider.script(error_response(400))
+    assert sandbox.chat().status == 400
+    assert [row.provider_cost for row in sandbox.usage()] == [None]
 
 
 def test_embeddings() -> None:

@@ -21,6 +21,7 @@ CHANNELS = (None, UUID(int=11), UUID(int=12))
 MODELS = ("m-1", "m-2")
 STATUSES = ("completed", "failed", "cancelled", "expired")
 COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "overage_credits")
+COSTS = ("provider_cost", "costed_credits")
 
 calls = st.lists(
     st.fixed_dictionaries(
@@ -36,6 +37,7 @@ calls = st.lists(
             "credits": st.integers(0, 10**12),
             "overage_credits": st.just(0),
             "first_token_ms": st.none() | st.integers(0, 400_000),
+            "provider_cost": st.none() | st.integers(0, 10**12),
         }
     ),
     min_size=1,
@@ -65,6 +67,8 @@ def counted(scope: Scope, span: TimeSpan, by: str) -> dict[Any, dict[str, int]]:
         group["first_tokens"] += row.first_token_ms is not None
         for column in COUNTED:
             group[column] += getattr(row, column)
+        group["provider_cost"] += row.provider_cost or 0
+        group["costed_credits"] += 0 if row.provider_cost is None else row.credits
     return groups
 
 
@@ -98,7 +102,7 @@ def test_figures_match_the_calls(bound_database, made, rolled_ago, wanted, chose
     shown = {
         key: {
             "calls": tally.calls, "failed": tally.failed, "estimated": tally.estimated, "first_tokens": sum(tally.first_token),
-            **{column: getattr(tally, column) for column in COUNTED},
+            **{column: getattr(tally, column) for column in (*COUNTED, *COSTS)},
         }
         for key, tally in found.groups.items()
     }  # fmt: skip
@@ -106,8 +110,11 @@ def test_figures_match_the_calls(bound_database, made, rolled_ago, wanted, chose
     assert shown == expected
     if by == "account":
         ranked = top_accounts(scope, span, NOW - rolled_ago, 2)
-        assert [row.credits for row in ranked] == sorted((group["credits"] for group in expected.values()), reverse=True)[:2]
-        assert all((row.calls, row.failed) == (expected[row.account]["calls"], expected[row.account]["failed"]) for row in ranked)
+        credits = sorted((group["credits"] for group in expected.values()), reverse=True)
+        assert [row.tally.credits for row in ranked] == credits[:2]
+        for row in ranked:
+            wanted_sums = expected[row.account]
+            assert all(getattr(row.tally, name) == wanted_sums[name] for name in ("calls", "failed", "credits", *COSTS))
 
 
 def fresh_accounts() -> list[UUID]:
