@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
-from flask import Flask, Response, jsonify, request, send_from_directory
+from flask import Flask, Response, jsonify, request
 from flask_admin import Admin
 from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import errors, formats, languages, timing
+from console import compression, errors, formats, languages, static_files, timing
 from console.security import access_control, auth, csrf, headers, password_auth, request_check
 from console.views import home_view, views
 from shared.core.database import database
@@ -19,7 +19,6 @@ from shared.core.secrets import derive_key
 from shared.core.settings import Settings
 from shared.operations.staff_sessions import MAX_LIFETIME_MS
 
-SHARED_STATIC = Path(__file__).resolve().parent.parent / "shared" / "static"
 MAX_FORM_BYTES = 64_000
 
 
@@ -28,13 +27,14 @@ def create_app(settings: Settings) -> Flask:
 
     The access check is installed before the CSRF check and the views, so that unauthenticated requests are read no further.
     """
-    app = Flask("console", root_path=str(Path(__file__).resolve().parent))
+    app = Flask("console", root_path=str(Path(__file__).resolve().parent), static_folder=None)
     app.config.update(_flask_settings(settings))
     app.extensions["yout_settings"] = settings
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.teardown_request(_close_connection)
     timing.install(app)
+    compression.install(app)
     languages.install(app)
     headers.install(app)
     auth.install(app)
@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> Flask:
     CSRFProtect(app)
     formats.install(app, settings)
     errors.install(app)
+    static_files.install(app)
     _add_public_routes(app)
     admin = Admin(app, name="yout", index_view=home_view(), theme=Bootstrap4Theme(base_template="base.html"))
     admin.add_views(*views())
@@ -70,10 +71,6 @@ def _add_public_routes(app: Flask) -> None:
     def healthz() -> Response:
         """Liveness probe. It does not query the database: a restart would not fix a database outage."""
         return jsonify(status="ok")
-
-    @app.get("/shared/<path:filename>")
-    def shared_static(filename: str) -> Response:
-        return send_from_directory(SHARED_STATIC, filename)
 
 
 def _close_connection(_: BaseException | None) -> None:

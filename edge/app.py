@@ -26,6 +26,7 @@ from edge.call.endpoint_adapter import EndpointAdapter
 from edge.call.responses import rate_headers
 from edge.health import health
 from edge.http.asgi_entry import entry
+from edge.http.compression import compress_response
 from edge.http.cors import PATHS as API_PATHS
 from edge.http.cors import Cors
 from edge.http.errors import is_internal, openai_error_body, request_id
@@ -118,6 +119,7 @@ def create_app(settings: Settings) -> Quart:
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
     pages.install(app, settings)
+    app.after_request(compress_response)
     app.extensions["endpoints"] = ENDPOINTS
     routes: dict[str, Handler] = {}
     cors = Cors(settings.cors_origins)

@@ -1,42 +1,18 @@
-"""`/assets/<name>`: style sheets and scripts, from `shared/static` and `static`.
-
-The files are loaded into memory once. Pages link to them with a version, so that browsers can cache them for a year.
-"""
+"""`/assets/<version>/<name>`: style sheets, scripts and fonts, from `shared/static` and `static`."""
 
 from __future__ import annotations
 
-import hashlib
-import mimetypes
+import asyncio
 from pathlib import Path
-from typing import NamedTuple
 
 from quart import Blueprint, Response, abort, request
 
 import shared
+from shared.files.static_files import CACHE_CONTROL, UNVERSIONED_CACHE_CONTROL, StaticFiles
+from shared.text.compression import CODINGS
 from shared.text.translation import LANGUAGES, script_messages
 
-CACHE_SECONDS = 300  # cache time of a file requested without its version
-VERSIONED_CACHE_SECONDS = 365 * 24 * 3600
-FOLDERS = (Path(shared.__file__).parent / "static", Path(__file__).parent / "static")
-
 assets = Blueprint("assets", __name__)
-
-
-class Asset(NamedTuple):
-    """A file in memory."""
-
-    data: bytes
-    content_type: str
-    version: str
-
-
-def _load(path: Path) -> Asset:
-    data = path.read_bytes()
-    kind = mimetypes.guess_type(path.name)[0] or "text/plain"  # license files
-    return Asset(data, f"{kind}; charset=utf-8" if kind.startswith("text/") else kind, hashlib.sha256(data).hexdigest()[:12])
-
-
-_FILES = {path.relative_to(folder).as_posix(): _load(path) for folder in FOLDERS for path in folder.rglob("*") if path.is_file()}
 
 
 def script_messages_name(language: str) -> str:
@@ -44,24 +20,42 @@ def script_messages_name(language: str) -> str:
     return f"messages/{language}.json"
 
 
-for _language in LANGUAGES:
-    _messages = script_messages(_language)
-    _FILES[script_messages_name(_language)] = Asset(_messages, "application/json", hashlib.sha256(_messages).hexdigest()[:12])
+FILES = StaticFiles(
+    Path(shared.__file__).parent / "static",
+    Path(__file__).parent / "static",
+    generated={script_messages_name(language): script_messages(language) for language in LANGUAGES},
+)
 
 
 def asset_url(name: str) -> str:
     """Return the versioned URL of a file such as `web.css`. Raises `KeyError` if there is no such file."""
-    return f"/assets/{name}?v={_FILES[name].version}"
+    return f"/assets/{FILES.path(name)}"
+
+
+def module_urls(name: str) -> list[str]:
+    """Return the URLs of an ES module and of all its imports. `<link rel="modulepreload">` makes browsers fetch them at once."""
+    return [asset_url(module) for module in FILES.modules(name)]
 
 
 @assets.get("/assets/<path:name>")
 async def show_asset(name: str) -> Response:
-    """Return a file."""
-    found = _FILES.get(name)
+    """Return a file, compressed if the client supports it."""
+    name, current = FILES.split_version(name)
+    found = FILES.find(name)
     if found is None:
         abort(404)
-    response = Response(found.data, content_type=found.content_type)
-    lasting = request.args.get("v") == found.version
-    response.headers["cache-control"] = f"public, max-age={VERSIONED_CACHE_SECONDS if lasting else CACHE_SECONDS}"
+    coding = request.accept_encodings.best_match(CODINGS) if found.compressible else None
+    data = found.data
+    if coding is not None:
+        # The first time in a thread, because it takes long.
+        data = found.compressed(coding) if found.is_ready(coding) else await asyncio.to_thread(found.compressed, coding)
+    response = Response(data, content_type=found.content_type)
+    if coding is not None:
+        response.headers["content-encoding"] = coding
+    if found.compressible:
+        response.headers["vary"] = "accept-encoding"
+    response.headers["cache-control"] = CACHE_CONTROL if current else UNVERSIONED_CACHE_CONTROL
     response.headers["x-content-type-options"] = "nosniff"
+    response.set_etag(found.etag(coding))
+    await response.make_conditional(request)
     return response

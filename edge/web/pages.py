@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
 
 from edge.request_context import services
-from edge.web.assets import asset_url
+from edge.web.assets import asset_url, module_urls
 from edge.web.flash_messages import FLASH_MESSAGES
 from edge.web.languages import install as install_languages
 from edge.web.languages import vary_by_language
@@ -92,4 +92,4 @@ def install(app: Quart, settings: Settings) -> None:
         short_id=formats.short_id,
         usd=lambda amount: formats.format_usd(amount, settings.credits_per_usd),
     )
-    app.jinja_env.globals.update(asset=asset_url)
+    app.jinja_env.globals.update(asset=asset_url, modules=module_urls)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from typing import Any
 from uuid import UUID
 
+import brotli
 import pytest
 
-from console.app import SHARED_STATIC
 from shared.core.clock import new_id, now_ms
 from shared.models import ApiKey, Channel, Hold, LedgerEntry, Price, StaffUser, UsageLedger
 from shared.operations.accounts import adjust_credits
@@ -78,10 +79,31 @@ def test_every_asset_is_served_from_our_own_origin(signed_in):
     assets = re.findall(r'(?:href|src)="(/(?:static|shared)/[^"]+)"', browser.get("/").text)
     assert len(assets) == 8
     for path in assets:
-        answer = browser.get(path, buffered=True)  # buffered, so that the response is closed
+        answer = browser.get(path)
         assert answer.status_code == 200
+        assert answer.headers["Cache-Control"].endswith("immutable")
+        assert browser.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+        small = browser.get(path, headers={"Accept-Encoding": "gzip, deflate, br"})
+        assert small.headers["Content-Encoding"] == "br"
+        assert brotli.decompress(small.data) == answer.data
+        assert small.headers["ETag"] != answer.headers["ETag"]
+        old = re.sub(r"/[0-9a-f]{16}/", "/0123456789abcdef/", path)  # as a page from before a deployment asks for it
+        assert browser.get(old).headers["Cache-Control"] == "public, max-age=300"
     assert browser.get("/shared/../models.py").status_code == 404
-    assert SHARED_STATIC.joinpath("tokens.css").is_file()
+
+
+def test_pages_are_compressed_unless_another_site_sent_the_request(signed_in):
+    browser = signed_in("owner")
+    sent = {"Accept-Encoding": "gzip", "Sec-Fetch-Site": "same-origin"}
+    small = browser.get("/models/", headers=sent)
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert "Accept-Encoding" in small.headers["Vary"]
+    assert int(small.headers["Content-Length"]) == len(small.data) < len(browser.get("/models/").data) / 2
+    assert b"No models yet" in gzip.decompress(small.data)
+    for other in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": ""}, {"Accept-Encoding": "identity"}):
+        plain = browser.get("/models/", headers=sent | other)
+        assert "Content-Encoding" not in plain.headers, other
+        assert "Accept-Encoding" in plain.headers["Vary"]
 
 
 def test_empty_pages_explain_what_they_will_show(signed_in):
