@@ -11,21 +11,16 @@ from console.security.roles import is_allowed
 from shared.billing.price_text import PriceLine, price_summary, price_summary_usd
 from shared.billing.rates import PriceList
 from shared.core.formats import (
-    NARROW_SPACE,
     format_credits,
     format_duration,
     format_exact_time,
+    format_percent,
     format_signed,
     format_usd,
     short_id,
     time_element,
 )
 from shared.core.settings import Settings
-
-
-def percent(share: float | None) -> str:
-    """Return `0.42 %`, or `–` for None."""
-    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%"
 
 
 def in_usd(amount: int) -> str:
@@ -67,7 +62,7 @@ def install(app: Flask, settings: Settings) -> None:
         credits=format_credits,
         signed=format_signed,
         duration=format_duration,
-        percent=percent,
+        percent=format_percent,
         when=time_element,
         short_id=short_id,
         usd=in_usd,

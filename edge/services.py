@@ -28,6 +28,7 @@ from edge.store.job_poller import JobPoller
 from edge.store.ledger_batcher import LedgerBatcher
 from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
+from edge.store.model_health import ModelHealth
 from edge.store.output_sizes import OutputSizes
 from edge.store.token_counts import TokenCounts
 from shared import tokenizer
@@ -102,6 +103,7 @@ class Services:
         self.inflight = InflightCalls()
         self.token_counts = TokenCounts(self.count_tokens)
         self.output_sizes = OutputSizes()
+        self.model_health = ModelHealth(self.slow_reader)
         self.tight_accounts: set[UUID] = set()  # accounts (or visitors) whose latest call held less than its bound
         self._background: set[asyncio.Task[Any]] = set()
         self._catalog_loaded_at = 0.0

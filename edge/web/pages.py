@@ -87,6 +87,7 @@ def install(app: Quart, settings: Settings) -> None:
         credits=formats.format_credits,
         signed=formats.format_signed,
         duration=formats.format_duration,
+        percent=formats.format_percent,
         when=formats.time_element,
         exact=formats.format_exact_time,
         short_id=formats.short_id,

@@ -11,6 +11,7 @@ from edge.web.docs import docs
 from edge.web.keys import keys
 from edge.web.landing import landing
 from edge.web.media import media
+from edge.web.models import models
 from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.sessions import sessions
@@ -26,6 +27,7 @@ web.after_request(update_cookies)
 web.after_request(add_headers)
 for blueprint in (
     landing,
+    models,
     docs,
     chat,
     sign_in,

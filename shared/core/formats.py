@@ -35,6 +35,11 @@ def format_duration(ms: int | None) -> str:
     return f"{ms // 60_000}{NARROW_SPACE}min {ms // 1000 % 60}{NARROW_SPACE}s"
 
 
+def format_percent(share: float | None) -> str:
+    """Format a share of 0 to 1 as `0.42 %`; `–` for None."""
+    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%"
+
+
 def format_exact_time(ms: int) -> str:
     """Format a time as `2026-11-22 09:30:00.123 UTC`."""
     moment = datetime.fromtimestamp(ms / 1000, UTC)

@@ -79,7 +79,7 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
 def test_the_pages_of_the_account() -> None:
     app = Quart(__name__)
     app.register_blueprint(web)
-    pages = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    pages = {rule.rule.replace("<path:", "<") for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     documented = {
         name for cells in rows(read("docs/account.md").split("\n## ")[0]) for name in names(cells[0]) if name.startswith("/")
     }

@@ -31,7 +31,10 @@ SAID = [
     ChatMessage("assistant", "| moon | sun |\n|-|-|\n| *strong* | `weak` |\n\n```\n" + "x" * 200),
 ]
 LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
-FILES = {"/assets/<path:name>", "/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json"}
+FILES = {
+    *("/assets/<path:name>", "/robots.txt", "/sitemap.xml"),
+    *("/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json"),
+}
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
@@ -73,6 +76,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     )
     return {
         "id": f"req_{call.id.hex}",
+        "path:model_id": LONG_MODEL,
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,
