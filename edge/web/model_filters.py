@@ -11,20 +11,26 @@ from shared.billing.price_text import example_charge
 from shared.billing.rates import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.formats import format_credits
+from shared.text.translation import gettext, lazy_gettext, translated
 
 PAGE_SIZE = 100
 CONTEXTS = (32_000, 128_000, 200_000, 1_000_000)
 KIND_NAMES = {
-    "chat": "Chat",
-    "embedding": "Embeddings",
-    "image": "Images",
-    "video": "Video",
-    "speech": "Text to speech",
-    "transcription": "Transcription",
-    "moderation": "Moderation",
-    "rerank": "Rerank",
+    "chat": lazy_gettext("Chat"),
+    "embedding": lazy_gettext("Embeddings"),
+    "image": lazy_gettext("Images"),
+    "video": lazy_gettext("Video"),
+    "speech": lazy_gettext("Text to speech"),
+    "transcription": lazy_gettext("Transcription"),
+    "moderation": lazy_gettext("Moderation"),
+    "rerank": lazy_gettext("Rerank"),
 }
-SORT_NAMES = {"name": "Name", "price": "Price", "context": "Context window", "newest": "Newest"}
+SORT_NAMES = {
+    "name": lazy_gettext("Name"),
+    "price": lazy_gettext("Price"),
+    "context": lazy_gettext("Context window"),
+    "newest": lazy_gettext("Newest"),
+}
 PricedModel = tuple[CatalogModel, PriceList]
 
 
@@ -70,11 +76,11 @@ class ModelFilters(NamedTuple):
         words = {
             "q": f"“{self.q}”",
             "provider": self.provider,
-            "kind": KIND_NAMES.get(self.kind, self.kind),
-            "modality": f"{self.modality} input",
+            "kind": translated(KIND_NAMES.get(self.kind, self.kind)),
+            "modality": gettext("{modality} input", modality=self.modality),
             "feature": self.feature,
             "context": context_name(self.context),
-            "free": "free",
+            "free": gettext("free"),
         }
         return [(text, self.query(**{name: ""})) for name, text in words.items() if getattr(self, name)]
 
@@ -135,7 +141,7 @@ def filter_choices(models: Iterable[CatalogModel]) -> FilterChoices:
 
 def context_name(tokens: int) -> str:
     """Return the name of a filter by context window: `128 000 tokens or more`."""
-    return f"{format_credits(tokens)} tokens or more"
+    return gettext("{count} tokens or more", count=format_credits(tokens))
 
 
 def modalities(model: CatalogModel) -> list[str]:

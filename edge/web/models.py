@@ -21,11 +21,16 @@ from shared.catalog.snapshot import Alias, CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import ModelShutDown, NotFound
 from shared.text.plain_text import truncate
+from shared.text.translation import gettext, lazy_gettext
 
 models = Blueprint("model_pages", __name__)
 DESCRIPTION_LENGTH = 155  # search engines cut longer descriptions off
 # Kinds that /account/media generates.
-MEDIA_PAGES = {"image": "Generate images", "video": "Generate a video", "speech": "Generate speech"}
+MEDIA_PAGES = {
+    "image": lazy_gettext("Generate images"),
+    "video": lazy_gettext("Generate a video"),
+    "speech": lazy_gettext("Generate speech"),
+}
 
 
 class ModelRow(NamedTuple):
@@ -75,7 +80,7 @@ async def show_model(model_id: str) -> Response:
         raise NotFound(str(error)) from error
     price = model.price_at(now) if model is not None else None
     if model is None or price is None:
-        raise NotFound(f"There is no model '{truncate(name, 100)}'.")
+        raise NotFound(lazy_gettext("There is no model '{name}'.", name=truncate(name, 100)))
     if model.id != name:
         return redirect_to(model_path(model.id))
     figures = (await services().model_health.last_day()).get(model.id)
@@ -145,7 +150,7 @@ def _shown_lines(kind: str, price: PriceList, credits_per_usd: int) -> list[tupl
 
 
 def _meta_description(model: CatalogModel, price: PriceList) -> str:
-    about = model.description or f"{model.id} by {model.owned_by}."
+    about = model.description or gettext("{model} by {provider}.", model=model.id, provider=model.owned_by)
     return truncate(
         f"{about} {price_summary_usd(model.kind, price, services().settings.credits_per_usd)}".strip(), DESCRIPTION_LENGTH
     )

@@ -14,49 +14,51 @@ from shared.billing.pricing import VIDEO_STEP_SECONDS, MediaUnits, call_charge, 
 from shared.billing.rates import STANDARD_PERMILLE, TIER_PREFIX, TOKEN_KINDS, PriceList, own_rate, rate_label
 from shared.billing.token_usage import ExtraUsage, TokenUsage
 from shared.core.formats import NARROW_SPACE, format_credits
+from shared.text.translation import LazyText, gettext, lazy_gettext
 
 Unit = Literal["tokens", "image", "video", "second", "minute", "characters", "search", "call", "factor"]
 
-UNITS: dict[Unit, str] = {
-    "tokens": "per 1M tokens",
-    "image": "per image",
-    "video": "per video",
-    "second": "per second",
-    "minute": "per minute",
-    "characters": "per 1K characters",
-    "search": "per search",
-    "call": "per call",
-    "factor": "of all token rates",
+Sentences = dict[str, LazyText]
+UNITS: dict[Unit, LazyText] = {
+    "tokens": lazy_gettext("per 1M tokens"),
+    "image": lazy_gettext("per image"),
+    "video": lazy_gettext("per video"),
+    "second": lazy_gettext("per second"),
+    "minute": lazy_gettext("per minute"),
+    "characters": lazy_gettext("per 1K characters"),
+    "search": lazy_gettext("per search"),
+    "call": lazy_gettext("per call"),
+    "factor": lazy_gettext("of all token rates"),
 }
-_CREDITS = {
-    "both": "Input {input}, output {output} credits per 1M tokens",
-    "tokens": "{amount} credits per 1M tokens",
-    "image": "{amount} credits per image",
-    "video": "{amount} credits per video",
-    "second": "{amount} credits per second",
-    "minute": "{amount} credits per minute",
-    "characters": "{amount} credits per 1K characters",
-    "search": "{amount} credits per search",
-    "call": "{amount} credits per call",
+_CREDITS: Sentences = {
+    "both": lazy_gettext("Input {input}, output {output} credits per 1M tokens"),
+    "tokens": lazy_gettext("{amount} credits per 1M tokens"),
+    "image": lazy_gettext("{amount} credits per image"),
+    "video": lazy_gettext("{amount} credits per video"),
+    "second": lazy_gettext("{amount} credits per second"),
+    "minute": lazy_gettext("{amount} credits per minute"),
+    "characters": lazy_gettext("{amount} credits per 1K characters"),
+    "search": lazy_gettext("{amount} credits per search"),
+    "call": lazy_gettext("{amount} credits per call"),
 }
-_USD = {
-    "both": "Input {input}, output {output} USD per 1M tokens",
-    "tokens": "{amount} USD per 1M tokens",
-    "image": "{amount} USD per image",
-    "video": "{amount} USD per video",
-    "second": "{amount} USD per second",
-    "minute": "{amount} USD per minute",
-    "characters": "{amount} USD per 1K characters",
-    "search": "{amount} USD per search",
-    "call": "{amount} USD per call",
+_USD: Sentences = {
+    "both": lazy_gettext("Input {input}, output {output} USD per 1M tokens"),
+    "tokens": lazy_gettext("{amount} USD per 1M tokens"),
+    "image": lazy_gettext("{amount} USD per image"),
+    "video": lazy_gettext("{amount} USD per video"),
+    "second": lazy_gettext("{amount} USD per second"),
+    "minute": lazy_gettext("{amount} USD per minute"),
+    "characters": lazy_gettext("{amount} USD per 1K characters"),
+    "search": lazy_gettext("{amount} USD per search"),
+    "call": lazy_gettext("{amount} USD per call"),
 }
-NO_CHARGE = "No charge"
+NO_CHARGE = lazy_gettext("No charge")
 _MEDIA = ("image", "video", "speech")
 _WITHOUT_TOKENS = (*_MEDIA, "transcription")
-_PER_CALL: dict[str, tuple[str, Unit]] = {
-    "image": ("Image", "image"),
-    "video": ("Video", "video"),
-    "rerank": ("Search", "search"),
+_PER_CALL: dict[str, tuple[LazyText, Unit]] = {
+    "image": (lazy_gettext("Image"), "image"),
+    "video": (lazy_gettext("Video"), "video"),
+    "rerank": (lazy_gettext("Search"), "search"),
 }
 _MAIN = ("input", "output")
 _MAX_DECIMALS = 6
@@ -81,7 +83,7 @@ class PriceLine(NamedTuple):
     @property
     def per(self) -> str:
         """The unit: `per 1M tokens`."""
-        return UNITS[self.unit]
+        return UNITS[self.unit].translated()
 
 
 class Example(NamedTuple):
@@ -99,7 +101,7 @@ def price_lines(kind: str, price: PriceList) -> list[PriceLine]:
     if kind not in _WITHOUT_TOKENS:
         lines += _search_and_tier_lines(price)
     if price.minimum_credits:
-        lines.append(PriceLine("Minimum charge", Decimal(price.minimum_credits), "call"))
+        lines.append(PriceLine(lazy_gettext("Minimum charge"), Decimal(price.minimum_credits), "call"))
     return lines
 
 
@@ -133,14 +135,14 @@ def _unit_lines(kind: str, price: PriceList) -> list[PriceLine]:
     """Return the rates of calls, images, searches of a rerank, seconds and characters."""
     lines = []
     if price.credits_per_call:
-        label, unit = _PER_CALL.get(kind, ("Call", "call"))
+        label, unit = _PER_CALL.get(kind, (lazy_gettext("Call"), "call"))
         lines.append(PriceLine(label, Decimal(price.credits_per_call), unit))
     if kind in _MEDIA and price.credits_per_5_seconds:
-        lines.append(PriceLine("Video", Decimal(price.credits_per_5_seconds) / VIDEO_STEP_SECONDS, "second"))
+        lines.append(PriceLine(lazy_gettext("Video"), Decimal(price.credits_per_5_seconds) / VIDEO_STEP_SECONDS, "second"))
     if kind in _MEDIA and price.credits_per_1k_characters:
-        lines.append(PriceLine("Text", Decimal(price.credits_per_1k_characters), "characters"))
+        lines.append(PriceLine(lazy_gettext("Text"), Decimal(price.credits_per_1k_characters), "characters"))
     if kind == "transcription" and (seconds := own_rate(price, "second", 0)):
-        lines.append(PriceLine("Audio", Decimal(seconds * 60), "minute"))
+        lines.append(PriceLine(lazy_gettext("Audio"), Decimal(seconds * 60), "minute"))
     return lines
 
 
@@ -174,43 +176,45 @@ def price_summary_usd(kind: str, price: PriceList, credits_per_usd: int) -> str:
     return _summary(kind, price, _USD, lambda credits: _usd(credits, credits_per_usd))
 
 
-def _summary(kind: str, price: PriceList, sentences: dict[str, str], show: Callable[[Decimal], str]) -> str:
+def _summary(kind: str, price: PriceList, sentences: Sentences, show: Callable[[Decimal], str]) -> str:
     tokens = {} if kind in _WITHOUT_TOKENS else {name: _steps(price, name) for name in _main_kinds(kind, price)}
     amounts = {name: _from_lowest(list(steps.values()), show) for name, steps in tokens.items()}
     parts = []
     if len(amounts) == 2:
-        parts.append(sentences["both"].format(**amounts))
+        parts.append(sentences["both"].translated().format(**amounts))
     elif amounts:
-        parts.append(sentences["tokens"].format(amount=next(iter(amounts.values()))))
-    parts += [sentences[line.unit].format(amount=show(line.credits)) for line in _unit_lines(kind, price)]
+        parts.append(sentences["tokens"].translated().format(amount=next(iter(amounts.values()))))
+    parts += [sentences[line.unit].translated().format(amount=show(line.credits)) for line in _unit_lines(kind, price)]
     if not parts and price.minimum_credits and not price.is_zero:
-        parts.append(sentences["call"].format(amount=show(Decimal(price.minimum_credits))))
-    return " + ".join(parts) or NO_CHARGE
+        parts.append(sentences["call"].translated().format(amount=show(Decimal(price.minimum_credits))))
+    return " + ".join(parts) or NO_CHARGE.translated()
 
 
 def _from_lowest(steps: list[int], show: Callable[[Decimal], str]) -> str:
     lowest = show(Decimal(min(steps) * 1_000))
-    return lowest if len(set(steps)) == 1 else f"from {lowest}"
+    return lowest if len(set(steps)) == 1 else gettext("from {amount}", amount=lowest)
 
 
 def example_charge(kind: str, price: PriceList) -> Example:
     """Return what a typical small call of this kind costs."""
+    thousand = format_credits(1_000)
     match kind:
         case "image":
-            return Example("One image", media_charge(price, MediaUnits(1)))
+            return Example(gettext("One image"), media_charge(price, MediaUnits(1)))
         case "video":
-            return Example("A video of 5 seconds", media_charge(price, MediaUnits(1, seconds=5)))
+            return Example(gettext("A video of 5 seconds"), media_charge(price, MediaUnits(1, seconds=5)))
         case "speech":
-            return Example(
-                f"Speech from {format_credits(1_000)} characters", media_charge(price, MediaUnits(1, characters=1_000))
-            )
+            what = gettext("Speech from {count} characters", count=thousand)
+            return Example(what, media_charge(price, MediaUnits(1, characters=1_000)))
         case "transcription":
-            return Example("One minute of audio", call_charge(price, TokenUsage(0, 0, extra=ExtraUsage(seconds=60))))
+            usage = TokenUsage(0, 0, extra=ExtraUsage(seconds=60))
+            return Example(gettext("One minute of audio"), call_charge(price, usage))
         case "rerank":
-            return Example("One search", call_charge(price, TokenUsage(0, 0, extra=ExtraUsage(search_units=1))))
+            return Example(gettext("One search"), call_charge(price, TokenUsage(0, 0, extra=ExtraUsage(search_units=1))))
         case "chat":
-            return Example(f"{format_credits(1_000)} input and 500 output tokens", call_charge(price, TokenUsage(1_000, 500)))
-    return Example(f"{format_credits(1_000)} input tokens", call_charge(price, TokenUsage(1_000, 0)))
+            what = gettext("{input} input and {output} output tokens", input=thousand, output=500)
+            return Example(what, call_charge(price, TokenUsage(1_000, 500)))
+    return Example(gettext("{count} input tokens", count=thousand), call_charge(price, TokenUsage(1_000, 0)))
 
 
 def _grouped(credits: Decimal) -> str:

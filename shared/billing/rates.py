@@ -12,6 +12,7 @@ from uuid import UUID
 
 from shared.billing.token_usage import NO_EXTRA, TokenUsage
 from shared.core.formats import format_credits
+from shared.text.translation import gettext, lazy_gettext
 
 # Kind of token → the kind whose rate applies if it has none of its own. `input` and `output` have no fallback: their rate is 0.
 FALLBACKS = {
@@ -37,26 +38,29 @@ TIER_PREFIX = "tier:"
 STANDARD_PERMILLE = 1_000
 
 LABELS = {
-    "input": "Input",
-    "cached_input": "Cached input",
-    "cache_write": "Cache write",
-    "cache_write_1h": "Cache write, 1 hour",
-    "audio_input": "Audio input",
-    "cached_audio_input": "Cached audio input",
-    "image_input": "Image input",
-    "output": "Output",
-    "reasoning": "Reasoning",
-    "audio_output": "Audio output",
-    "image_output": "Image output",
-    "web_search": "Web searches",
-    "second": "Seconds",
+    "input": lazy_gettext("Input"),
+    "cached_input": lazy_gettext("Cached input"),
+    "cache_write": lazy_gettext("Cache write"),
+    "cache_write_1h": lazy_gettext("Cache write, 1 hour"),
+    "audio_input": lazy_gettext("Audio input"),
+    "cached_audio_input": lazy_gettext("Cached audio input"),
+    "image_input": lazy_gettext("Image input"),
+    "output": lazy_gettext("Output"),
+    "reasoning": lazy_gettext("Reasoning"),
+    "audio_output": lazy_gettext("Audio output"),
+    "image_output": lazy_gettext("Image output"),
+    "web_search": lazy_gettext("Web searches"),
+    "second": lazy_gettext("Seconds"),
 }
 
 
 def rate_label(kind: str, above_tokens: int = 0) -> str:
     """Return the name of a rate on pages: `Output above 200 000 tokens`, `Service tier flex`."""
-    label = LABELS.get(kind) or f"Service tier {kind.removeprefix(TIER_PREFIX)}"
-    return f"{label} above {format_credits(above_tokens)} tokens" if above_tokens else label
+    known = LABELS.get(kind)
+    label = known.translated() if known else gettext("Service tier {name}", name=kind.removeprefix(TIER_PREFIX))
+    if not above_tokens:
+        return label
+    return gettext("{rate} above {count} tokens", rate=label, count=format_credits(above_tokens))
 
 
 class Rate(NamedTuple):

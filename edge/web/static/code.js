@@ -1,5 +1,5 @@
 // Code blocks: a copy button on each, and tabs for blocks that show the same call in several languages.
-"use strict";
+import { t } from "./i18n.js";
 
 const LANGUAGE = "yout-code-language"; // the language chosen last, in this browser's storage
 
@@ -15,11 +15,11 @@ function addCopy(block) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copy";
-  button.textContent = "Copy";
+  button.textContent = t("Copy");
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(block.textContent);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    button.textContent = t("Copied");
+    setTimeout(() => { button.textContent = t("Copy"); }, 1500);
   });
   const frame = document.createElement("div");
   frame.className = "copied";
@@ -33,7 +33,7 @@ function makeTabs(group, number) {
   const list = document.createElement("div");
   list.className = "tabs";
   list.setAttribute("role", "tablist");
-  list.setAttribute("aria-label", "Language");
+  list.setAttribute("aria-label", t("Programming language"));
   const tabs = panels.map((panel, index) => {
     const tab = document.createElement("button");
     const name = panel.getAttribute("aria-label");

@@ -27,6 +27,13 @@ function sendOnce(form) {
   });
 }
 
+// Return an element's HTML without the texts of its times, which change all the time.
+function comparable(element) {
+  const copy = element.cloneNode(true);
+  for (const time of copy.querySelectorAll("time")) time.replaceWith(time.dateTime);
+  return copy.innerHTML;
+}
+
 // Poll an element that is still changing. The page is only updated on a change, so as not to disturb screen readers.
 function pollForChanges(shown) {
   setTimeout(async () => {
@@ -35,7 +42,7 @@ function pollForChanges(shown) {
     const fresh = answer?.ok
       ? new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(shown.id)
       : null;
-    if (fresh && fresh.innerHTML !== shown.innerHTML) {
+    if (fresh && comparable(fresh) !== comparable(shown)) {
       shown.replaceChildren(...fresh.childNodes);
       shown.querySelectorAll("form[method=post]").forEach(sendOnce);
     }
