@@ -21,6 +21,7 @@ from edge.http.tags import parse_tag
 from edge.services import Services
 from shared.core.clock import new_id
 from shared.core.errors import RequestRefused
+from transport.fast_hypercorn import DISCONNECT
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -71,29 +72,42 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
         events = exchange(services, call_id, caller, parsed.call, cap)
         if parsed.extension is not None:
             events = parsed.extension.record(services, parsed.call.model, events)
-        await _until_gone(services, receive, respond(services, context, parsed, events))
+        await _until_gone(services, scope, receive, respond(services, context, parsed, events))
 
     return handle
 
 
-async def _until_gone(services: Services, receive: Receive, work: Any) -> None:
-    """Run `work`, and cancel it when the client disconnects. Registers it in `services.calls`, so that it can be cut off."""
+async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any) -> None:
+    """Run `work`, and cancel it when the client disconnects. Registers it in `services.inflight`, so that it can be cut off."""
     running = services.inflight.begin()
-    watch = asyncio.get_running_loop().create_task(_watch(receive, running.task))
+    watch: asyncio.Task[None] | None = None
+    gone = False
+
+    def leave() -> None:
+        nonlocal gone
+        gone = True
+        running.task.cancel()
+
+    call_on_disconnect = scope.get("extensions", {}).get(DISCONNECT)
+    if call_on_disconnect is not None:  # cheaper than a task for each call
+        call_on_disconnect(leave)
+    else:
+        watch = asyncio.get_running_loop().create_task(_watch(receive, leave))
     try:
         await work
     except asyncio.CancelledError:
-        if not watch.done():  # cancelled by the server's shutdown, not by the client
+        if not gone:  # cancelled by the server's shutdown, not by the client
             raise
     finally:
         services.inflight.end(running)
-        watch.cancel()
+        if watch is not None:
+            watch.cancel()
 
 
-async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+async def _watch(receive: Receive, leave: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    task.cancel()
+    leave()
 
 
 async def _read_form(adapter: EndpointAdapter, scope: Scope, body: bytes, call_id: UUID) -> ParsedRequest:

@@ -7,5 +7,6 @@ per response, and a stricter request parser.
 
 from .install import install
 from .limits import Limits
+from .request_cycle import DISCONNECT
 
-__all__ = ["Limits", "install"]
+__all__ = ["DISCONNECT", "Limits", "install"]

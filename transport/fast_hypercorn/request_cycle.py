@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 
+# The ASGI extension with which an application is called when the client disconnects, without a task that waits in `receive`.
+DISCONNECT = "fast_hypercorn.disconnect"
+
+
 class RequestCycle:
     """``receive`` returns ``http.disconnect`` once the client has disconnected or the response is complete."""
 
@@ -25,6 +30,7 @@ class RequestCycle:
         "_connection",
         "_end_sent",
         "_left",
+        "_on_disconnect",
         "_pieces",
         "_response",
         "_scope",
@@ -53,6 +59,7 @@ class RequestCycle:
         self._end_sent = False
         self.awaits_continue = head.expects_continue
         self._changed: asyncio.Event | None = None
+        self._on_disconnect: Callable[[], object] | None = None
         # Response: _left counts down its Content-Length (None without one).
         self._answer: ResponseHead | None = None
         self._left: int | None = None
@@ -82,7 +89,7 @@ class RequestCycle:
             "client": connection.client,
             "server": connection.server,
             "state": connection.worker.state.copy(),
-            "extensions": {},
+            "extensions": {DISCONNECT: self.call_on_disconnect},
         }
 
     async def run(self) -> None:
@@ -101,6 +108,8 @@ class RequestCycle:
         finally:
             unanswered = not self.answered
             self._connection.application_done(self)
+            self._on_disconnect = None
+            self._scope["extensions"].clear()  # breaks the reference cycle, which only the garbage collector would free
             if unanswered and worker.logs_access:
                 await self._log_access()
 
@@ -123,6 +132,8 @@ class RequestCycle:
         self.gone = True
         self._pieces.clear()
         self._wake()
+        if self._on_disconnect is not None and not self.answered:
+            self._on_disconnect()
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -152,6 +163,13 @@ class RequestCycle:
         self._end_sent = self.body_ended
         self._connection.body_taken()
         return {"type": "http.request", "body": body, "more_body": not self.body_ended}
+
+    def call_on_disconnect(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` when the client disconnects before the response is complete; soon, if it has disconnected already."""
+        if self.gone:
+            asyncio.get_running_loop().call_soon(callback)
+        else:
+            self._on_disconnect = callback
 
     async def send(self, message: Message) -> None:
         """The ASGI ``send``: wait only if the client reads too slowly, and do nothing once it has disconnected.

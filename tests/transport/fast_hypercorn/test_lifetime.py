@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from quart import Quart, request
 
-from transport.fast_hypercorn import Limits
+from transport.fast_hypercorn import DISCONNECT, Limits
 from transport.fast_hypercorn.minimum_rate import MinimumRate
 from transport.fast_hypercorn.write_buffer import WriteBuffer
 
@@ -72,6 +72,34 @@ def test_disconnect_in_mid_upload_reaches_receive(start: Any) -> None:
     assert received_events.get(timeout=WAIT) == {"type": "http.request", "body": b"abc", "more_body": True}
     wire.close()
     assert received_events.get(timeout=WAIT) == {"type": "http.disconnect"}
+
+
+def test_a_disconnect_before_the_end_of_the_response_calls_back(start_fast: Any) -> None:
+    called: queue.Queue[str] = queue.Queue()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await _complete_startup(scope)
+        path = scope["path"]
+        scope["extensions"][DISCONNECT](lambda: called.put(path))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": path != "/whole"})
+        while path == "/cut" and (await receive())["type"] != "http.disconnect":
+            pass
+        if path == "/cut":
+            scope["extensions"][DISCONNECT](lambda: called.put("late"))
+
+    server = start_fast(app)
+    whole = server.connect()
+    whole.send(GET % b"/whole")
+    assert whole.answer().body == b"begun"
+    whole.close()
+    cut = server.connect()
+    cut.send(GET % b"/cut")
+    assert cut.start().read(5) == b"begun"
+    cut.close()
+    assert called.get(timeout=WAIT) == "/cut"
+    assert called.get(timeout=WAIT) == "late"
+    assert called.empty()
 
 
 def test_disconnect_follows_a_complete_response(start: Any) -> None:
