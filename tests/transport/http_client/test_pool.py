@@ -205,7 +205,9 @@ async def test_callers_beyond_the_limit_queue():
         async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
             for number in range(10):
                 group.create_task(call(number))
-            await asyncio.sleep(0.05)
+            while len(server.peers) < 2:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)  # a third connection would arrive in this time
             assert len(server.peers) == 2
             gate.set()
         assert len(server.peers) == 2
