@@ -27,6 +27,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self' data:",  # data: for the inline icon
+        "font-src 'self'",
         "media-src 'self'",
         "connect-src 'self'",
         "form-action 'self'",

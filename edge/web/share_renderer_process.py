@@ -25,7 +25,7 @@ def main(cpu_seconds: int, max_characters: int) -> int:
     if sys.platform == "linux":  # not supported by macOS
         resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     turns: list[tuple[str, str]] = orjson.loads(sys.stdin.buffer.read())
-    html = [render(text) if role == "assistant" else plain(text) for role, text in turns]
+    html = [render(text, number) if role == "assistant" else plain(text) for number, (role, text) in enumerate(turns)]
     if sum(map(len, html)) > max_characters:
         return 1
     sys.stdout.buffer.write(orjson.dumps(html))

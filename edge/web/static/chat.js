@@ -1,5 +1,6 @@
 // The chat: sends messages to the native API, streams the answer, and shows its cost.
-"use strict";
+
+import { renderMarkdown } from "./markdown.js";
 
 (() => {
   const root = document.getElementById("chat");
@@ -72,7 +73,7 @@
     if (answer.drawing) return; // render once per animation frame, not per delta
     answer.drawing = requestAnimationFrame(() => {
       answer.drawing = 0;
-      scrollAlong(() => Markdown.show(answer.said, answer.text));
+      scrollAlong(() => renderMarkdown(answer.said, answer.text, { streaming: true }));
     });
   }
 
@@ -164,7 +165,7 @@
     }
     cancelAnimationFrame(answer.drawing);
     answer.said.classList.remove("waiting");
-    Markdown.show(answer.said, answer.text);
+    renderMarkdown(answer.said, answer.text);
     if (answer.text) messages = [...messages, said, { role: "assistant", content: answer.text }];
     running = null;
     busy(false);
@@ -204,7 +205,7 @@
       else if (message.role === "assistant") {
         const answer = addAnswer();
         answer.said.classList.remove("waiting");
-        Markdown.show(answer.said, text);
+        renderMarkdown(answer.said, text);
       }
       messages.push({ role: message.role, content: text });
     }

@@ -1,138 +1,219 @@
-// Renders Markdown as DOM elements. Nothing is ever parsed as HTML, so messages cannot inject any.
-"use strict";
+// Shows Markdown in an element. While a text streams in, only its last block is rendered again.
+// The parser, highlighting and maths load when they are first needed; until the parser has loaded, the plain text is shown.
 
-const Markdown = (() => {
-  const SAFE_LINK = /^(https?:\/\/|mailto:)/i;
-  // In order: verbatim text (TeX, names such as __init__), code, link, URL, bold, italic. Everything else is plain text.
-  const INLINE = /(\\\([\s\S]+?\\\)|\\\[[\s\S]+?\\\]|\$\$[\s\S]+?\$\$|(?<!\w)__[A-Za-z0-9]+__(?!\w))|(`+)([\s\S]+?)\2|\[([^\]\n]*)\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|(https?:\/\/[^\s<>()]+[^\s<>().,;:!?'"])|\*\*([\s\S]+?)\*\*|(?<!\w)__(?=\S)([\s\S]+?)__(?!\w)|\*([^*\s](?:[^*]*[^*\s])?)(?:(?<=\w)\*|\*(?!\w))|(?<!\w)_([^_\s](?:[^_]*[^_\s])?)_(?!\w)/;
-  const FENCE = /^ {0,3}(```+|~~~+)\s*([\w+#.-]*)/;
-  const ITEM = /^( *)([-*+]|\d{1,9}[.)])\s+(.*)$/;
-  const MAX_DEPTH = 8;
+import { t } from "./i18n.js";
 
-  function element(tag, children = []) {
-    const made = document.createElement(tag);
-    made.append(...children);
-    return made;
+const ELEMENTS = new Set([
+  "p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "s", "a", "sup", "h3", "h4", "h5", "h6", "ul", "ol", "li", "div", "figure",
+  "figcaption", "section", "table", "thead", "tbody", "tr", "th", "td", "span",
+]);
+const ATTRIBUTES = new Set(["dir", "href", "title", "id", "class", "tabindex", "start", "align"]);
+const SAFE_LINK = /^(https?:\/\/|mailto:|#fn)/i;
+const MAX_HIGHLIGHTED = 50_000; // characters of one block of code; more would block the page
+const MAX_FRAME_WAIT_MS = 200; // frames stop in tabs in the background
+
+let rules; // the parser's module, once it has loaded
+let loading;
+let messages = 0;
+const states = new WeakMap();
+
+// Load the parser ahead of its first use.
+export function loadMarkdown() {
+  loading ??= import("./markdown_rules.js").then((module) => { rules = module; }, (error) => {
+    loading = undefined; // try again with the next text
+    throw error;
+  });
+  return loading;
+}
+
+// Replace the content of `element` with `text`. Call it again with each longer text while it is `streaming`, and a last time without.
+// Resolves when the element is up to date, or when a later call has replaced this one.
+export async function renderMarkdown(element, text, { streaming = false } = {}) {
+  let state = states.get(element);
+  if (!state) {
+    messages += 1;
+    state = { message: String(messages), ...FRESH };
+    states.set(element, state);
   }
-
-  function link(address, children) {
-    if (!SAFE_LINK.test(address)) return children;
-    const made = element("a", children);
-    made.href = address;
-    made.rel = "noopener noreferrer nofollow";
-    made.target = "_blank";
-    return [made];
-  }
-
-  function inline(text, depth = 0) {
-    const nodes = [];
-    while (text) {
-      const found = depth < MAX_DEPTH ? INLINE.exec(text) : null;
-      if (!found) {
-        nodes.push(text);
-        break;
-      }
-      if (found.index) nodes.push(text.slice(0, found.index));
-      const [all, verbatim, , code, words, target, address, bold, strong, italic, stress] = found;
-      if (verbatim !== undefined) nodes.push(verbatim);
-      else if (code !== undefined) nodes.push(element("code", [code]));
-      else if (target !== undefined) nodes.push(...link(target, inline(words || target, depth + 1)));
-      else if (address !== undefined) nodes.push(...link(address, [address]));
-      else if ((bold ?? strong) !== undefined) nodes.push(element("strong", inline(bold ?? strong, depth + 1)));
-      else nodes.push(element("em", inline(italic ?? stress, depth + 1)));
-      text = text.slice(found.index + all.length);
+  if (!streaming && state.shown === text) return;
+  state.call += 1;
+  state.shown = streaming ? null : text;
+  const { call } = state;
+  if (!rules) {
+    showPlain(element, text);
+    try {
+      await loadMarkdown();
+    } catch {
+      return; // offline: the plain text stays
     }
-    return nodes;
-  }
+  } else if (streaming && state.drawn) await nextFrame();
+  if (state.call !== call) return;
+  element.classList.add("markdown");
+  element.classList.remove("plain");
+  if (!state.drawn || !text.startsWith(state.done) || (!streaming && (state.late || !state.streamed))) reset(element, state);
+  state.drawn = true;
+  if (streaming) drawLastBlock(element, state, text);
+  else drawRest(element, state, text);
+}
 
-  function paragraph(lines) {
-    const made = element("p");
-    lines.forEach((line, index) => {
-      if (index) made.append(document.createElement("br"));
-      made.append(...inline(line.trim()));
-    });
-    return made;
-  }
+const FRESH = {
+  call: 0,
+  shown: null, // the complete text
+  drawn: false, // something was rendered, so later text may wait for the next frame
+  streamed: false, // blocks were rendered one after another
+  done: "", // the text of the blocks that cannot change anymore
+  kept: 0, // the number of their nodes
+  code: null, // the text node of the code block that is open
+  references: undefined, // link references of `done`
+  late: false, // a footnote or link reference may change earlier blocks
+};
 
-  function list(lines, depth) {
-    const ordered = /\d/.test(ITEM.exec(lines[0])[2][0]);
-    const made = element(ordered ? "ol" : "ul");
-    if (ordered) made.start = Number.parseInt(ITEM.exec(lines[0])[2], 10);
-    const indent = ITEM.exec(lines[0])[1].length;
-    let item = [];
-    const close = () => { if (item.length) made.append(element("li", blocks(item, depth + 1, true))); };
-    for (const line of lines) {
-      const found = ITEM.exec(line);
-      if (found && found[1].length <= indent + 1) {
-        close();
-        item = [found[3]];
-      } else item.push(line.replace(/^ {1,4}/, ""));
+function reset(element, state) {
+  element.replaceChildren();
+  Object.assign(state, FRESH, { call: state.call, shown: state.shown });
+}
+
+function showPlain(element, text) {
+  element.classList.add("plain");
+  element.textContent = text;
+}
+
+function nextFrame() {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, MAX_FRAME_WAIT_MS);
+    requestAnimationFrame(() => { clearTimeout(timer); resolve(); });
+  });
+}
+
+function drawRest(element, state, text) {
+  const env = { message: state.message, references: { ...state.references } };
+  replaceOpen(element, state, rules.renderTokens(rules.parse(text.slice(state.done.length), env), env));
+  Object.assign(state, { done: text, kept: element.childNodes.length, code: null, streamed: false });
+  improve(element);
+}
+
+function drawLastBlock(element, state, text) {
+  const tail = text.slice(state.done.length);
+  const env = { message: state.message, references: { ...state.references } };
+  const tokens = rules.parse(tail, env);
+  state.streamed = true;
+  state.late ||= Boolean(env.footnotes) || Object.keys(env.references).length > 0 || tail.includes("[^");
+  const last = tokens.findLastIndex((token) => token.level === 0 && token.map && token.nesting >= 0);
+  const open = last < 0 ? [] : tokens.slice(last);
+  const cut = last < 0 ? 0 : startOfLine(tail, tokens[last].map[0]);
+  if (cut > 0 && last > 0) {
+    state.code = null;
+    replaceOpen(element, state, rules.renderTokens(tokens.slice(0, last), env));
+    improve(element);
+    Object.assign(state, { done: text.slice(0, state.done.length + cut), kept: element.childNodes.length, references: env.references });
+  }
+  if (state.code && open.length === 1 && open[0].type === "fence" && open[0].content.startsWith(state.code.data)) {
+    state.code.appendData(open[0].content.slice(state.code.data.length));
+    return;
+  }
+  replaceOpen(element, state, rules.renderTokens(open, env));
+  const code = open.length === 1 && open[0].type === "fence" ? element.lastElementChild?.querySelector("pre > code") : null;
+  state.code = code?.firstChild ?? null;
+}
+
+function startOfLine(text, line) {
+  let at = 0;
+  for (let number = 0; number < line; number += 1) at = text.indexOf("\n", at) + 1;
+  return at;
+}
+
+// Replace the nodes of the blocks that may still change.
+function replaceOpen(element, state, html) {
+  while (element.childNodes.length > state.kept) element.lastChild.remove();
+  element.append(sanitize(html));
+}
+
+// Return `html` as nodes, with allowed elements and attributes only. The rules already guarantee this; a mistake there does no harm.
+function sanitize(html) {
+  const template = document.createElement("template"); // its content is inert: it loads and runs nothing
+  template.innerHTML = html;
+  for (const node of template.content.querySelectorAll("*")) {
+    if (!ELEMENTS.has(node.localName)) node.remove();
+    for (const { name, value } of [...node.attributes]) {
+      if (!ATTRIBUTES.has(name) || (name === "href" && !SAFE_LINK.test(value))) node.removeAttribute(name);
     }
-    close();
-    return made;
-  }
-
-  function cells(line) {
-    return line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
-  }
-
-  function table(lines) {
-    const row = (tag, line) => element("tr", cells(line).map((cell) => element(tag, inline(cell))));
-    const made = element("table", [element("thead", [row("th", lines[0])]), element("tbody", lines.slice(2).map((line) => row("td", line)))]);
-    const box = element("div", [made]);
-    box.className = "table";
-    box.tabIndex = 0;
-    return box;
-  }
-
-  // Return the end of the run of lines after `start` for which `goes` is true.
-  function run(lines, start, goes) {
-    let end = start + 1;
-    while (end < lines.length && goes(lines[end], end)) end += 1;
-    return end;
-  }
-
-  function blocks(lines, depth = 0, tight = false) {
-    const nodes = [];
-    let at = 0;
-    while (at < lines.length) {
-      const line = lines[at];
-      const fence = FENCE.exec(line);
-      let end = at + 1;
-      if (!line.trim()) { /* between blocks */ }
-      else if (fence) {
-        end = run(lines, at, (next) => !next.trim().startsWith(fence[1]));
-        const code = element("pre", [element("code", [lines.slice(at + 1, end).join("\n")])]);
-        code.tabIndex = 0;
-        nodes.push(code);
-        end += 1;
-      } else if (/^ {0,3}#{1,6}\s/.test(line)) {
-        const [, marks, words] = /^ {0,3}(#{1,6})\s+(.*?)\s*#*$/.exec(line) ?? [null, "#", line];
-        nodes.push(element(`h${Math.min(6, marks.length + 1)}`, inline(words)));
-      } else if (/^ {0,3}([-*_])( *\1){2,} *$/.test(line)) nodes.push(element("hr"));
-      else if (/^ {0,3}>/.test(line) && depth < MAX_DEPTH) {
-        end = run(lines, at, (next) => /^ {0,3}>/.test(next));
-        nodes.push(element("blockquote", blocks(lines.slice(at, end).map((quoted) => quoted.replace(/^ {0,3}> ?/, "")), depth + 1)));
-      } else if (ITEM.test(line) && depth < MAX_DEPTH) {
-        end = run(lines, at, (next, index) => ITEM.test(next) || /^\s+\S/.test(next) || (!next.trim() && index + 1 < lines.length && (ITEM.test(lines[index + 1]) || /^\s+\S/.test(lines[index + 1]))));
-        nodes.push(list(lines.slice(at, end), depth));
-      } else if (line.includes("|") && /^[\s|:-]+$/.test(lines[at + 1] ?? "") && (lines[at + 1] ?? "").includes("-")) {
-        end = run(lines, at, (next) => next.includes("|"));
-        nodes.push(table(lines.slice(at, end)));
-      } else {
-        end = run(lines, at, (next) => next.trim() && !FENCE.test(next) && !/^ {0,3}(#{1,6}\s|>)/.test(next) && !ITEM.test(next));
-        if (tight && nodes.length === 0) nodes.push(...inline(lines.slice(at, end).map((part) => part.trim()).join(" ")));
-        else nodes.push(paragraph(lines.slice(at, end)));
-      }
-      at = end;
+    if (node.localName === "a" && !node.hash.startsWith("#fn")) {
+      node.rel = "nofollow noopener noreferrer";
+      node.target = "_blank";
     }
-    return nodes;
   }
+  return template.content;
+}
 
-  // Replace the content of `place` with the rendered `text`.
-  function show(place, text) {
-    place.replaceChildren(...blocks(text.split("\n")));
+// Add copy buttons, highlighting and maths to blocks that are complete.
+function improve(element) {
+  for (const block of element.children) {
+    if ("complete" in block.dataset) continue;
+    block.dataset.complete = "";
+    for (const figure of block.matches("figure.code") ? [block] : block.querySelectorAll("figure.code")) improveCode(figure);
+    for (const code of block.querySelectorAll("code.math")) showMath(code);
   }
+}
 
-  return { show };
-})();
+function improveCode(figure) {
+  const code = figure.querySelector("code");
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = t("Copy");
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(code.textContent);
+    button.textContent = t("Copied");
+    setTimeout(() => { button.textContent = t("Copy"); }, 2000);
+  });
+  figure.querySelector("figcaption").append(button);
+  const language = code.className.replace("language-", "");
+  if (language !== "text" && code.textContent.length <= MAX_HIGHLIGHTED) highlight(code, language);
+}
+
+let highlighter;
+
+async function highlight(code, language) {
+  highlighter ??= import("./vendor/highlight.js/highlight.min.js");
+  const { default: library } = await highlighter;
+  if (!library.getLanguage(language)) return;
+  code.replaceChildren(sanitize(library.highlight(code.textContent, { language, ignoreIllegals: true }).value));
+}
+
+let maths;
+
+function loadMaths() {
+  const style = document.createElement("link");
+  style.rel = "stylesheet";
+  style.href = new URL("./vendor/katex/katex.min.css", import.meta.url).href;
+  const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
+  document.head.append(style);
+  return Promise.all([import("./vendor/katex/katex.min.js"), styled]).then(() => globalThis.katex);
+}
+
+async function showMath(code) {
+  maths ??= loadMaths();
+  const katex = await maths;
+  const shown = document.createElement("span");
+  shown.dir = "ltr";
+  try {
+    // KaTeX builds elements without parsing HTML; `trust` off forbids links, images and ids.
+    katex.render(code.textContent, shown, { displayMode: code.classList.contains("display"), trust: false, strict: "ignore" });
+  } catch {
+    return; // invalid TeX stays as it was written
+  }
+  code.replaceWith(shown);
+}
+
+// Links of footnotes scroll. The address stays, because its fragment may mean something else to the page.
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest('.markdown a[href^="#fn"]') : null;
+  if (!link) return;
+  event.preventDefault();
+  const target = document.getElementById(link.hash.slice(1));
+  target?.scrollIntoView({ block: "nearest" });
+  if (target) {
+    target.tabIndex = -1;
+    target.focus({ preventScroll: true });
+  }
+});
