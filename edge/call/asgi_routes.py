@@ -11,7 +11,7 @@ from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
 from edge.call.exchange import exchange
 from edge.call.responses import Send, respond, response_context, send_logged_error
-from edge.call.web_auth import web_caller
+from edge.call.web_auth import is_from_page, web_caller
 from edge.http.client_ip import client_ip
 from edge.http.content_coding import DecodedBody, parse_codings
 from edge.http.errors import request_id
@@ -38,7 +38,7 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                 context.headers.extend(services.cors.headers(headers.origin))
             if headers.content_encoding is not None:
                 receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
-            if adapter.allows_web_callers and not headers.has_key:
+            if not headers.has_key and (adapter.allows_web_callers or (adapter.allows_pages and is_from_page(scope))):
                 caller = await web_caller(services, scope)
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:

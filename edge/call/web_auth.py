@@ -73,6 +73,11 @@ def client_address(services: Services, scope: dict[str, Any], sent: WebHeaders) 
     return client_ip(scope, sent.forwarded_for.encode("latin-1"), services.settings.trusted_proxies)
 
 
+def is_from_page(scope: dict[str, Any]) -> bool:
+    """Return whether a request has the header that scripts of our pages send. `web_caller` checks its value."""
+    return any(name == b"x-csrf-token" for name, _ in scope["headers"])
+
+
 async def web_caller(services: Services, scope: dict[str, Any]) -> Caller:
     """Return the caller of a request without a key: a session, else a visitor. Raises like `authenticate_session`."""
     sent = read_web_headers(scope)

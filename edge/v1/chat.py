@@ -11,6 +11,7 @@ from edge.call import requests
 from edge.call.endpoint_adapter import ChatStreamDefaults, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
 from edge.http.api_spec import (
+    ACCOUNT,
     COST_SCHEMA,
     EVENTS,
     JSON,
@@ -77,6 +78,6 @@ DECLARATION = describe_model_call(
     body=requests.ChatRequest,
     notes="Other fields of OpenAI's API are forwarded to the provider, or rejected if it does not support them or the model's"
     ' price does not cover them. `models` and `provider` control routing; `usage: {"include": true}` requests the cost in USD.'
-    " The headers `Idempotency-Key` and `x-yout-max-credits` are optional.",
-)
-CHAT = EndpointAdapter(_read, declaration=DECLARATION)
+    " The headers `Idempotency-Key` and `x-yout-max-credits` are optional. The playground calls this with a web session.",
+)._replace(callers=ACCOUNT)
+CHAT = EndpointAdapter(_read, allows_pages=True, declaration=DECLARATION)

@@ -14,6 +14,7 @@ from edge.web.media import media
 from edge.web.models import models
 from edge.web.overview import overview
 from edge.web.pages import add_headers
+from edge.web.playground import playground
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
 from edge.web.usage import usage
@@ -28,6 +29,7 @@ web.after_request(add_headers)
 for blueprint in (
     landing,
     models,
+    playground,
     docs,
     chat,
     sign_in,

@@ -45,7 +45,8 @@ CALLS: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", f"/api/media/jobs/{NO_ID}/", None, 404, 404, 401),
     ("POST", f"/api/media/jobs/{NO_ID}/cancel/", None, 404, 404, 401),
     ("GET", "/v1/models", None, 200, 200, 200),
-    ("POST", "/v1/chat/completions", {"model": "free", "messages": [{"role": "user", "content": "x"}]}, 200, 401, 401),
+    ("POST", "/v1/chat/completions", {"model": "free", "messages": [{"role": "user", "content": "x"}]}, 200, 200, 200),
+    ("POST", "/v1/completions", {"model": "free", "prompt": "x"}, 200, 401, 401),
 ]
 
 
@@ -259,3 +260,19 @@ def test_idempotency_keys_are_scoped_to_a_visitor(site: Site) -> None:
     headers = {"idempotency-key": "k"}
     answers = [who.api("POST", "/api/chat/stream/", STREAM, headers) for who in (visitor, other, visitor)]
     assert [answer.status for answer in answers] == [200, 200, 409]
+
+
+@pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
+def test_v1_needs_a_key_unless_a_page_of_this_site_calls(site: Site) -> None:
+    chat = {"model": "free", "messages": [{"role": "user", "content": "x"}]}
+    member = site.member(**POOL)
+    tokens = {"none": {"x-csrf-token": ""}, "wrong": {"x-csrf-token": "x"}, "other site": {"origin": "https://evil.example"}}
+    refused = {name: member.api("POST", "/v1/chat/completions", chat, sent) for name, sent in tokens.items()}
+    assert {name: (answer.status, answer.json["error"]["code"]) for name, answer in refused.items()} == {
+        "none": (401, "invalid_api_key"),
+        "wrong": (403, "csrf_failed"),
+        "other site": (403, "foreign_origin"),
+    }
+    visitor = site.browser(**POOL)
+    assert visitor.api("POST", "/v1/chat/completions", chat, {"x-csrf-token": ""}).status == 401
+    assert visitor.api("POST", "/v1/chat/completions", {**chat, "model": "m-1"}).status == 403
