@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from shared.core.formats import format_credits, format_duration
 from shared.rollup import Tally
 
+COLORS = {"Failed": "bad"}  # names in tokens.css; other columns get the next color
 Steps = Sequence[tuple[int, Tally]]
 
 
@@ -22,12 +23,13 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`rows` are (start of the step in ms UTC, its label, one cell per column head)."""
+    """`rows` are (start of the step in ms UTC, its label, one cell per column head). `colors` sets some columns' colors."""
 
     kind: str
     caption: str
     column_labels: tuple[str, ...]
     rows: list[tuple[int, str, tuple[Cell, ...]]]
+    colors: dict[str, str]
 
 
 def usage_charts(steps: Steps, step_ms: int) -> list[Chart]:
@@ -57,7 +59,7 @@ _Column = Callable[[Tally], Cell]
 
 def _chart(kind: str, caption: str, columns: dict[str, _Column], steps: Steps, step_ms: int) -> Chart:
     rows = [(at, step_label(at, step_ms), tuple(column(tally) for column in columns.values())) for at, tally in steps]
-    return Chart(kind, caption, tuple(columns), rows)
+    return Chart(kind, caption, tuple(columns), rows, COLORS)
 
 
 def _count(name: str) -> _Column:

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.models import Account, AIModel, ApiKey, Channel
+from flask import url_for
+
+from shared.models import Account, AIModel, ApiKey, Channel, StaffUser
+from shared.operations.web_accounts import account_actor
+
+_IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class ActorLink(NamedTuple):
+    """The name of an actor, and the page of the account, key or staff member."""
+
+    label: str
+    url: str
+
+
+def actor_links(actors: Iterable[str]) -> dict[str, ActorLink]:
+    """Return the actors of audit and ledger entries that are accounts, keys or staff; others, such as `seed`, are missing."""
+    unique = set(actors)
+    accounts = {account_actor(row.id): row for row in _rows(Account, Account.email, Account.id, _ids(unique))}
+    keys = {f"key:{row.prefix}": row for row in _rows(ApiKey, ApiKey.name, ApiKey.prefix, _without("key:", unique))}
+    staff = {row.email: row for row in _rows(StaffUser, StaffUser.email, StaffUser.email, unique)}
+    return {
+        **{name: ActorLink(row.email, url_for("accounts.detail", account_id=row.id)) for name, row in accounts.items()},
+        **{name: ActorLink(row.name, url_for("keys.detail", key_id=row.id)) for name, row in keys.items()},
+        **{name: ActorLink(row.email, url_for("staff.detail", staff_id=row.id)) for name, row in staff.items()},
+    }
+
+
+def _rows(model: Any, label: Any, column: Any, values: Iterable[Any]) -> Iterable[Any]:
+    wanted = list(values)
+    return model.select(model.id, label, column).where(column.in_(wanted)) if wanted else ()
+
+
+def _without(prefix: str, actors: Iterable[str]) -> list[str]:
+    return [actor.removeprefix(prefix) for actor in actors if actor.startswith(prefix)]
+
+
+def _ids(actors: Iterable[str]) -> list[UUID]:
+    texts = _without(account_actor(""), actors)
+    return [UUID(text) for text in texts if _IS_ID.fullmatch(text)]
 
 
 def account_emails(accounts: Iterable[UUID]) -> dict[UUID, str]:

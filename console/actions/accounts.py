@@ -5,11 +5,24 @@ from __future__ import annotations
 from uuid import UUID
 
 from console.actions.origin import origin
+from console.forms.customers import NewAccountForm
+from console.security.auth import settings
 from shared.core.errors import InvalidInput
 from shared.core.formats import format_credits
 from shared.models import ApiKey
-from shared.operations import accounts, keys
+from shared.operations import accounts, keys, web_accounts
 from shared.text.plain_text import one_line
+
+
+def create_account(form: NewAccountForm) -> str:
+    row = accounts.create_account(form.email.data, name=form.name.data or "", origin=origin())
+    return f"Account {row.email} created. Give its owner a password link to sign in with."
+
+
+def create_password_link(account: UUID) -> tuple[str, str]:
+    """Return the account's id and a link with which its owner can set a password, which is shown once."""
+    link = web_accounts.create_password_link(str(account), settings().secret_key, origin=origin())
+    return str(account), f"{settings().edge_url}/password/{link.token}"
 
 
 def adjust_credits(account: UUID, amount: int, reason: str) -> str:

@@ -55,6 +55,17 @@ class NewPlanForm(SingleUseForm, PlanForm):
     name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
 
 
+class NewAccountForm(SingleUseForm):
+    """Creates an account without credits and without a password."""
+
+    email = StringField("Email", [InputRequired("Enter the customer's email."), Length(max=254)])
+    name = StringField("Name", [Length(max=200)], description="Optional. Only staff see it.")
+
+
+class PasswordLinkForm(SingleUseForm):
+    """A button that creates a password link."""
+
+
 class SubscribeForm(SingleUseForm):
     """Assigns a plan to an account. The view sets the choices of `plan`."""
 

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from typing import TypeVar
 
 ACTIONS: dict[str, frozenset[str]] = {
+    "account.create": frozenset({"owner", "billing", "support"}),
     "account.credits": frozenset({"owner", "billing"}),
     "account.email": frozenset({"owner", "support"}),
     "account.note": frozenset({"owner", "billing", "support"}),
+    "account.password": frozenset({"owner", "support"}),
     "account.plan": frozenset({"owner", "billing"}),
     "account.purge": frozenset({"owner"}),
     "account.status": frozenset({"owner", "billing", "support"}),

@@ -9,14 +9,23 @@ from flask import redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from console.actions import accounts
-from console.forms.customers import EmailForm, NoteForm, OverageForm, PurgeForm, SubscribeForm
+from console.forms.customers import (
+    EmailForm,
+    NewAccountForm,
+    NoteForm,
+    OverageForm,
+    PasswordLinkForm,
+    PurgeForm,
+    SubscribeForm,
+)
 from console.forms.fields import CreditsForm
 from console.paging import fetch_page
 from console.security.auth import settings
 from console.views.account_management import plan_names
-from console.views.form_handling import run_action, submit_form
+from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
 from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
+from shared.identity.account_links import LASTS_MS
 from shared.identity.emails import normalize_for_lookup
 from shared.mail.outbox import unsent_mails
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
@@ -40,6 +49,31 @@ class AccountsView(View):
             query = query.where(Account.email.startswith(normalize_for_lookup(text)))
         return self.page("accounts/list.html", q=text, page=fetch_page(query, [Account.id], request.args.get("before")))
 
+    @page_route("/new")
+    def new(self) -> ResponseReturnValue:
+        return self.page("accounts/new.html", form=NewAccountForm(formdata=None))
+
+    @action_route("/new", "account.create")
+    def create(self) -> ResponseReturnValue:
+        form = NewAccountForm()
+        done = submit_form(form, lambda: accounts.create_account(form), lambda: _account_url(find_account(form.email.data).id))
+        return done or (self.page("accounts/new.html", form=form), 422)
+
+    @action_route("/<uuid:account_id>/password-link", "account.password")
+    def password_link(self, account_id: UUID) -> ResponseReturnValue:
+        account, form = find_account(account_id), PasswordLinkForm()
+        done = submit_with_secret(form, lambda: accounts.create_password_link(account.id), "accounts.made_password_link")
+        return done or (self._page(account, CreditsForm(formdata=None), link=form), 422)
+
+    @page_route("/password-link/<form_id>")
+    def made_password_link(self, form_id: str) -> ResponseReturnValue:
+        id, link = take_shown_secret(form_id)
+        account = find_account(id)
+        if link is None:
+            advice, back = "If the link was not copied, create another. The first one still works.", _account_url(account.id)
+            return self.page("shown.html", what=f"The password link of {account.email}", advice=advice, back=back)
+        return self.page("accounts/password_link.html", account=account, address=link, hours=LASTS_MS // 3_600_000)
+
     @page_route("/<uuid:account_id>")
     def detail(self, account_id: UUID) -> ResponseReturnValue:
         return self._page(find_account(account_id), CreditsForm())
@@ -61,7 +95,7 @@ class AccountsView(View):
     def activate(self, account_id: UUID) -> ResponseReturnValue:
         return run_action(lambda: accounts.activate_account(account_id), url_for("accounts.detail", account_id=account_id))
 
-    def _page(self, account: Account, form: CreditsForm) -> str:
+    def _page(self, account: Account, form: CreditsForm, link: PasswordLinkForm | None = None) -> str:
         queries: dict[str, Any] = {
             "keys": ApiKey.select().where(ApiKey.account == account).order_by(ApiKey.id.desc()).limit(LATEST_ROWS),
             "entries": LedgerEntry.select()
@@ -95,6 +129,7 @@ class AccountsView(View):
             limits=_limits(subscription),
             subscribe=subscribe,
             overage=overage,
+            password_link=link or PasswordLinkForm(formdata=None),
             note=NoteForm(formdata=None),
             notes=list_notes(account.id),
             email=EmailForm(formdata=None),
@@ -105,6 +140,10 @@ class AccountsView(View):
             now=now_ms(),
             **rows,
         )
+
+
+def _account_url(account: UUID) -> str:
+    return url_for("accounts.detail", account_id=account)
 
 
 def _limits(subscription: Subscription | None) -> list[tuple[str, int, bool]]:

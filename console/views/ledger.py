@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from peewee import SQL, fn
 
 from console import exports
+from console.id_labels import actor_links
 from console.paging import fetch_page
 from console.query_timeout import run_with_timeout
 from console.views.filters import active_filters, apply_conditions, chips
@@ -60,9 +61,11 @@ class LedgerView(View):
         query = apply_conditions(LedgerEntry.select(LedgerEntry, Account.id, Account.email).join(Account), conditions)
         # One account's entries are ordered by its primary key, (account, seq).
         order = [LedgerEntry.seq] if filters.keys() == {"account"} else ORDER
+        page = run_with_timeout(lambda: fetch_page(query, order, request.args.get("before")))
         return self.page(
             "ledger/list.html",
-            page=run_with_timeout(lambda: fetch_page(query, order, request.args.get("before"))),
+            page=page,
+            actors=actor_links(row.actor for row in page.rows) if page else {},
             sums=run_with_timeout(lambda: _sums(conditions)) if filters else [],
             filters=filters,
             chips=chips("ledger.index", filters),

@@ -92,6 +92,8 @@ class UsageView(View):
         if call is None:
             raise NotFound(f"Call {call_id} not found. A call in progress is listed under Holds.")
         price, job = read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
+        entries = _entries(call)
+        trail = list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at))
         return self.page(
             "usage/receipt.html",
             call=call,
@@ -100,8 +102,9 @@ class UsageView(View):
             price=price,
             key=id_labels.key_labels([call.api_key]).get(call.api_key),
             channel=Channel.select(Channel.id, Channel.name).where(Channel.id == call.channel).first() if call.channel else None,
-            entries=_entries(call),
-            trail=list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at)),
+            entries=entries,
+            trail=trail,
+            actors=id_labels.actor_links(entry.actor for entry in (*entries, *trail)),
         )
 
 

@@ -25,7 +25,7 @@ SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
 MAX_SESSIONS = 50  # per account; a new session replaces the one unused for longest
 
 
-def account_actor(account: UUID) -> str:
+def account_actor(account: UUID | str) -> str:
     """Return the actor for the audit log when a customer acts."""
     return f"account:{account}"
 

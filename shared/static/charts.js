@@ -4,7 +4,7 @@
 (() => {
   const THIN = "\u202f";
   const MINUS = "\u2212";
-  const COLOURS = ["--accent", "--info", "--warn", "--bad"];
+  const COLOURS = ["accent", "info", "warn", "bad"]; // of tokens.css, in the order of the series
   const HEIGHT = 220;
 
   function written(value) {
@@ -43,6 +43,7 @@
       times,
       labels: rows.map((row) => row.cells[0].textContent.trim()),
       names: drawn.map(([head]) => head.dataset.series || head.textContent.trim()),
+      colours: drawn.map(([head], index) => head.dataset.colour || COLOURS[index % COLOURS.length]),
       data: [
         rows.map((row, index) => (times ? Number(row.cells[0].dataset.at) / 1000 : index)),
         ...drawn.map(([, column]) => rows.map((row) => number(row.cells[column]))),
@@ -79,10 +80,10 @@
 
   function options(figure, found, width) {
     const style = getComputedStyle(figure);
-    const colour = (name) => style.getPropertyValue(name).trim();
+    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     const bars = figure.dataset.chart === "bars";
-    const font = `12px ${colour("--sans")}`;
-    const axis = { stroke: colour("--soft"), font, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+    const font = `12px ${colour("sans")}`;
+    const axis = { stroke: colour("soft"), font, grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
     return {
       width,
       height: HEIGHT,
@@ -101,8 +102,8 @@
         {},
         ...found.names.map((label, index) => ({
           label,
-          stroke: colour(COLOURS[index % COLOURS.length]),
-          fill: bars ? colour(COLOURS[index % COLOURS.length]) : undefined,
+          stroke: colour(found.colours[index]),
+          fill: bars ? colour(found.colours[index]) : undefined,
           width: bars ? 0 : 2,
           paths: bars ? uPlot.paths.bars({ size: [0.7, 48], align: 0 }) : undefined,
           points: { show: !bars && found.labels.length < 3 },
@@ -128,7 +129,7 @@
     place.className = "chart-plot";
     place.setAttribute("aria-hidden", "true"); // the table has the same data
     figure.querySelector("figcaption").after(place);
-    const key = found.names.length > 1 ? labels(found.names) : null;
+    const key = found.names.length > 1 ? labels(found) : null;
     if (key) place.before(key);
     let plot = null;
     const render = () => {
@@ -140,13 +141,13 @@
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
   }
 
-  function labels(names) {
+  function labels(found) {
     const list = document.createElement("ul");
     list.className = "chart-key";
     list.setAttribute("aria-hidden", "true");
-    names.forEach((name, index) => {
+    found.names.forEach((name, index) => {
       const item = line("li", name);
-      item.dataset.colour = String(index % COLOURS.length);
+      item.dataset.colour = found.colours[index];
       list.append(item);
     });
     return list;

@@ -10,8 +10,10 @@ from console.app import create_app
 from console.paging import PAGE_SIZE
 from shared.core.clock import now_ms
 from shared.core.database import database
+from shared.identity.account_links import PASSWORD, proves, read_token
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, OutgoingMail, Plan, PurgeJob, Subscription
+from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
@@ -252,3 +254,42 @@ def test_only_owner_and_billing_see_plans_and_codes(signed_in, role):
     for path in ("/plans/new", "/codes/"):
         assert browser.post(path, token).status_code == 403
     assert "Add plan</a>" not in browser.get("/plans/").text
+
+
+def test_an_account_is_created_and_its_owner_gets_a_password_link_once(app, signed_in):
+    owner = signed_in("support")
+    page = owner.submit_form("/accounts/new", "/accounts/new", email="Ada@Example.com", name="Ada").text
+    account = Account.get(Account.email == "ada@example.com")
+    assert (account.name, account.balance, account.password_hash) == ("Ada", 0, None)
+    assert "The owner has no password yet." in page
+    address = f"/accounts/{account.id}/password-link"
+    filled = owner.form(f"/accounts/{account.id}", address)
+    first, again = (owner.post(address, filled, follow_redirects=True).text for _ in range(2))
+    found = re.search(r'<code class="secret"[^>]*>http://[^<]*/password/([\w-]{64})</code>', first)
+    assert found is not None
+    assert proves(read_token(found[1]), app.extensions["yout_settings"].secret_key, PASSWORD, None, now_ms())
+    assert "was already shown" in again
+    assert AuditEntry.select().where(AuditEntry.action == "account.password_link").count() == 1
+    taken = owner.submit_form("/accounts/new", "/accounts/new", email="ada@example.com")
+    assert (taken.status_code, "already exists" in taken.text) == (422, True)
+
+
+def test_actors_have_names_and_links(signed_in):
+    owner = signed_in("owner")
+    account = factories.account(email="ada@example.com")
+    key, _ = factories.api_key(account, name="laptop")
+    for actor in (f"account:{account.id}", f"key:{key.prefix}", "owner@yout.example", "seed", "account:nobody"):
+        record_audit_entry(Origin(actor), "key.test", account.id)
+    page = owner.get("/audit/?action=key.test").text
+    rows = [re.sub(r"\s+", " ", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    names = [re.findall(r'<a href="/(accounts|keys|staff)/[^"]*"[^>]*>([^<]*)</a>', row) for row in rows[1:]]
+    target = ("accounts", "ada@example.com")  # linked as well
+    assert names == [
+        [target],
+        [target],
+        [("staff", "owner@yout.example"), target],
+        [("keys", "laptop"), target],
+        [target, target],
+    ]
+    assert "account:nobody" in page
+    assert owner.get("/audit/?actor=ada@example.com").text.count("<tr>") == 2  # the head and the account's own entry
