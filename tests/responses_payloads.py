@@ -46,6 +46,11 @@ def custom_call(name: str, input: str, *, id: str = "call_1") -> Json:
     return {"id": f"ctc_{id}", "type": "custom_tool_call", "status": "completed", "call_id": id, "name": name, "input": input}
 
 
+def search(action: str = "search", *, id: str = "ws_1") -> Json:
+    fields = {"search": {"query": "a"}, "open_page": {"url": "https://a.example"}}[action]
+    return {"id": id, "type": "web_search_call", "status": "completed", "action": {"type": action, **fields}}
+
+
 def response(*output: Json, incomplete: str | None = None, reported: Json | None = None, **fields: Any) -> Json:
     """A complete response, or an `incomplete` one for that reason. It repeats the request as the provider got it."""
     return {

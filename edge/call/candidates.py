@@ -112,7 +112,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
             "messages",
             "context_length_exceeded",
         )
-    costs = possible_costs(call, model.routes)
+    costs = possible_costs(call, model.routes, price)
     input_bound = max(call.input_bound, UNBOUNDED_INPUT_TOKENS) if costs.unbounded_input else call.input_bound
     quoted = quote(
         price,

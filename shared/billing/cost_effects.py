@@ -187,7 +187,12 @@ RESPONSES: Mapping[str, Effect] = {
     "prompt_cache_options": _CACHE,
     **_all(_INPUT, "instructions", "previous_response_id"),
     "input": CHAT["messages"],
-    "tools": Effect("tokens", ("input",), "tools that the caller executes; hosted tools are refused"),
+    "tools": Effect(
+        "tokens",
+        ("input",),
+        "tools that the caller executes; web searches are priced, and left out without a rate; other hosted tools are left out or"
+        " refused",
+    ),
     **_all(_OUTPUT, "max_output_tokens", "reasoning", "text"),
     "service_tier": CHAT["service_tier"],
     **_all(REFUSED, "background", "background_options", "conversation", "prompt", "context_management", "moderation", "image"),
@@ -236,6 +241,7 @@ USAGE: Mapping[str, Mapping[str, str]] = {
         "completion_tokens_details.rejected_prediction_tokens": "",
         "service_tier": f"{TIER_PREFIX}…",
         "server_tool_use.web_search_requests": "web_search",  # OpenRouter
+        "tool_usage.web_search.num_requests": "web_search",  # Responses, beside the usage
         "num_search_queries": "web_search",  # Perplexity
         "num_sources_used": "web_search",  # xAI
         "seconds": "second",  # of a transcription
@@ -316,6 +322,9 @@ _CLIENT_TOOLS = frozenset(
 )
 _CLIENT_TOOL_PREFIXES = ("bash_", "text_editor_", "computer_", "memory_")
 _SEARCH_TOOLS = ("web_search", "openrouter:web_search")
+# Tools of the Responses API that the provider executes, and that clients send by default. They are left out if no price covers
+# them. Their names may end with a date.
+OPTIONAL_TOOLS = ("web_search", "image_generation", "code_interpreter")
 _SHORT_TTLS = (None, "5m", "30m")  # billed as plain cache writes: by Anthropic (5m) and OpenAI (30m)
 
 
@@ -394,7 +403,7 @@ class _Reader:
         self._kinds: list[str] = []
         self._tier = ""
         self._searches = self._output_tokens = 0
-        self._unbounded_input = False
+        self._unbounded_input = self._is_response = False
 
     def found(self) -> FieldCosts:
         if not (self._needs or self._kinds or self._output_tokens or self._unbounded_input):
@@ -421,6 +430,7 @@ class _Reader:
                 self._message(message, f"messages[{index}]")
 
     def read_response(self) -> None:
+        self._is_response = True
         for name, value in self._body.items():
             if name not in _PLAIN_RESPONSES and value is not None and not (name in RESPONSES and not value):
                 self._field(name, value)
@@ -428,13 +438,15 @@ class _Reader:
         for index, item in enumerate(items if isinstance(items, list) else ()):
             if item.get("type") == "image_generation_call":  # an image of an earlier answer
                 self._kinds.append("image_input")
+            elif item.get("type") == "additional_tools":
+                self._tools(item["tools"], f"input[{index}].tools")
             for name in ("content", "output"):
                 if item.get("type") == "shell_call_output":
                     continue  # its output is text, without parts
                 self._parts(item.get(name), f"input[{index}].{name}", _PART_OF_ITEM)
 
-    def _need(self, param: str, name: str, kind: str | None) -> None:
-        self._needs.append(Need(param, name, kind))
+    def _need(self, param: str, name: str, kind: str | None, *, is_hint: bool = False) -> None:
+        self._needs.append(Need(param, name, kind, is_hint))
 
     def _field(self, name: str, value: Any) -> None:
         match name:
@@ -454,8 +466,7 @@ class _Reader:
                 # OpenAI, "Predicted Outputs": rejected tokens are billed as output. Each takes at least one byte.
                 self._output_tokens += _text_bytes(value) * _choices(self._body)
             case "tools":
-                for index, tool in enumerate(value):
-                    self._tool(tool, f"tools[{index}]")
+                self._tools(value, name)
             case "web_search_options" | "search_parameters" | "search_options" | "enable_search":
                 if value is not False and not (isinstance(value, Mapping) and value.get("mode") == "off"):
                     self._search(name, name)
@@ -469,17 +480,22 @@ class _Reader:
         self._need("service_tier", "service_tier", f"{TIER_PREFIX}{value}" if usable else None)
         self._tier = value if usable else ""
 
-    def _search(self, param: str, name: str) -> None:
-        self._need(param, name, "web_search")
-        self._searches = MAX_SEARCHES_PER_CHOICE * _choices(self._body)
+    def _search(self, param: str, name: str, *, is_hint: bool = False) -> None:
+        self._need(param, name, "web_search", is_hint=is_hint)
+        self._searches = max_tool_calls(self._body) if self._is_response else MAX_SEARCHES_PER_CHOICE * _choices(self._body)
         self._unbounded_input = True  # results are added to the prompt
+
+    def _tools(self, tools: Any, where: str) -> None:
+        for index, tool in enumerate(tools):
+            self._tool(tool, f"{where}[{index}]")
 
     def _tool(self, tool: Any, where: str) -> None:
         kind = tool.get("type", "function")
+        is_hint = self._is_response and isinstance(kind, str) and kind.startswith(OPTIONAL_TOOLS)
         if isinstance(kind, str) and kind.startswith(_SEARCH_TOOLS):
-            self._search(f"{where}.type", "tools")
+            self._search(f"{where}.type", "tools", is_hint=is_hint)
         elif not (isinstance(kind, str) and (kind in _CLIENT_TOOLS or kind.startswith(_CLIENT_TOOL_PREFIXES))):
-            self._need(f"{where}.type", "tools", None)
+            self._need(f"{where}.type", "tools", None, is_hint=is_hint)
         self._marked(tool, where)
         if isinstance(tool.get("function"), Mapping):
             self._marked(tool["function"], f"{where}.function")
@@ -580,6 +596,12 @@ def _urls_of(value: Any) -> list[str]:
 
 def _ttl(mark: Any) -> Any:
     return mark.get("ttl") if isinstance(mark, Mapping) else None
+
+
+def max_tool_calls(body: Mapping[str, Any]) -> int:
+    """Return how many calls of its own tools a provider may make for a body of the Responses API."""
+    limit = body.get("max_tool_calls")
+    return max(limit, 1) if type(limit) is int else MAX_SEARCHES_PER_CHOICE
 
 
 def _choices(body: Mapping[str, Any]) -> int:

@@ -30,7 +30,7 @@ from shared.dialects.base import (
 )
 from shared.dialects.field_support import raise_unsupported
 from shared.dialects.openai import channel_url, read_openai_error, request_headers, to_answer
-from shared.dialects.responses_relay import RelayedStream, build_relayed_body, relayed_answer
+from shared.dialects.responses_relay import RelayedStream, build_relayed_body, complete_answer
 from shared.dialects.responses_request import build_body
 from shared.dialects.responses_response import ResponsesTranslator
 from shared.dialects.translated_stream import TranslatedStream, merge_chunks, parse_json_object
@@ -67,7 +67,7 @@ class ResponsesDialect:
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("the response does not have the documented format") from None
         answer = to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
-        return answer if call.responses_body is None else answer._replace(body=relayed_answer(response))
+        return answer if call.responses_body is None else answer._replace(body=complete_answer(response))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""

@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
+from shared.billing.cost_effects import OPTIONAL_TOOLS, max_tool_calls
 from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
-from shared.billing.token_usage import PartialUsage, read_openai_usage
+from shared.billing.token_usage import PartialUsage
 from shared.dialects.base import BlockedPrompt, BrokenStream, MalformedStream, Target
 from shared.dialects.field_support import raise_unsupported
 from shared.dialects.responses_request import ENCRYPTED, MIN_OUTPUT_TOKENS, finish_body, reasons, supported_effort
-from shared.dialects.responses_response import raise_failure
+from shared.dialects.responses_response import is_search, raise_failure, read_usage
 from shared.dialects.tool_calls import json_bytes
 from shared.dialects.translated_stream import EventSplitter, parse_json_object
 
@@ -29,6 +30,7 @@ ECHOED = frozenset(
         *("previous_response_id", "max_output_tokens", "background", "conversation", "prompt"),
     }
 )
+SERVED_TOOLS = "served_tools"  # added to a complete response: types of the tools that the provider could execute
 # Tools that the caller executes. Tools that the provider executes have their own prices.
 CLIENT_TOOLS = frozenset(
     {"function", "custom", "namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"}
@@ -41,13 +43,19 @@ _CUT: Json = {"object": "response", "status": "incomplete", "incomplete_details"
 
 
 def build_relayed_body(request: Mapping[str, Any], target: Target) -> Json:
-    """Return the provider's body for the caller's. Raises `UnsupportedField` for tools that the provider would execute."""
+    """Return the provider's body for the caller's, which has no tools that no price covers.
+
+    Raises `UnsupportedField` for other tools that the provider would execute. The number of calls of its tools is limited to
+    those that the hold pays for.
+    """
     body: Json = {name: value for name, value in request.items() if name != "previous_response_id"}
     _check_tools(body.get("tools"), "tools")
     if isinstance(body["input"], list):
         for index, item in enumerate(body["input"]):
             if item.get("type") == "additional_tools":
                 _check_tools(item.get("tools"), f"input[{index}].tools")
+    if _has_optional_tools(body):
+        body["max_tool_calls"] = max_tool_calls(body)
     body["model"] = target.route.upstream_model
     effort = (body.get("reasoning") or {}).get("effort")
     supported = supported_effort(effort, target)
@@ -70,12 +78,31 @@ def relayed_answer(response: Json) -> Json:
     return {**{name: value for name, value in response.items() if name not in ECHOED}, "object": "response"}
 
 
+def complete_answer(response: Json) -> Json:
+    """Return a complete response like `relayed_answer`, with `SERVED_TOOLS` if there were any."""
+    tools = response.get("tools")
+    served = [tool["type"] for tool in tools if _is_optional(tool)] if isinstance(tools, list) else []
+    answer = relayed_answer(response)
+    return {**answer, SERVED_TOOLS: served} if served else answer
+
+
+def _has_optional_tools(body: Mapping[str, Any]) -> bool:
+    items = body["input"] if isinstance(body["input"], list) else ()
+    lists = [body.get("tools"), *(item.get("tools") for item in items if item.get("type") == "additional_tools")]
+    return any(_is_optional(tool) for tools in lists for tool in tools or ())
+
+
+def _is_optional(tool: Any) -> bool:
+    kind = tool.get("type") if isinstance(tool, dict) else None
+    return isinstance(kind, str) and kind.startswith(OPTIONAL_TOOLS)
+
+
 def _check_tools(tools: Any, where: str) -> None:
     for index, tool in enumerate(tools or ()):
         kind = tool.get("type")
         environment = tool.get("environment") or {}
         is_client_tool = environment.get("type", "local") == "local" if kind == "shell" else kind in CLIENT_TOOLS
-        if not is_client_tool:
+        if not (is_client_tool or _is_optional(tool)):
             raise_unsupported(f"{where}[{index}].type", "only tools that you execute are supported")
         if kind == "namespace":
             _check_tools(tool.get("tools"), f"{where}[{index}].tools")
@@ -109,7 +136,10 @@ class RelayedStream:
     response. The response of a stream that was cut has no output.
     """
 
-    __slots__ = ("_counted", "_dropped", "_final", "_images", "_sent", "_splitter", "_usage", "delivered", "done", "error")
+    __slots__ = (
+        *("_counted", "_dropped", "_final", "_images", "_searches", "_sent", "_splitter", "_usage"),
+        *("delivered", "done", "error"),
+    )
 
     def __init__(self) -> None:
         self.delivered = False
@@ -120,6 +150,7 @@ class RelayedStream:
         self._dropped = 0
         self._sent: set[int] = set()  # items that had deltas
         self._images = 0
+        self._searches: set[int] = set()  # items
         self._usage = PartialUsage()
         self._final: Json | None = None
 
@@ -153,6 +184,9 @@ class RelayedStream:
         return {}
 
     def usage(self) -> PartialUsage:
+        """Return the reported usage. If the stream was cut, that is only the number of searches so far."""
+        if self._final is None:
+            return PartialUsage(extra={"web_searches": len(self._searches)})
         return self._usage
 
     def text(self) -> str:
@@ -208,22 +242,30 @@ class RelayedStream:
         relay.append(b"event: %s\ndata: %s\n\n" % (kind.encode(), payload))
 
     def _read_item(self, event: _Event, item: _Item, payload: bytes) -> None:
-        if event.type == "response.output_item.added":
+        if item.type == "web_search_call":
+            self._read_search(event, payload)
+        elif event.type == "response.output_item.added":
             if isinstance(item.name, str) and item.name:
                 self._count(item.name)
         elif event.type == "response.output_item.done" and event.output_index not in self._sent:
             self._sent.add(event.output_index)
             self._count_item(parse_json_object(payload)["item"])
 
+    def _read_search(self, event: _Event, payload: bytes) -> None:
+        """Count a search when it begins; whether it is billed is known when it ends."""
+        self._searches.add(event.output_index)
+        if event.type == "response.output_item.done" and not is_search(parse_json_object(payload)["item"]):
+            self._searches.discard(event.output_index)
+
     def _finish(self, response: Json) -> None:
-        self._usage = read_openai_usage(response.get("usage"), response.get("service_tier"))
+        self._usage = read_usage(response, len(self._searches))
         if not self.delivered:  # a provider that only sends the last event
             output = response.get("output")
             for item in output if isinstance(output, list) else ():
                 if isinstance(item, dict):
                     self._count(text_of_item({"name": item.get("name")}))
                     self._count_item(item)
-        self._final = relayed_answer(response)
+        self._final = complete_answer(response)
         self.done = True
 
     def _count_item(self, item: Json) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from shared.billing.token_usage import PROVIDER_COST_FIELDS
+from shared.billing.token_usage import PROVIDER_COST_FIELDS, PartialUsage, read_openai_usage
 from shared.dialects.base import BlockedPrompt, BrokenStream
 from shared.dialects.openai_response import image_of
 from shared.dialects.responses_reasoning import thinking_block
@@ -85,7 +85,8 @@ class ResponsesTranslator:
                 yield from self._done(index, item)
         tier = {"service_tier": response["service_tier"]} if isinstance(response.get("service_tier"), str) else {}
         if isinstance(response.get("usage"), dict):
-            yield {**usage_chunk(canonical_usage(response["usage"])), **tier}
+            searches = {"server_tool_use": {"web_search_requests": _searches(response)}}
+            yield {**usage_chunk({**canonical_usage(response["usage"]), **searches}), **tier}
         yield {**finish_chunk(0, finish_reason(response)), **tier}
         yield None
 
@@ -177,6 +178,37 @@ def canonical_usage(reported: Mapping[str, Any]) -> Json:
         if reported.get(name) is not None
     }
     return {**usage, **{name: reported[name] for name in PROVIDER_COST_FIELDS if name in reported}}
+
+
+def read_usage(response: Mapping[str, Any], searches: int = 0) -> PartialUsage:
+    """Return the usage of a complete response. `searches` are those in its stream, if the response does not have them."""
+    reported = response.get("usage")
+    if not isinstance(reported, Mapping):
+        return read_openai_usage(reported, response.get("service_tier"))
+    counted = {"web_search_requests": max(_searches(response), searches if "tool_usage" not in response else 0)}
+    return read_openai_usage({**reported, "server_tool_use": counted}, response.get("service_tier"))
+
+
+def is_search(item: Any) -> bool:
+    """Return whether an output item is a billed search. Opening a page, and finding text in it, are free.
+
+    Source: OpenAI, `tool_usage` of a response.
+    """
+    if not isinstance(item, Mapping) or item.get("type") != "web_search_call":
+        return False
+    action = item.get("action")
+    return not isinstance(action, Mapping) or action.get("type") not in ("open_page", "find_in_page")
+
+
+def _searches(response: Mapping[str, Any]) -> int:
+    """Return the number of billed searches: `tool_usage` if the provider reports it, or else the searches in the output."""
+    tools = response.get("tool_usage")
+    search = tools.get("web_search") if isinstance(tools, Mapping) else None
+    count = search.get("num_requests") if isinstance(search, Mapping) else None
+    if type(count) is int and count >= 0:
+        return count
+    output = response.get("output")
+    return sum(map(is_search, output)) if isinstance(output, list) else 0
 
 
 def _parts(item: Mapping[str, Any]) -> list[tuple[int, Json]]:

@@ -8,7 +8,7 @@ from typing import Any
 from edge.call.requests import OWN_FIELDS
 from edge.v1.provider_fields import decode_thinking, id_without_signature
 from edge.v1.responses.compaction import COMPACTIONS, last_compacted, read_summary
-from edge.v1.responses.tools import is_left_out
+from edge.v1.responses.tools import is_left_out, runs_in_container
 
 Body = dict[str, Any]
 # Our own options, ids of our responses, and ids of the installation and session, which Codex sends and no provider needs.
@@ -40,7 +40,8 @@ def _is_foreign_reasoning(item: Mapping[str, Any]) -> bool:
 
 
 def _served(tools: list[Body]) -> list[Body]:
-    return [tool for tool in tools if not is_left_out(tool)]
+    """Return the tools without shells in containers. Other tools of the provider are left out later if no price covers them."""
+    return [tool for tool in tools if not runs_in_container(tool)]
 
 
 def _item(item: Body) -> Body:
@@ -50,8 +51,10 @@ def _item(item: Body) -> Body:
     """
     if item.get("type") in COMPACTIONS:
         return {"type": "message", "role": "user", "content": read_summary(item["encrypted_content"], "input")}
-    if item.get("type") in ("additional_tools", "tool_search_output"):
+    if item.get("type") == "additional_tools":
         return {**item, "tools": _served(item["tools"])}
+    if item.get("type") == "tool_search_output":
+        return {**item, "tools": [tool for tool in item["tools"] if not is_left_out(tool)]}
     id = item.get("call_id")
     plain = id_without_signature(id) if isinstance(id, str) else id
     return item if plain == id else {**item, "call_id": plain}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from edge.v1.responses.items import input_items
 from edge.v1.responses.output import CompactionItems, OutputItems
 from edge.v1.responses.relayed_response import RELAYED, RelayedResponse
 from edge.v1.responses.request import ResponseRequest
-from edge.v1.responses.tools import ToolSet
+from edge.v1.responses.tools import ToolSet, plain_kind
 from shared.core.clock import now_ms
+from shared.dialects.responses_relay import SERVED_TOOLS
 
 # Chat finish reasons of incomplete answers → reasons of the Responses API.
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
@@ -128,9 +130,9 @@ class ResponseRenderer:
         cut = [] if "output" in event.body else self._relayed.incomplete_items()
         events = [self._event("response.output_item.done", output_index=index, item=item) for index, item in cut]
         return b"".join(events), {
-            **self._relayed.complete(event.body),
+            **self._relayed.complete({name: value for name, value in event.body.items() if name != SERVED_TOOLS}),
             "usage": _usage(event),
-            "yout": {**cost_fields(event), **_ignored(self._tools)},
+            "yout": {**cost_fields(event), **_ignored(self._tools, event.body.get(SERVED_TOOLS, ()))},
         }
 
 
@@ -179,8 +181,10 @@ class StoredResponseRenderer(ResponseRenderer):
         return self._ended
 
 
-def _ignored(tools: ToolSet) -> dict[str, Any]:
-    return {"ignored_tools": tools.ignored} if tools.ignored else {}
+def _ignored(tools: ToolSet, served: Collection[str] = ()) -> dict[str, Any]:
+    plain = {plain_kind(kind) for kind in served}
+    ignored = [kind for kind in tools.ignored if kind not in plain]
+    return {"ignored_tools": ignored} if ignored else {}
 
 
 def _head(id: str, began: int, parsed: ResponseRequest) -> dict[str, Any]:

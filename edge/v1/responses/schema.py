@@ -91,7 +91,7 @@ class ResponsesRequest(Body):
         str | Object | None, Meta(description="`auto`, `none`, `required`, or an object that names a tool.")
     ] = None
     parallel_tool_calls: Annotated[Flag, Meta(description="Whether the model may call several tools in one turn.")] = None
-    max_tool_calls: Annotated[int | None, Meta(description="Echoed in the response.")] = None
+    max_tool_calls: Annotated[int | None, Meta(description="Maximum calls of tools that the provider executes.")] = None
     text: Annotated[TextOptions | None, Meta(description="Options of the text.")] = None
     reasoning: Annotated[ReasoningOptions | None, Meta(description="Options of the reasoning.")] = None
     include: Annotated[list[str] | None, Meta(description="`message.output_text.logprobs` adds log probabilities.")] = None

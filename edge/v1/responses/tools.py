@@ -2,7 +2,7 @@
 
 The caller executes these tools: functions, custom tools, namespaces of both, client-side tool search, shells and patches. A
 namespace becomes part of the function's name. Of the tools that OpenAI executes itself, those that clients send by default are
-left out, and the others are refused.
+left out (except in relayed calls, if a price covers them), and the others are refused.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class ToolSet:
             return [self._add_built_in(tool, where)]
         if kind == "tool_search":
             return []  # of the provider: it is not needed, because without it no tool is deferred
-        plain = _DATED.sub("", kind)
+        plain = plain_kind(kind)
         if is_left_out(tool):
             self.ignored += [plain] if plain not in self.ignored else []
             return []
@@ -242,7 +242,7 @@ class ToolSet:
         return {"type": kind, kind: {"name": names[0]}}, tools
 
     def _check_available(self, choice: Mapping[str, Any]) -> None:
-        plain = _DATED.sub("", _text(choice.get("type")))
+        plain = plain_kind(_text(choice.get("type")))
         if plain in self.ignored or plain in (*_OPTIONAL, *_REFUSED):
             raise _not_available(plain)
 
@@ -265,10 +265,20 @@ def _is_client_search(tool: object) -> bool:
     return isinstance(tool, dict) and tool.get("type") == "tool_search" and not _is_hosted(tool)
 
 
+def plain_kind(kind: str) -> str:
+    """Return a type of tools without its date."""
+    return _DATED.sub("", kind)
+
+
 def is_left_out(tool: Mapping[str, Any]) -> bool:
     """Return whether the provider would execute the tool, and the call can do without it."""
+    return plain_kind(_text(tool.get("type"))) in _OPTIONAL or runs_in_container(tool)
+
+
+def runs_in_container(tool: Mapping[str, Any]) -> bool:
+    """Return whether the tool is a shell in a container of the provider."""
     kind = _text(tool.get("type"))
-    return _DATED.sub("", kind) in _OPTIONAL or (kind in _BUILT_IN and kind != "tool_search" and _is_hosted(tool))
+    return kind in _BUILT_IN and kind != "tool_search" and _is_hosted(tool)
 
 
 def _is_hosted(tool: Mapping[str, Any]) -> bool:

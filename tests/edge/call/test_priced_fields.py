@@ -8,10 +8,11 @@ from uuid import UUID
 import orjson
 import pytest
 
-from edge.call.priced_fields import priced_call
+from edge.call.priced_fields import possible_costs, priced_call
 from edge.v1.messages.request import parse as read_message
 from edge.v1.responses.request import parse as read_response
-from shared.billing.rates import PriceList
+from shared.billing.pricing import PLAIN, RequestCosts
+from shared.billing.rates import PriceList, Rate
 from shared.catalog.snapshot import Route
 from shared.dialects import DIALECTS
 from tests.shared.dialects.calls import call_of, target_of
@@ -44,8 +45,8 @@ def route(dialect: str) -> Route:
     return Route(UUID(int=1), UUID(int=2), "c", dialect, "https://provider.example", "", {}, "acme", 0, 1)
 
 
-def price(cache_write: int | None) -> PriceList:
-    return PriceList(UUID(int=1), 0, 100, 300, None, 0, 0, credits_per_1k_cache_write=cache_write)
+def price(cache_write: int | None = None, *rates: Rate) -> PriceList:
+    return PriceList(UUID(int=1), 0, 100, 300, None, 0, 0, credits_per_1k_cache_write=cache_write, rates=rates)
 
 
 @pytest.mark.parametrize(("cache_write", "marks"), [(None, 0), (125, 4)])
@@ -117,3 +118,52 @@ def test_the_tools_of_agents_cost_only_their_tokens(dialect: str) -> None:
     sent = DIALECTS[dialect].build_request(adapted, target_of(dialect)).body
     assert b"image_generation" not in sent
     assert b'"web_search"' not in sent
+
+
+HOSTED: list[Json] = [{"type": "web_search", "external_web_access": True}, {"type": "code_interpreter", "container": {}}]
+SEARCH = price(None, Rate("web_search", 0, 10_000))
+ALLOWED: Json = {"allowed_parameters": {"tools": "0.10 USD a call"}}
+FIVE, TWO = RequestCosts(web_searches=5, unbounded_input=True), RequestCosts(web_searches=2, unbounded_input=True)
+
+
+@pytest.mark.parametrize("place", ["tools", "additional_tools"])
+@pytest.mark.parametrize(
+    ("listed", "settings", "fields", "sent", "costs"),
+    [
+        (price(), {}, {}, [], RequestCosts()),
+        (SEARCH, {}, {}, ["web_search"], FIVE),
+        (SEARCH, {}, {"max_tool_calls": 2}, ["web_search"], TWO),
+        (price(), ALLOWED, {}, ["web_search", "code_interpreter"], FIVE),
+    ],
+)
+def test_tools_of_the_provider_are_sent_if_the_price_covers_them(
+    place: str, listed: PriceList, settings: Json, fields: Json, sent: list[str], costs: RequestCosts
+) -> None:
+    function = {"type": "function", "name": "add", "parameters": {"type": "object"}}
+    tools = [HOSTED[0], function, HOSTED[1]]
+    items: list[Json] = [{"role": "user", "content": "Go"}]
+    if place == "tools":
+        fields = {**fields, "tools": tools}
+    else:
+        items.insert(0, {"type": "additional_tools", "role": "developer", "tools": tools})
+    call = read_response(orjson.dumps({"model": "m", "input": items, **fields})).call
+    channel = route("responses")._replace(settings=settings)
+    adapted, refused = priced_call(call, channel, listed)
+    assert refused is None
+    body = orjson.loads(DIALECTS["responses"].build_request(adapted, target_of("responses")).body)
+    found = body["tools"] if place == "tools" else body["input"][0]["tools"]
+    assert [tool["type"] for tool in found if tool != function] == sent
+    assert function in found
+    assert body.get("max_tool_calls") == (costs.web_searches or None)
+    quoted = possible_costs(call, [channel], listed)
+    assert quoted == costs
+    assert quoted is not PLAIN, "plain calls are sent without reading their costs again"
+
+
+def test_tools_found_by_a_search_are_never_executed_by_the_provider() -> None:
+    found = {"type": "tool_search_output", "call_id": "c", "execution": "client", "status": "completed", "tools": HOSTED}
+    asked = {"type": "tool_search_call", "call_id": "c", "execution": "client", "arguments": {}}
+    items = [{"role": "user", "content": "Go"}, asked, found]
+    call = read_response(orjson.dumps({"model": "m", "input": items})).call
+    assert call.responses_body is not None
+    assert call.responses_body()["input"][2]["tools"] == []

@@ -17,7 +17,8 @@ import pytest
 from edge.call.candidates import quote_call
 from edge.call.priced_fields import priced_call
 from edge.call.requests import build_chat_call
-from shared.billing.cost_effects import CHAT, OTHER_CHAT
+from edge.v1.responses.request import parse as read_response
+from shared.billing.cost_effects import CHAT, OTHER_CHAT, RESPONSES
 from shared.billing.pricing import Quote, add_requested_costs, call_charge
 from shared.billing.rates import PriceList, Rate
 from shared.billing.token_usage import PartialUsage, resolve_usage
@@ -25,6 +26,7 @@ from shared.catalog.snapshot import CatalogModel, Route
 from shared.core.errors import InvalidRequest
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall, Target, UnsupportedField
+from tests import responses_payloads as payloads
 
 Json = dict[str, Any]
 REQUESTS = 1_500  # of each dialect
@@ -109,6 +111,55 @@ def random_body(rng: Random) -> Json:
         body[name] = rng.choice(EXPENSIVE[name])
     if rng.random() < 0.3:
         body[rng.choice(PLAIN)] = rng.choice(ANYTHING)
+    return body
+
+
+ITEMS = (
+    {"type": "image_generation_call", "id": "ig_1", "result": "/9j/4AAQ"},
+    {"type": "additional_tools", "tools": [{"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}}]},
+    {"type": "tool_search_output", "call_id": "c", "execution": "client", "tools": [{"type": "web_search"}]},
+    {"type": "agent_message", "author": "a", "recipient": "b", "content": [{"type": "document_url", "document_url": URLS[-1]}]},
+)
+HOSTED_IN_RESPONSES = ("web_search", "web_search_preview_2025_03_11", "image_generation", "code_interpreter")
+EXPENSIVE_IN_RESPONSES: dict[str, tuple[Any, ...]] = {
+    **{
+        name: EXPENSIVE[name]
+        for name in ("service_tier", "prompt_cache_retention", "prompt_cache_options", "plugins", "n_predict")
+    },
+    "tools": ([FUNCTION | FUNCTION["function"]], *([{"type": kind}] for kind in HOSTED_IN_RESPONSES)),
+    "max_tool_calls": (1, 9),
+    "max_output_tokens": (16, 200),
+    "modalities": (["audio"],),
+    "image": ({"a": 1},),
+}
+PLAIN_IN_RESPONSES = sorted(
+    RESPONSES.keys() - EXPENSIVE_IN_RESPONSES.keys() - {"input", "model", "stream", "previous_response_id"}
+)
+
+
+def response_part(rng: Random) -> Json:
+    kind = rng.choice(("input_text", "input_text", "input_image", "input_file", "input_audio", "document_url"))
+    url = rng.choice(URLS)
+    values: dict[str, Json] = {
+        "input_text": {"text": "Hello"},
+        "input_image": {"image_url": url},
+        "input_file": {"file_data": url, "filename": "a"},
+        "input_audio": {"input_audio": {"data": "AAAA", "format": "mp3"}},
+        "document_url": {"document_url": url},
+    }
+    mark = {"prompt_cache_breakpoint": {"mode": "explicit"}} if rng.random() < 0.2 else {}
+    return {"type": kind, **values[kind], **mark}
+
+
+def random_response_body(rng: Random) -> Json:
+    """Return a body of the Responses API, to be relayed."""
+    content = "Hello" if rng.random() < 0.5 else [response_part(rng) for _ in range(rng.randint(1, 2))]
+    message = {"type": "message", "role": "user", "content": content}
+    body: Json = {"model": "m", "input": [message, *rng.sample(ITEMS, 1 if rng.random() < 0.3 else 0)]}
+    for name in rng.sample(sorted(EXPENSIVE_IN_RESPONSES), rng.randint(0, 3)):
+        body[name] = rng.choice(EXPENSIVE_IN_RESPONSES[name])
+    if rng.random() < 0.3:
+        body[rng.choice(PLAIN_IN_RESPONSES)] = rng.choice(ANYTHING)
     return body
 
 
@@ -254,7 +305,48 @@ def gemini_answer(provider: Provider) -> Json:
     return {"candidates": [{"index": 0, "content": content, "finishReason": "STOP"}], "usageMetadata": usage}
 
 
-ANSWERS = {"openai": openai_answer, "anthropic": anthropic_answer, "gemini": gemini_answer}
+def responses_answer(provider: Provider) -> Json:
+    """OpenAI's Responses API: like its chats, but searches are reported, or are items of the output."""
+    request, rng = provider.request, provider.rng
+    counts = provider.tokens(
+        audio='"input_audio"' in provider.text,
+        images='"input_image"' in provider.text or '"image_generation_call"' in provider.text or '"input_file"' in provider.text,
+        writes=True,  # automatic
+        hour='"ttl":"1h"' in provider.text,
+        audio_output="audio" in (request.get("modalities") or ()),
+        image_output=False,
+    )
+    tier = request.get("service_tier")
+    served = rng.choice(["default", tier]) if tier in ("flex", "priority") else "default"
+    if served != "default":
+        provider.bill *= Fraction(FURTHER[f"tier:{served}", 0], 1_000)
+    searches = rng.randint(0, request.get("max_tool_calls") or 100) if '"type":"web_search' in provider.text else 0
+    provider.bill += searches * FURTHER["web_search", 0]
+    hosted = ('"type":"code_interpreter"', '"type":"image_generation"', '"document_url"')
+    refused = {name for name, effect in RESPONSES.items() if effect.cost == "refused"}
+    if any(kind in provider.text for kind in hosted) or any(request.get(name) for name in refused):
+        provider.bill += UNKNOWN_COST
+    provider.unknown_fields(set(RESPONSES))
+    usage = {
+        "input_tokens": provider.input,
+        "output_tokens": provider.output,
+        "input_tokens_details": {
+            "cached_tokens": counts["cached_input"] + counts["cached_audio_input"],
+            "cache_write_tokens": counts["cache_write"] + counts["cache_write_1h"],
+            "cache_write_1h_tokens": counts["cache_write_1h"],
+            "audio_tokens": counts["audio_input"] + counts["cached_audio_input"],
+            "cached_audio_tokens": counts["cached_audio_input"],
+            "image_tokens": counts["image_input"],
+        },
+        "output_tokens_details": {"reasoning_tokens": counts["reasoning"]},
+    }
+    items = [payloads.search() for _ in range(searches)]
+    reported: Json = {"tool_usage": {"web_search": {"num_requests": searches}}} if rng.random() < 0.5 else {}
+    visits = [payloads.search("open_page")] if searches else []
+    return payloads.response(*items, *visits, payloads.text("Hi"), reported=usage, service_tier=served, **reported)
+
+
+ANSWERS = {"openai": openai_answer, "anthropic": anthropic_answer, "gemini": gemini_answer, "responses": responses_answer}
 
 
 def charge(reported: PartialUsage, quoted: Quote, call: ChatCall) -> int:
@@ -272,9 +364,10 @@ def charge(reported: PartialUsage, quoted: Quote, call: ChatCall) -> int:
 
 
 def serve(rng: Random, dialect: str, body: Json) -> tuple[int, Fraction, Quote] | None:
-    """Return the charge, the provider's bill and the quote of a request; None if it is refused."""
+    """Return the charge, the provider's bill and the quote of a chat or response; None if it is refused."""
+    data = orjson.dumps(body)
     try:
-        call = build_chat_call(body, len(orjson.dumps(body)))
+        call = read_response(data).call if "input" in body else build_chat_call(body, len(data))
     except InvalidRequest:
         return None
     price, serving = price_list(rng, dialect), route(dialect)
@@ -298,18 +391,21 @@ SERVED = {
     "openai": {"service_tier", "modalities", "audio", "prediction", "web_search_options", "tools", "cache_control", "n"},
     "anthropic": {"cache_control", "prompt_cache_key", "prompt_cache_retention"},
     "gemini": {"modalities", "n"},
+    "responses": {"service_tier", "prompt_cache_options", "max_tokens", "tools"},
+    "relayed": {"service_tier", "prompt_cache_options", "tools", "max_tool_calls", "max_output_tokens", "a search"},
 }
 
 
-@pytest.mark.parametrize("dialect", sorted(ANSWERS))
-def test_no_request_costs_the_operator_more_than_it_is_charged(dialect: str) -> None:
+@pytest.mark.parametrize("name", sorted(SERVED))
+def test_no_request_costs_the_operator_more_than_it_is_charged(name: str) -> None:
     served: set[str] = set()
+    dialect, body_of = ("responses", random_response_body) if name == "relayed" else (name, random_body)
     for seed in range(REQUESTS):
         rng = Random(seed)
-        body = random_body(rng)
+        body = body_of(rng)
         found = serve(rng, dialect, body)
         if found is not None:
             charged, bill, quoted = found
             assert bill <= charged <= quoted.bound, (seed, body)
-            served |= body.keys()
-    assert SERVED[dialect] <= served
+            served |= body.keys() | ({"a search"} if quoted.costs.web_searches else set())
+    assert SERVED[name] <= served

@@ -264,7 +264,7 @@ def test_the_service_tier_is_reported_by_all_readers() -> None:
     relayed = DIALECTS["responses"].new_stream_reader(call, "chatcmpl-1", 1)
     relayed.feed(responses.wire(whole))
     found = (read_whole("responses", whole).usage, read_stream("responses", [responses.wire(whole)]).usage, relayed.usage())
-    assert [usage.extra for usage in found] == [{"service_tier": "priority"}] * 3
+    assert [usage.extra for usage in found] == [{"service_tier": "priority", "web_searches": 0}] * 3
 
 
 def test_a_stream_that_only_has_its_last_event() -> None:

@@ -268,9 +268,9 @@ def test_settings_and_limits(fields: Json, settings: Json, clamp: int | None, ex
     assert {name: body.get(name) for name in expected} == expected
 
 
-def test_tools_that_the_provider_executes_have_no_price() -> None:
+def test_tools_that_the_provider_executes_are_refused() -> None:
     call = parse(orjson.dumps(REQUEST)).call
-    for tools in ([{"type": "web_search"}], [{"type": "shell", "environment": {"type": "container_auto"}}]):
+    for tools in ([{"type": "mcp"}], [{"type": "shell", "environment": {"type": "container_auto"}}]):
         hosted = call._replace(responses_body=lambda tools=tools: {**REQUEST, "tools": [TOOL, *tools]})
         with pytest.raises(UnsupportedField) as problem:
             DIALECTS["responses"].build_request(hosted, target_of("responses"))
@@ -279,6 +279,45 @@ def test_tools_that_the_provider_executes_have_no_price() -> None:
     local.append({"type": "namespace", "tools": [TOOL]})
     passed = call._replace(responses_body=lambda: {**REQUEST, "tools": local})
     assert orjson.loads(DIALECTS["responses"].build_request(passed, target_of("responses")).body)["tools"] == local
+
+
+NO_IMAGES: Json = {"input_tokens_details": {"image_tokens": 0, "text_tokens": 0}}
+NO_IMAGES |= dict.fromkeys(("input_tokens", "output_tokens", "total_tokens"), 0)
+THREE: Json = {"image_gen": NO_IMAGES, "web_search": {"num_requests": 3}}
+SEARCHING = [{"type": "web_search", "external_web_access": True}, {"type": "web_search_preview"}]
+
+
+def searched(*output: Json, **fields: Any) -> Json:
+    return responses.response(*output, tools=SEARCHING[:1], **fields)
+
+
+@pytest.mark.parametrize(
+    ("whole", "count"),
+    [
+        (searched(responses.search(), responses.search("open_page", id="ws_2"), responses.text("Hi")), 1),
+        (searched(responses.search(), responses.text("Hi"), tool_usage=THREE), 3),
+        (searched(responses.text("Hi"), tool_usage=None), 0),
+    ],
+)
+def test_searches_of_the_provider_are_counted(whole: Json, count: int) -> None:
+    streamed = Relayed([responses.wire(whole)], tools=SEARCHING)
+    call = parse(orjson.dumps({**REQUEST, "tools": SEARCHING})).call
+    answer = DIALECTS["responses"].parse_response(orjson.dumps(whole), call, CALL_ID, BEGAN)
+    for used in (streamed.reader.usage(), answer.usage):
+        assert used.extra == {"web_searches": count, "service_tier": ""}
+    for response in (streamed.events[-1]["response"], answer_of(whole, tools=SEARCHING)):
+        Response.model_validate(response)
+        assert response["tools"] == SEARCHING
+        assert response["yout"]["ignored_tools"] == ["web_search_preview"], "the provider did not get this one"
+        assert "served_tools" not in response
+
+
+def test_searches_of_a_cut_stream_are_counted() -> None:
+    whole = searched(responses.search(), responses.search("open_page", id="ws_2"), responses.text("Hi"))
+    sent = b"".join(responses.event(event) for event in responses.events(whole)[:-2])
+    assert Relayed([sent], cut=True, tools=SEARCHING).reader.usage().extra == {"web_searches": 1}
+    begun = b"".join(responses.event(event) for event in responses.events(whole)[:3])
+    assert Relayed([begun], cut=True, tools=SEARCHING).reader.usage().extra == {"web_searches": 1}, "one has begun"
 
 
 def test_errors_name_the_callers_field() -> None:
