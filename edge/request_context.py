@@ -111,11 +111,15 @@ async def caller() -> AccountCaller | VisitorPayer:
 
 
 def find_model(name: str) -> CatalogModel | None:
-    """Return the model with this id or alias, or None. The response gets the headers of an alias. Raises `ModelShutDown`."""
+    """Return the model with this id or alias, or None. The response gets the headers of an alias or a deprecated model.
+
+    Raises `ModelShutDown`.
+    """
     catalog = services().catalog
-    alias = catalog.aliases.get(name)
-    if alias is not None:
-        g.alias_headers = [*deprecation_headers(alias), (b"x-yout-model", alias.model.encode())]
+    notice = catalog.notice_of(name)
+    if notice is not None:
+        served = [] if notice.model == name else [(b"x-yout-model", notice.model.encode())]
+        g.alias_headers = [*deprecation_headers(notice), *served]
     return catalog.find(name, now_ms())
 
 

@@ -366,7 +366,10 @@ class ChannelCheck(BaseModel):
 
 
 class AIModel(BaseModel):
-    """A public catalog entry. Its id is the `model` of requests."""
+    """A public catalog entry. Its id is the `model` of requests.
+
+    From `shutdown_at` on, calls go to `successor`, a model's id or an alias without a foreign key, or are refused without one.
+    """
 
     id = CharField(max_length=200, primary_key=True)
     kind = CharField(max_length=16, default="chat")
@@ -381,6 +384,9 @@ class AIModel(BaseModel):
         default=False, constraints=[SQL("DEFAULT false")]
     )  # calls hold their maximum cost in tight pools, too
     status = CharField(max_length=16, default="active")
+    successor = CharField(max_length=200, null=True)
+    deprecated_at = BigIntegerField(null=True)
+    shutdown_at = BigIntegerField(null=True, constraints=[Check("shutdown_at IS NULL OR deprecated_at <= shutdown_at")])
     created_at = BigIntegerField(default=now_ms)
     updated_at = BigIntegerField(default=now_ms)
 

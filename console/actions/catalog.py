@@ -13,6 +13,7 @@ from console.forms.catalog import (
     AliasForm,
     AllowForm,
     ChannelForm,
+    DeprecationForm,
     DisallowForm,
     ModelForm,
     NewAliasForm,
@@ -26,7 +27,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
-from shared.operations import catalog, channel_templates, channels, model_aliases, model_routes, price_drafts
+from shared.operations import catalog, channel_templates, channels, model_aliases, model_deprecation, model_routes, price_drafts
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 
@@ -119,6 +120,14 @@ def update_alias(name: str, form: AliasForm) -> str:
     except NotFound as error:
         raise InvalidInput(str(error)) from None
     return f"Alias {name} updated. Changes apply within a second."
+
+
+def deprecate_model(model_id: str, form: DeprecationForm) -> str:
+    try:
+        model_deprecation.deprecate_model(model_id, form.fields(), origin=origin())
+    except NotFound as error:  # the successor, in the form
+        raise InvalidInput(str(error)) from None
+    return f"Deprecation of {model_id} saved. Changes apply within a second."
 
 
 def delete_alias(name: str) -> str:

@@ -11,7 +11,7 @@ from wtforms.validators import InputRequired, Length, Optional, ValidationError
 from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
 from shared.billing.rates import BASE_KINDS, Rate
 from shared.core.errors import InvalidInput
-from shared.models import DIALECTS, MODEL_KINDS, RATE_KINDS, ModelAlias
+from shared.models import DIALECTS, MODEL_KINDS, RATE_KINDS, AIModel, ModelAlias
 from shared.operations.channels import read_settings
 from shared.operations.model_details import ModelDetails
 from shared.operations.prices import Rates, parse_rates
@@ -170,6 +170,31 @@ class AliasForm(LocalizedForm):
         """Return the fields as arguments of `shared.operations.model_aliases`."""
         return {
             "model": self.model.data.strip(),
+            "successor": (self.successor.data or "").strip() or None,
+            "deprecated_at": _start_of_day(self.deprecated.data),
+            "shutdown_at": _start_of_day(self.shutdown.data),
+        }
+
+
+class DeprecationForm(LocalizedForm):
+    """The announced deprecation of a model."""
+
+    deprecated = DateField("Deprecated from (UTC)", [Optional()], description="Calls get a Deprecation header from now on.")
+    shutdown = DateField(
+        "Shutdown (UTC)",
+        [Optional()],
+        description="Calls go to the successor from 00:00 on that day. Without a successor they are refused.",
+    )
+    successor = StringField("Successor", [Length(max=200)], description="A model or an alias. Calls get a Link header to it.")
+
+    @classmethod
+    def from_model(cls, model: AIModel) -> DeprecationForm:
+        """Return the form filled in with a model's current values."""
+        return cls(formdata=None, obj=model, data={"deprecated": _day(model.deprecated_at), "shutdown": _day(model.shutdown_at)})
+
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as arguments of `shared.operations.model_deprecation`."""
+        return {
             "successor": (self.successor.data or "").strip() or None,
             "deprecated_at": _start_of_day(self.deprecated.data),
             "shutdown_at": _start_of_day(self.shutdown.data),

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from console.actions import catalog as actions
 from console.channel_test import TestCallResult
 from console.dashboard import models_used
-from console.forms.catalog import ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TestCallForm
+from console.forms.catalog import DeprecationForm, ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TestCallForm
 from console.time_ranges import find_range
 from console.views.filters import parse_uuid
 from console.views.form_handling import run_action, submit_form, use_once
@@ -85,6 +85,12 @@ class ModelsView(View):
         done = submit_form(form, lambda: actions.update_model(model.id, form), _model_url(model.id))
         return done or (self._page(model, edit=form), 422)
 
+    @action_route("/<path:model_id>/deprecation", "model.edit")
+    def deprecate(self, model_id: str) -> ResponseReturnValue:
+        model, form = find_model(model_id), DeprecationForm()
+        done = submit_form(form, lambda: actions.deprecate_model(model.id, form), _model_url(model.id))
+        return done or (self._page(model, deprecation=form), 422)
+
     @action_route("/<path:model_id>/draft", "model.price")
     def draft(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), RatesForm()
@@ -146,6 +152,7 @@ class ModelsView(View):
         model: AIModel,
         *,
         edit: ModelForm | None = None,
+        deprecation: DeprecationForm | None = None,
         rates: RatesForm | None = None,
         publish: PublishForm | None = None,
         route: NewRouteForm | None = None,
@@ -165,6 +172,7 @@ class ModelsView(View):
             draft=draft,
             compared=_compared(price, draft),
             edit=edit or _form_of(model),
+            deprecation=deprecation or DeprecationForm.from_model(model),
             rates=rates or _rates_form(draft or price),
             publish=shown,
             route=route,

@@ -59,9 +59,9 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
                 raise await services.keys.key_error_or(caller.payer, refusal) from None
             if parsed.extension is not None:
                 parsed = parsed._replace(call=await parsed.extension.prepare_call(services, caller))
-            alias = services.catalog.aliases.get(parsed.call.model)
-            if alias is not None:
-                context.headers.extend(deprecation_headers(alias))
+            notice = services.catalog.notice_of(parsed.call.model)
+            if notice is not None:
+                context.headers.extend(deprecation_headers(notice))
             if tag is not None:
                 parsed = parsed._replace(call=parsed.call._replace(tag=tag))
         except ClientGone:

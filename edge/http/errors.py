@@ -149,7 +149,7 @@ def _extra(error: BaseException) -> dict[str, Any]:
     if isinstance(error, errors.CreditsHeld):
         return {name: getattr(error, name) for name in ("required", "available", "held")}
     if isinstance(error, errors.ModelShutDown):
-        return {"successor": error.successor}
+        return {"successor": error.successor} if error.successor else {}
     if isinstance(error, errors.IdempotencyConflict) and error.call_id is not None:
         extra: dict[str, Any] = {"request_id": request_id(error.call_id)}
         if error.credits_charged is not None:

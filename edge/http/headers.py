@@ -42,13 +42,15 @@ _LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joine
 
 
 def deprecation_headers(alias: Alias) -> list[tuple[bytes, bytes]]:
-    """Return the response headers about a deprecated alias: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and a `Link` to its
-    successor (RFC 5829). Empty if it is not deprecated.
+    """Return the response headers about a deprecated alias or model: `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and a `Link`
+    to its successor (RFC 5829). Empty if it is not deprecated.
     """
     if alias.deprecated_at is None:
         return []
-    link = f'</v1/models/{quote(alias.successor, safe="/:@")}>; rel="successor-version"'
-    headers = [(b"deprecation", b"@%d" % (alias.deprecated_at // 1000)), (b"link", link.encode())]
+    headers = [(b"deprecation", b"@%d" % (alias.deprecated_at // 1000))]
+    if alias.successor:
+        link = f'</v1/models/{quote(alias.successor, safe="/:@")}>; rel="successor-version"'
+        headers.append((b"link", link.encode()))
     if alias.shutdown_at is not None:
         headers.append((b"sunset", formatdate(alias.shutdown_at / 1000, usegmt=True).encode()))
     return headers

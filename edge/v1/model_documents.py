@@ -40,7 +40,10 @@ _USD = Context(prec=12)
 
 
 def openai_document(model: CatalogModel, price: PriceList, credits_per_usd: int, alias: Alias | None = None) -> dict[str, Any]:
-    """Return a model, or an alias of it, in OpenAI's format, with the fields of OpenRouter's catalog and our own."""
+    """Return a model, or an alias of it, in OpenAI's format, with the fields of OpenRouter's catalog and our own.
+
+    `alias` may also be the model's own deprecation.
+    """
     output_limit = model.max_output_tokens or model.default_output_limit
     name = model.id if alias is None else alias.name
     return {
@@ -50,7 +53,8 @@ def openai_document(model: CatalogModel, price: PriceList, credits_per_usd: int,
         "owned_by": model.owned_by,
         "name": name,
         "canonical_slug": model.id,
-        **({} if alias is None else {"alias_of": model.id, "deprecation": _deprecation(alias)}),
+        **({} if name == model.id else {"alias_of": model.id}),
+        **({} if alias is None else {"deprecation": _deprecation(alias)}),
         "description": model.description,
         "context_length": model.context_window,
         "max_completion_tokens": output_limit,
@@ -71,7 +75,7 @@ def _deprecation(alias: Alias) -> dict[str, Any] | None:
     if alias.deprecated_at is None:
         return None
     shutdown = None if alias.shutdown_at is None else format_timestamp(alias.shutdown_at)
-    return {"since": format_timestamp(alias.deprecated_at), "shutdown": shutdown, "successor": alias.successor}
+    return {"since": format_timestamp(alias.deprecated_at), "shutdown": shutdown, "successor": alias.successor or None}
 
 
 def anthropic_document(model: CatalogModel, alias: Alias | None = None) -> dict[str, Any]:

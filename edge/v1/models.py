@@ -33,7 +33,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, ModelNotFound, ModelShutDown
 
 models = Blueprint("models", __name__)
-Named = tuple[CatalogModel, Alias | None]  # a model under its id, or under an alias
+Named = tuple[CatalogModel, Alias | None]  # a model under its id (with its deprecation, if any), or under an alias
 
 PATH = "/v1/models"
 MAX_LIMIT = 1_000
@@ -44,7 +44,7 @@ _OPENAI = {
     "name": STRING,
     "canonical_slug": STRING,
     "alias_of": STRING,
-    "deprecation": nullable(response_schema({"since": STRING, "shutdown": nullable(STRING), "successor": STRING})),
+    "deprecation": nullable(response_schema({"since": STRING, "shutdown": nullable(STRING), "successor": nullable(STRING)})),
     "description": STRING,
     "context_length": nullable(INTEGER),
     "max_completion_tokens": nullable(INTEGER),
@@ -117,7 +117,7 @@ async def get_model(model_id: str) -> Response:
     price = _price(model, row, now_ms()) if model is not None else None
     if model is None or price is None:
         raise ModelNotFound(model_id)
-    alias = services().catalog.aliases.get(model_id)
+    alias = services().catalog.notice_of(model_id)
     if is_anthropic_client(request.headers):
         return json_response(anthropic_document(model, alias))
     return json_response(openai_document(model, price, services().settings.credits_per_usd, alias))
@@ -126,7 +126,7 @@ async def get_model(model_id: str) -> Response:
 def _named(now: int) -> list[Named]:
     """Return all models and aliases, sorted by name, except aliases that were shut down before `now`."""
     catalog = services().catalog
-    found: dict[str, Named] = {id: (model, None) for id, model in catalog.models.items()}
+    found: dict[str, Named] = {id: (model, catalog.deprecations.get(id)) for id, model in catalog.models.items()}
     for name, alias in catalog.aliases.items():
         if alias.model in catalog.models and not alias.is_shut_down(now):
             found[name] = (catalog.models[alias.model], alias)

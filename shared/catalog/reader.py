@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from peewee import fn
@@ -30,6 +30,7 @@ def load_catalog() -> Catalog:
     prices = _prices()
     routes = _routes(now)
     outputs = _output_sizes()
+    rows: list[AIModel] = list(AIModel.select().where(AIModel.status == "active"))
     models = {
         row.id: CatalogModel(
             id=row.id,
@@ -50,14 +51,36 @@ def load_catalog() -> Catalog:
             output_sizes=outputs[row.id][0] if row.id in outputs else (),
             reasons=row.id in outputs and outputs[row.id][1],
         )
-        for row in AIModel.select().where(AIModel.status == "active")
+        for row in rows
+        if not _is_shut_down(row, now)
     }
-    return Catalog(version, models, _next_resume_at(now), _aliases(models))
+    deprecations = {row.id: _deprecation(row) for row in rows if row.id in models and row.deprecated_at is not None}
+    links = [_replacement(row) for row in rows if row.id not in models]
+    coming = [row.shutdown_at for row in rows if row.shutdown_at is not None and row.id in models]
+    stale_at = min((time for time in (_next_resume_at(now), *coming) if time is not None), default=None)
+    return Catalog(version, models, stale_at, _aliases(links, models, deprecations), deprecations)
 
 
-def _aliases(models: Container[str]) -> dict[str, Alias]:
-    """Return the aliases by name, except those with the name of an active model."""
-    rows: dict[str, ModelAlias] = {row.name: row for row in ModelAlias.select()}
+def _is_shut_down(row: AIModel, now: int) -> bool:
+    return row.shutdown_at is not None and row.shutdown_at <= now
+
+
+def _deprecation(row: AIModel) -> Alias:
+    """Return the announced deprecation of a model that still serves."""
+    return Alias(row.id, row.id, row.successor or "", row.deprecated_at, row.shutdown_at, row.created_at)
+
+
+def _replacement(row: AIModel) -> Alias:
+    """Return the alias that takes the place of a model after its shutdown. Without a successor, calls of it are refused."""
+    if row.successor:
+        return Alias(row.id, row.successor, row.successor, row.deprecated_at, None, row.created_at)
+    return _deprecation(row)
+
+
+def _aliases(replacements: Iterable[Alias], models: Container[str], deprecations: Mapping[str, Alias]) -> dict[str, Alias]:
+    """Return the aliases by name, except those with the name of a served model."""
+    rows: dict[str, Alias | ModelAlias] = {row.name: row for row in ModelAlias.select()}
+    rows.update((row.name, row) for row in replacements)
     found = {}
     for row in rows.values():
         if row.name in models:
@@ -65,10 +88,14 @@ def _aliases(models: Container[str]) -> dict[str, Alias]:
         chain = [row]
         while chain[-1].model in rows and chain[-1].model not in models and len(chain) <= len(rows):
             chain.append(rows[chain[-1].model])
+        if (announced := deprecations.get(chain[-1].model)) is not None:
+            # Calls of the alias will also go to the model's successor, or else be refused with it.
+            chain.append(announced._replace(shutdown_at=None) if announced.successor else announced)
         # The earliest dates apply, because an alias cannot outlive the one that it points to.
         shutdown_at = min((link.shutdown_at for link in chain if link.shutdown_at is not None), default=None)
         deprecated_at = min((link.deprecated_at for link in chain if link.deprecated_at is not None), default=None)
-        successor = next((link.successor for link in chain if link.successor), chain[-1].model)
+        last = "" if chain[-1].name == chain[-1].model else chain[-1].model  # a model without a successor
+        successor = next((link.successor for link in chain if link.successor), last)
         found[row.name] = Alias(row.name, chain[-1].model, successor, deprecated_at, shutdown_at, row.created_at)
     return found
 

@@ -93,8 +93,10 @@ class CatalogModel(NamedTuple):
 class Alias(NamedTuple):
     """Another name for a model. If it points to another alias, that one's dates apply, too. Times are in milliseconds UTC.
 
+    A model that was shut down and has a successor is an alias of it.
+
     model          id of the model; it may be disabled
-    successor      the name to use instead once the alias is deprecated: a model's id, or another alias
+    successor      the name to use instead once the alias is deprecated: a model's id, or another alias; "" if there is none
     deprecated_at  start of the deprecation, which may be in the future; None if there is none
     shutdown_at    calls are refused from then on; None if it is not planned
     """
@@ -114,13 +116,19 @@ class Alias(NamedTuple):
 class Catalog(NamedTuple):
     """All active models by id, and all aliases by name, as of one catalog version.
 
-    At `stale_at` (ms UTC) a paused channel returns to service. No alias has the name of an active model.
+    At `stale_at` (ms UTC) a paused channel returns to service, or a model is shut down. No alias has the name of a model in
+    `models`. `deprecations` has the models with an announced deprecation, as aliases of themselves.
     """
 
     version: int
     models: Mapping[str, CatalogModel]
     stale_at: int | None = None
     aliases: Mapping[str, Alias] = MappingProxyType({})
+    deprecations: Mapping[str, Alias] = MappingProxyType({})
+
+    def notice_of(self, name: str) -> Alias | None:
+        """Return what the headers of an answer announce about a name: its alias, or its model's deprecation; None for others."""
+        return self.aliases.get(name) or self.deprecations.get(name)
 
     def model_id(self, name: str) -> str:
         """Return the id of the model with this id or alias. An unknown name is returned unchanged."""
@@ -128,7 +136,7 @@ class Catalog(NamedTuple):
         return name if alias is None else alias.model
 
     def find(self, name: str, now: int) -> CatalogModel | None:
-        """Return the model with this id or alias, or None. Raises `ModelShutDown` for an alias that was shut down."""
+        """Return the model with this id or alias, or None. Raises `ModelShutDown` for a name that was shut down."""
         model = self.models.get(name)
         if model is not None or (alias := self.aliases.get(name)) is None:
             return model

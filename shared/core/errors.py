@@ -180,11 +180,15 @@ class ModelNotFound(RequestRefused):
 
 
 class ModelShutDown(ModelNotFound):
-    """An alias of a model, after its shutdown. `successor` is the name to use instead; `shutdown_at` is in milliseconds UTC."""
+    """A model or an alias, after its shutdown at `shutdown_at` (milliseconds UTC).
+
+    `successor` is the name to use instead; "" if there is none.
+    """
 
     def __init__(self, name: str, shutdown_at: int, successor: str) -> None:
         shown, day = truncate(name, 101, "…"), format_timestamp(shutdown_at)[:10]
-        RequestRefused.__init__(self, f"The model '{shown}' was shut down on {day}. Use '{successor}' instead.")
+        advice = f" Use '{successor}' instead." if successor else ""
+        RequestRefused.__init__(self, f"The model '{shown}' was shut down on {day}.{advice}")
         self.successor = successor
 
 

@@ -102,9 +102,14 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
             raise InvalidInput("The successor must be another name.")
         if values["successor"] not in aliases:
             find_model(values["successor"])
+    check_dates(values)
+    return values
+
+
+def check_dates(values: dict[str, Any]) -> None:
+    """Check `deprecated_at` and `shutdown_at`. With a shutdown, the deprecation is now by default. Raises `InvalidInput`."""
     if values["shutdown_at"] is not None and values["deprecated_at"] is None:
         values["deprecated_at"] = min(now_ms(), values["shutdown_at"])
     times = [values[field] for field in ("deprecated_at", "shutdown_at") if values[field] is not None]
     if not all(type(time) is int and 0 <= time < YEAR_10000 for time in times) or times != sorted(times):
         raise InvalidInput("The dates must be before the year 10000, and the shutdown must not be before the deprecation.")
-    return values

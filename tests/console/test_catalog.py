@@ -149,6 +149,22 @@ def test_model_details_are_edited_and_audited(signed_in):
     assert AuditEntry.get(AuditEntry.action == "model.update").after["max_output_tokens"] == 500
 
 
+def test_the_deprecation_of_a_model_is_announced(signed_in):
+    channel = factories.channel("https://api.example.com/v1")
+    factories.model("m-1", channel)
+    factories.model("m-2", channel)
+    browser = signed_in("owner")
+    values = {"deprecated": "2026-01-01", "shutdown": "2030-01-31", "successor": "m-2"}
+    refused = browser.submit_form("/models/m-1", "/models/m-1/deprecation", **{**values, "successor": "nobody"})
+    assert (refused.status_code, "No model" in refused.text) == (422, True)
+    page = browser.submit_form("/models/m-1", "/models/m-1/deprecation", **values).text
+    assert "Deprecation of m-1 saved." in page
+    assert "<dt>Successor</dt><dd>m-2</dd>" in page
+    model = AIModel.get_by_id("m-1")
+    assert (model.successor, model.shutdown_at) == ("m-2", 1_896_048_000_000)
+    assert AuditEntry.get(AuditEntry.action == "model.deprecate").target == "m-1"
+
+
 def test_an_alias_is_created_edited_and_deleted(signed_in):
     channel = factories.channel("https://api.example.com/v1")
     factories.model("m-1", channel)

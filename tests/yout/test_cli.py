@@ -71,6 +71,11 @@ FORMS: list[tuple[str, dict[str, object]]] = [
         "alias create gpt-4 small --shutdown 2027-06-30 --deprecated 2027-01-01 --successor m-2",
         {"model": "small", "successor": "m-2", "deprecated_at": 1_798_761_600_000, "shutdown_at": 1_814_313_600_000},
     ),
+    (
+        "model deprecate m-3 --shutdown 2999-06-30 --successor m-2",
+        {"id": "m-3", "successor": "m-2", "shutdown_at": 32_487_696_000_000},
+    ),
+    ("model deprecate m-3 --shutdown none --successor none --deprecated none", {"successor": None, "deprecated_at": None}),
     ("alias list", {"id": "aliases"}),
     ("alias update gpt-4 --model m-3 --successor none --shutdown none", {"model": "m-3", "successor": None, "shutdown_at": None}),
     ("alias delete gpt-4", {"id": "gpt-4"}),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # it imports the tables, which `--help` does not need
     from shared.models import ModelAlias
 
 NONE = "none"
-_DATES = {"deprecated": "the name is deprecated", "shutdown": "calls with the name are refused"}
+_DATES = ("deprecated", "shutdown")
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -20,27 +20,30 @@ def register(commands: Commands[Parser]) -> None:
     create = add_command(verbs, "create", "create an alias for a model", _create)
     create.add_argument("name", metavar="NAME", help="name that callers send as `model`")
     create.add_argument("model", metavar="MODEL", help="ID of the model, or another alias")
-    _add_options(create)
+    add_deprecation_options(create)
     add_command(verbs, "list", "list all aliases", _list)
     update = add_command(verbs, "update", "change the given options of an alias", _update)
     update.add_argument("name", metavar="NAME")
     update.add_argument("--model", metavar="MODEL", help="ID of the model, or another alias")
-    _add_options(update, removable=f"; '{NONE}' removes it")
+    add_deprecation_options(update, removable=f"; '{NONE}' removes it")
     delete = add_command(verbs, "delete", "delete an alias", _delete)
     delete.add_argument("name", metavar="NAME")
 
 
-def _add_options(parser: Parser, removable: str = "") -> None:
-    for name, what in _DATES.items():
+def add_deprecation_options(
+    parser: Parser, removable: str = "", shutdown: str = "calls with the name are refused", default: str = " (default: the model)"
+) -> None:
+    """Add the options with the dates and the successor. `shutdown` says what happens from that day on."""
+    for name, what in (("deprecated", "the name is deprecated"), ("shutdown", shutdown)):
         parser.add_argument(f"--{name}", metavar="DATE", help=f"day (UTC) from which {what}, such as 2027-01-31{removable}")
-    parser.add_argument("--successor", metavar="MODEL", help=f"the name to use instead (default: the model){removable}")
+    parser.add_argument("--successor", metavar="MODEL", help=f"the name to use instead{default}{removable}")
 
 
 def _create(call: CommandContext) -> Result:
     from shared.operations.model_aliases import create_alias
 
     arguments = call.arguments
-    alias = create_alias(arguments.name, arguments.model, **_options(vars(arguments)), origin=call.origin)
+    alias = create_alias(arguments.name, arguments.model, **deprecation_options(vars(arguments)), origin=call.origin)
     return Result(_data(alias), f"Created alias {_line(alias)}.")
 
 
@@ -56,7 +59,7 @@ def _update(call: CommandContext) -> Result:
     from shared.operations.model_aliases import update_alias
 
     given = vars(call.arguments)
-    changes = _options(given) | ({"model": given["model"]} if given["model"] is not None else {})
+    changes = deprecation_options(given) | ({"model": given["model"]} if given["model"] is not None else {})
     if not changes:
         raise InvalidInput("Nothing to change. Pass at least one option, such as --model or --shutdown.")
     alias = update_alias(given["name"], changes, origin=call.origin)
@@ -70,8 +73,8 @@ def _delete(call: CommandContext) -> Result:
     return Result({"id": call.arguments.name}, f"Deleted alias {call.arguments.name}.")
 
 
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    """Convert the options to fields of an alias."""
+def deprecation_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Convert the options to fields of an alias or a model."""
     found = {f"{name}_at": _start_of_day(name, given[name]) for name in _DATES if given[name] is not None}
     if given["successor"] is not None:
         found["successor"] = None if given["successor"] == NONE else given["successor"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from shared.core.errors import InvalidInput
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group
+from yout.commands.alias import NONE, add_deprecation_options, deprecation_options
 from yout.commands.prices import RATE_HELP
-from yout.result import Result
+from yout.result import Result, format_timestamp
 
 PRICES = ("input", "output", "cached_input", "per_call", "per_5_seconds", "per_1k_characters", "minimum", "cache_write")
 MEDIA_KINDS = ("image", "video", "speech")
@@ -49,6 +51,10 @@ def register(commands: Commands[Parser]) -> None:
     )
     publish = add_command(verbs, "publish", "enable a draft at its current price", _publish)
     publish.add_argument("id", metavar="ID")
+    deprecate = add_command(verbs, "deprecate", "announce that a model will be shut down, or change that", _deprecate)
+    deprecate.add_argument("id", metavar="ID")
+    ending = "calls go to the successor, or are refused without one"
+    add_deprecation_options(deprecate, f"; '{NONE}' removes it", ending, default="")
 
 
 def _publish(call: CommandContext) -> Result:
@@ -56,6 +62,21 @@ def _publish(call: CommandContext) -> Result:
 
     model = publish_model(call.arguments.id, origin=call.origin)
     return Result({"id": model.id, "status": model.status}, f"Model {model.id} is enabled.")
+
+
+def _deprecate(call: CommandContext) -> Result:
+    from shared.operations.model_deprecation import FIELDS, deprecate_model
+
+    changes = deprecation_options(vars(call.arguments))
+    if not changes:
+        raise InvalidInput("Nothing to change. Pass at least one option, such as --successor or --shutdown.")
+    model = deprecate_model(call.arguments.id, changes, origin=call.origin)
+    parts = [f"Model {model.id}"]
+    for what, at in (("deprecated", model.deprecated_at), ("shut down", model.shutdown_at)):
+        parts += [f"{what} from {format_timestamp(at)}"] if at is not None else []
+    parts += [f"successor {model.successor}"] if model.successor else []
+    text = ", ".join(parts) if len(parts) > 1 else f"{parts[0]} is not deprecated"
+    return Result({"id": model.id, **{field: getattr(model, field) for field in FIELDS}}, f"{text}.")
 
 
 def _create_from_template(call: CommandContext) -> Result:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from shared.core.clock import now_ms
+from shared.core.timestamps import format_timestamp
 from shared.models import Hold
 from shared.operations.model_aliases import create_alias, update_alias
+from shared.operations.model_deprecation import deprecate_model
 from tests import factories
 from tests.edge.sdks.scripts import text_answer
 from tests.edge.shared_edge import DEFAULT_COST, Reply, Sandbox
@@ -137,3 +139,28 @@ def test_after_the_shutdown_the_successor_is_named(sandbox: Sandbox, named: Name
     assert (refused.status, refused.error["type"], refused.json["yout"]) == (404, "not_found_error", {"successor": sandbox.pair})
     assert (sandbox.charged, sandbox.held) == (0, 0)
     assert sandbox.provider.calls == []
+
+
+def test_a_deprecated_model_is_announced_and_replaced_by_its_successor(sandbox: Sandbox) -> None:
+    shutdown = now_ms() // 1000 * 1000 + DAY_MS
+    id = f"old-{sandbox.model}"
+    factories.model(id, factories.channel(sandbox.provider.url))
+    deprecate_model(id, {"deprecated_at": 0, "shutdown_at": shutdown, "successor": sandbox.pair}, origin=ORIGIN)
+    eventually(lambda: "sunset" in sandbox.get(f"/v1/models/{id}").headers, "the edge knows the deprecation")
+    for answer in (sandbox.chat(model=id), sandbox.chat(model=id, stream=True), sandbox.get(f"/v1/models/{id}")):
+        assert (answer.status, answer.headers["deprecation"]) == (200, "@0")
+        assert parsedate_to_datetime(answer.headers["sunset"]).timestamp() * 1000 == shutdown
+        assert answer.headers["link"] == f'</v1/models/{sandbox.pair}>; rel="successor-version"'
+        assert "x-yout-model" not in answer.headers
+    assert "alias_of" not in answer.json
+    assert answer.json["deprecation"] == {
+        "since": "1970-01-01T00:00:00Z",
+        "shutdown": format_timestamp(shutdown).replace(".000", ""),
+        "successor": sandbox.pair,
+    }
+    deprecate_model(id, {"shutdown_at": DAY_MS}, origin=ORIGIN)
+    eventually(lambda: sandbox.get(f"/v1/models/{id}").json.get("alias_of") == sandbox.pair, "the edge knows the shutdown")
+    answer = sandbox.chat(model=id)
+    assert (answer.status, answer.json["model"], answer.headers["x-yout-model"]) == (200, id, sandbox.pair)
+    assert ("sunset" in answer.headers, "link" in answer.headers) == (False, True)
+    assert (sandbox.usage()[-1].model, sandbox.usage()[-1].asked_model) == (sandbox.pair, id)
