@@ -30,6 +30,7 @@ from shared.core.settings import Settings
 from shared.operations import catalog, channel_templates, channels, model_aliases, model_deprecation, model_routes, price_drafts
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
+from shared.operations.route_costs import RouteCosts
 
 TRY_KEY_MS = 5 * 60_000  # longer than any test call
 
@@ -82,7 +83,7 @@ def add_route(model_id: str, form: NewRouteForm) -> str:
     row = catalog.add_channel_to_model(
         model_id, form.channel.data, upstream, form.priority.required_value(), form.weight.required_value(), origin=origin()
     )
-    if form.cost_input.data is not None or form.cost_output.data is not None:
+    if form.costs() != RouteCosts():
         update_route(row.id, form, upstream)
     return f"Channel {form.channel.data} serves {model_id} within a second."
 
@@ -93,8 +94,7 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
         upstream_model=upstream_model,
         priority=form.priority.required_value(),
         weight=form.weight.required_value(),
-        cost_input=form.cost_input.data,
-        cost_output=form.cost_output.data,
+        costs=form.costs(),
         origin=origin(),
     )
     return "Route updated. Changes apply within a second."

@@ -15,6 +15,7 @@ from shared.models import DIALECTS, MODEL_KINDS, RATE_KINDS, AIModel, ModelAlias
 from shared.operations.channels import read_settings
 from shared.operations.model_details import ModelDetails
 from shared.operations.prices import Rates, parse_rates
+from shared.operations.route_costs import RouteCosts, parse_costs
 
 _PER_1K = "Credits per 1 000 tokens."
 
@@ -221,6 +222,21 @@ class RouteForm(LocalizedForm):
     weight = WholeNumber("Weight", description="Splits calls between channels of equal priority.")
     cost_input = WholeNumber("Provider cost, input", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
     cost_output = WholeNumber("Provider cost, output", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
+    further_costs = TextAreaField(
+        "Further provider costs",
+        [Length(max=5_000)],
+        description="One per line, such as cached_input=15, input@200000=300, web_search=10000, per_call=40 or tier:flex=500.",
+    )
+
+    def validate_further_costs(self, field: Any) -> None:
+        """Require costs in the format of `parse_costs`."""
+        try:
+            parse_costs(field.data or "")
+        except InvalidInput as error:
+            raise ValidationError(str(error)) from None
+
+    def costs(self) -> RouteCosts:
+        return RouteCosts(self.cost_input.data, self.cost_output.data, parse_costs(self.further_costs.data or ""))
 
 
 class NewRouteForm(SingleUseForm, RouteForm):

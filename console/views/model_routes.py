@@ -13,6 +13,7 @@ from console.views.form_handling import run_action, submit_form
 from console.views.view import View, action_route, page_route
 from shared.models import ChannelModel
 from shared.operations.model_routes import find_route
+from shared.operations.route_costs import format_costs
 
 
 class RoutesView(View):
@@ -41,7 +42,11 @@ class RoutesView(View):
         return run_action(lambda: actions.remove_route(route_id), target)
 
     def _page(self, route: ChannelModel, form: RouteForm | None = None) -> str:
-        values = {"cost_input": route.cost_per_1k_input, "cost_output": route.cost_per_1k_output}
+        values = {
+            "cost_input": route.cost_per_1k_input,
+            "cost_output": route.cost_per_1k_output,
+            "further_costs": format_costs(route.further_costs),
+        }
         return self.page("routes/detail.html", route=route, form=form or RouteForm(formdata=None, obj=route, data=values))
 
 

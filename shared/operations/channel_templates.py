@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from shared.catalog.list_prices import find_list_price
+from shared.catalog.list_prices import ListPrice, find_list_price
 from shared.catalog.templates import TEMPLATES, ChannelTemplate, KnownModel
 from shared.core.clock import now_ms
 from shared.core.database import transaction
@@ -17,8 +17,7 @@ from shared.operations.catalog import create_model, is_valid_model_id, set_model
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import create_channel, find_channel
 from shared.operations.model_details import ModelDetails
-from shared.operations.price_sync import MAX_MARKUP_PERCENT, list_rates
-from shared.operations.prices import Rates
+from shared.operations.price_sync import MAX_MARKUP_PERCENT, list_costs, list_rates
 from shared.operations.validation import check_integer
 
 
@@ -133,12 +132,13 @@ def create_known_model(
             capabilities=model.tags,
             modality=f"text{image}{audio}->text",
         )
-        cost = _list_price(channel, model, credits_per_usd, 0)
-        rates = _list_price(channel, model, credits_per_usd, markup_percent)
+        price = _list_price(channel, model)
+        rates = list_rates([price], credits_per_usd, markup_percent=markup_percent)
         upstream = model.upstream or model.id
         made = create_model(model.id, channel_name, rates, details, upstream_model=upstream, status=status, origin=origin)
         route = (ChannelModel.model == made) & (ChannelModel.channel == channel)
-        ChannelModel.update(cost_per_1k_input=cost.input, cost_per_1k_output=cost.output).where(route).execute()
+        costs = list_costs(price, credits_per_usd)
+        ChannelModel.update(**costs.columns(), costs_listed=True).where(route).execute()
         return made
 
 
@@ -165,8 +165,8 @@ def known_model(channel: Channel, model_id: str) -> KnownModel:
     raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
 
 
-def _list_price(channel: Channel, model: KnownModel, credits_per_usd: int, markup_percent: int) -> Rates:
-    """Return the list price plus a markup. Audio is charged as input if the list price has no rate for it."""
+def _list_price(channel: Channel, model: KnownModel) -> ListPrice:
+    """Return the list price. Audio is charged as input if the list price has no rate for it."""
     template = TEMPLATES[channel.settings["provider"]]
     try:
         at = datetime.fromtimestamp(now_ms() / 1000, UTC)
@@ -175,4 +175,4 @@ def _list_price(channel: Channel, model: KnownModel, credits_per_usd: int, marku
         raise InvalidInput(f"The price of {model.id} is not known. {error}") from None
     if "audio" in model.tags and "audio_input" not in price.rates:
         price = price._replace(rates={**price.rates, "audio_input": price.rates["input"]})
-    return list_rates([price], credits_per_usd, markup_percent=markup_percent)
+    return price

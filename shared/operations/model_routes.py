@@ -8,12 +8,12 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
-from shared.models import AIModel, Channel, ChannelModel
+from shared.models import AIModel, Channel, ChannelCheck, ChannelModel
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog import check_model_id
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import find_channel
-from shared.operations.prices import MAX_PRICE
+from shared.operations.route_costs import RouteCosts
 from shared.operations.validation import check_integer, check_text
 
 MAX_PAUSE_MS = 7 * 24 * 3600 * 1000
@@ -25,20 +25,25 @@ def update_route(
     upstream_model: str,
     priority: int,
     weight: int,
-    cost_input: int | None = None,
-    cost_output: int | None = None,
+    costs: RouteCosts,
+    follows_list: bool = False,
     origin: Origin,
 ) -> ChannelModel:
-    """Change a route's provider model name, priority, weight and cost to us (credits per 1,000 tokens; None: unknown)."""
+    """Change a route's provider model name, priority, weight and costs.
+
+    `follows_list` means that the costs are the list price, which the daily price check keeps up to date. Otherwise it does so
+    only until the costs change.
+    """
     values: dict[str, Any] = {
         "upstream_model": check_model_id(upstream_model),
         "priority": check_integer("priority", priority, -1_000, 1_000),
         "weight": check_integer("weight", weight, 1, 1_000_000),
-        "cost_per_1k_input": None if cost_input is None else check_integer("cost of input", cost_input, 0, MAX_PRICE),
-        "cost_per_1k_output": None if cost_output is None else check_integer("cost of output", cost_output, 0, MAX_PRICE),
+        **costs.columns(),
     }
     with transaction():
         route = find_route(route_id)
+        same_costs = all(getattr(route, name) == value for name, value in costs.columns().items())
+        values["costs_listed"] = follows_list or (same_costs and route.costs_listed)
         before = {name: getattr(route, name) for name in values}
         if before != values:
             ChannelModel.update(values).where(ChannelModel.id == route_id).execute()
@@ -74,10 +79,18 @@ def pause_channel(name: str, ms: int, reason: str, *, origin: Origin) -> Channel
         values = {"out_until": now_ms() + ms if ms else None, "out_reason": reason if ms else None, "updated_at": now_ms()}
         before = {"out_until": channel.out_until, "out_reason": channel.out_reason}
         Channel.update(values).where(Channel.id == channel.id).execute()
+        if not ms:
+            _restart_check(channel, now_ms())
         after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
         record_audit_entry(origin, "channel.rest", channel.name, before=before, after=after)
         bump_catalog_version()
         return Channel.get_by_id(channel.id)
+
+
+def _restart_check(channel: Channel, now: int) -> None:
+    """Let the checks of a resumed channel ignore its earlier calls. Otherwise its rule would pause it again at once."""
+    values = {"since": now, "problems": [], "flagged_at": None}
+    ChannelCheck.insert(channel=channel, **values).on_conflict(conflict_target=[ChannelCheck.channel], update=values).execute()
 
 
 def find_route(route_id: UUID) -> ChannelModel:

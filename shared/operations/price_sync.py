@@ -24,6 +24,7 @@ from shared.operations.model_routes import update_route
 from shared.operations.price_drafts import ReviewedPrice, find_draft, publish_draft, rates_line, save_draft
 from shared.operations.prices import Rates, rates_of
 from shared.operations.prices_in_force import current_price, current_prices
+from shared.operations.route_costs import RouteCosts, costs_of
 from shared.operations.validation import check_integer
 
 MAX_MARKUP_PERCENT = 10_000
@@ -38,11 +39,10 @@ class Margin(NamedTuple):
 
 
 class RouteCost(NamedTuple):
-    """The list price of a route, in credits per 1,000 input and output tokens."""
+    """The list price of a route in credits."""
 
     route: UUID
-    input: int
-    output: int
+    costs: RouteCosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +174,14 @@ def _sync(comparison: PriceComparison, publish: bool, origin: Origin) -> SyncedP
 def _update_costs(comparison: PriceComparison, origin: Origin) -> None:
     for cost in comparison.costs:
         route = ChannelModel.get_or_none(ChannelModel.id == cost.route)
-        if route is not None and (route.cost_per_1k_input, route.cost_per_1k_output) != (cost.input, cost.output):
+        if route is not None:
             update_route(
                 route.id,
                 upstream_model=route.upstream_model,
                 priority=route.priority,
                 weight=route.weight,
-                cost_input=cost.input,
-                cost_output=cost.output,
+                costs=cost.costs,
+                follows_list=True,
                 origin=origin,
             )
 
@@ -206,10 +206,7 @@ def _compare(
         if price.uncovered:
             raise NotFound(f"The price of {price.source} has units without a rate here: {', '.join(price.uncovered)}.")
     prices = [price for _, price in found]
-    costs = []
-    for route, price in found:
-        cost = list_rates([price], credits_per_usd)
-        costs.append(RouteCost(route.id, cost.input, cost.output))
+    costs = [RouteCost(route.id, list_costs(price, credits_per_usd)) for route, price in found]
     return PriceComparison(
         model.id,
         tuple(price.source for price in prices),
@@ -240,6 +237,13 @@ def list_rates(prices: list[ListPrice], credits_per_usd: int, *, markup_percent:
     rates = [rate for rate in before.rates if rate.kind not in steps]
     rates += [Rate(kind, above, rate) for kind in steps for above, rate in steps[kind].items() if above or kind not in columns]
     return _sorted(replace(before, **columns, rates=tuple(_tier_rate(rate, prices) for rate in rates)))
+
+
+def list_costs(price: ListPrice, credits_per_usd: int) -> RouteCosts:
+    """Return what a call costs us at a list price, including web searches and service tiers."""
+    all_kinds = Rates(rates=(Rate("web_search", 0, 0), *(Rate(TIER_PREFIX + name, 0, 0) for name in price.tiers)))
+    rates = list_rates([price], credits_per_usd, live=all_kinds)
+    return costs_of(replace(rates, rates=tuple(rate for rate in rates.rates if rate.kind != "web_search" or rate.credits)))
 
 
 def _tier_rate(rate: Rate, prices: list[ListPrice]) -> Rate:

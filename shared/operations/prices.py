@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
 from shared.billing.price_rows import further_rates
@@ -65,11 +65,7 @@ class Rates:
             raise InvalidInput(f"A price has at most {MAX_RATES} further rates.")
         latest: dict[str, Rate] = {}
         for rate in self.rates:
-            tier = rate.kind.removeprefix(TIER_PREFIX) if rate.kind.startswith(TIER_PREFIX) else None
-            if rate.kind not in RATE_KINDS and (tier is None or not _TIER.fullmatch(tier)):
-                raise InvalidInput(f"Unknown rate {rate.kind!r}. Choose one of {', '.join(RATE_KINDS)}, or tier:NAME.")
-            check_integer(f"rate ({rate.kind})", rate.credits, 0, MAX_PERMILLE if tier else MAX_PRICE)
-            check_integer(f"prompt length of the rate ({rate.kind})", rate.above_tokens, 0, 0 if tier else MAX_ABOVE_TOKENS)
+            check_rate(rate)
             base = getattr(self, rate.kind) if rate.kind in BASE_KINDS else None
             if rate.kind in BASE_KINDS and (base is None or not rate.above_tokens):
                 raise InvalidInput(f"The price {rate.kind!r} must be set; its further rates are for longer prompts only.")
@@ -81,6 +77,15 @@ class Rates:
             if rate.credits < (former.credits if former is not None else base or 0):
                 raise InvalidInput(f"The rate {rate.kind!r} must not be lower for longer prompts.")
             latest[rate.kind] = rate
+
+
+def check_rate(rate: Rate, kinds: Collection[str] = RATE_KINDS) -> None:
+    """Raise `InvalidInput` unless a rate is of one of `kinds` or a service tier, and its numbers are within the limits."""
+    tier = rate.kind.removeprefix(TIER_PREFIX) if rate.kind.startswith(TIER_PREFIX) else None
+    if rate.kind not in kinds and (tier is None or not _TIER.fullmatch(tier)):
+        raise InvalidInput(f"Unknown rate {rate.kind!r}. Choose one of {', '.join(kinds)}, or tier:NAME.")
+    check_integer(f"rate ({rate.kind})", rate.credits, 0, MAX_PERMILLE if tier else MAX_PRICE)
+    check_integer(f"prompt length of the rate ({rate.kind})", rate.above_tokens, 0, 0 if tier else MAX_ABOVE_TOKENS)
 
 
 def parse_rates(lines: Iterable[str]) -> tuple[Rate, ...]:
