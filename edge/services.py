@@ -31,6 +31,7 @@ from edge.store.metrics import Metrics
 from edge.store.model_health import ModelHealth
 from edge.store.output_sizes import OutputSizes
 from edge.store.token_counts import TokenCounts
+from edge.store.token_sampling import TokenSampling
 from shared import tokenizer
 from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
@@ -104,6 +105,7 @@ class Services:
         self.token_counts = TokenCounts(self.count_tokens)
         self.output_sizes = OutputSizes()
         self.model_health = ModelHealth(self.slow_reader)
+        self.token_sampling = TokenSampling()
         self.tight_accounts: set[UUID] = set()  # accounts (or visitors) whose latest call held less than its bound
         self._background: set[asyncio.Task[Any]] = set()
         self._catalog_loaded_at = 0.0

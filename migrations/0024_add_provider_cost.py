@@ -3,6 +3,8 @@
 The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
+import time
+
 from peewee import (
     SQL,
     BigIntegerField,
@@ -31,8 +33,10 @@ class ChannelCheck(Model):
     costed_credits = BigIntegerField()
     provider_cost = BigIntegerField()
     sampled_calls = BigIntegerField()
-    counted_tokens = BigIntegerField()
-    reported_tokens = BigIntegerField()
+    counted_input = BigIntegerField()
+    reported_input = BigIntegerField()
+    counted_output = BigIntegerField()
+    reported_output = BigIntegerField()
     problems = JSONField()
     flagged_at = BigIntegerField(null=True)
 
@@ -41,7 +45,8 @@ class ChannelCheck(Model):
         constraints = [
             SQL(
                 "CONSTRAINT channel_check_counts CHECK (calls >= 0 AND costed_credits >= 0 AND provider_cost >= 0"
-                " AND sampled_calls >= 0 AND counted_tokens >= 0 AND reported_tokens >= 0)"
+                " AND sampled_calls >= 0 AND counted_input >= 0 AND reported_input >= 0"
+                " AND counted_output >= 0 AND reported_output >= 0)"
             )
         ]
 
@@ -79,6 +84,7 @@ class PriceCheck(Model):
         constraints = [SQL("CONSTRAINT price_check_one CHECK (id = 1)")]
 
 
+DAY_MS = 24 * 3600 * 1000
 TABLES = (ChannelCheck, TokenSample, PriceCheck)
 COLUMNS = (
     ("usage_ledger", "provider_cost", "{integer} CONSTRAINT usage_ledger_provider_cost CHECK (provider_cost >= 0)"),
@@ -105,7 +111,8 @@ COLUMNS = (
 def up(migrator, db):
     with db.bind_ctx((Channel, *TABLES)):
         db.create_tables(TABLES)
-        PriceCheck.insert(id=1, due_at=0, below=[], unknown=[]).execute()
+        midnight = (int(time.time() * 1000) // DAY_MS + 1) * DAY_MS
+        PriceCheck.insert(id=1, due_at=midnight, below=[], unknown=[]).execute()
     if isinstance(db, SqliteDatabase):
         types = {"integer": "INTEGER", "small": "INTEGER", "json": "TEXT", "boolean": "INTEGER"}
     else:

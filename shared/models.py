@@ -344,14 +344,16 @@ class ChannelCheck(BaseModel):
     """The latest check of a channel: its calls of the last day, but not before `since`, with known cost, and sampled tokens."""
 
     channel = ForeignKeyField(Channel, on_delete="CASCADE", primary_key=True)
-    since = BigIntegerField(default=now_ms)  # when the channel was resumed, or its rule changed
+    since = BigIntegerField(default=0)  # when staff resumed the channel
     checked_at = BigIntegerField(null=True)
     calls = BigIntegerField(default=0)
     costed_credits = BigIntegerField(default=0)  # as in `UsageSum`
     provider_cost = BigIntegerField(default=0)
     sampled_calls = BigIntegerField(default=0)
-    counted_tokens = BigIntegerField(default=0)
-    reported_tokens = BigIntegerField(default=0)
+    counted_input = BigIntegerField(default=0)
+    reported_input = BigIntegerField(default=0)
+    counted_output = BigIntegerField(default=0)
+    reported_output = BigIntegerField(default=0)
     problems = JSONField(default=list)  # of `CHANNEL_PROBLEMS`
     flagged_at = BigIntegerField(null=True)
 
@@ -360,7 +362,8 @@ class ChannelCheck(BaseModel):
             named_check(
                 "channel_check_counts",
                 "calls >= 0 AND costed_credits >= 0 AND provider_cost >= 0"
-                " AND sampled_calls >= 0 AND counted_tokens >= 0 AND reported_tokens >= 0",
+                " AND sampled_calls >= 0 AND counted_input >= 0 AND reported_input >= 0"
+                " AND counted_output >= 0 AND reported_output >= 0",
             )
         ]
 

@@ -18,7 +18,7 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, run_startup_checks
-from workers import billing, mail, rollup
+from workers import billing, mail, margins, rollup
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.purge import PurgeActors
@@ -58,8 +58,9 @@ def _work(settings: Settings) -> None:
     purges = PurgeActors(settings)
     purges.register_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
+    database_work = (*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings))
     schedulers = (
-        Scheduler((*billing.periodic_tasks(settings), *rollup.PERIODIC), is_outage=is_temporary),
+        Scheduler(database_work, is_outage=is_temporary),
         Scheduler(media.periodic, is_outage=is_temporary),
         Scheduler(purges.periodic, is_outage=is_temporary),
         Scheduler((media.callbacks,), is_outage=is_temporary),

@@ -13,6 +13,7 @@ from console.forms.catalog import (
     AliasForm,
     AllowForm,
     ChannelForm,
+    ChannelRuleForm,
     DeprecationForm,
     DisallowForm,
     ModelForm,
@@ -27,7 +28,17 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.formats import NARROW_SPACE, format_exact_time
 from shared.core.settings import Settings
-from shared.operations import catalog, channel_templates, channels, model_aliases, model_deprecation, model_routes, price_drafts
+from shared.operations import (
+    catalog,
+    channel_checks,
+    channel_templates,
+    channels,
+    model_aliases,
+    model_deprecation,
+    model_routes,
+    price_drafts,
+)
+from shared.operations.channel_checks import Rule
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 from shared.operations.route_costs import RouteCosts
@@ -178,6 +189,12 @@ def allow_parameter(name: str, form: AllowForm) -> str:
 def disallow_parameter(name: str, form: DisallowForm) -> str:
     channels.disallow_parameter(name, form.parameter.data, origin=origin())
     return f"{form.parameter.data} is refused on {name} within a second, unless the model's price covers it."
+
+
+def update_channel_rule(name: str, form: ChannelRuleForm) -> str:
+    rule = Rule(form.margin_floor.required_value(), form.count_tolerance.required_value(), form.pauses_when_flagged.data)
+    channel_checks.update_rule(name, rule, origin=origin())
+    return "Rule updated. It applies from the next check on, within five minutes."
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:

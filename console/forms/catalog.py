@@ -245,6 +245,16 @@ class NewRouteForm(SingleUseForm, RouteForm):
     channel = SelectField("Channel", choices=[])
 
 
+class ChannelRuleForm(LocalizedForm):
+    """When a channel is flagged, and whether it is paused then."""
+
+    margin_floor = WholeNumber("Margin floor (percent)", description="Flagged if the margin of a day's calls is lower.")
+    count_tolerance = WholeNumber(
+        "Token count tolerance (percent)", description="Flagged if the provider's counts of a day differ from ours by more."
+    )
+    pauses_when_flagged = BooleanField("Pause when flagged")
+
+
 class ChannelForm(LocalizedForm):
     """The base URL, dialect and settings of a channel."""
 

@@ -13,7 +13,15 @@ from peewee import fn
 from console.actions import catalog as actions
 from console.charts import channel_charts
 from console.dashboard import channel_health, channel_timeseries
-from console.forms.catalog import AllowForm, ChannelForm, DisallowForm, DraftModelsForm, NewChannelForm, PauseForm
+from console.forms.catalog import (
+    AllowForm,
+    ChannelForm,
+    ChannelRuleForm,
+    DisallowForm,
+    DraftModelsForm,
+    NewChannelForm,
+    PauseForm,
+)
 from console.forms.fields import SecretForm
 from console.time_ranges import DEFAULT_RANGE
 from console.views.form_handling import run_action, submit_form
@@ -23,7 +31,8 @@ from shared.catalog.snapshot import Route
 from shared.catalog.templates import TEMPLATES, ChannelTemplate, no_log_warning
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
-from shared.models import AIModel, Channel, ChannelModel
+from shared.models import AIModel, Channel, ChannelCheck, ChannelModel
+from shared.operations import channel_checks
 from shared.operations.channels import ALLOWED, find_channel
 
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
@@ -43,6 +52,7 @@ class ChannelsView(View):
             "channels/list.html",
             channels=channels,
             serving=dict(counts),
+            flagged={channel.id for channel, _ in channel_checks.flagged_channels()},
             health=channel_health(DEFAULT_RANGE.span(now), now),
             now=now,
         )
@@ -67,6 +77,12 @@ class ChannelsView(View):
         channel, form = _find(channel_id), ChannelForm()
         done = submit_form(form, lambda: actions.update_channel(channel.name, form), _channel_url(channel_id))
         return done or (self._page(channel, edit=form), 422)
+
+    @action_route("/<uuid:channel_id>/rule", "channel.edit")
+    def rule(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), ChannelRuleForm()
+        done = submit_form(form, lambda: actions.update_channel_rule(channel.name, form), _channel_url(channel_id))
+        return done or (self._page(channel, rule=form), 422)
 
     @action_route("/<uuid:channel_id>/allow", "channel.edit")
     def allow(self, channel_id: UUID) -> ResponseReturnValue:
@@ -149,6 +165,7 @@ class ChannelsView(View):
         rest: PauseForm | None = None,
         drafts: DraftModelsForm | None = None,
         allow: AllowForm | None = None,
+        rule: ChannelRuleForm | None = None,
     ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
@@ -165,6 +182,8 @@ class ChannelsView(View):
             drafts=drafts or DraftModelsForm(formdata=None, markup=20),
             allow=allow or AllowForm(formdata=None),
             allowed=(channel.settings or {}).get(ALLOWED) or {},
+            rule=rule or ChannelRuleForm(formdata=None, data=channel_checks.rule_of(channel)._asdict()),
+            check=_check_of(channel),
             known=_template_model_count(channel),
             warning=no_log_warning(channel.dialect, channel.base_url, channel.settings or {}),
             routes=list(routes.order_by(AIModel.id)),
@@ -172,6 +191,20 @@ class ChannelsView(View):
             words=DEFAULT_RANGE.label,
             now=now,
         )
+
+
+def _check_of(channel: Channel) -> dict[str, Any] | None:
+    """Return the figures of the channel's latest check, or None if it was not checked yet."""
+    row = ChannelCheck.get_or_none(ChannelCheck.channel == channel)
+    if row is None or row.checked_at is None:
+        return None
+    return {
+        "row": row,
+        "problems": channel_checks.describe_problems(row, channel_checks.rule_of(channel)),
+        "margin": channel_checks.margin_rate(row),
+        "input": channel_checks.input_difference(row),
+        "output": channel_checks.output_difference(row),
+    }
 
 
 def _template_model_count(channel: Channel) -> int:

@@ -12,6 +12,8 @@ from console.views.filters import active_filters, chips, parse_uuid
 from console.views.view import View, page_route
 from shared.core.clock import now_ms
 from shared.operations.accounts import find_account
+from shared.operations.channel_checks import flagged_channels
+from shared.operations.price_check import latest_check
 from shared.operations.prices_in_force import models_below_cost
 from shared.rollup import Scope
 
@@ -46,6 +48,8 @@ class HomeView(View):
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
             below_cost=len(models_below_cost()),
+            flagged=flagged_channels(),
+            price_check=latest_check(),
             count_up_to=dashboard.MAX_COUNT,
         )
 

@@ -14,6 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from edge.call.expected_hold import expected_hold
 from edge.call.outcome import Outcome
 from edge.call.requests import prompt_text
 from edge.call.stream_hold import PaidPrompt
+from edge.call.token_sampling import count_sample, is_countable
 from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
@@ -34,13 +36,15 @@ from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
 from shared.billing.provider_cost import provider_cost
 from shared.billing.token_usage import TokenUsage, resolve_usage
+from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
-from shared.core.errors import CreditsHeld, InsufficientCredits, InvalidApiKey, YoutError
+from shared.core.errors import CreditsHeld, DatabaseUnavailable, InsufficientCredits, InvalidApiKey, YoutError
 from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
 from shared.identity.payer import Payer, VisitorPayer
 from shared.ledger import Claim, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
+from shared.rollup import add_token_sample
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
@@ -211,7 +215,7 @@ class Admission:
             api_key=outcome.reserved.api_key,
             model=outcome.model,
             price=outcome.quote.price.id,
-            channel=outcome.channel,
+            channel=None if outcome.route is None else outcome.route.channel,
             cap=self._quote.cap,
             error_code=error_code,
             streamed=self._call.stream,
@@ -232,6 +236,8 @@ class Admission:
         settled = await settlement
         self._report(item, settled)
         self._learn(item, settled)
+        if item.status == "completed" and outcome.route is not None:
+            self._sample(outcome.route, outcome, usage)
         return usage, settled
 
     def _usage_details(self, outcome: Outcome, status: str) -> UsageDetails | None:
@@ -244,7 +250,7 @@ class Admission:
 
     def _provider_cost(self, outcome: Outcome, usage: TokenUsage) -> int | None:
         """Return what the provider charges us for the call, in credits; None if it is unknown."""
-        reported, prices = outcome.reported_usage(), outcome.cost_prices
+        reported, prices = outcome.reported_usage(), None if outcome.route is None else outcome.route.cost
         if self._call.kind == "transcription" and prices is not None:
             usage = transcribed_usage(reported, prices, outcome.quote.costs)
         return provider_cost(reported.cost_nano_usd, prices, usage, self.services.settings.credits_per_usd)
@@ -287,6 +293,20 @@ class Admission:
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
         return text_tokens + outcome.delivered_images() * TOKENS_PER_IMAGE
+
+    def _sample(self, route: Route, outcome: Outcome, usage: TokenUsage) -> None:
+        """Compare the provider's token counts with ours in the background, for a few calls of each channel."""
+        services = self.services
+        if services.token_sampling.is_due(route.channel) and is_countable(self._call, route, usage):
+            services.token_sampling.mark(route.channel)
+            services.spawn(self._record_sample(route, outcome, usage))
+
+    async def _record_sample(self, route: Route, outcome: Outcome, usage: TokenUsage) -> None:
+        sums = await count_sample(self._call, outcome, usage, self.services.count_tokens)
+        with suppress(DatabaseUnavailable):  # the next sample replaces it
+            await self.services.database_writer.run(
+                partial(add_token_sample, self.created_at, route.channel, outcome.model, sums)
+            )
 
     def _learn(self, item: Settlement, settled: Settled) -> None:
         """Record the size of the output for later calls in tight pools."""

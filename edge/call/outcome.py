@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from shared.billing.pricing import Quote
-from shared.billing.rates import PriceList
 from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.billing.token_usage import PartialUsage
+from shared.catalog.snapshot import Route
 from shared.dialects.base import Answer, StreamReader
 from shared.ledger import HoldTaken
 
@@ -19,11 +18,11 @@ class Outcome(NamedTuple):
 
     reserved        the hold that pays for the call, as it was taken
     held            the credits that it has grown to
-    quote           of the model that was tried last, like `model`, `paid_output` and `channel`
+    quote           of the model that was tried last, like `model`, `paid_output` and `route`
     paid_output     the output tokens, over all choices, that the held credits pay for
     failures        error code of each failed attempt
     started_at      in seconds of `time.monotonic`, like `first_token_at` (None if nothing was relayed)
-    cost_prices     the provider's prices to us, of the route that was tried last; None if they are unknown
+    route           the route that was tried last; None if no request was sent
     answer, reader  what was received: a complete answer or a stream
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
@@ -35,7 +34,7 @@ class Outcome(NamedTuple):
     model: str
     quote: Quote
     paid_output: int
-    channel: UUID | None
+    route: Route | None
     attempts: int
     failures: Sequence[str]
     started_at: float
@@ -46,7 +45,6 @@ class Outcome(NamedTuple):
     provider_working: bool
     held: int
     credits_used_up: bool = False
-    cost_prices: PriceList | None = None
 
     @property
     def delivered(self) -> bool:

@@ -23,7 +23,6 @@ from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
 from shared.billing.elastic_hold import spendable
 from shared.billing.pricing import PLAIN, affordable_output
-from shared.billing.rates import PriceList
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
     BROKEN,
@@ -139,9 +138,9 @@ class UpstreamCall:
     """
 
     __slots__ = (
-        *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_channel", "_channel_name", "_clamp", "_failures"),
+        *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_cost_prices", "_credits_used_up", "_hold", "_prompt", "_services", "_started_at"),
+        *("_credits_used_up", "_hold", "_prompt", "_route", "_services", "_started_at"),
     )
 
     def __init__(
@@ -166,9 +165,7 @@ class UpstreamCall:
         self._started_at = time.monotonic()
         self._attempts = 0
         self._failures: list[str] = []  # error code of each failed attempt
-        self._channel: UUID | None = None
-        self._cost_prices: PriceList | None = None  # of the last route tried
-        self._channel_name = ""  # public name of the last channel tried
+        self._route: Route | None = None  # the last route tried
         self._routed = False  # no further attempt follows
         self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
         self._answer: Answer | None = None
@@ -244,9 +241,9 @@ class UpstreamCall:
 
         If the model's id is not what the caller requested, because of an alias or a fallback, a header has it.
         """
-        if not self._routed or not self._attempts:
+        if not self._routed or self._route is None:
             return []
-        headers = [(b"x-yout-channel", self._channel_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
+        headers = [(b"x-yout-channel", self._route.public_name.encode()), (b"x-yout-attempts", b"%d" % self._attempts)]
         if self._candidate.model != self._requested:
             headers.append((b"x-yout-model", self._candidate.model.encode()))
         return headers
@@ -258,7 +255,7 @@ class UpstreamCall:
             model=self._candidate.model,
             quote=self._candidate.quote,
             paid_output=self._paid_output,
-            channel=self._channel,
+            route=self._route,
             attempts=self._attempts,
             failures=self._failures,
             started_at=self._started_at,
@@ -269,7 +266,6 @@ class UpstreamCall:
             provider_working=self._provider_working,
             held=self._reserved.amount if self._hold is None else self._hold.amount,
             credits_used_up=self._credits_used_up,
-            cost_prices=self._cost_prices,
         )
 
     def _growing_hold(self) -> StreamHold | None:
@@ -445,7 +441,7 @@ class UpstreamCall:
         if unpriced is not None:
             raise unpriced
         self._attempts += 1
-        self._channel, self._channel_name, self._cost_prices = route.channel, route.public_name, route.cost
+        self._route = route
         self._provider_working = False
         try:
             response = await self._services.http.open(

@@ -12,7 +12,7 @@ from math import ceil
 from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
-from shared.billing.rates import BASE_KINDS, TIER_PREFIX, Rate
+from shared.billing.rates import BASE_KINDS, TIER_PREFIX, PriceList, Rate, has_rate, rate_of
 from shared.catalog.list_prices import PER_CALL, ListPrice, UsdRates, find_list_price, highest_rates
 from shared.core.clock import now_ms
 from shared.core.database import transaction
@@ -22,7 +22,7 @@ from shared.operations.audit import Origin
 from shared.operations.channels import find_channel
 from shared.operations.model_routes import update_route
 from shared.operations.price_drafts import ReviewedPrice, find_draft, publish_draft, rates_line, save_draft
-from shared.operations.prices import Rates, rates_of
+from shared.operations.prices import COLUMNS, Rates, rates_of
 from shared.operations.prices_in_force import current_price, current_prices
 from shared.operations.route_costs import RouteCosts, costs_of
 from shared.operations.validation import check_integer
@@ -78,7 +78,18 @@ class PriceComparison:
     @property
     def is_below_cost(self) -> bool:
         """Whether the price in force is lower than the provider's."""
-        return self.live is not None and (self.live.input < self.cost.input or self.live.output < self.cost.output)
+        return bool(self.rates_below_cost)
+
+    @property
+    def rates_below_cost(self) -> tuple[str, ...]:
+        """The rates of the provider that exceed ours, such as `input@200000`. Empty without a price in force."""
+        if self.live is None:
+            return ()
+        live, cost = _price_list(self.live), _price_list(self.cost)
+        steps = [(kind, 0) for kind in BASE_KINDS if has_rate(cost, kind)]
+        steps += [rate[:2] for rate in cost.rates if not rate.kind.startswith(TIER_PREFIX)]
+        below = [step for step in steps if _rate_at(live, *step) < _rate_at(cost, *step)]
+        return tuple(f"{kind}@{above}" if above else kind for kind, above in below)
 
     @property
     def live_margin(self) -> Margin:
@@ -155,7 +166,7 @@ def sync_prices(comparisons: Iterable[PriceComparison], *, publish: bool = False
 def _sync(comparison: PriceComparison, publish: bool, origin: Origin) -> SyncedPrice:
     try:
         with transaction():
-            _update_costs(comparison, origin)
+            update_costs(comparison.costs, origin)
             if not comparison.differs:
                 return SyncedPrice(comparison, "unchanged")
             current, draft = current_price(comparison.model), find_draft(comparison.model)
@@ -171,8 +182,9 @@ def _sync(comparison: PriceComparison, publish: bool, origin: Origin) -> SyncedP
         return SyncedPrice(comparison, "refused", str(error))
 
 
-def _update_costs(comparison: PriceComparison, origin: Origin) -> None:
-    for cost in comparison.costs:
+def update_costs(costs: Iterable[RouteCost], origin: Origin) -> None:
+    """Set the costs of routes to their list prices."""
+    for cost in costs:
         route = ChannelModel.get_or_none(ChannelModel.id == cost.route)
         if route is not None:
             update_route(
@@ -252,6 +264,16 @@ def _tier_rate(rate: Rate, prices: list[ListPrice]) -> Rate:
     if name == rate.kind or not all(name in price.tiers for price in prices):
         return rate
     return rate._replace(credits=max(ceil(price.tiers[name] * 1_000) for price in prices))
+
+
+def _price_list(rates: Rates) -> PriceList:
+    columns = {column: getattr(rates, name) for name, column in COLUMNS.items()}
+    return PriceList(UUID(int=0), 0, **columns, rates=rates.rates)
+
+
+def _rate_at(price: PriceList, kind: str, above_tokens: int) -> int:
+    """Return the rate of a kind for prompts above a length. Units such as searches have no fallback."""
+    return rate_of(price, kind, above_tokens + 1)
 
 
 def _sorted(rates: Rates) -> Rates:

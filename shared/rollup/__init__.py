@@ -13,6 +13,7 @@ from shared.rollup.breakdown import Breakdown, UsageSums, read_breakdown
 from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
 from shared.rollup.tally import Tally
+from shared.rollup.token_samples import TokenSums, add_token_sample, read_token_samples
 from shared.rollup.write import KEEP_HOURS, RollupResult, delete_account_sums, update_sums
 
 __all__ = [
@@ -25,11 +26,14 @@ __all__ = [
     "Scope",
     "Tally",
     "TimeSpan",
+    "TokenSums",
     "UsageFigures",
     "UsageSums",
+    "add_token_sample",
     "delete_account_sums",
     "read_breakdown",
     "read_figures",
+    "read_token_samples",
     "rolled_until",
     "top_accounts",
     "update_sums",

@@ -11,6 +11,7 @@ from shared.ledger.sql import execute
 from shared.models import NO_CHANNEL, NO_KEY
 from shared.rollup import sql
 from shared.rollup.sql import DAY_MS, HOUR_MS
+from shared.rollup.token_samples import delete_old_token_samples
 
 GRACE_MS = 5 * 60_000  # delay after the end of an hour, so that most of its calls have ended
 CHECKED_HOURS = 3  # latest hours to compare with their calls in each run; older ones take turns
@@ -74,6 +75,7 @@ def _roll_next(now: int) -> bool:
         if (hour + HOUR_MS) % DAY_MS == 0:
             _sum_day(hour - hour % DAY_MS, now)
         execute("DELETE FROM output_size WHERE at < ?", [hour - OUTPUT_SIZE_HOURS * HOUR_MS])
+        delete_old_token_samples(hour)
         execute("UPDATE rollup_state SET rolled_until = ? WHERE id = 1", [hour + HOUR_MS])
     return True
 

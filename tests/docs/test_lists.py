@@ -24,7 +24,7 @@ from shared.media.failure_messages import MESSAGES
 from shared.models import MODELS
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
-from workers import billing, mail, rollup
+from workers import billing, mail, margins, rollup
 from workers.broker import make_broker
 from workers.media_actors import MediaActors
 from workers.purge import STORES, PurgeActors
@@ -69,7 +69,8 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
         dotenv=None,
     )
     tasks = [
-        *(*billing.periodic_tasks(settings), *rollup.PERIODIC, *media.periodic, *purges.periodic),
+        *(*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings)),
+        *(*media.periodic, *purges.periodic),
         *(media.callbacks, *mail.periodic(smtp), media.leases),
     ]
     documented = [(names(cells[0])[0], cells[1]) for cells in rows(section("docs/workers.md", "## Periodic tasks"))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import BooleanOptionalAction
 from typing import TYPE_CHECKING, Any
 
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group, read_secret_option
@@ -38,6 +39,27 @@ def register(commands: Commands[Parser]) -> None:
     refuse = add_command(verbs, "refuse", "refuse a parameter again if no price covers it", _refuse)
     refuse.add_argument("name", metavar="NAME")
     refuse.add_argument("parameter", metavar="PARAMETER")
+    rule = add_command(verbs, "rule", "set when a channel is flagged, and whether it is paused then", _rule)
+    rule.add_argument("name", metavar="NAME")
+    rule.add_argument("--margin-floor", type=int, metavar="PERCENT", help="flag the channel below this margin over a day")
+    rule.add_argument(
+        "--count-tolerance", type=int, metavar="PERCENT", help="flag it if token counts differ from ours by more than this"
+    )
+    rule.add_argument("--pause", action=BooleanOptionalAction, default=None, help="pause the channel when it is flagged")
+
+
+def _rule(call: CommandContext) -> Result:
+    from shared.operations.channel_checks import Rule, rule_of, update_rule
+    from shared.operations.channels import find_channel
+
+    arguments = call.arguments
+    before = rule_of(find_channel(arguments.name))
+    given = dict(zip(Rule._fields, (arguments.margin_floor, arguments.count_tolerance, arguments.pause), strict=True))
+    rule = before._replace(**{name: value for name, value in given.items() if value is not None})
+    channel = update_rule(arguments.name, rule, origin=call.origin)
+    pause = "paused" if rule.pauses_when_flagged else "flagged"
+    text = f"Channel {channel.name} is {pause} below a margin of {rule.margin_floor} %, or if counts differ by over"
+    return Result({"id": str(channel.id), "name": channel.name, **rule._asdict()}, f"{text} {rule.count_tolerance} %.")
 
 
 def _allow(call: CommandContext) -> Result:

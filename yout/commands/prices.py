@@ -43,6 +43,7 @@ def register(commands: Commands[Parser]) -> None:
     )
     show = add_command(verbs, "show", "show a model's price in force", _show)
     show.add_argument("id", metavar="MODEL")
+    add_command(verbs, "check", "compare prices with the providers' list prices, as the worker does every night", _check)
     sync = add_command(verbs, "sync", "draft prices from the providers' list prices", _sync)
     sync.add_argument("--publish", action="store_true", help="publish the drafts, effective now")
     sync.add_argument(
@@ -85,6 +86,19 @@ def _show(call: CommandContext) -> Result:
         raise NotFound(f"The model {call.arguments.id!r} has no price.")
     document = _document(price, call.arguments.id)
     return Result(document, "\n".join(f"{name}: {value}" for name, value in document.items() if value not in (None, [])))
+
+
+def _check(call: CommandContext) -> Result:
+    from shared.core.clock import now_ms
+    from shared.operations.price_check import check_prices
+
+    found = check_prices(now_ms(), call.settings.credits_per_usd, origin=call.origin)
+    lines = [
+        f"{one['model']}: below the list price of {', '.join(one['sources'])} ({', '.join(one['rates'])})" for one in found.below
+    ]
+    lines += [f"{id}: no list price." for id in found.unknown]
+    data = {"id": "prices", "below": found.below, "unknown": found.unknown}
+    return Result(data, "\n".join(lines) or "No price is below the list price.")
 
 
 def _sync(call: CommandContext) -> Result:
