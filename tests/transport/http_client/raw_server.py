@@ -74,6 +74,12 @@ class RawServer:
     def url(self, path: str = "/v1/x", *, scheme: str = "http", host: str = "127.0.0.1") -> str:
         return f"{scheme}://{host}:{self.port}{path}"
 
+    async def wait_for_peers(self, count: int) -> None:
+        """Wait until `count` connections have arrived."""
+        while len(self.peers) < count:
+            self.connected.clear()
+            await self.connected.wait()
+
     def stop_listening(self) -> None:
         self._server.close()
 

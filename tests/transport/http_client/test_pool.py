@@ -205,8 +205,7 @@ async def test_callers_beyond_the_limit_queue():
         async with asyncio.timeout(WAIT), asyncio.TaskGroup() as group:
             for number in range(10):
                 group.create_task(call(number))
-            while len(server.peers) < 2:
-                await asyncio.sleep(0.001)
+            await server.wait_for_peers(2)
             await asyncio.sleep(0.05)  # a third connection would arrive in this time
             assert len(server.peers) == 2
             gate.set()
