@@ -15,7 +15,7 @@ from msgspec import Meta
 from edge.call.conversation_recorder import ConversationRecorder
 from edge.call.endpoint_adapter import KEEPALIVE, EndpointAdapter, ParsedRequest, cost_fields, openai_usage
 from edge.call.exchange import Finished
-from edge.call.requests import ContentPart, Flag, Temperature, TokenLimit, build_chat_call
+from edge.call.requests import ContentPart, Flag, Seed, Temperature, TokenLimit, TopP, build_chat_call
 from edge.http.api_spec import (
     AUTH_ERRORS,
     CALL_ERRORS,
@@ -33,6 +33,7 @@ from shared.core.errors import DailyAllowanceExhausted, InvalidRequest, NotFound
 from shared.dialects.base import ChatCall
 from shared.operations.conversations import ChatMessage
 
+_FORWARDED = ("temperature", "top_p", "max_tokens", "seed", "reasoning_effort", "metadata")
 _ANSWER = ("text", "refusal")  # the kinds of deltas that make up the answer
 
 
@@ -58,6 +59,11 @@ class StreamRequest(ClosedBody):
     ] = None
     temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
     max_tokens: Annotated[TokenLimit | None, Meta(description="Maximum tokens of the answer, including reasoning.")] = None
+    top_p: Annotated[TopP | None, Meta(description="Sample only from the most likely tokens with this total probability.")] = None
+    seed: Annotated[Seed | None, Meta(description="Seed for repeatable sampling, where supported.")] = None
+    reasoning_effort: Annotated[
+        str | None, Meta(description="How much to reason, such as `low`, `medium` or `high`, for models that reason.")
+    ] = None
     conversation_id: Annotated[
         Annotated[str, Meta(extra_json_schema={"format": "uuid"})] | None,
         Meta(description="Id of a stored conversation to continue."),
@@ -71,7 +77,7 @@ def parse(data: bytes) -> ParsedRequest:
     body = parse_json_object(data)
     requested = check_body(body, StreamRequest)
     messages = _messages(body, requested)
-    chosen = {name: body[name] for name in ("temperature", "max_tokens", "metadata") if body.get(name) is not None}
+    chosen = {name: body[name] for name in _FORWARDED if body.get(name) is not None}
     options = {"model": body.get("model"), "stream": True, **chosen}
     call = build_chat_call({**options, "messages": messages}, len(data))
     if not requested.store and requested.conversation_id is None:

@@ -19,10 +19,11 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.request_context import caller, json_response, services
-from edge.v1.model_documents import pricing
+from edge.v1.model_documents import architecture, pricing, supported_parameters
 from shared.billing.pricing import PriceList
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
+from shared.identity.payer import VisitorPayer
 
 catalog_models = Blueprint("catalog", __name__)
 
@@ -44,28 +45,39 @@ catalog_models = Blueprint("catalog", __name__)
                                 "kind": STRING,
                                 "description": STRING,
                                 "tags": array(STRING),
+                                "input_modalities": array(STRING),
                                 "context_window": nullable(INTEGER),
+                                "max_output_tokens": nullable(INTEGER),
+                                "supported_parameters": array(STRING),
                                 "pricing": OPEN_OBJECT,
                                 "free": BOOLEAN,
+                                "available": BOOLEAN,
                             }
                         )
                     )
                 }
             ),
-            "All active models, with prices in credits.",
+            "All active models, with prices in credits, and whether the caller may use them.",
         )
     },
 )
 async def list_models() -> Response:
     """List all active models that have a price, ordered by id."""
-    await caller()  # credentials are optional, but must be valid if sent
+    found = await caller()  # credentials are optional, but must be valid if sent
     now = now_ms()
+    admits_visitors = services().visitors.pool_credits > 0
+
+    def may_use(model: CatalogModel) -> bool:
+        if isinstance(found, VisitorPayer):
+            return admits_visitors and model.kind == "chat" and model.is_free
+        return found.row.may_use(model, now)
+
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]
-    return json_response({"models": [_document(model, price) for model, price in priced if price is not None]})
+    return json_response({"models": [_document(model, price, may_use(model)) for model, price in priced if price is not None]})
 
 
-def _document(model: CatalogModel, price: PriceList) -> dict[str, Any]:
+def _document(model: CatalogModel, price: PriceList, available: bool) -> dict[str, Any]:
     return {
         "id": model.id,
         "name": model.id,
@@ -73,7 +85,11 @@ def _document(model: CatalogModel, price: PriceList) -> dict[str, Any]:
         "kind": model.kind,
         "description": model.description,
         "tags": list(model.capabilities),
+        "input_modalities": architecture(model)["input_modalities"],
         "context_window": model.context_window,
+        "max_output_tokens": model.max_output_tokens or model.default_output_limit,
+        "supported_parameters": supported_parameters(model),
         "pricing": {**pricing(price), "minimum_credits": price.minimum_credits},
         "free": model.is_free,
+        "available": available,
     }

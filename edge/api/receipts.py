@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import OPEN_OBJECT, STRING, ResponseSpec, describe_route, response_schema
+from edge.http.api_spec import OPEN_OBJECT, STRING, WEB, ResponseSpec, describe_route, integer, response_schema
 from edge.http.errors import request_id
-from edge.request_context import account_caller, read, services, uncached_json
+from edge.http.paging import query_integer
+from edge.request_context import AccountCaller, caller, read, services, uncached_json
 from edge.v1.model_documents import pricing
 from shared.billing.price_rows import read_price
 from shared.billing.rates import STANDARD_PERMILLE, PriceList
 from shared.billing.receipts import Receipt, ReceiptLine, compute_receipt
 from shared.billing.token_usage import NO_EXTRA, stored_extra
 from shared.catalog.snapshot import Catalog
-from shared.core.errors import NotFound
+from shared.core.clock import now_ms
+from shared.core.errors import InvalidApiKey, InvalidRequest, NotFound
 from shared.core.timestamps import format_timestamp
-from shared.models import MediaJob, UsageLedger
+from shared.identity.payer import VisitorPayer
+from shared.ledger.allowances import visitor_allowance
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
+from shared.models import Hold, MediaJob, UsageLedger
 
 NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
+MAX_WAIT_SECONDS = 10
 _PREFIX = request_id(UUID(int=0))[:-32]
 
 receipts = Blueprint("receipts", __name__)
@@ -30,32 +38,59 @@ receipts = Blueprint("receipts", __name__)
 @receipts.get("/api/receipts/<id>/")
 @describe_route(
     "Retrieve a receipt",
+    callers=WEB,
     responses={
         200: ResponseSpec(
             response_schema({"request_id": STRING, "model": STRING, "status": STRING, "tokens": OPEN_OBJECT}),
             "The cost of the call, step by step.",
         )
     },
-    errors=(NotFound,),
-    notes="`id` is the `x-request-id` header of the call's response.",
+    errors=(NotFound, InvalidRequest),
+    query={"wait": integer(0, MAX_WAIT_SECONDS)},
+    notes="`id` is the `x-request-id` header of the call's response. `wait` is the number of seconds to wait for a call that"
+    " is still running, such as one that you have just stopped. Visitors can read the receipts of their calls of the day.",
 )
 async def show_receipt(id: str) -> Response:
-    """Return the receipt of a call of the account."""
-    caller = await account_caller()
-    found = await read(partial(find_call, caller.account, id))
-    return uncached_json(_document(*found, services().catalog))
+    """Return the receipt of a call of the caller. If `wait` is given, wait for the end of a call that is still running."""
+    found = await caller()
+    if isinstance(found, VisitorPayer) and not services().visitors.pool_credits:
+        raise InvalidApiKey
+    deadline = time.monotonic() + query_integer("wait", 0, MAX_WAIT_SECONDS, 0)
+    pause = 0.05
+    while await read(partial(_is_running, found, id)) and time.monotonic() + pause < deadline:
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, 1.0)
+    account = POOL_ACCOUNT_ID if isinstance(found, VisitorPayer) else found.account
+    return uncached_json(_document(*await read(partial(find_call, account, id)), services().catalog))
+
+
+def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
+    """Return whether the caller's call is still running. Raises `NotFound` if it is the call of another visitor."""
+    named = _call_id(id)
+    if isinstance(found, VisitorPayer):
+        mine = Hold.allowance == visitor_allowance(found.digest, now_ms())
+        hold = Hold.get_or_none((Hold.id == named) & (Hold.account == POOL_ACCOUNT_ID) & mine)
+        if hold is None:
+            raise NotFound(NO_SUCH_CALL)
+    else:
+        hold = Hold.get_or_none((Hold.id == named) & (Hold.account == found.account))
+    return hold is not None and hold.state == "held"
 
 
 def find_call(account: UUID, id: str) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
     """Return the account's call, the price in force when it started, and its media job if it has one. Raises `NotFound`."""
-    try:
-        named = UUID(hex=id.removeprefix(_PREFIX))
-    except ValueError:
-        raise NotFound(NO_SUCH_CALL) from None
+    named = _call_id(id)
     call = UsageLedger.get_or_none((UsageLedger.id == named) & (UsageLedger.account == account))
     if call is None:
         raise NotFound(NO_SUCH_CALL)
     return call, read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
+
+
+def _call_id(id: str) -> UUID:
+    try:
+        return UUID(hex=id.removeprefix(_PREFIX))
+    except ValueError:
+        raise NotFound(NO_SUCH_CALL) from None
 
 
 def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:

@@ -34,6 +34,7 @@ TokenLimit = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 Temperature = Annotated[float, Meta(ge=0, le=2)]
 TopP = Annotated[float, Meta(ge=0, le=1)]
+Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 StopSequences = Annotated[list[str], Meta(max_length=MAX_STOP_SEQUENCES)]
 
@@ -115,9 +116,7 @@ class ChatRequest(Body):
     presence_penalty: Annotated[Penalty | None, Meta(description="Positive values favor new topics.")] = None
     frequency_penalty: Annotated[Penalty | None, Meta(description="Positive values discourage repetition.")] = None
     stop: Annotated[str | StopSequences | None, Meta(description="Sequences at which the model stops generating.")] = None
-    seed: Annotated[
-        Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None, Meta(description="Seed for repeatable sampling, where supported.")
-    ] = None
+    seed: Annotated[Seed | None, Meta(description="Seed for repeatable sampling, where supported.")] = None
     tools: Annotated[list[Object] | None, Meta(description="Functions that the model may call.")] = None
     tool_choice: Annotated[
         str | Object | None, Meta(description="`auto`, `none`, `required`, or an object that names a function.")

@@ -11,7 +11,7 @@ from edge.http.web_headers import SAFE_METHODS, WebHeaders, cookie_value, read_w
 from edge.identity.sessions import SessionRow, require_active
 from edge.services import Services
 from shared.core.clock import now_ms
-from shared.core.errors import AccessDenied
+from shared.core.errors import AccessDenied, InvalidSession
 from shared.core.settings import Settings
 from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.identity.payer import VisitorPayer
@@ -23,10 +23,14 @@ from shared.text.plain_text import truncate
 async def authenticate_session(services: Services, sent: WebHeaders, method: str) -> SessionRow | None:
     """Return the request's web session, or None if it has no session cookie.
 
-    Raises `InvalidSession`, and `AccessDenied` for a suspended account and for an unsafe request without a valid CSRF token.
+    Raises `InvalidSession`, also for the CSRF token of a page whose session is gone: the page must not go on as a visitor.
+    Raises `AccessDenied` for a suspended account and for an unsafe request without a valid CSRF token.
     """
     secret = cookie_value(sent.cookie, services.sessions.cookie)
     if not secret:
+        form_secret = cookie_value(sent.cookie, services.sessions.form_cookie)
+        if sent.csrf_token and not services.sessions.verify_csrf_token(form_secret, sent.csrf_token):
+            raise InvalidSession
         return None
     row = await services.sessions.look_up(secret)
     require_active(row)

@@ -33,6 +33,7 @@ ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {
     errors.UnsupportedContentCoding: ErrorSpec(415, "invalid_request_error", "unsupported_content_encoding"),
     errors.InvalidRequest: ErrorSpec(400, "invalid_request_error", ""),
     errors.UpstreamRejected: ErrorSpec(400, "invalid_request_error", ""),
+    errors.InvalidSession: ErrorSpec(401, "authentication_error", "sign_in_required", may_retry=False),
     errors.InvalidApiKey: ErrorSpec(401, "authentication_error", "invalid_api_key", may_retry=False),
     errors.InsufficientCredits: ErrorSpec(402, "insufficient_credits", "insufficient_credits", may_retry=False),
     errors.CreditsHeld: ErrorSpec(429, "rate_limit_error", "credits_held"),

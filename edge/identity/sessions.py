@@ -26,6 +26,7 @@ from shared.models import Account, Plan, WebSession
 from shared.operations.web_accounts import account_actor, touch_session
 
 COOKIE_NAME = "yout_session"
+FORM_COOKIE_NAME = "yout_form"  # of pages without a session
 
 
 class SessionRow(NamedTuple):
@@ -60,7 +61,8 @@ class Sessions:
     def __init__(self, settings: Settings, reader: DatabaseReader, writer: DatabaseWriter) -> None:
         self.secure = settings.secure_cookies
         # Browsers accept a __Host- cookie only over HTTPS, for this exact host and all its paths.
-        self.cookie = f"__Host-{COOKIE_NAME}" if self.secure else COOKIE_NAME
+        prefix = "__Host-" if self.secure else ""
+        self.cookie, self.form_cookie = f"{prefix}{COOKIE_NAME}", f"{prefix}{FORM_COOKIE_NAME}"
         self._csrf_key = derive_key(settings.secret_key, "csrf")
         self._reader = reader
         self._writer = writer

@@ -1,45 +1,43 @@
-"""The chat page, for members and, with free models, for visitors. It uses the native stream."""
+"""The chat, at `/`. It uses only the native API. Without an account, and if visitors are not admitted, the page is a welcome."""
 
 from __future__ import annotations
 
-from functools import partial
-from uuid import UUID
-
 from quart import Blueprint, Response
 
-from edge.request_context import read, services
+from edge.http.public_url import edge_url
+from edge.request_context import services
 from edge.web.pages import page
 from edge.web.web_session import page_session
-from shared.catalog.snapshot import CatalogModel
+from shared.billing.price_text import price_summary
 from shared.core.clock import now_ms
-from shared.models import Plan, Subscription
 
 chat = Blueprint("chat", __name__)
+SHOWN_MODELS = 12  # on the welcome page
 
 
-@chat.get("/chat")
+@chat.get("/")
 async def show_chat() -> Response:
     session = page_session().session
-    if session is None or session.status != "active":
-        welcome = services().visitors.pool_credits > 0
-        return await page("chat.html", models=_models(None, free_only=True) if welcome else [], stores=False, signed_in=False)
-    stores = await read(partial(_stores, session.account))
-    return await page("chat.html", models=_models(session.plan_models, free_only=False), stores=stores, signed_in=True)
+    signed_in = session is not None and session.status == "active"
+    admitted = signed_in or (session is None and services().visitors.pool_credits > 0)
+    if admitted and _has_model(session.plan_models if session is not None else None, free_only=not signed_in):
+        return await page("chat.html", signed_in=signed_in)
+    return await _welcome()
 
 
-def _models(plan_models: list[str] | None, *, free_only: bool) -> list[CatalogModel]:
-    """Return the available chat models, free ones first."""
+def _has_model(plan_models: list[str] | None, *, free_only: bool) -> bool:
+    """Return whether any chat model is available."""
     now = now_ms()
-    found = [
-        model
+    return any(
+        model.kind == "chat" and model.is_usable(now, plan_models) and (model.is_free or not free_only)
         for model in services().catalog.models.values()
-        if model.kind == "chat" and model.price_at(now) is not None and (model.is_free or not free_only)
-    ]
-    allowed = [model for model in found if plan_models is None or model.id in plan_models]
-    return sorted(allowed, key=lambda model: (not model.is_free, model.id))
+    )
 
 
-def _stores(account: UUID) -> bool:
-    """Return whether the account's plan stores conversations."""
-    active = (Subscription.account == account) & (Subscription.status == "active")
-    return bool(Subscription.select().join(Plan).where(active & Plan.stores_content).exists())
+async def _welcome() -> Response:
+    now = now_ms()
+    models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id))
+    priced = [(model, price_summary(model.kind, price)) for model in models if (price := model.price_at(now)) is not None]
+    example = next((model.id for model, _ in priced if model.kind == "chat"), "a-model")
+    shown, more = priced[:SHOWN_MODELS], len(priced) - SHOWN_MODELS
+    return await page("welcome.html", edge=edge_url(), models=shown, more=more, example=example)

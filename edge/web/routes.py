@@ -9,7 +9,6 @@ from edge.web.chat import chat
 from edge.web.conversations import stored_content
 from edge.web.docs import docs
 from edge.web.keys import keys
-from edge.web.landing import landing
 from edge.web.media import media
 from edge.web.models import models
 from edge.web.overview import overview
@@ -27,11 +26,10 @@ web.before_request(load_session)
 web.after_request(update_cookies)
 web.after_request(add_headers)
 for blueprint in (
-    landing,
     models,
     playground,
-    docs,
     chat,
+    docs,
     sign_in,
     overview,
     keys,

@@ -28,7 +28,6 @@ from shared.operations.audit import Origin
 from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import truncate
 
-FORM_COOKIE = "yout_form"
 KIND = "member"  # distinguishes members from staff in throttle keys and browser cookies
 
 
@@ -101,8 +100,8 @@ async def update_cookies(response: Response) -> Response:
         return response
     if seen.ended and "set_session" not in g:
         clear_session(response)
-    if seen.session is None and cookie_value(seen.sent.cookie, _form_cookie()) != seen.secret:
-        _set_cookie(response, _form_cookie(), seen.secret, None)
+    if seen.session is None and cookie_value(seen.sent.cookie, services().sessions.form_cookie) != seen.secret:
+        _set_cookie(response, services().sessions.form_cookie, seen.secret, None)
     return response
 
 
@@ -171,12 +170,8 @@ def redirect_to_sign_in() -> Response:
 
 
 def _form_secret(sent: WebHeaders) -> str:
-    held = cookie_value(sent.cookie, _form_cookie())
+    held = cookie_value(sent.cookie, services().sessions.form_cookie)
     return held if 20 <= len(held) <= 64 and held.isascii() else secrets.token_urlsafe(24)
-
-
-def _form_cookie() -> str:
-    return _prefixed(FORM_COOKIE)
 
 
 def _prefixed(name: str) -> str:

@@ -52,7 +52,7 @@ LOCAL_MODELS = (
             "Deterministic stand-in without a model: it repeats the last message and counts exactly. For trying out a client.",
             context_window=100_000,
             max_output_tokens=10_000,
-            capabilities=("tools", "json_mode", "structured_output"),
+            capabilities=("tools", "json_mode", "structured_output", "test"),  # the chat does not offer models for tests
             free=True,
         ),
     ),

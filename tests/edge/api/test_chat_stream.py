@@ -39,9 +39,9 @@ def test_a_prompt_becomes_one_user_message() -> None:
 
 
 def test_options_are_forwarded_and_nulls_are_omitted() -> None:
-    chosen = {"temperature": 0, "max_tokens": 5}
+    chosen = {"temperature": 0, "top_p": 0.5, "max_tokens": 5, "seed": 1, "reasoning_effort": "low"}
     assert body_of(messages=HI, **chosen) == {"model": "m-1", "messages": HI, "stream": True, **chosen}
-    left_out = dict.fromkeys(("temperature", "max_tokens", "conversation_id", "store", "prompt"))
+    left_out = dict.fromkeys(("temperature", "top_p", "max_tokens", "conversation_id", "store", "prompt"))
     assert body_of(messages=HI, **left_out) == body_of(prompt="Hi", messages=None, store=False) == body_of()
 
 
@@ -61,6 +61,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (stream_body(messages=[{**HI[0], "tool_calls": []}]), "messages[0].tool_calls"),
     (stream_body(messages=[{**HI[0], "content": 1}]), "messages[0].content"),
     *((stream_body(temperature=value), "temperature") for value in ("1", 3)),
+    (stream_body(top_p=2), "top_p"),
+    (stream_body(seed=1.5), "seed"),
     *((stream_body(max_tokens=value), "max_tokens") for value in (0, "9")),
     *((stream_body(store=value), "store") for value in (1, "true")),
     *((stream_body(conversation_id=value), "conversation_id") for value in (1, [])),

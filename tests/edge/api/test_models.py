@@ -27,7 +27,10 @@ def test_the_catalog_is_public(api: ApiStack, path: str) -> None:
         "kind": "chat",
         "description": "",
         "tags": ["tools"],
+        "input_modalities": ["text"],
         "context_window": 8_000,
+        "max_output_tokens": None,
+        "supported_parameters": models["free"]["supported_parameters"],
         "pricing": {
             "credits_per_1k_input": 0,
             "credits_per_1k_output": 0,
@@ -37,7 +40,9 @@ def test_the_catalog_is_public(api: ApiStack, path: str) -> None:
             "minimum_credits": 0,
         },
         "free": True,
+        "available": False,
     }
+    assert {"temperature", "max_tokens", "tools"} <= {*models["free"]["supported_parameters"]}
     assert models["m-1"]["pricing"] == {
         "credits_per_1k_input": 1_000,
         "credits_per_1k_output": 2_000,
@@ -47,6 +52,8 @@ def test_the_catalog_is_public(api: ApiStack, path: str) -> None:
         "minimum_credits": 10,
     }
     assert models["m-1"]["free"] is False
+    limited = api.customer(allowed_models=["m-2"]).get(path).json["models"]
+    assert [model["id"] for model in limited if model["available"]] == ["m-2"]
 
 
 def test_a_new_model_appears(api: ApiStack) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
 from tests.openai_payloads import Json, chunk, completion, role, tokens
 from tests.servers.process import eventually
-from tests.upstream_responses import HANG, error_response, json_response, stream
+from tests.upstream_responses import HANG, Gate, error_response, json_response, stream
 
 SECRET_WORDS = "a canary in the coal mine"
 
@@ -54,6 +54,21 @@ def test_a_charge_can_be_recomputed(sandbox: Sandbox) -> None:
     assert (found["request_id"], found["model"], found["status"]) == (called.headers["x-request-id"], sandbox.model, "completed")
     assert (found["attempts"], found["channel"], found["cut"], found["why"]) == (1, "openai", None, None)
     assert SECRET_WORDS not in str(found)
+
+
+def test_the_receipt_of_a_call_that_was_just_cut_off_can_be_awaited(sandbox: Sandbox) -> None:
+    gate = Gate()
+    sandbox.provider.script(stream(role(), chunk("Half"), gate))
+    running = sandbox.open()
+    running.read_until(b"Half")
+    id = running.received.partition(b"x-request-id: ")[2][:36].decode()
+    assert sandbox.get(f"/api/receipts/{id}/").status == 404  # still running
+    running.disconnect()
+    found = sandbox.get(f"/api/receipts/{id}/?wait=10").json
+    assert (found["status"], found["credits_charged"] > 0) == ("cancelled", True)
+    gate.open()
+    assert sandbox.get(f"/api/receipts/{'0' * 32}/?wait=10").status == 404  # does not wait for an unknown call
+    assert sandbox.get(f"/api/receipts/{id}/?wait=11").error["param"] == "wait"
 
 
 def test_the_minimum_charge_is_a_separate_step(sandbox: Sandbox) -> None:

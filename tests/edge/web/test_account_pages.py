@@ -54,7 +54,7 @@ def test_account_pages_require_sign_in(browser: Browser, path: str) -> None:
     assert answer.headers["location"].startswith(f"/sign-in?next={path}")
 
 
-@pytest.mark.parametrize("path", ["/", "/chat", "/sign-in", *PAGES])
+@pytest.mark.parametrize("path", ["/", "/sign-in", *PAGES])
 def test_pages_send_security_headers(member: Browser, path: str) -> None:
     if path == "/sign-in":
         member.cookies.clear()
@@ -365,9 +365,10 @@ def test_a_keys_monthly_usage_is_shown_with_its_limit(site: Site, member: Browse
 
 
 def test_without_a_visitor_pool_the_chat_page_asks_visitors_to_sign_in(browser: Browser) -> None:
-    page = browser.get("/chat").body.decode()
+    page = browser.get("/").body.decode()
     assert "Sign in to chat" in page
     assert "<textarea" not in page
+    assert "free to try" not in page.lower()
 
 
 def test_flash_messages_cannot_be_forged(member: Browser) -> None:

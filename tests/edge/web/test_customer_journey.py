@@ -1,4 +1,4 @@
-"""A complete customer journey in a real browser, from the landing page to the certificate of a purge; axe checks the pages."""
+"""A complete customer journey in a real browser, from the first page to the certificate of a purge; axe checks the pages."""
 
 from __future__ import annotations
 
@@ -11,30 +11,34 @@ import pytest
 from playwright.async_api import expect
 
 from shared.models import Account, Plan, Subscription
-from shared.operations.accounts import adjust_credits
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import PASSWORD, Site
-from tests.factories import ORIGIN
+from tests.edge.web.test_chat_app import choose_model, send
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.page_checks import check_page
 from tests.servers.browser import PHONE
 from tests.servers.process import Process
-from tests.upstream_responses import Gate, stream
+from tests.upstream_responses import stream
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 EMAIL = "story@example.com"
+SHARE = """async () => {
+  const headers = { "content-type": "application/json", "x-csrf-token": document.querySelector("meta[name=csrf-token]").content };
+  const body = JSON.stringify({ title: "Hello", messages: [{ role: "user", content: "Hello" }] });
+  return (await (await fetch("/api/chat/share/", { method: "POST", headers, body })).json()).url;
+}"""
 ANSWER = "Here is **bold** and <img src=x onerror=alert(1)> and [a link](javascript:alert(1))."
 
 
-async def test_from_the_landing_page_to_the_certificate(
+async def test_from_the_first_page_to_the_certificate(
     site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process]
 ) -> None:
     edge = site.edge()
     site.upstream.script(*[stream(role(), chunk(ANSWER), finish(), usage(7, 3), DONE)] * 2)
     page = await open_page()
     await page.goto(edge.url)
-    await check_page(page, axe)
+    await check_page(page, axe, "welcome")
     await page.click("text=Sign up >> nth=-1")
     await page.fill("#email", EMAIL)
     await page.fill("#password", PASSWORD)
@@ -57,21 +61,17 @@ async def test_from_the_landing_page_to_the_certificate(
     account = Account.get(Account.email == EMAIL)
     plan = Plan.create(name="Keeper", stores_content=True)
     Subscription.create(account=account, plan=plan)
-    await page.goto(f"{edge.url}/chat")
-    await page.select_option("#model", "m-1")
-    await page.check("#keep")
-    await page.fill("#prompt", "Hello *there*")
-    await page.click("#send")
+    await page.goto(edge.url)
+    await choose_model(page, "m-1")
+    await send(page, "Hello *there*")
     await expect(page.locator(".cost")).to_have_text("13 credits")
-    await expect(page.locator("#standing")).to_have_text(re.compile("499.974 credits"))
+    await expect(page.locator("#balance")).to_have_text(re.compile("499.974 credits"))
     await expect(page.locator(".said strong")).to_have_text("bold")
     assert await page.locator(".said img, .said a").count() == 0  # neither the image nor the link was rendered
-    assert await page.inner_text(".mine") == "Hello *there*"
+    assert await page.inner_text(".bubble") == "Hello *there*"
     await check_page(page, axe)
 
-    await page.click("#share")
-    address = await page.locator("#shared a").last.get_attribute("href")
-    assert address is not None
+    address = await page.evaluate(SHARE)
     visitor = await open_page()
     await visitor.goto(edge.url + "/c/" + address.rpartition("/")[2])
     assert "Hello" in await visitor.inner_text("body")
@@ -109,52 +109,6 @@ async def test_from_the_landing_page_to_the_certificate(
     await page.goto(f"{edge.url}/account")
     assert page.url.endswith("/sign-in?next=/account")
     await client.close()
-
-
-async def test_stopping_an_answer_keeps_and_charges_the_partial_text(site: Site, open_page: OpenPage) -> None:
-    gate = Gate()
-    site.upstream.script(stream(role(), chunk("Half an "), gate, chunk("answer"), finish(), usage(7, 3), DONE))
-    member = site.member()
-    page = await open_page()
-    await member.copy_session_to(page)
-    await page.goto(f"{site.edge().url}/chat")
-    await page.select_option("#model", "m-1")
-    await page.fill("#prompt", "Hi")
-    await page.click("#send")
-    await expect(page.locator(".said")).to_have_text("Half an")
-    await page.click("#stop")
-    await expect(page.locator(".cost")).to_contain_text("Stopped.")
-    gate.open()
-    await expect(page.locator("#send")).to_be_visible()
-
-
-async def test_insufficient_credits_are_explained_and_the_prompt_is_kept(site: Site, open_page: OpenPage) -> None:
-    member = site.member()
-    assert member.account is not None
-    adjust_credits(member.account.id, -500_000, "spent", origin=ORIGIN)
-    page = await open_page()
-    await member.copy_session_to(page)
-    await page.goto(f"{site.edge().url}/chat")
-    await page.select_option("#model", "m-1")
-    await page.fill("#prompt", "Expensive?")
-    await page.click("#send")
-    await expect(page.locator(".failed")).to_contain_text("credits")
-    await expect(page.locator(".failed a")).to_have_attribute("href", "/account")
-    await expect(page.locator("#prompt")).to_have_value("Expensive?")
-    page.problems.clear()  # type: ignore[attr-defined]  # a 402 is reported on the console
-
-
-async def test_a_visitor_chats_within_the_allowance(site: Site, open_page: OpenPage, axe: str) -> None:
-    edge = site.edge(visitor_pool_credits=50_000, visitor_daily_credits=1_000)
-    page = await open_page(viewport=PHONE, scheme="dark")
-    await page.goto(f"{edge.url}/chat")
-    assert await page.locator("#model option").all_inner_texts() == ["free"]
-    await expect(page.locator("#standing")).to_contain_text("Remaining today:")
-    await page.fill("#prompt", "Hi")
-    await page.click("#send")
-    await expect(page.locator(".cost")).to_contain_text("credits")
-    await check_page(page, axe)
-    assert await page.locator("#share").is_hidden()
 
 
 async def test_pages_on_a_phone_in_dark_mode(site: Site, open_page: OpenPage, axe: str) -> None:

@@ -186,7 +186,7 @@ def test_a_suspended_account_sees_why_and_can_sign_out(site: Site, browser: Brow
     assert b"suspended" in page.body
     refused = browser.api("GET", "/api/chat/limit/")
     assert (refused.status, refused.error["code"]) == (403, "account_suspended")
-    assert browser.submit_form("/sign-out", page="/chat").status == 303
+    assert browser.submit_form("/sign-out", page="/").status == 303
 
 
 def test_a_taken_email_is_rejected_without_details(site: Site, browser: Browser) -> None:

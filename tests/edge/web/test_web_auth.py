@@ -14,7 +14,7 @@ from shared.models import Account, Hold, Plan, Subscription, UsageLedger
 from shared.operations.web_accounts import end_sessions
 from tests import factories
 from tests.edge.shared_edge import Reply
-from tests.edge.web.conftest import Browser, Site
+from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
 from tests.upstream_responses import WAIT_SECONDS, Gate, error_response
@@ -102,12 +102,15 @@ def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member
     assert UsageLedger.select().where(UsageLedger.account == member.account).count() == 0
 
 
-def test_an_ended_session_is_rejected(site: Site, member: Browser) -> None:
+@pytest.mark.parametrize("cookie", ["x" * 43, ""])
+def test_a_page_whose_session_ended_does_not_go_on_as_a_visitor(site: Site, cookie: str) -> None:
+    member = site.member(**POOL)
     token = member.token("/account/keys")
     assert member.submit_form("/sign-out", page="/account").status == 303
-    member.cookies["yout_session"] = "x" * 43
+    member.cookies = {COOKIE: cookie} if cookie else {}
     sent = {"accept": "application/json", "x-csrf-token": token}
-    assert member.post("/api/chat/stream/", b'{"model": "free", "prompt": "Hi"}', sent).status == 401
+    answer = member.post("/api/chat/stream/", b'{"model": "free", "prompt": "Hi"}', sent)
+    assert (answer.status, answer.error["code"]) == (401, "sign_in_required")
 
 
 def test_ending_a_session_ends_its_stream_and_bills_delivered_output(site: Site, member: Browser) -> None:
@@ -121,11 +124,11 @@ def test_ending_a_session_ends_its_stream_and_bills_delivered_output(site: Site,
         answer = running.result(WAIT_SECONDS)
     gate.open()
     assert answer.chunks[0] == {"delta": "Hel"}
-    assert answer.chunks[-1]["error"]["code"] == "invalid_api_key"
+    assert answer.chunks[-1]["error"]["code"] == "sign_in_required"
     rows = UsageLedger.select().where(UsageLedger.account == member.account.id)
     eventually(lambda: rows.clone().count() == 1, "the call is settled")
     row = rows.get()
-    assert (row.status, row.error_code) == ("cancelled", "invalid_api_key")
+    assert (row.status, row.error_code) == ("cancelled", "sign_in_required")
     assert 10 <= row.credits <= 20
 
 
@@ -221,7 +224,7 @@ def test_failing_requests_of_a_visitor_leave_the_model_to_other_visitors(site: S
 def test_visitors_are_admitted_only_with_a_visitor_pool(site: Site) -> None:
     visitor = site.browser()
     assert allowance_of(site, visitor)["daily_allowance"] == 0
-    assert (stream(visitor).status, stream(visitor).error["code"]) == (401, "invalid_api_key")
+    assert (stream(visitor).status, stream(visitor).error["code"]) == (401, "sign_in_required")
 
 
 def test_neither_client_ip_nor_user_agent_is_stored(site: Site) -> None:

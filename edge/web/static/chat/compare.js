@@ -1,0 +1,47 @@
+// The model buttons above the conversation: one model, or two whose answers are shown side by side.
+import { t } from "../i18n.js";
+import { button, create } from "./dom.js";
+
+export class ModelBar {
+  // `changed({model, second_model})` is called after a choice of the person.
+  constructor(place, picker, changed) {
+    this.place = place;
+    this.picker = picker;
+    this.changed = changed;
+    this.first = this.modelButton("model", "model-button");
+    this.second = this.modelButton("second_model", "model-button");
+    this.add = button(t("Compare"), () => this.choose("second_model", t("Choose a model to compare with")), { class: "quiet compare", title: t("Answer every message with two models, side by side") });
+    this.remove = button("×", () => this.pick("second_model", null), { class: "quiet", "aria-label": t("Stop comparing") });
+    this.versus = create("span", { class: "soft small", textContent: t("and") });
+    place.replaceChildren(this.first, this.versus, this.second, this.remove, this.add);
+  }
+
+  modelButton(name, className) {
+    return button("", () => this.choose(name, t("Choose a model")), { class: className, id: name.replace("_", "-"), "aria-haspopup": "dialog" });
+  }
+
+  async choose(name, title) {
+    const chosen = await this.picker.choose(this.conversation[name], title);
+    if (chosen) this.pick(name, chosen);
+  }
+
+  pick(name, id) {
+    this.changed({ [name]: id });
+    if (name === "second_model") (id ? this.second : this.add).focus();
+  }
+
+  show(conversation) {
+    this.conversation = conversation;
+    const { model, second_model } = conversation;
+    this.label(this.first, model);
+    this.label(this.second, second_model);
+    const two = Boolean(second_model);
+    for (const element of [this.versus, this.second, this.remove]) element.hidden = !two;
+    this.add.hidden = two || this.picker.models.filter(({ available }) => available).length < 2;
+  }
+
+  label(element, id) {
+    element.textContent = id ?? t("Choose a model");
+    element.setAttribute("aria-label", id ? t("Model: {model}", { model: id }) : t("Choose a model"));
+  }
+}

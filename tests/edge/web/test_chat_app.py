@@ -1,0 +1,218 @@
+"""The chat at `/` in a real browser: each test walks through several features."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from shared.models import Account, UsageLedger
+from shared.operations.accounts import adjust_credits
+from tests.conftest import OpenPage
+from tests.edge.web.conftest import Browser, Site
+from tests.factories import ORIGIN
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.page_checks import check_page
+from tests.servers.browser import PHONE
+from tests.upstream_responses import Gate, error_response, stream
+
+pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
+VISITORS = {"visitor_pool_credits": 500_000, "visitor_daily_credits": 5_000}
+
+
+def answer(*parts: Any) -> Any:
+    """A complete streamed answer. A gate between the parts holds back the rest."""
+    return stream(role(), *(chunk(part) if isinstance(part, str) else part for part in parts), finish(), usage(7, 3), DONE)
+
+
+async def open_chat(open_page: OpenPage, site: Site, member: Browser | None = None, address: str = "/", **look: Any) -> Page:
+    page = await open_page(**look)
+    if member is not None:
+        await member.copy_session_to(page)
+    edge = site.edge() if member is not None else site.edge(**VISITORS)
+    await page.goto(edge.url + address)
+    await expect(page.locator("#chat[data-ready]")).to_be_visible()
+    return page
+
+
+async def send(page: Page, text: str) -> None:
+    await page.fill("#prompt", text)
+    await page.press("#prompt", "Enter")
+
+
+async def choose_model(page: Page, model: str) -> None:
+    await page.click("#model")
+    await page.fill("#picker-search", model)
+    await page.press("#picker-search", "Enter")
+    await expect(page.locator("#model")).to_have_text(model)
+
+
+def last_answer(page: Page) -> Locator:
+    return page.locator(".answer").last
+
+
+def expect_problems(page: Page, *words: str) -> None:
+    """Check that the console's errors are failed requests with these words, in order."""
+    problems: list[str] = page.problems  # type: ignore[attr-defined]
+    assert [problem for problem in problems if "Failed to load" not in problem] == []
+    assert len(problems) == len(words), problems
+    for problem, word in zip(problems, words, strict=True):
+        assert word in problem
+    problems.clear()
+
+
+async def test_a_member_chats_stops_retries_edits_and_walks_the_branches(site: Site, open_page: OpenPage, axe: str) -> None:
+    member = site.member()
+    page = await open_chat(open_page, site, member)
+    await expect(page.locator("#balance")).to_have_text("Balance: 500\u202f000 credits")
+    await choose_model(page, "m-1")
+
+    site.upstream.script(answer(chunk(reasoning="Hm, a greeting."), "Hello **you**."))
+    await send(page, "Hi *there*")
+    await expect(last_answer(page).locator(".said strong")).to_have_text("you")
+    await expect(last_answer(page).locator(".cost")).to_have_text("13 credits")
+    await expect(page.locator("#balance")).to_have_text("Balance: 499\u202f987 credits")
+    await expect(page.locator("#total")).to_have_text("This conversation: 13 credits")
+    assert await page.inner_text(".bubble") == "Hi *there*"
+    assert await page.locator(".reasoning-text").is_hidden()
+    await page.click(".reasoning summary")
+    await expect(page.locator(".reasoning-text")).to_have_text("Hm, a greeting.")
+    await last_answer(page).get_by_role("button", name="Copy").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == "Hello **you**."
+    await expect(page.locator("#prompt")).to_have_value("")
+
+    # Stop: the charge is said, and the balance is the real one, without a reload.
+    gate = Gate()
+    site.upstream.script(answer("Half an ", gate, "answer"))
+    await send(page, "A long story")
+    await expect(last_answer(page).locator(".said")).to_have_text("Half an")
+    await page.click("#stop")
+    await expect(last_answer(page).locator(".note")).to_have_text(re.compile(r"Stopped\. \d+ credits charged\."))
+    gate.open()
+    row = UsageLedger.select().where((UsageLedger.account == member.account) & (UsageLedger.status == "cancelled")).get()
+    await expect(last_answer(page).locator(".note")).to_have_text(f"Stopped. {row.credits} credits charged.")
+    account = Account.get_by_id(member.account)
+    await expect(page.locator("#balance")).to_have_text(f"Balance: {account.balance:,} credits".replace(",", "\u202f"))
+    await expect(page.locator("#total")).to_have_text(f"This conversation: {13 + row.credits} credits")
+
+    # Retry, and retry with another model: both become versions.
+    site.upstream.script(answer("Second version."), answer("Third version."))
+    await last_answer(page).get_by_role("button", name="Retry", exact=True).click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Second version.")
+    await expect(last_answer(page).locator(".walker-position")).to_have_text("2/2")
+    await last_answer(page).get_by_role("button", name="Retry with another model").click()
+    await page.fill("#picker-search", "free")
+    await page.press("#picker-search", "Enter")
+    await expect(last_answer(page).locator(".said")).to_have_text("Third version.")
+    await expect(last_answer(page).locator(".message-model")).to_have_text("free")
+    await expect(page.locator("#model")).to_have_text("free")
+    await last_answer(page).get_by_role("button", name="Previous version").click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Second version.")
+    await page.keyboard.press("Enter")  # the focus stays on the button
+    await expect(last_answer(page).locator(".said")).to_have_text("Half an")
+
+    # Edit and resend: the old branch stays.
+    site.upstream.script(answer("A short one."))
+    await page.locator(".mine").last.get_by_role("button", name="Edit").click()
+    await page.fill(".edit-text", "A short story")
+    await page.click("text=Send again")
+    await expect(last_answer(page).locator(".said")).to_have_text("A short one.")
+    assert site.upstream.calls[-1].json["messages"][-1] == {"role": "user", "content": "A short story"}
+    assert site.upstream.calls[-1].json["messages"][0] == {"role": "user", "content": "Hi *there*"}
+    await expect(page.locator(".mine").last.locator(".walker-position")).to_have_text("2/2")
+    await check_page(page, axe, "chat")
+
+    # The conversation, its branch and its model survive a reload.
+    address = page.url
+    await page.reload()
+    await expect(last_answer(page).locator(".said")).to_have_text("A short one.")
+    await expect(page.locator("#model")).to_have_text("free")
+    await page.click("#new-chat")
+    await expect(page.locator("#welcome")).to_be_visible()
+    await choose_model(page, "m-1")
+    await page.go_back()
+    assert page.url == address
+    await expect(page.locator("#model")).to_have_text("free")
+    await page.locator(".mine").last.get_by_role("button", name="Previous version").click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Third version.")
+
+
+async def test_errors_offer_a_way_on(site: Site, open_page: OpenPage, axe: str) -> None:
+    member = site.member()
+    page = await open_chat(open_page, site, member)
+    await choose_model(page, "m-1")
+    site.upstream.script(*[error_response(500)] * 3)
+    await send(page, "Does it work?")
+    failure = page.locator(".failure")
+    await expect(failure).to_be_visible()
+    request_id = await failure.locator("code").inner_text()
+    assert request_id.startswith("req_")
+    await failure.get_by_role("button", name="Copy the request id").click()
+    assert await page.evaluate("navigator.clipboard.readText()") == request_id
+    await expect(failure.get_by_role("button", name="Try another model")).to_be_visible()
+    await check_page(page, axe, "chat-failure")
+    expect_problems(page, "502")
+    site.upstream.script(answer("Now it does."))
+    await failure.get_by_role("button", name="Try again").click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Now it does.")
+    assert await page.locator(".walker").count() == 0  # a failure is no version
+
+    # Not enough credits: cheaper models are buttons.
+    assert member.account is not None
+    balance = Account.get_by_id(member.account).balance
+    adjust_credits(member.account.id, 11 - balance, "spent", origin=ORIGIN)
+    await send(page, "A long question. " * 300)
+    await expect(page.locator(".failure")).to_contain_text("credits")
+    expect_problems(page, "402")
+
+    # Offline: the message stays, and can be sent again.
+    adjust_credits(member.account.id, 100_000, "back", origin=ORIGIN)
+    await page.context.set_offline(True)
+    await send(page, "Are you there?")
+    await expect(page.locator(".failure").last).to_contain_text("You are offline.")
+    await expect(page.locator(".failure").last).to_be_in_viewport()
+    await page.fill("#prompt", "And a draft")
+    await page.context.set_offline(False)
+    expect_problems(page, "ERR_INTERNET_DISCONNECTED")
+    site.upstream.script(answer("Here I am."))
+    await page.locator(".resend").last.click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Here I am.")
+    await expect(page.locator("#prompt")).to_have_value("And a draft")
+
+    # The session ends in another tab: the page says so, and keeps the draft.
+    await page.request.get(site.edge().url + "/")
+    await page.context.clear_cookies()
+    await send(page, "Still signed in?")
+    await expect(page.locator("#notice")).to_contain_text("You are signed out.")
+    await expect(page.locator("#balance")).to_have_text("")
+    link = page.locator("#notice").get_by_role("link", name="Sign in")
+    await expect(link).to_have_attribute("href", re.compile(r"/sign-in\?next=%2F%23[0-9a-f-]{36}"))
+    assert "send an API key" not in await page.locator("#notice").inner_text()
+    expect_problems(page, "401")
+
+
+async def test_a_visitor_chats_on_a_phone_by_keyboard(site: Site, open_page: OpenPage, axe: str) -> None:
+    page = await open_chat(open_page, site, viewport=PHONE, scheme="dark")
+    await expect(page.locator("#model")).to_have_text("free")
+    await expect(page.locator("#balance")).to_have_text("Remaining today: 5\u202f000 credits")
+    await check_page(page, axe, "chat-visitor")
+    await page.focus("#model")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#picker-search")).to_be_focused()
+    await check_page(page, axe, "chat-picker")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#model")).to_be_focused()
+    gate = Gate()
+    site.upstream.script(answer("Half of it", gate))
+    await page.fill("#prompt", "Hi")
+    await page.focus("#send")
+    await page.keyboard.press("Enter")
+    await expect(last_answer(page).locator(".said")).to_have_text("Half of it")
+    await page.focus("#stop")
+    await page.keyboard.press("Enter")
+    await expect(last_answer(page).locator(".note")).to_have_text(re.compile(r"Stopped\. \d+ credits charged\."))
+    gate.open()
+    await expect(page.locator("#balance")).to_have_text(re.compile("Remaining today: 4.9"))
+    await check_page(page, axe, "chat-visitor-stopped")
