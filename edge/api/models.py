@@ -36,6 +36,7 @@ catalog_models = Blueprint("catalog", __name__)
         200: ResponseSpec(
             response_schema(
                 {
+                    "credits_per_usd": INTEGER,
                     "models": array(
                         response_schema(
                             {
@@ -54,7 +55,7 @@ catalog_models = Blueprint("catalog", __name__)
                                 "available": BOOLEAN,
                             }
                         )
-                    )
+                    ),
                 }
             ),
             "All active models, with prices in credits, and whether the caller may use them.",
@@ -74,7 +75,8 @@ async def list_models() -> Response:
 
     models = sorted(services().catalog.models.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]
-    return json_response({"models": [_document(model, price, may_use(model)) for model, price in priced if price is not None]})
+    documents = [_document(model, price, may_use(model)) for model, price in priced if price is not None]
+    return json_response({"credits_per_usd": services().settings.credits_per_usd, "models": documents})
 
 
 def _document(model: CatalogModel, price: PriceList, available: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -11,6 +12,7 @@ from playwright.async_api import Locator, Page, expect
 from shared.models import Account, UsageLedger
 from shared.operations.accounts import adjust_credits
 from tests.conftest import OpenPage
+from tests.edge.test_privacy import CANARY, database_dump, redis_dump
 from tests.edge.web.conftest import Browser, Site
 from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
@@ -216,3 +218,140 @@ async def test_a_visitor_chats_on_a_phone_by_keyboard(site: Site, open_page: Ope
     gate.open()
     await expect(page.locator("#balance")).to_have_text(re.compile("Remaining today: 4.9"))
     await check_page(page, axe, "chat-visitor-stopped")
+
+
+async def test_two_models_answer_side_by_side_and_the_cost_is_known_before(site: Site, open_page: OpenPage, axe: str) -> None:
+    member = site.member()
+    page = await open_chat(open_page, site, member)
+    await choose_model(page, "m-1")
+    await page.click("#settings")
+    await page.fill("#setting-system", "Be brief.")
+    await page.fill("#setting-temperature", "0.5")
+    await page.fill("#setting-threshold", "100")
+    await check_page(page, axe, "chat-settings")
+    await page.click("text=Save settings")
+    await expect(page.locator("#settings")).to_be_focused()
+
+    await page.click("text=Compare")
+    await page.fill("#picker-search", "free")
+    await page.press("#picker-search", "Enter")
+    await expect(page.locator("#second-model")).to_be_focused()
+    quotes: list[str] = []
+    page.on("request", lambda sent: quotes.append(sent.post_data or "") if "/api/quote/" in sent.url else None)
+    await page.fill("#prompt", "Which is nearer?")
+    await expect(page.locator("#quote")).to_have_text(re.compile(r"About [\d\u202f]+ credits, at most [\d\u202f]+ credits"))
+    assert len(quotes) == 2
+    assert not any("nearer" in body for body in quotes)  # a draft is not sent
+    await check_page(page, axe, "chat-quote")
+
+    site.upstream.script(answer("The moon."), answer("The moon."))
+    await page.press("#prompt", "Enter")
+    both = page.locator(".side-by-side .answer")
+    await expect(both.locator(".said")).to_have_text(["The moon.", "The moon."])
+    await expect(both.locator(".message-model")).to_have_text(["m-1", "free"])
+    await expect(page.locator("#total")).to_have_text("This conversation: 26 credits")
+    for call in site.upstream.calls[-2:]:
+        assert call.json["messages"][0] == {"role": "system", "content": "Be brief."}
+        assert call.json["temperature"] == 0.5
+    await both.nth(1).get_by_role("button", name="Continue with this answer").click()
+    await page.get_by_role("button", name="Stop comparing").click()
+    site.upstream.script(answer("384 400 km."))
+    await send(page, "How far?")
+    await expect(last_answer(page).locator(".said")).to_have_text("384 400 km.")
+    await expect(page.locator(".side-by-side .tag")).to_have_text("Continued")
+    await page.reload()
+    await expect(page.locator(".side-by-side .answer")).to_have_count(2)
+    await check_page(page, axe, "chat-side-by-side")
+
+
+async def test_the_reader_is_never_moved_and_nothing_typed_is_lost(site: Site, open_page: OpenPage) -> None:
+    member = site.member()
+    page = await open_chat(open_page, site, member)
+    await choose_model(page, "m-1")
+    gates = [Gate(), Gate()]
+    lines = "\n\n".join(f"Line {number} of a long answer." for number in range(60))
+    site.upstream.script(answer(lines, gates[0], f"\n\n{lines}", gates[1], "\n\nThe end."))
+    await send(page, "A long answer, please")
+    top = "document.getElementById('log').scrollTop"
+    left = "(() => { const log = document.getElementById('log'); return log.scrollHeight - log.scrollTop - log.clientHeight; })()"
+    await expect(last_answer(page).locator("p", has_text="Line 59")).to_be_in_viewport()  # follows
+    await page.hover("#log")
+    await page.mouse.wheel(0, -400)
+    await expect(page.locator("#latest")).to_be_visible()
+    before = await page.evaluate(top)
+    gates[0].open()
+    await expect(last_answer(page).locator("p", has_text="Line 59")).to_have_count(2)
+    assert await page.evaluate(top) == before
+    assert await page.evaluate("document.scrollingElement.scrollTop") == 0
+    await page.click("#latest")
+    assert await page.evaluate(left) < 2
+    gates[1].open()
+    await expect(last_answer(page).locator("p", has_text="The end.")).to_be_in_viewport()
+
+    # One's own message is brought into view.
+    await page.hover("#log")
+    await page.mouse.wheel(0, -2_000)
+    await expect(page.locator("#latest")).to_be_visible()
+    site.upstream.script(answer("Short."))
+    await send(page, "And a short one")
+    await expect(page.locator(".bubble").last).to_be_in_viewport()
+    await expect(last_answer(page).locator(".said")).to_have_text("Short.")
+
+    # The page is closed during an answer, and with a draft.
+    gate = Gate()
+    site.upstream.script(answer("Half of ", gate, "it"))
+    await send(page, "One more")
+    await expect(last_answer(page).locator(".said")).to_have_text("Half of")
+    await page.fill("#prompt", "A draft")
+    address, context = page.url, page.context
+    await page.close(run_before_unload=False)
+    again = await context.new_page()
+    await again.goto(address)
+    await expect(again.locator(".failure")).to_contain_text("The page was closed before the answer was complete.")
+    await expect(last_answer(again).locator(".said")).to_have_text("Half of")
+    await expect(last_answer(again).locator(".cost")).to_have_text(re.compile(r"\d\d credits"))
+    await expect(again.locator("#prompt")).to_have_value("A draft")
+    gate.open()
+
+    # Another tab shows the same conversation, and what is new in it.
+    other = await context.new_page()
+    await other.goto(address)
+    await expect(other.locator(".mine")).to_have_count(3)
+    site.upstream.script(answer("In both tabs."))
+    await send(again, "Hello")
+    await expect(last_answer(other).locator(".said")).to_have_text("In both tabs.")
+    await other.close()
+    await again.close()
+
+
+async def test_a_canary_stays_in_the_browser_and_requests_go_only_to_our_origin(site: Site, open_page: OpenPage) -> None:
+    member = site.member()
+    page = await open_page()
+    addresses: list[str] = []
+    page.on("request", lambda sent: addresses.append(sent.url))
+    page.on("websocket", lambda socket: addresses.append(socket.url))
+    await member.copy_session_to(page)
+    await page.goto(site.edge().url)
+    await expect(page.locator("#chat[data-ready]")).to_be_visible()
+    await choose_model(page, "m-1")
+    site.upstream.script(answer(f"The answer repeats {CANARY}."))
+    await send(page, f"Remember {CANARY}")
+    await expect(last_answer(page).locator(".cost")).to_have_text("13 credits")
+    await page.fill("#prompt", f"A draft with {CANARY}")
+    await page.reload()
+    await expect(page.locator("#prompt")).to_have_value(f"A draft with {CANARY}")
+    await expect(last_answer(page).locator(".said")).to_contain_text(CANARY)
+    assert CANARY in json.dumps(site.upstream.calls[-1].json)
+    assert CANARY not in database_dump(site.ledger_database.database)
+    assert CANARY not in redis_dump(site.settings["redis_url"])
+    assert all(address.startswith((f"{site.edge().url}/", "data:")) for address in addresses), addresses
+    assert not any(CANARY in address for address in addresses)
+
+
+async def test_without_javascript_the_page_says_what_is_needed(site: Site, open_page: OpenPage, axe: str) -> None:
+    page = await open_page(javascript=False)
+    await page.goto(site.edge(**VISITORS).url)
+    await expect(page.locator("noscript b")).to_be_visible()
+    await expect(page.locator("noscript b")).to_have_text("The chat requires JavaScript")
+    await expect(page.locator("noscript a").first).to_have_attribute("href", "/docs")
+    await expect(page.locator("#prompt")).to_be_hidden()

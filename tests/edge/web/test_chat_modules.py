@@ -11,7 +11,7 @@ from tests.servers.node import NODE
 from tests.servers.process import ROOT
 
 
-@pytest.mark.parametrize("script", ["chat_transfer"])
+@pytest.mark.parametrize("script", ["chat_transfer", "chat_tree"])
 def test_modules_without_a_page(script: str) -> None:
     modules = (ROOT / "edge" / "web" / "static" / "chat").as_uri()
     command = [str(NODE), str(ROOT / "tests" / "node" / f"{script}.mjs")]

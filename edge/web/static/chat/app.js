@@ -38,7 +38,7 @@ class App {
     addEventListener("online", () => this.notify(""));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refreshLimit(); });
     await this.loadModels();
-    this.picker = new ModelPicker(this.offered);
+    this.picker = new ModelPicker(this.offered, this.creditsPerUsd);
     this.bar = new ModelBar(byId("models"), this.picker, (fields) => this.chooseModel(fields));
     await this.openFromAddress();
     this.store.onChange((change) => this.storeChanged(change));
@@ -49,8 +49,9 @@ class App {
 
   async loadModels() {
     try {
-      const { models } = await listModels();
+      const { models, credits_per_usd } = await listModels();
       this.offered = offeredModels(models);
+      this.creditsPerUsd = credits_per_usd;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.offered = [];

@@ -22,11 +22,11 @@ export class ModelBar {
 
   async choose(name, title) {
     const chosen = await this.picker.choose(this.conversation[name], title);
-    if (chosen) this.pick(name, chosen);
+    if (chosen) await this.pick(name, chosen);
   }
 
-  pick(name, id) {
-    this.changed({ [name]: id });
+  async pick(name, id) {
+    await this.changed({ [name]: id });
     if (name === "second_model") (id ? this.second : this.add).focus();
   }
 

@@ -7,6 +7,7 @@ import { quoteBody, roughBound } from "./request_body.js";
 
 const DRAFT_DELAY_MS = 250;
 const QUOTE_DELAY_MS = 600;
+const LEFT_KEY = "yout-chat-left";
 
 export class Composer {
   // `options`: `store`, `submit(text)`, `stop()`, `editLast()`, `bodiesFor(text, attachments)` (the request bodies that sending would make, with
@@ -24,7 +25,7 @@ export class Composer {
     this.prompt.addEventListener("input", () => this.edited());
     this.prompt.addEventListener("keydown", (event) => this.keyDown(event));
     this.stopButton.addEventListener("click", () => options.stop());
-    addEventListener("pagehide", () => this.saveDraft());
+    addEventListener("pagehide", () => this.leave());
     document.addEventListener("visibilitychange", () => { if (document.hidden) this.saveDraft(); });
   }
 
@@ -36,7 +37,8 @@ export class Composer {
   async open(key) {
     await this.saveDraft();
     this.key = key;
-    const draft = await this.options.store.draft(key);
+    const left = this.takeLeft(key);
+    const draft = { ...(await this.options.store.draft(key)), ...left };
     if (this.key !== key) return;
     if (!this.opened && this.prompt.value) {
       this.opened = true;
@@ -44,10 +46,29 @@ export class Composer {
       return;
     }
     this.opened = true;
-    this.prompt.value = draft?.text ?? "";
-    this.attachments.set(draft?.attachments ?? []);
+    this.prompt.value = draft.text ?? "";
+    this.attachments.set(draft.attachments ?? []);
     this.resize();
     this.scheduleQuote();
+  }
+
+  // The store cannot finish a write while the page is being left, so the text goes to the tab's own storage until then.
+  leave() {
+    if (!this.draftTimer) return;
+    try {
+      sessionStorage.setItem(LEFT_KEY, JSON.stringify({ key: this.key, text: this.prompt.value }));
+    } catch { /* storage is blocked */ }
+    this.saveDraft();
+  }
+
+  takeLeft(key) {
+    try {
+      const left = JSON.parse(sessionStorage.getItem(LEFT_KEY));
+      sessionStorage.removeItem(LEFT_KEY);
+      return left?.key === key ? { text: left.text } : null;
+    } catch {
+      return null;
+    }
   }
 
   edited() {
@@ -59,6 +80,7 @@ export class Composer {
 
   async saveDraft() {
     clearTimeout(this.draftTimer);
+    this.draftTimer = null;
     const draft = { text: this.prompt.value, attachments: this.attachments.items() };
     if (draft.text || draft.attachments.length) await this.options.store.saveDraft(this.key, draft);
     else await this.options.store.deleteDraft(this.key);
@@ -67,6 +89,7 @@ export class Composer {
   // Empty the field after its text was saved as a message.
   async clear() {
     clearTimeout(this.draftTimer);
+    this.draftTimer = null;
     this.prompt.value = "";
     this.attachments.clear();
     this.resize();

@@ -53,7 +53,7 @@ export class ConversationView {
     const continues = path.at(-1)?.parent !== message.parent;
     const chosen = group.length < 2 || message.status === "failed" ? null : path.some(({ id }) => id === message.id) ? (continues ? true : null) : false;
     this.views.get(message.id)?.update(message, {
-      streaming: this.conversation.isRunning(message),
+      streaming: message.status === "streaming",
       position: group[0].id === message.id || message.role === "user" ? tree.position(message) : [0, 1],
       chosen,
     });

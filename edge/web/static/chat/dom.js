@@ -1,4 +1,5 @@
 // Creates elements, and formats numbers and times.
+import { exactTime, relativeTime } from "../times.js";
 
 // Create an element. `properties` are DOM properties, except `class`, `data` (a data-* object), `on` (event listeners) and `aria-…`,
 // `role` and other names with a dash, which are attributes.
@@ -52,19 +53,7 @@ export function formatNumber(number) {
   return String(number).replace(/\B(?=(\d{3})+(?!\d))/g, "\u202f");
 }
 
-const UNITS = [["day", 86_400_000], ["hour", 3_600_000], ["minute", 60_000]];
-
-// Return a <time> with a relative text, and the exact local time on hover. `at` is in milliseconds.
-export function timeElement(at, language = document.documentElement.lang || "en") {
-  const date = new Date(at);
-  const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "medium" }).format(date);
-  return create("time", { dateTime: date.toISOString(), title: exact, textContent: relativeTime(at, Date.now(), language) });
-}
-
-export function relativeTime(at, now, language = "en") {
-  const format = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
-  const age = now - at;
-  if (age >= 7 * 86_400_000) return new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(at));
-  const [unit, length] = UNITS.find(([, ms]) => age >= ms) ?? ["second", Infinity];
-  return unit === "second" ? format.format(0, "second") : format.format(-Math.floor(age / length), unit);
+// Return a <time>: relative, with the exact local time on hover. `at` is in milliseconds. times.js keeps its text current.
+export function timeElement(at) {
+  return create("time", { dateTime: new Date(at).toISOString(), title: exactTime(at), textContent: relativeTime(at) });
 }

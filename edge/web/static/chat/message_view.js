@@ -146,7 +146,10 @@ export class MessageView {
     if (chosen === false) found.unshift(button(t("Continue with this answer"), () => actions.continueWith(message), { class: "small continue" }));
     if (chosen === true) found.unshift(create("span", { class: "tag", textContent: t("Continued") }));
     const facts = create("span", { class: "facts-line small soft" });
-    if (message.role === "assistant" && message.credits !== undefined) facts.append(create("span", { class: "cost", textContent: creditsText(message.credits), title: tokensText(message) }));
+    if (message.role === "assistant" && message.credits !== undefined) {
+      const cost = message.status === "failed" && message.credits === 0 ? t("Nothing was charged") : creditsText(message.credits);
+      facts.append(create("span", { class: "cost", textContent: cost, title: tokensText(message) }));
+    }
     facts.append(timeElement(message.created_at));
     return [...found, facts];
   }

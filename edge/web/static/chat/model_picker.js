@@ -13,14 +13,15 @@ export function offeredModels(models) {
   return [...shown].sort((a, b) => Number(b.free) - Number(a.free) || (a.id < b.id ? -1 : 1));
 }
 
-// The price of a model in plain words.
-export function priceText(model) {
-  if (model.price_text) return model.price_text;
+// The price of a model in words, in credits and USD.
+export function priceText(model, creditsPerUsd) {
   const { credits_per_1k_input: input, credits_per_1k_output: output, credits_per_call: call } = model.pricing;
-  if (!input && !output && !call) return t("Costs nothing");
-  const perMillion = (rate) => formatNumber(rate * 1000);
-  if (!input && !output) return t("{call} credits per answer", { call: formatNumber(call) });
-  return t("{input} credits in, {output} out per 1M tokens", { input: perMillion(input), output: perMillion(output) });
+  if (!input && !output && !call) return t("No charge");
+  const usd = (credits) => String(Number((credits / creditsPerUsd).toPrecision(3)));
+  if (!input && !output) return `${t("{amount} credits per call", { amount: formatNumber(call) })} · ${t("{amount} USD per call", { amount: usd(call) })}`;
+  const credits = { input: formatNumber(input * 1000), output: formatNumber(output * 1000) };
+  const dollars = { input: usd(input * 1000), output: usd(output * 1000) };
+  return `${t("Input {input}, output {output} credits per 1M tokens", credits)} · ${t("Input {input}, output {output} USD per 1M tokens", dollars)}`;
 }
 
 export function contextText(model) {
@@ -43,8 +44,9 @@ export function matches(model, query) {
 }
 
 export class ModelPicker {
-  constructor(models) {
+  constructor(models, creditsPerUsd) {
     this.models = models;
+    this.creditsPerUsd = creditsPerUsd;
     this.filters = new Set();
     this.list = create("ul", { class: "picker-list", id: "picker-list", role: "listbox", "aria-label": t("Models") });
     this.search = create("input", {
@@ -110,7 +112,7 @@ export class ModelPicker {
       },
       create("span", { class: "picker-name" }, create("b", { textContent: model.id }), model.free ? create("span", { class: "tag free", textContent: t("free") }) : null),
       create("span", { class: "picker-facts small soft", textContent: [model.provider, contextText(model), ...tags].filter(Boolean).join(" · ") }),
-      create("span", { class: "picker-price small soft", textContent: model.available ? priceText(model) : t("Not included. Sign in or change your plan.") }),
+      create("span", { class: "picker-price small soft", textContent: model.available ? priceText(model, this.creditsPerUsd) : t("Not included. Sign in or change your plan.") }),
     );
   }
 
