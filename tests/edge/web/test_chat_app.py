@@ -164,10 +164,16 @@ async def test_errors_offer_a_way_on(site: Site, open_page: OpenPage, axe: str) 
     # Not enough credits: cheaper models are buttons.
     assert member.account is not None
     balance = Account.get_by_id(member.account).balance
-    adjust_credits(member.account.id, 11 - balance, "spent", origin=ORIGIN)
-    await send(page, "A long question. " * 300)
+    adjust_credits(member.account.id, 10_000 - balance, "spent", origin=ORIGIN)
+    await send(page, "A long question. " * 2_800)
     await expect(page.locator(".failure")).to_contain_text("credits")
+    await expect(page.locator(".failure")).to_be_in_viewport()
     expect_problems(page, "402")
+    cheaper = page.locator(".failure").get_by_role("button", name="Use free, at most")
+    site.upstream.script(answer("A cheap answer."))
+    await cheaper.click()
+    await expect(last_answer(page).locator(".said")).to_have_text("A cheap answer.")
+    await expect(page.locator("#model")).to_have_text("free")
 
     # Offline: the message stays, and can be sent again.
     adjust_credits(member.account.id, 100_000, "back", origin=ORIGIN)
@@ -193,6 +199,11 @@ async def test_errors_offer_a_way_on(site: Site, open_page: OpenPage, axe: str) 
     await expect(link).to_have_attribute("href", re.compile(r"/sign-in\?next=%2F%23[0-9a-f-]{36}"))
     assert "send an API key" not in await page.locator("#notice").inner_text()
     expect_problems(page, "401")
+    site.upstream.script(answer("Signed in again."))
+    await member.copy_session_to(page)
+    await page.reload()
+    await page.locator(".failure").last.get_by_role("button", name="Try again").click()
+    await expect(last_answer(page).locator(".said")).to_have_text("Signed in again.")
 
 
 async def test_a_visitor_chats_on_a_phone_by_keyboard(site: Site, open_page: OpenPage, axe: str) -> None:
