@@ -20,6 +20,7 @@ from tests.yout.command import Installation
 from tests.yout.up_process import Up, alive, listening, listening_socket, new_installation, wait_until
 from yout.supervisor.banner import curl_snippet, format_banner
 from yout.supervisor.demo_account import DemoCredentials
+from yout.supervisor.stack import demo_environment
 
 StartUp = Callable[..., Up]
 
@@ -126,6 +127,16 @@ def test_a_data_folder_path_too_long_for_a_socket_is_explained(tmp_path: Path, s
     assert up.wait() == 1
     [line] = up.output.splitlines()
     assert "Set YOUT_DATA_DIR to a shorter folder" in line
+
+
+def test_visitors_may_use_the_local_model_unless_the_settings_decide(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    admitted = demo_environment(settings, {"edge_port"}, local_model=True)
+    assert admitted == {"YOUT_VISITOR_POOL_CREDITS": "50000"}
+    assert demo_environment(settings, {"visitor_pool_credits"}, local_model=True) == {}
+    assert demo_environment(settings, set(), local_model=False) == {}
+    production = make_settings(environment="production", public_url="https://yout.example")
+    assert demo_environment(production, set(), local_model=True) == {}
 
 
 def test_the_printed_curl_call_is_complete() -> None:

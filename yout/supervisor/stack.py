@@ -4,9 +4,10 @@ order."""
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,7 @@ from yout.supervisor.terminal import Terminal
 
 READY_SECONDS = 120  # long enough to load a model from a slow disk; the exit of a process is noticed at once
 CHECK_INTERVAL_SECONDS = 0.1
+DEMO_VISITOR_POOL_CREDITS = 50_000
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,6 +38,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     settings = ensure_secret_key(settings)
     with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
+        os.environ.update(demo_environment(settings, Settings.explicit_fields(), local_model=local_model))
         embedded = embedded_processes(settings, local_model=local_model)
         project = procfile_processes(settings, procfile or PROJECT_PROCFILE)
         require_free_ports(part.listener for part in [*project, *embedded] if part.listener is not None)
@@ -48,6 +51,13 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
         stack = Stack(embedded, project, welcome)
         with _published_ports(settings), stack.counting_signals():
             return stack.run()
+
+
+def demo_environment(settings: Settings, explicit: Collection[str], *, local_model: bool) -> dict[str, str]:
+    """Return further variables for the processes: with the local model, which costs nothing, visitors may chat in development."""
+    if not local_model or settings.environment != "development" or "visitor_pool_credits" in explicit:
+        return {}
+    return {"YOUT_VISITOR_POOL_CREDITS": str(DEMO_VISITOR_POOL_CREDITS)}
 
 
 @contextmanager
