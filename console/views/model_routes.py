@@ -43,11 +43,14 @@ class RoutesView(View):
 
     def _page(self, route: ChannelModel, form: RouteForm | None = None) -> str:
         values = {
+            "upstream_model": route.upstream_model,
+            "priority": route.priority,
+            "weight": route.weight,
             "cost_input": route.cost_per_1k_input,
             "cost_output": route.cost_per_1k_output,
             "further_costs": format_costs(route.further_costs),
         }
-        return self.page("routes/detail.html", route=route, form=form or RouteForm(formdata=None, obj=route, data=values))
+        return self.page("routes/detail.html", route=route, form=form or RouteForm(formdata=None, data=values))
 
 
 def _model_url(route: ChannelModel) -> str:

@@ -36,8 +36,8 @@ def format_duration(ms: int | None) -> str:
 
 
 def format_percent(share: float | None) -> str:
-    """Format a share of 0 to 1 as `0.42 %`; `–` for None."""
-    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%"
+    """Format a share as `0.42 %`, with a true minus sign; `–` for None."""
+    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%".replace("-", MINUS)
 
 
 def format_exact_time(ms: int) -> str:

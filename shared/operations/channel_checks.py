@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.core.database import is_sqlite, transaction
+from shared.core.formats import MINUS
 from shared.models import AIModel, Channel, ChannelCheck
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.channels import find_channel
@@ -160,4 +161,4 @@ def output_difference(check: ChannelCheck) -> float | None:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
+    return "–" if share is None else f"{100 * share:.1f} %".replace("-", MINUS)
