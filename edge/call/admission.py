@@ -21,10 +21,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
-from edge.call.candidates import Candidate, max_quote
+from edge.call.candidates import Candidate, image_tokens, max_quote
 from edge.call.expected_hold import expected_hold
 from edge.call.outcome import Outcome
-from edge.call.requests import prompt_text
+from edge.call.requests import NonTextTokens, estimate_non_text, prompt_text
 from edge.call.stream_hold import PaidPrompt
 from edge.call.token_sampling import count_sample, is_countable
 from edge.call.upstream import UpstreamCall
@@ -35,7 +35,7 @@ from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
 from shared.billing.provider_cost import provider_cost
-from shared.billing.token_usage import TokenUsage, resolve_usage
+from shared.billing.token_usage import PartialUsage, TokenUsage, resolve_usage
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
 from shared.core.errors import CreditsHeld, DatabaseUnavailable, InsufficientCredits, InvalidApiKey, YoutError
@@ -261,7 +261,9 @@ class Admission:
         if self._call.kind in KINDS_BILLED_PER_CALL or not (outcome.delivered or charges_prompt):
             return TokenUsage(0, 0)
         if not outcome.delivered:
-            return TokenUsage(await self._count_input(), 0, estimated=True)
+            prompt = PartialUsage(extra=self._non_text_extra())
+            counted = await self._count_input(outcome)
+            return resolve_usage(prompt, input_estimate=counted, output_estimate=0, delivered=False, plausible_output=0)
         reported = outcome.reported_usage()
         if outcome.credits_used_up:  # a count from the start of the stream is not the total
             reported = reported._replace(output_tokens=None)
@@ -269,22 +271,41 @@ class Admission:
             reported = reported._replace(output_tokens=outcome.paid_output)
         quote = outcome.quote
         reported = add_requested_costs(reported, quote.price, quote.costs)
+        if reported.input_tokens is None and (parts := self._non_text_extra()):
+            reported = reported._replace(extra={**parts, **(reported.extra or {})})
         decide = partial(
             resolve_usage,
             reported,
             delivered=True,
             plausible_output=quote.paid_tokens,
-            plausible_input=quote.input_bound if quote.costs.unbounded_input else 0,
+            plausible_input=quote.input_bound,
         )
         usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
         if not usage.estimated:
             return usage._replace(estimated=True) if outcome.output_exceeded else usage
         if outcome.output_exceeded:
-            return decide(input_estimate=tokenizer.estimate_tokens(prompt_text(self._call.body)), output_estimate=0)
-        return decide(input_estimate=await self._count_input(), output_estimate=await self._count_output(outcome))
+            text_tokens = tokenizer.estimate_tokens(prompt_text(self._call.body))
+            return decide(input_estimate=self._with_non_text(text_tokens, outcome), output_estimate=0)
+        return decide(input_estimate=await self._count_input(outcome), output_estimate=await self._count_output(outcome))
 
-    async def _count_input(self) -> int:
-        return await self.services.count_tokens(prompt_text(self._call.body)) or self._call.input_estimate
+    async def _count_input(self, outcome: Outcome) -> int:
+        """Return the tokens of the prompt, at most those that the quote pays for: text is counted, the rest is estimated."""
+        text_tokens = await self.services.count_tokens(prompt_text(self._call.body))
+        return self._with_non_text(text_tokens, outcome) or self._call.input_estimate
+
+    def _with_non_text(self, text_tokens: int, outcome: Outcome) -> int:
+        return min(text_tokens + self._non_text().total, outcome.quote.input_bound)
+
+    def _non_text(self) -> NonTextTokens:
+        """Return the estimated tokens of the prompt's images, audio and files."""
+        routes = [route for candidate in self._candidates for route in candidate.routes]
+        return estimate_non_text(self._call.body, image_tokens(routes))
+
+    def _non_text_extra(self) -> dict[str, int] | None:
+        """Return those that may have rates of their own, as fields of `ExtraUsage`; None without any."""
+        found = self._non_text()
+        counts = {"image_input_tokens": found.images, "audio_input_tokens": found.audio}
+        return {name: tokens for name, tokens in counts.items() if tokens} or None
 
     async def _count_output(self, outcome: Outcome) -> int:
         """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from edge.call.priced_fields import possible_costs
 from edge.http.headers import check_max_credits
+from shared.billing.image_tokens import IMAGE_TOKENS, max_image_tokens
 from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
+from shared.catalog.model_settings import of_model
 from shared.catalog.routing import RoutingPreferences, filter_routes
 from shared.catalog.snapshot import Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
@@ -88,6 +90,15 @@ def _affordable(quoted: Quote, preferences: RoutingPreferences) -> bool:
     return all(maximum is None or rate <= maximum for rate, maximum in limits)
 
 
+def image_tokens(routes: Iterable[Route]) -> int:
+    """Return an upper bound for the tokens of an image on any of `routes`: the setting `image_tokens`, or what is documented."""
+    bounds = (
+        of_model(route.settings, "image_tokens", route.upstream_model, None) or max_image_tokens(route.upstream_model)
+        for route in routes
+    )
+    return max(bounds, default=IMAGE_TOKENS)
+
+
 def _output_limit(model: CatalogModel, window: int | None, requested: int | None) -> int:
     """Return the maximum output in tokens per choice: the requested limit, capped at the model's."""
     maximum = model.max_output_tokens or window
@@ -113,7 +124,11 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
             "context_length_exceeded",
         )
     costs = possible_costs(call, model.routes, price)
-    input_bound = max(call.input_bound, UNBOUNDED_INPUT_TOKENS) if costs.unbounded_input else call.input_bound
+    input_bound = call.input_bound
+    if call.images:
+        input_bound += call.images * max(image_tokens(model.routes) - IMAGE_TOKENS, 0)
+    if costs.unbounded_input:
+        input_bound = max(input_bound, UNBOUNDED_INPUT_TOKENS)
     quoted = quote(
         price,
         input_bound=min(input_bound, window) if window else input_bound,

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge.call.candidates import Candidate
+from edge.call.candidates import Candidate, image_tokens
 from edge.call.requests import max_non_text_tokens
 from edge.call.stream_hold import PaidPrompt
 from edge.services import Services
 from shared.billing.elastic_hold import MESSAGE_TOKENS, UNKNOWN_OUTPUT_TOKENS, expected_cost, max_tokenizer_percent
+from shared.billing.image_tokens import IMAGE_TOKENS
 from shared.dialects.base import ChatCall
 
 # Fields of a body that become part of the prompt, in addition to its messages.
@@ -44,17 +45,19 @@ async def expected_hold(services: Services, call: ChatCall, candidates: Sequence
         if output is None:
             return ExpectedHold(bound, None)
         percent = max(percent, max_tokenizer_percent(route.upstream_model for route in candidate.routes))
-        tokens = max(tokens, await _input_tokens(services, call, percent))
+        tokens = max(tokens, await _input_tokens(services, call, candidate, percent))
         credits = max(credits, expected_cost(candidate.quote, tokens, output * call.choices))
         grows = grows and visible
     return ExpectedHold(credits, PaidPrompt(bound, tokens) if grows else None)
 
 
-async def _input_tokens(services: Services, call: ChatCall, percent: int) -> int:
+async def _input_tokens(services: Services, call: ChatCall, candidate: Candidate, percent: int) -> int:
     """Return the input tokens to hold for a tokenizer that makes `percent` tokens of 100 tokens in o200k_base."""
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
-    return min(-(-counted * percent // 100) + other_tokens, call.input_bound)
+    if call.images:
+        other_tokens += call.images * max(image_tokens(candidate.routes) - IMAGE_TOKENS, 0)
+    return min(-(-counted * percent // 100) + other_tokens, candidate.quote.input_bound)
 
 
 def prompt_pieces(body: Mapping[str, Any]) -> Iterator[str]:
@@ -74,8 +77,9 @@ def prompt_pieces(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _text_of(part: Mapping[str, Any]) -> str:
-    text = part.get(part["type"])
-    return text if part["type"] in ("text", "refusal", "thinking") and isinstance(text, str) else ""
+    kind = part["type"]
+    text = part.get(kind) if kind in ("refusal", "thinking") else part.get("text")
+    return text if isinstance(text, str) else ""
 
 
 def _bodies(call: ChatCall) -> Iterator[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ Fields that OpenAI documents are checked if a wrong value could cost money or br
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
 from msgspec import Meta
@@ -16,6 +16,7 @@ from edge.call.routing_options import Fallbacks, Provider, routing_preferences
 from edge.http.body_types import Body, ModelId, Object, check_body
 from edge.http.json_body import parse_json_object
 from edge.http.tags import Metadata, split_tag
+from shared.billing.image_tokens import IMAGE_TOKENS
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 
@@ -23,8 +24,6 @@ MAX_CHOICES = 128
 MAX_TOKENS = 10_000_000
 MAX_STOP_SEQUENCES = 16
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
-# Upper bound in tokens for a part that is not text: no provider documents more for an image or a minute of audio.
-IMAGE_TOKENS = 3_000
 MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
 
 
@@ -163,15 +162,17 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         body = {name: value for name, value in body.items() if name not in OWN_FIELDS} | {"model": first}
     request = check_body(body, ChatRequest)
     body, tag = split_tag(body)
-    non_text_bytes, non_text_tokens = 0, 0
+    non_text_bytes, non_text_tokens, images = 0, 0, 0
     for index, message in enumerate(request.messages):
         if message.content is None and message.role != "assistant":
             where = f"messages[{index}].content"
             raise InvalidRequest(f"'{where}' is required.", where)
         if message.images or isinstance(message.content, list):
-            more_bytes, more_tokens = _non_text_parts(_parts(body["messages"][index]), index)
+            parts = _parts(body["messages"][index])
+            more_bytes, more_tokens = _non_text_parts(parts, index)
             non_text_bytes += more_bytes
             non_text_tokens += more_tokens
+            images += sum(part["type"] in ("image_url", "file") for part in parts)
     if request.stream_options and not request.stream and body["stream_options"]:
         raise InvalidRequest("'stream_options' is only allowed when 'stream' is true.", "stream_options")
     text_bytes = size - non_text_bytes
@@ -190,6 +191,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         preferences=preferences,
         include_cost=include_cost,
         tag=tag,
+        images=images,
     )
 
 
@@ -213,6 +215,7 @@ def _non_text_parts(parts: list[Any], index: int) -> tuple[int, int]:
             encoded = _longest_string(payload)
             size += encoded
             # Audio and files are base64: their content has 3/4 of the size, and a token takes at least one byte.
+            # No provider documents more for a minute of audio than for an image.
             tokens += IMAGE_TOKENS if kind == "image_url" else IMAGE_TOKENS + encoded * 3 // 4
     return size, tokens
 
@@ -224,6 +227,41 @@ def max_non_text_tokens(body: Mapping[str, Any]) -> int:
         for parts in (message.get("content"), message.get("images")):
             tokens += _non_text_parts(parts, index)[1] if isinstance(parts, list) else 0
     return tokens
+
+
+# Bytes of base64 for a token, roughly. Audio: 20 tokens per second at 128 kbit/s; OpenAI documents 10 tokens per second, Google
+# 32. Video: 300 tokens per second (Google) at 800 kbit/s. Files: a page of a PDF has 2,000 tokens and 80 KB.
+_BYTES_PER_TOKEN = {"input_audio": 1_000, "video_url": 400, "file": 50}
+
+
+class NonTextTokens(NamedTuple):
+    """Estimated tokens of the parts of a prompt that are not text, by kind. `other` are files and video."""
+
+    images: int = 0
+    audio: int = 0
+    other: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.images + self.audio + self.other
+
+
+def estimate_non_text(body: Mapping[str, Any], image_tokens: int) -> NonTextTokens:
+    """Estimate the tokens of all parts of a chat body that are not text. A usual image has a third of `image_tokens`, the bound.
+
+    The size of linked files is not known; each counts as an image.
+    """
+    images = audio = other = 0
+    for message in body.get("messages", ()):
+        for part in _parts(message):
+            kind = part["type"]
+            if kind == "image_url":
+                images += image_tokens // 3
+            elif kind == "input_audio":
+                audio += _longest_string(part.get(kind)) // _BYTES_PER_TOKEN[kind] + 1
+            elif kind in _BYTES_PER_TOKEN:
+                other += max(_longest_string(part.get(kind)) // _BYTES_PER_TOKEN[kind], image_tokens // 3)
+    return NonTextTokens(images, audio, other)
 
 
 def _longest_string(value: object) -> int:

@@ -10,7 +10,6 @@ from msgspec import Meta
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, Events, NonStreamingRenderer, ParsedRequest, cost_fields
 from edge.call.exchange import Finished
-from edge.call.requests import IMAGE_TOKENS
 from edge.http.api_spec import (
     COST_SCHEMA,
     OPEN_OBJECT,
@@ -25,6 +24,7 @@ from edge.http.json_body import parse_json_object
 from edge.http.tags import Metadata, split_tag
 from edge.services import Services
 from edge.v1.default_model import default_model
+from shared.billing.image_tokens import IMAGE_TOKENS
 from shared.billing.token_usage import without_provider_cost
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall

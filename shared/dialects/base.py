@@ -19,6 +19,7 @@ class ChatCall(NamedTuple):
     output_limit    maximum tokens per choice set by the caller, or None
     input_bound     upper bound of the input tokens (computed from bytes)
     input_estimate  estimated input tokens
+    images          number of images and files in the messages
     bodies_by_dialect  bodies by dialect, with fields that `body` lacks, or None. The one under `REASONING` is for providers of
                     OpenAI's format that require the reasoning of earlier answers
     kind            kind of model; all except `chat` have no output tokens and define their own `body`; only `chat` and
@@ -48,6 +49,7 @@ class ChatCall(NamedTuple):
     include_cost: bool = False
     field_name: Callable[[str], str] | None = None
     responses_body: Callable[[], Mapping[str, Any]] | None = None
+    images: int = 0
     max_search_units: int = 1
     tag: str | None = None
 

@@ -23,6 +23,7 @@ _PROMPT = (
     " with exact names, paths, values and errors; what is done and in which state files and systems are; what remains to be done,"
     " with the next step. Do not continue the work, and do not call tools. Write only the summary."
 )
+PROMPT_BYTES = len(_PROMPT)  # added to the caller's text
 _HEADING = "Summary of the conversation so far, which replaces it:\n\n"
 
 

@@ -14,7 +14,7 @@ from edge.http.body_types import check_body
 from edge.http.json_body import parse_json_object
 from edge.v1.error_field_names import response_field
 from edge.v1.provider_fields import with_provider_fields
-from edge.v1.responses.compaction import TRIGGER, is_compaction, request_summary
+from edge.v1.responses.compaction import PROMPT_BYTES, TRIGGER, is_compaction, request_summary
 from edge.v1.responses.items import convert_items
 from edge.v1.responses.relayed_body import relayed_body
 from edge.v1.responses.schema import ResponsesRequest
@@ -90,6 +90,7 @@ def _build(body: Body, size: int, *, compacts: bool) -> ResponseRequest:
         chat["max_completion_tokens"] = requested.max_output_tokens
     if compacts:
         chat = request_summary(chat)
+    size += tools.added_bytes + (PROMPT_BYTES if compacts else 0)  # text that the caller did not send
     call = with_provider_fields(chat, lambda portable: build_chat_call(portable, size))
     relayed = None if compacts else cache(partial(relayed_body, body))
     tag = requested.metadata.tag if requested.metadata else None

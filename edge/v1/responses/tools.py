@@ -80,11 +80,15 @@ _BUILT_IN: dict[str, tuple[str, Json]] = {
 
 
 class ToolSet:
-    """The tools of one call. `chat_tools` are those of the chat body, `ignored` the types that were left out."""
+    """The tools of one call. `chat_tools` are those of the chat body, `ignored` the types that were left out.
+
+    `added_bytes` is the size of the functions whose descriptions and parameters the caller did not send.
+    """
 
     def __init__(self) -> None:
         self.chat_tools: list[Json] = []
         self.ignored: list[str] = []
+        self.added_bytes = 0
         self._paths: list[str] = []  # of each chat tool, in the caller's body
         self._added: set[ClientTool] = set()
         self._names: dict[ClientTool, str] = {}
@@ -169,8 +173,9 @@ class ToolSet:
         if isinstance(tool.get("parameters"), dict):
             parameters = tool["parameters"]
         name = self.chat_name(kind, "", None)
-        function = {"name": name, "description": description, "parameters": parameters}
-        self._append(ClientTool(kind, ""), {"type": "function", "function": function}, where)
+        function = {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
+        self.added_bytes += len(orjson.dumps(function))
+        self._append(ClientTool(kind, ""), function, where)
         return name
 
     def _append(self, tool: ClientTool, chat_tool: Json, where: str) -> None:

@@ -13,6 +13,7 @@ import peewee
 import pytest
 
 from shared import tokenizer
+from shared.billing.image_tokens import IMAGE_TOKENS
 from shared.core.clock import now_ms
 from shared.core.database import bind_database, database
 from shared.ledger import sweep
@@ -303,8 +304,10 @@ def test_a_disconnect_bills_delivered_output(two_edges: TwoEdges) -> None:
 def test_a_disconnect_before_the_first_token_bills_the_prompt(two_edges: TwoEdges, streaming: bool) -> None:
     """On every attempt: a caller who disconnects just before the answer must not use providers for free."""
     owner, secret = customer()
-    prompt = [{"role": "user", "content": "Say something long about " + "everything " * 100}]
-    cost = tokenizer.count_tokens(prompt[0]["content"])
+    text = "Say something long about " + "everything " * 100
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    prompt = [{"role": "user", "content": [{"type": "text", "text": text}, image]}]
+    cost = tokenizer.count_tokens(text) + IMAGE_TOKENS // 3
     for times in (1, 2):
         gate = Gate()
         two_edges.upstream.script(delayed(gate, stream(role(), HANG)))

@@ -7,15 +7,21 @@ import json
 import socket
 from contextlib import closing
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge.call import requests
+from edge.call.candidates import quote_call
+from edge.call.expected_hold import prompt_pieces
 from edge.http import json_body
 from edge.http.client_library_options import CLIENT_OPTIONS
 from edge.http.multipart import read_form
+from shared.billing.image_tokens import IMAGE_TOKENS
+from shared.billing.rates import PriceList
+from shared.catalog.snapshot import CatalogModel, Route
 from shared.core.errors import InvalidRequest
 from shared.dialects import DIALECTS
 from shared.models import DIALECTS as CHANNEL_DIALECTS
@@ -172,6 +178,64 @@ def test_the_bound_counts_text_bytes_and_a_fixed_cost_per_image() -> None:
         json.dumps(chat(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": url}]}])).encode()
     )
     assert 3_000 <= image.input_bound < 3_300
+    assert image.images == 1
+
+
+PNG, AUDIO = "data:image/png;base64," + "A" * 1_000, {"data": "A" * 100_000, "format": "mp3"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        ([{"type": "text", "text": "Hi"}], (0, 0, 0)),
+        ([{"type": "image_url", "image_url": {"url": PNG}}] * 2, (2_000, 0, 0)),
+        ([{"type": "input_audio", "input_audio": AUDIO}], (0, 101, 0)),
+        ([{"type": "file", "file": {"file_data": "A" * 100_000}}], (0, 0, 2_000)),
+        ([{"type": "file", "file": {"url": "https://a/b.pdf"}}], (0, 0, 1_000)),
+        ([{"type": "video_url", "video_url": {"url": "A" * 1_000_000}}], (0, 0, 2_500)),
+    ],
+)
+def test_the_estimate_of_parts_that_are_not_text_is_below_their_bound(
+    parts: list[dict[str, Any]], found: tuple[int, int, int]
+) -> None:
+    body = chat(messages=[{"role": "user", "content": parts}, {"role": "assistant"}])
+    estimated = requests.estimate_non_text(body, IMAGE_TOKENS)
+    assert estimated == found
+    assert estimated.total <= requests.max_non_text_tokens(body)
+
+
+@pytest.mark.parametrize(
+    ("upstream_model", "settings", "tokens"),
+    [
+        ("gpt-4o", {}, 3_000),
+        ("gpt-4o-mini", {}, 48_169),
+        ("gpt-4o-mini", {"image_tokens": {"gpt-4o-mini": 9_000}}, 9_000),
+        ("deployment-1", {"image_tokens": 20_000}, 20_000),
+    ],
+)
+def test_the_hold_covers_the_images_of_the_models_family(upstream_model: str, settings: dict[str, Any], tokens: int) -> None:
+    text = {"type": "text", "text": "Hi"}
+    image = {"type": "image_url", "image_url": {"url": PNG}}
+    price = PriceList(UUID(int=1), 0, 1_000, 1_000, None, 0, 0)
+    route = Route(UUID(int=1), UUID(int=2), "c", "openai", "https://a.example", "", settings, upstream_model, 0, 1)
+    model = CatalogModel("m", "chat", "o", "", None, 100, "text->text", (), False, 0, prices=(price,), routes=(route,))
+    bounds = []
+    for parts in ([text], [text, image]):
+        body = chat(messages=[{"role": "user", "content": parts}])
+        bounds.append(quote_call(model, requests.build_chat_call(body, len(json.dumps(body))), None).input_bound)
+    assert tokens <= bounds[1] - bounds[0] < tokens + 200
+
+
+def test_the_text_of_all_kinds_of_parts_is_counted() -> None:
+    parts = [
+        {"type": "text", "text": "a"},
+        {"type": "input_text", "text": "b"},
+        {"type": "output_text", "text": "c"},
+        {"type": "refusal", "refusal": "d"},
+        {"type": "thinking", "thinking": "e"},
+        {"type": "image_url", "image_url": {"url": PNG}},
+    ]
+    assert list(prompt_pieces({"messages": [{"role": "user", "content": parts}]})) == ["a", "b", "c", "d", "e"]
 
 
 # Any body at all

@@ -283,6 +283,13 @@ def test_the_description_of_a_namespace_reaches_the_model() -> None:
     assert [tool["function"]["description"] for tool in request.call.body["tools"]] == ["Numbers.\n\nAdds.", "Adds."]
 
 
+def test_text_that_the_edge_adds_is_part_of_the_bound() -> None:
+    for fields in ({"tools": [{"type": kind} for kind in ("local_shell", "shell", "apply_patch")]}, {"tools": []}):
+        for items in ([{"role": "user", "content": "Go"}], [{"role": "user", "content": "Go"}, {"type": "compaction_trigger"}]):
+            call = parse(orjson.dumps({"model": "m", "input": items, **fields})).call
+            assert call.input_bound >= len(orjson.dumps(call.body))
+
+
 HOSTED: list[Json] = [{"type": kind} for kind in ("web_search", "web_search_preview_2025_03_11", "image_generation")]
 HOSTED.append({"type": "code_interpreter", "container": {"type": "auto"}})
 HOSTED.append({"type": "shell", "environment": {"type": "container_auto"}})
