@@ -14,6 +14,8 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _change(call: CommandContext) -> Result:
+    from shared.files.storage import open_storage
+    from shared.media.inputs import open_input_keys, reencrypt_inputs
     from shared.operations.secret_key import change_secret_key
     from yout.command_database import database_session
 
@@ -22,7 +24,11 @@ def _change(call: CommandContext) -> Result:
         raise UsageError("pass either --former or --lost")
     former = None if arguments.lost else read_secret_option(arguments.former)
     with database_session(call.settings, check_secret_key=False):
+        files = 0
+        if former is not None and (keys := open_input_keys()):  # first, so that a failure leaves everything to be repeated
+            files = reencrypt_inputs(keys, open_storage(call.settings), former, call.settings.secret_key)
         changed = change_secret_key(former, call.settings.secret_key, origin=call.origin)
-    data = {"id": "secret-key", "sealed": changed.sealed, "erased": changed.erased}
-    text = f"{changed.sealed} values are now encrypted with SECRET_KEY"
+    sealed = changed.sealed + files
+    data = {"id": "secret-key", "sealed": sealed, "erased": changed.erased}
+    text = f"{sealed} values are now encrypted with SECRET_KEY"
     return Result(data, f"{text}, {changed.erased} were erased. Enter channel secrets again." if arguments.lost else f"{text}.")
