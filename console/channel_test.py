@@ -16,6 +16,7 @@ from shared.core.settings import Settings
 from shared.dialects import DIALECTS, model_lists
 from shared.dialects.base import ChatCall, MalformedStream, ProviderRequest, Target
 from shared.safe_http import Response, SafeHttpClient, Timeouts, policy_from_settings
+from shared.text.translation import gettext, lazy_gettext
 
 PROBE_LIMITS = Timeouts(total_seconds=30, idle_seconds=30)
 TRY_LIMITS = Timeouts(total_seconds=120, idle_seconds=120)
@@ -68,7 +69,7 @@ def list_models(route: Route, settings: Settings) -> list[str]:
     except (OutboundRefused, OutboundFailed) as error:
         raise InvalidInput(_describe_failure(error)) from None
     except MalformedStream:
-        raise InvalidInput("The response is not a model list. The provider may not offer one.") from None
+        raise InvalidInput(gettext("The response is not a model list. The provider may not offer one.")) from None
 
 
 def _target(route: Route, settings: Settings) -> Target:
@@ -95,32 +96,36 @@ def _judge(status: int, delivered: Callable[[], bool]) -> tuple[bool, str]:
     try:
         has_text = delivered()
     except MalformedStream:
-        return False, "The response does not match the dialect. Check the base URL and the dialect."
-    return True, "Works." if has_text else "Answered without text. The base URL and secret are correct."
+        return False, gettext("The response does not match the dialect. Check the base URL and the dialect.")
+    return True, gettext("Works.") if has_text else gettext("Answered without text. The base URL and secret are correct.")
 
 
 def _describe_status(status: int) -> str:
     retryable = status_failure(status).retry is Retry.SAME_ROUTE
-    meaning = "the provider failed; try again later" if retryable else "the provider rejected the request; check the settings"
-    return f"Status {status}: {_STATUS_MEANINGS.get(status, meaning)}."
+    meaning = (
+        gettext("the provider failed; try again later")
+        if retryable
+        else gettext("the provider rejected the request; check the settings")
+    )
+    return gettext("Status {status}: {meaning}.", status=status, meaning=_STATUS_MEANINGS.get(status, meaning))
 
 
 _STATUS_MEANINGS = {
-    400: "the provider rejected the request; check the provider's model name and settings",
-    401: "the secret is invalid",
-    402: "the provider account has insufficient funds",
-    403: "the secret lacks permission",
-    404: "the URL or model does not exist",
-    429: "the provider account has reached a rate limit or quota",
+    400: lazy_gettext("the provider rejected the request; check the provider's model name and settings"),
+    401: lazy_gettext("the secret is invalid"),
+    402: lazy_gettext("the provider account has insufficient funds"),
+    403: lazy_gettext("the secret lacks permission"),
+    404: lazy_gettext("the URL or model does not exist"),
+    429: lazy_gettext("the provider account has reached a rate limit or quota"),
 }
 
 
 def _describe_failure(error: Exception) -> str:
     if isinstance(error, OutboundTimeout):
-        return "The request timed out."
+        return gettext("The request timed out.")
     if isinstance(error, OutboundRefused):
-        return "The base URL is not allowed."
-    return "Connection failed." if isinstance(error, OutboundFailed) else str(error)
+        return gettext("The base URL is not allowed.")
+    return gettext("Connection failed.") if isinstance(error, OutboundFailed) else str(error)
 
 
 class TestCallResult(NamedTuple):
@@ -146,7 +151,10 @@ def test_call(model: str, prompt: str, secret: str, settings: Settings) -> TestC
             return _tried(reply, orjson.loads(reply.read()), int((time.monotonic() - began) * 1000))
     except (OutboundRefused, OutboundFailed, orjson.JSONDecodeError):
         raise InvalidInput(
-            f"No answer from the edge at {settings.edge_url}. Check that it is running and that YOUT_PUBLIC_URL is correct."
+            gettext(
+                "No answer from the edge at {edge_url}. Check that it is running and that YOUT_PUBLIC_URL is correct.",
+                edge_url=settings.edge_url,
+            )
         ) from None
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from shared.core.formats import format_credits, format_duration
+from shared.core.formats import format_credits, format_day, format_duration
 from shared.rollup import Tally
+from shared.text.translation import gettext
 
-COLORS = {"Failed": "bad"}  # names in tokens.css; other columns get the next color
 Steps = Sequence[tuple[int, Tally]]
 
 
@@ -35,15 +35,20 @@ class Chart:
 def usage_charts(steps: Steps, step_ms: int) -> list[Chart]:
     """Return the charts of calls and failures, credits, and time to first token."""
     return [
-        _chart("bars", "Calls", {"Calls": _count("calls"), "Failed": _count("failed")}, steps, step_ms),
-        _chart("bars", "Credits charged", {"Credits": _count("credits")}, steps, step_ms),
-        _chart("line", "First token, ms", {"Median": _first_token(0.5), "p95": _first_token(0.95)}, steps, step_ms),
+        _chart(
+            "bars", gettext("Calls"), {gettext("Calls"): _count("calls"), gettext("Failed"): _count("failed")}, steps, step_ms
+        ),
+        _chart("bars", gettext("Credits charged"), {gettext("Credits"): _count("credits")}, steps, step_ms),
+        _chart(
+            "line", gettext("First token, ms"), {gettext("Median"): _first_token(0.5), "p95": _first_token(0.95)}, steps, step_ms
+        ),
     ]
 
 
 def channel_charts(steps: Steps, step_ms: int) -> list[Chart]:
     """Return the same charts for one channel, without credits."""
-    return [chart for chart in usage_charts(steps, step_ms) if chart.caption != "Credits charged"]
+    calls, _, first_token = usage_charts(steps, step_ms)
+    return [calls, first_token]
 
 
 def step_label(at: int, step_ms: int) -> str:
@@ -51,7 +56,7 @@ def step_label(at: int, step_ms: int) -> str:
     start = datetime.fromtimestamp(at / 1000, UTC)
     if step_ms < 3_600_000:
         return f"{start:%H:%M}"
-    return f"{start:%-d %b}" if step_ms % 86_400_000 == 0 else f"{start:%-d %b %H:%M}"
+    return format_day(start) if step_ms % 86_400_000 == 0 else f"{format_day(start)} {start:%H:%M}"
 
 
 _Column = Callable[[Tally], Cell]
@@ -59,7 +64,8 @@ _Column = Callable[[Tally], Cell]
 
 def _chart(kind: str, caption: str, columns: dict[str, _Column], steps: Steps, step_ms: int) -> Chart:
     rows = [(at, step_label(at, step_ms), tuple(column(tally) for column in columns.values())) for at, tally in steps]
-    return Chart(kind, caption, tuple(columns), rows, COLORS)
+    colors = {gettext("Failed"): "bad"}  # names in tokens.css; other columns get the next color
+    return Chart(kind, caption, tuple(columns), rows, colors)
 
 
 def _count(name: str) -> _Column:

@@ -12,6 +12,7 @@ from console.id_labels import account_emails, channel_names
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
 from shared.rollup import Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
+from shared.text.translation import gettext
 
 MAX_COUNT = 10_000  # larger counts are shown as "over 10 000", so that no page counts millions of rows
 TOP_ROWS = 8
@@ -110,7 +111,7 @@ def _by_credits(groups: dict[Any, Tally]) -> list[tuple[Any, Tally]]:
 def _health(groups: dict[Any, Tally]) -> list[ChannelHealth]:
     """Return the channels, highest error rate first."""
     names = channel_names(groups)
-    rows = [ChannelHealth(id, names.get(id, str(id)) if id else "none reached", tally) for id, tally in groups.items()]
+    rows = [ChannelHealth(id, names.get(id, str(id)) if id else gettext("none reached"), tally) for id, tally in groups.items()]
     return sorted(rows, key=lambda row: (-(row.tally.error_rate or 0), -row.tally.calls, row.name))
 
 

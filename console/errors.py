@@ -18,15 +18,29 @@ from shared.core.database import drop_connection
 from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import InvalidInput, NotFound, SettingsError
 from shared.core.failure_report import describe_failure
+from shared.text.translation import gettext, lazy_gettext
+from shared.text.words import word
 
 log = logging.getLogger("yout.console")
 
 MESSAGES = {
-    403: ("Not allowed", "Your role does not allow this. Nothing was changed. Ask an owner for access."),
-    404: ("Not found", "This page does not exist. It may have been removed, or the address is mistyped."),
-    405: ("Method not allowed", "This address accepts form submissions only. Go back and use the button on the page."),
-    413: ("Form too large", "The form exceeds the size limit. Nothing was changed."),
-    415: ("Compressed form", "Send forms without Content-Encoding; compressed bodies are not supported. Nothing was changed."),
+    403: (
+        lazy_gettext("Not allowed"),
+        lazy_gettext("Your role does not allow this. Nothing was changed. Ask an owner for access."),
+    ),
+    404: (
+        lazy_gettext("Not found"),
+        lazy_gettext("This page does not exist. It may have been removed, or the address is mistyped."),
+    ),
+    405: (
+        lazy_gettext("Method not allowed"),
+        lazy_gettext("This address accepts form submissions only. Go back and use the button on the page."),
+    ),
+    413: (lazy_gettext("Form too large"), lazy_gettext("The form exceeds the size limit. Nothing was changed.")),
+    415: (
+        lazy_gettext("Compressed form"),
+        lazy_gettext("Send forms without Content-Encoding; compressed bodies are not supported. Nothing was changed."),
+    ),
 }
 
 
@@ -53,7 +67,7 @@ def _bare(template: str, **values: Any) -> str:
 
 
 def _csrf_failed(_: CSRFError) -> ResponseReturnValue:
-    return _page(400, "Form rejected", rejection_reason())
+    return _page(400, gettext("Form rejected"), rejection_reason())
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
@@ -61,22 +75,22 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
         return error
     title, words = MESSAGES.get(error.code, (error.name, error.description or ""))
     if error.code == 403 and current_user.is_authenticated:
-        words = f"You are signed in as {current_user.role}. {words}"
+        words = gettext("You are signed in as {role}. {words}", role=word(current_user.role), words=words)
     return _page(error.code, title, words)
 
 
 def _not_found(error: NotFound) -> ResponseReturnValue:
-    return _page(404, "Not found", str(error))
+    return _page(404, gettext("Not found"), str(error))
 
 
 def _invalid(error: InvalidInput) -> ResponseReturnValue:
-    return _page(400, "Invalid request", str(error))
+    return _page(400, gettext("Invalid request"), str(error))
 
 
 def _invalid_setting(error: SettingsError) -> ResponseReturnValue:
     """Show the message to staff: it names a setting or an encrypted column, never a value."""
     log.error("%s: %s", request.endpoint, error)
-    return _page(500, "Invalid setting", str(error))
+    return _page(500, gettext("Invalid setting"), str(error))
 
 
 def _database_failed(error: Exception) -> ResponseReturnValue:
@@ -89,5 +103,5 @@ def _database_failed(error: Exception) -> ResponseReturnValue:
 
 def _internal_error(error: Exception) -> ResponseReturnValue:
     log.error("unhandled error in %s: %s", request.endpoint, describe_failure(error))
-    words = "The error was logged. No change was partially saved."
-    return _bare("error.html", status=500, heading="Internal error", words=words, framed=False), 500
+    words = gettext("The error was logged. No change was partially saved.")
+    return _bare("error.html", status=500, heading=gettext("Internal error"), words=words, framed=False), 500

@@ -21,6 +21,7 @@ from shared.core.formats import (
     time_element,
 )
 from shared.core.settings import Settings
+from shared.text.translation import gettext
 
 
 def in_usd(amount: int) -> str:
@@ -50,7 +51,7 @@ def _display(values: dict[str, Any] | None, name: str) -> str:
         return ""
     value = values[name]
     if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
+        return {True: gettext("yes"), False: gettext("no"), None: gettext("none")}[value]
     if isinstance(value, int):
         return format_exact_time(value) if name.endswith("_at") else format_credits(value)
     return str(value)

@@ -9,6 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from shared.text import translation
 from shared.text.redirects import safe_redirect
+from shared.text.words import word
 
 blueprint = Blueprint("languages", __name__)
 
@@ -17,6 +18,7 @@ def install(app: Flask) -> None:
     """Set the language before each request, and make it available to templates."""
     translation.load()
     translation.install(app.jinja_env)
+    app.jinja_env.filters["word"] = word
     app.jinja_env.globals.update(messages_url=messages_url, page_url=page_url)
     app.config["WTF_I18N_ENABLED"] = False  # WTForms' own translations, in the language that forms name
     app.before_request(_choose)

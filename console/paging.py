@@ -10,6 +10,7 @@ from uuid import UUID
 from peewee import UUIDField
 
 from shared.core.errors import InvalidInput
+from shared.text.translation import gettext
 
 PAGE_SIZE = 50
 BATCH_SIZE = 2_000
@@ -65,7 +66,7 @@ def _decode_cursor(columns: Sequence[Any], cursor: str) -> list[int | UUID]:
             raise ValueError
         return [UUID(part) if _is_uuid(column) else _bigint(part) for column, part in zip(columns, parts, strict=True)]
     except ValueError:
-        raise InvalidInput("Invalid page cursor. Start from the first page.") from None
+        raise InvalidInput(gettext("Invalid page cursor. Start from the first page.")) from None
 
 
 def _bigint(text: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.rollup import TimeSpan
+from shared.text.translation import lazy_gettext
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -13,10 +14,11 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A time range: `name` in the URL, `words` in a sentence, its length, and the step of its charts."""
+    """A time range: `name` in the URL, `label` in a sentence, `heading` above a page, its length, and the step of its charts."""
 
     name: str
     label: str
+    heading: str
     length_ms: int
     step_ms: int
 
@@ -27,10 +29,10 @@ class Range:
 
 
 RANGES = (
-    Range("1h", "the last hour", HOUR_MS, 5 * MINUTE_MS),
-    Range("24h", "the last 24 hours", DAY_MS, HOUR_MS),
-    Range("7d", "the last 7 days", 7 * DAY_MS, 6 * HOUR_MS),
-    Range("30d", "the last 30 days", 30 * DAY_MS, DAY_MS),
+    Range("1h", lazy_gettext("the last hour"), lazy_gettext("The last hour"), HOUR_MS, 5 * MINUTE_MS),
+    Range("24h", lazy_gettext("the last 24 hours"), lazy_gettext("The last 24 hours"), DAY_MS, HOUR_MS),
+    Range("7d", lazy_gettext("the last 7 days"), lazy_gettext("The last 7 days"), 7 * DAY_MS, 6 * HOUR_MS),
+    Range("30d", lazy_gettext("the last 30 days"), lazy_gettext("The last 30 days"), 30 * DAY_MS, DAY_MS),
 )
 DEFAULT_RANGE = RANGES[1]
 

@@ -12,11 +12,12 @@ from shared.core.formats import format_credits
 from shared.models import ApiKey
 from shared.operations import accounts, keys, web_accounts
 from shared.text.plain_text import one_line
+from shared.text.translation import gettext
 
 
 def create_account(form: NewAccountForm) -> str:
     row = accounts.create_account(form.email.data, name=form.name.data or "", origin=origin())
-    return f"Account {row.email} created. Give its owner a password link to sign in with."
+    return gettext("Account {email} created. Give its owner a password link to sign in with.", email=row.email)
 
 
 def create_password_link(account: UUID) -> tuple[str, str]:
@@ -28,24 +29,29 @@ def create_password_link(account: UUID) -> tuple[str, str]:
 def adjust_credits(account: UUID, amount: int, reason: str) -> str:
     """Grant credits, or deduct them if `amount` is negative."""
     granted = accounts.adjust_credits(account, amount, reason, origin=origin())
-    verb, preposition = ("granted", "to") if amount > 0 else ("deducted", "from")
-    balance = format_credits(granted.account.balance)
-    return f"{format_credits(abs(amount))} credits {verb} {preposition} {granted.account.email}. New balance: {balance}."
+    values = {
+        "amount": format_credits(abs(amount)),
+        "email": granted.account.email,
+        "balance": format_credits(granted.account.balance),
+    }
+    if amount > 0:
+        return gettext("{amount} credits granted to {email}. New balance: {balance}.", **values)
+    return gettext("{amount} credits deducted from {email}. New balance: {balance}.", **values)
 
 
 def suspend_account(account: UUID) -> str:
     row = accounts.set_account_status(account, "suspended", origin=origin())
-    return f"{row.email} is suspended. Requests with its keys are rejected; calls in progress finish."
+    return gettext("{email} is suspended. Requests with its keys are rejected; calls in progress finish.", email=row.email)
 
 
 def activate_account(account: UUID) -> str:
     row = accounts.set_account_status(account, "active", origin=origin())
-    return f"{row.email} is active. Its keys work again."
+    return gettext("{email} is active. Its keys work again.", email=row.email)
 
 
 def revoke_key(key: ApiKey, confirmation: str) -> str:
     """Revoke a key. Raises `InvalidInput` if `confirmation` is not the key's name."""
     if one_line(confirmation) != one_line(key.name):
-        raise InvalidInput(f"The name does not match. Type {key.name} to revoke this key.")
+        raise InvalidInput(gettext("The name does not match. Type {key} to revoke this key.", key=key.name))
     keys.revoke_key(key.id, origin=origin())
-    return f"Key {key.prefix} revoked. Requests with it are rejected."
+    return gettext("Key {prefix} revoked. Requests with it are rejected.", prefix=key.prefix)

@@ -26,7 +26,7 @@ from console.forms.catalog import (
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.core.formats import NARROW_SPACE, format_exact_time
+from shared.core.formats import format_exact_time
 from shared.core.settings import Settings
 from shared.operations import (
     catalog,
@@ -42,6 +42,7 @@ from shared.operations.channel_checks import Rule
 from shared.operations.keys import KeyOptions, create_key, revoke_key
 from shared.operations.price_drafts import ReviewedPrice
 from shared.operations.route_costs import RouteCosts
+from shared.text.translation import gettext, ngettext
 
 TRY_KEY_MS = 5 * 60_000  # longer than any test call
 
@@ -55,38 +56,43 @@ def create_model(form: NewModelForm) -> str:
         upstream_model=(form.upstream_model.data or "").strip() or None,
         origin=origin(),
     )
-    return f"{row.id} added to the catalog. It is available within a second."
+    return gettext("{model} added to the catalog. It is available within a second.", model=row.id)
 
 
 def update_model(model_id: str, form: ModelForm) -> str:
     catalog.update_model(model_id, form.details(catalog.find_model(model_id).kind), origin=origin())
-    return f"{model_id} updated. Changes apply within a second."
+    return gettext("{model} updated. Changes apply within a second.", model=model_id)
 
 
 def save_draft(model_id: str, rates: catalog.Rates) -> str:
     price_drafts.save_draft(model_id, rates, origin=origin())
-    return "Draft saved. It takes effect only when you publish it."
+    return gettext("Draft saved. It takes effect only when you publish it.")
 
 
 def publish_draft(model_id: str, seen: ReviewedPrice, effective_at: int | None) -> str:
     price_drafts.publish_draft(model_id, seen, effective_at, origin=origin())
-    since = f"takes effect at {format_exact_time(effective_at)[:16]} UTC" if effective_at else "is in effect"
-    return f"The new price of {model_id} {since}. Calls already in progress keep their price."
+    if effective_at is None:
+        return gettext("The new price of {model} is in effect. Calls already in progress keep their price.", model=model_id)
+    return gettext(
+        "The new price of {model} takes effect at {time} UTC. Calls already in progress keep their price.",
+        model=model_id,
+        time=format_exact_time(effective_at)[:16],
+    )
 
 
 def discard_draft(model_id: str) -> str:
     price_drafts.discard_draft(model_id, origin=origin())
-    return "Draft discarded. The current price is unchanged."
+    return gettext("Draft discarded. The current price is unchanged.")
 
 
 def enable_model(model_id: str) -> str:
     catalog.set_model_status(model_id, "active", origin=origin())
-    return f"{model_id} enabled. It is available within a second."
+    return gettext("{model} enabled. It is available within a second.", model=model_id)
 
 
 def disable_model(model_id: str) -> str:
     catalog.set_model_status(model_id, "disabled", origin=origin())
-    return f"{model_id} disabled. New calls are rejected within a second; calls in progress finish."
+    return gettext("{model} disabled. New calls are rejected within a second; calls in progress finish.", model=model_id)
 
 
 def add_route(model_id: str, form: NewRouteForm) -> str:
@@ -96,7 +102,7 @@ def add_route(model_id: str, form: NewRouteForm) -> str:
     )
     if form.costs() != RouteCosts():
         update_route(row.id, form, upstream)
-    return f"Channel {form.channel.data} serves {model_id} within a second."
+    return gettext("Channel {channel} serves {model} within a second.", channel=form.channel.data, model=model_id)
 
 
 def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
@@ -108,12 +114,12 @@ def update_route(route_id: UUID, form: RouteForm, upstream_model: str) -> str:
         costs=form.costs(),
         origin=origin(),
     )
-    return "Route updated. Changes apply within a second."
+    return gettext("Route updated. Changes apply within a second.")
 
 
 def remove_route(route_id: UUID) -> str:
     model_id = model_routes.remove_route(route_id, origin=origin())
-    return f"The channel no longer serves {model_id}. Calls in progress finish."
+    return gettext("The channel no longer serves {model}. Calls in progress finish.", model=model_id)
 
 
 def create_alias(form: NewAliasForm) -> str:
@@ -122,7 +128,7 @@ def create_alias(form: NewAliasForm) -> str:
         alias = model_aliases.create_alias(form.name.data.strip(), fields.pop("model"), **fields, origin=origin())
     except NotFound as error:  # the model or the successor, in the form
         raise InvalidInput(str(error)) from None
-    return f"Alias {alias.name} created. It is available within a second."
+    return gettext("Alias {alias} created. It is available within a second.", alias=alias.name)
 
 
 def update_alias(name: str, form: AliasForm) -> str:
@@ -130,7 +136,7 @@ def update_alias(name: str, form: AliasForm) -> str:
         model_aliases.update_alias(name, form.alias_fields(), origin=origin())
     except NotFound as error:
         raise InvalidInput(str(error)) from None
-    return f"Alias {name} updated. Changes apply within a second."
+    return gettext("Alias {name} updated. Changes apply within a second.", name=name)
 
 
 def deprecate_model(model_id: str, form: DeprecationForm) -> str:
@@ -138,12 +144,12 @@ def deprecate_model(model_id: str, form: DeprecationForm) -> str:
         model_deprecation.deprecate_model(model_id, form.fields(), origin=origin())
     except NotFound as error:  # the successor, in the form
         raise InvalidInput(str(error)) from None
-    return f"Deprecation of {model_id} saved. Changes apply within a second."
+    return gettext("Deprecation of {model_id} saved. Changes apply within a second.", model_id=model_id)
 
 
 def delete_alias(name: str) -> str:
     model_aliases.delete_alias(name, origin=origin())
-    return f"Alias {name} deleted. Calls with this name get a 404 within a second."
+    return gettext("Alias {name} deleted. Calls with this name get a 404 within a second.", name=name)
 
 
 def create_channel(form: NewChannelForm) -> str:
@@ -156,15 +162,15 @@ def create_channel(form: NewChannelForm) -> str:
         settings=form.provider_settings(),
         origin=origin(),
     )
-    return f"Channel {channel.name} created. Add it to a model to start serving calls."
+    return gettext("Channel {channel} created. Add it to a model to start serving calls.", channel=channel.name)
 
 
 def draft_models(channel: str, markup_percent: int) -> str:
     drafted = channel_templates.draft_models(
         channel, credits_per_usd=_settings().credits_per_usd, markup_percent=markup_percent, origin=origin()
     )
-    kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
-    return f"{len(drafted.added)} models added, disabled. Review and enable each.{kept}"
+    kept = _kept(len(drafted.existing))
+    return gettext("{count} models added, disabled. Review and enable each.", count=len(drafted.added)) + kept
 
 
 def import_models(route: Route) -> str:
@@ -172,51 +178,67 @@ def import_models(route: Route) -> str:
     drafted = channel_templates.draft_listed_models(
         route.channel_name, channel_test.list_models(route, _settings()), origin=origin()
     )
-    kept = f" {len(drafted.existing)} already in the catalog, unchanged." if drafted.existing else ""
-    return f"{len(drafted.added)} models added without a price. Set a price for each one you want to offer.{kept}"
+    kept = _kept(len(drafted.existing))
+    added = gettext("{count} models added without a price. Set a price for each one you want to offer.", count=len(drafted.added))
+    return added + kept
+
+
+def _kept(count: int) -> str:
+    return " " + gettext("{count} already in the catalog, unchanged.", count=count) if count else ""
 
 
 def update_channel(name: str, form: ChannelForm) -> str:
     catalog.update_channel(name, base_url=form.base_url.data, settings=form.provider_settings(), origin=origin())
-    return f"Channel {name} updated. New calls use it within a second."
+    return gettext("Channel {name} updated. New calls use it within a second.", name=name)
 
 
 def allow_parameter(name: str, form: AllowForm) -> str:
     channels.allow_parameter(name, form.parameter.data, form.worst_case.data, origin=origin())
-    return f"Calls of {name} can use {form.parameter.data} without a price within a second."
+    return gettext(
+        "Calls of {name} can use {parameter} without a price within a second.", name=name, parameter=form.parameter.data
+    )
 
 
 def disallow_parameter(name: str, form: DisallowForm) -> str:
     channels.disallow_parameter(name, form.parameter.data, origin=origin())
-    return f"{form.parameter.data} is refused on {name} within a second, unless the model's price covers it."
+    return gettext(
+        "{parameter} is refused on {name} within a second, unless the model's price covers it.",
+        parameter=form.parameter.data,
+        name=name,
+    )
 
 
 def update_channel_rule(name: str, form: ChannelRuleForm) -> str:
     rule = Rule(form.margin_floor.required_value(), form.count_tolerance.required_value(), form.pauses_when_flagged.data)
     channel_checks.update_rule(name, rule, origin=origin())
-    return "Rule updated. It applies from the next check on, within five minutes."
+    return gettext("Rule updated. It applies from the next check on, within five minutes.")
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:
     model_routes.pause_channel(name, minutes * 60_000, reason, origin=origin())
     if not minutes:
-        return f"Channel {name} resumed."
-    return f"Channel {name} paused for {minutes}{NARROW_SPACE}min. Calls in progress finish."
+        return gettext("Channel {name} resumed.", name=name)
+    return ngettext(
+        "Channel {name} paused for {count} minute. Calls in progress finish.",
+        "Channel {name} paused for {count} minutes. Calls in progress finish.",
+        minutes,
+        name=name,
+    )
 
 
 def enable_channel(name: str) -> str:
     catalog.set_channel_status(name, "active", origin=origin())
-    return f"Channel {name} enabled. It receives calls within a second."
+    return gettext("Channel {name} enabled. It receives calls within a second.", name=name)
 
 
 def disable_channel(name: str) -> str:
     catalog.set_channel_status(name, "disabled", origin=origin())
-    return f"Channel {name} disabled. New calls stop within a second; calls in progress finish."
+    return gettext("Channel {name} disabled. New calls stop within a second; calls in progress finish.", name=name)
 
 
 def replace_channel_secret(name: str, secret: str) -> str:
     catalog.update_channel_secret(name, secret, secret_key=_secret_key(), origin=origin())
-    return f"Secret of {name} replaced. New calls use it within a second."
+    return gettext("Secret of {name} replaced. New calls use it within a second.", name=name)
 
 
 def _secret_key() -> str:

@@ -10,17 +10,27 @@ from console.actions.origin import origin
 from shared.core.formats import format_credits
 from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.operations import holds, media_jobs
+from shared.text.translation import gettext
 
 
 def release_hold(call: UUID, reason: str) -> str:
     closed = holds.release_hold(call, reason, origin=origin())
-    return f"{format_credits(closed.held)} credits released to {closed.account.email}. The call is not charged."
+    return gettext(
+        "{held} credits released to {email}. The call is not charged.",
+        held=format_credits(closed.held),
+        email=closed.account.email,
+    )
 
 
 def settle_hold(call: UUID, amount: int, reason: str) -> str:
     closed = holds.settle_hold(call, amount, reason, origin=origin())
     released = format_credits(closed.held - closed.credits)
-    return f"{format_credits(closed.credits)} credits charged to {closed.account.email}, {released} released."
+    return gettext(
+        "{credits} credits charged to {email}, {released} released.",
+        credits=format_credits(closed.credits),
+        email=closed.account.email,
+        released=released,
+    )
 
 
 def poll_job(job: UUID) -> str:
@@ -29,18 +39,22 @@ def poll_job(job: UUID) -> str:
     queue = JobQueue(current_app.extensions["yout_settings"].redis_url)
     sent = queue.send("make_media", str(job), queue=MEDIA_QUEUE)
     queue.close()
-    return "A worker is checking the job now." if sent else "Redis is unavailable. A worker will check the job in its next sweep."
+    return (
+        gettext("A worker is checking the job now.")
+        if sent
+        else gettext("Redis is unavailable. A worker will check the job in its next sweep.")
+    )
 
 
 def cancel_job(job: UUID, reason: str) -> str:
     media_jobs.cancel_job(job, reason, origin=origin())
-    return "Job cancelled and its hold released. Any output that still arrives is discarded."
+    return gettext("Job cancelled and its hold released. Any output that still arrives is discarded.")
 
 
 def fail_job(job: UUID, reason: str) -> str:
     media_jobs.fail_job(job, reason, origin=origin())
-    return "Job marked as failed and its hold released. Any output that still arrives is discarded."
+    return gettext("Job marked as failed and its hold released. Any output that still arrives is discarded.")
 
 
 def refund_job(job: UUID, reason: str) -> str:
-    return f"{format_credits(media_jobs.refund_job(job, reason, origin=origin()))} credits refunded."
+    return gettext("{credits} credits refunded.", credits=format_credits(media_jobs.refund_job(job, reason, origin=origin())))

@@ -16,6 +16,7 @@ from console.security.client_ip import client_address
 from console.security.password_auth import require_code, require_password
 from shared.models import StaffUser
 from shared.operations import second_factor, staff, staff_sessions
+from shared.text.translation import gettext, ngettext
 
 
 def create_staff(email: str, role: str) -> tuple[str, str]:
@@ -32,36 +33,42 @@ def reset_staff_password(email: str) -> tuple[str, str]:
 
 def set_staff_role(person: UUID, role: str) -> str:
     row = staff.set_staff_role(person, role, origin=origin())
-    return f"{row.email} now has the role {row.role}."
+    return gettext("{email} now has the role {role}.", email=row.email, role=row.role)
 
 
 def set_staff_status(person: UUID, status: str) -> str:
     row = staff.set_staff_status(person, status, origin=origin())
-    return f"{row.email} can sign in again." if status == "active" else f"{row.email} is disabled and signed out everywhere."
+    return (
+        gettext("{email} can sign in again.", email=row.email)
+        if status == "active"
+        else gettext("{email} is disabled and signed out everywhere.", email=row.email)
+    )
 
 
 def disable_second_factor(person: StaffUser) -> str:
     second_factor.disable(person.id, origin=origin())
-    return f"{person.email} now signs in with only a password and can set up a new second factor."
+    return gettext("{email} now signs in with only a password and can set up a new second factor.", email=person.email)
 
 
 def sign_out_staff(person: StaffUser) -> str:
     ended = staff_sessions.end_sessions(person.id, origin=origin())
-    return f"{person.email} was signed out of {ended} session{'' if ended == 1 else 's'}."
+    return ngettext(
+        "{email} was signed out of {count} session.", "{email} was signed out of {count} sessions.", ended, email=person.email
+    )
 
 
 def change_own_password(current: str, new: str) -> str:
     require_password(current)
     session = current_user.session.digest
     staff.change_own_password(current_user.person, current, new, session=session, address=client_address())
-    return "Password changed. You were signed out of all other sessions."
+    return gettext("Password changed. You were signed out of all other sessions.")
 
 
 def disable_own_second_factor(password: str, code: str) -> str:
     require_password(password)
     require_code(code)
     second_factor.disable(current_user.person.id, origin=origin())
-    return "Second factor turned off. You now sign in with only your password."
+    return gettext("Second factor turned off. You now sign in with only your password.")
 
 
 def enroll_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
@@ -80,12 +87,14 @@ def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
 def end_own_session(began_at: int) -> str:
     """End the signed-in person's session that began at `began_at` (ms UTC), if it is still active."""
     staff_sessions.end_session_of(current_user.person.id, began_at)
-    return "Session ended."
+    return gettext("Session ended.")
 
 
 def end_other_own_sessions() -> str:
     ended = staff_sessions.end_sessions(current_user.person.id, except_digest=current_user.session.digest, origin=origin())
-    return f"{ended} other session{'' if ended == 1 else 's'} ended." if ended else "You have no other sessions."
+    if not ended:
+        return gettext("You have no other sessions.")
+    return ngettext("{count} other session ended.", "{count} other sessions ended.", ended)
 
 
 def _secret_key() -> str:

@@ -16,8 +16,10 @@ from shared.operations.channels import read_settings
 from shared.operations.model_details import ModelDetails
 from shared.operations.prices import Rates, parse_rates
 from shared.operations.route_costs import RouteCosts, parse_costs
+from shared.text.translation import gettext, lazy_gettext
+from shared.text.words import WORDS
 
-_PER_1K = "Credits per 1 000 tokens."
+_PER_1K = lazy_gettext("Credits per 1 000 tokens.")
 
 
 class RatesForm(LocalizedForm):
@@ -25,28 +27,52 @@ class RatesForm(LocalizedForm):
 
     KINDS = tuple(kind for kind in RATE_KINDS if kind not in BASE_KINDS)
 
-    input = WholeNumber("Input", description=_PER_1K)
-    output = WholeNumber("Output", description=_PER_1K)
-    cached_input = WholeNumber("Cached input", optional=True, description="Leave empty to use the input price.")
-    cache_write = WholeNumber("Cache write", optional=True, description="Leave empty to use the input price.")
-    per_call = WholeNumber("Per call", description="For image models: per image. For rerank models: per search unit.")
-    per_5_seconds = WholeNumber("Per 5 seconds", optional=True, description="For video models.")
-    per_1k_characters = WholeNumber("Per 1 000 characters", optional=True, description="For speech models.")
-    minimum = WholeNumber("Minimum charge per call")
+    input = WholeNumber(lazy_gettext("Input"), description=_PER_1K)
+    output = WholeNumber(lazy_gettext("Output"), description=_PER_1K)
+    cached_input = WholeNumber(
+        lazy_gettext("Cached input"), optional=True, description=lazy_gettext("Leave empty to use the input price.")
+    )
+    cache_write = WholeNumber(
+        lazy_gettext("Cache write"), optional=True, description=lazy_gettext("Leave empty to use the input price.")
+    )
+    per_call = WholeNumber(
+        lazy_gettext("Per call"), description=lazy_gettext("For image models: per image. For rerank models: per search unit.")
+    )
+    per_5_seconds = WholeNumber(lazy_gettext("Per 5 seconds"), optional=True, description=lazy_gettext("For video models."))
+    per_1k_characters = WholeNumber(
+        lazy_gettext("Per 1 000 characters"), optional=True, description=lazy_gettext("For speech models.")
+    )
+    minimum = WholeNumber(lazy_gettext("Minimum charge per call"))
     # Kinds of `shared.billing.rates`. For an empty one, calls are refused, or the fallback's rate applies.
-    cache_write_1h = WholeNumber("Cache write, 1 hour", optional=True, description="Leave empty to refuse it.")
-    audio_input = WholeNumber("Audio input", optional=True, description="Leave empty to refuse audio and video.")
-    cached_audio_input = WholeNumber("Cached audio input", optional=True, description="Leave empty to use the audio price.")
-    audio_output = WholeNumber("Audio output", optional=True, description="Leave empty to refuse it.")
-    image_input = WholeNumber("Image input", optional=True, description="Leave empty to use the input price.")
-    image_output = WholeNumber("Image output", optional=True, description="Leave empty to refuse it.")
-    reasoning = WholeNumber("Reasoning", optional=True, description="Leave empty to use the output price.")
-    web_search = WholeNumber("Per web search", optional=True, description="Credits per search. Leave empty to refuse them.")
-    second = WholeNumber("Per second of audio", optional=True, description="For transcription models.")
+    cache_write_1h = WholeNumber(
+        lazy_gettext("Cache write, 1 hour"), optional=True, description=lazy_gettext("Leave empty to refuse it.")
+    )
+    audio_input = WholeNumber(
+        lazy_gettext("Audio input"), optional=True, description=lazy_gettext("Leave empty to refuse audio and video.")
+    )
+    cached_audio_input = WholeNumber(
+        lazy_gettext("Cached audio input"), optional=True, description=lazy_gettext("Leave empty to use the audio price.")
+    )
+    audio_output = WholeNumber(lazy_gettext("Audio output"), optional=True, description=lazy_gettext("Leave empty to refuse it."))
+    image_input = WholeNumber(
+        lazy_gettext("Image input"), optional=True, description=lazy_gettext("Leave empty to use the input price.")
+    )
+    image_output = WholeNumber(lazy_gettext("Image output"), optional=True, description=lazy_gettext("Leave empty to refuse it."))
+    reasoning = WholeNumber(
+        lazy_gettext("Reasoning"), optional=True, description=lazy_gettext("Leave empty to use the output price.")
+    )
+    web_search = WholeNumber(
+        lazy_gettext("Per web search"), optional=True, description=lazy_gettext("Credits per search. Leave empty to refuse them.")
+    )
+    second = WholeNumber(
+        lazy_gettext("Per second of audio"), optional=True, description=lazy_gettext("For transcription models.")
+    )
     more_rates = TextAreaField(
-        "Long prompts and service tiers",
+        lazy_gettext("Long prompts and service tiers"),
         [Length(max=4_000)],
-        description="One per line: input@200000=2500 for prompts above 200 000 tokens, tier:flex=500 for half the token rates.",
+        description=lazy_gettext(
+            "One per line: input@200000=2500 for prompts above 200 000 tokens, tier:flex=500 for half the token rates."
+        ),
     )
 
     def validate_more_rates(self, field: Any) -> None:
@@ -84,7 +110,8 @@ class PublishForm(SingleUseForm):
     """`seen_draft` and `seen_price` identify the draft and the current price that the page showed."""
 
     effective_at = StringField(
-        "Effective from (UTC)", description="Leave empty to publish now. Calls in progress keep their price."
+        lazy_gettext("Effective from (UTC)"),
+        description=lazy_gettext("Leave empty to publish now. Calls in progress keep their price."),
     )
     seen_draft = HiddenField()
     seen_price = HiddenField()
@@ -92,7 +119,7 @@ class PublishForm(SingleUseForm):
     def validate_effective_at(self, field: Any) -> None:
         """Accept `datetime-local` values and typed ISO timestamps."""
         if field.data and self.effective_at_ms() is None:
-            raise ValidationError("Enter a UTC date and time, such as 2027-01-31 09:30.")
+            raise ValidationError(gettext("Enter a UTC date and time, such as 2027-01-31 09:30."))
 
     def effective_at_ms(self) -> int | None:
         """Return milliseconds UTC, or None for "now"."""
@@ -104,24 +131,34 @@ class PublishForm(SingleUseForm):
         return int(parsed.timestamp() * 1000)
 
 
-_MAX_OUTPUT_HELP = "Leave empty if unknown. Anthropic channels then use the provider's published limit, else 8,192."
+_MAX_OUTPUT_HELP = lazy_gettext("Leave empty if unknown. Anthropic channels then use the provider's published limit, else 8,192.")
 
 
 class ModelForm(LocalizedForm):
     """The catalog entry of a model."""
 
-    description = TextAreaField("Description", [Length(max=2_000)], description="Shown to customers in the catalog.")
-    owned_by = StringField("Owned by", [InputRequired("Enter the model's owner."), Length(max=100)], default="yout")
-    context_window = WholeNumber("Context window (tokens)", optional=True, description="Leave empty if unknown.")
-    max_output_tokens = WholeNumber("Maximum output tokens", optional=True, description=_MAX_OUTPUT_HELP)
+    description = TextAreaField(
+        lazy_gettext("Description"), [Length(max=2_000)], description=lazy_gettext("Shown to customers in the catalog.")
+    )
+    owned_by = StringField(
+        lazy_gettext("Owned by"), [InputRequired(lazy_gettext("Enter the model's owner.")), Length(max=100)], default="yout"
+    )
+    context_window = WholeNumber(
+        lazy_gettext("Context window (tokens)"), optional=True, description=lazy_gettext("Leave empty if unknown.")
+    )
+    max_output_tokens = WholeNumber(lazy_gettext("Maximum output tokens"), optional=True, description=_MAX_OUTPUT_HELP)
     capabilities = StringField(
-        "Capabilities", [Length(max=400)], description="Comma-separated, such as vision, tools, reasoning."
+        lazy_gettext("Capabilities"),
+        [Length(max=400)],
+        description=lazy_gettext("Comma-separated, such as vision, tools, reasoning."),
     )
     modality = StringField(
-        "Modality", [Length(max=64)], description="Such as text+image->text. Leave empty for the kind's default."
+        lazy_gettext("Modality"),
+        [Length(max=64)],
+        description=lazy_gettext("Such as text+image->text. Leave empty for the kind's default."),
     )
-    free = BooleanField("Free for visitors, within their daily limit")
-    full_hold = BooleanField("Always hold the maximum cost of a call, even if few credits are available")
+    free = BooleanField(lazy_gettext("Free for visitors, within their daily limit"))
+    full_hold = BooleanField(lazy_gettext("Always hold the maximum cost of a call, even if few credits are available"))
 
     def capability_list(self) -> list[str]:
         """Return the capabilities as a list."""
@@ -144,23 +181,39 @@ class ModelForm(LocalizedForm):
 class NewModelForm(SingleUseForm, ModelForm, RatesForm):
     """A model with its first price and channel. The view sets the choices of `channel`."""
 
-    model = StringField("Model ID", [InputRequired("Enter the ID that callers send as `model`."), Length(max=200)])
-    kind = SelectField("Kind", choices=list(MODEL_KINDS))
-    channel = SelectField("Channel", choices=[])
-    upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
+    model = StringField(
+        lazy_gettext("Model ID"), [InputRequired(lazy_gettext("Enter the ID that callers send as `model`.")), Length(max=200)]
+    )
+    kind = SelectField(lazy_gettext("Kind"), choices={kind: WORDS[kind] for kind in MODEL_KINDS})
+    channel = SelectField(lazy_gettext("Channel"), choices=[])
+    upstream_model = StringField(
+        lazy_gettext("Provider's model name"), [Length(max=200)], description=lazy_gettext("Leave empty to use the model ID.")
+    )
 
 
 class AliasForm(LocalizedForm):
     """The model of an alias, and the dates of its deprecation and shutdown."""
 
-    model = StringField("Model", [InputRequired("Enter the ID of a model."), Length(max=200)], description="Or another alias.")
+    model = StringField(
+        lazy_gettext("Model"),
+        [InputRequired(lazy_gettext("Enter the ID of a model.")), Length(max=200)],
+        description=lazy_gettext("Or another alias."),
+    )
     deprecated = DateField(
-        "Deprecated from (UTC)", [Optional()], description="Calls get a Deprecation header. Leave empty if it is not deprecated."
+        lazy_gettext("Deprecated from (UTC)"),
+        [Optional()],
+        description=lazy_gettext("Calls get a Deprecation header. Leave empty if it is not deprecated."),
     )
     shutdown = DateField(
-        "Shutdown (UTC)", [Optional()], description="Calls are refused from 00:00 on that day. Leave empty for no shutdown."
+        lazy_gettext("Shutdown (UTC)"),
+        [Optional()],
+        description=lazy_gettext("Calls are refused from 00:00 on that day. Leave empty for no shutdown."),
     )
-    successor = StringField("Successor", [Length(max=200)], description="The name to use instead. Leave empty for the model.")
+    successor = StringField(
+        lazy_gettext("Successor"),
+        [Length(max=200)],
+        description=lazy_gettext("The name to use instead. Leave empty for the model."),
+    )
 
     @classmethod
     def from_alias(cls, alias: ModelAlias) -> AliasForm:
@@ -180,13 +233,21 @@ class AliasForm(LocalizedForm):
 class DeprecationForm(LocalizedForm):
     """The announced deprecation of a model."""
 
-    deprecated = DateField("Deprecated from (UTC)", [Optional()], description="Calls get a Deprecation header from now on.")
-    shutdown = DateField(
-        "Shutdown (UTC)",
+    deprecated = DateField(
+        lazy_gettext("Deprecated from (UTC)"),
         [Optional()],
-        description="Calls go to the successor from 00:00 on that day. Without a successor they are refused.",
+        description=lazy_gettext("Calls get a Deprecation header from now on."),
     )
-    successor = StringField("Successor", [Length(max=200)], description="A model or an alias. Calls get a Link header to it.")
+    shutdown = DateField(
+        lazy_gettext("Shutdown (UTC)"),
+        [Optional()],
+        description=lazy_gettext("Calls go to the successor from 00:00 on that day. Without a successor they are refused."),
+    )
+    successor = StringField(
+        lazy_gettext("Successor"),
+        [Length(max=200)],
+        description=lazy_gettext("A model or an alias. Calls get a Link header to it."),
+    )
 
     @classmethod
     def from_model(cls, model: AIModel) -> DeprecationForm:
@@ -203,7 +264,9 @@ class DeprecationForm(LocalizedForm):
 
 
 class NewAliasForm(SingleUseForm, AliasForm):
-    name = StringField("Alias", [InputRequired("Enter the name that callers send as `model`."), Length(max=200)])
+    name = StringField(
+        lazy_gettext("Alias"), [InputRequired(lazy_gettext("Enter the name that callers send as `model`.")), Length(max=200)]
+    )
 
 
 def _day(timestamp: int | None) -> date | None:
@@ -217,15 +280,27 @@ def _start_of_day(day: date | None) -> int | None:
 class RouteForm(LocalizedForm):
     """How one channel serves one model."""
 
-    upstream_model = StringField("Provider's model name", [Length(max=200)], description="Leave empty to use the model ID.")
-    priority = WholeNumber("Priority", description="Lower numbers are tried first.")
-    weight = WholeNumber("Weight", description="Splits calls between channels of equal priority.")
-    cost_input = WholeNumber("Provider cost, input", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
-    cost_output = WholeNumber("Provider cost, output", optional=True, description=f"{_PER_1K} Leave empty if unknown.")
+    upstream_model = StringField(
+        lazy_gettext("Provider's model name"), [Length(max=200)], description=lazy_gettext("Leave empty to use the model ID.")
+    )
+    priority = WholeNumber(lazy_gettext("Priority"), description=lazy_gettext("Lower numbers are tried first."))
+    weight = WholeNumber(lazy_gettext("Weight"), description=lazy_gettext("Splits calls between channels of equal priority."))
+    cost_input = WholeNumber(
+        lazy_gettext("Provider cost, input"),
+        optional=True,
+        description=lazy_gettext("Credits per 1 000 tokens. Leave empty if unknown."),
+    )
+    cost_output = WholeNumber(
+        lazy_gettext("Provider cost, output"),
+        optional=True,
+        description=lazy_gettext("Credits per 1 000 tokens. Leave empty if unknown."),
+    )
     further_costs = TextAreaField(
-        "Further provider costs",
+        lazy_gettext("Further provider costs"),
         [Length(max=5_000)],
-        description="One per line, such as cached_input=15, input@200000=300, web_search=10000, per_call=40 or tier:flex=500.",
+        description=lazy_gettext(
+            "One per line, such as cached_input=15, input@200000=300, web_search=10000, per_call=40 or tier:flex=500."
+        ),
     )
 
     def validate_further_costs(self, field: Any) -> None:
@@ -242,24 +317,32 @@ class RouteForm(LocalizedForm):
 class NewRouteForm(SingleUseForm, RouteForm):
     """A form that adds a channel to a model. The view sets the choices of `channel`."""
 
-    channel = SelectField("Channel", choices=[])
+    channel = SelectField(lazy_gettext("Channel"), choices=[])
 
 
 class ChannelRuleForm(LocalizedForm):
     """When a channel is flagged, and whether it is paused then."""
 
-    margin_floor = WholeNumber("Margin floor (percent)", description="Flagged if the margin of a day's calls is lower.")
-    count_tolerance = WholeNumber(
-        "Token count tolerance (percent)", description="Flagged if the provider's counts of a day differ from ours by more."
+    margin_floor = WholeNumber(
+        lazy_gettext("Margin floor (percent)"), description=lazy_gettext("Flagged if the margin of a day's calls is lower.")
     )
-    pauses_when_flagged = BooleanField("Pause when flagged")
+    count_tolerance = WholeNumber(
+        lazy_gettext("Token count tolerance (percent)"),
+        description=lazy_gettext("Flagged if the provider's counts of a day differ from ours by more."),
+    )
+    pauses_when_flagged = BooleanField(lazy_gettext("Pause when flagged"))
 
 
 class ChannelForm(LocalizedForm):
     """The base URL, dialect and settings of a channel."""
 
-    base_url = StringField("Base URL", [InputRequired("Enter a URL, such as https://api.example.com/v1."), Length(max=500)])
-    settings = TextAreaField("Provider settings", [Length(max=10_000)], default="{}", description="A JSON object. {} for none.")
+    base_url = StringField(
+        lazy_gettext("Base URL"),
+        [InputRequired(lazy_gettext("Enter a URL, such as https://api.example.com/v1.")), Length(max=500)],
+    )
+    settings = TextAreaField(
+        lazy_gettext("Provider settings"), [Length(max=10_000)], default="{}", description="A JSON object. {} for none."
+    )
 
     def validate_settings(self, field: Any) -> None:
         """Require a JSON object. Empty is allowed."""
@@ -276,23 +359,27 @@ class ChannelForm(LocalizedForm):
 class NewChannelForm(SingleUseForm, ChannelForm):
     """A channel with its secret, which is never shown again."""
 
-    name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
-    dialect = SelectField("Dialect", choices=list(DIALECTS))
-    secret = PasswordField("Secret", [Optional(), Length(max=10_000)], description="Leave empty if the upstream needs none.")
+    name = StringField(lazy_gettext("Name"), [InputRequired(lazy_gettext("Enter a name.")), Length(max=100)])
+    dialect = SelectField(lazy_gettext("Dialect"), choices=list(DIALECTS))
+    secret = PasswordField(
+        lazy_gettext("Secret"),
+        [Optional(), Length(max=10_000)],
+        description=lazy_gettext("Leave empty if the upstream needs none."),
+    )
 
 
 class AllowForm(LocalizedForm):
     """Allows a parameter that no price covers."""
 
     parameter = StringField(
-        "Parameter",
-        [InputRequired("Enter a parameter, such as plugins."), Length(max=100)],
-        description="The name in the error of refused calls.",
+        lazy_gettext("Parameter"),
+        [InputRequired(lazy_gettext("Enter a parameter, such as plugins.")), Length(max=100)],
+        description=lazy_gettext("The name in the error of refused calls."),
     )
     worst_case = StringField(
-        "Worst case",
-        [InputRequired("Enter the worst-case cost of a call."), Length(max=300)],
-        description="For example: 0.02 USD per call.",
+        lazy_gettext("Worst case"),
+        [InputRequired(lazy_gettext("Enter the worst-case cost of a call.")), Length(max=300)],
+        description=lazy_gettext("For example: 0.02 USD per call."),
     )
 
 
@@ -305,20 +392,27 @@ class DisallowForm(LocalizedForm):
 class DraftModelsForm(SingleUseForm):
     """Adds the models of the channel's provider template to the catalog."""
 
-    markup = WholeNumber("Markup on list price (%)")
+    markup = WholeNumber(lazy_gettext("Markup on list price (%)"))
 
 
 class PauseForm(LocalizedForm):
     """Pauses a channel."""
 
-    minutes = WholeNumber("Minutes")
-    reason = StringField("Reason", [InputRequired("Enter a reason. It is shown with the channel."), Length(max=200)])
+    minutes = WholeNumber(lazy_gettext("Minutes"))
+    reason = StringField(
+        lazy_gettext("Reason"), [InputRequired(lazy_gettext("Enter a reason. It is shown with the channel.")), Length(max=200)]
+    )
 
 
 class TestCallForm(SingleUseForm):
     """A test call as a customer makes it, charged to `account`."""
 
     prompt = TextAreaField(
-        "Message", [InputRequired("Enter a message."), Length(max=8_000)], default="Say hello in one sentence."
+        lazy_gettext("Message"),
+        [InputRequired(lazy_gettext("Enter a message.")), Length(max=8_000)],
+        default="Say hello in one sentence.",
     )
-    account = StringField("Account to charge", [InputRequired("Enter the email of the account to charge."), Length(max=254)])
+    account = StringField(
+        lazy_gettext("Account to charge"),
+        [InputRequired(lazy_gettext("Enter the email of the account to charge.")), Length(max=254)],
+    )

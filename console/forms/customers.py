@@ -11,28 +11,36 @@ from wtforms.validators import InputRequired, Length, Optional, ValidationError
 from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
 from shared.models import ApiKey
 from shared.operations.subscriptions import CHANGE_TIMES
+from shared.text.translation import gettext, lazy_gettext
 
-_PLAN_DEFAULT_HELP = "Leave empty to use the plan's limit."
-_PLATFORM_DEFAULT_HELP = "Leave empty to use the platform default."
+_PLAN_DEFAULT_HELP = lazy_gettext("Leave empty to use the plan's limit.")
+_PLATFORM_DEFAULT_HELP = lazy_gettext("Leave empty to use the platform default.")
+_CHANGE_TIMES = {"now": lazy_gettext("now"), "next_period": lazy_gettext("at the next renewal")}
 
 
 class PlanForm(LocalizedForm):
     """The credits, limits and features of a plan."""
 
-    monthly_credits = WholeNumber("Credits per month")
+    monthly_credits = WholeNumber(lazy_gettext("Credits per month"))
     rollover_cap = WholeNumber(
-        "Maximum rollover at renewal", optional=True, description="Leave empty for twice the monthly credits."
+        lazy_gettext("Maximum rollover at renewal"),
+        optional=True,
+        description=lazy_gettext("Leave empty for twice the monthly credits."),
     )
-    price_cents = WholeNumber("Price per month (cents)", description="For display only; no payment is collected.")
-    rpm = WholeNumber("Requests per minute", optional=True, description=_PLATFORM_DEFAULT_HELP)
-    tpm = WholeNumber("Tokens per minute", optional=True, description=_PLATFORM_DEFAULT_HELP)
-    concurrency = WholeNumber("Concurrent requests", optional=True, description=_PLATFORM_DEFAULT_HELP)
-    media_days = WholeNumber("Media retention (days)", optional=True, description=_PLATFORM_DEFAULT_HELP)
+    price_cents = WholeNumber(
+        lazy_gettext("Price per month (cents)"), description=lazy_gettext("For display only; no payment is collected.")
+    )
+    rpm = WholeNumber(lazy_gettext("Requests per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
+    tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
+    concurrency = WholeNumber(lazy_gettext("Concurrent requests"), optional=True, description=_PLATFORM_DEFAULT_HELP)
+    media_days = WholeNumber(lazy_gettext("Media retention (days)"), optional=True, description=_PLATFORM_DEFAULT_HELP)
     allowed_models = StringField(
-        "Models", [Length(max=10_000)], description="Comma-separated IDs. Leave empty to allow every model."
+        lazy_gettext("Models"),
+        [Length(max=10_000)],
+        description=lazy_gettext("Comma-separated IDs. Leave empty to allow every model."),
     )
-    overage_allowed = BooleanField("Allow overage, up to a cap set per subscriber")
-    stores_content = BooleanField("Allow subscribers to store conversations")
+    overage_allowed = BooleanField(lazy_gettext("Allow overage, up to a cap set per subscriber"))
+    stores_content = BooleanField(lazy_gettext("Allow subscribers to store conversations"))
 
     def plan_terms(self) -> dict[str, Any]:
         """Return the fields as `shared.operations.plans` takes them."""
@@ -52,14 +60,14 @@ class PlanForm(LocalizedForm):
 
 
 class NewPlanForm(SingleUseForm, PlanForm):
-    name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
+    name = StringField(lazy_gettext("Name"), [InputRequired(lazy_gettext("Enter a name.")), Length(max=100)])
 
 
 class NewAccountForm(SingleUseForm):
     """Creates an account without credits and without a password."""
 
-    email = StringField("Email", [InputRequired("Enter the customer's email."), Length(max=254)])
-    name = StringField("Name", [Length(max=200)], description="Optional. Only staff see it.")
+    email = StringField(lazy_gettext("Email"), [InputRequired(lazy_gettext("Enter the customer's email.")), Length(max=254)])
+    name = StringField(lazy_gettext("Name"), [Length(max=200)], description=lazy_gettext("Optional. Only staff see it."))
 
 
 class PasswordLinkForm(SingleUseForm):
@@ -69,47 +77,63 @@ class PasswordLinkForm(SingleUseForm):
 class SubscribeForm(SingleUseForm):
     """Assigns a plan to an account. The view sets the choices of `plan`."""
 
-    plan = SelectField("Plan", choices=[])
-    when = SelectField("When", choices=list(CHANGE_TIMES), default="next_period")
+    plan = SelectField(lazy_gettext("Plan"), choices=[])
+    when = SelectField(lazy_gettext("When"), choices={time: _CHANGE_TIMES[time] for time in CHANGE_TIMES}, default="next_period")
 
 
 class OverageForm(LocalizedForm):
-    cap = WholeNumber("Overage cap (credits per period)", description="0 turns overage off.")
+    cap = WholeNumber(lazy_gettext("Overage cap (credits per period)"), description=lazy_gettext("0 turns overage off."))
 
 
 class NoteForm(SingleUseForm):
-    text = TextAreaField("Note", [InputRequired("Enter a note."), Length(max=4_000)], description="Visible to staff only.")
+    text = TextAreaField(
+        lazy_gettext("Note"),
+        [InputRequired(lazy_gettext("Enter a note.")), Length(max=4_000)],
+        description=lazy_gettext("Visible to staff only."),
+    )
 
 
 class EmailForm(LocalizedForm):
     """`confirmation` must be the account's current email."""
 
-    email = StringField("New email", [InputRequired("Enter the new email."), Length(max=254)])
-    confirmation = StringField("Type the current email to confirm", [InputRequired("Type the email.")])
+    email = StringField(lazy_gettext("New email"), [InputRequired(lazy_gettext("Enter the new email.")), Length(max=254)])
+    confirmation = StringField(
+        lazy_gettext("Type the current email to confirm"), [InputRequired(lazy_gettext("Type the email."))]
+    )
 
 
 class PurgeForm(LocalizedForm):
-    confirmation = StringField("Type the account's email to confirm", [InputRequired("Type the email.")])
+    confirmation = StringField(
+        lazy_gettext("Type the account's email to confirm"), [InputRequired(lazy_gettext("Type the email."))]
+    )
 
 
 class KeyForm(LocalizedForm):
     """A key's name and limits."""
 
-    name = StringField("Name", [InputRequired("Enter a name."), Length(max=100)])
-    monthly_credit_limit = WholeNumber("Credits per month", optional=True, description="Leave empty for no limit.")
-    rpm = WholeNumber("Requests per minute", optional=True, description=_PLAN_DEFAULT_HELP)
-    tpm = WholeNumber("Tokens per minute", optional=True, description=_PLAN_DEFAULT_HELP)
-    concurrency = WholeNumber("Concurrent requests", optional=True, description=_PLAN_DEFAULT_HELP)
+    name = StringField(lazy_gettext("Name"), [InputRequired(lazy_gettext("Enter a name.")), Length(max=100)])
+    monthly_credit_limit = WholeNumber(
+        lazy_gettext("Credits per month"), optional=True, description=lazy_gettext("Leave empty for no limit.")
+    )
+    rpm = WholeNumber(lazy_gettext("Requests per minute"), optional=True, description=_PLAN_DEFAULT_HELP)
+    tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLAN_DEFAULT_HELP)
+    concurrency = WholeNumber(lazy_gettext("Concurrent requests"), optional=True, description=_PLAN_DEFAULT_HELP)
     expires = DateField(
-        "Expires (UTC)", [Optional()], description="Valid through the end of that day. Leave empty for no expiry."
+        lazy_gettext("Expires (UTC)"),
+        [Optional()],
+        description=lazy_gettext("Valid through the end of that day. Leave empty for no expiry."),
     )
     allowed_models = StringField(
-        "Models", [Length(max=10_000)], description="Comma-separated IDs. Leave empty to allow every model."
+        lazy_gettext("Models"),
+        [Length(max=10_000)],
+        description=lazy_gettext("Comma-separated IDs. Leave empty to allow every model."),
     )
     allowed_ips = StringField(
-        "IP addresses", [Length(max=10_000)], description="Comma-separated addresses or networks. Leave empty to allow all."
+        lazy_gettext("IP addresses"),
+        [Length(max=10_000)],
+        description=lazy_gettext("Comma-separated addresses or networks. Leave empty to allow all."),
     )
-    can_manage = BooleanField("Can manage keys and purge the account")
+    can_manage = BooleanField(lazy_gettext("Can manage keys and purge the account"))
 
     @classmethod
     def from_key(cls, key: ApiKey) -> KeyForm:
@@ -139,24 +163,30 @@ def _split_list(text: str | None) -> list[str] | None:
 
 
 class RotateForm(SingleUseForm):
-    grace_hours = WholeNumber("Grace period (hours)", description="How long the old key keeps working. 0 revokes it now.")
+    grace_hours = WholeNumber(
+        lazy_gettext("Grace period (hours)"), description=lazy_gettext("How long the old key keeps working. 0 revokes it now.")
+    )
 
 
 class RevokeManyForm(LocalizedForm):
     """`confirmation` must be the number of keys that the page showed."""
 
-    confirmation = StringField("Type the number of keys to confirm", [InputRequired("Type the number.")])
+    confirmation = StringField(
+        lazy_gettext("Type the number of keys to confirm"), [InputRequired(lazy_gettext("Type the number."))]
+    )
 
 
 class CodesForm(SingleUseForm):
     """A batch of redeem codes."""
 
-    credits = WholeNumber("Credits per code")
-    count = WholeNumber("Number of codes")
-    days = WholeNumber("Valid for (days)", optional=True, description="Leave empty for no expiry.")
-    note = StringField("Note", [Length(max=200)], description="What the codes are for. Visible to staff only.")
+    credits = WholeNumber(lazy_gettext("Credits per code"))
+    count = WholeNumber(lazy_gettext("Number of codes"))
+    days = WholeNumber(lazy_gettext("Valid for (days)"), optional=True, description=lazy_gettext("Leave empty for no expiry."))
+    note = StringField(
+        lazy_gettext("Note"), [Length(max=200)], description=lazy_gettext("What the codes are for. Visible to staff only.")
+    )
 
     def validate_days(self, field: Any) -> None:
         """Reject a batch that would have expired from the start."""
         if field.data is not None and not 1 <= field.data <= 36_500:
-            raise ValidationError("Enter 1 to 36 500 days, or leave it empty.")
+            raise ValidationError(gettext("Enter 1 to 36 500 days, or leave it empty."))

@@ -15,7 +15,8 @@ from shared.core.formats import format_credits
 from shared.identity.passwords import MAX_INPUT_LENGTH, MIN_LENGTH
 from shared.models import STAFF_ROLES
 from shared.operations.form_idempotency import new_token
-from shared.text.translation import current_language
+from shared.text.translation import current_language, gettext, lazy_gettext
+from shared.text.words import WORDS
 
 _WHOLE = re.compile(r"[+-]?\d{1,19}")  # everything `int` accepts, digits of other scripts included
 _SEPARATORS = str.maketrans("", "", " _\u2009\u202f\u00a0")
@@ -38,7 +39,7 @@ class WholeNumber(Field):
     def required_value(self) -> int:
         """Return the value of a required field that was validated."""
         if self.data is None:
-            raise InvalidInput(f"{self.label.text}: enter a whole number.")
+            raise InvalidInput(gettext("{text}: enter a whole number.", text=self.label.text))
         return self.data
 
     def _value(self) -> str:
@@ -54,13 +55,13 @@ class WholeNumber(Field):
         if not digits and self.optional:
             return
         if not _WHOLE.fullmatch(digits):
-            raise ValueError("Enter a whole number, such as 50 000, without commas or decimal points.")
+            raise ValueError(gettext("Enter a whole number, such as 50 000, without commas or decimal points."))
         self.data = int(digits)
 
     def pre_validate(self, form: Any) -> None:  # noqa: ARG002  (how WTForms calls it)
         """Reject a field that is missing from the form, like an empty one."""
         if self.data is None and not self.optional and not self.process_errors:
-            raise StopValidation("Enter a whole number.")
+            raise StopValidation(gettext("Enter a whole number."))
 
 
 class LocalizedForm(FlaskForm):
@@ -88,50 +89,64 @@ class SingleUseForm(LocalizedForm):
 
 
 class SignInForm(LocalizedForm):
-    email = StringField("Email", [InputRequired("Enter your email."), Length(max=254)])
-    password = PasswordField("Password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
+    email = StringField(lazy_gettext("Email"), [InputRequired(lazy_gettext("Enter your email.")), Length(max=254)])
+    password = PasswordField(
+        lazy_gettext("Password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]
+    )
 
 
 class CodeForm(LocalizedForm):
     code = StringField(
-        "Code",
-        [InputRequired("Enter the code."), Length(max=40)],
-        description="Six-digit code from your app, or a recovery code.",
+        lazy_gettext("Code"),
+        [InputRequired(lazy_gettext("Enter the code.")), Length(max=40)],
+        description=lazy_gettext("Six-digit code from your app, or a recovery code."),
     )
 
 
 class OwnPasswordForm(LocalizedForm):
-    current = PasswordField("Current password", [InputRequired("Enter your current password."), Length(max=MAX_INPUT_LENGTH)])
-    new = PasswordField(
-        "New password",
-        [InputRequired("Enter a new password."), Length(MIN_LENGTH, MAX_INPUT_LENGTH, f"Use at least {MIN_LENGTH} characters.")],
-        description=f"At least {MIN_LENGTH} characters. A few random words work well.",
+    current = PasswordField(
+        lazy_gettext("Current password"),
+        [InputRequired(lazy_gettext("Enter your current password.")), Length(max=MAX_INPUT_LENGTH)],
     )
-    again = PasswordField("Confirm new password", [EqualTo("new", "The passwords do not match.")])
+    new = PasswordField(
+        lazy_gettext("New password"),
+        [
+            InputRequired(lazy_gettext("Enter a new password.")),
+            Length(MIN_LENGTH, MAX_INPUT_LENGTH, lazy_gettext("Use at least {minimum} characters.", minimum=MIN_LENGTH)),
+        ],
+        description=lazy_gettext("At least {minimum} characters. A few random words work well.", minimum=MIN_LENGTH),
+    )
+    again = PasswordField(lazy_gettext("Confirm new password"), [EqualTo("new", lazy_gettext("The passwords do not match."))])
 
 
 class EnrollForm(SingleUseForm):
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
-    code = StringField("Code from the app", [InputRequired("Enter the six-digit code from the app."), Length(max=40)])
+    password = PasswordField(
+        lazy_gettext("Your password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]
+    )
+    code = StringField(
+        lazy_gettext("Code from the app"), [InputRequired(lazy_gettext("Enter the six-digit code from the app.")), Length(max=40)]
+    )
 
 
 class ConfirmForm(SingleUseForm):
     """Password and code, required to turn off the second factor or replace recovery codes."""
 
-    password = PasswordField("Your password", [InputRequired("Enter your password."), Length(max=MAX_INPUT_LENGTH)])
+    password = PasswordField(
+        lazy_gettext("Your password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]
+    )
     code = StringField(
-        "Code",
-        [InputRequired("Enter the code."), Length(max=40)],
-        description="Six-digit code from your app, or a recovery code.",
+        lazy_gettext("Code"),
+        [InputRequired(lazy_gettext("Enter the code.")), Length(max=40)],
+        description=lazy_gettext("Six-digit code from your app, or a recovery code."),
     )
 
 
 class RoleForm(LocalizedForm):
-    role = SelectField("Role", choices=list(STAFF_ROLES))
+    role = SelectField(lazy_gettext("Role"), choices={role: WORDS[role] for role in STAFF_ROLES})
 
 
 class NewStaffForm(SingleUseForm, RoleForm):
-    email = StringField("Email", [InputRequired("Enter their email."), Length(max=254)])
+    email = StringField(lazy_gettext("Email"), [InputRequired(lazy_gettext("Enter their email.")), Length(max=254)])
 
 
 class ResetPasswordForm(SingleUseForm):
@@ -141,21 +156,23 @@ class ResetPasswordForm(SingleUseForm):
 class CreditsForm(SingleUseForm):
     """Grants or deducts credits."""
 
-    amount = WholeNumber("Credits", description="A negative number deducts credits.")
+    amount = WholeNumber(lazy_gettext("Credits"), description=lazy_gettext("A negative number deducts credits."))
     reason = StringField(
-        "Reason",
-        [InputRequired("Enter a reason."), Length(max=500)],
-        description="Visible to the customer in their ledger.",
+        lazy_gettext("Reason"),
+        [InputRequired(lazy_gettext("Enter a reason.")), Length(max=500)],
+        description=lazy_gettext("Visible to the customer in their ledger."),
     )
 
 
 class RevokeForm(LocalizedForm):
-    confirmation = StringField("Type the key's name to confirm", [InputRequired("Type the key's name.")])
+    confirmation = StringField(
+        lazy_gettext("Type the key's name to confirm"), [InputRequired(lazy_gettext("Type the key's name."))]
+    )
 
 
 class SecretForm(LocalizedForm):
     secret = PasswordField(
-        "New secret",
-        [InputRequired("Paste the secret from the provider."), Length(max=10_000)],
-        description="Encrypted when saved. It is never shown again.",
+        lazy_gettext("New secret"),
+        [InputRequired(lazy_gettext("Paste the secret from the provider.")), Length(max=10_000)],
+        description=lazy_gettext("Encrypted when saved. It is never shown again."),
     )

@@ -6,12 +6,13 @@ from wtforms import StringField
 from wtforms.validators import InputRequired, Length
 
 from console.forms.fields import LocalizedForm, WholeNumber
+from shared.text.translation import lazy_gettext
 
 
 def _reason(id: str) -> StringField:
     """Return a required reason field. `id` must be unique on the page."""
-    checks = [InputRequired("Enter a reason."), Length(max=500)]
-    return StringField("Reason", checks, description="Recorded in the audit log.", id=id)
+    checks = [InputRequired(lazy_gettext("Enter a reason.")), Length(max=500)]
+    return StringField(lazy_gettext("Reason"), checks, description=lazy_gettext("Recorded in the audit log."), id=id)
 
 
 class ReasonForm(LocalizedForm):
@@ -19,7 +20,9 @@ class ReasonForm(LocalizedForm):
 
 
 class SettleForm(LocalizedForm):
-    credits = WholeNumber("Credits to charge", description="At most the amount held. The rest is released.")
+    credits = WholeNumber(
+        lazy_gettext("Credits to charge"), description=lazy_gettext("At most the amount held. The rest is released.")
+    )
     reason = _reason("settle-reason")
 
 

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
 from console.security.roles import is_allowed, is_self_service, view_action
+from shared.text.translation import gettext
 
 ENDPOINTS_WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz", "languages.messages"})
 PUBLIC_ENDPOINTS = ENDPOINTS_WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor", "languages.switch"}
@@ -48,7 +49,7 @@ def _check() -> ResponseReturnValue | None:
 def _required_setup() -> str:
     """Return a message if the signed-in person must first do something, or ""."""
     if current_user.must_change_password():
-        return "Choose a new password before you continue: yours was set by someone else."
+        return gettext("Choose a new password before you continue: yours was set by someone else.")
     if current_user.must_set_up_second_factor():
-        return "Set up a second factor before you continue: this console requires one."
+        return gettext("Set up a second factor before you continue: this console requires one.")
     return ""

@@ -19,6 +19,7 @@ from shared.identity.web_sessions import agent_label
 from shared.models import StaffSession, StaffUser
 from shared.operations.staff_sessions import create_session, end_session, find_session
 from shared.text.redirects import safe_redirect
+from shared.text.translation import gettext
 
 PENDING_MS = 5 * 60 * 1000  # time allowed between the password and the second-factor code
 
@@ -80,7 +81,7 @@ def sign_in() -> ResponseReturnValue:
     except (TooManyAttempts, SignInQueueFull) as error:
         return _refuse("sign_in.html", form, error)
     if person is None:
-        form.form_errors = ["Incorrect email or password."]
+        form.form_errors = [gettext("Incorrect email or password.")]
         return render_template("sign_in.html", form=form), 403
     if person.sealed_totp:
         session.clear()
@@ -96,7 +97,7 @@ def second_factor() -> ResponseReturnValue:
     target = safe_redirect(request.args.get("next"), "/")
     person = _pending()
     if person is None:
-        flash("Your sign-in timed out. Enter your password again.", "bad")
+        flash(gettext("Your sign-in timed out. Enter your password again."), "bad")
         return redirect(url_for("auth.sign_in", next=target if target != "/" else None), 303)
     form = CodeForm()
     if not form.validate_on_submit():
@@ -106,7 +107,7 @@ def second_factor() -> ResponseReturnValue:
     except (TooManyAttempts, SignInQueueFull) as error:
         return _refuse("second_factor.html", form, error)
     if not valid:
-        form.code.errors = ["The code is incorrect or was already used. Wait for the next one, or use a recovery code."]
+        form.code.errors = [gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")]
         return render_template("second_factor.html", form=form), 403
     _begin_session(person)
     return password_auth.mark_browser_known(redirect(target, 303), person)
@@ -119,7 +120,7 @@ def sign_out() -> ResponseReturnValue:
         end_session(current_user.session.digest)
     logout_user()
     session.clear()
-    flash("You have signed out.", "good")
+    flash(gettext("You have signed out."), "good")
     return redirect(url_for("auth.sign_in"), 303)
 
 

@@ -32,6 +32,7 @@ from shared.models import StaffUser
 from shared.operations import second_factor
 from shared.operations.staff import verify_password
 from shared.text.client_address import network_of
+from shared.text.translation import gettext
 
 T = TypeVar("T")
 
@@ -90,14 +91,14 @@ def require_password(password: str) -> None:
     person: StaffUser = current_user.person
     stored = person.password_hash
     if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
-        raise InvalidInput("Incorrect password.")
+        raise InvalidInput(gettext("Incorrect password."))
 
 
 def require_code(code: str) -> None:
     """Require a second-factor code, if the person has a second factor. Raises like `require_password`."""
     person: StaffUser = current_user.person
     if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
-        raise InvalidInput("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")
+        raise InvalidInput(gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code."))
 
 
 def error_status(problem: YoutError) -> tuple[int, dict[str, str]]:

@@ -11,6 +11,7 @@ from werkzeug.exceptions import BadHost
 from console.security.access_control import SAFE_METHODS
 from shared.core.errors import InvalidInput
 from shared.text.plain_text import find_unstorable_field, truncate
+from shared.text.translation import gettext
 
 
 def install(app: Flask) -> None:
@@ -55,4 +56,4 @@ def _check_text() -> None:
         abort(404)
     name = find_unstorable_field([*request.args.items(multi=True), *request.form.items(multi=True)])
     if name is not None:
-        raise InvalidInput(f"{truncate(name, 100)!r} contains a NUL character, which is not allowed.")
+        raise InvalidInput(gettext("{field!r} contains a NUL character, which is not allowed.", field=truncate(name, 100)))

@@ -22,31 +22,34 @@ from console.views.plans import PlansView
 from console.views.redeem_codes import CodesView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
+from shared.text.translation import lazy_gettext
 
 
 def home_view() -> BaseView:
     """Return the home page."""
-    return HomeView(name="Home", endpoint="home", url="/")
+    return HomeView(name=lazy_gettext("Home"), endpoint="home", url="/")
 
 
 def views() -> list[BaseView]:
     """Return every other page, in menu order."""
     return [
-        AccountsView(name="Accounts", category="Customers", endpoint="accounts", url="/accounts"),
-        KeysView(name="API keys", category="Customers", endpoint="keys", url="/keys"),
-        UsageView(name="Usage", category="Calls", endpoint="usage", url="/usage"),
-        HoldsView(name="Holds", category="Calls", endpoint="holds", url="/holds"),
-        JobsView(name="Media jobs", category="Calls", endpoint="jobs", url="/jobs"),
-        LedgerView(name="Ledger", category="Money", endpoint="ledger", url="/ledger"),
-        PlansView(name="Plans", category="Money", endpoint="plans", url="/plans"),
-        CodesView(name="Redeem codes", category="Money", endpoint="codes", url="/codes"),
-        ModelsView(name="Models and prices", category="Catalog", endpoint="models", url="/models"),
-        ListPricesView(name="List prices", category="Catalog", endpoint="list_prices", url="/list-prices"),
-        AliasesView(name="Aliases", category="Catalog", endpoint="aliases", url="/aliases"),
-        ChannelsView(name="Channels", category="Catalog", endpoint="channels", url="/channels"),
-        StaffView(name="Staff", category="Console", endpoint="staff", url="/staff"),
-        AuditView(name="Audit log", category="Console", endpoint="audit", url="/audit"),
-        AccountCareView(name="Account", endpoint="account_care", url="/account"),
-        RoutesView(name="Routes", endpoint="routes", url="/routes"),
-        MeView(name="Your account", endpoint="me", url="/me"),
+        AccountsView(name=lazy_gettext("Accounts"), category=lazy_gettext("Customers"), endpoint="accounts", url="/accounts"),
+        KeysView(name=lazy_gettext("API keys"), category=lazy_gettext("Customers"), endpoint="keys", url="/keys"),
+        UsageView(name=lazy_gettext("Usage"), category=lazy_gettext("Calls"), endpoint="usage", url="/usage"),
+        HoldsView(name=lazy_gettext("Holds"), category=lazy_gettext("Calls"), endpoint="holds", url="/holds"),
+        JobsView(name=lazy_gettext("Media jobs"), category=lazy_gettext("Calls"), endpoint="jobs", url="/jobs"),
+        LedgerView(name=lazy_gettext("Ledger"), category=lazy_gettext("Money"), endpoint="ledger", url="/ledger"),
+        PlansView(name=lazy_gettext("Plans"), category=lazy_gettext("Money"), endpoint="plans", url="/plans"),
+        CodesView(name=lazy_gettext("Redeem codes"), category=lazy_gettext("Money"), endpoint="codes", url="/codes"),
+        ModelsView(name=lazy_gettext("Models and prices"), category=lazy_gettext("Catalog"), endpoint="models", url="/models"),
+        ListPricesView(
+            name=lazy_gettext("List prices"), category=lazy_gettext("Catalog"), endpoint="list_prices", url="/list-prices"
+        ),
+        AliasesView(name=lazy_gettext("Aliases"), category=lazy_gettext("Catalog"), endpoint="aliases", url="/aliases"),
+        ChannelsView(name=lazy_gettext("Channels"), category=lazy_gettext("Catalog"), endpoint="channels", url="/channels"),
+        StaffView(name=lazy_gettext("Staff"), category=lazy_gettext("Console"), endpoint="staff", url="/staff"),
+        AuditView(name=lazy_gettext("Audit log"), category=lazy_gettext("Console"), endpoint="audit", url="/audit"),
+        AccountCareView(name=lazy_gettext("Account"), endpoint="account_care", url="/account"),
+        RoutesView(name=lazy_gettext("Routes"), endpoint="routes", url="/routes"),
+        MeView(name=lazy_gettext("Your account"), endpoint="me", url="/me"),
     ]

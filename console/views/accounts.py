@@ -34,6 +34,7 @@ from shared.operations.accounts import find_account
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
+from shared.text.translation import gettext
 
 LATEST_ROWS = 10
 
@@ -70,8 +71,13 @@ class AccountsView(View):
         id, link = take_shown_secret(form_id)
         account = find_account(id)
         if link is None:
-            advice, back = "If the link was not copied, create another. The first one still works.", _account_url(account.id)
-            return self.page("shown.html", what=f"The password link of {account.email}", advice=advice, back=back)
+            advice, back = (
+                gettext("If the link was not copied, create another. The first one still works."),
+                _account_url(account.id),
+            )
+            return self.page(
+                "shown.html", what=gettext("The password link of {email}", email=account.email), advice=advice, back=back
+            )
         return self.page("accounts/password_link.html", account=account, address=link, hours=LASTS_MS // 3_600_000)
 
     @page_route("/<uuid:account_id>")
@@ -152,9 +158,9 @@ def _limits(subscription: Subscription | None) -> list[tuple[str, int, bool]]:
     plan = subscription.plan if subscription is not None else None
     limits = []
     for label, name, default in (
-        ("Requests per minute", "rpm", defaults.default_rpm),
-        ("Tokens per minute", "tpm", defaults.default_tpm),
-        ("Concurrent requests", "concurrency", defaults.default_concurrency),
+        (gettext("Requests per minute"), "rpm", defaults.default_rpm),
+        (gettext("Tokens per minute"), "tpm", defaults.default_tpm),
+        (gettext("Concurrent requests"), "concurrency", defaults.default_concurrency),
     ):
         own = getattr(plan, name, None)
         limits.append((label, default if own is None else own, own is not None))

@@ -34,6 +34,7 @@ from shared.core.errors import NotFound
 from shared.models import AIModel, Channel, ChannelCheck, ChannelModel
 from shared.operations import channel_checks
 from shared.operations.channels import ALLOWED, find_channel
+from shared.text.translation import gettext
 
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
 
@@ -257,5 +258,5 @@ def _select() -> Any:
 def _find(channel_id: UUID) -> Channel:
     channel: Channel | None = _select().where(Channel.id == channel_id).first()
     if channel is None:
-        raise NotFound(f"No channel {channel_id}.")
+        raise NotFound(gettext("No channel {channel_id}.", channel_id=channel_id))
     return channel

@@ -10,6 +10,29 @@ from uuid import UUID
 from flask import request, url_for
 
 from shared.core.errors import InvalidInput
+from shared.text.translation import gettext, lazy_gettext, translated
+from shared.text.words import word
+
+_LABELS = {
+    "range": lazy_gettext("range"),
+    "since": lazy_gettext("since"),
+    "until": lazy_gettext("until"),
+    "account": lazy_gettext("account"),
+    "key": lazy_gettext("key"),
+    "model": lazy_gettext("model"),
+    "channel": lazy_gettext("channel"),
+    "status": lazy_gettext("status"),
+    "state": lazy_gettext("state"),
+    "kind": lazy_gettext("kind"),
+    "error": lazy_gettext("error"),
+    "estimated": lazy_gettext("estimated"),
+    "streamed": lazy_gettext("streamed"),
+    "tag": lazy_gettext("tag"),
+    "request": lazy_gettext("request"),
+    "actor": lazy_gettext("actor"),
+    "action": lazy_gettext("action"),
+    "target": lazy_gettext("target"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +60,8 @@ def chips(
     keep."""
     return [
         Chip(
-            name.replace("_", " "),
-            (names or {}).get(name, {}).get(value, value),
+            translated(_LABELS.get(name, name.replace("_", " "))),
+            (names or {}).get(name, {}).get(value) or word(value),
             _filter_url(endpoint, {**(extra_parameters or {}), **{other: filters[other] for other in filters if other != name}}),
         )
         for name, value in filters.items()
@@ -59,4 +82,6 @@ def parse_uuid(what: str, text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is not a valid {what} ID. An ID looks like 019ab3c4-….") from None
+        raise InvalidInput(
+            gettext("{text!r} is not a valid {what} ID. An ID looks like 019ab3c4-….", text=text, what=what)
+        ) from None

@@ -20,6 +20,7 @@ from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, EdgeProcess, Hold, MediaJob, UsageLedger
 from shared.operations.accounts import find_account
 from shared.operations.holds import find_hold
+from shared.text.translation import gettext
 
 MAX_ROWS = 200
 STUCK, RUNNING = "stuck", "running"
@@ -88,7 +89,9 @@ def _open_holds(filters: dict[str, str], now: int) -> list[Any]:
     stuck = (Hold.expires_at < now) | orphaned
     state = filters.get("state")
     if state not in (None, STUCK, RUNNING):
-        raise InvalidInput(f"Unknown state {state!r}. Use {STUCK} or {RUNNING}.")
+        raise InvalidInput(
+            gettext("Unknown state {state!r}. Use {stuck} or {running}.", state=state, stuck=STUCK, running=RUNNING)
+        )
     rows: list[Any] = [] if state == RUNNING else list(query.where(stuck).limit(MAX_ROWS))
     if state != STUCK and len(rows) < MAX_ROWS:
         alive = Hold.edge_process.is_null() | Hold.edge_process.in_(reporting)
@@ -105,7 +108,7 @@ def _state(hold: Hold, alive: set[UUID], now: int) -> str:
     if hold.state != "held":
         return str(hold.state)
     if hold.expires_at < now:
-        return "past deadline"
+        return gettext("past deadline")
     if hold.edge_process is not None and hold.edge_process not in alive:
-        return "process not responding"
+        return gettext("process not responding")
     return "running"

@@ -24,6 +24,7 @@ from shared.core.timestamps import format_timestamp
 from shared.models import MEDIA_KINDS, MEDIA_STATES, Account, LedgerEntry, MediaJob, MediaOutput
 from shared.operations.accounts import find_account
 from shared.operations.media_jobs import find_job
+from shared.text.translation import gettext
 
 FILTERS = ("account", "status", "kind", "model", "since", "until")
 SHOWN = {
@@ -123,7 +124,9 @@ def _conditions(filters: dict[str, str]) -> list[Any]:
     """Return the query conditions. Times are compared with the ids, which start with them, so that one index serves both."""
     for name, known in (("status", MEDIA_STATES), ("kind", MEDIA_KINDS)):
         if filters.get(name, known[0]) not in known:
-            raise InvalidInput(f"Unknown {name} {filters[name]!r}. Use one of {', '.join(known)}.")
+            raise InvalidInput(
+                gettext("Unknown {name} {value!r}. Use one of {known}.", name=name, value=filters[name], known=", ".join(known))
+            )
     conditions: list[Any] = [getattr(MediaJob, name) == filters[name] for name in ("status", "kind", "model") if name in filters]
     if "account" in filters:
         conditions.append(MediaJob.account == find_account(filters["account"]).id)

@@ -22,6 +22,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
 from shared.operations.key_rotation import MAX_KEYS
+from shared.text.translation import gettext
 
 _SHOWN = [field for field in ApiKey._meta.sorted_fields if field.name != "digest"]
 _PREFIX_LENGTH = len(PREFIX) + 4
@@ -89,9 +90,9 @@ class KeysView(View):
         ids, secret = take_shown_secret(form_id)
         key, old = (_find(UUID(id)) for id in ids.split())
         if secret is None:
-            advice = "If the key was not copied, rotate it again or revoke it."
+            advice = gettext("If the key was not copied, rotate it again or revoke it.")
             back = url_for("keys.detail", key_id=key.id)
-            return self.page("shown.html", what=f"The key {key.prefix}", advice=advice, back=back)
+            return self.page("shown.html", what=gettext("The key {prefix}", prefix=key.prefix), advice=advice, back=back)
         return self.page("keys/made.html", key=key, secret=secret, old=old)
 
     def _page(self, key: ApiKey, form: RevokeForm | None = None, rotate: RotateForm | None = None) -> str:
@@ -132,5 +133,5 @@ def _working(text: str) -> list[ApiKey]:
 def _find(key_id: UUID) -> ApiKey:
     key: ApiKey | None = _matching("").where(ApiKey.id == key_id).first()
     if key is None:
-        raise NotFound(f"No key {key_id}.")
+        raise NotFound(gettext("No key {key_id}.", key_id=key_id))
     return key

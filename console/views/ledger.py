@@ -23,6 +23,7 @@ from shared.core.timestamps import format_timestamp
 from shared.ledger.verify import verify_ledger
 from shared.models import LEDGER_KINDS, Account, Hold, LedgerEntry, UsageLedger
 from shared.operations.accounts import find_account
+from shared.text.translation import gettext
 
 FILTERS = ("account", "kind", "actor", "request", "since", "until")
 ORDER: list[Any] = [LedgerEntry.created_at, LedgerEntry.account, LedgerEntry.seq]
@@ -81,7 +82,13 @@ def _conditions(filters: dict[str, str]) -> list[Any]:
         conditions.append(LedgerEntry.account == find_account(filters["account"]).id)
     if "kind" in filters:
         if filters["kind"] not in LEDGER_KINDS:
-            raise InvalidInput(f"Unknown kind {filters['kind']!r}. Use one of {', '.join(LEDGER_KINDS)}.")
+            raise InvalidInput(
+                gettext(
+                    "Unknown kind {value!r}. Use one of {kinds}.",
+                    value=filters["kind"],
+                    kinds=", ".join(LEDGER_KINDS),
+                )
+            )
         conditions.append(LedgerEntry.kind == filters["kind"])
     if "actor" in filters:
         conditions.append(LedgerEntry.actor == filters["actor"])
@@ -100,7 +107,7 @@ def _of_call(call: UUID) -> list[Any]:
         row = model.select(model.account).where(model.id == call).tuples().first()
         if row is not None:
             return [LedgerEntry.account == row[0], LedgerEntry.call == call]
-    raise NotFound(f"Call {call} not found. It may have been removed by a purge of its account.")
+    raise NotFound(gettext("Call {call} not found. It may have been removed by a purge of its account.", call=call))
 
 
 def _sums(conditions: list[Any]) -> list[tuple[str, int, int]]:

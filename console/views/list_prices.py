@@ -9,8 +9,14 @@ from console.actions import list_prices as actions
 from console.forms.list_prices import DEFAULT_MARKUP_PERCENT, ListPricesForm, MarkupForm, valid_markup
 from console.views.form_handling import submit_form
 from console.views.view import View, action_route, page_route
+from shared.text.translation import lazy_gettext
 
-VIEWS = {"": "Different from list price", "below": "Below cost", "all": "All", "unknown": "No list price"}
+VIEWS = {
+    "": lazy_gettext("Different from list price"),
+    "below": lazy_gettext("Below cost"),
+    "all": lazy_gettext("All"),
+    "unknown": lazy_gettext("No list price"),
+}
 
 
 class ListPricesView(View):

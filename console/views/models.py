@@ -28,16 +28,17 @@ from shared.operations.catalog import find_model
 from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
 from shared.operations.prices import COLUMNS, format_rate, rates_of
 from shared.operations.prices_in_force import current_price, current_price_lists, models_below_cost
+from shared.text.translation import lazy_gettext
 
 PRICES_SHOWN = 50
 SHOWING = {
-    "": "All",
-    "unused": "Unused for 30 days",
-    "unpriced": "No price",
-    "drafts": "Draft price",
-    "below": "Below cost",
-    "disabled": "Disabled",
-    "unrouted": "No channel",
+    "": lazy_gettext("All"),
+    "unused": lazy_gettext("Unused for 30 days"),
+    "unpriced": lazy_gettext("No price"),
+    "drafts": lazy_gettext("Draft price"),
+    "below": lazy_gettext("Below cost"),
+    "disabled": lazy_gettext("Disabled"),
+    "unrouted": lazy_gettext("No channel"),
 }
 
 

@@ -16,6 +16,7 @@ from console.views.view import View, page_route, self_service_route
 from shared.models import StaffSession
 from shared.operations import second_factor
 from shared.operations.staff_sessions import active_sessions
+from shared.text.translation import gettext
 
 ENROLLING = "enrolling"  # cookie key of the secret offered to the authenticator app, until a code confirms it
 
@@ -65,8 +66,8 @@ class MeView(View):
     def shown_codes(self, form_id: str) -> ResponseReturnValue:
         codes = take_shown_secret(form_id).secret
         if codes is None:
-            advice = "If you did not copy the codes, create new ones."
-            return self.page("shown.html", what="The list of recovery codes", advice=advice, back=url_for("me.index"))
+            advice = gettext("If you did not copy the codes, create new ones.")
+            return self.page("shown.html", what=gettext("The list of recovery codes"), advice=advice, back=url_for("me.index"))
         return self.page("me/recovery_codes.html", codes=codes.split())
 
     @self_service_route("/sessions/<int:began_at>/end")

@@ -14,6 +14,7 @@ from console.views.form_handling import run_action, submit_with_secret, take_sho
 from console.views.view import View, action_route, page_route
 from shared.models import CodeBatch
 from shared.operations.redeem_codes import batch_statuses
+from shared.text.translation import gettext
 
 
 class CodesView(View):
@@ -30,8 +31,8 @@ class CodesView(View):
     def made(self, form_id: str) -> ResponseReturnValue:
         batch, codes = take_shown_secret(form_id)
         if codes is None:
-            advice = "If the codes were not copied, void the batch and create another."
-            return self.page("shown.html", what="The batch of codes", advice=advice, back=url_for("codes.index"))
+            advice = gettext("If the codes were not copied, void the batch and create another.")
+            return self.page("shown.html", what=gettext("The batch of codes"), advice=advice, back=url_for("codes.index"))
         return self.page("codes/made.html", batch=CodeBatch.get_by_id(UUID(batch)), codes=codes.split())
 
     @action_route("/<uuid:batch_id>/void", "code.edit")

@@ -18,6 +18,7 @@ from shared.core.errors import NotFound
 from shared.models import STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
 from shared.operations.staff_sessions import active_sessions
+from shared.text.translation import gettext
 
 
 class StaffView(View):
@@ -36,8 +37,10 @@ class StaffView(View):
         id, password = take_shown_secret(form_id)
         person = _find(UUID(id))
         if password is None:
-            what, back = f"The password of {person.email}", _staff_url(person.id)
-            return self.page("shown.html", what=what, advice="If it was not copied, reset the password again.", back=back)
+            what, back = gettext("The password of {email}", email=person.email), _staff_url(person.id)
+            return self.page(
+                "shown.html", what=what, advice=gettext("If it was not copied, reset the password again."), back=back
+            )
         return self.page("staff/password.html", person=person, password=password)
 
     @page_route("/<uuid:staff_id>")
@@ -90,7 +93,7 @@ class StaffView(View):
 def _find(staff_id: UUID) -> StaffUser:
     person: StaffUser | None = StaffUser.get_or_none(StaffUser.id == staff_id)
     if person is None:
-        raise NotFound(f"No staff member {staff_id}.")
+        raise NotFound(gettext("No staff member {staff_id}.", staff_id=staff_id))
     return person
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.core.errors import InvalidInput
+from shared.text.translation import gettext
 
 
 def parse_timestamp(text: str) -> int:
@@ -15,4 +16,6 @@ def parse_timestamp(text: str) -> int:
             raise ValueError
         return int(moment.replace(tzinfo=UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
-        raise InvalidInput(f"{text!r} is not a valid time. Use 2026-11-24 or 2026-11-24T14:05, in UTC.") from None
+        raise InvalidInput(
+            gettext("{text!r} is not a valid time. Use 2026-11-24 or 2026-11-24T14:05, in UTC.", text=text)
+        ) from None

@@ -22,6 +22,7 @@ from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
 from shared.models import USAGE_STATUSES, Account, ApiKey, AuditEntry, Channel, LedgerEntry, MediaJob, UsageLedger
+from shared.text.translation import gettext
 
 ORDER = [UsageLedger.created_at, UsageLedger.id]
 EXPORTED = {
@@ -90,7 +91,7 @@ class UsageView(View):
     def receipt(self, call_id: UUID) -> ResponseReturnValue:
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
-            raise NotFound(f"Call {call_id} not found. A call in progress is listed under Holds.")
+            raise NotFound(gettext("Call {call_id} not found. A call in progress is listed under Holds.", call_id=call_id))
         price, job = read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
         entries = _entries(call)
         trail = list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at))

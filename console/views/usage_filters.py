@@ -15,6 +15,7 @@ from shared.core.errors import InvalidInput
 from shared.models import USAGE_STATUSES, UsageLedger
 from shared.operations.accounts import find_account
 from shared.rollup import Scope, Tally, TimeSpan, read_figures
+from shared.text.translation import gettext
 
 FILTERS = (
     "range",
@@ -105,20 +106,28 @@ def _span(filters: dict[str, str], now: int) -> tuple[int | None, int | None]:
     if "range" in filters:
         known = next((known for known in RANGES if known.name == filters["range"]), None)
         if known is None:
-            raise InvalidInput(f"Unknown range {filters['range']!r}. Use one of {', '.join(known.name for known in RANGES)}.")
+            raise InvalidInput(
+                gettext(
+                    "Unknown range {value!r}. Use one of {ranges}.",
+                    value=filters["range"],
+                    ranges=", ".join(known.name for known in RANGES),
+                )
+            )
         since = max(since or 0, known.span(now).since)
     return since, until
 
 
 def _status(text: str | None) -> str | None:
     if text is not None and text not in USAGE_STATUSES:
-        raise InvalidInput(f"Unknown status {text!r}. Use one of {', '.join(USAGE_STATUSES)}.")
+        raise InvalidInput(
+            gettext("Unknown status {text!r}. Use one of {statuses}.", text=text, statuses=", ".join(USAGE_STATUSES))
+        )
     return text
 
 
 def _is_yes(name: str, text: str) -> bool:
     if text not in ("yes", "no"):
-        raise InvalidInput(f"'{name}' must be yes or no, not {text!r}.")
+        raise InvalidInput(gettext("'{name}' must be yes or no, not {text!r}.", name=name, text=text))
     return text == "yes"
 
 

@@ -24,6 +24,7 @@ from shared.core.errors import InvalidRequest
 from shared.core.timestamps import format_timestamp
 from shared.models import USAGE_STATUSES, ApiKey, LedgerEntry
 from shared.text.csv_rows import csv_header, csv_rows
+from shared.text.translation import gettext
 
 calls = Blueprint("calls", __name__)
 FILTERS = ("from", "to", "model", "key", "tag", "status")
@@ -104,7 +105,7 @@ def _parse(chosen: dict[str, str]) -> CallFilters:
     first, last = parse_date("from", chosen.get("from")), parse_date("to", chosen.get("to"))
     status, key = chosen.get("status"), chosen.get("key")
     if status is not None and status not in USAGE_STATUSES:
-        raise InvalidRequest(f"'status' must be one of {', '.join(USAGE_STATUSES)}.", "status")
+        raise InvalidRequest(gettext("'status' must be one of {statuses}.", usage_statuses=", ".join(USAGE_STATUSES)), "status")
     return CallFilters(
         since=None if first is None else start_of_day(first),
         until=None if last is None else end_of_day(last),
@@ -120,7 +121,7 @@ def _key_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        raise InvalidRequest(f"'key' must be the id of a key, or '{WEB_SESSION}'.", "key") from None
+        raise InvalidRequest(gettext("'key' must be the id of a key, or '{web}'.", web=WEB_SESSION), "key") from None
 
 
 def _query(values: dict[str, str]) -> str:
@@ -132,7 +133,7 @@ def _query(values: dict[str, str]) -> str:
 def _shown(name: str, value: str, keys: list[_Key]) -> str:
     if name != "key":
         return value
-    return "Web sessions" if value == WEB_SESSION else next((key.name for key in keys if key.id == value), value)
+    return gettext("Web sessions") if value == WEB_SESSION else next((key.name for key in keys if key.id == value), value)
 
 
 def _read(account: UUID, filters: CallFilters, after: UUID | None, key: str | None) -> tuple[list[CallUsage], list[_Key]]:

@@ -13,21 +13,22 @@ from edge.web.page_request import API
 from edge.web.pages import add_headers, page
 from edge.web.web_session import load_session, update_cookies
 from shared.core.errors import InvalidApiKey, YoutError
+from shared.text.translation import gettext, lazy_gettext
 
 _HEADINGS = {
-    400: "Bad request",
-    403: "Access denied",
-    404: "Page not found",
-    405: "Page not found",
-    409: "Already submitted",
-    413: "Request too large",
-    429: "Too many requests",
-    503: "Service unavailable",
+    400: lazy_gettext("Bad request"),
+    403: lazy_gettext("Access denied"),
+    404: lazy_gettext("Page not found"),
+    405: lazy_gettext("Page not found"),
+    409: lazy_gettext("Already submitted"),
+    413: lazy_gettext("Request too large"),
+    429: lazy_gettext("Too many requests"),
+    503: lazy_gettext("Service unavailable"),
 }
 _MESSAGES = {
-    404: "Check the address. The page may have been deleted.",
-    405: "This address does not accept this request.",
-    413: "The form exceeds the size limit.",
+    404: lazy_gettext("Check the address. The page may have been deleted."),
+    405: lazy_gettext("This address does not accept this request."),
+    413: lazy_gettext("The form exceeds the size limit."),
 }
 
 
@@ -42,7 +43,7 @@ async def error_page(error: Exception) -> Response:
     if "visit" not in g and request.method in SAFE_METHODS:  # the error was raised before the session look-up
         with suppress(YoutError):  # show the page even if the look-up fails
             await load_session()
-    heading = _HEADINGS.get(status, "Something went wrong")
+    heading = _HEADINGS.get(status, gettext("Something went wrong"))
     response = await page("error.html", status, heading=heading, words=message, request_id=g.request_id)
     wait = error_spec(error).retry_after_seconds
     if wait is not None:
@@ -52,10 +53,10 @@ async def error_page(error: Exception) -> Response:
 
 def _message(error: Exception) -> tuple[int, str]:
     if isinstance(error, HTTPException):
-        return error.code or 500, _MESSAGES.get(error.code or 500, "The request is malformed.")
+        return error.code or 500, _MESSAGES.get(error.code or 500, gettext("The request is malformed."))
     if isinstance(error, InvalidApiKey):
         return 403, str(error)
     spec = error_spec(error)
     if isinstance(error, YoutError):
         return spec.status, str(error)
-    return 500, "An internal error occurred and was logged. You were not charged. Try again later."
+    return 500, gettext("An internal error occurred and was logged. You were not charged. Try again later.")

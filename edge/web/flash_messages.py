@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from shared.text.translation import lazy_gettext
+
 FLASH_MESSAGES = {
-    "signed-out": "You have been signed out.",
-    "signed-out-everywhere": "Signed out of all other browsers.",
-    "session-ended": "Session ended. That browser has been signed out.",
-    "email-changed": "Email address changed. Use the new one to sign in.",
-    "password-changed": "Password changed. All other browsers have been signed out.",
-    "key-updated": "Key updated. Changes take effect with the next call.",
-    "key-revoked": "Key revoked. Calls with it fail from now on.",
-    "conversation-deleted": "Conversation deleted.",
-    "share-revoked": "Share revoked. Its link no longer works.",
-    "redeemed": "Code redeemed. The credits have been added to your balance.",
-    "media-ordered": "Job started. Its credits are held until it finishes.",
-    "media-cancelled": "Job cancelled. Held credits were released.",
-    "welcome": "Your account has been created.",
-    "email-changed-verify": "Email address changed. Use the new one to sign in. We sent it a verification link.",
-    "verification-sent": "We sent you an email with a link. It can take a few minutes to arrive.",
-    "welcome-verify": "Your account has been created. We sent you an email with a link to verify your address.",
+    "signed-out": lazy_gettext("You have been signed out."),
+    "signed-out-everywhere": lazy_gettext("Signed out of all other browsers."),
+    "session-ended": lazy_gettext("Session ended. That browser has been signed out."),
+    "email-changed": lazy_gettext("Email address changed. Use the new one to sign in."),
+    "password-changed": lazy_gettext("Password changed. All other browsers have been signed out."),
+    "key-updated": lazy_gettext("Key updated. Changes take effect with the next call."),
+    "key-revoked": lazy_gettext("Key revoked. Calls with it fail from now on."),
+    "conversation-deleted": lazy_gettext("Conversation deleted."),
+    "share-revoked": lazy_gettext("Share revoked. Its link no longer works."),
+    "redeemed": lazy_gettext("Code redeemed. The credits have been added to your balance."),
+    "media-ordered": lazy_gettext("Job started. Its credits are held until it finishes."),
+    "media-cancelled": lazy_gettext("Job cancelled. Held credits were released."),
+    "welcome": lazy_gettext("Your account has been created."),
+    "email-changed-verify": lazy_gettext("Email address changed. Use the new one to sign in. We sent it a verification link."),
+    "verification-sent": lazy_gettext("We sent you an email with a link. It can take a few minutes to arrive."),
+    "welcome-verify": lazy_gettext("Your account has been created. We sent you an email with a link to verify your address."),
 }

@@ -24,6 +24,7 @@ from shared.core.errors import InvalidRequest, NotFound, RateLimited
 from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
+from shared.text.translation import gettext
 
 keys = Blueprint("account_keys", __name__)
 _NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit")
@@ -55,7 +56,7 @@ async def create_key_page() -> Response:
 async def show_created_key(form_id: str) -> Response:
     found = await shown(form_id)
     if found is None:
-        raise NotFound("Key not found. See API keys for your keys.")
+        raise NotFound(gettext("Key not found. See API keys for your keys."))
     key = await read(partial(find_own, require_session().account, found.result))
     return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 

@@ -9,6 +9,7 @@ from edge.web.assets import asset_url, script_messages_name
 from edge.web.page_request import API
 from shared.text import translation
 from shared.text.redirects import safe_redirect
+from shared.text.words import word
 
 languages = Blueprint("languages", __name__)
 
@@ -17,6 +18,7 @@ def install(app: Quart) -> None:
     """Set the language before each request, and make it available to templates."""
     translation.load()
     translation.install(app.jinja_env)
+    app.jinja_env.filters["word"] = word
     app.jinja_env.globals.update(messages_url=messages_url, page_url=page_url)
     app.before_request(choose_language)
 

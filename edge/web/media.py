@@ -26,10 +26,11 @@ from shared.core.errors import AlreadySubmitted, IdempotencyConflict, InvalidReq
 from shared.media import cancel_job
 from shared.media.output_urls import signed_output_url
 from shared.models import MediaJob
+from shared.text.translation import gettext, lazy_gettext
 
 media = Blueprint("account_media", __name__)
 JOBS_PER_PAGE = 12
-KINDS = {"image": "Image", "video": "Video", "speech": "Speech"}
+KINDS = {"image": lazy_gettext("Image"), "video": lazy_gettext("Video"), "speech": lazy_gettext("Speech")}
 # The form's options; the API accepts more values.
 CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
     "image": {
@@ -101,7 +102,7 @@ async def price() -> Response:
     require_session()
     model = services().catalog.models.get(request.args.get("model", ""))
     if model is None or model.kind not in KINDS:
-        raise InvalidRequest("'model' must be one of the form's models.", "model")
+        raise InvalidRequest(gettext("'model' must be one of the form's models."), "model")
     return uncached_json({"words": _price_words(model, _units(model.kind, request.args))})
 
 
@@ -181,7 +182,7 @@ def _field(param: str | None) -> str:
 def _form_token(form: MultiDict[str, str]) -> bytes:
     token = form.get("form_token", "")
     if not 16 <= len(token) <= 64 or not token.isascii():
-        raise InvalidRequest("The form is incomplete. Reload the page and fill it in again.")
+        raise InvalidRequest(gettext("The form is incomplete. Reload the page and fill it in again."))
     return b"form:" + token.encode()
 
 
@@ -224,4 +225,8 @@ def _price_words(model: CatalogModel, units: MediaUnits) -> str:
     if found is None:
         return ""
     cost = media_quote(found, units).bound
-    return f"{formats.format_credits(cost)} credits ({formats.format_usd(cost, services().settings.credits_per_usd)})"
+    return gettext(
+        "{credits} credits ({usd})",
+        credits=formats.format_credits(cost),
+        usd=formats.format_usd(cost, services().settings.credits_per_usd),
+    )

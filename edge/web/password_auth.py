@@ -22,6 +22,7 @@ from shared.identity.web_sessions import agent_label
 from shared.models import Account
 from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
+from shared.text.translation import lazy_gettext
 
 T = TypeVar("T")
 MAX_SIGN_UPS = 10  # per network in 15 minutes
@@ -81,7 +82,7 @@ async def hash_new(password: str, email: str) -> str:
     """
     password = check_password(password)
     if normalize_for_lookup(password) == email:
-        raise InvalidInput("The password must not be your email address.")
+        raise InvalidInput(lazy_gettext("The password must not be your email address."))
     with services().hashes.slot(network_of(address())):
         return await _hash(lambda: passwords.hash_password(password))
 

@@ -20,6 +20,7 @@ from shared.operations.accounts import change_email
 from shared.operations.audit import Origin
 from shared.operations.verification import request_verification
 from shared.operations.web_accounts import change_password, end_own_session
+from shared.text.translation import gettext
 
 sessions = Blueprint("sessions", __name__)
 SESSIONS_SHOWN = 50  # the most recently used ones
@@ -46,7 +47,7 @@ async def new_password() -> Response:
     except (TooManyAttempts, SignInQueueFull) as error:
         return await _page(error_spec(error).status, {"current": str(error)})
     if proven is None:
-        return await _page(422, {"current": "Incorrect password."})
+        return await _page(422, {"current": gettext("Incorrect password.")})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
     except (InvalidInput, SignInQueueFull) as error:
@@ -64,7 +65,7 @@ async def new_email() -> Response:
     try:
         email = normalize_email(form.get("email", ""))
         if normalize_email(form.get("again", "")) != email:
-            return await _page(422, {"again": "The addresses do not match."}, email)
+            return await _page(422, {"again": gettext("The addresses do not match.")}, email)
     except InvalidInput as error:
         return await _page(422, {"email": str(error)}, form.get("email", ""))
     try:
@@ -72,7 +73,7 @@ async def new_email() -> Response:
     except (TooManyAttempts, SignInQueueFull) as error:
         return await _page(error_spec(error).status, {"password_now": str(error)}, email)
     if proven is None:
-        return await _page(422, {"password_now": "Incorrect password."}, email)
+        return await _page(422, {"password_now": gettext("Incorrect password.")}, email)
     try:
         verifying = await write(
             partial(_change_email, session.account, email, origin_of(session.account), services().settings.sends_mail)

@@ -30,10 +30,11 @@ from shared.mail.address import recipient
 from shared.models import Account
 from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
 from shared.text.redirects import safe_redirect
+from shared.text.translation import gettext, lazy_gettext
 
 sign_in = Blueprint("sign_in", __name__)
 
-WRONG = "Incorrect email address or password."
+WRONG = lazy_gettext("Incorrect email address or password.")
 
 
 @sign_in.get("/sign-in")
@@ -48,7 +49,12 @@ async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
     if len(email) > MAX_LENGTH:
-        return await page("sign_in.html", 422, email="", wrong=f"Email addresses can have at most {MAX_LENGTH} characters.")
+        return await page(
+            "sign_in.html",
+            422,
+            email="",
+            wrong=gettext("Email addresses can have at most {maximum} characters.", maximum=MAX_LENGTH),
+        )
     try:
         proven = await verify_password(email, password)
     except (TooManyAttempts, SignInQueueFull) as error:
@@ -95,7 +101,7 @@ async def do_sign_up() -> Response:
     except InvalidInput as error:
         return await page("sign_up.html", 422, email=email[:MAX_LENGTH], wrong=str(error), field_name=field)
     except InvalidRequest:  # the address is taken; sign-up cannot hide that, but reveals nothing else
-        wrong = "This address cannot be used for a new account. If it is yours, sign in."
+        wrong = gettext("This address cannot be used for a new account. If it is yours, sign in.")
         return await page("sign_up.html", 422, email=email, wrong=wrong, field_name="email")
     await _end_current_session()
     session = await write(partial(create_session, account.id, browser_label(), password_hash=password_hash, address=address()))
@@ -176,7 +182,7 @@ async def _end_current_session() -> None:
 
 def _require_open() -> None:
     if services().settings.sign_up != "open":
-        raise NotFound("Sign-up is closed. Ask the operator of this service for an account.")
+        raise NotFound(gettext("Sign-up is closed. Ask the operator of this service for an account."))
 
 
 def _wait(response: Response, error: TooManyAttempts | SignInQueueFull) -> Response:

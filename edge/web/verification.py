@@ -17,6 +17,7 @@ from shared.core.errors import InvalidInput, InvalidRequest, NotFound, TooManyAt
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.models import Account
 from shared.operations.verification import confirm_email, request_verification
+from shared.text.translation import gettext
 
 verification = Blueprint("verification", __name__)
 
@@ -77,13 +78,13 @@ async def resend() -> Response:
 async def _request(account: UUID) -> str:
     """Queue a verification email. Return an error message, or "" if it was queued or is not needed."""
     if not services().settings.sends_mail:
-        raise NotFound("This service sends no email.")
+        raise NotFound(gettext("This service sends no email."))
     try:
         await count_verification_mail(account)
         queued = await write(partial(request_verification, account, origin=origin_of(account)))
     except (TooManyAttempts, InvalidRequest) as problem:
         return str(problem)
-    return "" if queued else "We sent several emails today. Check your spam folder, or try again tomorrow."
+    return "" if queued else gettext("We sent several emails today. Check your spam folder, or try again tomorrow.")
 
 
 async def _look_up(token: str) -> _Linked | None:

@@ -27,6 +27,7 @@ from shared.identity.web_sessions import MAX_LIFETIME_MS, NewSession
 from shared.operations.audit import Origin
 from shared.operations.web_accounts import account_actor
 from shared.text.plain_text import truncate
+from shared.text.translation import gettext
 
 KIND = "member"  # distinguishes members from staff in throttle keys and browser cookies
 
@@ -85,12 +86,13 @@ async def _check_form(sent: WebHeaders) -> None:
 
 def _why_refused(sent: WebHeaders) -> str:
     if services().sessions.secure and sent.origin.startswith("http://"):
-        return (
+        return gettext(
             "This site requires HTTPS for its cookies, but this form was sent over plain HTTP to"
-            f" {truncate(sent.host, 100)}. Nothing was changed. Open the site's https:// address. If you run this service, make"
-            " its proxy redirect HTTP to HTTPS."
+            " {host}. Nothing was changed. Open the site's https:// address. If you run this service, make"
+            " its proxy redirect HTTP to HTTPS.",
+            host=truncate(sent.host, 100),
         )
-    return "The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies."
+    return gettext("The form has expired or is not from this site. Nothing was changed. Reload the page, and allow cookies.")
 
 
 async def update_cookies(response: Response) -> Response:

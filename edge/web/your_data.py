@@ -19,6 +19,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.models import Account
 from shared.operations.account_export import PAGE_SIZE, TABLES, read_rows
 from shared.operations.purges import ACTOR, begin_purge, find_purge, latest_purge
+from shared.text.translation import gettext
 
 data = Blueprint("data", __name__)
 
@@ -43,7 +44,7 @@ async def purge() -> Response:
     session = require_session()
     typed = (await request.form).get("confirmation", "")
     if normalize_for_lookup(typed) != session.email:
-        return await _page(422, "Enter the email address of your account exactly as shown above.")
+        return await _page(422, gettext("Enter the email address of your account exactly as shown above."))
     job = await write(partial(begin_purge, session.account, origin=origin_of(session.account)))
     if job.status == "queued":
         services().spawn(asyncio.to_thread(services().job_queue.send, ACTOR, str(job.id)))

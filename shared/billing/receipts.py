@@ -8,6 +8,7 @@ from shared.billing.pricing import VIDEO_STEP_SECONDS
 from shared.billing.rates import LABELS, STANDARD_PERMILLE, PriceList, cost_of
 from shared.billing.token_usage import TokenUsage, stored_extra
 from shared.models import MediaJob, UsageLedger
+from shared.text.translation import lazy_gettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +62,22 @@ def call_usage(call: UsageLedger) -> TokenUsage:
 def compute_receipt(call: UsageLedger, price: PriceList | None, job: MediaJob | None = None) -> Receipt:
     """Compute the receipt of a call at the price in force when it began; for a media `job`, from what was delivered."""
     if price is None:
-        return Receipt([], 0, 0, 0, None, call.credits, "The price of this call was deleted, so the charge cannot be recomputed.")
+        return Receipt(
+            [],
+            0,
+            0,
+            0,
+            None,
+            call.credits,
+            lazy_gettext("The price of this call was deleted, so the charge cannot be recomputed."),
+        )
     usage = call_usage(call)
     if job is None:
         cost = cost_of(price, usage)
         lines = [ReceiptLine(LABELS[line.kind], line.quantity, line.rate, line.thousandths, line.per) for line in cost.lines]
         permille, thousandths = cost.permille, cost.thousandths
         if usage.extra is not None and usage.extra.search_units:
-            lines.append(_unit_line("Search units", usage.extra.search_units, price.credits_per_call))
+            lines.append(_unit_line(lazy_gettext("Search units"), usage.extra.search_units, price.credits_per_call))
             thousandths += lines[-1].thousandths
     else:
         lines, permille = _media_lines(job, price), STANDARD_PERMILLE
@@ -90,13 +99,15 @@ def _media_lines(job: MediaJob, price: PriceList) -> list[ReceiptLine]:
     """Return the lines of a media job."""
     counts = job.options
     if job.kind == "image":
-        return [_unit_line("Images", counts.get("delivered", 0), price.credits_per_call)]
+        return [_unit_line(lazy_gettext("Images"), counts.get("delivered", 0), price.credits_per_call)]
     if job.kind == "video":
         seconds, rate = counts.get("seconds", 0), price.credits_per_5_seconds or 0
         steps = -(-seconds // VIDEO_STEP_SECONDS)
-        return [ReceiptLine("Seconds, in started steps", seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)]
+        return [
+            ReceiptLine(lazy_gettext("Seconds, in started steps"), seconds, rate, steps * rate * 1_000, per=VIDEO_STEP_SECONDS)
+        ]
     characters, rate = counts.get("characters", 0), price.credits_per_1k_characters or 0
-    return [ReceiptLine("Characters", characters, rate, characters * rate)]
+    return [ReceiptLine(lazy_gettext("Characters"), characters, rate, characters * rate)]
 
 
 def _unit_line(label: str, count: int, rate: int) -> ReceiptLine:
@@ -108,9 +119,9 @@ def _explanation(call: UsageLedger, due: int) -> str:
     if call.credits == due:
         return ""
     if call.status in ("failed", "expired") and call.credits == 0:
-        return "Nothing was delivered, so nothing was charged."
+        return lazy_gettext("Nothing was delivered, so nothing was charged.")
     if call.overrun_credits:
-        return "The cost exceeded what could be charged. The difference is the platform's loss, not the customer's."
+        return lazy_gettext("The cost exceeded what could be charged. The difference is the platform's loss, not the customer's.")
     if call.credits == 0:
-        return "The call ended before anything was delivered, so nothing was charged."
-    return "The charge does not match the counted usage. Check this call."
+        return lazy_gettext("The call ended before anything was delivered, so nothing was charged.")
+    return lazy_gettext("The charge does not match the counted usage. Check this call.")

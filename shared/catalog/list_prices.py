@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.billing.rates import FALLBACKS
 from shared.core.errors import NotFound
+from shared.text.translation import lazy_gettext
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo, Provider
@@ -70,13 +71,17 @@ def find_list_price(base_url: str, provider: str, upstream_model: str, at: datet
     data = get_snapshot()
     found = _find_provider(data.providers, base_url, provider)
     if found is None:
-        raise NotFound("The provider is not in the price data.")
+        raise NotFound(lazy_gettext("The provider is not in the price data."))
     try:
         _, model = data.find_provider_model(upstream_model, found, None, None)
     except LookupError:
-        raise NotFound(f"The price data has no model {upstream_model!r} of {found.name}.") from None
+        raise NotFound(
+            lazy_gettext(
+                "The price data has no model {upstream_model!r} of {found}.", upstream_model=upstream_model, found=found.name
+            )
+        ) from None
     if not model.prices:
-        raise NotFound(f"The price data has no price of {found.id}/{model.id}.")
+        raise NotFound(lazy_gettext("The price data has no price of {found}/{model}.", found=found.id, model=model.id))
     moments = _moments(model, at)
     prices = [model.get_prices(moment) for moment in moments]
     units = {unit for price in prices for unit, value in vars(price).items() if value is not None}

@@ -49,6 +49,7 @@ from uuid import UUID
 from shared.core.billing_periods import format_timestamp
 from shared.core.token_bucket import MAX_RETRY_AFTER_MS, RateLimitState
 from shared.text.plain_text import truncate
+from shared.text.translation import lazy_gettext, lazy_ngettext
 
 
 class YoutError(Exception):
@@ -95,7 +96,11 @@ class TooManyAttempts(YoutError):
 
     def __init__(self, wait_ms: int) -> None:
         minutes = -(-wait_ms // 60_000)
-        super().__init__(f"Too many attempts. Try again in {minutes} minute{'s' if minutes > 1 else ''}.")
+        super().__init__(
+            lazy_ngettext(
+                "Too many attempts. Try again in {count} minute.", "Too many attempts. Try again in {count} minutes.", minutes
+            )
+        )
         self.wait_ms = wait_ms
 
 
@@ -114,7 +119,7 @@ class OutboundTimeout(OutboundFailed):
     """A user-supplied address did not respond in time."""
 
     def __init__(self) -> None:
-        super().__init__("The address did not respond in time.")
+        super().__init__(lazy_gettext("The address did not respond in time."))
 
 
 class OutboundTooLarge(OutboundFailed):
@@ -138,7 +143,10 @@ class RequestTooLarge(InvalidRequest):
     """The body exceeds `max_body_bytes`."""
 
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"The request body is larger than {limit_bytes} bytes.", code="request_too_large")
+        super().__init__(
+            lazy_gettext("The request body is larger than {maximum} bytes.", maximum=limit_bytes),
+            code="request_too_large",
+        )
 
 
 class UnsupportedContentCoding(InvalidRequest):
@@ -152,7 +160,9 @@ class InvalidApiKey(RequestRefused):
     """Missing, unknown, expired or revoked API key. The message does not reveal which."""
 
     def __init__(self) -> None:
-        super().__init__("Incorrect API key provided. Find or create your key in your account, and send it as a bearer token.")
+        super().__init__(
+            lazy_gettext("Incorrect API key provided. Find or create your key in your account, and send it as a bearer token.")
+        )
 
 
 class InvalidSession(InvalidApiKey):
@@ -176,7 +186,11 @@ class ModelNotFound(RequestRefused):
 
     def __init__(self, model: str) -> None:
         shown = truncate(model, 101, "…")
-        super().__init__(f"The model '{shown}' does not exist or you do not have access to it. GET /v1/models lists yours.")
+        super().__init__(
+            lazy_gettext(
+                "The model '{model}' does not exist or you do not have access to it. GET /v1/models lists yours.", model=shown
+            )
+        )
 
 
 class ModelShutDown(ModelNotFound):
@@ -186,9 +200,13 @@ class ModelShutDown(ModelNotFound):
     """
 
     def __init__(self, name: str, shutdown_at: int, successor: str) -> None:
-        shown, day = truncate(name, 101, "…"), format_timestamp(shutdown_at)[:10]
-        advice = f" Use '{successor}' instead." if successor else ""
-        RequestRefused.__init__(self, f"The model '{shown}' was shut down on {day}.{advice}")
+        values = {"model": truncate(name, 101, "…"), "day": format_timestamp(shutdown_at)[:10], "successor": successor}
+        message = (
+            lazy_gettext("The model '{model}' was shut down on {day}. Use '{successor}' instead.", **values)
+            if successor
+            else lazy_gettext("The model '{model}' was shut down on {day}.", **values)
+        )
+        RequestRefused.__init__(self, message)
         self.successor = successor
 
 
@@ -219,7 +237,14 @@ class InsufficientCredits(RequestRefused):
     ) -> None:
         available = max_credits if max_credits is not None else (balance or 0) - held
         left = f"{available} are available" + (f" ({held} are held by running calls)" if held else "")
-        super().__init__(message or f"This call needs at least {required} credits; {left}. Add credits or lower max_tokens.")
+        super().__init__(
+            message
+            or lazy_gettext(
+                "This call needs at least {required} credits; {left}. Add credits or lower max_tokens.",
+                required=required,
+                left=left,
+            )
+        )
         self.required = required
         self.available = available if free is None else free
         self.balance = balance
@@ -239,8 +264,13 @@ class CreditsHeld(RequestRefused):
 
     def __init__(self, *, required: int, available: int, held: int) -> None:
         super().__init__(
-            f"This call needs {required} credits; {available} are available, and running calls hold {held} more."
-            " Try again shortly."
+            lazy_gettext(
+                "This call needs {required} credits; {available} are available, and running calls hold {held} more."
+                " Try again shortly.",
+                required=required,
+                available=available,
+                held=held,
+            )
         )
         self.required = required
         self.available = available
@@ -252,7 +282,15 @@ class RateLimited(RequestRefused):
     """A limit on requests, tokens or concurrent requests is reached. `retry_after_ms` is at most 60,000."""
 
     def __init__(self, what: str, limit: int, retry_after_ms: int, standing: RateLimitState | None = None) -> None:
-        super().__init__(f"Rate limit reached: {limit} {what}. Try again in {retry_after_ms / 1000:.3g} s.")
+        seconds = f"{retry_after_ms / 1000:.3g}"
+        super().__init__(
+            lazy_gettext(
+                "Rate limit reached: {limit} {what}. Try again in {seconds} s.",
+                limit=limit,
+                what=what,
+                seconds=seconds,
+            )
+        )
         self.limit_name = what
         self.rate_limit_state = standing
         self.retry_after_ms = retry_after_ms
@@ -292,7 +330,11 @@ class DailyAllowanceExhausted(RequestRefused):
 
     def __init__(self, allowance: str, resets_at: int, now: int) -> None:
         super().__init__(
-            f"{allowance} cannot cover this call. It resets at {format_timestamp(resets_at)}. Sign up to continue now."
+            lazy_gettext(
+                "{allowance} cannot cover this call. It resets at {time}. Sign up to continue now.",
+                allowance=allowance,
+                time=format_timestamp(resets_at),
+            )
         )
         self.resets_at = resets_at
         self.retry_after_ms = min(MAX_RETRY_AFTER_MS, max(1, resets_at - now))
@@ -318,7 +360,7 @@ class PurgeRunning(RequestRefused):
     """The account is being purged: nothing new can be stored or shared until the purge is done."""
 
     def __init__(self) -> None:
-        super().__init__("This account is being purged. Nothing can be stored or shared until the purge is done.")
+        super().__init__(lazy_gettext("This account is being purged. Nothing can be stored or shared until the purge is done."))
 
 
 class UpstreamRejected(RequestRefused):
@@ -338,35 +380,37 @@ class DatabaseUnavailable(Unavailable):
     """The database did not respond."""
 
     def __init__(self) -> None:
-        super().__init__("The service cannot reach its database. Nothing was charged; try again shortly.")
+        super().__init__(lazy_gettext("The service cannot reach its database. Nothing was charged; try again shortly."))
 
 
 class StorageUnavailable(Unavailable):
     """The media storage did not respond, or refused access."""
 
     def __init__(self) -> None:
-        super().__init__("The service cannot reach its media storage. Try again shortly.")
+        super().__init__(lazy_gettext("The service cannot reach its media storage. Try again shortly."))
 
 
 class QueueUnavailable(Unavailable):
     """Redis did not accept a job's message. The job was undone."""
 
     def __init__(self) -> None:
-        super().__init__("The service cannot accept new jobs at the moment. Nothing was charged; try again shortly.")
+        super().__init__(
+            lazy_gettext("The service cannot accept new jobs at the moment. Nothing was charged; try again shortly.")
+        )
 
 
 class Overloaded(Unavailable):
     """Too many request bytes are being received, in total or from the caller's address."""
 
     def __init__(self) -> None:
-        super().__init__("The server is receiving too much data right now. Nothing was charged; try again shortly.")
+        super().__init__(lazy_gettext("The server is receiving too much data right now. Nothing was charged; try again shortly."))
 
 
 class NoAvailableChannel(Unavailable):
     """The model has no available channel."""
 
     def __init__(self) -> None:
-        super().__init__("This model is temporarily unavailable. Nothing was charged; try again shortly.")
+        super().__init__(lazy_gettext("This model is temporarily unavailable. Nothing was charged; try again shortly."))
 
 
 class UpstreamFailed(Unavailable):
@@ -387,14 +431,14 @@ class SignInQueueFull(Unavailable):
     """The queue of passwords to check is full."""
 
     def __init__(self) -> None:
-        super().__init__("Too many people are signing in right now. Try again in a few seconds.")
+        super().__init__(lazy_gettext("Too many people are signing in right now. Try again in a few seconds."))
 
 
 class ServerStopping(Unavailable):
     """The process is shutting down, and the call did not finish within the time to drain."""
 
     def __init__(self) -> None:
-        super().__init__("The server is restarting and had to stop this call. Send it again.")
+        super().__init__(lazy_gettext("The server is restarting and had to stop this call. Send it again."))
 
 
 class SettlementPending(Unavailable):
@@ -402,5 +446,8 @@ class SettlementPending(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The answer is complete, but its charge is not recorded yet. Do not retry: the credits will be charged or released."
+            lazy_gettext(
+                "The answer is complete, but its charge is not recorded yet."
+                " Do not retry: the credits will be charged or released."
+            )
         )

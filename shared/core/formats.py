@@ -8,10 +8,16 @@ from uuid import UUID
 from markupsafe import Markup
 
 from shared.core.clock import now_ms
+from shared.text.translation import current_language, gettext, lazy_gettext, translated
 
 NARROW_SPACE = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
-_STEPS = ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (30 * 86_400, 86_400, "d"))
+_STEPS: tuple[tuple[int, int, str], ...] = (
+    (60, 1, "s"),
+    (3600, 60, "min"),
+    (86_400, 3600, "h"),
+    (30 * 86_400, 86_400, lazy_gettext("d")),
+)
 
 
 def format_credits(amount: int) -> str:
@@ -50,12 +56,19 @@ def format_relative_time(ms: int, now: int) -> str:
     """Format a time as `just now`, `12 s ago`, `in 3 min` or `2 d ago`; as a date if it is 30 days away or more."""
     seconds = abs(now - ms) // 1000
     if seconds < 2:
-        return "just now"
+        return gettext("just now")
     for below, size, unit in _STEPS:
         if seconds < below:
-            text = f"{seconds // size}{NARROW_SPACE}{unit}"
-            return f"{text} ago" if ms <= now else f"in {text}"
+            text = f"{seconds // size}{NARROW_SPACE}{translated(unit)}"
+            return gettext("{time} ago", time=text) if ms <= now else gettext("in {time}", time=text)
     return format_exact_time(ms)[:10]
+
+
+def format_day(moment: datetime) -> str:
+    """Format a day as `24 Nov`, with the name of the month in the language of the request."""
+    from babel.dates import format_datetime  # here, because only pages need it
+
+    return format_datetime(moment, "d MMM", locale=current_language())
 
 
 def time_element(ms: int | None) -> Markup:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from shared.core.errors import InvalidInput
 from shared.core.secrets import derive_key
+from shared.text.translation import lazy_gettext
 
 PASSWORD = "password-link"  # labels of the signing keys; changing one invalidates its links
 VERIFY_EMAIL = "verify-email-link"
@@ -43,7 +44,7 @@ def read_token(token: str) -> AccountLink:
     except ValueError:
         data = b""
     if len(data) != _LENGTH:
-        raise InvalidInput("The link is incomplete. Copy the entire link.")
+        raise InvalidInput(lazy_gettext("The link is incomplete. Copy the entire link."))
     return AccountLink(UUID(bytes=data[:16]), int.from_bytes(data[16:24], "big"), data[24:])
 
 

@@ -14,6 +14,7 @@ import idna
 
 from shared.core.errors import InvalidInput
 from shared.text.plain_text import truncate
+from shared.text.translation import lazy_gettext
 
 MAX_LENGTH = 254  # RFC 5321, 4.5.3.1.3
 MAX_LOCAL_LENGTH = 64  # RFC 5321, 4.5.3.1.1
@@ -23,7 +24,7 @@ _ASCII_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
 def normalize_email(text: str) -> str:
     """Return the normalized address. Raises `InvalidInput` if it is invalid."""
     if len(text) > 4 * MAX_LENGTH:
-        raise InvalidInput(f"An email address can have at most {MAX_LENGTH} characters.")
+        raise InvalidInput(lazy_gettext("An email address can have at most {maximum} characters.", maximum=MAX_LENGTH))
     email = unicodedata.normalize("NFC", text.strip())
     local, at, domain = email.rpartition("@")
     local = unicodedata.normalize("NFC", local.lower())
@@ -32,7 +33,11 @@ def normalize_email(text: str) -> str:
     found = f"{local}@{_canonical_domain(domain, text)}"
     if len(found) > MAX_LENGTH or len(local) > MAX_LOCAL_LENGTH:
         raise InvalidInput(
-            f"An email address can have at most {MAX_LENGTH} characters, and {MAX_LOCAL_LENGTH} of them before the @."
+            lazy_gettext(
+                "An email address can have at most {maximum} characters, and {max_local_length} of them before the @.",
+                maximum=MAX_LENGTH,
+                max_local_length=MAX_LOCAL_LENGTH,
+            )
         )
     return found
 

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from shared.core.errors import InvalidInput
+from shared.text.translation import lazy_gettext
 
 ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"  # base58: without 0, O, I and l
 GENERATED_LENGTH = 20  # 117 bits
@@ -43,11 +44,16 @@ def check_password(password: str) -> str:
     """Return the normalized new password. Raises `InvalidInput` if it is too short, too long or not valid text."""
     password = normalize(password)
     if len(password) < MIN_LENGTH:
-        raise InvalidInput(f"The password must have at least {MIN_LENGTH} characters. Four unusual words are easy to remember.")
+        raise InvalidInput(
+            lazy_gettext(
+                "The password must have at least {minimum} characters. Four unusual words are easy to remember.",
+                minimum=MIN_LENGTH,
+            )
+        )
     if len(password) > MAX_LENGTH:
-        raise InvalidInput(f"The password can have at most {MAX_LENGTH} characters.")
+        raise InvalidInput(lazy_gettext("The password can have at most {maximum} characters.", maximum=MAX_LENGTH))
     if not _is_text(password):
-        raise InvalidInput("The password contains a character that cannot be used. Type it instead of pasting it.")
+        raise InvalidInput(lazy_gettext("The password contains a character that cannot be used. Type it instead of pasting it."))
     return password
 
 

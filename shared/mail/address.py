@@ -9,6 +9,7 @@ import idna
 
 from shared.core.errors import InvalidInput
 from shared.identity.emails import normalize_email
+from shared.text.translation import lazy_gettext
 
 # A dot-atom (RFC 5322, 3.2.3), with the non-ASCII characters of RFC 6531. It needs no quotes in a header or a command.
 _ATOM = r"(?:[a-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x7f])+"
@@ -23,9 +24,11 @@ def recipient(email: str) -> Address:
     """
     local, _, domain = normalize_email(email).rpartition("@")
     if not _DOT_ATOM.fullmatch(local):
-        raise InvalidInput("We cannot send email to this address. Use one without quotes, commas or brackets before the @.")
+        raise InvalidInput(
+            lazy_gettext("We cannot send email to this address. Use one without quotes, commas or brackets before the @.")
+        )
     try:
         ascii_domain = domain if domain.isascii() else idna.encode(domain, uts46=True).decode()
     except (idna.IDNAError, UnicodeError):
-        raise InvalidInput("We cannot send email to the domain of this address.") from None
+        raise InvalidInput(lazy_gettext("We cannot send email to the domain of this address.")) from None
     return Address(username=local, domain=ascii_domain)

@@ -9,6 +9,7 @@ from shared.core.errors import InvalidInput
 from shared.models import AccountNote
 from shared.operations.accounts import find_account
 from shared.operations.audit import Origin, record_audit_entry
+from shared.text.translation import lazy_gettext
 
 MAX_NOTE_LENGTH = 4_000
 MAX_NOTES = 50
@@ -18,7 +19,7 @@ def add_note(account: UUID, text: str, *, origin: Origin) -> AccountNote:
     """Add a note. The audit log records that a note exists, but not its text, because notes can be deleted."""
     text = text.strip()
     if not 0 < len(text) <= MAX_NOTE_LENGTH:
-        raise InvalidInput(f"A note must have 1 to {MAX_NOTE_LENGTH} characters.")
+        raise InvalidInput(lazy_gettext("A note must have 1 to {maximum} characters.", maximum=MAX_NOTE_LENGTH))
     with transaction():
         row = AccountNote.create(account=find_account(account), author=origin.actor[:254], text=text)
         record_audit_entry(origin, "account.note", account, after={"note": str(row.id)})

@@ -16,6 +16,7 @@ from shared.mail.outbox import cancel_mails
 from shared.models import Account, LedgerEntry
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
+from shared.text.translation import lazy_gettext
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +34,18 @@ def find_account(email_or_id: str | UUID) -> Account:
     else:
         account = Account.get_or_none(Account.id == _as_uuid(email_or_id))
     if account is None:
-        raise NotFound(f"No account {str(email_or_id)!r}. Create it with `yout account create EMAIL`.")
+        raise NotFound(
+            lazy_gettext("No account {email_or_id!r}. Create it with `yout account create EMAIL`.", email_or_id=str(email_or_id))
+        )
     return account
 
 
 def require_customer_account(account: Account) -> None:
     """Raise `InvalidInput` for the visitors' pool. Its credits may change only through renewals and calls."""
     if account.id == POOL_ACCOUNT_ID:
-        raise InvalidInput("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
+        raise InvalidInput(
+            lazy_gettext("This is the visitors' pool, not a customer account. Change its size with YOUT_VISITOR_POOL_CREDITS.")
+        )
 
 
 def create_account(email: str, credits: int = 0, *, name: str = "", origin: Origin) -> Account:
@@ -52,7 +57,9 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
             account = Account.create(email=email, name=name)
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"An account {email} already exists. Add credits with `yout credits grant {email} N --reason R`."
+                lazy_gettext(
+                    "An account {email} already exists. Add credits with `yout credits grant {email} N --reason R`.", email=email
+                )
             ) from None
         if credits:
             ledger.post_entry(account.id, "grant", credits, actor=origin.actor, reason="opening credits")
@@ -74,12 +81,16 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
         if new_email == former:
             return account
         if Account.select().where(Account.email == new_email).exists():
-            raise InvalidInput(f"An account {new_email} already exists. Choose another address.")
+            raise InvalidInput(
+                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
+            )
         account.email, account.email_verified_at = new_email, None
         try:
             account.save(only=[Account.email, Account.email_verified_at])
         except peewee.IntegrityError:  # taken concurrently
-            raise InvalidInput(f"An account {new_email} already exists. Choose another address.") from None
+            raise InvalidInput(
+                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
+            ) from None
         cancel_mails(account.id)
         record_audit_entry(origin, "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
@@ -92,7 +103,7 @@ def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, origin
     """
     check_integer("number of credits", credits, -MAX_AMOUNT, MAX_AMOUNT)
     if credits == 0:
-        raise InvalidInput("The number of credits must not be 0; use a negative number to remove credits.")
+        raise InvalidInput(lazy_gettext("The number of credits must not be 0; use a negative number to remove credits."))
     reason = check_text("reason", reason, 500)
     with transaction():
         found = find_account(email_or_id)
@@ -116,7 +127,7 @@ def set_account_status(email_or_id: str | UUID, status: str, *, origin: Origin) 
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed permanently. Create a new one.")
+            raise InvalidInput(lazy_gettext("The account {email} is closed permanently. Create a new one.", email=account.email))
         if account.status != status:
             record_audit_entry(origin, "account.status", account.id, before={"status": account.status}, after={"status": status})
             account.status = status
@@ -128,4 +139,4 @@ def _as_uuid(text: str | UUID) -> UUID:
     try:
         return text if isinstance(text, UUID) else UUID(text)
     except ValueError:
-        raise NotFound(f"{text!r} is not an email address or an account id.") from None
+        raise NotFound(lazy_gettext("{text!r} is not an email address or an account id.", text=text)) from None

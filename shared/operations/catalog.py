@@ -26,6 +26,7 @@ from shared.operations.channels import (
 from shared.operations.model_details import DEFAULT_DETAILS, ModelDetails
 from shared.operations.prices import MAX_PRICE, Rates, insert_price, set_price
 from shared.operations.validation import check_choice, check_integer
+from shared.text.translation import lazy_gettext
 
 __all__ = [
     "MAX_PRICE",
@@ -50,7 +51,9 @@ def find_model(model_id: str) -> AIModel:
     """Return the model with this id. Raises `NotFound`."""
     model = AIModel.get_or_none(AIModel.id == model_id)
     if model is None:
-        raise NotFound(f"No model {model_id!r} in the catalog. Create it with `yout model create`.")
+        raise NotFound(
+            lazy_gettext("No model {model_id!r} in the catalog. Create it with `yout model create`.", model_id=model_id)
+        )
     return model
 
 
@@ -80,7 +83,9 @@ def create_model(
         try:
             model = AIModel.create(**values)
         except peewee.IntegrityError:
-            raise InvalidInput(f"A model {id!r} already exists. Change its price or channels in the console.") from None
+            raise InvalidInput(
+                lazy_gettext("A model {id!r} already exists. Change its price or channels in the console.", id=id)
+            ) from None
         insert_price(id, rates, now_ms())
         ChannelModel.create(channel=channel, model=model, upstream_model=check_model_id(upstream_model or id))
         prices = {name: value for name, value in asdict(rates).items() if value}
@@ -96,7 +101,7 @@ def update_model(model_id: str, details: ModelDetails, *, origin: Origin) -> AIM
     with transaction():
         model = find_model(model_id)
         if model.kind != details.kind:
-            raise InvalidInput("The kind of a model cannot be changed. Create another model.")
+            raise InvalidInput(lazy_gettext("The kind of a model cannot be changed. Create another model."))
         before = {name: getattr(model, name) for name in values}
         changed = {name: value for name, value in values.items() if before[name] != value}
         if changed:
@@ -125,7 +130,13 @@ def add_channel_to_model(
         try:
             row = ChannelModel.create(channel=channel, model=model, **values)
         except peewee.IntegrityError:
-            raise InvalidInput(f"The channel {channel.name!r} already serves {model_id!r}. Change it in the console.") from None
+            raise InvalidInput(
+                lazy_gettext(
+                    "The channel {channel!r} already serves {model_id!r}. Change it in the console.",
+                    channel=channel.name,
+                    model_id=model_id,
+                )
+            ) from None
         record_audit_entry(origin, "model.channel", model_id, after={"channel": channel.name, **values})
         bump_catalog_version()
         return row
@@ -156,13 +167,17 @@ def is_alias(name: str) -> bool:
 
 def _check_no_alias(model_id: str) -> None:
     if is_alias(model_id):
-        raise InvalidInput(f"{model_id!r} is an alias. Delete it first with `yout alias delete`.")
+        raise InvalidInput(lazy_gettext("{model_id!r} is an alias. Delete it first with `yout alias delete`.", model_id=model_id))
 
 
 def check_model_id(text: str) -> str:
     """Validate a model name, ours or a provider's: 1 to 200 printable ASCII characters without spaces."""
     if not is_valid_model_id(text):
-        raise InvalidInput(f"The model id must be 1 to 200 printable ASCII characters without spaces, not {text[:220]!r}.")
+        raise InvalidInput(
+            lazy_gettext(
+                "The model id must be 1 to 200 printable ASCII characters without spaces, not {text!r}.", text=text[:220]
+            )
+        )
     return text
 
 
@@ -174,10 +189,13 @@ def is_valid_model_id(text: str) -> bool:
 def _check_media_rates(kind: str, rates: Rates) -> None:
     """Raise `InvalidInput` for a price that does not apply to the kind: the model would be free by mistake."""
     if rates.per_5_seconds is not None and kind != "video":
-        raise InvalidInput("A price per 5 seconds is only for video models. Set a different price.")
+        raise InvalidInput(lazy_gettext("A price per 5 seconds is only for video models. Set a different price."))
     if rates.per_1k_characters is not None and kind != "speech":
-        raise InvalidInput("A price per 1,000 characters is only for speech models. Set a different price.")
+        raise InvalidInput(lazy_gettext("A price per 1,000 characters is only for speech models. Set a different price."))
     if kind in MEDIA_KINDS and (rates.input or rates.output):
         raise InvalidInput(
-            f"A model of kind {kind} is not billed by tokens. Set a price per call, per 5 seconds or per 1,000 characters."
+            lazy_gettext(
+                "A model of kind {kind} is not billed by tokens. Set a price per call, per 5 seconds or per 1,000 characters.",
+                kind=kind,
+            )
         )

@@ -19,6 +19,7 @@ from shared.operations.channels import create_channel, find_channel
 from shared.operations.model_details import ModelDetails
 from shared.operations.price_sync import MAX_MARKUP_PERCENT, list_costs, list_rates
 from shared.operations.validation import check_integer
+from shared.text.translation import lazy_gettext
 
 
 class DraftResult(NamedTuple):
@@ -32,7 +33,7 @@ def find_template(id: str) -> ChannelTemplate:
     """Return the template with this id. Raises `NotFound`."""
     template = TEMPLATES.get(id)
     if template is None:
-        raise NotFound(f"No template {id!r}. Choose one of {', '.join(TEMPLATES)}.")
+        raise NotFound(lazy_gettext("No template {id!r}. Choose one of {templates}.", id=id, templates=", ".join(TEMPLATES)))
     return template
 
 
@@ -49,9 +50,13 @@ def create_channel_from_template(
     """Create a channel from a provider's template. `base_url` and `settings` override the template."""
     template = find_template(template_id)
     if template.needs_base_url and base_url is None:
-        raise InvalidInput(f"{template.name} needs your own base URL, such as {template.base_url}.")
+        raise InvalidInput(
+            lazy_gettext(
+                "{template} needs your own base URL, such as {base_url}.", template=template.name, base_url=template.base_url
+            )
+        )
     if template.needs_secret and not secret:
-        raise InvalidInput(f"{template.name} needs a secret: your API key from this provider.")
+        raise InvalidInput(lazy_gettext("{template} needs a secret: your API key from this provider.", template=template.name))
     return create_channel(
         name,
         template.dialect,
@@ -151,9 +156,15 @@ def known_models(channel: Channel) -> tuple[KnownModel, ...]:
     """Return the known models of a channel's provider. Raises `InvalidInput` if no template, or one without models, matches."""
     template = TEMPLATES.get(str((channel.settings or {}).get("provider", "")))
     if template is None:
-        raise InvalidInput(f"The channel {channel.name!r} matches no template; its setting `provider` does not name one.")
+        raise InvalidInput(
+            lazy_gettext(
+                "The channel {channel!r} matches no template; its setting `provider` does not name one.", channel=channel.name
+            )
+        )
     if not template.models:
-        raise InvalidInput(f"No models of {template.name} are known. Add yours with `yout model create`.")
+        raise InvalidInput(
+            lazy_gettext("No models of {template} are known. Add yours with `yout model create`.", template=template.name)
+        )
     return template.models
 
 
@@ -162,7 +173,12 @@ def known_model(channel: Channel, model_id: str) -> KnownModel:
     for model in known_models(channel):
         if model_id in (model.id, model.upstream):
             return model
-    raise NotFound(f"No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.")
+    raise NotFound(
+        lazy_gettext(
+            "No known model {model_id!r} of this channel's provider. Add all known models with `yout channel drafts`.",
+            model_id=model_id,
+        )
+    )
 
 
 def _list_price(channel: Channel, model: KnownModel) -> ListPrice:
@@ -172,7 +188,7 @@ def _list_price(channel: Channel, model: KnownModel) -> ListPrice:
         at = datetime.fromtimestamp(now_ms() / 1000, UTC)
         price = find_list_price(template.base_url, template.id, model.upstream or model.id, at)
     except NotFound as error:
-        raise InvalidInput(f"The price of {model.id} is not known. {error}") from None
+        raise InvalidInput(lazy_gettext("The price of {model} is not known. {error}", model=model.id, error=error)) from None
     if "audio" in model.tags and "audio_input" not in price.rates:
         price = price._replace(rates={**price.rates, "audio_input": price.rates["input"]})
     return price

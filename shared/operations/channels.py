@@ -18,6 +18,7 @@ from shared.models import DIALECTS, ENABLED_STATUSES, Channel
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_choice, check_text
+from shared.text.translation import lazy_gettext
 
 MAX_SECRET_LENGTH = 10_000
 MAX_REASONING_TOKENS = 1_000_000  # of a choice
@@ -31,7 +32,7 @@ def find_channel(name: str) -> Channel:
     """Return the channel with this name. Raises `NotFound`."""
     channel = Channel.get_or_none(Channel.name == name.strip())
     if channel is None:
-        raise NotFound(f"No channel {name!r}. Create it with `yout channel create`.")
+        raise NotFound(lazy_gettext("No channel {name!r}. Create it with `yout channel create`.", name=name))
     return channel
 
 
@@ -62,7 +63,10 @@ def create_channel(
             )  # fmt: skip
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name."
+                lazy_gettext(
+                    "A channel {name!r} already exists. Change its base URL or secret in the console, or choose another name.",
+                    name=name,
+                )
             ) from None
         created = {"dialect": dialect, "base_url": base_url}
         if settings.get(ALLOWED):
@@ -137,9 +141,9 @@ def read_settings(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"The settings are not valid JSON: {error}.") from None
+        raise InvalidInput(lazy_gettext("The settings are not valid JSON: {error}.", error=error)) from None
     if not isinstance(found, dict):
-        raise InvalidInput("The settings must be a JSON object.")
+        raise InvalidInput(lazy_gettext("The settings must be a JSON object."))
     return check_settings(found)
 
 
@@ -156,9 +160,11 @@ def check_base_url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or " " in text:
-        raise InvalidInput(f"The base URL must look like https://host/v1, not {text!r}.")
+        raise InvalidInput(lazy_gettext("The base URL must look like https://host/v1, not {text!r}.", text=text))
     if parts.username is not None or "?" in text or "#" in text:
-        raise InvalidInput("The base URL must not contain a user, password, query or fragment. Enter the secret separately.")
+        raise InvalidInput(
+            lazy_gettext("The base URL must not contain a user, password, query or fragment. Enter the secret separately.")
+        )
     return text
 
 
@@ -181,7 +187,7 @@ def _check_secret(secret: str) -> str:
         return ""
     secret = check_text("secret", secret, MAX_SECRET_LENGTH)
     if not secret.isascii():
-        raise InvalidInput("The secret must be ASCII. Check that you copied it correctly.")
+        raise InvalidInput(lazy_gettext("The secret must be ASCII. Check that you copied it correctly."))
     return secret
 
 
@@ -191,9 +197,14 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
         text = json.dumps(settings or {}, allow_nan=False)
         orjson.dumps(settings)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidInput(f"The channel's settings are not valid JSON: {error}.") from None
+        raise InvalidInput(lazy_gettext("The channel's settings are not valid JSON: {error}.", error=error)) from None
     if len(text) > MAX_SETTINGS_LENGTH:
-        raise InvalidInput(f"The channel's settings must be at most {MAX_SETTINGS_LENGTH} characters of JSON.")
+        raise InvalidInput(
+            lazy_gettext(
+                "The channel's settings must be at most {maximum} characters of JSON.",
+                maximum=MAX_SETTINGS_LENGTH,
+            )
+        )
     _check_reasoning(settings or {})
     _check_allowed((settings or {}).get(ALLOWED, {}))
     return settings or {}
@@ -206,8 +217,11 @@ def _check_allowed(allowed: Any) -> None:
         for name, note in allowed.items()
     ):
         raise InvalidInput(
-            f"{ALLOWED} must be an object that has the worst-case cost of a call for each parameter, such as"
-            ' {"plugins": "0.02 USD a call"}.'
+            lazy_gettext(
+                "{name} must be an object that has the worst-case cost of a call for each parameter, such as {example}.",
+                name=ALLOWED,
+                example='{"plugins": "0.02 USD a call"}',
+            )
         )
 
 
@@ -217,6 +231,8 @@ def _check_reasoning(settings: dict[str, Any]) -> None:
     for tokens in value.values() if isinstance(value, dict) else (value,):
         if type(tokens) is not int or not 0 <= tokens <= MAX_REASONING_TOKENS:
             raise InvalidInput(
-                f"reasoning_tokens_limit must be a whole number from 0 to {MAX_REASONING_TOKENS}, or an object of such numbers by"
-                " model."
+                lazy_gettext(
+                    "reasoning_tokens_limit must be a whole number from 0 to {maximum}, or an object of such numbers by model.",
+                    maximum=MAX_REASONING_TOKENS,
+                )
             )

@@ -18,6 +18,7 @@ from shared.core.errors import AccessDenied, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
 from shared.operations.purges import count_purges, lock_content, require_no_purge
 from shared.text.plain_text import to_one_line, truncate
+from shared.text.translation import lazy_gettext
 
 MAX_MESSAGES = 1_000  # per conversation
 MAX_TITLE_LENGTH = 80  # characters of a title taken from the first message
@@ -60,7 +61,10 @@ def begin_turn(account: UUID, conversation: str | None, *, stores: bool, new_cou
         return ConversationState(account, new_id(), True, stores, purges, [])
     row = find_conversation(account, conversation)
     if stores and row.message_count + new_count >= MAX_MESSAGES:
-        raise InvalidRequest(f"A conversation can have at most {MAX_MESSAGES} messages. Start a new one.", "conversation_id")
+        raise InvalidRequest(
+            lazy_gettext("A conversation can have at most {max_messages} messages. Start a new one.", max_messages=MAX_MESSAGES),
+            "conversation_id",
+        )
     earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
     return ConversationState(account, row.id, False, stores, purges, earlier)
 
@@ -143,7 +147,7 @@ def plan_stores_content(account: UUID) -> bool:
 def _require_plan(account: UUID) -> None:
     if not plan_stores_content(account):
         raise AccessDenied(
-            "Your plan does not store conversations. Omit 'store' and send the earlier messages with each request.",
+            lazy_gettext("Your plan does not store conversations. Omit 'store' and send the earlier messages with each request."),
             "plan_required",
         )
 

@@ -25,6 +25,7 @@ from shared.core.database import transaction
 from shared.core.errors import AlreadySubmitted, InvalidInput
 from shared.core.secrets import derive_key
 from shared.models import FORM_SECRET_MS, FormSubmission
+from shared.text.translation import lazy_gettext
 
 CLAIM_LIFETIME_MS = 24 * 3600 * 1000
 MAX_RESULT_LENGTH = 200
@@ -65,7 +66,7 @@ def submit_once(owner: UUID, token: str, content: str) -> Iterator[Submission]:
     rolled back.
     """
     if not 16 <= len(token) <= 64 or not token.isascii():
-        raise InvalidInput("The form is incomplete. Reload the page and fill it in again.")
+        raise InvalidInput(lazy_gettext("The form is incomplete. Reload the page and fill it in again."))
     form = Submission(_digest(f"form:{owner.hex}:{token}"))
     with transaction():
         _claim(form.id, owner, _digest(content))

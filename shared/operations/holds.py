@@ -14,6 +14,7 @@ from shared.ledger import Settlement
 from shared.models import Account, Hold
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import check_integer, check_text
+from shared.text.translation import lazy_gettext
 
 MAX_DURATION_MS = 2**31 - 1
 UNKNOWN_USAGE = TokenUsage(0, 0, estimated=True)
@@ -32,7 +33,7 @@ def find_hold(call: UUID) -> Hold:
     """Return the hold of a call, open or closed, with its account. Raises `NotFound`."""
     hold: Hold | None = Hold.select(Hold, Account).join(Account).where(Hold.id == call).first()
     if hold is None:
-        raise NotFound(f"No hold {call}. Closed holds are deleted after a week; see the call's receipt.")
+        raise NotFound(lazy_gettext("No hold {call}. Closed holds are deleted after a week; see the call's receipt.", call=call))
     return hold
 
 
@@ -44,7 +45,7 @@ def release_hold(call: UUID, reason: str, *, origin: Origin) -> ClosedHold:
 def settle_hold(call: UUID, credits: int, reason: str, *, origin: Origin) -> ClosedHold:
     """Charge `credits` of a hold and release the rest. Raises `InvalidInput` if that exceeds the hold, or if it is closed."""
     if credits == 0:
-        raise InvalidInput("The amount must be above 0. To charge nothing, release the hold.")
+        raise InvalidInput(lazy_gettext("The amount must be above 0. To charge nothing, release the hold."))
     return _close(call, credits, reason, origin)
 
 
@@ -56,7 +57,9 @@ def _close(call: UUID, credits: int, reason: str, origin: Origin) -> ClosedHold:
         check_integer("number of credits", credits, 0, held)
         [settled] = ledger.settle([_settlement(hold, credits, now)], now) if hold.state == "held" else [None]
         if settled is None or not settled.is_first:  # closed concurrently
-            raise InvalidInput("This hold is already closed. Nothing was changed. The call's receipt shows the charge.")
+            raise InvalidInput(
+                lazy_gettext("This hold is already closed. Nothing was changed. The call's receipt shows the charge.")
+            )
         record_audit_entry(
             origin,
             "hold.settle" if credits else "hold.release",

@@ -15,6 +15,7 @@ from shared.models import ApiKey
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_bounds import RESTRICTED_FIELDS, required_restrictions
 from shared.operations.keys import LIMIT_FIELDS, check_field, find_key, revoke_with_children
+from shared.text.translation import lazy_gettext
 
 CHANGEABLE = ("name", "expires_at", *LIMIT_FIELDS, "can_manage")
 
@@ -42,10 +43,10 @@ def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, origin: Origin
 
 def _check(key: ApiKey, field: str, value: Any) -> Any:
     if key.revoked_at is not None:
-        raise InvalidInput("This key is revoked and cannot be changed. Create a new one.")
+        raise InvalidInput(lazy_gettext("This key is revoked and cannot be changed. Create a new one."))
     if field == "can_manage":
         if value and key.parent is not None:
-            raise InvalidInput("A key that was created by another key cannot manage the account.")
+            raise InvalidInput(lazy_gettext("A key that was created by another key cannot manage the account."))
         return bool(value)
     return value if value == getattr(key, field) else check_field(field, value)
 
@@ -90,4 +91,6 @@ def _require_within_parent(key: ApiKey) -> None:
         return
     beyond = next(iter(required_restrictions(key, find_key(key.parent))), None)
     if beyond is not None:
-        raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that created this one.")
+        raise InvalidInput(
+            lazy_gettext("The {what} must be within those of the key that created this one.", what=beyond.replace("_", " "))
+        )

@@ -13,6 +13,7 @@ from shared.models import ApiKey
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import LIMIT_FIELDS, CreatedKey, KeyOptions, create_key, find_key, revoke_with_children
 from shared.operations.validation import check_integer
+from shared.text.translation import lazy_gettext
 
 MAX_GRACE_MS = 30 * 24 * 3600 * 1000
 MAX_KEYS = 10_000
@@ -31,7 +32,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, origin: Origin) -> CreatedKey:
         lock_accounts([found.account.id])()  # no reservation or new key can run concurrently
         old = find_key(key_id)
         if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
-            raise InvalidInput("This key is revoked or expired and cannot be rotated. Create a new one.")
+            raise InvalidInput(lazy_gettext("This key is revoked or expired and cannot be rotated. Create a new one."))
         created = create_key(
             old.account.id,
             old.name,
@@ -59,6 +60,6 @@ def revoke_keys(keys: Sequence[UUID], *, origin: Origin) -> int:
     Returns how many were active.
     """
     if len(keys) > MAX_KEYS:
-        raise InvalidInput(f"At most {MAX_KEYS} keys can be revoked at once. Narrow the filter.")
+        raise InvalidInput(lazy_gettext("At most {maximum} keys can be revoked at once. Narrow the filter.", maximum=MAX_KEYS))
     with transaction():
         return revoke_with_children(keys, now_ms(), origin)

@@ -18,6 +18,7 @@ from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_bounds import required_restrictions
 from shared.operations.validation import check_integer, check_text
 from shared.text.client_address import normalize_network
+from shared.text.translation import lazy_gettext
 
 MAX_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
@@ -71,7 +72,7 @@ def create_key(
         account = find_account(email_or_id)
         require_customer_account(account)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed; its keys would be refused.")
+            raise InvalidInput(lazy_gettext("The account {email} is closed; its keys would be refused.", email=account.email))
         values["allowed_models"] = check_models(allowed_models)
         if can_manage is None:
             can_manage = parent is None and all(values[limit] is None for limit in LIMIT_FIELDS)
@@ -89,10 +90,12 @@ def create_key(
 
 def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
     if parent.revoked_at is not None:
-        raise NotFound(f"The key {parent.id} is revoked; it cannot create keys.")
+        raise NotFound(lazy_gettext("The key {parent} is revoked; it cannot create keys.", parent=parent.id))
     beyond = next(iter(required_restrictions(row, parent)), None)
     if beyond is not None:
-        raise InvalidInput(f"The {beyond.replace('_', ' ')} must be within those of the key that creates this one.")
+        raise InvalidInput(
+            lazy_gettext("The {what} must be within those of the key that creates this one.", what=beyond.replace("_", " "))
+        )
 
 
 def revoke_key(key_id: str | UUID, *, origin: Origin) -> ApiKey:
@@ -124,10 +127,12 @@ def find_key(key_id: str | UUID) -> ApiKey:
     try:
         key_id = key_id if isinstance(key_id, UUID) else UUID(key_id)
     except ValueError:
-        raise NotFound(f"{key_id!r} is not a key id. Use the `id` printed by `yout key create`.") from None
+        raise NotFound(
+            lazy_gettext("{key_id!r} is not a key id. Use the `id` printed by `yout key create`.", key_id=key_id)
+        ) from None
     row: ApiKey | None = ApiKey.get_or_none(ApiKey.id == key_id)
     if row is None:
-        raise NotFound(f"No key {key_id}.")
+        raise NotFound(lazy_gettext("No key {key_id}.", key_id=key_id))
     return row
 
 
@@ -139,7 +144,7 @@ def check_field(field: str, value: Any) -> Any:
         return None
     if field == "expires_at":
         if not now_ms() < value < YEAR_10000:
-            raise InvalidInput("The expiry must be in the future; omit it for a key that never expires.")
+            raise InvalidInput(lazy_gettext("The expiry must be in the future; omit it for a key that never expires."))
         return value
     if field == "allowed_models":
         return check_models(value)
@@ -153,11 +158,11 @@ def check_models(models: Sequence[str] | None) -> list[str] | None:
     if models is None:
         return None
     if not models:
-        raise InvalidInput("An empty list would allow no model. Omit it to allow all models.")
+        raise InvalidInput(lazy_gettext("An empty list would allow no model. Omit it to allow all models."))
     known = {row.id for row in AIModel.select(AIModel.id).where(AIModel.id.in_(list(models)))}
     unknown = next((model for model in models if model not in known), None)
     if unknown is not None:
-        raise InvalidInput(f"No model {unknown!r} in the catalog. Create the model first.")
+        raise InvalidInput(lazy_gettext("No model {unknown!r} in the catalog. Create the model first.", unknown=unknown))
     return list(dict.fromkeys(models))
 
 
@@ -165,8 +170,8 @@ def _check_networks(addresses: Sequence[str] | None) -> list[str] | None:
     if addresses is None:
         return None
     if not addresses:
-        raise InvalidInput("An empty list would allow no address. Omit it to allow all addresses.")
+        raise InvalidInput(lazy_gettext("An empty list would allow no address. Omit it to allow all addresses."))
     try:
         return [str(normalize_network(address)) for address in addresses]
     except ValueError as error:
-        raise InvalidInput(f"{error}; use an address or a network such as 10.0.0.0/8.") from None
+        raise InvalidInput(lazy_gettext("{error}; use an address or a network such as 10.0.0.0/8.", error=error)) from None

@@ -15,6 +15,7 @@ from shared.media.finish_job import CANCELLED, JobResult
 from shared.models import MediaJob
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import check_text
+from shared.text.translation import lazy_gettext
 
 FAILED_BY_STAFF = JobResult("failed", error_code="ended_by_staff", error_class="ended by staff")
 
@@ -24,7 +25,7 @@ def find_job(job_id: UUID) -> MediaJob:
     shown = [field for field in MediaJob._meta.sorted_fields if field.name not in ("sealed_params", "callback_url")]
     job: MediaJob | None = MediaJob.select(*shown).where(MediaJob.id == job_id).first()
     if job is None:
-        raise NotFound(f"No job {job_id}.")
+        raise NotFound(lazy_gettext("No job {job_id}.", job_id=job_id))
     return job
 
 
@@ -34,7 +35,7 @@ def poll_job(job_id: UUID, *, origin: Origin) -> MediaJob:
         job = find_job(job_id)
         moved = MediaJob.update(due_at=now_ms()).where((MediaJob.id == job_id) & MediaJob.finished_at.is_null()).execute()
         if not moved:
-            raise InvalidInput(f"This job has already ended: it is {job.status}.")
+            raise InvalidInput(lazy_gettext("This job has already ended: it is {status}.", status=job.status))
         record_audit_entry(origin, "job.poll", job_id)
         return job
 
@@ -55,12 +56,12 @@ def refund_job(job_id: UUID, reason: str, *, origin: Origin) -> int:
     with transaction():
         job = find_job(job_id)
         if not job.credits_charged:
-            raise InvalidInput("This job was not charged; there is nothing to refund.")
+            raise InvalidInput(lazy_gettext("This job was not charged; there is nothing to refund."))
         try:
             with transaction():  # a savepoint, so that the outer transaction survives an error
                 ledger.post_entry(_owner(job), "refund", job.credits_charged, actor=origin.actor, reason=reason, call=job.id)
         except peewee.IntegrityError:
-            raise InvalidInput("This job was already refunded. Nothing was changed.") from None
+            raise InvalidInput(lazy_gettext("This job was already refunded. Nothing was changed.")) from None
         record_audit_entry(
             origin,
             "job.refund",
@@ -75,10 +76,10 @@ def _end(job_id: UUID, end: JobResult, reason: str, origin: Origin) -> MediaJob:
     with transaction():
         job = MediaJob.get_or_none(MediaJob.id == job_id)
         if job is None:
-            raise NotFound(f"No job {job_id}.")
+            raise NotFound(lazy_gettext("No job {job_id}.", job_id=job_id))
         ended = finish_job.finish(job, end, lease_id=None) if job.finished_at is None else None
         if ended is None:
-            raise InvalidInput("This job has already ended. Nothing was changed.")
+            raise InvalidInput(lazy_gettext("This job has already ended. Nothing was changed."))
         record_audit_entry(
             origin,
             "job.cancel" if end.status == "cancelled" else "job.fail",

@@ -15,6 +15,7 @@ from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog import check_model_id, find_model
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.keys import YEAR_10000
+from shared.text.translation import lazy_gettext
 
 FIELDS = ("model", "successor", "deprecated_at", "shutdown_at")
 
@@ -28,7 +29,7 @@ def find_alias(name: str) -> ModelAlias:
     """Return the alias with this name. Raises `NotFound`."""
     alias = ModelAlias.get_or_none(ModelAlias.name == name)
     if alias is None:
-        raise NotFound(f"No alias {name!r}. List them with `yout alias list`.")
+        raise NotFound(lazy_gettext("No alias {name!r}. List them with `yout alias list`.", name=name))
     return alias
 
 
@@ -49,14 +50,16 @@ def create_alias(
     check_model_id(name)
     with transaction():
         if AIModel.select().where((AIModel.id == name) & (AIModel.status == "active")).exists():
-            raise InvalidInput(f"{name!r} is an active model. Disable it first, or choose another name.")
+            raise InvalidInput(lazy_gettext("{name!r} is an active model. Disable it first, or choose another name.", name=name))
         values = _checked(
             name, {"model": model, "successor": successor, "deprecated_at": deprecated_at, "shutdown_at": shutdown_at}
         )
         try:
             alias = ModelAlias.create(name=name, **values)
         except peewee.IntegrityError:
-            raise InvalidInput(f"An alias {name!r} already exists. Change it with `yout alias update`.") from None
+            raise InvalidInput(
+                lazy_gettext("An alias {name!r} already exists. Change it with `yout alias update`.", name=name)
+            ) from None
         record_audit_entry(origin, "alias.create", name, after=values)
         bump_catalog_version()
         return alias
@@ -82,7 +85,11 @@ def delete_alias(name: str, *, origin: Origin) -> None:
         alias = find_alias(name)
         dependent = ModelAlias.get_or_none(ModelAlias.model == name)
         if dependent is not None and not AIModel.select().where(AIModel.id == name).exists():
-            raise InvalidInput(f"The alias {dependent.name!r} points to {name!r}. Change or delete it first.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "The alias {dependent!r} points to {name!r}. Change or delete it first.", dependent=dependent.name, name=name
+                )
+            )
         alias.delete_instance()
         record_audit_entry(origin, "alias.delete", name, before={field: getattr(alias, field) for field in FIELDS})
         bump_catalog_version()
@@ -95,11 +102,11 @@ def _checked(name: str, values: dict[str, Any]) -> dict[str, Any]:
     while seen[-1] in aliases and seen[-1] not in seen[:-1]:
         seen.append(aliases[seen[-1]])
     if seen[-1] in seen[:-1]:
-        raise InvalidInput(f"The alias would point to itself: {' → '.join(seen)}.")
+        raise InvalidInput(lazy_gettext("The alias would point to itself: {seen}.", seen=" → ".join(seen)))
     find_model(seen[-1])
     if values["successor"] is not None:
         if values["successor"] == name:
-            raise InvalidInput("The successor must be another name.")
+            raise InvalidInput(lazy_gettext("The successor must be another name."))
         if values["successor"] not in aliases:
             find_model(values["successor"])
     check_dates(values)
@@ -112,4 +119,6 @@ def check_dates(values: dict[str, Any]) -> None:
         values["deprecated_at"] = min(now_ms(), values["shutdown_at"])
     times = [values[field] for field in ("deprecated_at", "shutdown_at") if values[field] is not None]
     if not all(type(time) is int and 0 <= time < YEAR_10000 for time in times) or times != sorted(times):
-        raise InvalidInput("The dates must be before the year 10000, and the shutdown must not be before the deprecation.")
+        raise InvalidInput(
+            lazy_gettext("The dates must be before the year 10000, and the shutdown must not be before the deprecation.")
+        )

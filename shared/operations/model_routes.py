@@ -15,6 +15,7 @@ from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.channels import find_channel
 from shared.operations.route_costs import RouteCosts
 from shared.operations.validation import check_integer, check_text
+from shared.text.translation import lazy_gettext
 
 MAX_PAUSE_MS = 7 * 24 * 3600 * 1000
 
@@ -104,5 +105,5 @@ def find_route(route_id: UUID) -> ChannelModel:
         .first()
     )
     if route is None:
-        raise NotFound(f"No route {route_id}. The channel no longer serves the model.")
+        raise NotFound(lazy_gettext("No route {route_id}. The channel no longer serves the model.", route_id=route_id))
     return route

@@ -14,6 +14,7 @@ from shared.models import ENABLED_STATUSES, Plan
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import MAX_LIMIT, check_models
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
+from shared.text.translation import lazy_gettext
 
 MAX_PRICE_CENTS = 10**9
 MAX_MEDIA_DAYS = 3_650
@@ -37,7 +38,9 @@ def find_plan(name_or_id: str | UUID) -> Plan:
     """Return the plan with this name or id. Raises `NotFound`."""
     plan = Plan.get_or_none(Plan.id == name_or_id) if isinstance(name_or_id, UUID) else _find_by_text(name_or_id)
     if plan is None:
-        raise NotFound(f"No plan {str(name_or_id)!r}. Create it with `yout plan create NAME`.")
+        raise NotFound(
+            lazy_gettext("No plan {name_or_id!r}. Create it with `yout plan create NAME`.", name_or_id=str(name_or_id))
+        )
     return plan
 
 
@@ -51,7 +54,9 @@ def create_plan(name: str, terms: Mapping[str, Any], *, origin: Origin) -> Plan:
             with transaction():
                 plan = Plan.create(name=name, **checked)
         except peewee.IntegrityError:
-            raise InvalidInput(f"A plan {name!r} already exists. Change it with `yout plan change`.") from None
+            raise InvalidInput(
+                lazy_gettext("A plan {name!r} already exists. Change it with `yout plan change`.", name=name)
+            ) from None
         record_audit_entry(origin, "plan.create", plan.id, after={"name": name, **checked})
         return plan
 
@@ -104,7 +109,9 @@ def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in terms.items():
         what = name.replace("_", " ")
         if name not in DEFAULT_TERMS:
-            raise InvalidInput(f"A plan has no {what}; it has {', '.join(DEFAULT_TERMS)}.")
+            raise InvalidInput(
+                lazy_gettext("A plan has no {what}; it has {default_terms}.", what=what, default_terms=", ".join(DEFAULT_TERMS))
+            )
         if value is None and DEFAULT_TERMS[name] is None:
             continue
         if name in _AMOUNTS:
@@ -114,5 +121,5 @@ def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
         elif name in ("rpm", "tpm", "concurrency"):
             check_integer(what, value, 1, MAX_LIMIT)
         elif name != "allowed_models" and type(value) is not bool:
-            raise InvalidInput(f"The value of {what} must be true or false, not {value!r}.")
+            raise InvalidInput(lazy_gettext("The value of {what} must be true or false, not {value!r}.", what=what, value=value))
     return dict(terms)

@@ -13,6 +13,7 @@ from shared.models import AIModel, Price, PriceDraft
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.prices import COLUMNS, Rates, format_rate, rate_columns, rates_of, set_price
 from shared.operations.prices_in_force import current_price
+from shared.text.translation import lazy_gettext
 
 
 def find_draft(model_id: str) -> PriceDraft | None:
@@ -29,7 +30,7 @@ def save_draft(model_id: str, rates: Rates, *, origin: Origin) -> PriceDraft:
     with transaction():
         model = AIModel.get_or_none(AIModel.id == model_id)
         if model is None:
-            raise NotFound(f"No model {model_id!r} in the catalog.")
+            raise NotFound(lazy_gettext("No model {model_id!r} in the catalog.", model_id=model_id))
         rates.check(model.is_free)
         former = find_draft(model_id)
         values: dict[str, Any] = {
@@ -72,10 +73,14 @@ def publish_draft(model_id: str, reviewed: ReviewedPrice, effective_at: int | No
             AIModel.select().where(AIModel.id == model_id).for_update().first()
         draft, current = find_draft(model_id), current_price(model_id)
         if draft is None:
-            raise NotFound(f"There is no price draft for {model_id!r}. It was published or discarded.")
+            raise NotFound(
+                lazy_gettext("There is no price draft for {model_id!r}. It was published or discarded.", model_id=model_id)
+            )
         if reviewed != (rates_line(draft), current.id if current else None):
             raise InvalidInput(
-                "The price has changed since you opened this page. Nothing was published. Review it and submit again."
+                lazy_gettext(
+                    "The price has changed since you opened this page. Nothing was published. Review it and submit again."
+                )
             )
         PriceDraft.delete().where(PriceDraft.model == model_id).execute()
         return set_price(model_id, rates_of(draft), effective_at, origin=origin)

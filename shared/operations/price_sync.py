@@ -26,6 +26,7 @@ from shared.operations.prices import COLUMNS, Rates, rates_of
 from shared.operations.prices_in_force import current_price, current_prices
 from shared.operations.route_costs import RouteCosts, costs_of
 from shared.operations.validation import check_integer
+from shared.text.translation import lazy_gettext
 
 MAX_MARKUP_PERCENT = 10_000
 TOKEN_PRICED_KINDS = ("chat", "embedding")
@@ -140,7 +141,7 @@ def compare_prices(
         wanted = wanted.where(AIModel.id.in_(list(models)))
     rows = list(wanted)
     if missing := set(models) - {row.id for row in rows}:
-        raise NotFound(f"No model {min(missing)!r} in the catalog.")
+        raise NotFound(lazy_gettext("No model {missing!r} in the catalog.", missing=min(missing)))
     routes, prices, at = _routes(), current_prices(), datetime.fromtimestamp(now_ms() / 1000, UTC)
     result = Comparisons([], [])
     for row in rows:
@@ -171,7 +172,7 @@ def _sync(comparison: PriceComparison, publish: bool, origin: Origin) -> SyncedP
                 return SyncedPrice(comparison, "unchanged")
             current, draft = current_price(comparison.model), find_draft(comparison.model)
             if (_sorted(rates_of(current)) if current else None) != comparison.live:
-                raise InvalidInput("The price has changed since it was compared.")
+                raise InvalidInput(lazy_gettext("The price has changed since it was compared."))
             if draft is None or _sorted(rates_of(draft)) != comparison.proposed:
                 draft = save_draft(comparison.model, comparison.proposed, origin=origin)
             if not publish:
@@ -202,9 +203,15 @@ def _compare(
     model: AIModel, routes: list[ChannelModel], live: Rates | None, credits_per_usd: int, markup_percent: int, at: datetime
 ) -> PriceComparison:
     if model.kind not in TOKEN_PRICED_KINDS:
-        raise NotFound(f"Models of kind {model.kind} are not compared, only {' and '.join(TOKEN_PRICED_KINDS)}.")
+        raise NotFound(
+            lazy_gettext(
+                "Models of kind {kind} are not compared, only {token_priced_kinds}.",
+                kind=model.kind,
+                token_priced_kinds=" and ".join(TOKEN_PRICED_KINDS),
+            )
+        )
     if not routes:
-        raise NotFound("No enabled channel serves the model.")
+        raise NotFound(lazy_gettext("No enabled channel serves the model."))
     found, reasons = [], []
     for route in routes:
         provider = str((route.channel.settings or {}).get("provider", ""))
@@ -216,7 +223,13 @@ def _compare(
         raise NotFound(reasons[0])
     for _, price in found:
         if price.uncovered:
-            raise NotFound(f"The price of {price.source} has units without a rate here: {', '.join(price.uncovered)}.")
+            raise NotFound(
+                lazy_gettext(
+                    "The price of {source} has units without a rate here: {uncovered}.",
+                    source=price.source,
+                    uncovered=", ".join(price.uncovered),
+                )
+            )
     prices = [price for _, price in found]
     costs = [RouteCost(route.id, list_costs(price, credits_per_usd)) for route, price in found]
     return PriceComparison(

@@ -15,6 +15,7 @@ from shared.models import RATE_KINDS, AIModel, Price, PriceDraft, PriceRate
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_integer
+from shared.text.translation import lazy_gettext
 
 MAX_PRICE = 10**12
 MAX_RATES = 100  # of a price
@@ -57,25 +58,35 @@ class Rates:
                 check_integer(f"price ({what.replace('_', ' ')})", value, 0, MAX_PRICE)
         self._check_rates()
         if self.is_zero and not free:
-            raise InvalidInput("A model without a price must be marked as free. Set a price above 0, or use --free.")
+            raise InvalidInput(
+                lazy_gettext("A model without a price must be marked as free. Set a price above 0, or use --free.")
+            )
 
     def _check_rates(self) -> None:
         """Raise `InvalidInput` for rates that are out of range, duplicated, or lower for longer prompts."""
         if len(self.rates) > MAX_RATES:
-            raise InvalidInput(f"A price has at most {MAX_RATES} further rates.")
+            raise InvalidInput(lazy_gettext("A price has at most {maximum} further rates.", maximum=MAX_RATES))
         latest: dict[str, Rate] = {}
         for rate in self.rates:
             check_rate(rate)
             base = getattr(self, rate.kind) if rate.kind in BASE_KINDS else None
             if rate.kind in BASE_KINDS and (base is None or not rate.above_tokens):
-                raise InvalidInput(f"The price {rate.kind!r} must be set; its further rates are for longer prompts only.")
+                raise InvalidInput(
+                    lazy_gettext("The price {kind!r} must be set; its further rates are for longer prompts only.", kind=rate.kind)
+                )
             former = latest.get(rate.kind)
             if former is None and base is None and rate.above_tokens:
-                raise InvalidInput(f"The rate {rate.kind!r} needs a value for all prompts, without a length.")
+                raise InvalidInput(
+                    lazy_gettext("The rate {kind!r} needs a value for all prompts, without a length.", kind=rate.kind)
+                )
             if former is not None and former.above_tokens >= rate.above_tokens:
-                raise InvalidInput(f"The rates of {rate.kind!r} must be in ascending order of prompt length, each length once.")
+                raise InvalidInput(
+                    lazy_gettext(
+                        "The rates of {kind!r} must be in ascending order of prompt length, each length once.", kind=rate.kind
+                    )
+                )
             if rate.credits < (former.credits if former is not None else base or 0):
-                raise InvalidInput(f"The rate {rate.kind!r} must not be lower for longer prompts.")
+                raise InvalidInput(lazy_gettext("The rate {kind!r} must not be lower for longer prompts.", kind=rate.kind))
             latest[rate.kind] = rate
 
 
@@ -83,7 +94,11 @@ def check_rate(rate: Rate, kinds: Collection[str] = RATE_KINDS) -> None:
     """Raise `InvalidInput` unless a rate is of one of `kinds` or a service tier, and its numbers are within the limits."""
     tier = rate.kind.removeprefix(TIER_PREFIX) if rate.kind.startswith(TIER_PREFIX) else None
     if rate.kind not in kinds and (tier is None or not _TIER.fullmatch(tier)):
-        raise InvalidInput(f"Unknown rate {rate.kind!r}. Choose one of {', '.join(kinds)}, or tier:NAME.")
+        raise InvalidInput(
+            lazy_gettext(
+                "Unknown rate {kind!r}. Choose one of {kinds}, or tier:NAME.", kind=rate.kind, rate_kinds=", ".join(kinds)
+            )
+        )
     check_integer(f"rate ({rate.kind})", rate.credits, 0, MAX_PERMILLE if tier else MAX_PRICE)
     check_integer(f"prompt length of the rate ({rate.kind})", rate.above_tokens, 0, 0 if tier else MAX_ABOVE_TOKENS)
 
@@ -94,7 +109,11 @@ def parse_rates(lines: Iterable[str]) -> tuple[Rate, ...]:
     for line in lines:
         match = _RATE.fullmatch(line.strip())
         if match is None:
-            raise InvalidInput(f"A rate must look like web_search=10000, input@200000=2500 or tier:flex=500, not {line[:80]!r}.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "A rate must look like web_search=10000, input@200000=2500 or tier:flex=500, not {text!r}.", text=line[:80]
+                )
+            )
         found.append(Rate(match["kind"], int(match["above"] or 0), int(match["credits"])))
     return tuple(sorted(found))
 
@@ -134,11 +153,13 @@ def set_price(model_id: str, rates: Rates, effective_at: int | None = None, *, o
     Raises `InvalidInput` for a past time, so that past charges stay explainable.
     """
     if effective_at is not None and effective_at < now_ms():
-        raise InvalidInput("A price cannot take effect in the past. Omit the time to set it now.")
+        raise InvalidInput(lazy_gettext("A price cannot take effect in the past. Omit the time to set it now."))
     with transaction():
         model = AIModel.get_or_none(AIModel.id == model_id)
         if model is None:
-            raise NotFound(f"No model {model_id!r} in the catalog. Create it with `yout model create`.")
+            raise NotFound(
+                lazy_gettext("No model {model_id!r} in the catalog. Create it with `yout model create`.", model_id=model_id)
+            )
         rates.check(model.is_free)
         moment = _free_moment(model_id, effective_at)
         price = insert_price(model_id, rates, moment)
@@ -160,6 +181,11 @@ def _free_moment(model_id: str, effective_at: int | None) -> int:
     moment = now_ms() if effective_at is None else effective_at
     while Price.select().where((Price.model == model_id) & (Price.effective_at == moment)).exists():
         if effective_at is not None:
-            raise InvalidInput(f"The model {model_id!r} already has a price that takes effect at this time. Choose another time.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "The model {model_id!r} already has a price that takes effect at this time. Choose another time.",
+                    model_id=model_id,
+                )
+            )
         moment += 1
     return moment

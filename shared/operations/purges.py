@@ -16,6 +16,7 @@ from shared.ledger.sql import execute, lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID, VisitorAllowance, VisitorSettings, visitor_allowance_state
 from shared.models import Account, Hold, PurgeJob
 from shared.operations.audit import Origin, record_audit_entry
+from shared.text.translation import lazy_gettext
 
 ACTOR = "purge"  # actor of purges in the audit log
 NO_SUCH_PURGE = "No such purge of your account."
@@ -81,13 +82,13 @@ def lock_content(account: UUID) -> None:
     if not is_sqlite():  # there, BEGIN IMMEDIATE has locked the whole file
         execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", [account.hex])
     if not Account.select().where(Account.id == account).exists():
-        raise NotFound("No such account.")
+        raise NotFound(lazy_gettext("No such account."))
 
 
 def lock_account(account: UUID) -> None:
     """Lock the account until the end of the transaction: no credits move. Raises `NotFound`."""
     if account not in lock_accounts([account])():
-        raise NotFound("No such account.")
+        raise NotFound(lazy_gettext("No such account."))
 
 
 def count_purges(account: UUID) -> int:

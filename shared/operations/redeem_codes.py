@@ -19,6 +19,7 @@ from shared.operations.validation import MAX_AMOUNT, check_integer, check_text
 from shared.payments import record_payment
 from shared.payments.collect import RecordedPayment
 from shared.payments.redeem_codes import RedeemCodeProvider, new_code
+from shared.text.translation import lazy_gettext
 
 MAX_CODES = 10_000  # of one batch
 COUNT_BATCH_SIZE = 500  # batches
@@ -49,7 +50,7 @@ def create_codes(credits: int, count: int = 1, *, note: str = "", expires_at: in
     check_integer("number of codes", count, 1, MAX_CODES)
     note = check_text("note", note, 200, empty=True)
     if expires_at is not None and not now_ms() < expires_at < YEAR_10000:
-        raise InvalidInput("The expiry must be in the future; omit it for codes that never expire.")
+        raise InvalidInput(lazy_gettext("The expiry must be in the future; omit it for codes that never expire."))
     fresh = [new_code() for _ in range(count)]
     with transaction():
         batch = CodeBatch.create(credits=credits, count=count, note=note, expires_at=expires_at, created_by=origin.actor[:254])
@@ -65,10 +66,10 @@ def void_codes(id: str | UUID, *, origin: Origin) -> int:
     try:
         id = id if isinstance(id, UUID) else UUID(id)
     except ValueError:
-        raise NotFound(f"{id!r} is not the id of a code or batch. List them with `yout code list`.") from None
+        raise NotFound(lazy_gettext("{id!r} is not the id of a code or batch. List them with `yout code list`.", id=id)) from None
     with transaction():
         if not (CodeBatch.select().where(CodeBatch.id == id).exists() or RedeemCode.select().where(RedeemCode.id == id).exists()):
-            raise NotFound(f"No code or batch {id}. List them with `yout code list`.")
+            raise NotFound(lazy_gettext("No code or batch {id}. List them with `yout code list`.", id=id))
         unused = RedeemCode.redeemed_at.is_null() & RedeemCode.voided_at.is_null()
         voided = (
             RedeemCode.update(voided_at=now_ms()).where(((RedeemCode.batch == id) | (RedeemCode.id == id)) & unused).execute()

@@ -16,6 +16,7 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.core.secrets import SECOND_FACTOR, seal, unseal
 from shared.models import StaffRecoveryCode, StaffUser
 from shared.operations.audit import Origin, record_audit_entry
+from shared.text.translation import lazy_gettext
 
 ISSUER = "yout console"
 STEP_SECONDS = 30
@@ -42,7 +43,9 @@ def enroll(person: UUID, secret: str, code: str, *, secret_key: str, origin: Ori
     """
     step = _matching_step(secret, code)
     if step is None:
-        raise InvalidInput("The code is incorrect. Check the clock of your device and enter the code that it shows now.")
+        raise InvalidInput(
+            lazy_gettext("The code is incorrect. Check the clock of your device and enter the code that it shows now.")
+        )
     with transaction():
         changed = (
             StaffUser.update(sealed_totp=seal(secret, secret_key, SECOND_FACTOR), totp_step=step)
@@ -50,7 +53,7 @@ def enroll(person: UUID, secret: str, code: str, *, secret_key: str, origin: Ori
             .execute()
         )
         if not changed:
-            raise InvalidInput("A second factor is already set up. Turn it off before you set up another device.")
+            raise InvalidInput(lazy_gettext("A second factor is already set up. Turn it off before you set up another device."))
         codes = _replace_recovery_codes(person)
         record_audit_entry(origin, "staff.second_factor", person, before={"second_factor": False}, after={"second_factor": True})
     return codes
@@ -61,7 +64,7 @@ def disable(person: UUID, *, origin: Origin) -> None:
     with transaction():
         row = StaffUser.get_or_none(StaffUser.id == person)
         if row is None:
-            raise NotFound(f"No staff member {person}.")
+            raise NotFound(lazy_gettext("No staff member {person}.", person=person))
         StaffRecoveryCode.delete().where(StaffRecoveryCode.staff == person).execute()
         StaffUser.update(sealed_totp="", totp_step=0).where(StaffUser.id == person).execute()
         if row.sealed_totp:
@@ -73,7 +76,7 @@ def renew_recovery_codes(person: UUID, *, origin: Origin) -> list[str]:
     """Replace all recovery codes and return the new ones. Raises `InvalidInput` without a second factor."""
     with transaction():
         if not StaffUser.select().where((StaffUser.id == person) & (StaffUser.sealed_totp != "")).exists():
-            raise InvalidInput("Set up a second factor before you create recovery codes.")
+            raise InvalidInput(lazy_gettext("Set up a second factor before you create recovery codes."))
         codes = _replace_recovery_codes(person)
         record_audit_entry(origin, "staff.recovery_codes", person, after={"codes": len(codes)})
     return codes

@@ -17,6 +17,7 @@ from shared.core.errors import InvalidRequest, NotFound
 from shared.models import Share
 from shared.operations.conversations import ChatMessage, find_conversation, read_messages
 from shared.operations.purges import lock_content, require_no_purge
+from shared.text.translation import lazy_gettext
 
 SLUG_BYTES = 16  # 128 random bits
 SHARED_ROLES = ("user", "assistant")
@@ -32,18 +33,26 @@ def share_messages(account: UUID, title: str, messages: Sequence[ChatMessage], *
     shown = [{"role": turn.role, "content": displayed_text(turn.content)} for turn in messages if turn.role in SHARED_ROLES]
     shown = [message for message in shown if message["content"].strip()]
     if not shown:
-        raise InvalidRequest("There is nothing to share: no user or assistant message contains text.", "messages")
+        raise InvalidRequest(lazy_gettext("There is nothing to share: no user or assistant message contains text."), "messages")
     size = sum(len(message["content"]) for message in shown)
     if len(shown) > MAX_MESSAGES or size > MAX_CHARACTERS:
         raise InvalidRequest(
-            f"A share can have at most {MAX_MESSAGES} messages and {MAX_CHARACTERS} characters; got {len(shown)} and {size}.",
+            lazy_gettext(
+                "A share can have at most {max_messages} messages and {max_characters} characters; got {shown} and {size}.",
+                max_messages=MAX_MESSAGES,
+                max_characters=MAX_CHARACTERS,
+                shown=len(shown),
+                size=size,
+            ),
             "messages",
         )
     with transaction():
         lock_content(account)
         require_no_purge(account)
         if Share.select().where(Share.account == account).count() >= MAX_SHARES:
-            raise InvalidRequest(f"Your account has reached the limit of {MAX_SHARES} shares. Revoke one first.")
+            raise InvalidRequest(
+                lazy_gettext("Your account has reached the limit of {maximum} shares. Revoke one first.", maximum=MAX_SHARES)
+            )
         share: Share = Share.create(
             account=account,
             slug=secrets.token_urlsafe(SLUG_BYTES),

@@ -16,6 +16,7 @@ from shared.models import ENABLED_STATUSES, STAFF_ROLES, StaffUser
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.staff_sessions import revoke_sessions
 from shared.operations.validation import check_choice
+from shared.text.translation import lazy_gettext
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ def find_staff(email: str) -> StaffUser:
     """Return the staff member with this email address (in any spelling). Raises `NotFound`."""
     person = StaffUser.get_or_none(StaffUser.email == normalize_for_lookup(email))
     if person is None:
-        raise NotFound(f"No staff member {email!r}. Create one with `yout staff create EMAIL`.")
+        raise NotFound(lazy_gettext("No staff member {email!r}. Create one with `yout staff create EMAIL`.", email=email))
     return person
 
 
@@ -51,7 +52,9 @@ def create_staff(
             )
         except peewee.IntegrityError:
             raise InvalidInput(
-                f"A staff member {email} already exists. Set a new password with `yout staff password {email}`."
+                lazy_gettext(
+                    "A staff member {email} already exists. Set a new password with `yout staff password {email}`.", email=email
+                )
             ) from None
         record_audit_entry(origin, "staff.create", person.id, after={"email": email, "role": role})
         return person, password
@@ -77,7 +80,7 @@ def change_own_password(person: StaffUser, current: str, new: str, *, session: s
     `session` is a digest. Raises `InvalidInput` for an invalid or unchanged password.
     """
     if passwords.normalize(new) == passwords.normalize(current):
-        raise InvalidInput("Choose a password that differs from the current one.")
+        raise InvalidInput(lazy_gettext("Choose a password that differs from the current one."))
     password_hash = passwords.hash_password(_check_password(new))
     with transaction():
         _store_password(person.id, password_hash, must_change=False)
@@ -102,12 +105,14 @@ def _change(id: UUID, column: str, value: str, origin: Origin) -> StaffUser:
         owners = _lock_active_owners()
         person = StaffUser.get_or_none(StaffUser.id == id)
         if person is None:
-            raise NotFound(f"No staff member {id}.")
+            raise NotFound(lazy_gettext("No staff member {id}.", id=id))
         before = getattr(person, column)
         if before == value:
             return person
         if owners == [person.id]:
-            raise InvalidInput(f"{person.email} is the only active owner. Make another staff member an owner first.")
+            raise InvalidInput(
+                lazy_gettext("{email} is the only active owner. Make another staff member an owner first.", email=person.email)
+            )
         setattr(person, column, value)
         person.save(only=[getattr(StaffUser, column)])
         if value == "disabled":

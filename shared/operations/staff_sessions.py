@@ -12,6 +12,7 @@ from shared.core.database import transaction
 from shared.core.errors import NotFound
 from shared.models import StaffSession, StaffUser
 from shared.operations.audit import Origin, record_audit_entry
+from shared.text.translation import lazy_gettext
 
 MAX_LIFETIME_MS = 12 * 3600 * 1000  # maximum lifetime since sign-in
 IDLE_MS = 2 * 3600 * 1000  # a session ends after this long without a request
@@ -84,7 +85,7 @@ def end_sessions(person: UUID, *, except_digest: str = "", origin: Origin) -> in
     """
     with transaction():
         if StaffUser.get_or_none(StaffUser.id == person) is None:
-            raise NotFound(f"No staff member {person}.")
+            raise NotFound(lazy_gettext("No staff member {person}.", person=person))
         ended = revoke_sessions(person, except_digest)
         record_audit_entry(origin, "staff.sign_out", person, after={"sessions_ended": ended})
         return ended

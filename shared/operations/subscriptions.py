@@ -16,6 +16,7 @@ from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.plans import find_plan
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer
+from shared.text.translation import lazy_gettext
 
 CHANGE_TIMES = ("now", "next_period")
 
@@ -39,9 +40,19 @@ def subscribe(email_or_id: str | UUID, plan: str | UUID, *, origin: Origin) -> S
     with transaction():
         account, current = _lock(email_or_id)
         if current is not None:
-            raise InvalidInput(f"The account {account.email} already has the plan {current.plan.name!r}. Change it instead.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "The account {email} already has the plan {plan!r}. Change it instead.",
+                    email=account.email,
+                    plan=current.plan.name,
+                )
+            )
         if account.status != "active":
-            raise InvalidInput(f"The account {account.email} is {account.status} and cannot subscribe to a plan.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "The account {email} is {status} and cannot subscribe to a plan.", email=account.email, status=account.status
+                )
+            )
         chosen, now = _offered(plan), now_ms()
         row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
         renewals.start_period(row.id, now, origin.actor)
@@ -119,7 +130,9 @@ def set_overage(email_or_id: str | UUID, cap: int, *, origin: Origin) -> Subscri
     with transaction():
         _, row = _lock_active(email_or_id)
         if cap and not row.plan.overage_allowed:
-            raise InvalidInput(f"The plan {row.plan.name!r} does not allow overage. `yout plan change` can allow it.")
+            raise InvalidInput(
+                lazy_gettext("The plan {plan!r} does not allow overage. `yout plan change` can allow it.", plan=row.plan.name)
+            )
         before = _terms(row)
         row.overage_cap = cap
         return _save(row, "subscription.overage", before, origin)
@@ -136,14 +149,18 @@ def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
 def _lock_active(email_or_id: str | UUID) -> tuple[Account, Subscription]:
     account, row = _lock(email_or_id)
     if row is None:
-        raise NotFound(f"The account {account.email} has no plan. Add one with `yout account subscribe {account.email} PLAN`.")
+        raise NotFound(
+            lazy_gettext(
+                "The account {email} has no plan. Add one with `yout account subscribe {email} PLAN`.", email=account.email
+            )
+        )
     return account, row
 
 
 def _offered(name: str | UUID) -> Plan:
     plan = find_plan(name)
     if plan.status != "active":
-        raise InvalidInput(f"The plan {plan.name!r} is closed to new subscribers.")
+        raise InvalidInput(lazy_gettext("The plan {plan!r} is closed to new subscribers.", plan=plan.name))
     return plan
 
 

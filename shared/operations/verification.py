@@ -17,6 +17,7 @@ from shared.models import Account, AuditEntry
 from shared.operations.accounts import find_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.purges import lock_account
+from shared.text.translation import lazy_gettext
 
 KIND = "verify_email"
 MAIL_ACTION = "account.verification_mail"  # in the audit log
@@ -62,7 +63,7 @@ def resend_verification(email_or_id: str | UUID, *, origin: Origin) -> Account:
     with transaction():
         account = find_account(email_or_id)
         if not queue_verification(account.id, origin=origin):
-            raise InvalidInput(f"{account.email} is verified already, or the account is closed.")
+            raise InvalidInput(lazy_gettext("{email} is verified already, or the account is closed.", email=account.email))
         return account
 
 
@@ -75,7 +76,7 @@ def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
         lock_account(account)
         row = Account.get_by_id(account)
         if row.email != email or row.status == "closed":
-            raise NotFound("This link is not valid.")
+            raise NotFound(lazy_gettext("This link is not valid."))
         if row.email_verified_at is not None:
             return Verified(email, 0)
         credits = row.pending_credits

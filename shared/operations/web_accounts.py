@@ -19,6 +19,7 @@ from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.verification import queue_verification
+from shared.text.translation import lazy_gettext
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
@@ -85,7 +86,7 @@ def end_own_session(account: UUID, digest: str) -> None:
     """End one of the account's sessions. Raises `NotFound` for unknown sessions and those of other accounts."""
     own = WebSession.select().where((WebSession.digest == digest) & (WebSession.account == account))
     if not own.exists():
-        raise NotFound("No such session.")
+        raise NotFound(lazy_gettext("No such session."))
     end_session(digest)
 
 
@@ -128,7 +129,7 @@ def change_password(account: UUID, former_hash: str | None, password_hash: str, 
         unchanged = Account.password_hash.is_null() if former_hash is None else Account.password_hash == former_hash
         changed = Account.update(password_hash=password_hash).where((Account.id == account) & unchanged).execute()
         if not changed:
-            raise InvalidInput("The password was changed in the meantime. Sign in with the new one.")
+            raise InvalidInput(lazy_gettext("The password was changed in the meantime. Sign in with the new one."))
         end_sessions(account)
         record_audit_entry(Origin(account_actor(account), address), "account.password", account)
         return _insert_session(account, agent)
@@ -148,7 +149,7 @@ def create_password_link(email_or_id: str, secret_key: str, *, origin: Origin) -
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
-            raise InvalidInput(f"The account {account.email} is closed and cannot be signed in to.")
+            raise InvalidInput(lazy_gettext("The account {email} is closed and cannot be signed in to.", email=account.email))
         expires_at = now_ms() + LASTS_MS
         record_audit_entry(origin, "account.password_link", account.id, after={"expires_at": expires_at})
         return NewPasswordLink(

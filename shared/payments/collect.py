@@ -15,6 +15,7 @@ from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.payments.base import Payment, Provider
+from shared.text.translation import lazy_gettext
 
 
 class RecordedPayment(NamedTuple):
@@ -33,9 +34,9 @@ def record_payment(provider: Provider, account: UUID, proof: str, *, actor: str)
     now = now_ms()
     with transaction():
         if account == POOL_ACCOUNT_ID or account not in lock_accounts([account])():
-            raise NotFound("No such account.")
+            raise NotFound(lazy_gettext("No such account."))
         if models.Account.get_by_id(account).status != "active":
-            raise InvalidInput("This account is suspended. Contact support.")
+            raise InvalidInput(lazy_gettext("This account is suspended. Contact support."))
         payment = provider.confirm(account, proof, now)
         try:
             with transaction():  # a savepoint, so that the outer transaction survives an error
@@ -43,6 +44,6 @@ def record_payment(provider: Provider, account: UUID, proof: str, *, actor: str)
                     provider=provider.name, reference=payment.reference, account=account, credits=payment.credits, created_at=now
                 )
         except peewee.IntegrityError:
-            raise InvalidInput("This payment was already recorded.") from None
+            raise InvalidInput(lazy_gettext("This payment was already recorded.")) from None
         entry = post_entry(account, "purchase", payment.credits, actor=actor, reason=payment.reason)
         return RecordedPayment(payment, entry.balance_after)

@@ -14,12 +14,13 @@ from uuid import UUID
 from shared.core.errors import InvalidInput
 from shared.models import CodeBatch, RedeemCode
 from shared.payments.base import Payment
+from shared.text.translation import lazy_gettext
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 PREFIX = "YOUT"
 _GROUPS, _GROUP = 4, 5
 _MISREAD = str.maketrans("OIL", "011", "- \t\r\n")
-_UNUSABLE = "This code is unknown, has been used, or has expired. Check it and try again."
+_UNUSABLE = lazy_gettext("This code is unknown, has been used, or has expired. Check it and try again.")
 
 
 class NewCode(NamedTuple):
@@ -54,7 +55,7 @@ class RedeemCodeProvider:
         if row is None:
             raise InvalidInput(_UNUSABLE)
         if row.account_id == account:
-            raise InvalidInput("You have already redeemed this code.")
+            raise InvalidInput(lazy_gettext("You have already redeemed this code."))
         if row.batch.expires_at is not None and row.batch.expires_at <= now:
             raise InvalidInput(_UNUSABLE)
         unused = (RedeemCode.id == row.id) & RedeemCode.redeemed_at.is_null() & RedeemCode.voided_at.is_null()

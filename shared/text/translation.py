@@ -13,12 +13,12 @@ from contextvars import ContextVar
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from babel.messages.catalog import Catalog
 
 LANGUAGES = {"en": "English", "de": "Deutsch"}  # each in its own language, as the switch shows it
 SOURCE_LANGUAGE = "en"
@@ -42,12 +42,12 @@ def current_language() -> str:
 def gettext(message: str, /, **values: object) -> str:
     """Return `message` in the language of the request, with `values` in place of its `{names}`."""
     text = _translations(_language.get()).gettext(message)
-    return text.format(**values) if values else text
+    return text.format(**_translated(values)) if values else text
 
 
 def ngettext(one: str, many: str, count: int, /, **values: object) -> str:
     """Return `one` or `many`, as `count` requires, in the language of the request. `{count}` is among the values unless given."""
-    return _translations(_language.get()).ngettext(one, many, count).format(**{"count": count, **values})
+    return _translations(_language.get()).ngettext(one, many, count).format(**_translated({"count": count, **values}))
 
 
 class LazyText(str):
@@ -76,7 +76,6 @@ class LazyText(str):
     def translated(self) -> str:
         """Return the text in the language of the request."""
         one, many, count, values = self._parts
-        values = {name: value.translated() if isinstance(value, LazyText) else value for name, value in values.items()}
         return gettext(one, **values) if many is None else ngettext(one, many, count, **values)
 
 
@@ -139,6 +138,8 @@ def script_messages(language: str) -> bytes:
 
 def read_catalog(language: str) -> Catalog:
     """Return the catalog of a language. Raises `OSError` if it cannot be read."""
+    from babel.messages.pofile import read_po  # here, because most processes translate nothing
+
     with catalog_path(language).open("rb") as file:
         return read_po(file, locale=language)
 
@@ -154,10 +155,16 @@ def load(languages: Iterable[str] = LANGUAGES) -> None:
         _translations(language)
 
 
+def _translated(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value.translated() if isinstance(value, LazyText) else value for name, value in values.items()}
+
+
 @cache
 def _translations(language: str) -> standard.NullTranslations:
     if language == SOURCE_LANGUAGE:
         return standard.NullTranslations()
+    from babel.messages.mofile import write_mo
+
     compiled = BytesIO()
     write_mo(compiled, read_catalog(language))
     compiled.seek(0)

@@ -1,0 +1,77 @@
+"""Names of states, kinds and roles, which the tables store in English, for pages. Pure."""
+
+from __future__ import annotations
+
+from shared.text.translation import LazyText, gettext, lazy_gettext
+
+WORDS: dict[str, LazyText] = {
+    text: text
+    for text in (
+        # states of accounts, keys, models, channels and plans
+        lazy_gettext("active"),
+        lazy_gettext("suspended"),
+        lazy_gettext("closed"),
+        lazy_gettext("disabled"),
+        lazy_gettext("deprecated"),
+        lazy_gettext("shut down"),
+        lazy_gettext("revoked"),
+        lazy_gettext("verified"),
+        lazy_gettext("unverified"),
+        # of calls, holds and jobs
+        lazy_gettext("completed"),
+        lazy_gettext("cancelled"),
+        lazy_gettext("failed"),
+        lazy_gettext("expired"),
+        lazy_gettext("held"),
+        lazy_gettext("settled"),
+        lazy_gettext("released"),
+        lazy_gettext("queued"),
+        lazy_gettext("running"),
+        lazy_gettext("succeeded"),
+        lazy_gettext("done"),
+        lazy_gettext("sent"),
+        lazy_gettext("stuck"),
+        lazy_gettext("past deadline"),
+        lazy_gettext("process not responding"),
+        # of channels, by their error rate
+        lazy_gettext("degraded"),
+        lazy_gettext("failing"),
+        lazy_gettext("low traffic"),
+        # of sessions
+        lazy_gettext("ended"),
+        lazy_gettext("this browser"),
+        # kinds of ledger entries
+        lazy_gettext("grant"),
+        lazy_gettext("purchase"),
+        lazy_gettext("charge"),
+        lazy_gettext("refund"),
+        lazy_gettext("adjustment"),
+        lazy_gettext("expiry"),
+        # kinds of models and jobs
+        lazy_gettext("chat"),
+        lazy_gettext("embedding"),
+        lazy_gettext("image"),
+        lazy_gettext("video"),
+        lazy_gettext("speech"),
+        lazy_gettext("moderation"),
+        lazy_gettext("transcription"),
+        lazy_gettext("rerank"),
+        # roles of staff
+        lazy_gettext("owner"),
+        lazy_gettext("billing"),
+        lazy_gettext("support"),
+        lazy_gettext("readonly"),
+        # answers
+        lazy_gettext("yes"),
+        lazy_gettext("no"),
+        lazy_gettext("on"),
+        lazy_gettext("off"),
+        lazy_gettext("all"),
+        lazy_gettext("none"),
+    )
+}
+
+
+def word(text: str) -> str:
+    """Return a state, kind or role in the language of the request; other texts unchanged."""
+    return gettext(text) if text in WORDS else text

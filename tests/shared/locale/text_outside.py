@@ -1,0 +1,139 @@
+"""Finds texts of pages that are not in the catalogs: in templates, scripts and Python code."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+
+from babel.messages.jslexer import tokenize
+from jinja2 import Environment, nodes
+
+from shared.text.words import WORDS
+
+SHOWN_ATTRIBUTES = {"title", "aria-label", "aria-description", "placeholder", "alt", "label"}
+CODE = {"code", "pre", "script", "style", "kbd", "samp"}
+VOID = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+WORD = re.compile(r"[^\W\d_]{2,}")
+SENTENCE = re.compile(r"^[A-Z][a-z]+(?:[ .,:;!?…)]|$)|^[A-Za-z]+,? [a-z]+(?:[ .,:;!?…]|$)")
+"""What a literal looks like if it is a text: "Sign in", "Email" or "of your plan", but not "m-1", "text/html" or "GET"."""
+
+THREE_WORDS = re.compile(r"[A-Za-z…,]+ [a-z]+ [a-z]+|… [a-z]+[.,]? ")
+"""Three words, of which the first may be a value."""
+BRAND = re.compile(r"\byout( console)?\b")
+GETTEXT = {"_", "gettext", "ngettext", "lazy_gettext", "lazy_ngettext"}
+CLASS_BLOCKS = {"look"}  # blocks that fill a class attribute
+HOLE = "\ue000"  # in the place of an expression
+
+
+def in_template(source: str, ignored: frozenset[str] = frozenset()) -> list[str]:
+    """Return the texts of a template outside `_()` and `{% trans %}`, in its order."""
+    environment = Environment(extensions=["jinja2.ext.i18n"], trim_blocks=True, lstrip_blocks=True)
+    tree = environment.parse(source)
+    parser = _Page()
+    parser.feed("".join(_html(tree)))
+    parser.close()
+    return [text for text in (*parser.texts, *_literals(tree)) if text not in ignored]
+
+
+def _html(node: nodes.Node) -> Iterator[str]:
+    """Yield the HTML of a template, with a hole for each expression."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.TemplateData):
+            yield child.data
+        elif isinstance(child, nodes.Expr):
+            yield HOLE
+        elif isinstance(child, nodes.Block) and child.name in CLASS_BLOCKS:
+            continue
+        else:
+            yield from _html(child)
+
+
+class _Page(HTMLParser):
+    """Collects the visible text and the visible attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._quiet: list[str] = []  # open elements below one whose text is code or marked translate="no"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.texts += [text for name in SHOWN_ATTRIBUTES if (text := values.get(name) or "") and WORD.search(text)]
+        if tag not in VOID and (self._quiet or tag in CODE or values.get("translate") == "no"):
+            self._quiet.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._quiet:
+            while self._quiet.pop() != tag:
+                pass
+
+    def handle_data(self, data: str) -> None:
+        if not self._quiet and WORD.search(BRAND.sub("", data)):
+            self.texts.append(" ".join(data.replace(HOLE, " … ").split()))
+
+
+def _literals(node: nodes.Node) -> Iterator[str]:
+    """Yield the literals in expressions that look like a text and are not an argument of a gettext function."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.Call) and isinstance(child.node, nodes.Name) and child.node.name in GETTEXT:
+            yield from (text for value in child.kwargs for text in _literals(value))
+        elif isinstance(child, nodes.Compare | nodes.Extends | nodes.Include | nodes.FromImport | nodes.Getitem):
+            continue
+        elif isinstance(child, nodes.Const):
+            if isinstance(child.value, str) and SENTENCE.search(child.value) and child.value not in WORDS:
+                yield child.value
+        else:
+            yield from _literals(child)
+
+
+def in_script(source: str) -> list[str]:
+    """Return the literals of a script that look like a text and are neither in `t()` or `tn()`, compared, nor an error's."""
+    tokens = [token for token in tokenize(source) if token.type not in ("linecomment", "multilinecomment")]
+    found = []
+    for index, token in enumerate(tokens):
+        if token.type not in ("string", "template_string"):
+            continue
+        text = re.sub(r"\$\{[^}]*\}", HOLE, token.value[1:-1])
+        before = [tokens[index - back].value if index >= back else "" for back in (1, 2, 3)]
+        translated = before[0] == "(" and before[1] in ("t", "tn")
+        plural = before[0] == "," and before[2] == "(" and tokens[index - 4].value == "tn"
+        error = before[0] == "(" and before[1] in ("Error", "TypeError", "RangeError")
+        compared = before[0] in ("===", "!==", "case") or (index + 1 < len(tokens) and tokens[index + 1].value in ("===", "!=="))
+        key = index + 1 < len(tokens) and tokens[index + 1].value == ":" and before[0] in ("{", ",")
+        if not (translated or plural or error or compared or key) and SENTENCE.search(text.replace(HOLE, "").strip()):
+            found.append(text.replace(HOLE, "…"))
+    return found
+
+
+def in_python(source: str, quiet: frozenset[str] = frozenset()) -> list[str]:
+    """Return the literals of a module that are sentences, outside gettext functions and the calls named in `quiet`."""
+    return list(_python_literals(ast.parse(source), GETTEXT | quiet))
+
+
+def _python_literals(node: ast.AST, quiet: frozenset[str] | set[str]) -> Iterator[str]:
+    body = getattr(node, "body", None)
+    for child in ast.iter_child_nodes(node):
+        docstring = isinstance(body, list) and isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
+        if docstring or isinstance(child, ast.Compare):
+            continue
+        if isinstance(child, ast.Call) and _name(child.func) in quiet:
+            continue
+        if isinstance(child, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in child.values)
+            if _is_sentence(text):
+                yield text
+        elif isinstance(child, ast.Constant) and isinstance(child.value, str):
+            if _is_sentence(child.value):
+                yield child.value
+        else:
+            yield from _python_literals(child, quiet)
+
+
+def _name(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _is_sentence(text: str) -> bool:
+    return text not in WORDS and bool(SENTENCE.search(text) or THREE_WORDS.search(text))
