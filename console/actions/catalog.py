@@ -144,7 +144,7 @@ def deprecate_model(model_id: str, form: DeprecationForm) -> str:
         model_deprecation.deprecate_model(model_id, form.fields(), origin=origin())
     except NotFound as error:  # the successor, in the form
         raise InvalidInput(str(error)) from None
-    return gettext("Deprecation of {model_id} saved. Changes apply within a second.", model_id=model_id)
+    return gettext("Deprecation of {model} saved. Changes apply within a second.", model=model_id)
 
 
 def delete_alias(name: str) -> str:

@@ -1,5 +1,5 @@
 // Progressive enhancement: every page works without this file.
-"use strict";
+import { t } from "/shared/i18n.js";
 
 const THIN = "\u202f";
 
@@ -18,12 +18,12 @@ function addCopyButton(shown) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copy";
-  button.textContent = "Copy";
-  button.setAttribute("aria-label", "Copy " + shown.title);
+  button.textContent = t("Copy");
+  button.setAttribute("aria-label", t("Copy {what}", { what: shown.title }));
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(shown.dataset.copy);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    button.textContent = t("Copied");
+    setTimeout(() => { button.textContent = t("Copy"); }, 1500);
   });
   shown.after(button);
 }
@@ -39,8 +39,9 @@ function previewAdjustment(form) {
       after.textContent = "";
       return;
     }
-    button.textContent = (amount > 0 ? "Grant " : "Deduct ") + formatNumber(Math.abs(amount)) + " credits";
-    after.textContent = "New balance: " + formatNumber(Number(form.dataset.balance) + amount) + ".";
+    const shown = { amount: formatNumber(Math.abs(amount)) };
+    button.textContent = amount > 0 ? t("Grant {amount} credits", shown) : t("Deduct {amount} credits", shown);
+    after.textContent = t("New balance: {balance}.", { balance: formatNumber(Number(form.dataset.balance) + amount) });
   };
   form.elements.amount.addEventListener("input", update);
   update();

@@ -6,6 +6,7 @@
   const MINUS = "\u2212";
   const COLOURS = ["accent", "info", "warn", "bad"]; // of tokens.css, in the order of the series
   const HEIGHT = 220;
+  const LANGUAGE = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang; // "26 Oct", not "Oct 26"
 
   function written(value) {
     if (value == null) return "–";
@@ -25,7 +26,7 @@
   // "26 Oct" if the labels are at least a day apart, else "14:30". In UTC.
   function moment(seconds, step) {
     const part = step >= 86400 ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" };
-    return new Date(seconds * 1000).toLocaleString("en-GB", { ...part, timeZone: "UTC" });
+    return new Date(seconds * 1000).toLocaleString(LANGUAGE, { ...part, timeZone: "UTC" });
   }
 
   function number(cell) {

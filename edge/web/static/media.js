@@ -1,5 +1,5 @@
 // Live updates of the media page: the price of the current choices, and the progress of jobs. Without it, reload the page.
-"use strict";
+import { t } from "./i18n.js";
 
 const MAX_STREAMS = 3; // browsers open six connections per host, and files need some of them
 const PRICED = ["n", "seconds"];
@@ -57,7 +57,7 @@ function follow(card, after) {
 function showProgress(card, job) {
   card.querySelector("progress").value = job.progress;
   card.querySelector("[data-percent]").textContent = job.progress ? `${job.progress} %` : "";
-  card.querySelector("[data-words]").textContent = job.status === "queued" ? "Queued" : "Generating";
+  card.querySelector("[data-words]").textContent = job.status === "queued" ? t("Queued") : t("Generating");
 }
 
 function replace(card, html) {

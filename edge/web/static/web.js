@@ -1,20 +1,22 @@
 // Progressive enhancements. All pages except the chat work without this file.
-"use strict";
+import { t } from "./i18n.js";
 
 // Add a button that copies the content of the element before it.
 function addCopyButton(shown) {
   const button = document.createElement("button");
-  const name = (word) => {
-    button.textContent = word;
-    button.setAttribute("aria-label", word + " " + (shown.dataset.what || shown.dataset.copy));
+  const what = shown.dataset.what || shown.dataset.copy;
+  const name = (text, label) => {
+    button.textContent = text;
+    button.setAttribute("aria-label", label);
   };
+  const reset = () => name(t("Copy"), t("Copy {what}", { what }));
   button.type = "button";
   button.className = "copy";
-  name("Copy");
+  reset();
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(shown.dataset.copy);
-    name("Copied");
-    setTimeout(() => { name("Copy"); }, 1500);
+    name(t("Copied"), t("Copied {what}", { what }));
+    setTimeout(reset, 1500);
   });
   shown.after(button);
 }
