@@ -27,9 +27,10 @@ from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.models import Share
 from shared.operations.shares import find_share, shared_messages
 from shared.text.client_address import network_of
+from shared.text.translation import lazy_gettext
 
 WELL_FORMED = re.compile(r"[A-Za-z0-9_-]{22}")
-NAMES = {"user": "User", "assistant": "Assistant"}
+NAMES = {"user": lazy_gettext("User"), "assistant": lazy_gettext("Assistant")}
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
