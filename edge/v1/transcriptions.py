@@ -34,6 +34,7 @@ from shared.billing.token_usage import without_provider_cost
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS
+from shared.text.audio_duration import audio_seconds
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 # Providers count about ten tokens per second of audio.
@@ -87,6 +88,7 @@ def parse(form: Form, endpoint: str = "transcriptions") -> ChatCall:
         "file": file.data,
         "file_name": name,
         "file_type": kind,
+        "seconds": audio_seconds(file.data),
     }
     return ChatCall(
         model=requested.model,

@@ -19,7 +19,8 @@ from shared.billing.rates import TIER_PREFIX, TOKEN_KINDS, PriceList, has_rate
 from shared.billing.token_usage import MAX_TIER_LENGTH, STANDARD_TIERS
 from shared.text.data_urls import data_url_type
 
-# For the hold of a transcription: speech at 8 kbit/s, the lowest common bit rate in the formats that OpenAI accepts.
+# For the hold of a transcription whose duration is not known: speech at 8 kbit/s, the lowest common bit rate in the formats that
+# OpenAI accepts. Silence can need less.
 MIN_AUDIO_BYTES_PER_SECOND = 1_000
 
 
@@ -383,7 +384,7 @@ def _of_other_kind(body: Mapping[str, Any], kind: str) -> FieldCosts:
     limits = PLAIN
     if kind == "transcription":
         names = [name.removesuffix("[]") for name, _ in body["fields"]]
-        limits = RequestCosts(seconds=len(body.get("file", b"")) // MIN_AUDIO_BYTES_PER_SECOND + 1)
+        limits = RequestCosts(seconds=body.get("seconds") or len(body.get("file", b"")) // MIN_AUDIO_BYTES_PER_SECOND + 1)
     else:
         names = [name for name, value in body.items() if value is not None]
     needs = tuple(Need(name, name, None) for name in names if name not in known or known[name].cost in ("priced", "refused"))

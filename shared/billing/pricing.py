@@ -124,7 +124,7 @@ def add_requested_costs(reported: PartialUsage, price: PriceList, costs: Request
 def transcribed_usage(reported: PartialUsage, price: PriceList, costs: RequestCosts) -> TokenUsage:
     """Return the usage of a transcription: its seconds if the price has a rate for them, or else none.
 
-    If the provider does not report the seconds, the maximum for a file of this size counts.
+    If the provider does not report the seconds, those of the file count, or the maximum for a file of this size.
     """
     if not (costs.seconds and own_rate(price, "second", 0)):
         return TokenUsage(0, 0)

@@ -31,6 +31,7 @@ class Transcriptions:
     file             the audio as bytes
     file_name        file name for the provider, which only reveals the format
     file_type        media type
+    seconds          duration of the audio, or None if it is not known
     """
 
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -338,6 +339,13 @@ def test_an_invalid_field_is_named(asked: Form, param: str) -> None:
 def test_a_file_is_sent_with_a_generic_name(file: File, name: str, type: str) -> None:
     body = parse(wav()._replace(files=(("file", file),))).body
     assert (body["file_name"], body["file_type"]) == (name, type)
+
+
+def test_the_duration_of_the_file_is_measured() -> None:
+    head = b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8_000, 16_000, 2, 16) + b"data\0\0\0\0"
+    body = parse(wav()._replace(files=(("file", File(head + bytes(40_000), "a.wav", "audio/wav")),))).body
+    assert body["seconds"] == 3
+    assert parse(wav()).body["seconds"] is None
 
 
 @pytest.mark.parametrize(

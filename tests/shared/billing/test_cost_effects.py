@@ -314,5 +314,11 @@ def test_what_other_kinds_of_calls_need(kind: str, body: dict[str, Any], needs: 
     assert [need.param for need in read_costs(body, kind, "openai", {}).needs] == needs
 
 
+@pytest.mark.parametrize(("seconds", "held"), [(90, 90), (None, 6)])
+def test_a_transcription_holds_its_duration_or_the_maximum_for_its_size(seconds: int | None, held: int) -> None:
+    body = {"fields": [], "file": bytes(5_000), "seconds": seconds}
+    assert read_costs(body, "transcription", "openai", {}).limits == RequestCosts(seconds=held)
+
+
 def test_the_page_is_generated_from_the_table() -> None:
     assert DOCUMENT.read_text() == cost_page.render_page(), "run `python -m shared.billing.cost_page > docs/cost-effects.md`"
