@@ -10,9 +10,10 @@ from quart import Quart
 from werkzeug.routing import Rule
 
 from edge.call.endpoint_adapter import EndpointAdapter
-from edge.http.api_spec import JSON, ErrorTypes, ResponseSpec, RouteSpec, Schema, nullable, response_schema, route_spec
+from edge.http.api_spec import EVENTS, JSON, ErrorTypes, ResponseSpec, RouteSpec, Schema, nullable, response_schema, route_spec
 from edge.http.body_types import Body, body_schemas
 from edge.http.errors import CONFLICTS, ERROR_SPECS, ErrorSpec
+from edge.reference.field_meanings import PARAMETERS, describe, sample, stream_sample
 from shared.core import errors
 
 # HTML pages and their assets are not part of the API.
@@ -33,17 +34,22 @@ OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
         *("csrf_failed", "foreign_origin"),
     ),
 }
-_MESSAGE = {"message": {"type": "string"}, "type": {"type": "string"}, "param": nullable({"type": "string"})}
+_MESSAGE = {
+    "message": {"type": "string", "description": "What is wrong, for people."},
+    "type": {"type": "string", "description": "Kind of the error, as in the provider's API."},
+    "param": {**nullable({"type": "string"}), "description": "The field of the request that is wrong; null if it is none."},
+}
+_CODE = {"type": "string", "description": "Code of the error, for programs."}
+_DETAILS = {"type": "object", "description": "Details of some errors, such as the missing credits and cheaper models."}
+_ERROR = {**response_schema({**_MESSAGE, "code": _CODE}), "description": "The error."}
 ERRORS: Mapping[str, Schema] = {
-    "openai": response_schema(
-        {"error": response_schema({**_MESSAGE, "code": {"type": "string"}}), "yout": {"type": "object"}}, optional=("yout",)
-    ),
+    "openai": response_schema({"error": _ERROR, "yout": _DETAILS}, optional=("yout",)),
     "messages": response_schema(
         {
-            "type": {"const": "error"},
-            "error": response_schema({**_MESSAGE, "code": {"type": "string"}}),
-            "request_id": {"type": "string"},
-            "yout": {"type": "object"},
+            "type": {"const": "error", "description": "Type of the object."},
+            "error": _ERROR,
+            "request_id": {"type": "string", "description": "Id of the call."},
+            "yout": _DETAILS,
         },
         optional=("yout",),
     ),
@@ -121,12 +127,13 @@ def _paths(rule: Rule) -> list[tuple[str, str]]:
 
 
 def _operation(route: Route, declared: RouteSpec, body: Schema | None) -> dict[str, Any]:
+    id = re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_")
     operation: dict[str, Any] = {
-        "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").strip("_"),
+        "operationId": id,
         "summary": declared.summary,
         "tags": [tag_of(route.path)],
         "security": [{caller: []} for caller in declared.callers if caller in _SECURITY],
-        "responses": _responses(declared),
+        "responses": _responses(id, declared),
     }
     if declared.notes:
         operation["description"] = declared.notes
@@ -149,11 +156,12 @@ def tag_of(path: str) -> str:
 
 def _parameter(name: str, place: str, schemas: Mapping[str, Schema] | None) -> dict[str, Any]:
     schema = (schemas or {}).get(name, {"type": "string", "minLength": 1})
-    return {"name": name, "in": place, "required": place == "path", "schema": schema}
+    meaning = {"description": PARAMETERS[name]} if name in PARAMETERS else {}
+    return {"name": name, "in": place, **meaning, "required": place == "path", "schema": schema}
 
 
-def _responses(declared: RouteSpec) -> dict[str, Any]:
-    found = {str(status): _answer(answer) for status, answer in declared.responses.items()}
+def _responses(operation: str, declared: RouteSpec) -> dict[str, Any]:
+    found = {str(status): _answer(operation, answer) for status, answer in declared.responses.items()}
     for status, codes in sorted(error_codes(declared.errors).items()):
         described = {"description": ", ".join(f"`{code}`" for code in codes)}
         schema = {"$ref": f"#/components/schemas/Error_{declared.error_format}"}
@@ -162,10 +170,12 @@ def _responses(declared: RouteSpec) -> dict[str, Any]:
     return found
 
 
-def _answer(answer: ResponseSpec) -> dict[str, Any]:
-    content = {
-        kind: {"schema": answer.schema} if answer.schema is not None and kind == JSON else {} for kind in answer.media_types
-    }
+def _answer(operation: str, answer: ResponseSpec) -> dict[str, Any]:
+    content: dict[str, dict[str, Any]] = {kind: {} for kind in answer.media_types}
+    if answer.schema is not None and JSON in content:
+        content[JSON] = {"schema": describe(answer.schema), "example": sample(operation, answer.schema)}
+    if EVENTS in content and (events := stream_sample(operation)):
+        content[EVENTS] = {"example": events}
     return {"description": answer.description or "Done.", **({"content": content} if content else {})}
 
 

@@ -12,6 +12,7 @@ from edge.reference.sdk_examples import sdk_examples
 from edge.request_context import services
 from edge.store.model_health import ModelFigures
 from edge.v1.model_documents import architecture, supported_parameters
+from edge.web.docs.reference import SECTION_OF_KIND, SECTIONS
 from edge.web.model_filters import KIND_NAMES, PAGE_SIZE, ModelFilters, PricedModel, filter_choices
 from edge.web.pages import page
 from edge.web.web_session import redirect_to
@@ -24,6 +25,7 @@ from shared.text.plain_text import truncate
 from shared.text.translation import gettext, lazy_gettext
 
 models = Blueprint("model_pages", __name__)
+DOCS = ("/docs", *(f"/docs/reference/{slug}" for slug in dict(SECTIONS.values())))
 DESCRIPTION_LENGTH = 155  # search engines cut longer descriptions off
 # Kinds that /account/media generates.
 MEDIA_PAGES = {
@@ -104,7 +106,7 @@ async def show_model(model_id: str) -> Response:
         now=now,
         figures=figures,
         examples=sdk_examples(model.kind, model.id, f"{edge_url()}/v1"),
-        reference="/docs",
+        reference=f"/docs/reference/{SECTION_OF_KIND[model.kind]}",
         kind_names=KIND_NAMES,
         media_page=f"/account/media?kind={model.kind}&model={quote(model.id, safe='')}" if model.kind in MEDIA_PAGES else "",
         media_words=MEDIA_PAGES.get(model.kind),
@@ -114,7 +116,7 @@ async def show_model(model_id: str) -> Response:
 @models.get("/sitemap.xml")
 async def show_sitemap() -> Response:
     """List the public pages for crawlers."""
-    paths = ["/", "/models", "/playground", "/docs", *(model_path(model.id) for model, _ in priced_models())]
+    paths = ["/", "/models", "/playground", *DOCS, *(model_path(model.id) for model, _ in priced_models())]
     return Response(
         await render_template("sitemap.xml", urls=[edge_url() + path for path in paths]),
         content_type="application/xml; charset=utf-8",

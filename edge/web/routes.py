@@ -7,7 +7,7 @@ from quart import Blueprint, Response
 from edge.web.calls import calls
 from edge.web.chat import chat
 from edge.web.conversations import stored_content
-from edge.web.docs import docs
+from edge.web.docs.pages import docs
 from edge.web.keys import keys
 from edge.web.media import media
 from edge.web.models import models

@@ -32,7 +32,7 @@ SAID = [
 ]
 LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
 FILES = {
-    *("/assets/<path:name>", "/robots.txt", "/sitemap.xml"),
+    *("/assets/<path:name>", "/robots.txt", "/sitemap.xml", "/docs/search.json"),
     *("/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json"),
 }
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
@@ -77,6 +77,8 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     return {
         "id": f"req_{call.id.hex}",
         "path:model_id": LONG_MODEL,
+        "chapter": "errors",
+        "section": "chat-completions",
         "key_id": str(key.id),
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,

@@ -1,0 +1,1 @@
+"""`/docs`: a guide in chapters, the API reference, and a search over both. In English, like the API itself."""

@@ -1,0 +1,75 @@
+"""What callers can do about each error code, for the guide."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edge.http.errors import CONFLICTS, ERROR_SPECS
+from edge.reference.document import OWN_CODES
+
+ADVICE = {
+    "account_suspended": "The account is suspended. Contact the operator of this service.",
+    "already_sent": "The form was already submitted. Nothing was done twice.",
+    "content_filter": "The provider blocked the prompt.",
+    "context_length_exceeded": "Shorten the messages, or choose a model with a larger context window.",
+    "credits_held": "Running calls hold the credits. Wait for `retry-after`.",
+    "csrf_failed": "A call with a session's cookie needs the page's `x-csrf-token`.",
+    "daily_allowance_exhausted": "A visitor's credits of the day are used up. Sign up to continue.",
+    "foreign_origin": "Pages of other sites need an API key; cookies are refused.",
+    "idempotency_in_progress": "The first call with this `Idempotency-Key` is still running.",
+    "idempotency_key_reused": "A new body needs a new `Idempotency-Key`.",
+    "idempotency_key_used": "The call was already made. The error has its `request_id` and `credits_charged`.",
+    "insufficient_credits": "Add credits or request less. `yout` has the required credits and cheaper models.",
+    "insufficient_scope": "Managing keys and deleting data need a key with `can_manage`.",
+    "internal_error": "An error of the server. Nothing was charged.",
+    "invalid_api_key": "Check the key: it is missing, wrong, revoked or expired.",
+    "invalid_request": "Correct the field that `param` names.",
+    "ip_not_allowed": "The key may not be used from this address.",
+    "item_not_found": "The stored item does not exist.",
+    "method_not_allowed": "The URL does not accept this method.",
+    "method_not_implemented": "The server does not know this method.",
+    "model_not_allowed": "The key or the plan does not include this model.",
+    "model_not_found": "Use an id from `GET /v1/models`.",
+    "model_shut_down": "Use the successor that `yout.successor` names.",
+    "no_matching_provider": "No channel of the model matches the `provider` options.",
+    "no_upstream_available": "No channel serves the model at the moment. Nothing was charged.",
+    "not_found": "The URL or the object does not exist.",
+    "plan_required": "The account's plan does not include this.",
+    "previous_response_not_found": "The stored response does not exist.",
+    "purge_in_progress": "Nothing can be stored or shared until the purge is done.",
+    "rate_limit_exceeded": "Wait for `retry-after`, at most 60 seconds.",
+    "request_too_large": "Send a smaller body.",
+    "service_unavailable": "Wait for `retry-after`. Nothing was charged.",
+    "settlement_pending": "The answer is complete, but its charge is not recorded yet. Do not repeat the request.",
+    "too_many_abandoned_calls": "Too many calls were disconnected before they began to answer. Raise your client's timeout.",
+    "unpriced_parameter": "`param` may cost what the model's price does not cover. Leave it out.",
+    "unsupported_content_encoding": "Use an encoding that `Accept-Encoding` of the answer lists, or none.",
+    "unsupported_parameter": "No channel of the model supports the field that `param` names.",
+    "upgrade_required": "Use HTTP. WebSockets are not supported.",
+    "upstream_error": "The provider failed. Nothing was charged, and the call can be repeated.",
+    "upstream_timeout": "The provider did not answer in time. Nothing was charged, and the call can be repeated.",
+}
+
+
+# Codes of HTTP itself, which are not raised by the API.
+_HTTP_CODES = ((405, "method_not_allowed"), (426, "upgrade_required"), (500, "internal_error"), (501, "method_not_implemented"))
+
+
+class ErrorRow(NamedTuple):
+    """An error code with its status. `may_retry` is None if it depends on the error."""
+
+    status: int
+    code: str
+    may_retry: bool | None
+    advice: str
+
+
+def error_rows() -> list[ErrorRow]:
+    """Return all error codes of the API, sorted by status and code."""
+    specs = [(spec, (spec.code,) if spec.code else OWN_CODES[kind]) for kind, spec in ERROR_SPECS.items()]
+    specs += [(spec, (spec.code,)) for spec in CONFLICTS.values()]
+    found = {
+        (spec.status, code): ErrorRow(spec.status, code, spec.may_retry, ADVICE[code]) for spec, codes in specs for code in codes
+    }
+    found |= {(status, code): ErrorRow(status, code, None, ADVICE[code]) for status, code in _HTTP_CODES}
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,203 @@
+"""The API reference in sections, from the OpenAPI document: each operation with its fields, answers and code. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from edge.http.api_spec import EVENTS, FORM, JSON
+from edge.reference.examples import Call, examples, fill_models
+
+# The tag of operations → the slug and the title of their section.
+SECTIONS = {
+    "v1/chat": ("chat-completions", "Chat completions"),
+    "v1/responses": ("responses", "Responses"),
+    "v1/messages": ("messages", "Messages"),
+    "v1/embeddings": ("embeddings", "Embeddings"),
+    "v1/completions": ("completions", "Completions (legacy)"),
+    "v1/images": ("images", "Images"),
+    "v1/audio": ("audio", "Speech and transcription"),
+    "v1/videos": ("videos", "Videos"),
+    "v1/moderations": ("moderation", "Moderation"),
+    "v1/rerank": ("rerank", "Rerank"),
+    "v1/models": ("models", "Models"),
+    "api/chat": ("native", "Native API"),
+    "api/key": ("native", "Native API"),
+    "api/media": ("media-jobs", "Media jobs"),
+    "api/quote": ("quotes-and-receipts", "Quotes, receipts and usage"),
+    "api/receipts": ("quotes-and-receipts", "Quotes, receipts and usage"),
+    "api/usage": ("quotes-and-receipts", "Quotes, receipts and usage"),
+}
+OTHER_SECTION = ("other", "Other endpoints")
+# The section that describes the main call of a kind of model.
+SECTION_OF_KIND = {
+    "chat": "chat-completions",
+    "embedding": "embeddings",
+    "image": "images",
+    "video": "videos",
+    "speech": "audio",
+    "transcription": "audio",
+    "moderation": "moderation",
+    "rerank": "rerank",
+}
+CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
+
+
+class Field(NamedTuple):
+    """A field of a request or an answer. Fields of nested objects have a path, such as `messages[].role`."""
+
+    name: str
+    type: str
+    required: bool
+    description: str = ""
+
+
+class Answer(NamedTuple):
+    """A response by status. `codes` are error codes; `example` is JSON or server-sent events as text, "" if there is none."""
+
+    status: str
+    description: str
+    codes: list[str]
+    fields: list[Field]
+    examples: list[str]
+
+
+class Entry(NamedTuple):
+    """An operation."""
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    description: str
+    callers: str
+    parameters: list[Field]
+    fields: list[Field]
+    answers: list[Answer]
+    code: dict[str, str]
+
+
+class Section(NamedTuple):
+    """A page of the reference."""
+
+    slug: str
+    title: str
+    entries: list[Entry]
+
+
+def sections(document: Mapping[str, Any], models: Mapping[str, str]) -> list[Section]:
+    """Return all sections in order. `models` has a model of the catalog per kind, for the examples."""
+    slugs = dict.fromkeys((*SECTIONS.values(), OTHER_SECTION))
+    found: dict[str, list[Entry]] = {slug: [] for slug, _ in slugs}
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            slug, _ = SECTIONS.get(operation["tags"][0], OTHER_SECTION) if path != "/v2/rerank" else SECTIONS["v1/rerank"]
+            found[slug].append(_entry(document, method.upper(), path, operation, models))
+    return [Section(slug, title, found[slug]) for slug, title in slugs if found[slug]]
+
+
+def _entry(document: Mapping[str, Any], method: str, path: str, operation: Mapping[str, Any], models: Mapping[str, str]) -> Entry:
+    content = operation.get("requestBody", {}).get("content", {})
+    schema = next((one["schema"] for one in content.values()), None)
+    objects = document["components"]["schemas"]
+    return Entry(
+        anchor=operation["operationId"],
+        method=method,
+        path=path,
+        summary=operation["summary"],
+        description=operation.get("description", ""),
+        callers=_callers(operation["security"]),
+        parameters=[
+            Field(one["name"], type_name(one["schema"]), one["required"], one.get("description", ""))
+            for one in operation.get("parameters", ())
+        ],
+        fields=list(_fields(schema, objects)) if schema else [],
+        answers=[_answer(status, one, objects) for status, one in operation["responses"].items()],
+        code={} if FORM in content else _code(document["servers"][0]["url"], method, path, operation, schema, models),
+    )
+
+
+def _answer(status: str, answer: Mapping[str, Any], objects: Mapping[str, Any]) -> Answer:
+    content = answer.get("content", {})
+    if status >= "400" and answer["description"].startswith("`"):  # error codes
+        return Answer(status, "", [code.strip(" `") for code in answer["description"].split(",")], [], [])
+    schema = content.get(JSON, {}).get("schema")
+    samples = [content[kind].get("example") for kind in (JSON, EVENTS) if kind in content]
+    shown = [one if isinstance(one, str) else json.dumps(one, indent=2, ensure_ascii=False) for one in samples if one]
+    return Answer(status, answer["description"], [], list(_fields(schema, objects)) if schema else [], shown)
+
+
+def _callers(security: list[dict[str, Any]]) -> str:
+    names = [CALLERS[name] for one in security for name in one]
+    if {} in security:
+        return "no authentication" if not names else f"{' or '.join(names)}; without authentication within a daily allowance"
+    return " or ".join(names)
+
+
+def _fields(schema: Mapping[str, Any], objects: Mapping[str, Any], path: str = "", seen: tuple[str, ...] = ()) -> Iterator[Field]:
+    """Yield the fields of a schema, each followed by those of the objects in it. A field that alternatives share appears once."""
+    known = set()
+    for properties, required, inside in _objects(schema, objects, seen):
+        for name, value in properties.items():
+            if name in known:
+                continue
+            known.add(name)
+            described = value.get("description", "")
+            yield Field(path + name, type_name(value), name in required, described)
+            yield from _fields(value, objects, f"{path}{name}{'[]' if _is_array(value) else ''}.", inside)
+
+
+def _objects(
+    schema: Mapping[str, Any], objects: Mapping[str, Any], seen: tuple[str, ...]
+) -> Iterator[tuple[Mapping[str, Any], list[str], tuple[str, ...]]]:
+    """Yield the properties and the required names of each object that a value may be, or may contain as an array."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        if name not in seen:
+            yield from _objects(objects[name], objects, (*seen, name))
+        return
+    for one in schema.get("anyOf", ()):
+        yield from _objects(one, objects, seen)
+    if isinstance(schema.get("items"), dict):
+        yield from _objects(schema["items"], objects, seen)
+    if "properties" in schema:
+        yield schema["properties"], schema.get("required", []), seen
+
+
+def _is_array(schema: Mapping[str, Any]) -> bool:
+    return "items" in schema or any(_is_array(one) for one in schema.get("anyOf", ()))
+
+
+def type_name(schema: Mapping[str, Any]) -> str:
+    """Describe a schema in a few words."""
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(kind for one in schema["anyOf"] if (kind := type_name(one)) != "null"))
+    if "$ref" in schema:
+        return "object"
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return f"always {schema['const']}"
+    kinds = schema.get("type", "any JSON")
+    kind = ", ".join(one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null") or "null"
+    if schema.get("format"):
+        kind = {"uuid": "id", "date-time": "time, ISO 8601", "date": "date"}.get(schema["format"], kind)
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if high is not None:
+        return f"{kind} between {low} and {high}"
+    if schema.get("maxLength"):
+        return f"{kind}, max {schema['maxLength']} characters"
+    if schema.get("items"):
+        items = type_name(schema["items"])
+        return f"{kind} of {'objects' if items == 'object' else items}"
+    return kind
+
+
+def _code(
+    url: str, method: str, path: str, operation: Mapping[str, Any], schema: Mapping[str, Any] | None, models: Mapping[str, str]
+) -> dict[str, str]:
+    body = fill_models(schema["examples"][0], models) if schema and schema.get("examples") else None
+    answers = operation["responses"].get("200", {}).get("content", {})
+    with_key = bool(operation["security"][:1] and operation["security"][0])
+    return examples(Call(method, url + path, body, with_key, list(answers) == [EVENTS]))
