@@ -35,9 +35,11 @@ from shared.dialects.media import (
 from shared.dialects.openai_media import MEDIA_DIALECTS
 from shared.files.storage import Storage, new_key
 from shared.media import JobResult, Output
+from shared.media.thumbnails import thumbnail_key
 from shared.models import MediaJob, Plan, Subscription
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 from workers.provider_client import OUTPUT_TOO_LARGE, ProviderClient, ProviderFailed
+from workers.thumbnails import MAX_IMAGE_BYTES, MIN_IMAGE_BYTES, create_thumbnail
 
 log = logging.getLogger("yout.worker.media")
 
@@ -126,7 +128,8 @@ class _Attempt:
     def end(self, end: JobResult) -> None:
         """End the job if this attempt still holds it. The files in `end` then belong to the job and are kept."""
         if media.finish(self._job, end, lease_id=self._hand) is not None:
-            self._written -= {output.storage_key for output in end.outputs}
+            for output in end.outputs:
+                self._written -= {output.storage_key, thumbnail_key(output.storage_key)}
             log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")
             try:
                 media.delete_inputs(self._job, self._maker.storage)
@@ -247,12 +250,27 @@ class _Attempt:
             raise _NotMedia
         return found
 
+    def _add_thumbnail(self, output: Output) -> None:
+        """Store a thumbnail of a large image beside it. The job succeeds without one, too."""
+        storage, key = self._maker.storage, thumbnail_key(output.storage_key)
+        if not output.media_type.startswith("image/") or not MIN_IMAGE_BYTES <= output.size_bytes <= MAX_IMAGE_BYTES:
+            return
+        try:
+            thumbnail = create_thumbnail(b"".join(storage.get(output.storage_key)))
+            if thumbnail is not None:
+                self._written.add(key)
+                storage.put(key, thumbnail)
+        except (NotFound, StorageUnavailable):
+            log.warning("a thumbnail could not be stored")
+
     # --- outcome
 
     def _take(self, brought: _Result, call: MediaCall, price: PriceList) -> None:
         job, answer = self._job, brought.answer
         job.channel = brought.route.channel
         if brought.outputs:
+            for output in brought.outputs:
+                self._add_thumbnail(output)
             delivered, credits_per_usd = call.units._replace(units=len(brought.outputs)), self._maker.settings.credits_per_usd
             self.end(
                 JobResult(

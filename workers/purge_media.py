@@ -13,6 +13,7 @@ from uuid import UUID
 from shared.files.storage import Storage
 from shared.media.finish_job import CANCELLED, finish
 from shared.media.inputs import delete_inputs
+from shared.media.thumbnails import delete_output_file
 from shared.models import MediaJob, MediaOutput
 from workers.purge_steps import NextAction, Purge, Step, StepResult
 
@@ -42,7 +43,7 @@ def _emptier(storage: Storage) -> Callable[[Purge], DeletedMedia]:
         ids = [job.id for job in jobs]
         outputs = list(MediaOutput.select().where(MediaOutput.job.in_(ids)))  # includes a job that ended concurrently
         for output in outputs:
-            storage.delete(output.storage_key)
+            delete_output_file(storage, output)
         return DeletedMedia(ids, [output.id for output in outputs])
 
     return empty

@@ -33,7 +33,7 @@ from edge.http.api_spec import (
 from edge.http.errors import render_native_error
 from edge.http.paging import query_integer, split_page
 from edge.media import jobs, requests, submission
-from edge.media.files import file_response
+from edge.media.files import file_response, thumbnail_response
 from edge.request_context import account_caller, read, read_body, services, uncached_json, write
 from shared import media
 from shared.core.clock import now_ms
@@ -158,13 +158,20 @@ async def cancel(id: str) -> Response:
 )
 async def download_file(id: str) -> Response:
     """Return a file to anyone with its signed link."""
-    path, settings = f"/api/media/files/{id}", services().settings
-    if not verify_url(path, request.args.get("expires", ""), request.args.get("signature", ""), settings.secret_key, now_ms()):
-        raise NotFound(NO_SUCH_FILE)
-    found = await read(partial(_output, id))
-    if found is None:
-        raise NotFound(NO_SUCH_FILE)
-    return await file_response(*found)
+    return await file_response(*await _find_signed(f"/api/media/files/{id}", id))
+
+
+@api.get("/files/<id>/thumbnail")
+@describe_route(
+    "Retrieve the thumbnail of an image by its signed link",
+    callers=ANYBODY,
+    query={"expires": STRING, "signature": STRING},
+    responses={200: ResponseSpec(None, "A WebP image of at most 640 pixels, or the file itself if it is small.", ("image/*",))},
+    errors=(NotFound, Unavailable),
+)
+async def show_thumbnail(id: str) -> Response:
+    """Return an image's thumbnail to anyone with its signed link, which the account's media page contains."""
+    return await thumbnail_response(*await _find_signed(f"/api/media/files/{id}/thumbnail", id))
 
 
 @api.get("/webhook-secret/")
@@ -224,6 +231,17 @@ async def _events(found: jobs.FoundJob) -> AsyncIterator[bytes]:
         finally:
             following.cancel()
             await asyncio.wait([following])  # a generator cannot be closed while its next item is awaited
+
+
+async def _find_signed(path: str, id: str) -> tuple[MediaJob, MediaOutput]:
+    """Return the output, if the request's signature is valid for `path`. Raises `NotFound`."""
+    expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
+    if not verify_url(path, expires, signature, services().settings.secret_key, now_ms()):
+        raise NotFound(NO_SUCH_FILE)
+    found = await read(partial(_output, id))
+    if found is None:
+        raise NotFound(NO_SUCH_FILE)
+    return found
 
 
 def _output(id: str) -> tuple[MediaJob, MediaOutput] | None:

@@ -9,6 +9,7 @@ from quart import Response, request
 
 from edge.request_context import services
 from shared.core.errors import NotFound
+from shared.media.thumbnails import THUMBNAIL_TYPE, thumbnail_key
 from shared.models import MediaJob, MediaOutput
 
 # File extensions by media type.
@@ -43,6 +44,20 @@ async def file_response(job: MediaJob, output: MediaOutput) -> Response:
     if part:
         response.headers["content-range"] = f"bytes {start}-{end - 1}/{size}"
     response.timeout = None  # downloading a large file may take a slow client a long time
+    return response
+
+
+async def thumbnail_response(job: MediaJob, output: MediaOutput) -> Response:
+    """Return the file's thumbnail, or the file if it has none. Raises `NotFound` if it was deleted, `StorageUnavailable`."""
+    storage = services().storage
+    try:
+        data = b"".join([piece async for piece in await storage.get_async(thumbnail_key(output.storage_key))])
+    except NotFound:
+        return await file_response(job, output)
+    response = Response(data, headers=_headers(job, output, f'"{output.id.hex}-thumbnail"'))
+    response.headers["content-type"] = THUMBNAIL_TYPE
+    response.headers["cache-control"] = "private, max-age=3600"
+    del response.headers["content-disposition"], response.headers["accept-ranges"]
     return response
 
 

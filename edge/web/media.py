@@ -24,7 +24,7 @@ from shared.core import formats
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, IdempotencyConflict, InvalidRequest, RequestRefused, Unavailable
 from shared.media import cancel_job
-from shared.media.output_urls import signed_output_url
+from shared.media.output_urls import signed_output_url, signed_thumbnail_url
 from shared.models import MediaJob
 from shared.text.translation import gettext, lazy_gettext
 
@@ -54,6 +54,7 @@ class File(NamedTuple):
     """An output as the page shows it."""
 
     link: str
+    thumbnail: str
     media_type: str
     size_bytes: int
 
@@ -167,8 +168,14 @@ def _id(model: CatalogModel) -> str:
 
 def _shown(found: jobs.FoundJob) -> JobView:
     # URLs without a host, so that the files come from the same edge as the page.
+    settings = services().settings
     files = [
-        File(signed_output_url("", found.job, output, services().settings), output.media_type, output.size_bytes)
+        File(
+            signed_output_url("", found.job, output, settings),
+            signed_thumbnail_url(found.job, output, settings),
+            output.media_type,
+            output.size_bytes,
+        )
         for output in found.outputs
     ]
     return JobView(found.job, jobs.document(found), files)

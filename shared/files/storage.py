@@ -29,7 +29,9 @@ CHUNK_BYTES = 256 * 1024
 PART_BYTES = 5 * 2**20
 """Larger objects are uploaded to S3 in parts of this size, which is S3's minimum."""
 _PARTS_AT_ONCE = 2
-_KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}")
+THUMBNAIL_SUFFIX = "-thumbnail"
+"""Ends the key of an image's thumbnail, which is stored in the same folder."""
+_KEY = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{64}}({THUMBNAIL_SUFFIX})?")
 # The library's defaults would retry for three minutes while a job or a customer waits.
 _RETRY: RetryConfig = {"max_retries": 3}
 

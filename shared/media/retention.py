@@ -9,8 +9,9 @@ import itertools
 from uuid import UUID
 
 from shared.core.clock import now_ms
-from shared.files.storage import Storage
+from shared.files.storage import THUMBNAIL_SUFFIX, Storage
 from shared.media.inputs import delete_inputs
+from shared.media.thumbnails import delete_output_file
 from shared.models import MediaJob, MediaOutput
 
 MAX_JOBS_PER_RUN = 200  # per run
@@ -40,7 +41,7 @@ def delete_files(job: MediaJob, storage: Storage) -> int:
     """Delete a job's outputs, files before rows, so that failures can be retried. Returns the number of files."""
     outputs = list(MediaOutput.select().where(MediaOutput.job == job.id))
     for output in outputs:
-        storage.delete(output.storage_key)
+        delete_output_file(storage, output)
     MediaOutput.delete().where(MediaOutput.job == job.id).execute()
     MediaJob.update(files_expire_at=None).where(MediaJob.id == job.id).execute()
     return len(outputs)
@@ -55,9 +56,10 @@ def delete_orphans(storage: Storage) -> int:
     """Delete old files without a row in the next of the storage's 256 folders. Returns their number."""
     old = now_ms() - ORPHAN_AGE_MS
     keys = [found.key for found in storage.list(next(_folders)) if found.modified_at < old]
-    known = {row.storage_key for row in MediaOutput.select(MediaOutput.storage_key).where(MediaOutput.storage_key.in_(keys))}
+    files = {key.removesuffix(THUMBNAIL_SUFFIX) for key in keys}
+    known = {row.storage_key for row in MediaOutput.select(MediaOutput.storage_key).where(MediaOutput.storage_key.in_(files))}
     known |= {str(row.input_key) for row in MediaJob.select(MediaJob.input_key).where(MediaJob.input_key.in_(keys))}
-    orphans = [key for key in keys if key not in known]
+    orphans = [key for key in keys if key.removesuffix(THUMBNAIL_SUFFIX) not in known]
     for key in orphans:
         storage.delete(key)
     return len(orphans)

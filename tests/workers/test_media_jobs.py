@@ -17,9 +17,10 @@ from obstore.store import LocalStore
 
 from shared.catalog.failover import MAX_COOLDOWN_MS, status_failure
 from shared.core.clock import now_ms
-from shared.files.storage import Storage
+from shared.files.storage import Storage, new_key
 from shared.ledger.verify import verify_ledger
 from shared.media.retention import delete_orphans
+from shared.media.thumbnails import thumbnail_key
 from shared.models import Account, Hold, LedgerEntry, MediaJob, MediaOutput, UsageLedger
 from tests import factories
 from tests.edge.http_calls import run_concurrently
@@ -179,8 +180,12 @@ def test_a_worker_killed_in_the_last_statement_charges_once(
     assert setup.spent == IMAGE
     setup.assert_consistent()
     assert len(stored(tmp_path)) == 2  # one is not referenced by any row
+    key = MediaOutput.get().storage_key
+    storage = Storage(LocalStore(tmp_path / "media"))
+    for owner in (key, new_key()):
+        storage.put(thumbnail_key(owner), b"a thumbnail")
     delete_old_orphans(tmp_path)
-    assert [file.name for file in stored(tmp_path)] == [MediaOutput.get().storage_key.partition("/")[2]]
+    assert sorted(found.key for found in storage.list()) == [key, thumbnail_key(key)]
 
 
 def stored(folder: Path) -> list[Path]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from shared.core.clock import now_ms
+from shared.files.signed_urls import sign_url
 from shared.models import MediaJob, MediaOutput
 from tests.edge.media.media_stack import IMAGE, PNG, Customer, MediaStack, image_response
 from tests.openai_payloads import Json
+from tests.servers.edge import SECRET_KEY
 from tests.servers.process import eventually
 from tests.upstream_responses import Gate, delayed
+from tests.workers.test_thumbnails import noise
 
 
 def wait_for_certificate(customer: Customer) -> Json:
@@ -23,7 +27,15 @@ def test_media_jobs_and_files_are_purged(media_stack: MediaStack, customer: Cust
     other_customer = media_stack.customer()
     theirs = other_customer.run_job()
     files = media_stack.files()
+    media_stack.upstream.script(image_response(noise(150)))
     mine = [customer.run_job(), customer.run_job("speech")]
+    output = MediaOutput.get(MediaOutput.job == mine[0]["job_uuid"])
+    thumbnail = sign_url(f"/api/media/files/{output.id}/thumbnail", now_ms() + 60_000, SECRET_KEY)
+    shown = media_stack.fetch(thumbnail)
+    assert (shown.status, shown.headers["content-type"]) == (200, "image/webp")
+    assert len(shown.body) < output.size_bytes / 2
+    assert media_stack.fetch(thumbnail.replace("signature=", "signature=x")).status == 404
+    assert media_stack.files() == files + 3  # two outputs and a thumbnail
     gate = Gate()
     media_stack.upstream.script(delayed(gate, image_response(PNG)))
     running = customer.submit(n=1)
@@ -36,7 +48,7 @@ def test_media_jobs_and_files_are_purged(media_stack: MediaStack, customer: Cust
     eventually(lambda: media_stack.files() == files, "the late image is discarded")
     assert not MediaJob.select().where(MediaJob.account == customer.account).exists()
     assert customer.get(f"/api/media/jobs/{running}/").status == 404
-    assert media_stack.fetch(mine[0]["output_url"]).status == 404
+    assert media_stack.fetch(mine[0]["output_url"]).status == media_stack.fetch(thumbnail).status == 404
     assert media_stack.fetch(theirs["output_url"]).status == 200
     assert MediaOutput.select().where(MediaOutput.job == theirs["job_uuid"]).count() == 1
     assert certificate["remains"]["balance"] == customer.balance
