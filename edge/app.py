@@ -50,7 +50,7 @@ from edge.v1.rerank import RERANK
 from edge.v1.responses import COMPACT, RESPONSES
 from edge.v1.responses.retrieve import stored_responses
 from edge.v1.speech import speech
-from edge.v1.transcriptions import TRANSCRIPTIONS, TRANSLATIONS
+from edge.v1.transcriptions import NATIVE_TRANSCRIPTIONS, TRANSCRIPTIONS, TRANSLATIONS
 from edge.v1.videos import videos
 from edge.web import pages
 from edge.web.assets import assets
@@ -106,6 +106,7 @@ ENDPOINTS: dict[str, EndpointAdapter] = {
     "/v1/responses/compact": COMPACT,
     "/v1/messages": MESSAGES,
     "/api/chat/stream": chat_stream.NATIVE,
+    "/api/chat/transcription": NATIVE_TRANSCRIPTIONS,
 }
 
 

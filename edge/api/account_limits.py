@@ -8,7 +8,18 @@ from uuid import UUID
 
 from quart import Blueprint, Response
 
-from edge.http.api_spec import INTEGER, OPEN_OBJECT, TIMESTAMP, WEB, ResponseSpec, describe_route, enum, nullable, response_schema
+from edge.http.api_spec import (
+    ID,
+    INTEGER,
+    OPEN_OBJECT,
+    TIMESTAMP,
+    WEB,
+    ResponseSpec,
+    describe_route,
+    enum,
+    nullable,
+    response_schema,
+)
 from edge.request_context import AccountCaller, caller, read, services, uncached_json
 from shared.core.clock import now_ms
 from shared.core.timestamps import format_timestamp
@@ -21,7 +32,14 @@ limit = Blueprint("limit", __name__)
 
 
 _ACCOUNT = response_schema(
-    {"kind": enum("account"), "balance": INTEGER, "held": INTEGER, "plan": nullable(OPEN_OBJECT), "rate_limits": OPEN_OBJECT}
+    {
+        "kind": enum("account"),
+        "account": ID,
+        "balance": INTEGER,
+        "held": INTEGER,
+        "plan": nullable(OPEN_OBJECT),
+        "rate_limits": OPEN_OBJECT,
+    }
 )
 _VISITOR = response_schema(
     {"kind": enum("anonymous"), "daily_allowance": INTEGER, "used": INTEGER, "remaining": INTEGER, "resets_at": TIMESTAMP}
@@ -43,7 +61,8 @@ async def show_limit() -> Response:
 async def _account(found: AccountCaller) -> dict[str, Any]:
     balance, held, plan = await read(partial(_read, found.account))
     rates = rate_limits_document(found.limits.key_limits)
-    return {"kind": "account", "balance": balance, "held": held, "plan": plan, "rate_limits": rates}
+    account = str(found.account)
+    return {"kind": "account", "account": account, "balance": balance, "held": held, "plan": plan, "rate_limits": rates}
 
 
 def rate_limits_document(limits: RateLimits) -> dict[str, int]:
@@ -82,4 +101,5 @@ def _plan(subscription: Subscription) -> dict[str, Any]:
         "monthly_credits": subscription.plan.monthly_credits,
         "overage_cap": subscription.overage_cap,
         "overage_used": subscription.overage_used,
+        "stores_content": subscription.plan.stores_content,
     }

@@ -1,14 +1,16 @@
-"""`/api/chat/conversations/`: list, read and delete an account's stored conversations."""
+"""`/api/chat/conversations/`: list, read, save and delete an account's stored conversations."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
+from msgspec import Meta
 from quart import Blueprint, Response
 
+from edge.call.requests import ContentPart
 from edge.http.api_spec import (
     ANY,
     BOOLEAN,
@@ -26,25 +28,72 @@ from edge.http.api_spec import (
     page_of,
     response_schema,
 )
+from edge.http.body_types import ClosedBody, check_body
+from edge.http.json_body import parse_json_object
 from edge.http.paging import query_integer, read_page, split_page
-from edge.request_context import account_caller, read, uncached_json, write
-from shared.core.errors import InvalidRequest, NotFound
-from shared.core.timestamps import format_timestamp
+from edge.request_context import account_caller, count_request, read, read_body, uncached_json, write
+from shared.core.errors import (
+    AccessDenied,
+    ConversationChanged,
+    InvalidInput,
+    InvalidRequest,
+    NotFound,
+    PurgeRunning,
+    RateLimited,
+    RequestTooLarge,
+)
+from shared.core.timestamps import format_timestamp, parse_timestamp
 from shared.models import MESSAGE_STATUSES, Conversation, Message
 from shared.operations.conversations import (
     MAX_MESSAGES,
     MAX_PAGE_SIZE,
+    NO_SUCH_CONVERSATION,
+    SavedMessage,
     delete_conversation,
     find_conversation,
     list_conversations,
     read_messages,
+    save_conversation,
 )
+from shared.operations.validation import check_text
 
 conversations = Blueprint("conversations", __name__)
 _CONVERSATION = {"id": ID, "title": STRING, "message_count": INTEGER, "created": TIMESTAMP, "updated": TIMESTAMP}
 _MESSAGE = response_schema(
     {"role": STRING, "content": ANY, "status": enum(*MESSAGE_STATUSES), "model": nullable(STRING), "created": TIMESTAMP}
 )
+
+
+MAX_TITLE_LENGTH = 200
+MAX_MODEL_LENGTH = 200
+
+
+class StoredMessage(ClosedBody):
+    """A message of a conversation to store."""
+
+    role: Annotated[Literal["system", "developer", "user", "assistant"], Meta(description="Author of the message.")]
+    content: Annotated[
+        str | list[ContentPart],
+        Meta(description="Text, or an array of content parts.", extra={"expected": "a string or an array of content parts"}),
+    ]
+    status: Annotated[
+        Literal["complete", "partial"], Meta(description="`partial` for an answer that was cut off. Default: `complete`.")
+    ] = "complete"
+    model: Annotated[Annotated[str, Meta(max_length=MAX_MODEL_LENGTH)] | None, Meta(description="Model of an answer.")] = None
+
+
+class ConversationRequest(ClosedBody):
+    """A conversation to store, with all its messages."""
+
+    EXAMPLE = {"title": "Greeting", "messages": [{"role": "user", "content": "Hello"}]}
+
+    title: Annotated[str, Meta(max_length=MAX_TITLE_LENGTH, description="Title of the conversation.")]
+    messages: Annotated[
+        list[StoredMessage], Meta(min_length=1, max_length=MAX_MESSAGES, description="All messages, oldest first.")
+    ]
+    updated: Annotated[
+        str | None, Meta(description="The `updated` of the version that you change. Omit it to create the conversation.")
+    ] = None
 
 
 @conversations.get("/api/chat/conversations/")
@@ -94,6 +143,29 @@ async def show_conversation(conversation_id: str) -> Response:
     )
 
 
+@conversations.put("/api/chat/conversations/<conversation_id>/")
+@describe_route(
+    "Store a conversation",
+    path={"conversation_id": ID},
+    body=ConversationRequest,
+    responses={200: ResponseSpec(response_schema(_CONVERSATION), "The stored conversation, without its messages.")},
+    errors=(InvalidRequest, RequestTooLarge, AccessDenied, NotFound, PurgeRunning, ConversationChanged, RateLimited),
+    notes="Creates a conversation under an id that you choose, or replaces all messages of a stored one, if your plan includes"
+    " storing. Lists are ordered by id, so choose a UUIDv7.",
+)
+async def put_conversation(conversation_id: str) -> Response:
+    """Create a conversation, or replace the version that `updated` names."""
+    caller = await account_caller()
+    title, messages, seen = read_conversation_request(await read_body())
+    try:
+        id = UUID(conversation_id)
+    except ValueError:
+        raise NotFound(NO_SUCH_CONVERSATION) from None
+    await count_request(caller.limits)
+    row = await write(partial(save_conversation, caller.account, id, title, messages, seen=seen))
+    return uncached_json(_document(row))
+
+
 @conversations.delete("/api/chat/conversations/<conversation_id>/")
 @describe_route(
     "Delete a conversation",
@@ -110,6 +182,26 @@ async def remove_conversation(conversation_id: str) -> Response:
     caller = await account_caller()
     await write(partial(delete_conversation, caller.account, conversation_id))
     return uncached_json({"id": str(UUID(conversation_id)), "deleted": True})
+
+
+def read_conversation_request(data: bytes) -> tuple[str, list[SavedMessage], int | None]:
+    """Return the title, the messages and the version of a body. Raises `InvalidRequest` with the field's name."""
+    body = parse_json_object(data)
+    requested = check_body(body, ConversationRequest)
+    try:
+        title = check_text("title", requested.title, MAX_TITLE_LENGTH, empty=True)
+    except InvalidInput as problem:
+        raise InvalidRequest(str(problem), "title") from None
+    try:
+        seen = None if requested.updated is None else parse_timestamp(requested.updated)
+    except ValueError:
+        raise InvalidRequest("'updated' must be the 'updated' of the conversation.", "updated") from None
+    contents = [message["content"] for message in body["messages"]]
+    messages = [
+        SavedMessage(message.role, content, message.status, message.model)
+        for message, content in zip(requested.messages, contents, strict=True)
+    ]
+    return title, messages, seen
 
 
 def _read(account: UUID, conversation: str, start: int, limit: int) -> tuple[Conversation, list[Message]]:

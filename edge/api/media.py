@@ -13,6 +13,7 @@ from quart import Blueprint, Response, request, stream_with_context
 from edge.call.responses import rate_headers
 from edge.http.api_spec import (
     ANYBODY,
+    BOOLEAN,
     CALL_ERRORS,
     EVENTS,
     ID,
@@ -132,6 +133,21 @@ async def retrieve_job(id: str) -> Response:
     if request.accept_mimetypes.best_match(["application/json", "text/event-stream"]) == "text/event-stream":
         return _stream(found)
     return uncached_json(jobs.document(found))
+
+
+@api.delete("/jobs/<id>/")
+@describe_route(
+    "Delete a media job",
+    path={"id": ID},
+    responses={200: ResponseSpec(response_schema({"job_uuid": ID, "deleted": BOOLEAN}), "Deleted with its files.")},
+    errors=(NotFound, Unavailable),
+)
+async def delete(id: str) -> Response:
+    """Cancel a job if it is running, and delete it with its files. Its charge and usage remain."""
+    caller = await account_caller()
+    found = await jobs.find_job(caller.account, jobs.parse_job_id(id))
+    await jobs.delete_job(found)
+    return uncached_json({"job_uuid": str(found.job.id), "deleted": True})
 
 
 @api.post("/jobs/<id>/cancel/")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from edge.http.public_url import edge_url
-from edge.request_context import read, services
+from edge.request_context import read, services, write
 from shared.core.errors import NotFound
-from shared.media.finish_job import NO_SUCH_JOB
+from shared.files.storage import Storage
+from shared.media.finish_job import NO_SUCH_JOB, cancel_job
 from shared.media.job_json import job_document
 from shared.media.output_urls import signed_output_url
+from shared.media.retention import delete_job as delete_row
 from shared.models import MEDIA_KINDS, MEDIA_STATES, MediaJob, MediaOutput
 
-__all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "document", "find_job", "list_jobs", "parse_job_id"]
+__all__ = ["MEDIA_KINDS", "MEDIA_STATES", "FoundJob", "delete_job", "document", "find_job", "list_jobs", "parse_job_id"]
 
 
 class FoundJob(NamedTuple):
@@ -54,6 +57,13 @@ async def list_jobs(
     return await read(partial(_list, account, limit, after, ascending, kind, status))
 
 
+async def delete_job(found: FoundJob) -> None:
+    """Cancel a job if it is running, and delete it with its files. Raises `Unavailable`."""
+    await write(partial(cancel_job, found.job.__data__["account"], found.job.id))
+    await asyncio.to_thread(_delete_files, services().storage, found)
+    await write(partial(delete_row, found.job.id))
+
+
 def document(found: FoundJob) -> dict[str, Any]:
     """Return the API's document of a job, with signed links that expire."""
     settings, base = services().settings, edge_url()
@@ -63,6 +73,12 @@ def document(found: FoundJob) -> dict[str, Any]:
 def _find(account: UUID, id: UUID) -> FoundJob | None:
     job = MediaJob.get_or_none((MediaJob.id == id) & (MediaJob.account == account))
     return FoundJob(job, _outputs([job])[0]) if job is not None else None
+
+
+def _delete_files(storage: Storage, found: FoundJob) -> None:
+    inputs = [] if found.job.input_key is None else [found.job.input_key]
+    for key in (*(output.storage_key for output in found.outputs), *inputs):
+        storage.delete(key)
 
 
 def _list(account: UUID, limit: int, after: UUID | None, ascending: bool, kind: str | None, status: str | None) -> list[FoundJob]:

@@ -22,6 +22,7 @@ from edge.http.api_spec import (
     JSON,
     PLAIN,
     STRING,
+    WEB,
     ResponseSpec,
     RouteSpec,
     describe_model_call,
@@ -31,7 +32,7 @@ from edge.http.body_types import Body, ModelId, check_body
 from edge.http.multipart import File, Form, read_form
 from edge.http.tags import FORM_FIELD, nest_form_metadata, split_tag
 from shared.billing.token_usage import without_provider_cost
-from shared.core.errors import InvalidRequest
+from shared.core.errors import DailyAllowanceExhausted, InvalidRequest
 from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS
 from shared.text.audio_duration import audio_seconds
@@ -195,15 +196,17 @@ def _declare(summary: str, says: str, media_types: tuple[str, ...], body: type[B
 
 
 _COST = "For text, srt and vtt, the cost is in the `x-yout-…` headers."
-TRANSCRIPTIONS = EndpointAdapter(
-    _refuse,
-    declaration=_declare(
-        "Create a transcription",
-        f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
-        (JSON, PLAIN, EVENTS),
-        TranscriptionForm,
-    ),
-    parse_form=partial(_open_form, "transcriptions"),
+_TRANSCRIPTION = _declare(
+    "Create a transcription",
+    f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
+    (JSON, PLAIN, EVENTS),
+    TranscriptionForm,
+)
+TRANSCRIPTIONS = EndpointAdapter(_refuse, declaration=_TRANSCRIPTION, parse_form=partial(_open_form, "transcriptions"))
+# The same for pages: `POST /api/chat/transcription/`.
+NATIVE_TRANSCRIPTIONS = TRANSCRIPTIONS._replace(
+    allows_web_callers=True,
+    declaration=_TRANSCRIPTION._replace(callers=WEB, errors=(*_TRANSCRIPTION.errors, DailyAllowanceExhausted)),
 )
 TRANSLATIONS = EndpointAdapter(
     _refuse,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -35,14 +34,11 @@ from edge.http.tags import nest_form_metadata
 from edge.media import jobs, requests, submission
 from edge.media.files import file_response
 from edge.media.jobs import FoundJob
-from edge.request_context import key_caller, read_body, services, uncached_json, write
-from shared import media
+from edge.request_context import key_caller, read_body, uncached_json
 from shared.core.errors import InvalidRequest, NotFound, Unavailable
-from shared.files.storage import Storage
 from shared.media.failure_messages import failure_message
 from shared.media.finish_job import NO_SUCH_JOB
 from shared.media.job_json import requested_model
-from shared.media.retention import delete_job
 from shared.models import MediaJob
 
 videos = Blueprint("videos", __name__)
@@ -152,9 +148,7 @@ async def content(id: str) -> Response:
 async def delete(id: str) -> Response:
     """Cancel a running video job, and delete it with its files."""
     found = await _find(id)
-    await write(partial(media.cancel_job, found.job.__data__["account"], found.job.id))
-    await asyncio.to_thread(_delete_files, services().storage, found)
-    await write(partial(delete_job, found.job.id))
+    await jobs.delete_job(found)
     return uncached_json({"id": _name(found.job), "object": "video.deleted", "deleted": True})
 
 
@@ -182,11 +176,6 @@ def _id(text: str) -> UUID:
 
 def _name(job: MediaJob) -> str:
     return PREFIX + job.id.hex
-
-
-def _delete_files(storage: Storage, found: FoundJob) -> None:
-    for output in found.outputs:
-        storage.delete(output.storage_key)
 
 
 def _document(job: MediaJob) -> dict[str, Any]:

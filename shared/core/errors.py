@@ -363,6 +363,15 @@ class PurgeRunning(RequestRefused):
         super().__init__(lazy_gettext("This account is being purged. Nothing can be stored or shared until the purge is done."))
 
 
+class ConversationChanged(RequestRefused):
+    """A stored conversation was changed since the caller read it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This conversation was changed since you read it. Retrieve it, and send your changes with its 'updated'."
+        )
+
+
 class UpstreamRejected(RequestRefused):
     """The provider refused the request itself (context too long, invalid image). The message has no secrets or provider names."""
 

@@ -1,4 +1,4 @@
-"""Stored conversations: continue, store a call's turn, list, read and delete.
+"""Stored conversations: continue, store a call's turn, save, list, read and delete.
 
 Content is stored only on request, in the tables `conversation` and `message`. A turn is stored after its call is settled. If the
 account was purged or the conversation deleted since the call began, the turn is not stored.
@@ -14,7 +14,7 @@ import orjson
 
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
-from shared.core.errors import AccessDenied, InvalidRequest, NotFound
+from shared.core.errors import AccessDenied, ConversationChanged, InvalidRequest, NotFound
 from shared.models import Conversation, Message, Plan, Subscription
 from shared.operations.purges import count_purges, lock_content, require_no_purge
 from shared.text.plain_text import to_one_line, truncate
@@ -23,6 +23,7 @@ from shared.text.translation import lazy_gettext
 MAX_MESSAGES = 1_000  # per conversation
 MAX_TITLE_LENGTH = 80  # characters of a title taken from the first message
 MAX_PAGE_SIZE = 100
+_ROWS_PER_INSERT = 100
 NO_SUCH_CONVERSATION = "No such conversation. List yours with GET /api/chat/conversations/."
 
 
@@ -31,6 +32,15 @@ class ChatMessage(NamedTuple):
 
     role: str
     content: Any
+
+
+class SavedMessage(NamedTuple):
+    """A message that a client saves: `status` is one of `MESSAGE_STATUSES`, `model` is that of an answer."""
+
+    role: str
+    content: Any
+    status: str
+    model: str | None
 
 
 class ConversationState(NamedTuple):
@@ -98,6 +108,50 @@ def store_turn(state: ConversationState, new_messages: Sequence[ChatMessage], an
             Conversation.id == state.conversation
         ).execute()
         return True
+
+
+def save_conversation(
+    account: UUID, conversation: UUID, title: str, messages: Sequence[SavedMessage], *, seen: int | None
+) -> Conversation:
+    """Create a conversation, or replace title and messages of the one whose `updated_at` is `seen`. Unchanged messages at the
+    start keep their time.
+
+    Raises `AccessDenied` (`plan_required`) if the plan does not store content, `PurgeRunning`, `NotFound` if the conversation was
+    deleted or belongs to another account, and `ConversationChanged` if it has another `updated_at` or (`seen` is None) exists.
+    """
+    _require_plan(account)
+    with transaction():
+        lock_content(account)
+        require_no_purge(account)
+        row: Conversation | None = Conversation.get_or_none(Conversation.id == conversation)
+        if row is None and seen is None:
+            row = Conversation.create(id=conversation, account=account, updated_at=0)
+        elif row is None or row.__data__["account"] != account:
+            raise NotFound(NO_SUCH_CONVERSATION)
+        elif row.updated_at != seen:
+            raise ConversationChanged
+        _replace_messages(row.id, messages)
+        row.title, row.message_count = title, len(messages)
+        row.updated_at = max(now_ms(), row.updated_at + 1)  # so that every change has a time of its own
+        row.save(only=[Conversation.title, Conversation.message_count, Conversation.updated_at])
+        return row
+
+
+def _replace_messages(conversation: UUID, messages: Sequence[SavedMessage]) -> None:
+    rows = [
+        {**message._asdict(), "content": orjson.dumps(message.content).decode(), "position": position}
+        for position, message in enumerate(messages)
+    ]
+    kept = 0
+    for earlier, row in zip(_messages(conversation), rows, strict=False):
+        if any(getattr(earlier, name) != value for name, value in row.items()):
+            break
+        kept += 1
+    Message.delete().where((Message.conversation == conversation) & (Message.position >= kept)).execute()
+    now = now_ms()
+    new = [{**row, "conversation": conversation, "created_at": now} for row in rows[kept:]]
+    for start in range(0, len(new), _ROWS_PER_INSERT):
+        Message.insert_many(new[start : start + _ROWS_PER_INSERT]).execute()
 
 
 def list_conversations(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Conversation]:

@@ -27,7 +27,7 @@ def test_an_account_without_a_plan(customer: Customer, path: str) -> None:
         ("requests_per_minute", "tokens_per_minute", "concurrency"), int
     )
     result = {name: value for name, value in answer.json.items() if name != "rate_limits"}
-    assert result == {"kind": "account", "balance": CREDITS, "held": 0, "plan": None}
+    assert result == {"kind": "account", "account": str(customer.account.id), "balance": CREDITS, "held": 0, "plan": None}
 
 
 def test_a_running_call_counts_as_held(customer: Customer) -> None:
@@ -55,6 +55,7 @@ def test_plan_limits_and_narrower_key_limits(api: ApiStack) -> None:
         "monthly_credits": 7,
         "overage_cap": 9,
         "overage_used": 0,
+        "stores_content": False,
     }
     Subscription.update(status="ended").where(Subscription.account == customer.account).execute()
     assert customer.get(PATH).json["plan"] is None

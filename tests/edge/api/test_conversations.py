@@ -1,4 +1,4 @@
-"""Stored conversations: kept only on request, continued, truncated, listed, read, deleted, and private to their account."""
+"""Stored conversations: kept on request, continued, truncated, saved, listed, read, deleted, and private to their account."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.core.clock import new_id
 from shared.models import Account, Conversation, Message, Plan, Subscription
 from shared.operations.purges import begin_purge
 from tests.edge.api.conftest import ApiStack, Customer
@@ -176,6 +177,68 @@ def test_conversations_are_paginated_and_deleted(storing: Customer) -> None:
     assert storing.get(f"{PATH}{ids[0]}/").status == 404
     assert not Message.select().where(Message.conversation == ids[0]).exists()
     assert len(storing.get(PATH).json["conversations"]) == 2
+
+
+def test_a_conversation_is_saved_and_replaced(api: ApiStack, storing: Customer) -> None:
+    path = f"{PATH}{new_id()}/"
+    parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
+    answer = {"role": "assistant", "content": "A dot.\x00", "model": "m-1"}
+    body = {"title": "Pictures", "messages": [{"role": "user", "content": parts}, answer]}
+    created = storing.request("PUT", path, body)
+    assert (created.status, created.json["title"], created.json["message_count"]) == (200, "Pictures", 2)
+    stored = storing.get(path).json
+    assert [(row["role"], row["content"], row["status"], row["model"]) for row in stored["messages"]] == [
+        ("user", parts, "complete", None),
+        ("assistant", "A dot.\x00", "complete", "m-1"),
+    ]
+
+    # A change names the version that it is based on. Unchanged messages keep their time, the others are replaced.
+    edited = {**answer, "content": "A line", "status": "partial"}
+    changed = {"title": "", "messages": [body["messages"][0], edited, HI], "updated": created.json["updated"]}
+    assert storing.request("PUT", path, changed).json["message_count"] == 3
+    after = storing.get(path).json
+    assert [(row["content"], row["status"]) for row in after["messages"]][1:] == [("A line", "partial"), ("Hi", "complete")]
+    assert after["messages"][0]["created"] == stored["messages"][0]["created"]
+    assert after["updated"] > created.json["updated"]
+    for stale in (changed, body):
+        reply = storing.request("PUT", path, stale)
+        assert (reply.status, reply.error["code"], reply.headers["x-should-retry"]) == (409, "conversation_changed", "false")
+    assert storing.get(path).json == after
+    shorter = {"title": "T", "messages": [HI], "updated": after["updated"]}
+    assert storing.request("PUT", path, shorter).json["message_count"] == 1
+    done(storing.stream(store=True, conversation_id=after["id"], prompt="More"))  # which calls continue as any other
+    assert [content for _, content, _ in turns(storing, after["id"])][:2] == ["Hi", "More"]
+
+
+def test_a_conversation_cannot_be_saved(api: ApiStack, storing: Customer) -> None:
+    path, body = f"{PATH}{new_id()}/", {"title": "T", "messages": [HI]}
+    created = storing.request("PUT", path, body).json
+    stranger = api.customer()
+    subscribe(stranger.account, stores_content=True)
+    current = {**body, "updated": created["updated"]}
+    for reply, status, code in (
+        (stranger.request("PUT", path, current), 404, "not_found"),
+        (stranger.request("PUT", path, body), 404, "not_found"),
+        (api.customer().request("PUT", f"{PATH}{new_id()}/", body), 403, "plan_required"),
+        (storing.request("PUT", f"{PATH}{new_id()}/", current), 404, "not_found"),
+        (storing.request("PUT", f"{PATH}x/", body), 404, "not_found"),
+    ):
+        assert (reply.status, reply.error["code"]) == (status, code)
+    for fields, param in (
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        ({"messages": [HI] * 1_001}, "messages"),
+        ({"title": "a\nb"}, "title"),
+        ({"title": "x" * 201}, "title"),
+        ({"updated": "yesterday"}, "updated"),
+        ({"folder": "x"}, "folder"),
+    ):
+        reply = storing.request("PUT", path, {**body, **fields})
+        assert (reply.status, reply.error["param"]) == (400, param)
+    begin_purge(storing.account.id, origin=ORIGIN)
+    reply = storing.request("PUT", path, current)
+    assert (reply.status, reply.error["code"]) == (409, "purge_in_progress")
 
 
 def test_a_shared_conversation_is_a_snapshot(api: ApiStack, storing: Customer) -> None:

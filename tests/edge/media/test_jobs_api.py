@@ -42,6 +42,17 @@ def test_a_cancelled_job_is_refunded_and_its_late_image_discarded(customer: Cust
     assert [row.status for row in customer.usage()] == ["cancelled", "completed"]
 
 
+def test_a_deleted_job_is_gone_with_its_files_and_stays_paid(customer: Customer, media_stack: MediaStack) -> None:
+    job = customer.run_job()
+    files, path = media_stack.files(), f"/api/media/jobs/{job['job_uuid']}/"
+    stranger = media_stack.customer()
+    assert stranger.request("DELETE", path).status == 404
+    assert customer.request("DELETE", path).json == {"job_uuid": job["job_uuid"], "deleted": True}
+    assert media_stack.files() == files - 1
+    assert [customer.get(path).status, customer.request("DELETE", path).status] == [404, 404]
+    assert (customer.spent, [row.status for row in customer.usage()]) == (IMAGE, ["completed"])
+
+
 def test_the_tag_of_a_job_is_stored_with_its_usage(customer: Customer, media_stack: MediaStack) -> None:
     for tag, headers, fields in (
         ("by-header", {"x-yout-tag": "by-header"}, {}),

@@ -17,7 +17,7 @@ from tests.edge.shared_edge import Reply
 from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.process import eventually
-from tests.upstream_responses import WAIT_SECONDS, Gate, error_response
+from tests.upstream_responses import WAIT_SECONDS, Gate, error_response, json_response
 from tests.upstream_responses import stream as stream_of
 
 POOL = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 1_000}
@@ -36,6 +36,7 @@ CALLS: list[tuple[str, str, Any, int, int, int]] = [
     ("POST", f"/api/chat/keys/{NO_ID}/revoke/", None, 404, 404, 401),
     ("GET", "/api/chat/conversations/", None, 200, 200, 401),
     ("GET", f"/api/chat/conversations/{NO_ID}/", None, 404, 404, 401),
+    ("PUT", f"/api/chat/conversations/{NO_ID}/", SHARE, 403, 403, 401),
     ("DELETE", f"/api/chat/conversations/{NO_ID}/", None, 404, 404, 401),
     ("POST", "/api/chat/share/", SHARE, 201, 201, 401),
     ("GET", "/api/chat/share/", None, 200, 200, 401),
@@ -43,6 +44,7 @@ CALLS: list[tuple[str, str, Any, int, int, int]] = [
     ("POST", "/api/chat/purge/", None, 202, 202, 202),
     ("GET", f"/api/chat/purge/{NO_ID}/", None, 404, 404, 401),
     ("GET", f"/api/media/jobs/{NO_ID}/", None, 404, 404, 401),
+    ("DELETE", f"/api/media/jobs/{NO_ID}/", None, 404, 404, 401),
     ("POST", f"/api/media/jobs/{NO_ID}/cancel/", None, 404, 404, 401),
     ("GET", "/v1/models", None, 200, 200, 200),
     ("POST", "/v1/chat/completions", {"model": "free", "messages": [{"role": "user", "content": "x"}]}, 200, 200, 200),
@@ -79,6 +81,35 @@ def test_a_session_streams_and_its_account_is_charged(site: Site, member: Browse
     row = UsageLedger.get(UsageLedger.account == member.account.id)
     assert (row.api_key, row.credits, row.status) == (None, 13, "completed")
     assert Account.get_by_id(member.account.id).balance == 499_987
+
+
+def test_a_session_and_a_visitor_transcribe_a_recording(site: Site, member: Browser) -> None:
+    assert member.account is not None
+    suffix, channel = member.account.id.hex, factories.channel(site.upstream.url)
+    factories.model(f"paid-{suffix}", channel, kind="transcription", input=0, output=0, per_call=11)
+    factories.model(f"free-{suffix}", channel, kind="transcription", input=0, output=0, per_call=11, is_free=True)
+    visitor = site.browser(**POOL)
+    for knows in (member, visitor):
+        eventually(lambda one=knows: suffix in one.api("GET", "/api/chat/models/").body.decode(), "the edge knows the models")
+
+    def transcribe(caller: Browser, model: str) -> Reply:
+        fields = f'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\n{model}-{suffix}\r\n'
+        file = '--b\r\ncontent-disposition: form-data; name="file"; filename="a.webm"\r\ncontent-type: audio/webm\r\n\r\nsound'
+        page = "/account/keys" if caller is member else "/sign-up"
+        sent = {"content-type": "multipart/form-data; boundary=b", "x-csrf-token": caller.token(page)}
+        return caller.post("/api/chat/transcription/", f"{fields}{file}\r\n--b--\r\n".encode(), sent)
+
+    site.upstream.script(*[json_response({"text": "Hello."}) for _ in range(2)])
+    answer = transcribe(member, "paid")
+    assert (answer.status, answer.json["text"], answer.json["yout"]) == (
+        200,
+        "Hello.",
+        {"credits_charged": 11, "balance": 499_989},
+    )
+    assert transcribe(visitor, "paid").status == 403
+    used = transcribe(visitor, "free").json["yout"]
+    assert used == {"credits_charged": 11, "balance": 989}
+    assert visitor.api("GET", "/api/chat/limit/").json["remaining"] == 989
 
 
 def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member: Browser) -> None:
