@@ -21,7 +21,7 @@ async def show_chat() -> Response:
     signed_in = session is not None and session.status == "active"
     admitted = signed_in or (session is None and services().visitors.pool_credits > 0)
     if admitted and _has_model(session.plan_models if session is not None else None, free_only=not signed_in):
-        return await page("chat.html", signed_in=signed_in)
+        return await page("chat.html", signed_in=signed_in, body_bytes=services().settings.max_body_bytes)
     return await _welcome()
 
 

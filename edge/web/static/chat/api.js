@@ -24,15 +24,15 @@ function networkError() {
   return new ApiError("network", offline ? t("You are offline.") : t("The server could not be reached."));
 }
 
-async function send(path, { body, signal, method } = {}) {
+async function send(path, { body, form, signal, method } = {}) {
   const headers = { accept: "application/json" };
   if (body !== undefined) headers["content-type"] = "application/json";
   if (csrfToken) headers["x-csrf-token"] = csrfToken;
   try {
     return await fetch(path, {
-      method: method ?? (body === undefined ? "GET" : "POST"),
+      method: method ?? (body === undefined && form === undefined ? "GET" : "POST"),
       headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined ? form : JSON.stringify(body),
       signal,
     });
   } catch (error) {
@@ -57,6 +57,7 @@ export async function call(path, options = {}) {
 }
 
 export const listModels = () => call("/api/chat/models/");
+export const sendForm = (path, form) => call(path, { form });
 export const readLimit = () => call("/api/chat/limit/");
 export const quote = (body, signal) => call("/api/quote/", { body, signal });
 export const storedConversation = (id) => call(`/api/chat/conversations/${encodeURIComponent(id)}/`);

@@ -13,6 +13,7 @@ import { SettingsDialog, readSettings, saveSettings } from "./parameters.js";
 import { requestBody } from "./request_body.js";
 import { Scroller } from "./scroll.js";
 import { openStore } from "./store.js";
+import { mountAttachments } from "./attachments.js";
 
 const LIMIT_AGE_MS = 30_000;
 const byId = (id) => document.getElementById(id);
@@ -29,6 +30,14 @@ class App {
       stop: () => this.conversation.stop(),
       editLast: () => this.editLast(),
       bodiesFor: (text, attachments) => this.bodiesFor(text, attachments),
+      attachments: (prompt, changed) => mountAttachments(byId("composer-attachments"), {
+        prompt,
+        changed,
+        tools: byId("composer-tools"),
+        area: byId("main"),
+        models: () => (this.conversation ? this.modelsToAsk().map((id) => this.models.get(id)) : []),
+        bodyBytes: Number(byId("chat").dataset.bodyBytes),
+      }),
     });
     this.settings = new SettingsDialog();
     byId("new-chat").addEventListener("click", () => this.openNew());
@@ -44,14 +53,18 @@ class App {
     this.store.onChange((change) => this.storeChanged(change));
     this.composer.focus();
     byId("chat").dataset.ready = "yes";
-    await this.refreshLimit(true);
+    const limit = await this.refreshLimit(true);
+    const { mountExtras } = await import("./extras.js");
+    await mountExtras(this, limit);
+    byId("chat").dataset.complete = "yes";
   }
 
   async loadModels() {
+    this.catalog = { models: [] };
     try {
-      const { models, credits_per_usd } = await listModels();
-      this.offered = offeredModels(models);
-      this.creditsPerUsd = credits_per_usd;
+      this.catalog = await listModels();
+      this.offered = offeredModels(this.catalog.models);
+      this.creditsPerUsd = this.catalog.credits_per_usd;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       this.offered = [];
@@ -72,6 +85,8 @@ class App {
   async openFromAddress() {
     const stored = new URLSearchParams(location.search).get("conversation");
     if (stored && signedIn) return this.openStored(stored);
+    const shared = new URLSearchParams(location.search).get("continue");
+    if (shared) return (await import("./extras.js")).continueShare(this, shared);
     const id = decodeURIComponent(location.hash.slice(1));
     return id ? this.open(id) : this.openNew();
   }
@@ -88,6 +103,20 @@ class App {
     await this.conversation.closeAbandoned();
   }
 
+  // Open a conversation and put it into the address.
+  async openById(id) {
+    if (id !== this.conversation.record.id) history.pushState(null, "", `/#${id}`);
+    return this.open(id);
+  }
+
+  // Show what another part of the page has saved.
+  async reload(id) {
+    const { conversation } = this;
+    if (conversation.record.id !== id) return;
+    const [fresh, messages] = await Promise.all([this.store.conversation(id), this.store.messages(id)]);
+    if (fresh && this.conversation === conversation) conversation.merge(fresh, messages);
+  }
+
   async openNew() {
     if (location.hash || location.search) history.pushState(null, "", "/");
     await this.showConversation(newConversation(this.defaultModel), []);
@@ -96,6 +125,11 @@ class App {
 
   // Copy a conversation that is stored in the account into this browser, and open it.
   async openStored(id) {
+    const copied = (await this.store.conversations()).find(({ remote }) => remote?.id === id);
+    if (copied) {
+      history.replaceState(null, "", `/#${copied.id}`);
+      return this.open(copied.id);
+    }
     try {
       const stored = await storedConversation(id);
       const record = { ...newConversation(this.defaultModel), title: stored.title };
@@ -175,6 +209,7 @@ class App {
 
   async storeChanged({ kind, conversation, remote }) {
     const { record } = this.conversation;
+    if (kind === "wiped") await this.composer.clear();
     if (kind === "wiped" || (kind === "deleted" && conversation === record.id)) return this.openNew();
     if (conversation !== record.id || !this.conversation.saved) return null;
     if (kind === "message" && !remote) return null;
@@ -268,6 +303,7 @@ class App {
     await this.conversation.saveFields(fields);
     if (fields.model) saveSettings({ model: fields.model });
     this.bar.show(this.conversation.record);
+    this.composer.attachments.check();
     this.composer.scheduleQuote();
   }
 
@@ -282,16 +318,19 @@ class App {
 
   // Balance and notices
 
+  // Show the balance. Returns the answer of the API, or null if there is none.
   async refreshLimit(now = false) {
-    if (!now && Date.now() - (this.limitAt ?? 0) < LIMIT_AGE_MS) return;
+    if (!now && Date.now() - (this.limitAt ?? 0) < LIMIT_AGE_MS) return null;
     this.limitAt = Date.now();
     try {
       const limit = await readLimit();
       if (signedIn && limit.kind !== "account") this.sessionEnded();
       else this.setBalance(limit.kind === "account" ? limit.balance - limit.held : limit.remaining);
+      return limit;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (error.code === "sign_in_required") this.sessionEnded();
+      return null;
     }
   }
 

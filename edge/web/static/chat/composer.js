@@ -11,7 +11,7 @@ const LEFT_KEY = "yout-chat-left";
 
 export class Composer {
   // `options`: `store`, `submit(text)`, `stop()`, `editLast()`, `bodiesFor(text, attachments)` (the request bodies that sending would make, with
-  // their models). `attachments` may be replaced later.
+  // their models), `attachments(prompt, changed)` (makes the files of the message; see attachments.js).
   constructor(form, options) {
     this.form = form;
     this.options = options;
@@ -19,7 +19,7 @@ export class Composer {
     this.sendButton = form.querySelector("#send");
     this.stopButton = form.querySelector("#stop");
     this.quoteText = form.querySelector("#quote");
-    this.attachments = { items: () => [], clear: () => {}, set: () => {} };
+    this.attachments = options.attachments(this.prompt, () => this.edited());
     this.key = "new";
     form.addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
     this.prompt.addEventListener("input", () => this.edited());
@@ -42,6 +42,7 @@ export class Composer {
     if (this.key !== key) return;
     if (!this.opened && this.prompt.value) {
       this.opened = true;
+      this.attachments.set(draft?.attachments ?? []);
       this.resize();
       return;
     }
@@ -81,6 +82,7 @@ export class Composer {
   async saveDraft() {
     clearTimeout(this.draftTimer);
     this.draftTimer = null;
+    if (!this.opened) return; // the draft is not shown yet
     const draft = { text: this.prompt.value, attachments: this.attachments.items() };
     if (draft.text || draft.attachments.length) await this.options.store.saveDraft(this.key, draft);
     else await this.options.store.deleteDraft(this.key);
@@ -95,6 +97,16 @@ export class Composer {
     this.resize();
     this.showQuote("");
     await this.options.store.deleteDraft(this.key);
+  }
+
+  // Insert text at the cursor, with spaces around it, as if it was typed.
+  insert(text) {
+    const { selectionStart: start, selectionEnd: end, value } = this.prompt;
+    const before = start && !/\s$/.test(value.slice(0, start)) ? " " : "";
+    const after = end < value.length && !/^\s/.test(value.slice(end)) ? " " : "";
+    this.prompt.setRangeText(before + text + after, start, end, "end");
+    this.edited();
+    this.prompt.focus();
   }
 
   resize() {

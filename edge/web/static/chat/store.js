@@ -323,6 +323,8 @@ class Store {
       const transaction = database.transaction(["conversations", "messages", "drafts", "settings"], "readwrite");
       const done = finished(transaction);
       for (const [, change] of changes) apply(transaction, change);
+      // A page that is being closed loses what is not committed, and a draft is saved then. The others read before they write.
+      if (changes.every(([, { table, changes: fields }]) => table === "drafts" && !fields)) transaction.commit?.();
       await done;
     } catch (error) {
       const reopened = await this.#reopened(error);

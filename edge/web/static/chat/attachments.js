@@ -1,0 +1,167 @@
+// Files of the message that is being written: added by button, drag or paste, checked before they are sent, and shown as chips.
+import { t } from "../i18n.js";
+import { IMAGE_TYPES, binaryBudget, kindOf, refusal, takes } from "./attachment_rules.js";
+import { button, create } from "./dom.js";
+import { dataUrl } from "./request_body.js";
+
+const UNITS = [[1_000_000, "MB"], [1000, "KB"]];
+
+/** A size in bytes as people read it. */
+export function sizeText(bytes) {
+  const [unit, name] = UNITS.find(([size]) => bytes >= size) ?? [1, "B"];
+  return `${new Intl.NumberFormat(document.documentElement.lang || "en", { maximumFractionDigits: bytes < 10 * unit ? 1 : 0 }).format(bytes / unit)} ${name}`;
+}
+
+/**
+ * Put the chips into `element` and the button into `tools`. `options`: `prompt` (the text field, for pasting), `area` (where files can be
+ * dropped), `models()` (those that will get the message), `changed()`, `bodyBytes` (the server's limit of a request).
+ */
+export function mountAttachments(element, options) {
+  return new Attachments(element, options);
+}
+
+class Attachments {
+  constructor(element, options) {
+    this.element = element;
+    this.options = options;
+    this.files = [];
+    this.budget = binaryBudget(options.bodyBytes);
+    this.chips = create("ul", { class: "attachment-list", "aria-label": t("Attached files") });
+    this.problem = create("p", { class: "attachment-problem", role: "alert", hidden: true });
+    this.element.replaceChildren(this.chips, this.problem);
+    this.input = create("input", { type: "file", multiple: true, hidden: true, tabIndex: -1, "aria-hidden": "true", accept: [...IMAGE_TYPES, "application/pdf", "text/*", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".log", ".py", ".js", ".ts", ".rs", ".go", ".java", ".c", ".cpp", ".h", ".sh", ".sql"].join() });
+    this.input.addEventListener("change", async () => {
+      await this.add([...this.input.files]);
+      this.input.value = "";
+      this.options.prompt.focus();
+    });
+    options.tools.append(button(t("Attach"), () => this.input.click(), { class: "quiet", title: t("Attach images, PDF or text files. You can also paste them or drop them here.") }), this.input);
+    options.prompt.addEventListener("paste", (event) => this.pasted(event));
+    this.listenForDrops(options.area);
+    this.show();
+  }
+
+  /** The files, as a message stores them. */
+  items() {
+    return this.files.map(({ name, type, bytes }) => ({ name, type, bytes }));
+  }
+
+  clear() {
+    this.files = [];
+    this.showProblem([]);
+    this.show();
+  }
+
+  /** Replace the files, such as by those of a draft. */
+  set(items) {
+    this.files = items.map(({ name, type, bytes }) => ({ name, type, bytes, size: bytes.size, kind: IMAGE_TYPES.includes(type) ? "image" : type === "application/pdf" ? "pdf" : "text" }));
+    this.showProblem([]);
+    this.show();
+  }
+
+  /** Check the files again after another model was chosen. */
+  check() {
+    this.show();
+  }
+
+  async add(files) {
+    const problems = [];
+    for (const file of files) {
+      const kind = await kindOf(file);
+      const [model] = this.refusing(kind);
+      const refused = refusal(file, kind, this.files, { budget: this.budget, model });
+      if (refused) problems.push(problemText(file, refused, model));
+      else this.files.push({ name: file.name || t("Pasted image"), type: kind === "text" ? textType(file) : file.type, bytes: file, size: file.size, kind });
+    }
+    this.showProblem(problems);
+    this.show();
+    this.options.changed();
+  }
+
+  /** The chosen models that do not take files of a kind. */
+  refusing(kind) {
+    return this.options.models().filter((model) => !takes(model, kind));
+  }
+
+  remove(file) {
+    const index = this.files.indexOf(file);
+    this.files.splice(index, 1);
+    this.showProblem([]);
+    this.show();
+    const next = this.chips.children[Math.min(index, this.files.length - 1)];
+    (next?.querySelector("button") ?? this.options.prompt).focus();
+    this.options.changed();
+  }
+
+  show() {
+    this.chips.hidden = this.files.length === 0;
+    this.chips.replaceChildren(...this.files.map((file) => this.chip(file)));
+  }
+
+  chip(file) {
+    const [model] = this.refusing(file.kind);
+    const picture = file.kind === "image" ? create("img", { class: "attachment-image", alt: "" }) : null;
+    if (picture) dataUrl(file.bytes, file.type).then((url) => { picture.src = url; });
+    return create(
+      "li",
+      { class: model ? "attachment wrong" : "attachment" },
+      picture,
+      create("span", { class: "attachment-name", textContent: file.name, title: file.name }),
+      create("span", { class: "small soft", textContent: model ? t("{model} does not take this file.", { model: model.id }) : sizeText(file.size) }),
+      button("×", () => this.remove(file), { class: "quiet", "aria-label": t("Remove {name}", { name: file.name }) }),
+    );
+  }
+
+  showProblem(texts) {
+    this.problem.hidden = texts.length === 0;
+    this.problem.textContent = texts.join(" ");
+  }
+
+  pasted(event) {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length || event.clipboardData.types.includes("text/plain")) return; // an office program copies text and a picture of it
+    event.preventDefault();
+    this.add(files);
+  }
+
+  listenForDrops(area) {
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    const mark = (on) => area.classList.toggle("dropping", on);
+    area.addEventListener("dragover", (event) => {
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "copy";
+      mark(true);
+    });
+    area.addEventListener("dragleave", (event) => {
+      if (!area.contains(event.relatedTarget)) mark(false);
+    });
+    area.addEventListener("drop", (event) => {
+      mark(false);
+      if (!hasFiles(event)) return;
+      event.preventDefault();
+      this.add([...event.dataTransfer.files]);
+    });
+  }
+}
+
+// Browsers do not know the type of many text files.
+function textType(file) {
+  return file.type.startsWith("text/") ? file.type : "text/plain";
+}
+
+function problemText(file, { code, limit }, model) {
+  const name = file.name || t("Pasted image");
+  const size = sizeText(file.size);
+  const texts = {
+    type: () => t("{name} cannot be attached. Images (PNG, JPEG, WebP, GIF), PDF and text files can.", { name }),
+    empty: () => t("{name} is empty.", { name }),
+    image: () => t("{model} does not take images. Choose another model to attach {name}.", { model: model.id, name }),
+    pdf: () => t("{model} does not take PDF files. Choose another model to attach {name}.", { model: model.id, name }),
+    count: () => t("A message can have at most {limit} files.", { limit }),
+    text_size: () => t("{name} has {size}; text files can have at most {limit}.", { name, size, limit: sizeText(limit) }),
+    size: () => t("{name} has {size}; a file can have at most {limit}.", { name, size, limit: sizeText(limit) }),
+    total: () => t("{name} was not attached: all images and PDF files of a message can have at most {limit} together.", { name, limit: sizeText(limit) }),
+  };
+  return texts[code]();
+}

@@ -1,0 +1,190 @@
+"""The conversations of the chat in a real browser: the list, import and export, files, sharing, sync, and deleting everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests import factories
+from tests.conftest import OpenPage
+from tests.edge.web.conftest import Site
+from tests.edge.web.test_chat_app import VISITORS, answer, choose_model, last_answer, open_chat, send
+from tests.page_checks import check_page
+from tests.servers.browser import PHONE
+from tests.servers.process import eventually
+
+pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf50000004000101a2c4a1e40000000049454e44ae426082"
+)
+
+
+async def ready(page: Page) -> Page:
+    await expect(page.locator("#chat[data-complete]")).to_be_visible()
+    return page
+
+
+def row(page: Page, title: str) -> Any:
+    return page.locator(".side-row", has=page.locator(".side-title", has_text=title))
+
+
+async def choose(page: Page, title: str, action: str) -> None:
+    """Choose an action from the menu of a conversation."""
+    await row(page, title).locator(".side-more").click()
+    await page.get_by_role("menuitem", name=action).click()
+
+
+async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Path) -> None:
+    page = await ready(await open_chat(open_page, site, site.member()))
+    site.upstream.script(answer("Take the **8:02** train."), answer("Forty minutes."))
+    await send(page, "Zürich by train")
+    await expect(last_answer(page).locator(".cost")).to_be_visible()
+    await page.click("#new-chat")
+    await send(page, "Lentils")
+    await expect(last_answer(page).locator(".cost")).to_be_visible()
+    await expect(page.locator(".side-title")).to_have_text(["Lentils", "Zürich by train"])
+    await choose(page, "Zürich by train", "Rename")
+    await page.fill("#dialog-text", "Trip")
+    await page.keyboard.press("Enter")
+    await choose(page, "Trip", "Pin")
+    await expect(page.locator(".side-group h2")).to_have_text(["Pinned", "Today"])
+    await choose(page, "Lentils", "Move to a folder")
+    await page.fill("#dialog-text", "Kitchen")
+    await page.get_by_role("button", name="Move", exact=True).click()
+    await expect(page.locator(".side-folder summary")).to_contain_text("Kitchen")
+    await check_page(page, axe, "chat-sidebar")
+    # Search in titles and messages, without the network.
+    await page.context.set_offline(True)
+    await page.fill(".side-search", "zürich")
+    await expect(page.locator(".side-title")).to_have_text(["Trip"])
+    await expect(page.locator(".side-excerpt")).to_have_text(["Zürich by train"])
+    await page.context.set_offline(False)
+    await page.press(".side-search", "ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".bubble")).to_have_text("Zürich by train")
+    await expect(page.locator(".side-link[aria-current]")).to_contain_text("Trip")
+    await page.fill(".side-search", "")
+
+    # Export one as Markdown and all as JSON, delete one, and import it again.
+    async def download(act: Callable[[], Awaitable[None]]) -> str:
+        async with page.expect_download() as started:
+            await act()
+        file = await (await started.value).path()
+        return Path(file).read_text()
+
+    text = await download(lambda: choose(page, "Trip", "Export as Markdown"))
+    assert text == "# Trip\n\n## User\n\nZürich by train\n\n## Assistant · free\n\nTake the **8:02** train.\n"
+    everything = await download(lambda: page.click("text=Export all"))
+    assert [one["folder"] or "" for one in json.loads(everything)["conversations"]] == ["Kitchen", ""]
+    await choose(page, "Trip", "Delete")
+    await page.click("text=Delete conversation")
+    await expect(page.locator(".side-title")).to_have_text(["Lentils"])
+    await expect(page.locator(".bubble")).to_have_count(0)
+    file = tmp_path / "conversations.json"
+    file.write_text(everything)
+    async with page.expect_file_chooser() as chooser:
+        await page.click("text=Import")
+    await (await chooser.value).set_files(file)
+    await expect(page.locator("#notice")).to_have_text("1 conversation imported. 1 conversation was already here.")
+    await expect(page.locator(".side-title")).to_have_text(["Trip", "Lentils"])
+
+    # On a phone the list is a drawer that Escape closes.
+    await page.set_viewport_size(PHONE)
+    await expect(page.locator("#sidebar")).to_be_hidden()
+    await page.click(".side-toggle")
+    await expect(page.locator(".side-search")).to_be_focused()
+    await check_page(page, axe, "chat-drawer")
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#sidebar")).to_be_hidden()
+    await expect(page.locator(".side-toggle")).to_be_focused()
+    await page.click(".side-toggle")
+    await row(page, "Trip").locator(".side-link").click()
+    await expect(page.locator("#sidebar")).to_be_hidden()
+    await expect(page.locator(".said")).to_have_text("Take the 8:02 train.")
+
+
+async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_path: Path) -> None:
+    member = site.member()
+    assert member.account is not None
+    seeing = f"seeing-{member.account.id.hex[:8]}"
+    factories.model(seeing, factories.channel(site.upstream.url), input=1_000, output=2_000, capabilities=["vision"])
+    eventually(lambda: seeing in member.api("GET", "/api/chat/models/").body.decode(), "the edge knows the model")
+    page = await ready(await open_chat(open_page, site, member))
+    names = {"dot.png": PNG, "notes.md": b"# Notes\n\nBuy soup.", "song.mp3": b"ID3\x00", "none.txt": b""}
+    for name, content in names.items():
+        (tmp_path / name).write_bytes(content)
+
+    async def attach(*chosen: str) -> None:
+        async with page.expect_file_chooser() as chooser:
+            await page.click("text=Attach")
+        await (await chooser.value).set_files([tmp_path / name for name in chosen])
+
+    # What a model does not take is refused before it is sent.
+    await choose_model(page, "m-1")
+    await attach(*names)
+    problem = page.locator(".attachment-problem")
+    for words in ("m-1 does not take images", "song.mp3 cannot be attached", "none.txt is empty"):
+        await expect(problem).to_contain_text(words)
+    await expect(page.locator(".attachment-name")).to_have_text(["notes.md"])
+    await choose_model(page, seeing)
+    await page.evaluate(
+        """(bytes) => {
+          const data = new DataTransfer();
+          data.items.add(new File([Uint8Array.from(bytes)], "dot.png", {type: "image/png"}));
+          document.getElementById("main").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        }""",
+        list(PNG),
+    )
+    await expect(page.locator(".attachment-name")).to_have_text(["notes.md", "dot.png"])
+    await expect(problem).to_be_hidden()
+    await check_page(page, axe, "chat-attachments")
+
+    # Drafts keep their files over a reload; sent, they are the API's content parts.
+    await page.fill("#prompt", "See")
+    await page.reload()
+    await ready(page)
+    await expect(page.locator(".attachment-name")).to_have_text(["notes.md", "dot.png"])
+    await choose_model(page, seeing)
+    site.upstream.script(answer("A **dot**."))
+    await page.press("#prompt", "Enter")
+    await expect(last_answer(page).locator(".cost")).to_be_visible()
+    text, image, said = site.upstream.calls[-1].json["messages"][0]["content"]
+    assert text == {"type": "text", "text": "notes.md:\n\n# Notes\n\nBuy soup."}
+    assert image["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+    assert said == {"type": "text", "text": "See"}
+    await expect(page.locator(".attachment")).to_have_count(0)
+    await expect(page.locator(".files img")).to_have_attribute("alt", "dot.png")
+
+    # Share with a title and a preview, and continue it as somebody else.
+    await page.click("#conversation-tools >> text=Share")
+    await expect(page.locator(".share-preview strong")).to_have_text("dot")
+    await page.fill("#share-title", "What is it?")
+    await check_page(page, axe, "chat-share")
+    await page.click("text=Create link")
+    await page.click("text=Copy link")
+    url = await page.evaluate("navigator.clipboard.readText()")
+    assert await page.input_value("#share-url") == url
+    await check_page(page, axe, "chat-shared")
+    reader = await open_page()
+    await reader.goto(url.replace(str(site.edge().port), str(site.edge(**VISITORS).port)))
+    await expect(reader.locator("h1")).to_have_text("What is it?")
+    await check_page(reader, axe, "share-page")
+    await reader.click("text=Continue this conversation")
+    await ready(reader)
+    await expect(reader.locator(".said strong")).to_have_text("dot")
+    site.upstream.script(answer("Black."))
+    await send(reader, "Which color?")
+    await expect(last_answer(reader).locator(".said")).to_have_text("Black.")
+    assert [one["content"] for one in site.upstream.calls[-1].json["messages"]] == ["See", "A **dot**.", "Which color?"]
+    await page.get_by_role("button", name="Revoke").click()
+    await expect(page.locator(".dialog [role=status]")).to_contain_text("Revoked.")
+    assert member.get(url[url.index("/c/") :]).status == 404
+
+
+async def test_deleting_everything(site: Site, open_page: OpenPage, axe: str) -> None:
+    pass
