@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,18 +11,31 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from shared.models import Conversation, Plan, Subscription
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import Site
 from tests.edge.web.test_chat_app import VISITORS, answer, choose_model, last_answer, open_chat, send
 from tests.page_checks import check_page
 from tests.servers.browser import PHONE
-from tests.servers.process import eventually
+from tests.servers.process import Process, eventually
+from tests.upstream_responses import WAIT_SECONDS
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf50000004000101a2c4a1e40000000049454e44ae426082"
 )
+
+
+LEFT_BEHIND = """async () => {
+  const database = await new Promise((resolve) => { const open = indexedDB.open("yout-chat"); open.onsuccess = () => resolve(open.result); });
+  const tables = [...database.objectStoreNames];
+  const count = (table) => new Promise((resolve) => {
+    const counting = database.transaction(table).objectStore(table).count();
+    counting.onsuccess = () => resolve([table, counting.result]);
+  });
+  return {...Object.fromEntries(await Promise.all(tables.map(count))), local: localStorage.length};
+}"""
 
 
 async def ready(page: Page) -> Page:
@@ -185,6 +199,96 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
     await expect(page.locator(".dialog [role=status]")).to_contain_text("Revoked.")
     assert member.get(url[url.index("/c/") :]).status == 404
 
+    # A visitor has nothing on the server to delete.
+    await reader.click("text=Delete everything")
+    await expect(reader.locator(".fire-parts li")).to_have_count(1)
+    await reader.fill("#fire-confirm", "delete")
+    await reader.keyboard.press("Enter")
+    await expect(reader.locator(".dialog [role=status]")).to_have_text("Everything in this browser was deleted.")
+    await reader.click(".dialog >> text=Close")
+    await expect(reader.locator(".side-title")).to_have_count(0)
+    await expect(reader.locator(".bubble")).to_have_count(0)
 
-async def test_deleting_everything(site: Site, open_page: OpenPage, axe: str) -> None:
-    pass
+
+async def test_sync_and_deleting_everything(
+    site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process], tmp_path: Path
+) -> None:
+    member = site.member()
+    Subscription.create(account=member.account, plan=Plan.create(name=f"Plan of {member.account}", stores_content=True))
+    mine = Conversation.select().where(Conversation.account == member.account)
+    first = await ready(await open_chat(open_page, site, member))
+    site.upstream.script(answer("Hello."))
+    await send(first, "Hi")
+    await expect(last_answer(first).locator(".cost")).to_be_visible()
+    assert mine.count() == 0, "nothing is on the server until sync is switched on"
+
+    async def switch_on(page: Page) -> None:
+        await page.get_by_role("button", name="Sync", exact=True).click()
+        await page.click("text=Switch sync on")
+        await expect(page.locator(".dialog [role=status]")).to_contain_text("Last synced")
+
+    async def synchronize(page: Page) -> None:
+        await page.evaluate("dispatchEvent(new Event('online'))")
+
+    # Another device of the account gets the conversation, continues it, and the first one shows that.
+    await switch_on(first)
+    await check_page(first, axe, "chat-sync")
+    await first.click(".dialog >> text=Close")
+    assert [row.title for row in mine] == ["Hi"]
+    second = await ready(await open_chat(open_page, site, member))
+    await expect(second.locator(".side-title")).to_have_count(0)
+    await switch_on(second)
+    await second.click(".dialog >> text=Close")
+    await row(second, "Hi").locator(".side-link").click()
+    await expect(second.locator(".said")).to_have_text("Hello.")
+    site.upstream.script(answer("I am well."))
+    await send(second, "How are you?")
+    await expect(last_answer(second).locator(".cost")).to_be_visible()
+    await synchronize(second)
+    eventually(lambda: mine.get().message_count == 4, "the second device has stored its messages")
+    await synchronize(first)
+    await expect(first.locator(".said")).to_have_text(["Hello.", "I am well."])
+
+    # Both write at the same time: neither message is lost, they are branches.
+    for page, text in ((first, "Mine"), (second, "Yours")):
+        site.upstream.script(answer(f"{text}, too."))
+        await send(page, text)
+        await expect(last_answer(page).locator(".cost")).to_be_visible()
+    for page in (first, second):
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not await page.locator(".mine").last.locator(".walker-position", has_text="/2").count():
+                await synchronize(first)
+                await synchronize(second)
+                await asyncio.sleep(0.1)
+    first.problems.clear()  # type: ignore[attr-defined]  # the slower one gets a 409
+
+    # Deleted on one device, it is deleted on the server, and stays on the other one.
+    await choose(second, "Hi", "Delete")
+    await expect(second.locator("dialog[open]")).to_contain_text("Its copy on the server is deleted, too.")
+    await second.click("text=Delete conversation")
+    eventually(lambda: mine.count() == 0, "the copy is deleted")
+    await synchronize(first)
+    await expect(first.locator(".side-title")).to_have_text(["Hi"])
+
+    # Everything is deleted: the browser at once, the server when it can be reached, with a certificate.
+    await first.fill("#prompt", "not sent")
+    await first.click("text=Delete everything")
+    await check_page(first, axe, "chat-fire")
+    await first.fill("#fire-confirm", "delete")
+    await first.route("**/api/chat/purge/", lambda route: route.abort())
+    await first.locator(".dialog").get_by_role("button", name="Delete everything").click()
+    await expect(first.locator(".dialog [role=status]")).to_contain_text("the server did not begin to delete")
+    await expect(first.locator(".side-title")).to_have_count(0)
+    first.problems.clear()  # type: ignore[attr-defined]
+    await first.unroute("**/api/chat/purge/")
+    start_worker(**site.settings)
+    await first.click("text=Try again")
+    await expect(first.locator(".dialog h2")).to_have_text("Deleted", timeout=20_000)
+    await check_page(first, axe, "chat-deleted")
+    async with first.expect_download() as started:
+        await first.click("text=Download certificate")
+    certificate = json.loads(Path(await (await started.value).path()).read_text())
+    assert certificate["certificate"]["account"] == str(member.account)
+    await first.click(".dialog >> text=Close")
+    await expect(first.locator("#prompt")).to_have_value("")
+    assert await first.evaluate(LEFT_BEHIND) == {"conversations": 0, "messages": 0, "drafts": 0, "settings": 0, "local": 0}

@@ -1,6 +1,6 @@
 // A copy of the conversations on the server, if the person switches it on and the plan stores content.
 //
-// A conversation's `remote` says which copy it has: `{account, id, updated, digest}`, or `{account, gone: true}` after the copy was
+// A conversation's `remote` says which copy it has: `{account, id, updated, digest}` (`updated` is null before it is first stored), or `{account, gone: true}` after the copy was
 // deleted elsewhere; then it stays in this browser only. Every device keeps all branches it has seen, and the copy has the branch that
 // was shown last. So two devices that write at the same time lose nothing.
 import { t } from "../i18n.js";
@@ -13,6 +13,7 @@ const CHANGE_DELAY_MS = 2000;
 const INTERVAL_MS = 60_000;
 const PAGE = 100;
 const LOCK = "yout-chat-sync";
+const AGAIN = new Set(["conversation_changed", "not_found"]); // another device was faster; the next run takes over its version
 const PATH = "/api/chat/conversations/";
 
 export class Sync {
@@ -90,7 +91,8 @@ export class Sync {
       else await this.exchange();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
-      this.problem = error.code === "rate_limit_exceeded" ? "" : error.message; // goes on with the next run
+      if (error.code === "rate_limit_exceeded") this.again = true;
+      else this.problem = error.message;
     } finally {
       this.running = false;
       this.notify();
@@ -99,6 +101,7 @@ export class Sync {
   }
 
   async exchange() {
+    this.problem = "";
     await this.deleteForgotten();
     const copies = await this.listCopies();
     let problem = "";
@@ -109,12 +112,13 @@ export class Sync {
       const { remote } = conversation ?? {};
       if (remote?.id) known.add(remote.id);
       if (!conversation || remote?.gone || (remote && remote.account !== this.account)) continue;
-      if (remote) this.copies.set(id, remote.id);
       try {
         await this.exchangeOne(conversation, copies);
       } catch (error) {
-        if (!(error instanceof ApiError) || !["invalid_value", "invalid_request", "conversation_changed", "not_found"].includes(error.code)) throw error;
-        problem = t("“{title}” was not synced: {message}", { title: conversation.title, message: error.message });
+        const aboutThis = error instanceof ApiError && (AGAIN.has(error.code) || error.status === 400 || error.status === 413);
+        if (!aboutThis) throw error;
+        if (AGAIN.has(error.code)) this.again = true;
+        else problem = t("“{title}” was not synced: {message}", { title: conversation.title, message: error.message });
       }
     }
     for (const copy of copies.values()) if (this.isOn && !known.has(copy.id)) await this.adopt(copy);
@@ -123,23 +127,28 @@ export class Sync {
   }
 
   async exchangeOne(conversation, copies) {
+    if (!conversation.remote) {
+      // The id is saved first: if the answer is lost, the next run finds the copy under it.
+      conversation.remote = { account: this.account, id: timedId(conversation.created_at), updated: null, digest: null };
+      await this.save(conversation.id, { remote: conversation.remote });
+    }
     const { remote } = conversation;
-    if (!remote) return this.push(conversation, timedId(conversation.created_at));
+    this.copies.set(conversation.id, remote.id);
     const copy = copies.get(remote.id);
-    if (!copy) return this.save(conversation.id, { remote: { account: this.account, gone: true } });
-    if (copy.updated === remote.updated) return this.push(conversation, remote.id);
-    return this.pull(conversation, copy);
+    if (copy && copy.updated !== remote.updated) return this.pull(conversation, copy);
+    if (copy || remote.updated === null) return this.push(conversation);
+    return this.save(conversation.id, { remote: { account: this.account, gone: true } });
   }
 
   /** Store what this browser shows, if it changed since the last time. */
-  async push(conversation, copyId) {
+  async push(conversation) {
     const messages = await this.store.messages(conversation.id);
     const form = await storedForm(conversation, messages);
     if (!form) return;
     const digest = digestOf(form);
     const { remote } = conversation;
-    if (remote?.digest === digest) return;
-    const send = async (content) => call(`${PATH}${copyId}/`, { method: "PUT", body: { ...content, ...(remote ? { updated: remote.updated } : {}) } });
+    if (remote.digest === digest) return;
+    const send = (content) => call(`${PATH}${remote.id}/`, { method: "PUT", body: { ...content, updated: remote.updated } });
     let copy;
     try {
       copy = await send(form);
@@ -147,7 +156,6 @@ export class Sync {
       if (error.code !== "request_too_large") throw error;
       copy = await send(await storedForm(conversation, messages, { files: false }));
     }
-    this.copies.set(conversation.id, copy.id);
     await this.save(conversation.id, { remote: { account: this.account, id: copy.id, updated: copy.updated, digest } });
   }
 
@@ -167,7 +175,7 @@ export class Sync {
     const next = { account: this.account, id: copy.id, updated: stored.updated, digest: unchangedHere ? digestOf(form) : remote.digest };
     await this.save(conversation.id, { ...shown, remote: next });
     this.pulled(conversation.id);
-    if (!unchangedHere) await this.push({ ...merged, remote: next }, copy.id);
+    if (!unchangedHere) await this.push({ ...merged, remote: next });
   }
 
   /** Copy a conversation of another device into this browser. */
