@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from shared.models import Conversation, Plan, Subscription
+from shared.models import Conversation, MediaJob, Plan, Subscription
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import Site
@@ -19,7 +20,7 @@ from tests.edge.web.test_chat_app import VISITORS, answer, choose_model, last_an
 from tests.page_checks import check_page
 from tests.servers.browser import PHONE
 from tests.servers.process import Process, eventually
-from tests.upstream_responses import WAIT_SECONDS
+from tests.upstream_responses import WAIT_SECONDS, json_response
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 PNG = bytes.fromhex(
@@ -27,6 +28,12 @@ PNG = bytes.fromhex(
 )
 
 
+# A tenth of a second of silence as WAV, and a microphone that records silence.
+TONE = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 1636, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600) + bytes(1600)
+MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
+  const context = new AudioContext();
+  return context.createMediaStreamDestination().stream;
+};"""
 LEFT_BEHIND = """async () => {
   const database = await new Promise((resolve) => { const open = indexedDB.open("yout-chat"); open.onsuccess = () => resolve(open.result); });
   const tables = [...database.objectStoreNames];
@@ -210,16 +217,43 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
     await expect(reader.locator(".bubble")).to_have_count(0)
 
 
-async def test_sync_and_deleting_everything(
-    site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process], tmp_path: Path
+async def test_voice_sync_and_deleting_everything(
+    site: Site, open_page: OpenPage, axe: str, start_worker: Callable[..., Process]
 ) -> None:
     member = site.member()
+    assert member.account is not None
+    start_worker(**site.settings)
+    suffix, channel = member.account.id.hex[:8], factories.channel(site.upstream.url)
+    factories.model(f"scribe-{suffix}", channel, kind="transcription", input=0, output=0, per_call=11)
+    factories.model(f"voice-{suffix}", channel, kind="speech", per_1k_characters=15_000)
+    eventually(lambda: f"voice-{suffix}" in member.api("GET", "/api/chat/models/").body.decode(), "the edge knows the models")
     Subscription.create(account=member.account, plan=Plan.create(name=f"Plan of {member.account}", stores_content=True))
     mine = Conversation.select().where(Conversation.account == member.account)
-    first = await ready(await open_chat(open_page, site, member))
-    site.upstream.script(answer("Hello."))
-    await send(first, "Hi")
+    first = await open_page()
+    await first.add_init_script(MICROPHONE)
+    await member.copy_session_to(first)
+    await first.goto(site.edge().url)
+    await ready(first)
+
+    # A recording becomes text in the message field, and an answer is read aloud. Both say what they cost, and leave nothing behind.
+    await first.fill("#prompt", "Oh,")
+    await first.click("text=Dictate")
+    await expect(first.get_by_role("button", name="Stop dictating")).to_have_attribute("aria-pressed", "true")
+    site.upstream.script(json_response({"text": "Hi"}))
+    await first.get_by_role("button", name="Stop dictating").click()
+    await expect(first.locator("#prompt")).to_have_value("Oh, Hi")
+    await expect(first.locator("#notice")).to_have_text("Transcribed for 11 credits.")
+    assert b'filename="audio.webm"' in site.upstream.calls[-1].body
+    await first.fill("#prompt", "Hi")
+    site.upstream.script(answer("**Hello.**"))
+    await first.press("#prompt", "Enter")
     await expect(last_answer(first).locator(".cost")).to_be_visible()
+    site.upstream.script(json_response(TONE, headers={"content-type": "audio/wav"}))
+    await last_answer(first).get_by_role("button", name="Read aloud").click()
+    await expect(first.locator("#notice")).to_have_text("Read aloud for 90 credits.", timeout=WAIT_SECONDS * 1000)
+    assert site.upstream.calls[-1].json["input"] == "Hello."
+    await expect(last_answer(first).get_by_role("button", name="Read aloud")).to_be_visible()
+    assert not MediaJob.select().where(MediaJob.account == member.account).exists()
     assert mine.count() == 0, "nothing is on the server until sync is switched on"
 
     async def switch_on(page: Page) -> None:
@@ -281,7 +315,6 @@ async def test_sync_and_deleting_everything(
     await expect(first.locator(".side-title")).to_have_count(0)
     first.problems.clear()  # type: ignore[attr-defined]
     await first.unroute("**/api/chat/purge/")
-    start_worker(**site.settings)
     await first.click("text=Try again")
     await expect(first.locator(".dialog h2")).to_have_text("Deleted", timeout=20_000)
     await check_page(first, axe, "chat-deleted")
