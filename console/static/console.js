@@ -61,6 +61,12 @@ document.querySelectorAll("form[method=post]").forEach(preventResubmit);
 addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-sent]").forEach((form) => { delete form.dataset.sent; });
 });
+document.querySelectorAll("[data-select-all]").forEach((all) => {
+  all.hidden = false;
+  all.addEventListener("change", () => {
+    document.querySelectorAll("input[form=bulk]").forEach((one) => { one.checked = all.checked; });
+  });
+});
 document.querySelectorAll("select[data-submits]").forEach((select) => {
   select.addEventListener("change", () => select.form.requestSubmit());
 });

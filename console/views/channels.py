@@ -8,6 +8,7 @@ from uuid import UUID
 
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
+from flask_admin.model.template import macro
 from peewee import fn
 
 from console.actions import catalog as actions
@@ -25,38 +26,95 @@ from console.forms.catalog import (
 from console.forms.fields import SecretForm
 from console.time_ranges import DEFAULT_RANGE
 from console.views.form_handling import run_action, submit_form
-from console.views.view import View, action_route, page_route
+from console.views.list_view import Filter, ListView, bulk_action
+from console.views.view import action_route, page_route
 from shared.catalog.reader import channel_route, route_of
 from shared.catalog.snapshot import Route
 from shared.catalog.templates import TEMPLATES, ChannelTemplate, no_log_warning
 from shared.core.clock import now_ms
 from shared.core.errors import NotFound
-from shared.models import AIModel, Channel, ChannelCheck, ChannelModel
+from shared.core.timestamps import format_timestamp
+from shared.models import DIALECTS, ENABLED_STATUSES, AIModel, Channel, ChannelCheck, ChannelModel
 from shared.operations import channel_checks
 from shared.operations.channels import ALLOWED, find_channel
-from shared.text.translation import gettext
+from shared.text.translation import gettext, lazy_gettext, ngettext
 
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
 
 
-class ChannelsView(View):
-    @page_route("/")
-    def index(self) -> ResponseReturnValue:
+class ChannelsView(ListView):
+    model = Channel
+    row_name = "name"
+    list_template = "channels/list.html"
+    column_list = ("name", "status", "health", "failed", "models", "dialect", "base_url", "has_secret", "updated_at")
+    column_labels = {
+        "name": lazy_gettext("Channel"),
+        "status": lazy_gettext("State"),
+        "health": lazy_gettext("Last 24 h"),
+        "failed": lazy_gettext("Failed"),
+        "models": lazy_gettext("Models"),
+        "dialect": lazy_gettext("Dialect"),
+        "base_url": lazy_gettext("Base URL"),
+        "has_secret": lazy_gettext("Secret"),
+        "updated_at": lazy_gettext("Changed"),
+    }
+    column_sortable_list = ("name", "status", "dialect", "base_url", "updated_at")
+    column_default_sort = "name"
+    column_searchable_list = ("name", "base_url")
+    column_filters = (
+        Filter(Channel.status, lazy_gettext("State"), [(status, status) for status in ENABLED_STATUSES]),
+        Filter(Channel.dialect, lazy_gettext("Dialect"), [(dialect, dialect) for dialect in DIALECTS]),
+    )
+    column_formatters = {column: macro(f"{column}_cell") for column in column_list if column != "dialect"}
+    column_formatters_export = {
+        "health": lambda *cell: cell[2].health.state if cell[2].health else "",
+        "updated_at": lambda *cell: format_timestamp(cell[2].updated_at),
+    }
+    right_columns = frozenset({"failed", "models"})
+    clipped_columns = frozenset({"name", "base_url"})
+
+    def get_query(self) -> Any:
+        """Return the channels, without their secrets."""
+        return _select()
+
+    def add_details(self, rows: list[Any]) -> None:
+        """Add the health of each channel in the last 24 hours, and its number of models."""
         counts: Any = (
             ChannelModel.select(ChannelModel.channel, fn.COUNT(ChannelModel.id))
             .where(ChannelModel.status == "active")
             .group_by(ChannelModel.channel)
             .tuples()
         )
-        channels, now = list(_select().order_by(Channel.name)), now_ms()
-        return self.page(
-            "channels/list.html",
-            channels=channels,
-            serving=dict(counts),
-            flagged={channel.id for channel, _ in channel_checks.flagged_channels()},
-            health=channel_health(DEFAULT_RANGE.span(now), now),
-            now=now,
-        )
+        serving, now = dict(counts), now_ms()
+        health = channel_health(DEFAULT_RANGE.span(now), now)
+        flagged = {channel.id for channel, _ in channel_checks.flagged_channels()}
+        for row in rows:
+            row.flagged = row.id in flagged
+            row.models, row.health = serving.get(row.id, 0), health.get(row.id)
+            row.failed = row.health.tally.failed if row.health else 0
+            row.paused = row.status == "active" and bool(row.out_until) and row.out_until > now
+
+    @bulk_action(
+        "enable",
+        "channel.status",
+        lazy_gettext("Enable channels"),
+        lambda count: ngettext("Enable {count} channel", "Enable {count} channels", count),
+        lazy_gettext("They receive calls within a second."),
+    )
+    def enable_selected(self, row: Channel) -> None:
+        """Enable a channel."""
+        actions.enable_channel(row.name)
+
+    @bulk_action(
+        "disable",
+        "channel.status",
+        lazy_gettext("Disable channels"),
+        lambda count: ngettext("Disable {count} channel", "Disable {count} channels", count),
+        lazy_gettext("New calls stop within a second. Calls in progress finish."),
+    )
+    def disable_selected(self, row: Channel) -> None:
+        """Disable a channel."""
+        actions.disable_channel(row.name)
 
     @page_route("/new")
     def new(self) -> ResponseReturnValue:

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from flask import Response, redirect, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_admin.model.template import macro
 
 from console.actions import catalog as actions
 from console.channel_test import TestCallResult
 from console.dashboard import models_used
+from console.formats import price_in_usd
 from console.forms.catalog import DeprecationForm, ModelForm, NewModelForm, NewRouteForm, PublishForm, RatesForm, TestCallForm
 from console.time_ranges import find_range
 from console.views.filters import parse_uuid
 from console.views.form_handling import run_action, submit_form, use_once
+from console.views.list_view import Filter, ListView, YesNoFilter, bulk_action
 from console.views.margins import margins
-from console.views.view import View, action_route, page_route
+from console.views.view import action_route, page_route
 from shared.billing.price_rows import price_of, read_prices
-from shared.billing.price_text import Example, example_charge, price_lines
-from shared.billing.rates import rate_label
+from shared.billing.price_text import Example, example_charge, price_lines, price_summary
+from shared.billing.rates import PriceList, rate_label
 from shared.core.clock import now_ms
 from shared.core.errors import AlreadySubmitted, InvalidInput, NotFound
-from shared.models import AIModel, Channel, ChannelModel, Price, PriceDraft
+from shared.models import ENABLED_STATUSES, MODEL_KINDS, AIModel, Channel, ChannelModel, Price, PriceDraft
 from shared.operations.catalog import find_model
 from shared.operations.price_drafts import ReviewedPrice, find_draft, rates_line
 from shared.operations.prices import COLUMNS, format_rate, rates_of
 from shared.operations.prices_in_force import current_price, current_price_lists, models_below_cost
-from shared.text.translation import lazy_gettext
+from shared.text.translation import gettext, lazy_gettext, ngettext
 
 PRICES_SHOWN = 50
 SHOWING = {
@@ -42,28 +44,123 @@ SHOWING = {
 }
 
 
-class ModelsView(View):
+class ModelsView(ListView):
+    model = AIModel
+    row_name = "id"
+    list_template = "models/list.html"
+    bulk_template = "models/selected.html"
+    column_list = ("id", "price", "status", "kind", "channels")
+    column_labels = {
+        "id": lazy_gettext("Model"),
+        "price": lazy_gettext("Price"),
+        "status": lazy_gettext("State"),
+        "kind": lazy_gettext("Kind"),
+        "usd": lazy_gettext("USD"),
+        "channels": lazy_gettext("Channels"),
+    }
+    column_sortable_list = ("id", "status", "kind")
+    column_default_sort = "id"
+    column_searchable_list = ("id", "owned_by", "description")
+    column_filters = (
+        Filter(AIModel.kind, lazy_gettext("Kind"), [(kind, kind) for kind in MODEL_KINDS]),
+        Filter(AIModel.status, lazy_gettext("State"), [(status, status) for status in ENABLED_STATUSES]),
+        Filter(AIModel.owned_by, lazy_gettext("Provider"), lambda: _owners()),
+        YesNoFilter(AIModel.is_free, lazy_gettext("Free")),
+    )
+    column_formatters = {column: macro(f"{column}_cell") for column in column_list}
+    column_export_list = ("id", "kind", "status", "is_free", "price", "usd", "channels")
+    column_formatters_export = {
+        "price": lambda *cell: price_summary(cell[2].kind, cell[2].price) if cell[2].price else "",
+        "usd": lambda *cell: price_in_usd(cell[2].kind, cell[2].price) if cell[2].price else "",
+        "channels": lambda *cell: ", ".join(route.channel.name for route in cell[2].routes),
+    }
+    clipped_columns = frozenset({"id", "channels"})
+    wide_columns = frozenset({"price"})
+
     @page_route("/")
     def index(self) -> ResponseReturnValue:
-        routes = defaultdict(list)
-        for route in _routes():
-            routes[route.model_id].append(route)
-        prices, drafts = current_price_lists(), _drafted()
-        showing = request.args.get("show", "")
-        hidden: Collection[str] = {"unpriced": prices.keys(), "unrouted": routes.keys()}.get(showing, frozenset[str]())
+        return self.list_page(showing=request.args.get("show", ""), choices=SHOWING)
+
+    def get_query(self) -> Any:
+        """Return the models that the view of the list (`show=`) includes."""
+        query, showing = AIModel.select(), request.args.get("show", "")
         if showing == "unused":
             now = now_ms()
-            hidden = models_used(find_range("30d").span(now), now)
-        kept = drafts if showing == "drafts" else models_below_cost() if showing == "below" else None
-        rows: Any = AIModel.select().order_by(AIModel.id)
-        models = [
-            row
-            for row in rows
-            if row.id not in hidden and (kept is None or row.id in kept) and (showing != "disabled" or row.status == "disabled")
-        ]
-        return self.page(
-            "models/list.html", models=models, prices=prices, routes=routes, drafts=drafts, showing=showing, choices=SHOWING
-        )
+            return query.where(AIModel.id.not_in(list(models_used(find_range("30d").span(now), now))))
+        if showing == "unpriced":
+            return query.where(AIModel.id.not_in(list(current_price_lists())))
+        if showing == "drafts":
+            return query.where(AIModel.id.in_(list(_drafted())))
+        if showing == "below":
+            return query.where(AIModel.id.in_(list(models_below_cost())))
+        if showing == "disabled":
+            return query.where(AIModel.status == "disabled")
+        if showing == "unrouted":
+            return query.where(AIModel.id.not_in(ChannelModel.select(ChannelModel.model)))
+        return query
+
+    def add_details(self, rows: list[Any]) -> None:
+        """Add each model's price in force, draft and routes."""
+        prices, drafts, routes = current_price_lists(), _drafted(), defaultdict(list)
+        for route in _routes():
+            routes[route.model_id].append(route)
+        for row in rows:
+            row.price, row.draft, row.routes = prices.get(row.id), row.id in drafts, routes[row.id]
+
+    def bulk_rows(self, action: str, rows: list[Any]) -> list[Any]:
+        """Return the models with a draft, for actions on drafts. Before publishing, each is compared with the price in force."""
+        if action not in ("publish", "discard"):
+            return rows
+        drafted = [row for row in rows if row.draft]
+        if not drafted:
+            raise NotFound(gettext("None of the selected models has a draft price."))
+        self._template_args["reviews"] = [_review(row) for row in drafted]
+        return drafted
+
+    @bulk_action(
+        "publish",
+        "model.price",
+        lazy_gettext("Publish draft prices"),
+        lambda count: ngettext("Publish {count} price", "Publish {count} prices", count),
+        lazy_gettext("New calls are charged the new prices at once. Calls already in progress keep their price."),
+    )
+    def publish_selected(self, row: Any) -> None:
+        """Publish a draft, if it and the price in force are those that were reviewed."""
+        seen = dict(zip(request.form.getlist("rowid"), _reviewed(), strict=False))
+        actions.publish_draft(row.id, seen.get(row.id, ReviewedPrice("", None)), None)
+
+    @bulk_action(
+        "discard",
+        "model.price",
+        lazy_gettext("Discard draft prices"),
+        lambda count: ngettext("Discard the draft of {count} model", "Discard the drafts of {count} models", count),
+        lazy_gettext("Their prices in force are unchanged."),
+    )
+    def discard_selected(self, row: Any) -> None:
+        """Discard a draft."""
+        actions.discard_draft(row.id)
+
+    @bulk_action(
+        "enable",
+        "model.status",
+        lazy_gettext("Enable models"),
+        lambda count: ngettext("Enable {count} model", "Enable {count} models", count),
+        lazy_gettext("They are available within a second."),
+    )
+    def enable_selected(self, row: Any) -> None:
+        """Enable a model."""
+        actions.enable_model(row.id)
+
+    @bulk_action(
+        "disable",
+        "model.status",
+        lazy_gettext("Disable models"),
+        lambda count: ngettext("Disable {count} model", "Disable {count} models", count),
+        lazy_gettext("New calls are rejected within a second. Calls in progress finish."),
+    )
+    def disable_selected(self, row: Any) -> None:
+        """Disable a model."""
+        actions.disable_model(row.id)
 
     @page_route("/new")
     def new(self) -> ResponseReturnValue:
@@ -187,6 +284,38 @@ class ModelsView(View):
             example_then=_example(model.kind, draft),
             now=now_ms(),
         )
+
+
+class _Review(NamedTuple):
+    """A draft beside the price in force, and what identifies both."""
+
+    model: AIModel
+    now: PriceList | None
+    then: PriceList
+    seen: ReviewedPrice
+
+
+def _review(model: AIModel) -> _Review:
+    """Return what to compare before a model's draft is published. Raises `NotFound` without a draft."""
+    price, draft = current_price(model.id), find_draft(model.id)
+    if draft is None:
+        raise NotFound(f"There is no price draft for {model.id!r}. It was published or discarded.")
+    seen = ReviewedPrice(rates_line(draft), price.id if price else None)
+    return _Review(model, price_of(price) if price else None, price_of(draft), seen)
+
+
+def _reviewed() -> list[ReviewedPrice]:
+    """Return what was reviewed of each submitted model."""
+    drafts, prices = request.form.getlist("seen_draft"), request.form.getlist("seen_price")
+    return [
+        ReviewedPrice(draft, parse_uuid("price", price) if price else None) for draft, price in zip(drafts, prices, strict=False)
+    ]
+
+
+def _owners() -> list[tuple[str, str]]:
+    """Return the providers of models, for a filter."""
+    rows: Any = AIModel.select(AIModel.owned_by).distinct().order_by(AIModel.owned_by).tuples()
+    return [(owner, owner) for (owner,) in rows]
 
 
 def _model_url(model_id: str) -> str:

@@ -7,29 +7,76 @@ from uuid import UUID
 
 from flask import url_for
 from flask.typing import ResponseReturnValue
+from flask_admin.model.template import macro
 from peewee import fn
 
 from console.actions import customers as actions
 from console.forms.customers import NewPlanForm, PlanForm
 from console.views.form_handling import run_action, submit_form
-from console.views.view import View, action_route, page_route
-from shared.models import Account, Plan, Subscription
+from console.views.list_view import Filter, ListView, bulk_action
+from console.views.view import action_route, page_route
+from shared.models import ENABLED_STATUSES, Account, Plan, Subscription
 from shared.operations.plans import find_plan
+from shared.text.translation import lazy_gettext, ngettext
 
 SUBSCRIBERS_SHOWN = 50
 
 
-class PlansView(View):
-    @page_route("/")
-    def index(self) -> ResponseReturnValue:
+class PlansView(ListView):
+    model = Plan
+    row_name = "name"
+    list_template = "plans/list.html"
+    column_list = ("name", "status", "monthly_credits", "price_cents", "overage_allowed", "stores_content", "subscribers")
+    column_labels = {
+        "name": lazy_gettext("Plan"),
+        "status": lazy_gettext("State"),
+        "monthly_credits": lazy_gettext("Credits per month"),
+        "price_cents": lazy_gettext("Price per month"),
+        "overage_allowed": lazy_gettext("Overage"),
+        "stores_content": lazy_gettext("Stores content"),
+        "subscribers": lazy_gettext("Subscribers"),
+    }
+    column_sortable_list = ("name", "status", "monthly_credits", "price_cents")
+    column_default_sort = "name"
+    column_searchable_list = ("name",)
+    column_filters = (Filter(Plan.status, lazy_gettext("State"), [(status, status) for status in ENABLED_STATUSES]),)
+    column_formatters = {column: macro(f"{column}_cell") for column in column_list}
+    right_columns = frozenset({"monthly_credits", "price_cents", "subscribers"})
+    clipped_columns = frozenset({"name"})
+
+    def add_details(self, rows: list[Any]) -> None:
+        """Add each plan's number of subscribers."""
         counts: Any = (
             Subscription.select(Subscription.plan, fn.COUNT(Subscription.id))
             .where(Subscription.status == "active")
             .group_by(Subscription.plan)
             .tuples()
         )
-        plans: Any = Plan.select().order_by(Plan.name)
-        return self.page("plans/list.html", plans=list(plans), subscribers=dict(counts))
+        subscribers = dict(counts)
+        for row in rows:
+            row.subscribers = subscribers.get(row.id, 0)
+
+    @bulk_action(
+        "open",
+        "plan.edit",
+        lazy_gettext("Open plans"),
+        lambda count: ngettext("Open {count} plan", "Open {count} plans", count),
+        lazy_gettext("Accounts can be subscribed to them."),
+    )
+    def open_selected(self, row: Plan) -> None:
+        """Open a plan to new subscribers."""
+        actions.set_plan_status(row.id, "active")
+
+    @bulk_action(
+        "close",
+        "plan.edit",
+        lazy_gettext("Close plans"),
+        lambda count: ngettext("Close {count} plan", "Close {count} plans", count),
+        lazy_gettext("No new subscribers. Current subscribers keep their plan."),
+    )
+    def close_selected(self, row: Plan) -> None:
+        """Close a plan to new subscribers."""
+        actions.set_plan_status(row.id, "disabled")
 
     @page_route("/new")
     def new(self) -> ResponseReturnValue:

@@ -7,24 +7,80 @@ from uuid import UUID
 
 from flask import request, url_for
 from flask.typing import ResponseReturnValue
+from flask_admin.model.template import macro
+from peewee import Case
 
 from console.actions import staff
 from console.forms.fields import NewStaffForm, ResetPasswordForm, RoleForm
 from console.paging import fetch_page
 from console.security.roles import ACTIONS
 from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
-from console.views.view import View, action_route, page_route
+from console.views.list_view import Filter, ListView, bulk_action
+from console.views.view import action_route, page_route
 from shared.core.errors import NotFound
-from shared.models import STAFF_ROLES, StaffSession, StaffUser
+from shared.core.timestamps import format_timestamp
+from shared.models import ENABLED_STATUSES, STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
 from shared.operations.staff_sessions import active_sessions
-from shared.text.translation import gettext
+from shared.text.translation import gettext, lazy_gettext, ngettext
 
 
-class StaffView(View):
+class StaffView(ListView):
+    model = StaffUser
+    has_aside = True
+    row_name = "email"
+    list_template = "staff/list.html"
+    column_list = ("email", "role", "status", "second_factor", "last_sign_in_at")
+    column_labels = {
+        "email": lazy_gettext("Email"),
+        "role": lazy_gettext("Role"),
+        "status": lazy_gettext("State"),
+        "second_factor": lazy_gettext("Second factor"),
+        "last_sign_in_at": lazy_gettext("Last sign-in"),
+    }
+    column_sortable_list = ("email", "role", "status", "last_sign_in_at")
+    column_default_sort = "email"
+    column_searchable_list = ("email",)
+    column_filters = (
+        Filter(StaffUser.role, lazy_gettext("Role"), [(role, role) for role in STAFF_ROLES]),
+        Filter(StaffUser.status, lazy_gettext("State"), [(status, status) for status in ENABLED_STATUSES]),
+    )
+    column_formatters = {column: macro(f"{column}_cell") for column in column_list}
+    column_formatters_export = {"last_sign_in_at": lambda *cell: format_timestamp(cell[2].last_sign_in_at) or ""}
+    clipped_columns = frozenset({"email"})
+
     @page_route("/")
     def index(self) -> ResponseReturnValue:
         return self._list(NewStaffForm(formdata=None))
+
+    def get_query(self) -> Any:
+        """Return the staff, without passwords and secrets."""
+        return StaffUser.select(
+            *(StaffUser.id, StaffUser.email, StaffUser.role, StaffUser.status, StaffUser.last_sign_in_at),
+            Case(None, [(StaffUser.sealed_totp == "", "off")], "on").alias("second_factor"),
+        )
+
+    @bulk_action(
+        "enable",
+        "staff.manage",
+        lazy_gettext("Enable logins"),
+        lambda count: ngettext("Enable {count} login", "Enable {count} logins", count),
+        lazy_gettext("They can sign in again."),
+    )
+    def enable_selected(self, row: StaffUser) -> None:
+        """Let a person sign in again."""
+        staff.set_staff_status(row.id, "active")
+
+    @bulk_action(
+        "disable",
+        "staff.manage",
+        lazy_gettext("Disable logins"),
+        lambda count: ngettext("Disable {count} login", "Disable {count} logins", count),
+        lazy_gettext("They are signed out everywhere and cannot sign in."),
+    )
+    def disable_selected(self, row: StaffUser) -> None:
+        """Disable a person's login."""
+        staff.set_staff_status(row.id, "disabled")
 
     @action_route("/", "staff.manage")
     def make(self) -> ResponseReturnValue:
@@ -76,8 +132,7 @@ class StaffView(View):
         return run_action(lambda: staff.sign_out_staff(_find(staff_id)), _staff_url(staff_id))
 
     def _list(self, form: NewStaffForm) -> str:
-        people: Any = StaffUser.select().order_by(StaffUser.email)
-        return self.page("staff/list.html", people=list(people), form=form, actions=ACTIONS, roles=STAFF_ROLES)
+        return self.list_page(form=form, permissions=ACTIONS, roles=STAFF_ROLES)
 
     def _page(self, person: StaffUser, form: RoleForm | None = None, reset: ResetPasswordForm | None = None) -> str:
         return self.page(

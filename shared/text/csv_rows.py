@@ -21,12 +21,17 @@ def csv_rows(rows: Iterable[Sequence[object]]) -> bytes:
     return "".join(",".join(map(_cell, row)) + "\r\n" for row in rows).encode()
 
 
+def escape_formula(text: str) -> str:
+    """Return `text` with an apostrophe in front if a spreadsheet would run it as a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA_MARKS) else text
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
         return str(value)
-    text = f"'{value}" if value.lstrip(" ").startswith(_FORMULA_MARKS) else value
+    text = escape_formula(value)
     if _SEPARATORS.isdisjoint(text) and text.strip() == text:
         return text
     return '"' + text.replace('"', '""') + '"'

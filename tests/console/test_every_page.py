@@ -62,10 +62,11 @@ def filled_database(bound_database) -> None:
 def pages(app: Flask) -> set[str]:
     """The paths of all pages from the URL map; an id is ID, and a model's id is LONG_MODEL."""
     rules = {rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    confirmations = {rule for rule in rules if rule.endswith("/selected")}  # a form leads there
     files = {rule for rule in rules if rule.endswith((".csv", ".json", ":filename>"))}
     once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
     names = {"<path:model_id>": "m-1", "<path:alias_name>": "old/m-1"}
-    kept = (re.sub("<uuid:[a-z_]+>", "ID", rule) for rule in rules - files - once - APART)
+    kept = (re.sub("<uuid:[a-z_]+>", "ID", rule) for rule in rules - files - once - confirmations - APART)
     return {re.sub("<path:[a-z_]+>", lambda found: names[found[0]], rule) for rule in kept}
 
 
@@ -86,4 +87,7 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
                 kinds.add(kind)
                 waiting.append(link)
+    for action in ("publish", "disable"):
+        await page.goto(f"{home}models/selected?action={action}&rowid=m-1&rowid={LONG_MODEL}")
+        await check_page(page, axe, f"console-models-{action}")
     assert kinds - {f"/models/{LONG_MODEL}", "/models/m-2"} == pages(app)
