@@ -29,11 +29,13 @@ from shared.identity.account_links import LASTS_MS
 from shared.identity.emails import normalize_for_lookup
 from shared.mail.outbox import unsent_mails
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
+from shared.operations.account_closing import closing_entry
 from shared.operations.account_notes import list_notes
 from shared.operations.accounts import find_account
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
+from shared.operations.web_accounts import account_actor
 from shared.text.translation import gettext
 
 LATEST_ROWS = 10
@@ -143,6 +145,8 @@ class AccountsView(View):
             sends_mail=settings().sends_mail,
             purge=PurgeForm(formdata=None),
             purging=latest_purge(account.id),
+            closing=closing_entry(account.id) if account.status == "closed" else None,
+            own_actor=account_actor(account.id),
             now=now_ms(),
             **rows,
         )

@@ -6,6 +6,7 @@ from quart import Blueprint, Response
 
 from edge.web.calls import calls
 from edge.web.chat import chat
+from edge.web.closing import closing
 from edge.web.conversations import stored_content
 from edge.web.docs.pages import docs
 from edge.web.keys import keys
@@ -39,6 +40,7 @@ for blueprint in (
     stored_content,
     sessions,
     data,
+    closing,
     verification,
 ):
     web.register_blueprint(blueprint)

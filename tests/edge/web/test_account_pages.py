@@ -15,18 +15,22 @@ import pytest
 from edge.web.keys import PAGE_SIZE
 from shared.billing.calls import PAGE_SIZE as PAGE
 from shared.core.clock import new_id, now_ms
+from shared.core.errors import InvalidInput
 from shared.core.timestamps import format_timestamp
-from shared.models import MODELS, Account, ApiKey, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
+from shared.models import MODELS, Account, ApiKey, AuditEntry, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
+from shared.operations.account_closing import certificate_token, close_account
 from shared.operations.account_export import EXCLUDED_TABLES, TABLES
 from shared.operations.conversations import ChatMessage
+from shared.operations.purges import begin_purge
 from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
+from shared.operations.web_accounts import create_session
 from tests import factories
 from tests.edge.web.conftest import COOKIE, Browser, Site
 from tests.factories import ORIGIN
 from tests.openai_payloads import Json
 
-NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data")
+NAMES = ("", "/keys", "/usage", "/conversations", "/shares", "/sessions", "/data", "/close")
 PAGES = [*(f"/account{name}" for name in NAMES), "/calls"]
 OTHERS = ["/calls.csv", "/calls/req_x", "/account/export.json", "/account/keys/x/revoke", "/account/shares/x/revoke"]
 
@@ -331,6 +335,41 @@ def test_a_purge_requires_typing_the_email(site: Site, member: Browser) -> None:
     page = member.get("/account/data").body.decode()
     assert "Purge in progress" in page
     assert 'data-refresh="3000"' in page
+
+
+def test_an_account_is_closed_by_its_owner(site: Site, member: Browser) -> None:
+    account = owner(member)
+    plan = Plan.create(name=f"Plan {new_id()}", monthly_credits=1_000_000)
+    Subscription.create(account=account, plan=plan)
+    secret = factories.api_key(account)[1]
+    other = create_session(account.id, "Firefox on Linux", password_hash="known to nobody").secret
+    page = member.get("/account/close").body.decode()
+    assert "Your balance of 500\u202f000 credits cannot be used any more" in page
+    assert member.submit_form("/account/close", {"confirmation": "yes"}).status == 422
+    assert Account.get_by_id(account.id).status == "active"
+    closed = member.submit_form("/account/close", {"confirmation": account.email.upper()})
+    assert COOKIE not in member.cookies
+    assert b"Your account is closed" in member.follow(closed).body
+    row = Account.get_by_id(account.id)
+    assert (row.status, row.balance, row.email, row.password_hash) == ("closed", 500_000, account.email, None)
+    assert Subscription.get(Subscription.account == account.id).status != "active"
+    assert member.request("GET", "/v1/models", None, {"authorization": f"Bearer {secret}", "accept": "*/*"}).status == 401
+    member.cookies[COOKIE] = other
+    assert member.get("/account").status == 303
+    entry = AuditEntry.get(AuditEntry.target == str(account.id), AuditEntry.action == "account.close")
+    assert (entry.actor, entry.after["keys_revoked"], entry.after["sessions_ended"]) == (f"account:{account.id}", 1, 2)
+    path = closed.headers["location"]
+    job = PurgeJob.get(PurgeJob.account == account.id)
+    assert (job.status, b"is being deleted" in site.browser().get(path).body) == ("queued", True)
+    certificate = '{"purge": "done"}'
+    PurgeJob.update(status="done", finished_at=now_ms(), certificate=certificate).where(PurgeJob.id == job.id).execute()
+    assert b"Download the certificate" in site.browser().get(path).body
+    assert site.browser().get(f"{path}/certificate.json").body.decode() == certificate
+    begun = begin_purge(factories.account().id, origin=ORIGIN)  # of an account that is not closed
+    for wrong in ("x", certificate_token(begun, "another secret"), certificate_token(job, "another secret")):
+        assert site.browser().get(f"/closed/{wrong}").status == 404
+    with pytest.raises(InvalidInput, match="already closed"):
+        close_account(account.id, origin=ORIGIN)
 
 
 def test_the_plan_and_its_overage_are_shown(site: Site, member: Browser) -> None:

@@ -13,6 +13,7 @@ from shared.core.clock import new_id, now_ms
 from shared.identity.account_links import VERIFY_EMAIL
 from shared.identity.account_links import make_token as make_verification_token
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription, UsageLedger
+from shared.operations.account_closing import certificate_token
 from shared.operations.audit import Origin
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.form_idempotency import submit_once
@@ -33,7 +34,7 @@ SAID = [
 LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
 FILES = {
     *("/assets/<path:name>", "/robots.txt", "/sitemap.xml", "/docs/search.json"),
-    *("/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json"),
+    *("/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json", "/closed/<proof>/certificate.json"),
 }
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
@@ -83,6 +84,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,
         "token": token,
+        "proof": certificate_token(begin_purge(factories.account().id, origin=Origin("test")), SECRET_KEY),
         "form_id": form.id,
         "link": make_verification_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms() + 3_600_000),
     }
