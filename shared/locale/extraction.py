@@ -15,7 +15,7 @@ PYTHON = {"gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "lazy_ngett
 JINJA = {"_": None, "gettext": None, "ngettext": (1, 2)}
 JAVASCRIPT = {"t": None, "tn": (1, 2)}
 COMMENT = "Translators:"
-OPTIONS = {"trimmed": "true", "silent": "false"}
+OPTIONS = {"trimmed": "true", "silent": "false", "parse_template_string": "true"}
 
 
 def sources() -> Iterator[Path]:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
-from babel.messages.jslexer import tokenize
 from jinja2 import Environment, nodes
 
 from shared.text.words import WORDS
@@ -88,21 +87,69 @@ def _literals(node: nodes.Node) -> Iterator[str]:
             yield from _literals(child)
 
 
+JS_TOKEN = re.compile(
+    r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)|(?P<string>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')|(?P<template>`)"""
+    r"""|(?P<regex>/(?![/*])(?:\\.|\[(?:\\.|[^\]\\])*\]|[^/\\\n\[])+/[a-z]*)|(?P<name>[\w$]+)|(?P<operator>===|!==|=>|.)""",
+    re.DOTALL,
+)
+
+
+def _js_tokens(source: str, position: int = 0, closing: str = "") -> tuple[list[str], int]:
+    """Return the tokens of a script, and where it ended: at its end, or at the `}` of a template's `${`.
+
+    Comments and regular expressions are left out. A template literal is one token with a hole for each expression, followed by
+    the tokens of its expressions.
+    """
+    tokens: list[str] = []
+    depth = 0
+    while position < len(source):
+        found = JS_TOKEN.match(source, position)
+        assert found is not None
+        kind, text = found.lastgroup, found.group()
+        if kind == "regex" and tokens and re.match(r"[\w$)\]}\"'`]", tokens[-1][-1]) and tokens[-1] not in ("return", "case"):
+            kind, text = "operator", "/"  # a division
+        position += len(text)
+        if kind == "template":
+            parts, inner, position = _js_template(source, position)
+            tokens += [parts, ";", *inner]
+        elif kind not in ("space", "regex"):
+            depth += {"{": 1, "}": -1}.get(text, 0)
+            if closing and depth < 0:
+                return tokens, position
+            tokens.append(text)
+    return tokens, position
+
+
+def _js_template(source: str, position: int) -> tuple[str, list[str], int]:
+    text, inner = "`", []
+    while source[position] != "`":
+        if source.startswith("${", position):
+            found, position = _js_tokens(source, position + 2, "}")
+            text, inner = text + HOLE, [*inner, *found, ";"]
+        else:
+            step = 2 if source[position] == "\\" else 1
+            text, position = text + source[position : position + step], position + step
+    return text + "`", inner, position + 1
+
+
 def in_script(source: str) -> list[str]:
     """Return the literals of a script that look like a text and are neither in `t()` or `tn()`, compared, nor an error's."""
-    tokens = [token for token in tokenize(source) if token.type not in ("linecomment", "multilinecomment")]
+    tokens, _ = _js_tokens(source)
     found = []
     for index, token in enumerate(tokens):
-        if token.type not in ("string", "template_string"):
+        if token[0] not in "\"'`":
             continue
-        text = re.sub(r"\$\{[^}]*\}", HOLE, token.value[1:-1])
-        before = [tokens[index - back].value if index >= back else "" for back in (1, 2, 3)]
+        before = [tokens[index - back] if index >= back else "" for back in range(1, 5)]
+        after = tokens[index + 1] if index + 1 < len(tokens) else ""
         translated = before[0] == "(" and before[1] in ("t", "tn")
-        plural = before[0] == "," and before[2] == "(" and tokens[index - 4].value == "tn"
-        error = before[0] == "(" and before[1] in ("Error", "TypeError", "RangeError")
-        compared = before[0] in ("===", "!==", "case") or (index + 1 < len(tokens) and tokens[index + 1].value in ("===", "!=="))
-        key = index + 1 < len(tokens) and tokens[index + 1].value == ":" and before[0] in ("{", ",")
-        if not (translated or plural or error or compared or key) and SENTENCE.search(text.replace(HOLE, "").strip()):
+        plural = before[0] == "," and before[2] == "(" and before[3] == "tn"
+        error = before[0] == "(" and before[1].endswith("Error")
+        compared = before[0] in ("===", "!==", "case") or after in ("===", "!==")
+        key = after == ":" and before[0] in ("{", ",")
+        start = next((back for back in range(index - 1, -1, -1) if tokens[back] in ("{", ",", "(", ";")), -1)
+        css = tokens[start + 1] in ("class", "className") or ".className" in "".join(tokens[start + 1 : index])
+        text = token[1:-1]
+        if not (translated or plural or error or compared or key or css) and SENTENCE.search(text.replace(HOLE, "").strip()):
             found.append(text.replace(HOLE, "…"))
     return found
 
