@@ -50,7 +50,7 @@ def test_home_shows_margins_by_model_channel_and_account(calls: Channel, signed_
 def test_usage_shows_the_cost_of_each_call(calls: Channel, signed_in: Any) -> None:
     browser = signed_in("readonly")
     page = browser.get("/usage/?range=24h").text
-    assert "2\u202f400" in page
+    assert "provider cost 2\u202f400 of 2\u202f000 credits" in page
     assert "\u221220.00\u202f%" in page
     estimated = browser.get("/usage/?estimated=no").text  # a filter that the sums lack
     assert "\u221220.00\u202f%" in estimated
@@ -90,12 +90,12 @@ def test_only_owners_edit_rules(calls: Channel, signed_in: Any) -> None:
 
 def test_home_shows_the_price_check(calls: Channel, signed_in: Any) -> None:
     browser = signed_in("readonly")
-    assert "not compared yet" in browser.get("/").text
+    assert "list prices not compared yet" in browser.get("/").text
     with price_data({"openai": {"acme-model": usd("0.15", "0.3")}}):
         check_prices(now_ms(), 1_000_000, origin=ORIGIN)
     page = browser.get("/").text
     assert "m-1 (input), m-2 (input)" in page
-    assert "models below list price" in page
+    assert "list prices</a> compared" in page
     assert PriceCheck.get().checked_at is not None
 
 
