@@ -252,7 +252,7 @@ class Admission:
         """Return what the provider charges us for the call, in credits; None if it is unknown."""
         reported, prices = outcome.reported_usage(), None if outcome.route is None else outcome.route.cost
         if self._call.kind == "transcription" and prices is not None:
-            usage = transcribed_usage(reported, prices, outcome.quote.costs)
+            usage = transcribed_usage(reported, prices.prices, outcome.quote.costs)
         return provider_cost(reported.cost_nano_usd, prices, usage, self.services.settings.credits_per_usd)
 
     async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:

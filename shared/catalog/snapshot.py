@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from shared.billing.provider_cost import CostPrices
 from shared.billing.rates import PriceList
 from shared.core.errors import ModelShutDown
 
@@ -40,7 +41,7 @@ class Route(NamedTuple):
     zero_retention: bool = False
     required_output_limit: int | None = None
     reasoning_tokens: int = 0
-    cost: PriceList | None = None
+    cost: CostPrices | None = None
 
 
 class CatalogModel(NamedTuple):

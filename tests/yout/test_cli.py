@@ -64,6 +64,8 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("prices show m-4", {"output": 20, "rates": ["input@200000=30", "tier:flex=500", "web_search=500"]}),
     ("prices sync --channel acme --markup 20 --publish", {"id": "prices", "models": [], "markup_percent": 20}),
     ("channel allow acme plugins --worst-case note", {"name": "acme", "allowed_parameters": {"plugins": "note"}}),
+    ("channel rule acme --margin-floor -5 --pause", {"margin_floor": -5, "count_tolerance": 2, "pauses_when_flagged": True}),
+    ("channel rule acme --no-pause", {"name": "acme", "margin_floor": -5, "pauses_when_flagged": False}),
     ("channel refuse acme plugins", {"name": "acme", "allowed_parameters": {}}),
     ("model create image-1 --channel acme --kind image --per-call 40000", {"kind": "image", "per_call": 40_000}),
     ("alias create small m-1", {"id": "small", "model": "m-1", "deprecated_at": None, "shutdown_at": None}),
@@ -252,6 +254,7 @@ def test_audit_entries_name_the_operator(installation: Installation) -> None:
         ("model create m --channel none --kind image --per-5-seconds 1", 2, "invalid_input"),
         ("model create m --channel none --kind video --input 1 --per-5-seconds 1", 2, "invalid_input"),
         ("prices sync --markup -1", 2, "invalid_input"),
+        ("channel rule nobody", 1, "not_found"),
         ("prices sync --channel nobody", 1, "not_found"),
         ("prices sync --model nobody", 1, "not_found"),
         ("staff create grace@example.com --role king", 2, "invalid_input"),
@@ -276,6 +279,11 @@ def test_prices_follow_the_list_prices(installation: Installation) -> None:
     ):
         assert installation.yout(*words.split()).code == 0
     sync = ("prices", "sync", "--channel", "openai", "--markup", "20")
+    with price_data({"openai": {"gpt-4o-mini": usd("0.15", "0.6")}}):
+        assert installation.yout("prices", "check").out == (
+            "small: below the list price of openai/gpt-4o-mini (input)\nother: no list price.\n"
+        )
+        assert installation.yout("prices", "check", "--json").data["unknown"] == ["other"]
     with price_data({"openai": {"gpt-4o-mini": usd("0.15", "0.6", cache_read_mtok="0.075")}}):
         [drafted] = installation.yout(*sync, "--json").data["models"]
         assert (drafted["status"], drafted["sources"]) == ("drafted", ["openai/gpt-4o-mini"])

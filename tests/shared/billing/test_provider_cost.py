@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.billing.pricing import MediaUnits
+from shared.billing.pricing import MediaUnits, call_charge
 from shared.billing.provider_cost import cost_prices, media_cost, provider_cost
 from shared.billing.token_usage import (
     ExtraUsage,
@@ -86,6 +86,23 @@ FURTHER = [["cached_input", 0, 10], ["input", 200_000, 300], ["web_search", 0, 5
 )
 def test_cost_prices(costs: Any, usage: TokenUsage, expected: int | None) -> None:
     assert provider_cost(None, cost_prices(*costs), usage, USD) == expected
+
+
+kinds = st.sampled_from(["cached_input", "cache_write", "cache_write_1h", "audio_input", "reasoning", "web_search", "tier:flex"])
+lengths = st.sampled_from([1_000, 200_000])
+steps = st.tuples(kinds, st.just(0)) | st.tuples(st.sampled_from(["input", "output"]), lengths)
+further = st.dictionaries(steps, st.integers(0, 500))
+extra = st.none() | st.builds(ExtraUsage, web_searches=st.integers(0, 3), service_tier=st.sampled_from(["", "flex"]))
+
+
+@given(further, st.integers(0, 300_000), st.integers(0, 9_999), st.integers(0, 900), st.integers(0, 99), extra)
+def test_the_fast_prices_of_text_give_the_same_cost(
+    rates: dict[tuple[str, int], int], input: int, output: int, cached: int, reasoning: int, extra: ExtraUsage | None
+) -> None:
+    costs = cost_prices(100, 400, [[*step, credits] for step, credits in rates.items()])
+    usage = TokenUsage(input, output, min(cached, input), min(reasoning, output), extra=extra)
+    assert costs is not None
+    assert provider_cost(None, costs, usage, USD) == call_charge(costs.prices, usage)
 
 
 @given(st.integers(0, 10**15), st.integers(1, 10**12))

@@ -14,6 +14,8 @@ DAY = 24 * HOUR
 NOON = 20_000 * DAY + 12 * HOUR  # a noon, in ms UTC
 COUNTED = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "duration_ms")
 
+COSTS = ("provider_cost", "costed_credits")
+
 
 def call(account: UUID, created_at: int, **values: Any) -> UsageLedger:
     columns = {"id": new_id(), "model": "m", "price": UUID(int=1), "status": "completed", "streamed": True, **values}
@@ -35,6 +37,8 @@ def expected_totals(grain: int, *, by_account: bool, before: int) -> Sums:
         counter["first_tokens"] += row.first_token_ms is not None
         for column in COUNTED:
             counter[column] += getattr(row, column)
+        counter["provider_cost"] += row.provider_cost or 0
+        counter["costed_credits"] += 0 if row.provider_cost is None else row.credits
     return {key: +counter for key, counter in expected.items()}
 
 
@@ -44,7 +48,7 @@ def stored_totals(grain: int, *, by_account: bool) -> Sums:
     found: Sums = {}
     for row in table.select().where(table.grain_hours == grain):
         key = (row.at, *([row.account] if by_account else []), row.model, row.channel, row.status)
-        counter = Counter({column: getattr(row, column) or 0 for column in ("calls", "estimated", *COUNTED)})
+        counter = Counter({column: getattr(row, column) or 0 for column in ("calls", "estimated", *COUNTED, *COSTS)})
         by_bucket = {name: value or 0 for name, value in row.__data__.items()}
         counter["first_tokens"] = sum(value for name, value in by_bucket.items() if name.startswith("first_token_"))
         assert (

@@ -46,6 +46,7 @@ calls = st.lists(
             "credits": st.integers(0, 10**12),
             "first_token_ms": st.none() | st.integers(0, 400_000),
             "duration_ms": st.integers(0, 2**31 - 1),
+            "provider_cost": st.none() | st.integers(0, 10**12),
         }
     ),
     max_size=12,
