@@ -53,19 +53,19 @@ export class Composer {
     this.scheduleQuote();
   }
 
-  // The store cannot finish a write while the page is being left, so the text goes to the tab's own storage until then.
+  // The store cannot finish a write while the page is being left, so the text goes to the storage that is written at once.
   leave() {
     if (!this.draftTimer) return;
     try {
-      sessionStorage.setItem(LEFT_KEY, JSON.stringify({ key: this.key, text: this.prompt.value }));
+      localStorage.setItem(LEFT_KEY, JSON.stringify({ key: this.key, text: this.prompt.value }));
     } catch { /* storage is blocked */ }
     this.saveDraft();
   }
 
   takeLeft(key) {
     try {
-      const left = JSON.parse(sessionStorage.getItem(LEFT_KEY));
-      sessionStorage.removeItem(LEFT_KEY);
+      const left = JSON.parse(localStorage.getItem(LEFT_KEY));
+      localStorage.removeItem(LEFT_KEY);
       return left?.key === key ? { text: left.text } : null;
     } catch {
       return null;

@@ -43,7 +43,7 @@ export class ConversationView {
   }
 
   view(message) {
-    if (!this.views.has(message.id)) this.views.set(message.id, new MessageView(message, this.actions, this.extras));
+    if (!this.views.has(message.id)) this.views.set(message.id, new MessageView(message, this.actions, this.extras, () => this.scroller.changed()));
     return this.views.get(message.id);
   }
 

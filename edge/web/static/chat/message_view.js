@@ -22,11 +22,12 @@ export function copyButton(label, text, properties = {}) {
   return made;
 }
 
-// `actions` are the conversation's: retry, retryWith, resend, edit, walk, continueWith, signInUrl. `extras` are functions of a
-// message that return further buttons, such as reading aloud.
+// `actions` are the conversation's: retry, retryWith, edit, walk, continueWith, signInUrl. `extras` are functions of a message that
+// return further buttons, such as reading aloud. `grown` is called when the size of the text has changed.
 export class MessageView {
-  constructor(message, actions, extras = []) {
+  constructor(message, actions, extras, grown) {
     this.message = message;
+    this.grown = grown;
     this.actions = actions;
     this.extras = extras;
     const mine = message.role === "user";
@@ -73,8 +74,8 @@ export class MessageView {
     if (this.reasoning && this.reasoning.textContent !== message.reasoning) this.reasoning.textContent = message.reasoning ?? "";
     this.body.classList.toggle("waiting", this.streaming && !message.text);
     if (message.text !== this.rendered || this.streaming !== this.renderedStreaming) {
-      renderMarkdown(this.body, message.text, { streaming: this.streaming });
       [this.rendered, this.renderedStreaming] = [message.text, this.streaming];
+      renderMarkdown(this.body, message.text, { streaming: this.streaming }).then(this.grown);
     }
   }
 
