@@ -59,7 +59,8 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
-        self.texts += [text for name in SHOWN_ATTRIBUTES if (text := values.get(name) or "") and WORD.search(text)]
+        quiet = self._quiet or values.get("translate") == "no"
+        self.texts += [text for name in SHOWN_ATTRIBUTES if not quiet and WORD.search(text := values.get(name) or "")]
         if tag not in VOID and (self._quiet or tag in CODE or values.get("translate") == "no"):
             self._quiet.append(tag)
 
