@@ -84,7 +84,9 @@ async def show_share(slug: str) -> Response:
     if wants_json:
         return _with_headers(json_response(_document(share)))
     messages = await _rendered(share)
-    page = await render_template("share.html", title=share.title, slug=slug, messages=messages, created=format_timestamp(share.created_at))
+    page = await render_template(
+        "share.html", title=share.title, slug=slug, messages=messages, created=format_timestamp(share.created_at)
+    )
     return _with_headers(Response(page, content_type="text/html; charset=utf-8"))
 
 

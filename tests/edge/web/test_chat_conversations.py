@@ -24,18 +24,22 @@ from tests.upstream_responses import WAIT_SECONDS, json_response
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c4890000000d49444154789c6360f8cf50000004000101a2c4a1e40000000049454e44ae426082"
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d49444154789c6360f8cf50000004000101a2c4a1e40000000049454e44ae426082"
 )
 
 
 # A tenth of a second of silence as WAV, and a microphone that records silence.
-TONE = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 1636, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600) + bytes(1600)
+TONE = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 1636, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 1600) + bytes(
+    1600
+)
 MICROPHONE = """navigator.mediaDevices.getUserMedia = async () => {
   const context = new AudioContext();
   return context.createMediaStreamDestination().stream;
 };"""
 LEFT_BEHIND = """async () => {
-  const database = await new Promise((resolve) => { const open = indexedDB.open("yout-chat"); open.onsuccess = () => resolve(open.result); });
+  const opening = indexedDB.open("yout-chat");
+  const database = await new Promise((resolve) => { opening.onsuccess = () => resolve(opening.result); });
   const tables = [...database.objectStoreNames];
   const count = (table) => new Promise((resolve) => {
     const counting = database.transaction(table).objectStore(table).count();
@@ -58,6 +62,14 @@ async def choose(page: Page, title: str, action: str) -> None:
     """Choose an action from the menu of a conversation."""
     await row(page, title).locator(".side-more").click()
     await page.get_by_role("menuitem", name=action).click()
+
+
+async def downloaded(page: Page, act: Awaitable[None]) -> str:
+    """The text of the file that an action downloads."""
+    async with page.expect_download() as started:
+        await act
+    file = await (await started.value).path()
+    return await asyncio.to_thread(file.read_text)
 
 
 async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Path) -> None:
@@ -92,15 +104,9 @@ async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Pat
     await page.fill(".side-search", "")
 
     # Export one as Markdown and all as JSON, delete one, and import it again.
-    async def download(act: Callable[[], Awaitable[None]]) -> str:
-        async with page.expect_download() as started:
-            await act()
-        file = await (await started.value).path()
-        return Path(file).read_text()
-
-    text = await download(lambda: choose(page, "Trip", "Export as Markdown"))
+    text = await downloaded(page, choose(page, "Trip", "Export as Markdown"))
     assert text == "# Trip\n\n## User\n\nZürich by train\n\n## Assistant · free\n\nTake the **8:02** train.\n"
-    everything = await download(lambda: page.click("text=Export all"))
+    everything = await downloaded(page, page.click("text=Export all"))
     assert [one["folder"] or "" for one in json.loads(everything)["conversations"]] == ["Kitchen", ""]
     await choose(page, "Trip", "Delete")
     await page.click("text=Delete conversation")
@@ -157,7 +163,8 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
         """(bytes) => {
           const data = new DataTransfer();
           data.items.add(new File([Uint8Array.from(bytes)], "dot.png", {type: "image/png"}));
-          document.getElementById("main").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+          const drop = new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true});
+          document.getElementById("main").dispatchEvent(drop);
         }""",
         list(PNG),
     )
@@ -235,7 +242,7 @@ async def test_voice_sync_and_deleting_everything(
     await first.goto(site.edge().url)
     await ready(first)
 
-    # A recording becomes text in the message field, and an answer is read aloud. Both say what they cost, and leave nothing behind.
+    # A recording becomes text in the message field, and an answer is read aloud. Both say what they cost.
     await first.fill("#prompt", "Oh,")
     await first.click("text=Dictate")
     await expect(first.get_by_role("button", name="Stop dictating")).to_have_attribute("aria-pressed", "true")
@@ -268,6 +275,7 @@ async def test_voice_sync_and_deleting_everything(
     await switch_on(first)
     await check_page(first, axe, "chat-sync")
     await first.click(".dialog >> text=Close")
+    await expect(first.locator(".side-footer")).to_contain_text("Sync is on")
     assert [row.title for row in mine] == ["Hi"]
     second = await ready(await open_chat(open_page, site, member))
     await expect(second.locator(".side-title")).to_have_count(0)
@@ -318,9 +326,7 @@ async def test_voice_sync_and_deleting_everything(
     await first.click("text=Try again")
     await expect(first.locator(".dialog h2")).to_have_text("Deleted", timeout=20_000)
     await check_page(first, axe, "chat-deleted")
-    async with first.expect_download() as started:
-        await first.click("text=Download certificate")
-    certificate = json.loads(Path(await (await started.value).path()).read_text())
+    certificate = json.loads(await downloaded(first, first.click("text=Download certificate")))
     assert certificate["certificate"]["account"] == str(member.account)
     await first.click(".dialog >> text=Close")
     await expect(first.locator("#prompt")).to_have_value("")

@@ -42,10 +42,10 @@ async def test_no_script_runs_and_no_request_leaves(
     for element in ("script", "img", "iframe", "object", "embed", "svg", "style", "form", "meta[http-equiv]", "base"):
         expected = 1 if element == "form" else 0  # the language switch
         assert await page.locator(element).count() == expected, element
-    schemes = await page.eval_on_selector_all("main a", "links => links.map(link => link.protocol)")
+    schemes = await page.eval_on_selector_all("article a", "links => links.map(link => link.protocol)")
     assert schemes
     assert set(schemes) <= {"http:", "https:"}
-    relations = await page.eval_on_selector_all("main a", "links => links.map(link => link.rel)")
+    relations = await page.eval_on_selector_all("article a", "links => links.map(link => link.rel)")
     assert set(relations) == {"nofollow noopener noreferrer"}
     handlers = "all => all.flatMap(one => [...one.attributes]).filter(one => /^on|style/.test(one.name)).length"
     assert await page.eval_on_selector_all("*", handlers) == 0

@@ -18,7 +18,7 @@ export async function mountExtras(app, limit) {
   const charged = () => app.refreshLimit(true);
   const sync = limit?.kind === "account" ? new Sync(store, limit, (id) => app.reload(id)) : null;
   const footer = [button(t("Delete everything"), () => openFire({ store, signedIn, before: () => app.conversation.stop() }), { class: "quiet fire" })];
-  if (sync?.allowed) footer.unshift(button(t("Sync"), () => sync.openDialog(), { class: "quiet" }));
+  if (sync?.allowed) footer.unshift(syncButton(sync));
   const share = async (conversation) => openShare(conversation, shownPath(conversation, await store.messages(conversation.id)));
   const sidebar = mountSidebar(byId("sidebar"), {
     store,
@@ -44,6 +44,19 @@ export async function mountExtras(app, limit) {
   app.view.extras.push(readAloud({ models, signedIn, notify, charged }));
   app.conversationChanged("messages"); // so that the messages on screen get the new buttons
   await Promise.all([sidebar.ready, sync?.start()]);
+}
+
+// The button says whether sync is on, and so does the page of a new conversation.
+function syncButton(sync) {
+  const made = button(t("Sync"), () => sync.openDialog(), { class: "quiet" });
+  const note = byId("kept-where");
+  const offText = note?.textContent;
+  sync.onState(() => {
+    made.textContent = sync.isOn ? t("Sync is on") : t("Sync");
+    made.classList.toggle("bad", Boolean(sync.problem));
+    if (note) note.textContent = sync.isOn ? t("Sync is on: your conversations are kept in this browser, with copies in your account.") : offText;
+  });
+  return made;
 }
 
 /** Copy a shared conversation into this browser and open it. */

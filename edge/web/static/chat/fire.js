@@ -6,10 +6,6 @@ import { button, create, formatNumber } from "./dom.js";
 import { download } from "./transfer.js";
 
 const POLL_MS = 1000;
-const STEPS = {
-  media: () => t("Deleting media…"),
-  content: () => t("Deleting conversations and shares…"),
-};
 
 /** Open the dialog. `options`: `store`, `signedIn`, and `before()`, which stops what is running. */
 export async function openFire({ store, signedIn, before = () => {} }) {

@@ -1,7 +1,7 @@
 // Voice in (a recording becomes text in the message field) and reading an answer aloud, with models that have a price.
 import { t } from "../i18n.js";
 import { ApiError, call, sendForm } from "./api.js";
-import { button, create, formatNumber } from "./dom.js";
+import { button, formatNumber } from "./dom.js";
 import { creditsText } from "./message_view.js";
 
 const RECORDING_TYPES = ["audio/webm;codecs=opus", "audio/webm", "audio/mp4", "audio/ogg"];
