@@ -21,9 +21,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
-from edge.call.candidates import Candidate, image_tokens, max_quote
+from edge.call.candidates import Candidate, find_candidates, image_tokens, max_quote
 from edge.call.expected_hold import expected_hold
 from edge.call.outcome import Outcome
+from edge.call.priced_fields import without_optional_tools
 from edge.call.requests import NonTextTokens, estimate_non_text, prompt_text
 from edge.call.stream_hold import PaidPrompt
 from edge.call.token_sampling import count_sample, is_countable
@@ -142,8 +143,10 @@ class Admission:
         return self._upstream
 
     def _is_elastic(self) -> bool:
-        """Whether the call may hold less than its maximum cost: the size of its prompt is known, and the catalog allows it."""
-        if self._call.kind != "chat" or self._quote.costs.unbounded_input:
+        """Whether the call may hold less than its maximum cost: the catalog allows it, and the size of its prompt is known, or
+        may be known without a tool that the call can do without.
+        """
+        if self._call.kind != "chat" or (self._quote.costs.unbounded_input and without_optional_tools(self._call) is None):
             return False
         models = self.services.catalog.models
         return not any((model := models.get(each.model)) is not None and model.full_hold for each in self._candidates)
@@ -152,11 +155,11 @@ class Admission:
         """Take the hold. Only where the pool is tight, the prompt is counted for it."""
         services, payer = self.services, self._caller.limits.account
         if services.tight_accounts and reservation.elastic and payer in services.tight_accounts:
-            reservation = reservation._replace(expected=await self._expected_cost())
+            reservation = await self._for_tight_pool(reservation)
         try:
             taken = await services.ledger.reserve(reservation)
         except PoolIsTight:
-            taken = await services.ledger.reserve(reservation._replace(expected=await self._expected_cost()))
+            taken = await services.ledger.reserve(await self._for_tight_pool(reservation))
         if taken.amount < self._quote.bound:
             if len(services.tight_accounts) >= MAX_TIGHT_ACCOUNTS:
                 services.tight_accounts.clear()
@@ -166,6 +169,18 @@ class Admission:
             if services.tight_accounts:
                 services.tight_accounts.discard(payer)
         return taken
+
+    async def _for_tight_pool(self, reservation: Reservation) -> Reservation:
+        """Return the reservation of the expected cost. Searches that the call can do without are left out: their results could
+        fill the context window.
+        """
+        if self._quote.costs.unbounded_input and (reduced := without_optional_tools(self._call)) is not None:
+            self._candidates = find_candidates(self.services.catalog, reduced, self._quote.cap)
+            self._quote = max_quote(self._candidates, self._quote.cap)
+            reservation = reservation._replace(quote=self._quote)
+            if self._quote.costs.unbounded_input:  # because of a file
+                return reservation._replace(elastic=False)
+        return reservation._replace(expected=await self._expected_cost())
 
     async def _expected_cost(self) -> int:
         """Return the credits to hold in a tight pool, whichever candidate serves the call."""

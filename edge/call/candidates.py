@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from edge.call.priced_fields import possible_costs
+from edge.call.priced_fields import possible_costs, without_optional_tools
 from edge.http.headers import check_max_credits
 from shared.billing.image_tokens import IMAGE_TOKENS, max_image_tokens
 from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
@@ -34,7 +34,20 @@ class Candidate(NamedTuple):
 
 
 def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Candidate, ...]:
-    """Return the candidates for `call` in order of preference. Raises subclasses of `RequestRefused`."""
+    """Return the candidates for `call` in order of preference. Raises subclasses of `RequestRefused`.
+
+    If `cap` does not cover the provider's tools that the call can do without, they are left out.
+    """
+    try:
+        return _find_candidates(catalog, call, cap)
+    except InsufficientCredits:
+        reduced = without_optional_tools(call)
+        if reduced is None:
+            raise
+        return _find_candidates(catalog, reduced, cap)
+
+
+def _find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Candidate, ...]:
     if not call.fallbacks and call.preferences is None:
         return (_candidate(catalog, call, cap),)
     calls = [call, *(call._replace(model=id, body={**call.body, "model": id}) for id in call.fallbacks)]

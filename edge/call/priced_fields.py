@@ -55,6 +55,18 @@ def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCal
     return adapted, None if refused is None else UnpricedField(refused.param, _reason(refused.kind))
 
 
+def without_optional_tools(call: ChatCall) -> ChatCall | None:
+    """Return a call of the Responses API without the provider's tools that it can do without; None if it has none."""
+    if call.responses_body is None:
+        return None
+    body = call.responses_body()
+    hints = [need for need in read_costs(body, "responses", "responses", {}).needs if need.is_hint]
+    if not hints:
+        return None
+    reduced = _without_tools(body, hints)
+    return call._replace(responses_body=lambda: reduced)
+
+
 def check_media_fields(call: MediaCall, routes: Sequence[Route]) -> None:
     """Raise `InvalidRequest` for a field of unknown cost that none of the `routes` allows."""
     fields = [unpriced_media_field(call.body, call.cost_kind, route.settings) for route in routes]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.billing.rates import Rate
 from shared.models import UsageLedger
 from tests import anthropic_payloads as claude
 from tests import factories
+from tests import responses_payloads as responses
 from tests.edge.shared_edge import Reply, Sandbox
 from tests.openai_payloads import chunk, completion, finish, role, usage
 from tests.servers.process import eventually
@@ -99,3 +101,28 @@ def test_a_hint_for_a_cache_is_left_out_without_a_rate(sandbox: Sandbox, add_mod
     upstream.script(json_response(claude.message(claude.text("Hi"))))
     assert sandbox.chat(model=model, prompt_cache_key="k", prompt_cache_retention="24h").status == 200
     assert "cache_control" not in upstream.calls[-1].json
+
+
+def test_a_web_search_of_the_responses_api_is_charged_or_left_out(
+    sandbox: Sandbox, add_model: AddModel, upstream: Upstream
+) -> None:
+    window = {"context_window": 5_000, "url": upstream.url}
+    model = add_model({}, dialect="responses", input=100, output=300, rates=(Rate("web_search", 0, 40),), **window)
+    found = responses.response(responses.search(), responses.search("open_page", id="ws_2"), responses.text("Hi"))
+    upstream.default = responses.script_of({**found, "tools": [{"type": "web_search"}]})
+    body = orjson.dumps({"model": model, "input": "Hi", "tools": [{"type": "web_search"}, {"type": "image_generation"}]})
+    served = sandbox.post(body, path="/v1/responses")
+    sent = upstream.calls[-1].json
+    assert (served.status, sent["tools"], sent["max_tool_calls"]) == (200, [{"type": "web_search"}], 5)
+    assert served.json["yout"]["ignored_tools"] == ["image_generation"]
+    plain = -(-(7 * 100 + 3 * 300) // 1_000)
+    assert served.json["yout"]["credits_charged"] == plain + 40 == sandbox.charged
+    # A tight pool does not hold the whole context window for the results, and neither does a small limit.
+    _, poor = factories.api_key(factories.account(credits=300))
+    upstream.default = responses.script_of(responses.response(responses.text("Hi")))
+    for headers in ({"authorization": f"Bearer {poor}"}, {"x-yout-max-credits": "150"}):
+        served = sandbox.post(body, headers, path="/v1/responses")
+        sent = upstream.calls[-1].json
+        assert (served.status, sent["tools"], "max_tool_calls" in sent) == (200, [], False)
+        assert served.json["yout"]["ignored_tools"] == ["web_search", "image_generation"]
+        assert served.json["yout"]["credits_charged"] == plain
