@@ -24,10 +24,17 @@ from shared.core.errors import InvalidRequest
 from shared.core.timestamps import format_timestamp
 from shared.models import USAGE_STATUSES, ApiKey, LedgerEntry
 from shared.text.csv_rows import csv_header, csv_rows
-from shared.text.translation import gettext
+from shared.text.translation import gettext, lazy_gettext
 
 calls = Blueprint("calls", __name__)
-FILTERS = ("from", "to", "model", "key", "tag", "status")
+FILTERS = {
+    "from": lazy_gettext("From"),
+    "to": lazy_gettext("To"),
+    "model": lazy_gettext("Model"),
+    "key": lazy_gettext("Key"),
+    "tag": lazy_gettext("Tag"),
+    "status": lazy_gettext("Status"),
+}
 WEB_SESSION = "web"  # the value of the filter `key` for calls of web sessions
 KEYS_OFFERED = 200  # the newest keys, in the filter's list
 CSV_HEAD = (
@@ -56,7 +63,7 @@ async def show_calls() -> Response:
         "first": "after" not in request.args,
         "query": _query(chosen),
         "chosen": chosen,
-        "chips": [(name, _shown(name, value, keys), _query({**chosen, name: ""})) for name, value in chosen.items()],
+        "chips": [(FILTERS[name], _shown(name, value, keys), _query({**chosen, name: ""})) for name, value in chosen.items()],
         "keys": keys,
         "models": sorted(services().catalog.models),
         "statuses": USAGE_STATUSES,

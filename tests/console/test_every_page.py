@@ -87,6 +87,20 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
                 kinds.add(kind)
                 waiting.append(link)
+    await page.goto(home)
+    account, worry = page.locator(".who a[href='/me/']"), "document.querySelector('.figure.worry')"
+    for place in (await account.bounding_box(), await page.locator(".who form").first.bounding_box()):
+        assert place is not None
+        assert place["x"] + place["width"] <= look["viewport"]["width"]
+    failed = "getComputedStyle(document.querySelector('.chart-key li:nth-child(2)'), '::before').backgroundColor"
+    assert await page.evaluate(failed) == await page.evaluate(f"getComputedStyle({worry}).color")  # failed calls are red
+    await page.goto(f"{home}models/?flt1_status=active&sort=0")
+    price = await page.locator("td.wide").first.bounding_box()
+    assert price is not None
+    assert price["x"] + price["width"] <= look["viewport"]["width"]
+    await page.check("[data-select-all]")
+    await page.click("text=Disable models")
+    assert len(await page.query_selector_all("[name=rowid]")) == 3
     for action in ("publish", "disable"):
         await page.goto(f"{home}models/selected?action={action}&rowid=m-1&rowid={LONG_MODEL}")
         await check_page(page, axe, f"console-models-{action}")
