@@ -39,6 +39,7 @@ FIELDS: Mapping[str, Meaning] = {
     "architecture": Meaning(
         "Input and output modalities.", {"modality": "text->text", "input_modalities": ["text"], "output_modalities": ["text"]}
     ),
+    "available": Meaning("Whether the caller may use the model.", True),
     "balance": Meaning("Remaining credits after the call.", 499_987),
     "by": Meaning("How the rows are grouped."),
     "cached_tokens": Meaning("Input tokens that were read from the provider's cache; included in `input_tokens`.", 0),
@@ -64,6 +65,7 @@ FIELDS: Mapping[str, Meaning] = {
     "credits": Meaning("Credits charged.", 546),
     "credits_charged": Meaning("Credits charged for the call.", 13),
     "credits_cost": Meaning("Credits held for the job; charged when it succeeds.", 40_000),
+    "credits_per_usd": Meaning("Credits that are shown as 1 USD.", 1_000_000),
     "daily_allowance": Meaning("Credits that a visitor may use per UTC day.", 1_000),
     "data": Meaning("The results."),
     "database": Meaning("Whether the database responds.", True),
@@ -85,6 +87,7 @@ FIELDS: Mapping[str, Meaning] = {
     "has_more": Meaning("Whether more results follow.", False),
     "held": Meaning("Credits reserved for running calls.", 0),
     "id": Meaning("Id of the object.", _ID),
+    "input_modalities": Meaning("What the model takes as input.", ["text", "image"]),
     "input_tokens": Meaning("Input tokens, including cached ones.", 7),
     "job_uuid": Meaning("Id of the job.", _ID),
     "jobs": Meaning("The jobs, latest first."),
@@ -185,6 +188,7 @@ PARAMETERS: Mapping[str, str] = {
     "status": "Only jobs in this state.",
     "stream": "`1` sends the job's changes as server-sent events.",
     "to": "Last UTC day, included.",
+    "wait": "Seconds to wait for a call that is still running.",
     "variant": "Which file to download.",
 }
 

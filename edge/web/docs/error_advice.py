@@ -41,6 +41,7 @@ ADVICE = {
     "request_too_large": "Send a smaller body.",
     "service_unavailable": "Wait for `retry-after`. Nothing was charged.",
     "settlement_pending": "The answer is complete, but its charge is not recorded yet. Do not repeat the request.",
+    "sign_in_required": "The session has ended. Sign in again.",
     "too_many_abandoned_calls": "Too many calls were disconnected before they began to answer. Raise your client's timeout.",
     "unpriced_parameter": "`param` may cost what the model's price does not cover. Leave it out.",
     "unsupported_content_encoding": "Use an encoding that `Accept-Encoding` of the answer lists, or none.",
@@ -69,7 +70,9 @@ def error_rows() -> list[ErrorRow]:
     specs = [(spec, (spec.code,) if spec.code else OWN_CODES[kind]) for kind, spec in ERROR_SPECS.items()]
     specs += [(spec, (spec.code,)) for spec in CONFLICTS.values()]
     found = {
-        (spec.status, code): ErrorRow(spec.status, code, spec.may_retry, ADVICE[code]) for spec, codes in specs for code in codes
+        (spec.status, code): ErrorRow(spec.status, code, spec.may_retry, ADVICE.get(code, ""))
+        for spec, codes in specs
+        for code in codes
     }
     found |= {(status, code): ErrorRow(status, code, None, ADVICE[code]) for status, code in _HTTP_CODES}
     return [found[key] for key in sorted(found)]

@@ -1,4 +1,6 @@
 // Searches the documentation in the browser. The index is loaded from this site when the field is first used.
+import { t } from "./i18n.js";
+
 const form = document.querySelector(".docs-search");
 const field = document.getElementById("docs-search");
 const results = document.getElementById("docs-results");
@@ -52,7 +54,7 @@ async function search() {
     index ??= await loadIndex();
   } catch {
     index = null;
-    results.textContent = "The search could not be loaded. Check your network.";
+    results.textContent = t("The search could not be loaded. Check your network.");
     return;
   }
   const found = index
@@ -61,7 +63,7 @@ async function search() {
     .sort(([left], [right]) => right - left)
     .slice(0, MAX_RESULTS);
   results.replaceChildren(...found.map(([, entry]) => link(entry, words)));
-  if (!found.length) results.textContent = "No results.";
+  if (!found.length) results.textContent = t("No results.");
 }
 
 form.hidden = false;

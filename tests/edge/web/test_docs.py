@@ -25,7 +25,7 @@ MAX_COMPRESSED_BYTES = 16_000  # of a page
 def test_every_error_code_has_advice() -> None:
     raised = {code for kind, spec in ERROR_SPECS.items() for code in ((spec.code,) if spec.code else OWN_CODES[kind])}
     raised |= {spec.code for spec in CONFLICTS.values()}
-    assert {row.code for row in error_rows()} >= raised
+    assert {row.code for row in error_rows() if row.advice} >= raised
 
 
 def test_code_in_text_is_marked_and_escaped() -> None:

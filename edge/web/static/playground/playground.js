@@ -11,6 +11,7 @@ const messageList = byId("messages");
 const signedIn = "signedIn" in root.dataset;
 const KEPT = "yout-playground"; // the form, in this tab's storage, so that a reload does not lose it
 const MAX_RAW_CHARACTERS = 300_000;
+const RECEIPT_WAIT_SECONDS = 5;
 let running = null; // the AbortController of the running call
 
 const number = new Intl.NumberFormat(document.documentElement.lang || "en", { maximumFractionDigits: 2 });
@@ -215,19 +216,14 @@ function showFailure(error, id) {
 
 // The receipt
 
+// Return the receipt, or null if there is none. A stopped call is settled shortly after the connection closes.
 async function fetchReceipt(id) {
-  // A stopped call is settled shortly after the connection closes.
-  for (const wait of [0, 400, 1500]) {
-    await new Promise((resolve) => { setTimeout(resolve, wait); });
-    const response = await fetch(`/api/receipts/${id}/`).catch(() => null);
-    if (response?.ok) return response.json();
-    if (response?.status !== 404) return null;
-  }
-  return null;
+  const response = await fetch(`/api/receipts/${id}/?wait=${RECEIPT_WAIT_SECONDS}`).catch(() => null);
+  return response?.ok ? response.json() : null;
 }
 
 async function showReceipt(answer, id, milliseconds) {
-  const receipt = signedIn && id ? await fetchReceipt(id) : null;
+  const receipt = id ? await fetchReceipt(id) : null;
   const rows = [];
   const charged = receipt?.credits_charged ?? answer.yout?.credits_charged;
   if (charged !== undefined) rows.push([t("Charged"), t("{credits} credits", { credits: formatCount(charged) })]);
@@ -250,7 +246,7 @@ async function showReceipt(answer, id, milliseconds) {
     description.textContent = value;
     return [term, description];
   }));
-  byId("receipt-link").hidden = !receipt;
+  byId("receipt-link").hidden = !(receipt && signedIn);
   if (receipt) byId("receipt-link").href = `/calls/${id}`;
 }
 
