@@ -52,7 +52,7 @@ def closing_entry(account: UUID) -> AuditEntry | None:
 
 def certificate_token(job: PurgeJob, secret_key: str) -> str:
     """Return the token of the page with the certificate of a closed account, which nobody can sign in to."""
-    return make_token(secret_key, CLOSED, job.account_id, str(job.id), now_ms() + LINK_LASTS_MS)
+    return make_token(secret_key, CLOSED, job.account.id, str(job.id), now_ms() + LINK_LASTS_MS)
 
 
 def linked_purge(link: AccountLink, secret_key: str) -> PurgeJob | None:

@@ -38,7 +38,9 @@ def of_claude(*content: Json, stop: str = "end_turn", finish: str = "stop", **co
     whole = claude.message(*content, stop=stop, reported=claude.usage(**counts))
     read, written = counts.get("read", 0), counts.get("written", 0)
     input_tokens = counts.get("input", 7) + read + written
-    meant = PartialUsage(input_tokens, counts.get("output", 3), read, counts.get("thought") or 0, written, {"service_tier": ""})
+    meant = PartialUsage(
+        input_tokens, counts.get("output", 3), read, counts.get("thought") or 0, written, extra={"service_tier": ""}
+    )
     return Reply("anthropic", whole, claude.wire(whole), meant, finish)
 
 
@@ -64,7 +66,7 @@ def of_openai(words: str) -> Reply:
 def of_responses(*output: Json, incomplete: str | None = None, finish: str = "stop", **counts: int) -> Reply:
     whole = responses.response(*output, incomplete=incomplete, reported=responses.usage(**counts))
     details = (counts.get("cached", 0), counts.get("reasoning", 0), counts.get("written", 0))
-    meant = PartialUsage(counts.get("input", 7), counts.get("output", 3), *details, {"service_tier": ""})
+    meant = PartialUsage(counts.get("input", 7), counts.get("output", 3), *details, extra={"web_searches": 0, "service_tier": ""})
     return Reply("responses", whole, responses.wire(whole), meant, finish)
 
 

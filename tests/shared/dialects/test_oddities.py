@@ -180,7 +180,7 @@ def test_claude_reports_full_usage_at_the_end() -> None:
     events = claude.events(claude.message(claude.text("Hi"), reported=claude.usage(input=0, output=5)))
     events[-2]["usage"] = claude.usage(input=20, output=5, read=100, written=None) | {"server_tool_use": None}  # type: ignore[arg-type]  # of mixed values
     result = read_stream("anthropic", [b"".join(map(claude.event, events))])
-    assert result.usage == PartialUsage(120, 5, 100, 0, 0, {"service_tier": ""})
+    assert result.usage == PartialUsage(120, 5, 100, 0, 0, extra={"service_tier": ""})
 
 
 def test_gemini_spends_its_limit_on_thoughts() -> None:
