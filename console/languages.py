@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, abort, current_app, redirect, requ
 from flask.typing import ResponseReturnValue
 
 from shared.text import translation
-from shared.text.redirects import safe_redirect
+from shared.text.redirects import referring_path
 from shared.text.words import word
 
 blueprint = Blueprint("languages", __name__)
@@ -19,7 +19,7 @@ def install(app: Flask) -> None:
     translation.load()
     translation.install(app.jinja_env)
     app.jinja_env.filters["word"] = word
-    app.jinja_env.globals.update(messages_url=messages_url, page_url=page_url)
+    app.jinja_env.globals["messages_url"] = messages_url
     app.config["WTF_I18N_ENABLED"] = False  # WTForms' own translations, in the language that forms name
     app.before_request(_choose)
     app.after_request(_vary)
@@ -35,15 +35,10 @@ def messages_url() -> str:
     return url_for("languages.messages", language=language, v=version)
 
 
-def page_url() -> str:
-    """Return the path and the query of the page."""
-    return request.full_path.rstrip("?")
-
-
 @blueprint.post("/language")
 def switch() -> ResponseReturnValue:
     """Remember the language, and return to the page."""
-    response = redirect(safe_redirect(request.form.get("next"), "/"), 303)
+    response = redirect(referring_path(request.headers.get("Referer", ""), request.host), 303)
     chosen = request.form.get("language")
     if chosen in translation.LANGUAGES:
         response.set_cookie(

@@ -112,7 +112,7 @@ def _parse(chosen: dict[str, str]) -> CallFilters:
     first, last = parse_date("from", chosen.get("from")), parse_date("to", chosen.get("to"))
     status, key = chosen.get("status"), chosen.get("key")
     if status is not None and status not in USAGE_STATUSES:
-        raise InvalidRequest(gettext("'status' must be one of {statuses}.", usage_statuses=", ".join(USAGE_STATUSES)), "status")
+        raise InvalidRequest(gettext("'status' must be one of {statuses}.", statuses=", ".join(USAGE_STATUSES)), "status")
     return CallFilters(
         since=None if first is None else start_of_day(first),
         until=None if last is None else end_of_day(last),

@@ -8,7 +8,7 @@ from edge.request_context import services
 from edge.web.assets import asset_url, script_messages_name
 from edge.web.page_request import API
 from shared.text import translation
-from shared.text.redirects import safe_redirect
+from shared.text.redirects import referring_path, safe_redirect
 from shared.text.words import word
 
 languages = Blueprint("languages", __name__)
@@ -19,7 +19,7 @@ def install(app: Quart) -> None:
     translation.load()
     translation.install(app.jinja_env)
     app.jinja_env.filters["word"] = word
-    app.jinja_env.globals.update(messages_url=messages_url, page_url=page_url)
+    app.jinja_env.globals["messages_url"] = messages_url
     app.before_request(choose_language)
 
 
@@ -36,9 +36,14 @@ async def choose_language() -> None:
 
 @languages.post("/language")
 async def switch_language() -> Response:
-    """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie."""
+    """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie.
+
+    The page is that of the `Referer`, so that no page has to contain its own URL, which may have been made by someone else. Shares
+    send no `Referer`, and name themselves.
+    """
     form = await request.form
-    response = Response("", 303, {"location": safe_redirect(form.get("next"), "/")})
+    target = safe_redirect(form.get("next"), referring_path(request.headers.get("referer", ""), request.host))
+    response = Response("", 303, {"location": target})
     chosen = form.get("language")
     if chosen in translation.LANGUAGES:
         response.set_cookie(
@@ -57,11 +62,6 @@ def vary_by_language(response: Response) -> Response:
     """Declare that a page depends on the language, and on the session, for caches."""
     response.vary.update(("Accept-Language", "Cookie"))
     return response
-
-
-def page_url() -> str:
-    """Return the path and the query of the page."""
-    return request.full_path.rstrip("?")
 
 
 def messages_url() -> str:

@@ -95,9 +95,7 @@ def check_rate(rate: Rate, kinds: Collection[str] = RATE_KINDS) -> None:
     tier = rate.kind.removeprefix(TIER_PREFIX) if rate.kind.startswith(TIER_PREFIX) else None
     if rate.kind not in kinds and (tier is None or not _TIER.fullmatch(tier)):
         raise InvalidInput(
-            lazy_gettext(
-                "Unknown rate {kind!r}. Choose one of {kinds}, or tier:NAME.", kind=rate.kind, rate_kinds=", ".join(kinds)
-            )
+            lazy_gettext("Unknown rate {kind!r}. Choose one of {kinds}, or tier:NAME.", kind=rate.kind, kinds=", ".join(kinds))
         )
     check_integer(f"rate ({rate.kind})", rate.credits, 0, MAX_PERMILLE if tier else MAX_PRICE)
     check_integer(f"prompt length of the rate ({rate.kind})", rate.above_tokens, 0, 0 if tier else MAX_ABOVE_TOKENS)

@@ -15,3 +15,14 @@ def safe_redirect(text: str | None, fallback: str) -> str:
         return fallback
     parts = urlsplit(text)
     return fallback if parts.scheme or parts.netloc else text
+
+
+def referring_path(referer: str, host: str, fallback: str = "/") -> str:
+    """Return the path and query of the page of `host` that sent a request, or `fallback` if another site or no page did."""
+    try:
+        parts = urlsplit(referer)
+    except ValueError:
+        return fallback
+    if parts.netloc != host:
+        return fallback
+    return safe_redirect(f"{parts.path}?{parts.query}" if parts.query else parts.path, fallback)

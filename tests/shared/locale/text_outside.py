@@ -185,3 +185,35 @@ def _name(node: ast.AST) -> str:
 
 def _is_sentence(text: str) -> bool:
     return text not in WORDS and bool(SENTENCE.search(text) or THREE_WORDS.search(text))
+
+
+PLACEHOLDER = re.compile(r"\{(\w+)")
+
+
+def wrong_values_in_python(source: str) -> list[str]:
+    """Return the texts of a module whose placeholders are not the names of the values that the call gives."""
+    wrong = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and _name(node.func) in GETTEXT and node.keywords:
+            texts = [value.value for value in node.args if isinstance(value, ast.Constant) and isinstance(value.value, str)]
+            names = {word.arg for word in node.keywords}
+            if None not in names and texts and _differ(texts, {name for name in names if name}):
+                wrong.append(texts[0])
+    return wrong
+
+
+def wrong_values_in_template(source: str) -> list[str]:
+    """Return the texts of a template whose placeholders are not the names of the values that the call gives."""
+    tree = Environment(extensions=["jinja2.ext.i18n"]).parse(source)
+    wrong = []
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name in ("_", "ngettext"):
+            texts = [value.value for value in call.args if isinstance(value, nodes.Const) and isinstance(value.value, str)]
+            if texts and _differ(texts, {word.key for word in call.kwargs}):
+                wrong.append(texts[0])
+    return wrong
+
+
+def _differ(texts: list[str], names: set[str]) -> bool:
+    found = {name for text in texts for name in PLACEHOLDER.findall(text)}
+    return found - {"count"} != names - {"count"} if len(texts) > 1 else found != names

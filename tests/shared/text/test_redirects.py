@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.text.redirects import safe_redirect
+from shared.text.redirects import referring_path, safe_redirect
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,20 @@ def test_a_redirect_never_leaves_the_site(target: str | None) -> None:
 @pytest.mark.parametrize("target", ["/", "/account/keys?x=1", "/models/org/m:1#price"])
 def test_a_path_of_the_site_is_kept(target: str) -> None:
     assert safe_redirect(target, "/account") == target
+
+
+@pytest.mark.parametrize(
+    ("referer", "expected"),
+    [
+        ("https://yout.example/calls?model=m-1", "/calls?model=m-1"),
+        ("https://yout.example/", "/"),
+        ("https://yout.example", "/"),
+        ("https://evil.example/calls", "/"),
+        ("https://yout.example//evil.example", "/"),
+        ("https://yout.example:8443/calls", "/"),
+        ("https://[", "/"),
+        ("", "/"),
+    ],
+)
+def test_the_page_that_sent_a_request_is_one_of_the_site(referer: str, expected: str) -> None:
+    assert referring_path(referer, "yout.example") == expected
