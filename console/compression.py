@@ -23,7 +23,7 @@ def _compress(response: Response) -> Response:
         or (response.content_length or 0) < MIN_BYTES
     ):
         return response
-    response.headers.add("Vary", "Accept-Encoding")
+    response.vary.add("Accept-Encoding")
     coding = request.accept_encodings.best_match(CODINGS)
     if coding is None or not is_safe_to_compress("Cookie" in request.headers, request.headers.get("Sec-Fetch-Site")):
         return response

@@ -23,7 +23,7 @@ async def compress_response(response: Response) -> Response:
         or not is_compressible(response.content_type or "")
     ):
         return response
-    response.headers.add("vary", "accept-encoding")
+    response.vary.add("accept-encoding")
     coding = request.accept_encodings.best_match(CODINGS)
     if coding is None or not is_safe_to_compress("cookie" in request.headers, request.headers.get("sec-fetch-site")):
         return response

@@ -38,8 +38,8 @@ async def choose_language() -> None:
 async def switch_language() -> Response:
     """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie.
 
-    The page is that of the `Referer`, so that no page has to contain its own URL, which may have been made by someone else. Shares
-    send no `Referer`, and name themselves.
+    The page is that of the `Referer`, so that no page has to contain its own URL, which someone else may have made.
+    Shares send no `Referer`, and name themselves.
     """
     form = await request.form
     target = safe_redirect(form.get("next"), referring_path(request.headers.get("referer", ""), request.host))

@@ -77,7 +77,7 @@ def test_no_page_has_inline_script_inline_style_or_a_secret_and_csp_is_set(signe
 def test_every_asset_is_served_from_our_own_origin(signed_in):
     browser = signed_in("owner")
     assets = re.findall(r'(?:href|src)="(/(?:static|shared)/[^"]+)"', browser.get("/").text)
-    assert len(assets) == 8
+    assert len(assets) == 9
     for path in assets:
         answer = browser.get(path)
         assert answer.status_code == 200
