@@ -299,7 +299,7 @@ def _review(model: AIModel) -> _Review:
     """Return what to compare before a model's draft is published. Raises `NotFound` without a draft."""
     price, draft = current_price(model.id), find_draft(model.id)
     if draft is None:
-        raise NotFound(f"There is no price draft for {model.id!r}. It was published or discarded.")
+        raise NotFound(gettext("There is no price draft for {model_id!r}. It was published or discarded.", model_id=model.id))
     seen = ReviewedPrice(rates_line(draft), price.id if price else None)
     return _Review(model, price_of(price) if price else None, price_of(draft), seen)
 
