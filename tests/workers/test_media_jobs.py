@@ -21,7 +21,7 @@ from shared.files.storage import Storage, new_key
 from shared.ledger.verify import verify_ledger
 from shared.media.retention import delete_orphans
 from shared.media.thumbnails import thumbnail_key
-from shared.models import Account, Hold, LedgerEntry, MediaJob, MediaOutput, UsageLedger
+from shared.models import Account, ChannelModel, Hold, LedgerEntry, MediaJob, MediaOutput, UsageLedger
 from tests import factories
 from tests.edge.http_calls import run_concurrently
 from tests.edge.media.media_stack import CANARY, IMAGE, PNG, default_script, image_response, video_job
@@ -34,6 +34,7 @@ from tests.upstream_responses import Gate, delayed, error_response
 from workers.media_jobs import pause_ms
 
 CREDITS = 100_000_000
+IMAGE_COST = 300  # what the provider charges us
 KILLS = 6
 StartWeb = Callable[..., WebProcess]
 StartWorker = Callable[..., Process]
@@ -48,6 +49,7 @@ class MediaSetup:
         self.secret = factories.api_key(self.account)[1]
         channel = factories.channel(upstream.url)
         factories.model("image-1", channel, kind="image", input=0, output=0, per_call=IMAGE)
+        ChannelModel.update(further_costs=[["per_call", 0, IMAGE_COST]]).execute()
         factories.model("video-1", channel, kind="video", input=0, output=0, per_5_seconds=IMAGE)
         eventually(lambda: "video-1" in self.request("GET", "/v1/models").body.decode(), "the edge knows the models")
 
@@ -80,6 +82,8 @@ class MediaSetup:
         charges = LedgerEntry.select().where(LedgerEntry.kind == "charge")
         assert sum(-entry.amount for entry in charges) == self.spent == sum(job.credits_charged for job in jobs)
         assert UsageLedger.select().count() == len(jobs)
+        costs = {job.id: IMAGE_COST * job.options["delivered"] or None for job in jobs if job.kind == "image"}
+        assert {row.id: row.provider_cost for row in UsageLedger.select() if row.id in costs} == costs
         assert not LedgerEntry.select().where(LedgerEntry.kind == "refund").exists()  # unused holds are released, not refunded
         assert self.held == 0
         assert verify_ledger(now_ms()).problems == ()
