@@ -17,6 +17,8 @@ import { mountAttachments } from "./attachments.js";
 
 const LIMIT_AGE_MS = 30_000;
 const byId = (id) => document.getElementById(id);
+// The conversation that the address names, or "". The fragment #main is that of the skip link.
+const addressedId = () => (location.hash === "#main" ? "" : decodeURIComponent(location.hash.slice(1)));
 
 class App {
   async start() {
@@ -41,8 +43,12 @@ class App {
     });
     this.settings = new SettingsDialog();
     byId("new-chat").addEventListener("click", () => this.openNew());
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault(); // the fragment names the conversation
+      byId("prompt").focus();
+    });
     byId("settings").addEventListener("click", () => this.editSettings());
-    addEventListener("hashchange", () => this.openFromAddress());
+    addEventListener("hashchange", () => { if (!location.hash || addressedId()) this.openFromAddress(); });
     addEventListener("offline", () => this.notify(t("You are offline. What you type is kept in this browser.")));
     addEventListener("online", () => this.notify(""));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refreshLimit(); });
@@ -87,7 +93,7 @@ class App {
     if (stored && signedIn) return this.openStored(stored);
     const shared = new URLSearchParams(location.search).get("continue");
     if (shared) return (await import("./extras.js")).continueShare(this, shared);
-    const id = decodeURIComponent(location.hash.slice(1));
+    const id = addressedId();
     return id ? this.open(id) : this.openNew();
   }
 

@@ -1,6 +1,7 @@
 // Shows one message: its text, attachments, state, cost and buttons.
 import { t } from "../i18n.js";
 import { renderMarkdown } from "../markdown.js";
+import { signedIn } from "./api.js";
 import { button, copyText, create, formatNumber, link, timeElement } from "./dom.js";
 import { dataUrl } from "./request_body.js";
 
@@ -149,7 +150,8 @@ export class MessageView {
     const facts = create("span", { class: "facts-line small soft" });
     if (message.role === "assistant" && message.credits !== undefined) {
       const cost = message.status === "failed" && message.credits === 0 ? t("Nothing was charged") : creditsText(message.credits);
-      facts.append(create("span", { class: "cost", textContent: cost, title: tokensText(message) }));
+      const receipt = signedIn && message.request_id ? { href: `/calls/${message.request_id}` } : null;
+      facts.append(create(receipt ? "a" : "span", { class: "cost", textContent: cost, title: tokensText(message), ...receipt }));
     }
     facts.append(timeElement(message.created_at));
     return [...found, facts];
