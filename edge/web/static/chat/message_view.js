@@ -150,7 +150,8 @@ export class MessageView {
     const facts = create("span", { class: "facts-line small soft" });
     if (message.role === "assistant" && message.credits !== undefined) {
       const cost = message.status === "failed" && message.credits === 0 ? t("Nothing was charged") : creditsText(message.credits);
-      const receipt = signedIn && message.request_id ? { href: `/calls/${message.request_id}` } : null;
+      const hasReceipt = signedIn && message.request_id && (message.credits > 0 || message.status === "complete");
+      const receipt = hasReceipt ? { href: `/calls/${message.request_id}` } : null;
       facts.append(create(receipt ? "a" : "span", { class: "cost", textContent: cost, title: tokensText(message), ...receipt }));
     }
     facts.append(timeElement(message.created_at));
