@@ -73,7 +73,8 @@ async def downloaded(page: Page, act: Awaitable[None]) -> str:
 
 
 async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Path) -> None:
-    page = await ready(await open_chat(open_page, site, site.member()))
+    member = site.member()
+    page = await ready(await open_chat(open_page, site, member))
     site.upstream.script(answer("Take the **8:02** train."), answer("Forty minutes."))
     await send(page, "Zürich by train")
     await expect(last_answer(page).locator(".cost")).to_be_visible()
@@ -133,6 +134,17 @@ async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Pat
     await row(page, "Trip").locator(".side-link").click()
     await expect(page.locator("#sidebar")).to_be_hidden()
     await expect(page.locator(".said")).to_have_text("Take the 8:02 train.")
+
+    # A browser that saves nothing says so; the chat works all the same.
+    private = await open_page()
+    await private.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+    await member.copy_session_to(private)
+    await private.goto(site.edge().url)
+    await ready(private)
+    await expect(private.locator(".side-notice")).to_contain_text("Your conversations are lost when you close this tab.")
+    await send(private, "Lost")
+    await expect(private.locator(".side-title")).to_have_text(["Lost"])
+    await check_page(private, axe, "chat-unsaved")
 
 
 async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_path: Path) -> None:
