@@ -35,6 +35,7 @@ _LIMITS = {"rpm": 60, "tpm": 100_000, "concurrency": 4, "monthly_credit_limit": 
 _RATE_LIMITS = {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4}
 
 FIELDS: Mapping[str, Meaning] = {
+    "account": Meaning("Id of the account.", _ID),
     "alias_of": Meaning("Id of the model that this name stands for."),
     "architecture": Meaning(
         "Input and output modalities.", {"modality": "text->text", "input_modalities": ["text"], "output_modalities": ["text"]}

@@ -12,6 +12,7 @@ ADVICE = {
     "already_sent": "The form was already submitted. Nothing was done twice.",
     "content_filter": "The provider blocked the prompt.",
     "context_length_exceeded": "Shorten the messages, or choose a model with a larger context window.",
+    "conversation_changed": "The stored conversation changed since you read it. Read it again, then save.",
     "credits_held": "Running calls hold the credits. Wait for `retry-after`.",
     "csrf_failed": "A call with a session's cookie needs the page's `x-csrf-token`.",
     "daily_allowance_exhausted": "A visitor's credits of the day are used up. Sign up to continue.",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from edge.http.api_spec import EVENTS, FORM, JSON
 from edge.reference.examples import Call, examples, fill_models
+from shared.core.formats import format_credits
 
 # The tag of operations → the slug and the title of their section.
 SECTIONS = {
@@ -41,6 +42,7 @@ SECTION_OF_KIND = {
     "moderation": "moderation",
     "rerank": "rerank",
 }
+MAX_SHOWN_BOUND = 10**12  # a larger bound is only that of the number's size
 CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
 
 
@@ -184,14 +186,18 @@ def type_name(schema: Mapping[str, Any]) -> str:
     if schema.get("format"):
         kind = {"uuid": "id", "date-time": "time, ISO 8601", "date": "date"}.get(schema["format"], kind)
     low, high = schema.get("minimum"), schema.get("maximum")
-    if high is not None:
-        return f"{kind} between {low} and {high}"
+    if low is not None and high is not None and high <= MAX_SHOWN_BOUND:
+        return f"{kind} between {_number(low)} and {_number(high)}"
     if schema.get("maxLength"):
         return f"{kind}, max {schema['maxLength']} characters"
     if schema.get("items"):
         items = type_name(schema["items"])
         return f"{kind} of {'objects' if items == 'object' else items}"
     return kind
+
+
+def _number(value: float) -> str:
+    return format_credits(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _code(

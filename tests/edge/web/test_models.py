@@ -122,7 +122,7 @@ def test_the_list_and_the_pages(catalog_site: Site) -> None:
     page = text_of(browser, f"/models/{SLASHED}")
     assert f"<title>{SLASHED}: price, context window and API · yout</title>" in page
     assert '<meta name="description" content="Tiny <b>model</b>. Input 0.15, output 0.60 USD per 1M tokens">' in page
-    assert '<th scope="row">Input</th><td class="right">150 000</td><td class="right">0.15</td>' in page
+    assert '<th scope="row" class="wide">Input</th><td class="right">150 000</td><td class="right">0.15</td>' in page
     assert "1 000 input and 500 output tokens: 450 credits" in page
     assert "<code>old-tiny</code>." in page
     assert "<code>temperature</code>" in page
