@@ -1,6 +1,6 @@
 """Bytes, first paint and readiness of the web app's pages, in a Chromium with a slow CPU and a slow network.
 
-    python -m bench.web_app [--cpu 4] [--megabits 1.6] [--latency 0] [--rounds 3] [--language en-US]
+    python -m bench.web_app [--cpu 4] [--megabits 1.6] [--latency 20] [--rounds 3] [--language en-US]
 
 Starts an edge with a scripted provider, and opens each page without a cache. The chat at `/` has budgets:
 bytes before the first message, time to the first paint, and time until it is ready (`#chat[data-ready]`: models loaded, focus
@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from playwright.async_api import Browser, Page, Request
+from playwright.async_api import Browser, Page, Request, TimeoutError
 
 from shared.core.database import bind_database
 from shared.operations.web_accounts import create_session, sign_up
@@ -35,7 +35,8 @@ from tests.upstream_responses import stream
 MAX_BYTES = 150_000
 MAX_FIRST_PAINT_MS = 800
 MAX_READY_MS = 1_000
-READY_SECONDS = 60
+READY_SECONDS = 20
+MAX_TRIES = 4
 MODELS = 40
 ANSWER = "Some **Markdown**:\n\n```python\nprint(1)\n```\n\nThen $x^2$.\n"
 COOKIE = "yout_session"
@@ -103,6 +104,16 @@ async def open_visit(browser: Browser, url: str, session: str, limits: Limits) -
 
 
 async def load(browser: Browser, url: str, path: str, session: str, limits: Limits) -> Load:
+    """Load a page. Chromium's slow network sometimes never delivers a response that it has read: then try again."""
+    for _ in range(MAX_TRIES - 1):
+        try:
+            return await _load(browser, url, path, session, limits)
+        except TimeoutError:
+            continue
+    return await _load(browser, url, path, session, limits)
+
+
+async def _load(browser: Browser, url: str, path: str, session: str, limits: Limits) -> Load:
     visit = await open_visit(browser, url, session, limits)
     try:
         await visit.page.goto(url + path, timeout=READY_SECONDS * 1000)
@@ -163,7 +174,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.web_app", description=str(__doc__).splitlines()[0])
     parser.add_argument("--cpu", type=float, default=4, help="how many times slower the CPU is")
     parser.add_argument("--megabits", type=float, default=1.6)
-    parser.add_argument("--latency", type=float, default=0, help="milliseconds added to each request")
+    parser.add_argument("--latency", type=float, default=20, help="milliseconds added to each request")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--language", default="en-US")
     chosen = parser.parse_args()
