@@ -103,7 +103,7 @@ def enter(bound_database, any_database_url, start_console: StartWeb, open_page: 
         await page.goto(f"{console.url}/login?next={path}")
         await page.fill("[name=email]", "owner@yout.example")
         await page.fill("[name=password]", PASSWORD)
-        await page.click("text=Sign in")
+        await page.click("button.primary")
         await page.wait_for_url(f"{console.url}{path}")
         return page
 

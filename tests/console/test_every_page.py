@@ -1,4 +1,7 @@
-"""Checks every page linked from the home page with `tests.page_checks`, on a desktop in light and a phone in dark mode."""
+"""Checks every page linked from the home page with `tests.page_checks`.
+
+On a desktop in light mode and English, and on a phone in dark mode and German, whose words are longer.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ from tests.workers.holds import HOUR_MS, Customer
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
-LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark"}]
+LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark", "locale": "de-DE"}]
 APART = {"/login", "/login/code", "/healthz"} | {"/account/", "/routes/"}  # the last two only redirect
 
 LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line

@@ -31,13 +31,18 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 async def open_page(
-    browser: Browser, problems: list[str], viewport: ViewportSize = DESKTOP, scheme: str = "light", javascript: bool = True
+    browser: Browser,
+    problems: list[str],
+    viewport: ViewportSize = DESKTOP,
+    scheme: str = "light",
+    javascript: bool = True,
+    locale: str = "en-GB",
 ) -> Page:
     """A page in a new context without cookies. Console errors, including CSP violations, are appended to `problems`."""
     context = await browser.new_context(
         viewport=viewport,
         color_scheme="dark" if scheme == "dark" else "light",
-        locale="en-GB",
+        locale=locale,
         timezone_id="UTC",
         java_script_enabled=javascript,
         permissions=["clipboard-read", "clipboard-write"],

@@ -1,4 +1,7 @@
-"""Checks every page, with content, with `tests.page_checks`, on desktop in light and on a phone in dark mode."""
+"""Checks every page, with content, with `tests.page_checks`.
+
+On a desktop in light mode and English, and on a phone in dark mode and German, whose words are longer.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +46,12 @@ pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 
 @pytest.fixture(params=["desk", "phone"])
 def look(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Viewport and color scheme of the page."""
-    return {"viewport": DESKTOP, "scheme": "light"} if request.param == "desk" else {"viewport": PHONE, "scheme": "dark"}
+    """Viewport, color scheme and language of the page."""
+    return (
+        {"viewport": DESKTOP, "scheme": "light"}
+        if request.param == "desk"
+        else {"viewport": PHONE, "scheme": "dark", "locale": "de-DE"}
+    )
 
 
 def create_one_of_everything(member: Browser) -> dict[str, str]:
