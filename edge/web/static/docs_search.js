@@ -6,7 +6,7 @@ const field = document.getElementById("docs-search");
 const results = document.getElementById("docs-results");
 const MAX_RESULTS = 12;
 const EXCERPT = 90; // characters of text around the first match
-let index = null;
+let loading = null; // the promise of the index
 
 async function loadIndex() {
   const response = await fetch("/docs/search.json");
@@ -46,17 +46,23 @@ function link(entry, words) {
   return made;
 }
 
+// Show the results for the field's text, once the index is there.
 async function search() {
-  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+  if (field.value.trim()) {
+    try {
+      loading ??= loadIndex();
+      await loading;
+    } catch {
+      loading = null;
+      results.hidden = false;
+      results.textContent = t("The search could not be loaded. Check your network.");
+      return;
+    }
+  }
+  const words = field.value.toLowerCase().split(/\s+/).filter(Boolean); // it may have changed since
   results.hidden = !words.length;
   if (!words.length) return;
-  try {
-    index ??= await loadIndex();
-  } catch {
-    index = null;
-    results.textContent = t("The search could not be loaded. Check your network.");
-    return;
-  }
+  const index = await loading;
   const found = index
     .map((entry) => [score(entry, words), entry])
     .filter(([points]) => points > 0)
@@ -68,7 +74,10 @@ async function search() {
 
 form.hidden = false;
 field.addEventListener("input", search);
-field.addEventListener("focus", () => { loadIndex().then((found) => { index ??= found; }, () => {}); }, { once: true });
+field.addEventListener("focus", () => {
+  loading ??= loadIndex();
+  loading.catch(() => { loading = null; }); // the next input tries again
+}, { once: true });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   results.querySelector("a")?.click();

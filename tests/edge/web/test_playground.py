@@ -21,6 +21,10 @@ from tests.upstream_responses import Gate, error_response, stream
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 TOOLS = '[{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}]'
+# The browser of the tests is in UTC.
+IN_TOKYO = """Intl.DateTimeFormat = new Proxy(Intl.DateTimeFormat, {
+  construct: (format, [language, options]) => new format(language, {...options, timeZone: "Asia/Tokyo"}),
+});"""
 CALL = [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}]
 
 
@@ -102,3 +106,11 @@ async def run_snippet(page: Page, language: str, member: Browser, site: Site) ->
 def same(sent: Any, repeated: Any) -> bool:
     """Whether two calls had the same body, apart from the user's pseudonym."""
     return bool({**sent, "user": None} == {**repeated, "user": None})
+
+
+async def test_times_are_in_the_readers_zone(site: Site, open_page: OpenPage) -> None:
+    page = await open_page()
+    await page.add_init_script(IN_TOKYO)
+    await page.goto(f"{site.edge().url}/models/free")
+    await expect(page.locator("time")).to_have_attribute("title", re.compile(r"GMT\+9"))
+    await expect(page.locator("time")).to_contain_text("ago")
