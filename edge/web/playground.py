@@ -60,11 +60,11 @@ async def show_playground() -> Response:
 
 
 def _models(plan_models: list[str] | None, *, free_only: bool) -> list[ModelOption]:
-    """Return the chat models that the caller may use; none for visitors if they have no allowance."""
+    """Return the chat models that the caller may use, those for tests last; none for visitors if they have no allowance."""
     if free_only and services().visitors.pool_credits == 0:
         return []
     return [
         ModelOption(model.id, model.is_free, price_summary(model.kind, price))
-        for model, price in sorted(priced_models(), key=lambda entry: entry[0].id)
+        for model, price in sorted(priced_models(), key=lambda entry: ("test" in entry[0].capabilities, entry[0].id))
         if model.kind == "chat" and (model.is_free or not free_only) and (plan_models is None or model.id in plan_models)
     ]
