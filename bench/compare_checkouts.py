@@ -18,6 +18,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,10 @@ SECRET_KEY = "benchmark-secret-key-of-more-than-32-characters"
 CREDITS = str(10**15)  # more than any run can spend
 NO_LIMIT = str(10**9)  # limits are checked for each call, but never reached
 COMMAND_SECONDS = 60
-CPU_A_CALL, CPU_A_CHUNK = "cpu_us", "cpu_us_a_chunk"
+# What is compared in a test, as the path to a figure in the load client's results.
+LATENCY, FIRST_TOKEN = ("latency_ms", "p50"), ("first_token_ms", "p50")
+FIGURES = {"lat_c1": LATENCY, "lat_c16": LATENCY, "sat_c64": ("cpu_us",), "sse_c1": FIRST_TOKEN}
+OF_OTHER_STREAMS = ("cpu_us_a_chunk",)
 
 
 def main() -> int:
@@ -59,18 +64,22 @@ def main() -> int:
 
 def _compare(test: str, edges: Sequence[Gateway], pairs: int, bench: Bench) -> int:
     """Measure in turn, every second pair in reverse order, and print one line. Returns 1 if an answer was incomplete."""
-    measured = CPU_A_CHUNK if WORKLOADS[test].stream else CPU_A_CALL
+    path = FIGURES.get(test, OF_OTHER_STREAMS)
     ratios, afters, bad = [], [], 0
     for number in range(pairs):
         order = edges if number % 2 else edges[::-1]
         results = {edge.port: bench.run(WORKLOADS[test], edge, 0) for edge in order}
         bad += sum(int(result["bad"]) for result in results.values())
-        after, before = (results[edge.port][measured] for edge in edges)
+        after, before = (_figure(results[edge.port], path) for edge in edges)
         ratios.append(after / before)
         afters.append(after)
     ratio = f"after/before {statistics.median(ratios):.3f} ± {_standard_error(ratios):.3f}"
-    print(f"{test} {measured}: {statistics.median(afters):.1f}, {ratio}, {pairs} pairs, bad {bad}", flush=True)
+    print(f"{test} {' '.join(path)}: {statistics.median(afters):.2f}, {ratio}, {pairs} pairs, bad {bad}", flush=True)
     return 1 if bad else 0
+
+
+def _figure(result: dict[str, Any], path: Sequence[str]) -> float:
+    return float(reduce(getitem, path, result))  # type: ignore[arg-type]  # the last step is a number
 
 
 def _standard_error(ratios: Sequence[float]) -> float:

@@ -226,7 +226,8 @@ class LedgerBatcher:
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
-        with batch_transaction():
+        # A hold must be visible to others, but its call would not survive what a hold does not survive: only charges must.
+        with batch_transaction(durable=bool(settlements)):
             if bool(settlements) + bool(extensions) + bool(reservations) > 1:
                 accounts = (item.account for item in (*settlements, *extensions, *reservations))
                 lock_in_order(account for account in accounts if account is not None)

@@ -17,10 +17,10 @@ import pytest
 from edge.store.ledger_batcher import LedgerBatcher
 from shared.billing.pricing import PriceList, Quote
 from shared.core.clock import new_id, now_ms
-from shared.core.database import transaction
+from shared.core.database import database, is_sqlite, transaction
 from shared.core.errors import DatabaseUnavailable
 from shared.identity.payer import KeyPayer
-from shared.ledger import Claim, HoldTaken, Reservation, Settlement, sweep
+from shared.ledger import Claim, HoldTaken, Reservation, Settlement, reserve, settle, sweep
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
 from tests import factories
@@ -137,7 +137,7 @@ def lose_next_commit_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit the next transaction, then raise as if the connection was lost before the commit was confirmed."""
 
     @contextmanager
-    def committed_and_lost() -> Iterator[Any]:
+    def committed_and_lost(**_: bool) -> Iterator[Any]:
         monkeypatch.undo()
         with transaction() as inner:
             yield inner
@@ -148,6 +148,34 @@ def lose_next_commit_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def held(owner: Account) -> int:
     return int(Account.get_by_id(owner.id).held)
+
+
+async def test_every_charge_is_synced_to_disk_and_a_hold_alone_is_not(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not is_sqlite():
+        pytest.skip("PostgreSQL syncs every commit")
+    synced: list[tuple[str, int]] = []
+
+    def recording(name: str, function: Any) -> Any:
+        def recorded(*arguments: Any) -> Any:
+            synced.append((name, database.execute_sql("PRAGMA synchronous").fetchone()[0]))
+            return function(*arguments)
+
+        return recorded
+
+    for name, function in (("reserve", reserve), ("settle", settle)):
+        monkeypatch.setattr(f"edge.store.ledger_batcher.{name}", recording(name, function))
+    ledger = LedgerBatcher()
+    first = reservation_of(digest, 10)
+    await ledger.reserve(first)
+    await ledger.writer.run(lambda: synced.append(("job", database.execute_sql("PRAGMA synchronous").fetchone()[0])))
+    settling = ledger.settle(Settlement(first.call, owner.id, 7))
+    await ledger.reserve(reservation_of(digest, 10))  # in the same batch
+    await settling
+    await ledger.close(5)
+    normal, full = 1, 2
+    assert synced == [("reserve", normal), ("job", full), ("settle", full), ("reserve", full)]
 
 
 async def test_a_cancellation_just_after_the_commit_leaves_no_hold(owner: Account, digest: str) -> None:
