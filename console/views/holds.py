@@ -108,7 +108,7 @@ def _state(hold: Hold, alive: set[UUID], now: int) -> str:
     if hold.state != "held":
         return str(hold.state)
     if hold.expires_at < now:
-        return gettext("past deadline")
+        return "past deadline"
     if hold.edge_process is not None and hold.edge_process not in alive:
-        return gettext("process not responding")
+        return "process not responding"
     return "running"

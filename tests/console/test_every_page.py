@@ -102,7 +102,7 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
     assert price is not None
     assert price["x"] + price["width"] <= look["viewport"]["width"]
     await page.check("[data-select-all]")
-    await page.click("text=Disable models")
+    await page.click("button[value=disable]")
     assert len(await page.query_selector_all("[name=rowid]")) == 3
     for action in ("publish", "disable"):
         await page.goto(f"{home}models/selected?action={action}&rowid=m-1&rowid={LONG_MODEL}")

@@ -18,7 +18,7 @@ WORD = re.compile(r"[^\W\d_]{2,}")
 SENTENCE = re.compile(r"^[A-Z][a-z]+(?:[ .,:;!?…)]|$)|^[A-Za-z]+,? [a-z]+(?:[ .,:;!?…]|$)")
 """What a literal looks like if it is a text: "Sign in", "Email" or "of your plan", but not "m-1", "text/html" or "GET"."""
 
-THREE_WORDS = re.compile(r"[A-Za-z…,]+ [a-z]+ [a-z]+|… [a-z]+[.,]? ")
+THREE_WORDS = re.compile(r"^An? [A-Za-z]+|[A-Za-z…,]+ [a-z]+ [a-z]+|… [a-z]+[.,]? ")
 """Three words, of which the first may be a value."""
 BRAND = re.compile(r"\byout( console)?\b")
 GETTEXT = {"_", "gettext", "ngettext", "lazy_gettext", "lazy_ngettext"}
