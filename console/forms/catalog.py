@@ -341,7 +341,10 @@ class ChannelForm(LocalizedForm):
         [InputRequired(lazy_gettext("Enter a URL, such as https://api.example.com/v1.")), Length(max=500)],
     )
     settings = TextAreaField(
-        lazy_gettext("Provider settings"), [Length(max=10_000)], default="{}", description=lazy_gettext("A JSON object. {} for none.")
+        lazy_gettext("Provider settings"),
+        [Length(max=10_000)],
+        default="{}",
+        description=lazy_gettext("A JSON object. {} for none."),
     )
 
     def validate_settings(self, field: Any) -> None:
