@@ -34,6 +34,8 @@ FORM = "multipart/form-data"
 
 # Errors of every route that authenticates its caller.
 AUTH_ERRORS: ErrorTypes = (errors.InvalidApiKey, errors.AccessDenied, errors.DatabaseUnavailable)
+# Errors of every route with a query, which may have characters that cannot be stored.
+QUERY_ERRORS: ErrorTypes = (errors.InvalidRequest,)
 # Errors of every route that calls a model.
 CALL_ERRORS: ErrorTypes = (
     *(errors.InvalidRequest, errors.UpstreamRejected, errors.RequestTooLarge, errors.InsufficientCredits, errors.ModelNotFound),
@@ -81,8 +83,9 @@ def describe_route(
     errors: ErrorTypes = (),
     **fields: Any,
 ) -> Callable[[View], View]:
-    """Attach a declaration to a view. Routes with `callers` get the errors in `AUTH_ERRORS` too."""
-    made = RouteSpec(summary, callers, responses, (*errors, *(AUTH_ERRORS if callers else ())), **fields)
+    """Attach a declaration to a view. Routes with `callers` get the errors in `AUTH_ERRORS` too, and those with a query 400."""
+    of_query = QUERY_ERRORS if fields.get("query") and not set(QUERY_ERRORS) & set(errors) else ()
+    made = RouteSpec(summary, callers, responses, (*errors, *of_query, *(AUTH_ERRORS if callers else ())), **fields)
 
     def mark(view: View) -> View:
         view.declaration = made  # type: ignore[attr-defined]  # read by `route_spec`

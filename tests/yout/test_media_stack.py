@@ -178,7 +178,7 @@ async def test_image_speech_and_video_on_the_page(stack: Stack, open_page: OpenP
     await expect(images).to_have_count(2, timeout=PATIENCE_MS)
     for number in range(2):
         image = images.nth(number)
-        assert await image.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 1024
+        assert await image.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 640  # the thumbnail
     await expect(page.locator(".made")).to_contain_text("−80\u202f000 credits")
     await expect(page.get_by_label("Prompt")).to_have_value("A lighthouse above the sea at sunset")
 

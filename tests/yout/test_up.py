@@ -237,6 +237,7 @@ def test_the_stack_stops_when_one_process_exits(installation: Installation, star
 def test_a_second_ctrl_c_kills_unresponsive_processes(installation: Installation, start_up: StartUp) -> None:
     up = start_up(installation, worker="stubborn")
     up.wait_for("Ctrl-C stops it")
+    up.wait_for("worker speaks")
     up.process.send_signal(signal.SIGINT)
     up.wait_for("Ctrl-C again")
     assert up.stop(signal.SIGINT) == 0

@@ -102,7 +102,7 @@ def test_temporary_errors_leave_retries_to_the_client(sandbox: Sandbox) -> None:
     assert "x-should-retry" not in sandbox.chat().headers
 
 
-def test_an_invalid_key_is_rejected(sandbox: Sandbox) -> None:
+def test_an_invalid_key_or_session_is_rejected(sandbox: Sandbox) -> None:
     """Even on routes that require no key."""
     assert keyless(sandbox, "GET", "/api/chat/models/").status == 200
     assert sandbox.get("/api/chat/models/").status == 200
@@ -110,6 +110,6 @@ def test_an_invalid_key_is_rejected(sandbox: Sandbox) -> None:
     revoked = {"authorization": f"Bearer {sandbox.secret}"}
     unknown = {"x-api-key": "yout-unknown"}
     ended = {"cookie": "yout_session=" + "x" * 43}
-    for headers in (revoked, unknown, ended):
+    for headers, code in ((revoked, "invalid_api_key"), (unknown, "invalid_api_key"), (ended, "sign_in_required")):
         answer = keyless(sandbox, "GET", "/api/chat/models/", headers=headers)
-        assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+        assert (answer.status, answer.error["code"]) == (401, code)

@@ -35,6 +35,7 @@ UNDERSTOOD = {
         "image_format",
         "media_body",
         "cancel",
+        "image_tokens",
         "allowed_parameters",
         "reasoning_tokens_limit",
         "reasoning_summary",
