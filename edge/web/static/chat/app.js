@@ -38,6 +38,7 @@ class App {
         tools: byId("composer-tools"),
         area: byId("main"),
         models: () => (this.conversation ? this.modelsToAsk().map((id) => this.models.get(id)) : []),
+        earlier: () => this.conversation.path.flatMap(({ role, attachments }) => (role === "user" ? (attachments ?? []) : [])),
         bodyBytes: Number(byId("chat").dataset.bodyBytes),
       }),
     });

@@ -1,6 +1,6 @@
 // Files of the message that is being written: added by button, drag or paste, checked before they are sent, and shown as chips.
 import { t } from "../i18n.js";
-import { IMAGE_TYPES, binaryBudget, kindOf, refusal, takes } from "./attachment_rules.js";
+import { IMAGE_TYPES, PDF, binaryBudget, kindOf, refusal, takes } from "./attachment_rules.js";
 import { button, create } from "./dom.js";
 import { dataUrl } from "./request_body.js";
 
@@ -14,7 +14,8 @@ export function sizeText(bytes) {
 
 /**
  * Put the chips into `element` and the button into `tools`. `options`: `prompt` (the text field, for pasting), `area` (where files can be
- * dropped), `models()` (those that will get the message), `changed()`, `bodyBytes` (the server's limit of a request).
+ * dropped), `models()` (those that will get the message), `earlier()` (the files of earlier messages, which are sent again), `changed()`,
+ * `bodyBytes` (the server's limit of a request).
  */
 export function mountAttachments(element, options) {
   return new Attachments(element, options);
@@ -25,11 +26,10 @@ class Attachments {
     this.element = element;
     this.options = options;
     this.files = [];
-    this.budget = binaryBudget(options.bodyBytes);
     this.chips = create("ul", { class: "attachment-list", "aria-label": t("Attached files") });
     this.problem = create("p", { class: "attachment-problem", role: "alert", hidden: true });
     this.element.replaceChildren(this.chips, this.problem);
-    this.input = create("input", { type: "file", multiple: true, hidden: true, tabIndex: -1, "aria-hidden": "true", accept: [...IMAGE_TYPES, "application/pdf", "text/*", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".log", ".py", ".js", ".ts", ".rs", ".go", ".java", ".c", ".cpp", ".h", ".sh", ".sql"].join() });
+    this.input = create("input", { type: "file", multiple: true, hidden: true, tabIndex: -1, "aria-hidden": "true", accept: [...IMAGE_TYPES, PDF, "text/*", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".log", ".py", ".js", ".ts", ".rs", ".go", ".java", ".c", ".cpp", ".h", ".sh", ".sql"].join() });
     this.input.addEventListener("change", async () => {
       await this.add([...this.input.files]);
       this.input.value = "";
@@ -54,7 +54,7 @@ class Attachments {
 
   /** Replace the files, such as by those of a draft. */
   set(items) {
-    this.files = items.map(({ name, type, bytes }) => ({ name, type, bytes, size: bytes.size, kind: IMAGE_TYPES.includes(type) ? "image" : type === "application/pdf" ? "pdf" : "text" }));
+    this.files = items.map(({ name, type, bytes }) => ({ name, type, bytes, size: bytes.size, kind: IMAGE_TYPES.includes(type) ? "image" : type === PDF ? "pdf" : "text" }));
     this.showProblem([]);
     this.show();
   }
@@ -66,10 +66,12 @@ class Attachments {
 
   async add(files) {
     const problems = [];
+    const earlier = this.options.earlier().filter(({ type }) => IMAGE_TYPES.includes(type) || type === PDF);
+    const budget = Math.max(0, binaryBudget(this.options.bodyBytes) - earlier.reduce((sum, { bytes }) => sum + bytes.size, 0));
     for (const file of files) {
       const kind = await kindOf(file);
       const [model] = this.refusing(kind);
-      const refused = refusal(file, kind, this.files, { budget: this.budget, model });
+      const refused = refusal(file, kind, this.files, { budget, model });
       if (refused) problems.push(problemText(file, refused, model));
       else this.files.push({ name: file.name || t("Pasted image"), type: kind === "text" ? textType(file) : file.type, bytes: file, size: file.size, kind });
     }

@@ -183,7 +183,7 @@ export class Sync {
     const stored = await this.readCopy(id);
     const conversation = { id, title: stored.title, created_at: Date.parse(created), updated_at: Date.parse(stored.updated), pinned: false, folder: "", model: null, system: "", parameters: {}, leaf: null };
     const { added, leaf, system } = await mergeBranch(id, [], stored.messages);
-    if (!added.length) return;
+    if (!added.length || !this.isOn) return; // everything may have been deleted meanwhile
     Object.assign(conversation, { leaf, system, model: added.findLast(({ model }) => model)?.model ?? null });
     conversation.remote = { account: this.account, id, updated: stored.updated, digest: digestOf(await storedForm(conversation, added)) };
     this.copies.set(id, id);
