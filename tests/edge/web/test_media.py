@@ -24,7 +24,7 @@ ASKED = {"kind": "image", "model": "image-1", "prompt": "a lighthouse <b>", "siz
 
 @pytest.fixture
 def studio(site: Site, member: Browser) -> Iterator[Browser]:
-    """A signed-in browser on a site with media models. Cancels jobs that the test leaves unfinished."""
+    """A signed-in browser on a site with media models, the first of their kinds. Cancels jobs that the test leaves unfinished."""
     media = {"input": 0, "output": 0, "minimum": 10}
     for id, options in {
         "image-1": {"kind": "image", "per_call": IMAGE_PRICE},

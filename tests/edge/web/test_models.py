@@ -86,14 +86,14 @@ def test_every_kind_of_model_has_examples(kind: str) -> None:
 def catalog_site(site: Site) -> Iterator[Site]:
     channel = factories.channel(site.upstream.url)
     factories.model(SLASHED, channel, input=150, output=600, minimum=10, description="Tiny <b>model</b>.", owned_by="acme")
-    factories.model("film", channel, kind="video", modality="text->video", input=0, output=0, per_5_seconds=1_200_000)
+    factories.model("videos", channel, kind="video", modality="text->video", input=0, output=0, per_5_seconds=1_200_000)
     factories.model("ears", channel, kind="transcription", input=0, output=0, rates=(Rate("second", 0, 100),))
     ModelAlias.create(name="old-tiny", model=SLASHED, deprecated_at=now_ms(), shutdown_at=now_ms() + 90 * 24 * HOUR_MS)
     factories.raise_catalog_version()
     eventually(lambda: site.browser().get("/models/old-tiny").status == 303, "the catalog is loaded")
     yield site
     ModelAlias.delete().execute()
-    AIModel.delete().where(AIModel.id << (SLASHED, "film", "ears")).execute()
+    AIModel.delete().where(AIModel.id << (SLASHED, "videos", "ears")).execute()
     channel.delete_instance()
     factories.raise_catalog_version()
 
@@ -113,10 +113,10 @@ def test_the_list_and_the_pages(catalog_site: Site) -> None:
     assert "6 000 credits per minute" in everything
     assert "/api/" not in everything
     assert "noindex" not in everything
-    films = text_of(browser, "/models?kind=video&q=film")
-    assert "1 of " in films
-    assert SLASHED not in films
-    assert "noindex" in films
+    found = text_of(browser, "/models?kind=video&q=videos")
+    assert "1 of " in found
+    assert SLASHED not in found
+    assert "noindex" in found
     assert text_of(browser, "/models?kind=video&part=results").lstrip().startswith("<div")
 
     page = text_of(browser, f"/models/{SLASHED}")
@@ -127,7 +127,7 @@ def test_the_list_and_the_pages(catalog_site: Site) -> None:
     assert "<code>old-tiny</code>." in page
     assert "<code>temperature</code>" in page
     assert f'href="/?model={SLASHED.replace(":", "%3A")}"' in page
-    assert "tokens" not in re.sub(r".*<h2>Price</h2>|<h2>API.*", "", text_of(browser, "/models/film"), flags=re.S)
+    assert "tokens" not in re.sub(r".*<h2>Price</h2>|<h2>API.*", "", text_of(browser, "/models/videos"), flags=re.S)
     assert "<p>Tiny <b>" not in browser.get(f"/models/{SLASHED}").body.decode()
 
     assert browser.get("/models/old-tiny").headers["location"] == f"/models/{SLASHED}"
@@ -152,7 +152,7 @@ def test_the_example_of_the_page_runs(catalog_site: Site) -> None:
 def test_the_figures_of_the_last_day(catalog_site: Site) -> None:
     account, ended = factories.account(), now_ms() - 3 * HOUR_MS
     for number in range(MIN_CALLS):
-        for model in (SLASHED, "film")[: 2 if number else 1]:
+        for model in (SLASHED, "videos")[: 2 if number else 1]:
             UsageLedger.create(
                 account=account,
                 model=model,
@@ -164,7 +164,7 @@ def test_the_figures_of_the_last_day(catalog_site: Site) -> None:
             )
     update_sums(now_ms(), 60)
     figures = read_last_day(now_ms())
-    assert "film" not in figures  # too few calls
+    assert "videos" not in figures  # too few calls
     assert figures[SLASHED].uptime == 1 - 1 / MIN_CALLS
     assert 400 <= (figures[SLASHED].first_token_ms or 0) <= 600
     assert read_last_day(now_ms() + 48 * HOUR_MS) == {}
