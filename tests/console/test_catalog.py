@@ -364,7 +364,7 @@ def test_margins_are_price_minus_cost():
 def test_prices_are_shown_by_the_kind_of_model(signed_in):
     channel = factories.channel("https://a.example.com/v1")
     media = {"input": 0, "output": 0, "minimum": 10}
-    factories.model("film", channel, kind="video", per_5_seconds=1_200_000, **media)
+    factories.model("video-1", channel, kind="video", per_5_seconds=1_200_000, **media)
     factories.model("voice", channel, kind="speech", per_1k_characters=15_000, **media)
     factories.model("ears", channel, kind="transcription", rates=(Rate("second", 0, 100),), **media)
     factories.model("gpt-test", channel, input=150, output=600, minimum=10)
@@ -375,7 +375,7 @@ def test_prices_are_shown_by_the_kind_of_model(signed_in):
         *("Input 150 000, output 600 000 credits per 1M tokens", "Input 0.15, output 0.60 USD per 1M tokens"),
     ):
         assert f">{price}<" in listed
-    film = browser.get("/models/film").text.replace(NARROW_SPACE, " ")
-    assert "A video of 5 seconds: 1 200 000 credits" in film
-    assert "tokens" not in film[film.index("<table>") : film.index("Channels")]
+    page = browser.get("/models/video-1").text.replace(NARROW_SPACE, " ")
+    assert "A video of 5 seconds: 1 200 000 credits" in page
+    assert "tokens" not in page[page.index("<table>") : page.index("Channels")]
     assert "One minute of audio: 6 000 credits" in browser.get("/models/ears").text.replace(NARROW_SPACE, " ")

@@ -49,10 +49,10 @@ for (const [size, kind, present, model, code] of [
 
 // The copy on the server: the branch that is shown, and back without loss.
 const message = (id, parent, role, text, more = {}) => ({ id, parent, conversation: "c", role, text, status: "complete", created_at: Number(id), ...more });
-const picture = { name: "a.png", type: "image/png", bytes: new Blob([Uint8Array.of(1, 2)], { type: "image/png" }) };
+const image = { name: "a.png", type: "image/png", bytes: new Blob([Uint8Array.of(1, 2)], { type: "image/png" }) };
 const paper = { name: "b.pdf", type: "application/pdf", bytes: new Blob(["pdf"], { type: "application/pdf" }) };
 const messages = [
-  message("1", null, "user", "See", { attachments: [picture, paper] }),
+  message("1", null, "user", "See", { attachments: [image, paper] }),
   message("2", "1", "assistant", "A dot.", { model: "m-1" }),
   message("3", "1", "assistant", "A line", { model: "m-2", status: "stopped" }),
   message("4", "3", "user", "Sure?"),

@@ -183,9 +183,9 @@ def test_a_conversation_is_saved_and_replaced(api: ApiStack, storing: Customer) 
     path = f"{PATH}{new_id()}/"
     parts = [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
     answer = {"role": "assistant", "content": "A dot.\x00", "model": "m-1"}
-    body = {"title": "Pictures", "messages": [{"role": "user", "content": parts}, answer]}
+    body = {"title": "Images", "messages": [{"role": "user", "content": parts}, answer]}
     created = storing.request("PUT", path, body)
-    assert (created.status, created.json["title"], created.json["message_count"]) == (200, "Pictures", 2)
+    assert (created.status, created.json["title"], created.json["message_count"]) == (200, "Images", 2)
     stored = storing.get(path).json
     assert [(row["role"], row["content"], row["status"], row["model"]) for row in stored["messages"]] == [
         ("user", parts, "complete", None),

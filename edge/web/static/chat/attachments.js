@@ -102,12 +102,12 @@ class Attachments {
 
   chip(file) {
     const [model] = this.refusing(file.kind);
-    const picture = file.kind === "image" ? create("img", { class: "attachment-image", alt: "" }) : null;
-    if (picture) dataUrl(file.bytes, file.type).then((url) => { picture.src = url; });
+    const image = file.kind === "image" ? create("img", { class: "attachment-image", alt: "" }) : null;
+    if (image) dataUrl(file.bytes, file.type).then((url) => { image.src = url; });
     return create(
       "li",
       { class: model ? "attachment wrong" : "attachment" },
-      picture,
+      image,
       create("span", { class: "attachment-name", textContent: file.name, title: file.name }),
       create("span", { class: "small soft", textContent: model ? t("{model} does not take this file.", { model: model.id }) : sizeText(file.size) }),
       button("×", () => this.remove(file), { class: "quiet", "aria-label": t("Remove {name}", { name: file.name }) }),
@@ -121,7 +121,7 @@ class Attachments {
 
   pasted(event) {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length || event.clipboardData.types.includes("text/plain")) return; // an office program copies text and a picture of it
+    if (!files.length || event.clipboardData.types.includes("text/plain")) return; // an office program copies text and a image of it
     event.preventDefault();
     this.add(files);
   }
