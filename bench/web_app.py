@@ -104,7 +104,7 @@ async def open_visit(browser: Browser, url: str, session: str, limits: Limits) -
 
 
 async def load(browser: Browser, url: str, path: str, session: str, limits: Limits) -> Load:
-    """Load a page. Chromium's slow network sometimes never delivers a response that it has read: then try again."""
+    """Load a page. Chromium's throttled network sometimes never delivers a response; then try again."""
     for _ in range(MAX_TRIES - 1):
         try:
             return await _load(browser, url, path, session, limits)

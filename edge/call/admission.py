@@ -143,8 +143,8 @@ class Admission:
         return self._upstream
 
     def _is_elastic(self) -> bool:
-        """Whether the call may hold less than its maximum cost: the catalog allows it, and the size of its prompt is known, or
-        may be known without a tool that the call can do without.
+        """Whether the call may hold less than its maximum cost: the catalog allows it, and the size of its prompt is bounded, at
+        least without its optional tools.
         """
         if self._call.kind != "chat" or (self._quote.costs.unbounded_input and without_optional_tools(self._call) is None):
             return False
@@ -171,8 +171,8 @@ class Admission:
         return taken
 
     async def _for_tight_pool(self, reservation: Reservation) -> Reservation:
-        """Return the reservation of the expected cost. Searches that the call can do without are left out: their results could
-        fill the context window.
+        """Return the reservation of the expected cost. Optional searches are left out, because their results could fill the
+        context window.
         """
         if self._quote.costs.unbounded_input and (reduced := without_optional_tools(self._call)) is not None:
             self._candidates = find_candidates(self.services.catalog, reduced, self._quote.cap)

@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
 def find_candidates(catalog: Catalog, call: ChatCall, cap: int | None) -> tuple[Candidate, ...]:
     """Return the candidates for `call` in order of preference. Raises subclasses of `RequestRefused`.
 
-    If `cap` does not cover the provider's tools that the call can do without, they are left out.
+    The provider's optional tools are left out if `cap` does not cover them.
     """
     try:
         return _find_candidates(catalog, call, cap)

@@ -101,7 +101,7 @@ class EndpointAdapter(NamedTuple):
     render_error  renders an error for a request id
     id_headers  the response headers for the request id
     allows_web_callers  whether web sessions and visitors may call, in addition to keys
-    allows_pages  whether they may call if they send `x-csrf-token`, as scripts of our pages do; other requests need a key
+    allows_pages  whether they may call only with `x-csrf-token`, which scripts of our pages send; all other requests need a key
     declaration the route's part of the OpenAPI document
     parse_form  parses a multipart body with this content type; runs in a thread, because files may be large
     """

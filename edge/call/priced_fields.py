@@ -56,7 +56,7 @@ def priced_call(call: ChatCall, route: Route, price: PriceList) -> tuple[ChatCal
 
 
 def without_optional_tools(call: ChatCall) -> ChatCall | None:
-    """Return a call of the Responses API without the provider's tools that it can do without; None if it has none."""
+    """Return a call of the Responses API without the provider's optional tools; None if it has none."""
     if call.responses_body is None:
         return None
     body = call.responses_body()

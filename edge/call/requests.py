@@ -229,7 +229,7 @@ def max_non_text_tokens(body: Mapping[str, Any]) -> int:
     return tokens
 
 
-# Bytes of base64 for a token, roughly. Audio: 20 tokens per second at 128 kbit/s; OpenAI documents 10 tokens per second, Google
+# Approximate bytes of base64 per token. Audio: 20 tokens per second at 128 kbit/s; OpenAI documents 10 tokens per second, Google
 # 32. Video: 300 tokens per second (Google) at 800 kbit/s. Files: a page of a PDF has 2,000 tokens and 80 KB.
 _BYTES_PER_TOKEN = {"input_audio": 1_000, "video_url": 400, "file": 50}
 
@@ -247,9 +247,9 @@ class NonTextTokens(NamedTuple):
 
 
 def estimate_non_text(body: Mapping[str, Any], image_tokens: int) -> NonTextTokens:
-    """Estimate the tokens of all parts of a chat body that are not text. A usual image has a third of `image_tokens`, the bound.
+    """Estimate the tokens of all parts of a chat body that are not text.
 
-    The size of linked files is not known; each counts as an image.
+    A typical image has a third of the bound `image_tokens`. The size of linked files is not known; each counts as an image.
     """
     images = audio = other = 0
     for message in body.get("messages", ()):

@@ -23,7 +23,7 @@ from shared.text.plain_text import truncate
 async def authenticate_session(services: Services, sent: WebHeaders, method: str) -> SessionRow | None:
     """Return the request's web session, or None if it has no session cookie.
 
-    Raises `InvalidSession`, also for the CSRF token of a page whose session is gone: the page must not go on as a visitor.
+    Raises `InvalidSession`, also for the CSRF token of a page whose session is gone: the page must not continue as a visitor.
     Raises `AccessDenied` for a suspended account and for an unsafe request without a valid CSRF token.
     """
     secret = cookie_value(sent.cookie, services.sessions.cookie)

@@ -35,11 +35,11 @@ OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
     ),
 }
 _MESSAGE = {
-    "message": {"type": "string", "description": "What is wrong, for people."},
-    "type": {"type": "string", "description": "Kind of the error, as in the provider's API."},
-    "param": {**nullable({"type": "string"}), "description": "The field of the request that is wrong; null if it is none."},
+    "message": {"type": "string", "description": "Human-readable message."},
+    "type": {"type": "string", "description": "Type of the error, as in OpenAI's or Anthropic's API."},
+    "param": {**nullable({"type": "string"}), "description": "The invalid field; null if the error is not about a field."},
 }
-_CODE = {"type": "string", "description": "Code of the error, for programs."}
+_CODE = {"type": "string", "description": "Machine-readable code of the error."}
 _DETAILS = {"type": "object", "description": "Details of some errors, such as the missing credits and cheaper models."}
 _ERROR = {**response_schema({**_MESSAGE, "code": _CODE}), "description": "The error."}
 ERRORS: Mapping[str, Schema] = {

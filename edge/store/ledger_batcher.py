@@ -226,7 +226,7 @@ class LedgerBatcher:
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
-        # A hold must be visible to others, but its call would not survive what a hold does not survive: only charges must.
+        # Only charges must be durable: a power failure that loses a hold also ends its call.
         with batch_transaction(durable=bool(settlements)):
             if bool(settlements) + bool(extensions) + bool(reservations) > 1:
                 accounts = (item.account for item in (*settlements, *extensions, *reservations))

@@ -16,7 +16,7 @@ from shared.rollup import Scope, TimeSpan, read_figures, rolled_until
 
 DAY_MS = 24 * 3_600_000
 CACHE_SECONDS = 300.0
-# Fewer calls say little, and would publish how a single call went.
+# Figures of fewer calls mean little, and would reveal the outcome of a single call.
 MIN_CALLS = 20
 
 

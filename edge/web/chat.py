@@ -1,4 +1,4 @@
-"""The chat, at `/`. It uses only the native API. Without an account, and if visitors are not admitted, the page is a welcome."""
+"""The chat, at `/`, which uses only the native API. If visitors are not admitted, signed-out readers get a welcome page."""
 
 from __future__ import annotations
 

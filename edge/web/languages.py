@@ -38,8 +38,8 @@ async def choose_language() -> None:
 async def switch_language() -> Response:
     """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie.
 
-    The page is that of the `Referer`, so that no page has to contain its own URL, which someone else may have made.
-    Shares send no `Referer`, and name themselves.
+    The page comes from the `Referer`, so that no page has to contain its own URL, which an attacker may have crafted.
+    Shares send no `Referer`, so their form contains their path.
     """
     form = await request.form
     target = safe_redirect(form.get("next"), referring_path(request.headers.get("referer", ""), request.host))

@@ -110,7 +110,7 @@ def _end_of_dollars(text: str, start: int) -> int:
 
 
 def _block_math(state: StateBlock, first: int, last: int, silent: bool) -> bool:
-    """Match TeX in lines of its own. It may contain blank lines, and lines that look like lists or headings."""
+    """Match TeX on lines of its own. It may contain blank lines, and lines that look like lists or headings."""
     start = state.bMarks[first] + state.tShift[first]
     closing = _TEX.get(state.src[start : start + 2])
     if closing is None or closing == "\\)":
@@ -172,7 +172,7 @@ def _mark_task(item: Token, inline: Token) -> None:
 
 
 def _render_image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
-    """Render an image as a link: loading it would reveal the reader to its server."""
+    """Render an image as a link: loading it would reveal the reader's address to its server."""
     token = tokens[index]
     label = escape(renderer.renderInlineAsText(token.children or [], options, env) or "image")
     return label if token.meta["linked"] else f'<a href="{escape(str(token.attrs.get("src", "")))}">{label}</a>'

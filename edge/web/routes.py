@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from quart import Blueprint, Response
 
+from edge.web.account_closing import account_closing
 from edge.web.calls import calls
 from edge.web.chat import chat
-from edge.web.closing import closing
 from edge.web.conversations import stored_content
 from edge.web.docs.pages import docs
 from edge.web.keys import keys
@@ -40,7 +40,7 @@ for blueprint in (
     stored_content,
     sessions,
     data,
-    closing,
+    account_closing,
     verification,
 ):
     web.register_blueprint(blueprint)

@@ -128,7 +128,7 @@ async def do_sign_out_everywhere() -> Response:
 async def show_password_link(token: str) -> Response:
     found = await _linked(token)
     if found is None:
-        return await page("link_ended.html", 404)
+        return await page("password_link_invalid.html", 404)
     return await page("password_link.html", email=found.email, wrong="")
 
 
@@ -136,7 +136,7 @@ async def show_password_link(token: str) -> Response:
 async def use_password_link(token: str) -> Response:
     found = await _linked(token)
     if found is None:
-        return await page("link_ended.html", 404)
+        return await page("password_link_invalid.html", 404)
     try:
         password_hash = await hash_new((await request.form).get("password", ""), found.email)
     except InvalidInput as error:

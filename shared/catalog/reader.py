@@ -89,7 +89,7 @@ def _aliases(replacements: Iterable[Alias], models: Container[str], deprecations
         while chain[-1].model in rows and chain[-1].model not in models and len(chain) <= len(rows):
             chain.append(rows[chain[-1].model])
         if (announced := deprecations.get(chain[-1].model)) is not None:
-            # Calls of the alias will also go to the model's successor, or else be refused with it.
+            # Calls of the alias will also go to the model's successor, or be refused if there is none.
             chain.append(announced._replace(shutdown_at=None) if announced.successor else announced)
         # The earliest dates apply, because an alias cannot outlive the one that it points to.
         shutdown_at = min((link.shutdown_at for link in chain if link.shutdown_at is not None), default=None)

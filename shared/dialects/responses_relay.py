@@ -43,7 +43,7 @@ _CUT: Json = {"object": "response", "status": "incomplete", "incomplete_details"
 
 
 def build_relayed_body(request: Mapping[str, Any], target: Target) -> Json:
-    """Return the provider's body for the caller's, which has no tools that no price covers.
+    """Return the provider's body for the caller's, from which tools without a price were removed.
 
     Raises `UnsupportedField` for other tools that the provider would execute. The number of calls of its tools is limited to
     those that the hold pays for.

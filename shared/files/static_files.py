@@ -74,7 +74,7 @@ class StaticFiles:
     def split_version(self, path: str) -> tuple[str, bool]:
         """Return the file's name, and whether `path` has the current version.
 
-        Old versions count as no version: during a deployment, a page of another process may ask for its files here.
+        Old versions count as no version: during a deployment, a page from another process may load its files here.
         """
         version, _, rest = path.partition("/")
         if len(version) == VERSION_LENGTH and set(version) <= set("0123456789abcdef"):

@@ -50,7 +50,7 @@ def updated(language: str, template: Catalog) -> Catalog:
 
 
 def written(catalog: Catalog) -> bytes:
-    """Return a catalog as a file. Of the header only what programs need is kept: the file changes only with its texts."""
+    """Return a catalog as a file. Its header has only what parsers need, so that the file changes only with its texts."""
     file = BytesIO()
     write_po(file, catalog, width=130, sort_by_file=True, include_lineno=False)
     return b"".join(line for line in file.getvalue().splitlines(keepends=True) if not line.startswith(_DROPPED))

@@ -10,7 +10,7 @@ from babel.messages.extract import extract_from_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("console", "edge", "shared", "workers", "yout")
-VENDORED = "vendor"  # folders with libraries of others
+VENDORED = "vendor"  # folders with third-party libraries
 PYTHON = {"gettext": None, "ngettext": (1, 2), "lazy_gettext": None, "lazy_ngettext": (1, 2)}
 JINJA = {"_": None, "gettext": None, "ngettext": (1, 2)}
 JAVASCRIPT = {"t": None, "tn": (1, 2)}

@@ -9,7 +9,7 @@ THUMBNAIL_TYPE = "image/webp"
 
 
 def thumbnail_key(output_key: str) -> str:
-    """Return the key of an output's thumbnail. Not every output has one: small images and other media do without."""
+    """Return the key of an output's thumbnail. Small images and other media have none."""
     return output_key + THUMBNAIL_SUFFIX
 
 

@@ -86,7 +86,7 @@ def check_channels(now: int) -> list[str]:
 
 
 def _tally(channel: UUID, span: TimeSpan, now: int, free: Collection[str]) -> Tally:
-    """Return the channel's figures without those of free models, whose margin the operator has chosen to lose."""
+    """Return the channel's figures without those of free models, whose margin is negative by design."""
     total = Tally()
     for model, tally in read_figures(Scope(channel=channel), span, "model", now).groups.items():
         if model not in free:

@@ -32,8 +32,8 @@ def update_route(
 ) -> ChannelModel:
     """Change a route's provider model name, priority, weight and costs.
 
-    `follows_list` means that the costs are the list price, which the daily price check keeps up to date. Otherwise it does so
-    only until the costs change.
+    With `follows_list`, the costs are the list price, and the daily price check keeps them up to date. Without it, a change of
+    the costs ends that.
     """
     values: dict[str, Any] = {
         "upstream_model": check_model_id(upstream_model),

@@ -4,7 +4,7 @@
 (() => {
   const THIN = "\u202f";
   const MINUS = "\u2212";
-  const COLOURS = ["accent", "info", "warn", "bad"]; // of tokens.css, in the order of the series
+  const COLORS = ["accent", "info", "warn", "bad"]; // of tokens.css, in the order of the series
   const HEIGHT = 220;
   const LANGUAGE = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang; // "26 Oct", not "Oct 26"
 
@@ -44,7 +44,7 @@
       times,
       labels: rows.map((row) => row.cells[0].textContent.trim()),
       names: drawn.map(([head]) => head.dataset.series || head.textContent.trim()),
-      colours: drawn.map(([head], index) => head.dataset.colour || COLOURS[index % COLOURS.length]),
+      colors: drawn.map(([head], index) => head.dataset.color || COLORS[index % COLORS.length]),
       data: [
         rows.map((row, index) => (times ? Number(row.cells[0].dataset.at) / 1000 : index)),
         ...drawn.map(([, column]) => rows.map((row) => number(row.cells[column]))),
@@ -81,10 +81,10 @@
 
   function options(figure, found, width) {
     const style = getComputedStyle(figure);
-    const colour = (name) => style.getPropertyValue(`--${name}`).trim();
+    const color = (name) => style.getPropertyValue(`--${name}`).trim();
     const bars = figure.dataset.chart === "bars";
-    const font = `12px ${colour("sans")}`;
-    const axis = { stroke: colour("soft"), font, grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
+    const font = `12px ${color("sans")}`;
+    const axis = { stroke: color("soft"), font, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
     return {
       width,
       height: HEIGHT,
@@ -103,8 +103,8 @@
         {},
         ...found.names.map((label, index) => ({
           label,
-          stroke: colour(found.colours[index]),
-          fill: bars ? colour(found.colours[index]) : undefined,
+          stroke: color(found.colors[index]),
+          fill: bars ? color(found.colors[index]) : undefined,
           width: bars ? 0 : 2,
           paths: bars ? uPlot.paths.bars({ size: [0.7, 48], align: 0 }) : undefined,
           points: { show: !bars && found.labels.length < 3 },
@@ -148,7 +148,7 @@
     list.setAttribute("aria-hidden", "true");
     found.names.forEach((name, index) => {
       const item = line("li", name);
-      item.dataset.colour = found.colours[index];
+      item.dataset.color = found.colors[index];
       list.append(item);
     });
     return list;

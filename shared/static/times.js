@@ -4,7 +4,7 @@ const language = document.documentElement.lang || "en";
 const exact = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long" });
 const date = new Intl.DateTimeFormat(language, { dateStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(language, { numeric: "auto", style: "short" });
-// Below this many seconds, a time is shown in this unit, which has this many seconds.
+// [limit, seconds per unit, unit]: times less than `limit` seconds from now are shown in this unit.
 const STEPS = [[60, 1, "second"], [3600, 60, "minute"], [86_400, 3600, "hour"], [30 * 86_400, 86_400, "day"]];
 const INTERVAL_MS = 20_000;
 

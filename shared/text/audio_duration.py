@@ -11,9 +11,9 @@ from functools import cache
 from math import ceil
 
 MAX_SECONDS = 86_400  # longer than any provider transcribes; the result for files with more frames than are read
-_MAX_FLAC_FRAMES = 100_000  # more are only in files made to be slow to read
+_MAX_FLAC_FRAMES = 100_000  # files with more were made to be slow to read
 _MAX_MPEG_GAPS = 50_000
-_MIN_COVERED = 0.9  # of a file must be frames
+_MIN_COVERED = 0.9  # share of a file that must be frames
 _PCM_FORMATS = (1, 3, 0xFFFE)  # integer, float, extensible
 # MPEG audio: kbit/s by layer (3, 2, 1), for version 1 and for 2 and 2.5.
 _BIT_RATES_1 = (

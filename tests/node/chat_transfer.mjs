@@ -1,4 +1,5 @@
-// Imports and exports of the chat, and the store without IndexedDB. Run by tests/edge/web/test_chat_modules.py with the folder of modules.
+// Imports and exports of the chat, and the store without IndexedDB.
+// Run by tests/edge/web/test_chat_modules.py with the folder of modules.
 import assert from "node:assert/strict";
 import { deflateRawSync } from "node:zlib";
 
@@ -53,7 +54,7 @@ assert.ok(byText.get("Soup.").created_at > question.created_at);
 assert.equal(conversation.leaf, byText.get("Really?").id);
 assert.equal(new Set(messages.map((message) => message.id)).size, 5);
 
-// What cannot be read has a code, and an empty export is none.
+// Files that cannot be read have an error code; an empty export has none.
 const codeOf = (work) => {
   try {
     work();

@@ -54,6 +54,6 @@ def test_a_thumbnail_is_a_smaller_image(image: Image.Image, kind: str, mode: str
     ],
     ids=["empty", "header", "cut", "other format", "too many pixels"],
 )
-def test_what_cannot_be_decoded_has_no_thumbnail(data: bytes) -> None:
+def test_undecodable_data_has_no_thumbnail(data: bytes) -> None:
     assert MAX_PIXELS < 8_001 * 8_000
     assert create_thumbnail(data) is None

@@ -42,7 +42,7 @@ SECTION_OF_KIND = {
     "moderation": "moderation",
     "rerank": "rerank",
 }
-MAX_SHOWN_BOUND = 10**12  # a larger bound is only that of the number's size
+MAX_SHOWN_BOUND = 10**12  # a larger bound is only that of the integer type
 CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
 
 

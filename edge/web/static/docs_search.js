@@ -46,7 +46,7 @@ function link(entry, words) {
   return made;
 }
 
-// Show the results for the field's text, once the index is there.
+// Show the results for the field's text, once the index is loaded.
 async function search() {
   if (field.value.trim()) {
     try {

@@ -1,5 +1,5 @@
 // Shows Markdown in an element. While a text streams in, only its last block is rendered again.
-// The parser, highlighting and maths load when they are first needed; until the parser has loaded, the plain text is shown.
+// The parser, highlighting and math load when they are first needed; until the parser has loaded, the plain text is shown.
 
 import { t } from "./i18n.js";
 
@@ -128,7 +128,7 @@ function replaceOpen(element, state, html) {
   element.append(sanitize(html));
 }
 
-// Return `html` as nodes, with allowed elements and attributes only. The rules already guarantee this; a mistake there does no harm.
+// Return `html` as nodes, with allowed elements and attributes only. The rules already guarantee this; it is a second safeguard.
 function sanitize(html) {
   const template = document.createElement("template"); // its content is inert: it loads and runs nothing
   template.innerHTML = html;
@@ -145,7 +145,7 @@ function sanitize(html) {
   return template.content;
 }
 
-// Add copy buttons, highlighting and maths to blocks that are complete.
+// Add copy buttons, highlighting and math to blocks that are complete.
 function improve(element) {
   for (const block of element.children) {
     if ("complete" in block.dataset) continue;
@@ -180,9 +180,9 @@ async function highlight(code, language) {
   code.replaceChildren(sanitize(library.highlight(code.textContent, { language, ignoreIllegals: true }).value));
 }
 
-let maths;
+let math;
 
-function loadMaths() {
+function loadMath() {
   const style = document.createElement("link");
   style.rel = "stylesheet";
   style.href = new URL("./vendor/katex/katex.min.css", import.meta.url).href;
@@ -192,15 +192,15 @@ function loadMaths() {
 }
 
 async function showMath(code) {
-  maths ??= loadMaths();
-  const katex = await maths;
+  math ??= loadMath();
+  const katex = await math;
   const shown = document.createElement("span");
   shown.dir = "ltr";
   try {
     // KaTeX builds elements without parsing HTML; `trust` off forbids links, images and ids.
     katex.render(code.textContent, shown, { displayMode: code.classList.contains("display"), trust: false, strict: "ignore" });
   } catch {
-    return; // invalid TeX stays as it was written
+    return; // invalid TeX is shown unchanged
   }
   code.replaceWith(shown);
 }

@@ -63,7 +63,7 @@ function endOfDollars(text, start) {
   return end + 1 < text.length && (isWord(text[end + 1]) || text[end + 1] === "$") ? -1 : end;
 }
 
-// Match TeX in lines of its own. It may contain blank lines, and lines that look like lists or headings.
+// Match TeX on lines of its own. It may contain blank lines, and lines that look like lists or headings.
 function blockMath(state, first, last, silent) {
   const start = state.bMarks[first] + state.tShift[first];
   const closing = TEX[state.src.slice(start, start + 2)];
@@ -133,7 +133,7 @@ function makeParser() {
   const number = (token) => String(token.meta.id + 1);
   const reference = (token) => number(token) + (token.meta.subId > 0 ? `:${token.meta.subId}` : "");
   Object.assign(parser.renderer.rules, {
-    // Loading an image would reveal the reader to its server.
+    // Loading an image would reveal the reader's address to its server.
     image(tokens, index, options, env, renderer) {
       const label = escape(renderer.renderInlineAsText(tokens[index].children, options, env) || "image");
       return tokens[index].meta.linked ? label : `<a href="${escape(tokens[index].attrGet("src"))}">${label}</a>`;

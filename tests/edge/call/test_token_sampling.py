@@ -92,7 +92,7 @@ def test_only_countable_calls_are_sampled(fields: dict[str, Any], upstream_model
     assert is_countable(parsed(**fields), route(upstream_model), usage) is expected
 
 
-def test_one_call_of_a_channel_in_some_seconds_is_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_channel_is_sampled_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 0.0, 9.9, 9.9, 10.0])
     monkeypatch.setattr(token_sampling.time, "monotonic", lambda: next(clock))
     sampling, first, second = TokenSampling(), UUID(int=1), UUID(int=2)

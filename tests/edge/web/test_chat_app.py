@@ -85,7 +85,7 @@ async def test_a_member_chats_stops_retries_edits_and_walks_the_branches(site: S
     assert await page.evaluate("navigator.clipboard.readText()") == "Hello **you**."
     await expect(page.locator("#prompt")).to_have_value("")
 
-    # Stop: the charge is said, and the balance is the real one, without a reload.
+    # Stop: the charge is shown, and the balance is updated without a reload.
     gate = Gate()
     site.upstream.script(answer("Half an ", gate, "answer"))
     await send(page, "A long story")
@@ -144,7 +144,7 @@ async def test_a_member_chats_stops_retries_edits_and_walks_the_branches(site: S
     await expect(last_answer(page).locator(".said")).to_have_text("Third version.")
 
 
-async def test_errors_offer_a_way_on(site: Site, open_page: OpenPage, axe: str) -> None:
+async def test_errors_offer_next_steps(site: Site, open_page: OpenPage, axe: str) -> None:
     member = site.member()
     page = await open_chat(open_page, site, member, viewport=PHONE)
     await choose_model(page, "m-1")
@@ -279,7 +279,7 @@ async def test_two_models_answer_side_by_side_and_the_cost_is_known_before(site:
     await check_page(page, axe, "chat-side-by-side")
 
 
-async def test_the_reader_is_never_moved_and_nothing_typed_is_lost(site: Site, open_page: OpenPage) -> None:
+async def test_scroll_position_and_drafts_are_kept(site: Site, open_page: OpenPage) -> None:
     member = site.member()
     page = await open_chat(open_page, site, member)
     await choose_model(page, "m-1")
@@ -303,7 +303,7 @@ async def test_the_reader_is_never_moved_and_nothing_typed_is_lost(site: Site, o
     gates[1].open()
     await expect(last_answer(page).locator("p", has_text="The end.")).to_be_in_viewport()
 
-    # One's own message is brought into view.
+    # A sent message is scrolled into view.
     await page.hover("#log")
     await page.mouse.wheel(0, -2_000)
     await expect(page.locator("#latest")).to_be_visible()

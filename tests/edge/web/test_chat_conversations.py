@@ -135,7 +135,7 @@ async def test_the_list(site: Site, open_page: OpenPage, axe: str, tmp_path: Pat
     await expect(page.locator("#sidebar")).to_be_hidden()
     await expect(page.locator(".said")).to_have_text("Take the 8:02 train.")
 
-    # A browser that saves nothing says so; the chat works all the same.
+    # If the browser saves nothing, a notice says so, and the chat still works.
     private = await open_page()
     await private.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
     await member.copy_session_to(private)
@@ -200,7 +200,7 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
     await expect(page.locator(".attachment")).to_have_count(0)
     await expect(page.locator(".files img")).to_have_attribute("alt", "dot.png")
 
-    # Share with a title and a preview, and continue it as somebody else.
+    # Share with a title and a preview, and continue it as another reader.
     await page.click("#conversation-tools >> text=Share")
     await expect(page.locator(".share-preview strong")).to_have_text("dot")
     await page.fill("#share-title", "What is it?")
@@ -227,8 +227,8 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
 
     # A visitor has nothing on the server to delete.
     await reader.click("text=Delete everything")
-    await expect(reader.locator(".fire-parts li")).to_have_count(1)
-    await reader.fill("#fire-confirm", "delete")
+    await expect(reader.locator(".delete-parts li")).to_have_count(1)
+    await reader.fill("#delete-confirm", "delete")
     await reader.keyboard.press("Enter")
     await expect(reader.locator(".dialog [role=status]")).to_have_text("Everything in this browser was deleted.")
     await reader.click(".dialog >> text=Close")
@@ -327,8 +327,8 @@ async def test_voice_sync_and_deleting_everything(
     # Everything is deleted: the browser at once, the server when it can be reached, with a certificate.
     await first.fill("#prompt", "not sent")
     await first.click("text=Delete everything")
-    await check_page(first, axe, "chat-fire")
-    await first.fill("#fire-confirm", "delete")
+    await check_page(first, axe, "chat-delete")
+    await first.fill("#delete-confirm", "delete")
     await first.route("**/api/chat/purge/", lambda route: route.abort())
     await first.locator(".dialog").get_by_role("button", name="Delete everything").click()
     await expect(first.locator(".dialog [role=status]")).to_contain_text("the server did not begin to delete")

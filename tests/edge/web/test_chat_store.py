@@ -98,7 +98,7 @@ async def test_two_tabs_share_one_store(tab: Page) -> None:
     assert await other.evaluate(empty) == await tab.evaluate(empty) == [[], [], None]
 
 
-async def test_a_full_storage_keeps_in_memory_what_it_cannot_write(tab: Page) -> None:
+async def test_records_that_do_not_fit_on_disk_stay_in_memory(tab: Page) -> None:
     quota = await tab.context.new_cdp_session(tab)
     await quota.send("Storage.overrideQuotaForOrigin", {"origin": ORIGIN, "quotaSize": 200_000})  # before Chromium caches it
     await tab.evaluate('store.saveConversation(conversation("c-1", "First"))')
@@ -116,7 +116,7 @@ async def test_a_full_storage_keeps_in_memory_what_it_cannot_write(tab: Page) ->
     other = await open_tab(await tab.context.new_page())
     assert await other.evaluate('store.messages("c-1").then((rows) => rows.map((row) => row.id))') == ["small"]
 
-    await quota.send("Storage.overrideQuotaForOrigin", {"origin": ORIGIN})  # the person makes room
+    await quota.send("Storage.overrideQuotaForOrigin", {"origin": ORIGIN})  # there is space again
     await tab.evaluate('store.saveSetting("any", 1)')
     assert await tab.evaluate("[store.status, statuses.at(-1)]") == [{"problem": None, "unsaved": 0}] * 2
     assert await other.evaluate('store.messages("c-1").then((rows) => rows.length)') == 2

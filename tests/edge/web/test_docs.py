@@ -1,4 +1,4 @@
-"""The documentation: chapters, the reference, links that lead somewhere, the search, and the advice for every error code."""
+"""The documentation: chapters, the reference, working links, the search, and the advice for every error code."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def links(html: str) -> set[str]:
 
 
 @ON_SQLITE
-def test_every_page_is_small_and_every_link_leads_somewhere(site: Site) -> None:
+def test_every_page_is_small_and_every_link_works(site: Site) -> None:
     browser = site.browser()
     pages: dict[str, str] = {}
     waiting = {"/docs", *(chapter.url for chapter in CHAPTERS)}

@@ -1,4 +1,4 @@
-"""Markdown in a real browser, under the pages' content security policy: streaming, attacks, highlighting and maths."""
+"""Markdown in a real browser, under the pages' content security policy: streaming, attacks, highlighting and math."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOW = """async ([module, texts, parts]) => {
 MODULE = asset_url("markdown.js")
 CODE = "```python\nif a < b:\n    pass\n```"
 TEXT = f"# Title\n\nFirst *one* with\nlines.\n\n- a\n- b\n\n  more\n\n{CODE}\n\n| a |\n|---|\n| 1 |\n\nLast."
-MATHS = "Then $x^2$.\n\n$$\n\\frac{a}{b}\n$$\n\n\\(\\undefined{\\)"
+MATH = "Then $x^2$.\n\n$$\n\\frac{a}{b}\n$$\n\n\\(\\undefined{\\)"
 _NUMBER = re.compile(r"(?<=fn)\d+|(?<=fnref)\d+")
 
 
@@ -66,15 +66,15 @@ async def test_markdown_in_the_browser(site: Site, open_page: OpenPage) -> None:
     assert await page.evaluate("window.ran") is None
     assert not [path for path in asked if not path.startswith("/assets/") or "katex" in path]
 
-    # Complete blocks are not rendered again. Highlighting and maths load when they are first needed.
+    # Complete blocks are not rendered again. Highlighting and math load when they are first needed.
     [[_, same]] = await page.evaluate(SHOW, [MODULE, [TEXT], 40])
     assert same
     await page.evaluate("document.querySelector('main').replaceChildren()")
-    await page.evaluate(SHOW, [MODULE, [f"{CODE}\n\n{MATHS}"], 9])
+    await page.evaluate(SHOW, [MODULE, [f"{CODE}\n\n{MATH}"], 9])
     await page.wait_for_selector(".katex-display .mfrac")
     await page.wait_for_selector("code.language-python .hljs-keyword")
     assert await page.locator(".katex").count() == 2
-    assert await page.locator("code.math").inner_text() == "\\undefined{"  # invalid TeX stays as it was written
+    assert await page.locator("code.math").inner_text() == "\\undefined{"  # invalid TeX is shown unchanged
     assert await page.evaluate("document.fonts.ready.then((fonts) => [...fonts].some((font) => font.status === 'loaded'))")
     await page.click("button.copy")
     assert await page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    pass\n"

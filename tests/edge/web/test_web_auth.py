@@ -134,7 +134,7 @@ def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member
 
 
 @pytest.mark.parametrize("cookie", ["x" * 43, ""])
-def test_a_page_whose_session_ended_does_not_go_on_as_a_visitor(site: Site, cookie: str) -> None:
+def test_a_page_whose_session_ended_does_not_continue_as_a_visitor(site: Site, cookie: str) -> None:
     member = site.member(**POOL)
     token = member.token("/account/keys")
     assert member.submit_form("/sign-out", page="/account").status == 303

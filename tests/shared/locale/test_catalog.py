@@ -13,13 +13,13 @@ from babel.messages.catalog import Catalog, Message
 from shared.locale.__main__ import updated, written
 from shared.locale.extraction import ROOT, extract, sources
 from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, catalog_path, read_catalog
-from tests.shared.locale.text_outside import in_python, in_script, in_template, wrong_values_in_python, wrong_values_in_template
+from tests.shared.locale.hardcoded_text import in_python, in_script, in_template, wrong_values_in_python, wrong_values_in_template
 
 TARGETS = [language for language in LANGUAGES if language != SOURCE_LANGUAGE]
 PLACEHOLDER = re.compile(r"\{\w*(?:![rs])?(?::[^{}]*)?\}|%\(\w+\)s")
 TAG = re.compile(r"</?\w+[^>]*>")
 
-# Literals that look like a text and are none, and texts in English for a reason.
+# Literals that look like text but are not, and texts that must be in English.
 NO_TEXT = {
     # names and values of the API and of programs, in any language
     *("API", "USD", "CSV", "UTC", "Python", "Node", "curl", "yout", "reasoning_effort", "minimal", "low", "medium", "high"),
@@ -110,7 +110,7 @@ def test_translations_keep_placeholders_tags_and_edges(language: str) -> None:
             assert text == text.strip(), message.id
 
 
-def test_texts_are_whole() -> None:
+def test_texts_are_not_parts_of_sentences() -> None:
     """A text that begins or ends with a space is a part of a sentence."""
     texts = [message.id if isinstance(message.id, str) else message.id[0] for message in template() if message.id]
     assert [text for text in texts if text != text.strip()] == []

@@ -1,4 +1,4 @@
-"""The duration of audio files: of files that an encoder wrote, and of files that state a shorter one or are damaged."""
+"""The duration of audio files: encoded ones, and files that state a shorter duration or are damaged."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ HEADS = [b"", b"fLaC", b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0", b
 
 
 @given(st.sampled_from(HEADS), st.binary(max_size=200))
-def test_any_bytes_have_a_duration_or_none(head: bytes, rest: bytes) -> None:
+def test_arbitrary_bytes_are_handled(head: bytes, rest: bytes) -> None:
     seconds = audio_seconds(head + rest)
     assert seconds is None or 0 <= seconds <= MAX_SECONDS

@@ -1,4 +1,4 @@
-// Reads answers to screen readers sentence by sentence, not by delta.
+// Announces answers to screen readers sentence by sentence, not delta by delta.
 
 const PAUSE_MS = 2_500;
 

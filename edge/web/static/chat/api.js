@@ -5,7 +5,7 @@ const csrfToken = document.querySelector("meta[name=csrf-token]")?.content;
 export const signedIn = csrfToken !== undefined;
 
 export class ApiError extends Error {
-  // `code` is the API's, or "network" if the server was not reached, or "interrupted" if it was lost during the answer.
+  // `code` is the API's, or "network" if the server was not reached, or "interrupted" if the connection was lost during the answer.
   constructor(code, message, details = {}) {
     super(message);
     this.code = code;

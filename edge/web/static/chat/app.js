@@ -2,7 +2,7 @@
 import { t } from "../i18n.js";
 import { Announcer } from "./announcer.js";
 import { ApiError, listModels, readLimit, signedIn, storedConversation } from "./api.js";
-import { ModelBar } from "./compare.js";
+import { ModelBar } from "./model_bar.js";
 import { Composer } from "./composer.js";
 import { Conversation, newConversation } from "./conversation.js";
 import { ConversationView } from "./conversation_view.js";
@@ -228,7 +228,7 @@ class App {
     return null;
   }
 
-  // What the person does
+  // User actions
 
   modelsToAsk() {
     const { model, second_model } = this.conversation.record;

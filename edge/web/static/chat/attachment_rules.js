@@ -6,14 +6,14 @@ export const MAX_FILES = 10; // per message
 export const MAX_TEXT_BYTES = 500_000; // a text file is sent as text, and every byte may be a token
 export const DEFAULT_BODY_BYTES = 20_000_000;
 const BASE64 = 4 / 3;
-const OVERHEAD = 0.9; // leaves room for the text of the conversation
+const FILE_SHARE = 0.9; // of a request; the rest is for the text of the conversation
 
 /** The bytes of images and PDFs that fit into one request. */
 export function binaryBudget(bodyBytes = DEFAULT_BODY_BYTES) {
-  return Math.floor((bodyBytes * OVERHEAD) / BASE64);
+  return Math.floor((bodyBytes * FILE_SHARE) / BASE64);
 }
 
-/** "image", "pdf", "text", or null for a file that no model takes. */
+/** "image", "pdf", "text", or null for a file that no model accepts. */
 export async function kindOf(file) {
   const type = file.type.split(";")[0];
   if (IMAGE_TYPES.includes(type)) return "image";
@@ -22,8 +22,8 @@ export async function kindOf(file) {
   return (await isText(file)) ? "text" : null;
 }
 
-/** Whether a model takes files of this kind. Every chat model takes text. */
-export function takes(model, kind) {
+/** Whether a model accepts files of this kind. Every chat model accepts text. */
+export function accepts(model, kind) {
   if (kind === "text" || !model) return true;
   const inputs = model.input_modalities ?? [];
   const tags = model.tags ?? [];
@@ -35,7 +35,7 @@ export function takes(model, kind) {
 export function refusal(file, kind, present, { budget = binaryBudget(), model = null } = {}) {
   if (kind === null) return { code: "type" };
   if (file.size === 0) return { code: "empty" };
-  if (!takes(model, kind)) return { code: kind };
+  if (!accepts(model, kind)) return { code: kind };
   if (present.length >= MAX_FILES) return { code: "count", limit: MAX_FILES };
   if (kind === "text") return file.size > MAX_TEXT_BYTES ? { code: "text_size", limit: MAX_TEXT_BYTES } : null;
   if (file.size > budget) return { code: "size", limit: budget };

@@ -1,10 +1,14 @@
 // Files of the message that is being written: added by button, drag or paste, checked before they are sent, and shown as chips.
 import { t } from "../i18n.js";
-import { IMAGE_TYPES, PDF, binaryBudget, kindOf, refusal, takes } from "./attachment_rules.js";
+import { IMAGE_TYPES, PDF, accepts, binaryBudget, kindOf, refusal } from "./attachment_rules.js";
 import { button, create } from "./dom.js";
 import { dataUrl } from "./request_body.js";
 
 const UNITS = [[1_000_000, "MB"], [1000, "KB"]];
+const TEXT_SUFFIXES = [ // browsers do not know the type of many of them
+  ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".log",
+  ".py", ".js", ".ts", ".rs", ".go", ".java", ".c", ".cpp", ".h", ".sh", ".sql",
+];
 
 /** A size in bytes as people read it. */
 export function sizeText(bytes) {
@@ -29,7 +33,8 @@ class Attachments {
     this.chips = create("ul", { class: "attachment-list", "aria-label": t("Attached files") });
     this.problem = create("p", { class: "attachment-problem", role: "alert", hidden: true });
     this.element.replaceChildren(this.chips, this.problem);
-    this.input = create("input", { type: "file", multiple: true, hidden: true, tabIndex: -1, "aria-hidden": "true", accept: [...IMAGE_TYPES, PDF, "text/*", ".md", ".csv", ".json", ".xml", ".yaml", ".yml", ".log", ".py", ".js", ".ts", ".rs", ".go", ".java", ".c", ".cpp", ".h", ".sh", ".sql"].join() });
+    const accept = [...IMAGE_TYPES, PDF, "text/*", ...TEXT_SUFFIXES].join();
+    this.input = create("input", { type: "file", multiple: true, hidden: true, tabIndex: -1, "aria-hidden": "true", accept });
     this.input.addEventListener("change", async () => {
       await this.add([...this.input.files]);
       this.input.value = "";
@@ -82,7 +87,7 @@ class Attachments {
 
   /** The chosen models that do not take files of a kind. */
   refusing(kind) {
-    return this.options.models().filter((model) => !takes(model, kind));
+    return this.options.models().filter((model) => !accepts(model, kind));
   }
 
   remove(file) {
@@ -121,7 +126,7 @@ class Attachments {
 
   pasted(event) {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length || event.clipboardData.types.includes("text/plain")) return; // an office program copies text and a image of it
+    if (!files.length || event.clipboardData.types.includes("text/plain")) return; // office programs copy text together with an image of it
     event.preventDefault();
     this.add(files);
   }

@@ -10,8 +10,8 @@ const QUOTE_DELAY_MS = 600;
 const LEFT_KEY = "yout-chat-left";
 
 export class Composer {
-  // `options`: `store`, `submit(text)`, `stop()`, `editLast()`, `bodiesFor(text, attachments)` (the request bodies that sending would make, with
-  // their models), `attachments(prompt, changed)` (makes the files of the message; see attachments.js).
+  // `options`: `store`, `submit(text)`, `stop()`, `editLast()`, `bodiesFor(text, attachments)` (the request bodies that sending would
+  // make, with their models), `attachments(prompt, changed)` (creates the attachments; see attachments.js).
   constructor(form, options) {
     this.form = form;
     this.options = options;
@@ -53,7 +53,7 @@ export class Composer {
     this.scheduleQuote();
   }
 
-  // The store cannot finish a write while the page is being left, so the text goes to the storage that is written at once.
+  // IndexedDB may not finish a write while the page is unloaded, so the text also goes to localStorage, which is synchronous.
   leave() {
     if (!this.draftTimer) return;
     try {
@@ -154,7 +154,7 @@ export class Composer {
     this.quoteTimer = setTimeout(() => this.updateQuote().catch(console.error), QUOTE_DELAY_MS);
   }
 
-  // Show what sending may cost, if that can be more than the person's threshold.
+  // Show what sending may cost, if that can be more than the threshold in the settings.
   async updateQuote() {
     const { quote_threshold: threshold } = readSettings();
     const calls = await this.options.bodiesFor(this.text, this.attachments.items());

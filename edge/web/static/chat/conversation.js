@@ -1,4 +1,4 @@
-// The open conversation: its messages, and the answers that are being generated for it. Knows no elements.
+// The open conversation: its messages, and the answers that are being generated for it. Independent of the DOM.
 import { t } from "../i18n.js";
 import { newId } from "./dom.js";
 import { requestBody } from "./request_body.js";
@@ -28,7 +28,7 @@ export class Conversation {
     for (const run of this.runs()) this.adopt(run);
   }
 
-  // Show a run's own message, and not the copy from the store.
+  // Show the message of a run instead of the copy from the store.
   adopt(run) {
     this.tree.put(run.message);
     run.changed = (changedRun, kind) => this.changed(kind, changedRun);
@@ -50,14 +50,14 @@ export class Conversation {
     return this.tree.path(this.record.leaf);
   }
 
-  // Add one's own message below the shown branch, and answer it with each of `models`.
+  // Add a user message below the shown branch, and answer it with each of `models`.
   async send(text, attachments, models) {
     const parent = this.path.at(-1)?.id ?? null;
     const message = await this.addMessage({ role: "user", parent, text, attachments, status: "complete" });
     return this.answer(message, models);
   }
 
-  // Answer one's own message anew, or with another text.
+  // Send a user message again, with another text.
   async edit(message, text, models) {
     const { parent, attachments } = message;
     const edited = await this.addMessage({ role: "user", parent, text, attachments, status: "complete" });
@@ -131,7 +131,7 @@ export class Conversation {
     if (this.saved) await this.store.updateConversation(this.record.id, fields);
   }
 
-  // Take over what another tab saved. Answers that this tab generates are newer here.
+  // Merge what another tab saved. Answers that this tab generates are newer here.
   merge(record, messages) {
     const leaf = this.running ? this.record.leaf : record.leaf;
     Object.assign(this.record, record, { leaf });
@@ -139,7 +139,7 @@ export class Conversation {
     this.changed("messages");
   }
 
-  // Close answers whose tab or browser ended while they were generated, and find out what they were charged.
+  // End answers whose tab or browser was closed while they were generated, and read their charges.
   async closeAbandoned() {
     const open = [...this.tree.messages.values()].filter((message) => message.status === "streaming" && !runs.has(message.id));
     const held = await heldLocks();

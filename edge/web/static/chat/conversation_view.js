@@ -74,7 +74,7 @@ export class ConversationView {
     });
   }
 
-  // Bring what went wrong into view.
+  // Scroll the error into view.
   reveal(message) {
     const outcome = this.views.get(message.id)?.outcome;
     if (outcome?.childElementCount) this.scroller.show(outcome);

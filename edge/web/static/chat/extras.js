@@ -1,8 +1,8 @@
-// The parts of the chat that are loaded after it is ready: the list of conversations, sharing, sync, voice, and the fire button.
+// The parts of the chat that are loaded after it is ready: the list of conversations, sharing, sync, voice, and "Delete everything".
 import { t } from "../i18n.js";
 import { ApiError, signedIn } from "./api.js";
 import { button } from "./dom.js";
-import { openFire } from "./fire.js";
+import { openDeleteEverything } from "./delete_everything.js";
 import { importShare, openShare } from "./sharing.js";
 import { mountSidebar } from "./sidebar.js";
 import { Sync } from "./sync.js";
@@ -17,7 +17,7 @@ export async function mountExtras(app, limit) {
   const notify = (text) => app.notify(text);
   const charged = () => app.refreshLimit(true);
   const sync = limit?.kind === "account" ? new Sync(store, limit, (id) => app.reload(id)) : null;
-  const footer = [button(t("Delete everything"), () => openFire({ store, signedIn, before: () => app.conversation.stop() }), { class: "quiet fire" })];
+  const footer = [button(t("Delete everything"), () => openDeleteEverything({ store, signedIn, before: () => app.conversation.stop() }), { class: "quiet" })];
   if (sync?.allowed) footer.unshift(syncButton(sync));
   const share = async (conversation) => openShare(conversation, shownPath(conversation, await store.messages(conversation.id)));
   const sidebar = mountSidebar(byId("sidebar"), {

@@ -9,7 +9,7 @@ export function creditsText(credits) {
   return credits === 1 ? t("1 credit") : t("{credits} credits", { credits: formatNumber(credits) });
 }
 
-// A button that copies, and says so for a moment.
+// A button that copies text, and shows “Copied” for a moment.
 export function copyButton(label, text, properties = {}) {
   const made = button(label, async () => {
     await copyText(text());
@@ -92,7 +92,7 @@ export class MessageView {
     }));
   }
 
-  // What became of the answer, if it is not simply complete.
+  // Notes and errors of an answer that did not complete normally.
   outcomeNodes() {
     const { message } = this;
     if (message.status === "stopped") return [create("p", { class: "note", textContent: stoppedText(message) })];
@@ -171,7 +171,7 @@ export class MessageView {
     );
   }
 
-  // Turn one's own message into a form.
+  // Replace a user message by a form.
   edit() {
     const { message } = this;
     const input = create("textarea", { class: "edit-text", value: message.text, rows: 3, dir: "auto", "aria-label": t("Edit your message") });

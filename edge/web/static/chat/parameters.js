@@ -1,8 +1,8 @@
-// The dialog with a conversation's system prompt and parameters, and the person's own settings.
+// The dialog with a conversation's system prompt and parameters, and the settings of this browser.
 import { t } from "../i18n.js";
 import { button, create } from "./dom.js";
 
-// The parameters of a conversation, in the API's names. Models without a parameter do not get it.
+// The parameters of a conversation, by their names in the API. A parameter that the model does not support is not sent.
 const NUMBERS = [
   { name: "temperature", min: 0, max: 2, step: 0.1, label: () => t("Temperature"), help: () => t("0 to 2. Higher values are more random.") },
   { name: "top_p", min: 0, max: 1, step: 0.05, label: () => t("Top P"), help: () => t("0 to 1. Lower values keep to likely words.") },
@@ -13,11 +13,11 @@ const EFFORTS = () => [["", t("Default")], ["minimal", t("Minimal")], ["low", t(
 const SETTINGS_KEY = "yout-chat-settings";
 const DEFAULTS = { model: null, quote_threshold: 1000 };
 
-// The settings of this browser: the last model, and from how many credits on a quote is shown.
+// The settings of this browser: the last model, and the cost in credits from which a quote is shown.
 export function readSettings() {
   try {
     return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(SETTINGS_KEY) ?? "{}") };
-  } catch { // storage is blocked, or holds something else
+  } catch { // storage is blocked, or its value is invalid
     return { ...DEFAULTS };
   }
 }

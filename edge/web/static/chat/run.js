@@ -66,7 +66,7 @@ export class Run {
     else if (error.status) message.credits = 0; // refused before the call began
   }
 
-  // Find out what an answer that did not complete was charged.
+  // Read the charge of an answer that did not complete.
   async settle() {
     const { message } = this;
     const found = message.request_id ? await receipt(message.request_id, RECEIPT_WAIT_SECONDS) : null;

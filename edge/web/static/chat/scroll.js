@@ -3,7 +3,7 @@
 const NEAR_END = 48; // pixels
 
 export class Scroller {
-  // `log` scrolls; `latest` is the button that goes to the end, shown while the reader is elsewhere.
+  // `log` scrolls; `latest` is the button that goes to the end, shown while the end is out of view.
   constructor(log, latest) {
     this.log = log;
     this.latest = latest;
@@ -21,7 +21,7 @@ export class Scroller {
     return this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < NEAR_END;
   }
 
-  // Only scrolling up stops the following: new text may already have been added when the event of a scroll to the end arrives.
+  // Only scrolling up stops following: new text may already have been added when the event of a scroll to the end arrives.
   read() {
     const { scrollTop } = this.log;
     if (this.atEnd) this.following = true;

@@ -1,4 +1,4 @@
-// Sharing a conversation as a public page, and continuing somebody's shared conversation in this browser.
+// Sharing a conversation as a public page, and continuing a shared conversation in this browser.
 import { t } from "../i18n.js";
 import { renderMarkdown } from "../markdown.js";
 import { ApiError, call } from "./api.js";

@@ -132,7 +132,7 @@ class Sidebar {
     clearTimeout(this.refreshTimer);
     const text = this.search.value.trim();
     const results = text ? await this.store.search(text) : (await this.store.conversations()).map((conversation) => ({ conversation, excerpt: "" }));
-    if (this.search.value.trim() !== text) return; // typed on meanwhile
+    if (this.search.value.trim() !== text) return; // the text has changed meanwhile
     this.results = results;
     this.show();
   }
@@ -206,7 +206,7 @@ class Sidebar {
     return create("li", { class: "side-row" }, link, more);
   }
 
-  // Keyboard: arrows walk through the list, from the search field and back.
+  // Keyboard: arrow keys move through the list, from the search field and back.
 
   searchKey(event) {
     if (event.key === "ArrowDown") {
@@ -304,7 +304,7 @@ class Sidebar {
     if (confirmed) await this.store.deleteConversation(conversation.id);
   }
 
-  // Whether the browser saves.
+  // The notice if the browser does not save.
 
   showStatus() {
     const { problem, unsaved } = this.store.status;

@@ -12,7 +12,7 @@ const DATABASE = "yout-chat";
 const CHANNEL = "yout-chat";
 const VERSION = 1;
 const KEYS = { conversations: "id", messages: "id", drafts: "conversation", settings: "name" };
-const OPEN_MS = 5000; // another tab can hold an old version open; do not wait for it for ever
+const OPEN_MS = 5000; // another tab can hold an old version open; do not wait forever
 const BATCH = 500; // messages per read of a search
 const EXCERPT_BEFORE = 30; // characters of an excerpt before and after the found word
 const EXCERPT_AFTER = 90;
@@ -323,7 +323,7 @@ class Store {
       const transaction = database.transaction(["conversations", "messages", "drafts", "settings"], "readwrite");
       const done = finished(transaction);
       for (const [, change] of changes) apply(transaction, change);
-      // A page that is being closed loses what is not committed, and a draft is saved then. The others read before they write.
+      // A draft may be saved while the page is closed, which loses uncommitted writes. Other changes commit after their reads.
       if (changes.every(([, { table, changes: fields }]) => table === "drafts" && !fields)) transaction.commit?.();
       await done;
     } catch (error) {

@@ -1,8 +1,8 @@
-// A copy of the conversations on the server, if the person switches it on and the plan stores content.
+// A copy of the conversations on the server, if the user turns it on and the plan stores content.
 //
-// A conversation's `remote` says which copy it has: `{account, id, updated, digest}` (`updated` is null before it is first stored), or `{account, gone: true}` after the copy was
-// deleted elsewhere; then it stays in this browser only. Every device keeps all branches it has seen, and the copy has the branch that
-// was shown last. So two devices that write at the same time lose nothing.
+// A conversation's `remote` identifies its copy: `{account, id, updated, digest}` (`updated` is null before it is first stored), or
+// `{account, gone: true}` after the copy was deleted elsewhere; then it stays in this browser only. Every device keeps all branches
+// it has seen, and the copy has the branch that was shown last, so nothing is lost if two devices write at the same time.
 import { t } from "../i18n.js";
 import { ApiError, call } from "./api.js";
 import { closeButton, openDialog } from "./dialogs.js";
@@ -13,7 +13,7 @@ const CHANGE_DELAY_MS = 2000;
 const INTERVAL_MS = 60_000;
 const PAGE = 100;
 const LOCK = "yout-chat-sync";
-const AGAIN = new Set(["conversation_changed", "not_found"]); // another device was faster; the next run takes over its version
+const AGAIN = new Set(["conversation_changed", "not_found"]); // another device changed the copy first; the next run merges it
 const PATH = "/api/chat/conversations/";
 
 export class Sync {
@@ -159,7 +159,7 @@ export class Sync {
     await this.save(conversation.id, { remote: { account: this.account, id: copy.id, updated: copy.updated, digest } });
   }
 
-  /** Take over a copy that another device changed, then store what this browser has in addition. */
+  /** Merge a copy that another device changed, then store what this browser has in addition. */
   async pull(conversation, copy) {
     const messages = await this.store.messages(conversation.id);
     const { remote } = conversation;
@@ -233,7 +233,7 @@ export class Sync {
     }
   }
 
-  // Switching.
+  // Turning it on and off.
 
   async switchOn() {
     await this.store.saveSetting("sync", { account: this.account });
@@ -258,7 +258,7 @@ export class Sync {
     this.notify();
   }
 
-  /** What deleting a conversation does beyond this browser, in words; "" if nothing. */
+  /** A sentence about what deleting a conversation does on the server; "" if nothing. */
   deletionText({ remote }) {
     return this.isOn && remote?.id && remote.account === this.account ? t("Its copy on the server is deleted, too.") : "";
   }
@@ -299,7 +299,13 @@ export class Sync {
     return [
       state,
       create("p", { class: "soft", textContent: t("To stop, choose what happens to the copies on the server. The conversations in this browser stay.") }),
-      create("div", { class: "buttons" }, button(t("Switch off and delete the copies"), () => off(true), { class: "danger" }), button(t("Switch off and keep the copies"), () => off(false)), closeButton(t("Close"))),
+      create(
+        "div",
+        { class: "buttons" },
+        button(t("Switch off and delete the copies"), () => off(true), { class: "danger" }),
+        button(t("Switch off and keep the copies"), () => off(false)),
+        closeButton(t("Close")),
+      ),
     ];
   }
 }

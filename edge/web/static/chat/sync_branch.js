@@ -1,5 +1,5 @@
 // Converts the branch that a conversation shows to the messages that the server stores, and back. The server stores one branch; all
-// others stay in the browser. Uses no page and no store.
+// others stay in the browser. Independent of the page and the store.
 import { newId } from "./dom.js";
 import { base64, shownPath } from "./transfer_formats.js";
 
@@ -10,7 +10,9 @@ export async function storedForm(conversation, messages, { files = true } = {}) 
   const stored = [];
   for (const message of path) {
     const content = await storedContent(message, files);
-    if (content.length) stored.push({ role: message.role, content, status: message.status === "complete" ? "complete" : "partial", model: message.role === "assistant" ? (message.model ?? null) : null });
+    const status = message.status === "complete" ? "complete" : "partial";
+    const model = message.role === "assistant" ? (message.model ?? null) : null;
+    if (content.length) stored.push({ role: message.role, content, status, model });
   }
   if (!stored.length) return null;
   const system = conversation.system?.trim();
@@ -42,8 +44,8 @@ export function digestOf(form) {
 }
 
 /**
- * Find a server's branch in a conversation's tree. Messages that are there already are kept; from the first difference on, new ones are
- * made as another branch. Returns `{added, leaf, system}`: the new messages, the end of the branch, and the system prompt.
+ * Merge the server's branch into a conversation's tree. Known messages are kept; from the first difference on, new messages form
+ * another branch. Returns `{added, leaf, system}`: the new messages, the end of the branch, and the system prompt.
  */
 export async function mergeBranch(conversation, messages, stored) {
   const below = new Map();

@@ -1,4 +1,5 @@
-// Reads exported conversations (ChatGPT's export, our JSON, a ZIP with one of them) and writes JSON and Markdown. Uses no page and no store.
+// Reads exported conversations (ChatGPT's export, our JSON, a ZIP with one of them) and writes JSON and Markdown.
+// Independent of the page and the store.
 //
 // A read conversation is `{conversation, messages}` in the store's format. Message ids are new, because ChatGPT uses the same ids in
 // branched chats. Conversation ids are kept, so that a second import of the same file finds what is already there.
@@ -173,7 +174,7 @@ export async function writeJson(exported, now = new Date()) {
   for (const [index, { conversation, messages }] of exported.entries()) {
     const rows = [];
     for (const { conversation: _, ...message } of messages) rows.push(await writtenMessage(message));
-    const { remote: __, ...row } = conversation; // which server copy it has is no business of another browser
+    const { remote: __, ...row } = conversation; // the server copy is known only to this browser
     parts.push((index ? ",\n" : "\n") + JSON.stringify({ ...row, messages: rows }));
   }
   return new Blob([...parts, "\n]}\n"], { type: "application/json" });

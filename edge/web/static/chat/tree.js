@@ -3,7 +3,7 @@
 
 const byAge = (a, b) => a.created_at - b.created_at || (a.id < b.id ? -1 : 1);
 
-// An answer that failed before any text. It is shown, but is no alternative to other answers.
+// An answer that failed before any text. It is shown, but does not count as an alternative.
 export function isEmptyFailure(message) {
   return message.role === "assistant" && message.status === "failed" && !message.text && !message.attachments?.length;
 }

@@ -1,4 +1,4 @@
-// Voice in (a recording becomes text in the message field) and reading an answer aloud, with models that have a price.
+// Dictation, which transcribes a recording into the message field, and reading answers aloud.
 import { t } from "../i18n.js";
 import { ApiError, call, sendForm } from "./api.js";
 import { button, formatNumber } from "./dom.js";
@@ -14,7 +14,7 @@ export function voiceModel(models, kind, signedIn) {
   return usable.find((model) => model.free) ?? usable[0];
 }
 
-/** Markdown as it is spoken: without code blocks, marks and addresses. Pure. */
+/** The text of Markdown to read aloud: without code blocks, markup and URLs. Pure. */
 export function spokenText(markdown) {
   return markdown
     .replace(/```[\s\S]*?(```|$)/g, " ")
@@ -46,7 +46,8 @@ class Dictation {
   constructor(tools, model, options) {
     this.model = model;
     this.options = options;
-    this.button = button(t("Dictate"), () => (this.recorder ? this.stop() : this.start()), { class: "quiet", title: t("Speak instead of typing. {price}, with {model}.", { price: transcriptionPrice(model), model: model.id }) });
+    const title = t("Speak instead of typing. {price}, with {model}.", { price: transcriptionPrice(model), model: model.id });
+    this.button = button(t("Dictate"), () => (this.recorder ? this.stop() : this.start()), { class: "quiet", title });
     this.button.setAttribute("aria-pressed", "false");
     tools.append(this.button);
   }

@@ -3,7 +3,7 @@ import { t } from "../i18n.js";
 
 const NUMBERS = ["temperature", "top_p", "presence_penalty", "frequency_penalty", "max_completion_tokens", "seed"];
 
-// A value of the form that cannot be sent. `field` is the name of its control.
+// An invalid value of the form. `field` is the name of its control.
 export class InvalidField extends Error {
   constructor(field, message) {
     super(message);

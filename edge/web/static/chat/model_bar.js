@@ -3,7 +3,7 @@ import { t } from "../i18n.js";
 import { button, create } from "./dom.js";
 
 export class ModelBar {
-  // `changed({model, second_model})` is called after a choice of the person.
+  // `changed({model, second_model})` is called after the user chooses.
   constructor(place, picker, changed) {
     this.place = place;
     this.picker = picker;

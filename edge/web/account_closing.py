@@ -18,16 +18,16 @@ from shared.operations.account_closing import LINK_LASTS_MS, certificate_token, 
 from shared.operations.purges import ACTOR
 from shared.text.translation import gettext
 
-closing = Blueprint("closing", __name__)
+account_closing = Blueprint("account_closing", __name__)
 LINK_DAYS = LINK_LASTS_MS // 86_400_000
 
 
-@closing.get("/account/close")
+@account_closing.get("/account/close")
 async def show_close() -> Response:
     return await _page()
 
 
-@closing.post("/account/close")
+@account_closing.post("/account/close")
 async def close() -> Response:
     """Close the account, sign out, and show the progress of the purge."""
     session = require_session()
@@ -39,12 +39,12 @@ async def close() -> Response:
     return clear_session(redirect_to(f"/closed/{certificate_token(job, services().settings.secret_key)}"))
 
 
-@closing.get("/closed/<proof>")
+@account_closing.get("/closed/<proof>")
 async def show_closed(proof: str) -> Response:
     return await page("closed.html", job=await _linked(proof), proof=proof, days=LINK_DAYS)
 
 
-@closing.get("/closed/<proof>/certificate.json")
+@account_closing.get("/closed/<proof>/certificate.json")
 async def closed_certificate(proof: str) -> Response:
     job = await _linked(proof)
     response = Response(job.certificate or "null", content_type="application/json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.shared.locale.text_outside import in_python, in_script, in_template
+from tests.shared.locale.hardcoded_text import in_python, in_script, in_template
 
 
 @pytest.mark.parametrize(

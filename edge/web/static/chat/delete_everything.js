@@ -1,4 +1,4 @@
-// The fire button: deletes everything in this browser and, for an account, on the server, and shows the server's certificate.
+// The dialog "Delete everything": deletes the data in this browser and, for an account, on the server, and shows the certificate.
 import { t, tn } from "../i18n.js";
 import { ApiError, call } from "./api.js";
 import { closeButton, openDialog } from "./dialogs.js";
@@ -8,11 +8,11 @@ import { download } from "./transfer.js";
 const POLL_MS = 1000;
 
 /** Open the dialog. `options`: `store`, `signedIn`, and `before()`, which stops what is running. */
-export async function openFire({ store, signedIn, before = () => {} }) {
+export async function openDeleteEverything({ store, signedIn, before = () => {} }) {
   const count = (await store.conversations()).length;
   const confirmation = t("delete");
-  const input = create("input", { id: "fire-confirm", autocomplete: "off", autocapitalize: "none", spellcheck: false });
-  const go = button(t("Delete everything"), () => new Fire(dialog, { store, signedIn, before }).start(), { class: "danger", disabled: true });
+  const input = create("input", { id: "delete-confirm", autocomplete: "off", autocapitalize: "none", spellcheck: false });
+  const go = button(t("Delete everything"), () => new Deletion(dialog, { store, signedIn, before }).start(), { class: "danger", disabled: true });
   input.addEventListener("input", () => (go.disabled = input.value.trim().toLowerCase() !== confirmation));
   const form = create(
     "form",
@@ -35,7 +35,7 @@ function explanation(count, signedIn) {
   if (!signedIn) {
     return [
       create("p", { textContent: t("This deletes, permanently:") }),
-      create("ul", { class: "fire-parts" }, browser),
+      create("ul", { class: "delete-parts" }, browser),
       create("p", { class: "soft", textContent: t("The server has no conversation of yours: you are not signed in.") }),
     ];
   }
@@ -45,10 +45,10 @@ function explanation(count, signedIn) {
   const rest = create("li", {}, create("b", { textContent: t("What stays") }), create("span", {
     textContent: t("Your account with its keys, plan, balance and payments. You stay signed in. Other browsers keep their own conversations."),
   }));
-  return [create("p", { textContent: t("This deletes, permanently:") }), create("ul", { class: "fire-parts" }, browser, server, rest)];
+  return [create("p", { textContent: t("This deletes, permanently:") }), create("ul", { class: "delete-parts" }, browser, server, rest)];
 }
 
-class Fire {
+class Deletion {
   constructor(dialog, options) {
     this.dialog = dialog;
     this.options = options;
@@ -144,7 +144,7 @@ function removedTable(removed) {
   return create("dl", { class: "facts" }, ...rows);
 }
 
-/** Empty what scripts of this site may have stored outside IndexedDB. */
+/** Clear the storage of this site outside IndexedDB. */
 async function clearOwnStorage() {
   for (const storage of ["localStorage", "sessionStorage"]) {
     try {
