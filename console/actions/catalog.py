@@ -195,7 +195,7 @@ def update_channel(name: str, form: ChannelForm) -> str:
 def allow_parameter(name: str, form: AllowForm) -> str:
     channels.allow_parameter(name, form.parameter.data, form.worst_case.data, origin=origin())
     return gettext(
-        "Calls of {name} can use {parameter} without a price within a second.", name=name, parameter=form.parameter.data
+        "Within a second, calls to {name} can use {parameter} without a price.", name=name, parameter=form.parameter.data
     )
 
 

@@ -54,7 +54,7 @@ class CodesView(ListView):
         return self._page(CodesForm(formdata=None))
 
     def is_off(self, row: Any) -> bool:
-        """Return whether no code of the batch can be redeemed any more."""
+        """Return whether no code of the batch can still be redeemed."""
         return bool(row.open == 0)
 
     def add_details(self, rows: list[Any]) -> None:

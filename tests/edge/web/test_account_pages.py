@@ -344,7 +344,7 @@ def test_an_account_is_closed_by_its_owner(site: Site, member: Browser) -> None:
     secret = factories.api_key(account)[1]
     other = create_session(account.id, "Firefox on Linux", password_hash="known to nobody").secret
     page = member.get("/account/close").body.decode()
-    assert "Your balance of 500\u202f000 credits cannot be used any more" in page
+    assert "You can no longer use your balance of 500\u202f000 credits" in page
     assert member.submit_form("/account/close", {"confirmation": "yes"}).status == 422
     assert Account.get_by_id(account.id).status == "active"
     closed = member.submit_form("/account/close", {"confirmation": account.email.upper()})

@@ -167,7 +167,7 @@ async def test_files_and_sharing(site: Site, open_page: OpenPage, axe: str, tmp_
     await choose_model(page, "m-1")
     await attach(*names)
     problem = page.locator(".attachment-problem")
-    for words in ("m-1 does not take images", "song.mp3 cannot be attached", "none.txt is empty"):
+    for words in ("m-1 does not accept images", "song.mp3 cannot be attached", "none.txt is empty"):
         await expect(problem).to_contain_text(words)
     await expect(page.locator(".attachment-name")).to_have_text(["notes.md"])
     await choose_model(page, seeing)
@@ -257,9 +257,9 @@ async def test_voice_sync_and_deleting_everything(
     # A recording becomes text in the message field, and an answer is read aloud. Both say what they cost.
     await first.fill("#prompt", "Oh,")
     await first.click("text=Dictate")
-    await expect(first.get_by_role("button", name="Stop dictating")).to_have_attribute("aria-pressed", "true")
+    await expect(first.get_by_role("button", name="Stop dictation")).to_have_attribute("aria-pressed", "true")
     site.upstream.script(json_response({"text": "Hi"}))
-    await first.get_by_role("button", name="Stop dictating").click()
+    await first.get_by_role("button", name="Stop dictation").click()
     await expect(first.locator("#prompt")).to_have_value("Oh, Hi")
     await expect(first.locator("#notice")).to_have_text("Transcribed for 11 credits.")
     assert b'filename="audio.webm"' in site.upstream.calls[-1].body
@@ -277,7 +277,7 @@ async def test_voice_sync_and_deleting_everything(
 
     async def switch_on(page: Page) -> None:
         await page.get_by_role("button", name="Sync", exact=True).click()
-        await page.click("text=Switch sync on")
+        await page.click("text=Turn on sync")
         await expect(page.locator(".dialog [role=status]")).to_contain_text("Last synced")
 
     async def synchronize(page: Page) -> None:
@@ -331,7 +331,7 @@ async def test_voice_sync_and_deleting_everything(
     await first.fill("#delete-confirm", "delete")
     await first.route("**/api/chat/purge/", lambda route: route.abort())
     await first.locator(".dialog").get_by_role("button", name="Delete everything").click()
-    await expect(first.locator(".dialog [role=status]")).to_contain_text("the server did not begin to delete")
+    await expect(first.locator(".dialog [role=status]")).to_contain_text("the server did not start to delete")
     await expect(first.locator(".side-title")).to_have_count(0)
     first.problems.clear()  # type: ignore[attr-defined]
     await first.unroute("**/api/chat/purge/")

@@ -114,7 +114,7 @@ class Attachments {
       { class: model ? "attachment wrong" : "attachment" },
       image,
       create("span", { class: "attachment-name", textContent: file.name, title: file.name }),
-      create("span", { class: "small soft", textContent: model ? t("{model} does not take this file.", { model: model.id }) : sizeText(file.size) }),
+      create("span", { class: "small soft", textContent: model ? t("{model} does not accept this file.", { model: model.id }) : sizeText(file.size) }),
       button("×", () => this.remove(file), { class: "quiet", "aria-label": t("Remove {name}", { name: file.name }) }),
     );
   }
@@ -161,14 +161,14 @@ function problemText(file, { code, limit }, model) {
   const name = file.name || t("Pasted image");
   const size = sizeText(file.size);
   const texts = {
-    type: () => t("{name} cannot be attached. Images (PNG, JPEG, WebP, GIF), PDF and text files can.", { name }),
+    type: () => t("{name} cannot be attached. Choose an image (PNG, JPEG, WebP, GIF), a PDF or a text file.", { name }),
     empty: () => t("{name} is empty.", { name }),
-    image: () => t("{model} does not take images. Choose another model to attach {name}.", { model: model.id, name }),
-    pdf: () => t("{model} does not take PDF files. Choose another model to attach {name}.", { model: model.id, name }),
+    image: () => t("{model} does not accept images. Choose another model to attach {name}.", { model: model.id, name }),
+    pdf: () => t("{model} does not accept PDF files. Choose another model to attach {name}.", { model: model.id, name }),
     count: () => t("A message can have at most {limit} files.", { limit }),
-    text_size: () => t("{name} has {size}; text files can have at most {limit}.", { name, size, limit: sizeText(limit) }),
-    size: () => t("{name} has {size}; a file can have at most {limit}.", { name, size, limit: sizeText(limit) }),
-    total: () => t("{name} was not attached: all images and PDF files of a message can have at most {limit} together.", { name, limit: sizeText(limit) }),
+    text_size: () => t("{name} is {size}; text files can be at most {limit}.", { name, size, limit: sizeText(limit) }),
+    size: () => t("{name} is {size}; a file can be at most {limit}.", { name, size, limit: sizeText(limit) }),
+    total: () => t("{name} was not attached: the images and PDF files of a message can be at most {limit} in total.", { name, limit: sizeText(limit) }),
   };
   return texts[code]();
 }

@@ -36,13 +36,13 @@ function explanation(count, signedIn) {
     return [
       create("p", { textContent: t("This deletes, permanently:") }),
       create("ul", { class: "delete-parts" }, browser),
-      create("p", { class: "soft", textContent: t("The server has no conversation of yours: you are not signed in.") }),
+      create("p", { class: "soft", textContent: t("The server stores no conversations of yours, because you are not signed in.") }),
     ];
   }
   const server = create("li", {}, create("b", { textContent: t("On the server") }), create("span", {
-    textContent: t("Synced and stored conversations, stored responses, shares, media, and the records of single calls. You get a signed certificate of what was deleted."),
+    textContent: t("Synced and stored conversations, stored responses, shares, media, and the records of your calls. You get a signed certificate of what was deleted."),
   }));
-  const rest = create("li", {}, create("b", { textContent: t("What stays") }), create("span", {
+  const rest = create("li", {}, create("b", { textContent: t("What is kept") }), create("span", {
     textContent: t("Your account with its keys, plan, balance and payments. You stay signed in. Other browsers keep their own conversations."),
   }));
   return [create("p", { textContent: t("This deletes, permanently:") }), create("ul", { class: "delete-parts" }, browser, server, rest)];
@@ -97,8 +97,8 @@ class Deletion {
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const text = this.job
-        ? t("Everything in this browser was deleted. The server has begun to delete and continues by itself, but this page lost contact: {message}", { message: error.message })
-        : t("Everything in this browser was deleted, but the server did not begin to delete: {message}", { message: error.message });
+        ? t("Everything in this browser was deleted. The server has started to delete your data and will finish, but the connection was lost: {message}", { message: error.message })
+        : t("Everything in this browser was deleted, but the server did not start to delete your data: {message}", { message: error.message });
       this.offerRetry(text);
     }
   }

@@ -69,6 +69,6 @@ export async function continueShare(app, slug) {
     if (!(error instanceof ApiError)) throw error;
     history.replaceState(null, "", "/");
     await app.openNew();
-    app.notify(error.code === "not_found" ? t("This shared conversation does not exist any more.") : error.message);
+    app.notify(error.code === "not_found" ? t("This shared conversation no longer exists.") : error.message);
   }
 }

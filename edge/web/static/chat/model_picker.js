@@ -33,7 +33,7 @@ export function contextText(model) {
 
 const FILTERS = [
   { name: "free", label: () => t("Free"), test: (model) => model.free },
-  { name: "images", label: () => t("Takes images"), test: (model) => model.input_modalities?.includes("image") },
+  { name: "images", label: () => t("Image input"), test: (model) => model.input_modalities?.includes("image") },
   { name: "reasoning", label: () => t("Reasoning"), test: (model) => model.tags.includes("reasoning") },
   { name: "tools", label: () => t("Tools"), test: (model) => model.tags.includes("tools") },
 ];

@@ -5,7 +5,7 @@ import { button, create } from "./dom.js";
 // The parameters of a conversation, by their names in the API. A parameter that the model does not support is not sent.
 const NUMBERS = [
   { name: "temperature", min: 0, max: 2, step: 0.1, label: () => t("Temperature"), help: () => t("0 to 2. Higher values are more random.") },
-  { name: "top_p", min: 0, max: 1, step: 0.05, label: () => t("Top P"), help: () => t("0 to 1. Lower values keep to likely words.") },
+  { name: "top_p", min: 0, max: 1, step: 0.05, label: () => t("Top P"), help: () => t("0 to 1. Lower values limit the choice to likely words.") },
   { name: "max_tokens", min: 1, max: 10_000_000, step: 1, label: () => t("Maximum tokens"), help: () => t("Limits the length and the cost of an answer.") },
   { name: "seed", min: 0, max: 2 ** 31, step: 1, label: () => t("Seed"), help: () => t("The same seed gives similar answers, if the model supports it.") },
 ];
@@ -51,7 +51,7 @@ export class SettingsDialog {
       create("div", { class: "pair" }, ...this.numberFields, this.effortField),
       this.unsupported,
       create("h3", { textContent: t("In this browser") }),
-      field(t("Show the cost before sending from"), this.threshold, t("Credits. Beside the send button you see what a message may cost if it can be more than this.")),
+      field(t("Show the cost before sending, from (credits)"), this.threshold, t("If a message can cost more than this, the cost is shown next to the send button.")),
       create("div", { class: "buttons" }, create("button", { class: "primary", textContent: t("Save settings") }), button(t("Cancel"), () => this.dialog.close())),
     );
     this.dialog = create("dialog", { class: "settings", "aria-labelledby": "settings-title", on: { close: () => this.resolve?.(this.saved) } }, this.form);

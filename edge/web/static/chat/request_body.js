@@ -18,7 +18,7 @@ async function attachmentPart(attachment, model) {
   if (isText(attachment)) return { type: "text", text: `${name}:\n\n${await bytes.text()}` };
   if (type.startsWith("image/")) {
     const sees = model?.input_modalities?.includes("image") ?? true;
-    if (!sees) return { type: "text", text: `[${name}: ${t("This model does not take images.")}]` };
+    if (!sees) return { type: "text", text: `[${name}: ${t("This model does not accept images.")}]` };
     return { type: "image_url", image_url: { url: await dataUrl(bytes, type) } };
   }
   return { type: "file", file: { filename: name, file_data: await dataUrl(bytes, type) } };

@@ -58,7 +58,7 @@ function showLink(dialog, created) {
   const revoke = button(t("Revoke"), async () => {
     try {
       await call(`/api/chat/share/${created.slug}/`, { method: "DELETE" });
-      status.textContent = t("Revoked. The link does not work any more.");
+      status.textContent = t("Revoked. The link no longer works.");
       for (const one of [copy, revoke, address]) one.disabled = true;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;

@@ -273,7 +273,7 @@ export class Sync {
 
   offNodes(show) {
     const problem = create("p", { class: "wrong", role: "alert", textContent: this.problem, hidden: !this.problem });
-    const on = button(t("Switch sync on"), () => this.switchOn().then(show), { class: "primary" });
+    const on = button(t("Turn on sync"), () => this.switchOn().then(show), { class: "primary" });
     return [
       create("p", { textContent: t("Your conversations are in this browser only. With sync, the server stores a copy of each in your account, and you can open them on other devices where you are signed in.") }),
       create("p", { class: "soft", textContent: t("The copy has the messages and files of the branch that you see. Other branches, folders and pins stay in this browser. The server can read the copies. You can delete them at any time.") }),
@@ -292,7 +292,7 @@ export class Sync {
         await this.switchOff(deleteCopies);
       } catch (error) {
         if (!(error instanceof ApiError)) throw error;
-        this.problem = t("Sync is off, but not every copy was deleted: {message} Delete the rest under Stored conversations in your account.", { message: error.message });
+        this.problem = t("Sync is off, but not every copy was deleted: {message} Delete the rest under Conversations in your account.", { message: error.message });
       }
       show();
     };
@@ -302,8 +302,8 @@ export class Sync {
       create(
         "div",
         { class: "buttons" },
-        button(t("Switch off and delete the copies"), () => off(true), { class: "danger" }),
-        button(t("Switch off and keep the copies"), () => off(false)),
+        button(t("Turn off and delete the copies"), () => off(true), { class: "danger" }),
+        button(t("Turn off and keep the copies"), () => off(false)),
         closeButton(t("Close")),
       ),
     ];

@@ -57,7 +57,7 @@ class Dictation {
       this.stream = await navigator.mediaDevices.getUserMedia({ audio: true });
     } catch (error) {
       const denied = error.name === "NotAllowedError";
-      this.options.notify(denied ? t("The browser denied access to the microphone. Allow it in the settings of this site.") : t("No microphone was found."));
+      this.options.notify(denied ? t("The browser denied access to the microphone. Allow it in this site's settings.") : t("No microphone was found."));
       return;
     }
     const mimeType = RECORDING_TYPES.find((type) => MediaRecorder.isTypeSupported(type));
@@ -67,7 +67,7 @@ class Dictation {
     this.recorder.addEventListener("stop", () => this.recorded(new Blob(pieces, { type: (mimeType ?? "audio/webm").split(";")[0] })));
     this.recorder.start();
     this.timer = setTimeout(() => this.stop(), MAX_RECORDING_MS);
-    this.show(t("Stop dictating"), true);
+    this.show(t("Stop dictation"), true);
     this.options.notify("");
   }
 
