@@ -154,7 +154,7 @@ async def test_errors_offer_next_steps(site: Site, open_page: OpenPage, axe: str
     await expect(failure).to_be_visible()
     request_id = await failure.locator("code").inner_text()
     assert request_id.startswith("req_")
-    await failure.get_by_role("button", name="Copy the request id").click()
+    await failure.get_by_role("button", name="Copy the request ID").click()
     assert await page.evaluate("navigator.clipboard.readText()") == request_id
     await expect(failure.get_by_role("button", name="Try another model")).to_be_visible()
     await check_page(page, axe, "chat-failure")

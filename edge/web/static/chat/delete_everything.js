@@ -138,7 +138,7 @@ function removedTable(removed) {
     shares: t("Shares"),
     media_jobs: t("Media jobs"),
     media_files: t("Media files"),
-    usage_rows: t("Records of calls"),
+    usage_rows: t("Call records"),
   };
   const rows = Object.entries(names).flatMap(([name, label]) => [create("dt", { textContent: label }), create("dd", { textContent: formatNumber(removed[name] ?? 0) })]);
   return create("dl", { class: "facts" }, ...rows);

@@ -128,7 +128,7 @@ export class MessageView {
       create("p", { textContent: error.message ?? t("The answer failed.") }),
       message.text && message.credits ? create("p", { class: "small soft", textContent: t("{credits} charged for what was delivered.", { credits: creditsText(message.credits) }) }) : null,
       create("div", { class: "buttons" }, ...buttons),
-      id ? create("p", { class: "small soft request-id" }, `${t("Request id")}: `, create("code", { textContent: id }), copyButton(t("Copy"), () => id, { "aria-label": t("Copy the request id") })) : null,
+      id ? create("p", { class: "small soft request-id" }, `${t("Request ID")}: `, create("code", { textContent: id }), copyButton(t("Copy"), () => id, { "aria-label": t("Copy the request ID") })) : null,
     );
   }
 

@@ -33,7 +33,7 @@ export async function importFiles(store, files, notify) {
       return;
     }
   }
-  notify(importedText(added, present) || t("The file contains no conversation."));
+  notify(importedText(added, present) || t("The file contains no conversations."));
 }
 
 function importedText(added, present) {

@@ -135,7 +135,7 @@ function show(answer) {
   byId("tool-calls-box").hidden = !answer.toolCalls.length;
   const atEnd = raw.scrollHeight - raw.scrollTop - raw.clientHeight < 40;
   raw.textContent = rawText.length > MAX_RAW_CHARACTERS
-    ? `${t("The first part is left out.")}\n${rawText.slice(-MAX_RAW_CHARACTERS)}`
+    ? `${t("The beginning is not shown.")}\n${rawText.slice(-MAX_RAW_CHARACTERS)}`
     : rawText;
   if (atEnd) raw.scrollTop = raw.scrollHeight;
 }
@@ -239,7 +239,7 @@ async function showReceipt(answer, id, milliseconds) {
   if (receipt?.first_token_ms != null) rows.push([t("First token"), duration(receipt.first_token_ms)]);
   rows.push([t("Duration"), duration(receipt?.duration_ms ?? milliseconds)]);
   if (answer.finishReason) rows.push([t("Finish reason"), answer.finishReason]);
-  if (id) rows.push([t("Request id"), id]);
+  if (id) rows.push([t("Request ID"), id]);
   byId("receipt").replaceChildren(...rows.flatMap(([name, value]) => {
     const [term, description] = [document.createElement("dt"), document.createElement("dd")];
     term.textContent = name;

@@ -47,7 +47,7 @@ function addFormat(body, format, text) {
   if (format !== "json_schema") return;
   const schema = parse("schema", text);
   if (schema === null || typeof schema !== "object" || Array.isArray(schema)) {
-    throw new InvalidField("schema", t("Enter a JSON schema: a JSON object."));
+    throw new InvalidField("schema", t("Enter a JSON schema as a JSON object."));
   }
   body.response_format = { type: "json_schema", json_schema: { name: "answer", strict: true, schema } };
 }
