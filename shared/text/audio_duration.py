@@ -12,9 +12,12 @@ from math import ceil
 
 MAX_SECONDS = 86_400  # longer than any provider transcribes; the result for files with more frames than are read
 _MAX_FLAC_FRAMES = 100_000  # files with more were made to be slow to read
+_MAX_BLOCKS = 1_000  # tags before MPEG audio or FLAC, and chunks of WAV
 _MAX_MPEG_GAPS = 50_000
 _MIN_COVERED = 0.9  # share of a file that must be frames
-_PCM_FORMATS = (1, 3, 0xFFFE)  # integer, float, extensible
+_PCM_FORMATS = (1, 3)  # integer, float
+_EXTENSIBLE = 0xFFFE  # the format is at the end of the chunk, as a GUID that begins with one of the above
+_PCM_GUID = bytes.fromhex("000000001000800000aa00389b71")  # the rest of the GUID
 # MPEG audio: kbit/s by layer (3, 2, 1), for version 1 and for 2 and 2.5.
 _BIT_RATES_1 = (
     (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -43,31 +46,45 @@ def audio_seconds(data: bytes) -> int | None:
 def _after_id3(data: bytes) -> int:
     """Return the position after the tags at the beginning (ID3v2)."""
     start = 0
-    while data[start : start + 3] == b"ID3" and len(data) >= start + 10:
+    for _ in range(_MAX_BLOCKS):
+        if data[start : start + 3] != b"ID3" or len(data) < start + 10:
+            break
         size = 0
         for byte in data[start + 6 : start + 10]:
             size = size << 7 | byte & 0x7F
-        start += 10 + size
+        start += size + (20 if data[start + 5] & 0x10 else 10)  # with or without a footer
     return start
 
 
 def _wav_seconds(data: bytes) -> float | None:
     """Return the duration of uncompressed samples: all bytes after the header count."""
-    position, rate = 12, 0
-    while position + 8 <= len(data):
+    position, rate = 12, None
+    for _ in range(_MAX_BLOCKS):
         name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        body = data[position + 8 : position + 24]
-        if name == b"fmt " and len(body) == 16:
-            kind, channels, samples = (int.from_bytes(body[at : at + width], "little") for at, width in ((0, 2), (2, 2), (4, 4)))
-            bits = int.from_bytes(body[14:16], "little")
-            rate = samples * channels * ceil(bits / 8) if kind in _PCM_FORMATS else 0
+        if name == b"fmt ":
+            if rate is not None:
+                return None  # decoders differ in which of two formats they use
+            rate = _wav_rate(data[position + 8 : position + 8 + min(size, 40)])
         elif name == b"data":
-            return (len(data) - position - 8) / rate if rate else None
+            return max(len(data) - position - 8, 0) / rate if rate else None
         position += 8 + size + size % 2
     return None
 
 
+def _wav_rate(format: bytes) -> int:
+    """Return the bytes per second of uncompressed samples; 0 for other formats."""
+    if len(format) < 16:
+        return 0
+    kind, channels, samples = (int.from_bytes(format[at : at + width], "little") for at, width in ((0, 2), (2, 2), (4, 4)))
+    if kind == _EXTENSIBLE and format[26:] == _PCM_GUID:
+        kind = int.from_bytes(format[24:26], "little")
+    return samples * channels * ceil(int.from_bytes(format[14:16], "little") / 8) if kind in _PCM_FORMATS else 0
+
+
 def _mpeg_seconds(data: bytes, start: int) -> float | None:
+    """Return the duration of a file that begins with a frame. Files of other formats may contain frames."""
+    if data[start : start + 1] != b"\xff" or len(data) < start + 3 or _mpeg_frame(data[start + 1], data[start + 2]) is None:
+        return None
     position, covered, gaps, seconds = start, 0, 0, 0.0
     while (position := data.find(b"\xff", position)) >= 0 and position + 4 <= len(data) and gaps <= _MAX_MPEG_GAPS:
         found = _mpeg_frame(data[position + 1], data[position + 2])
@@ -125,6 +142,8 @@ def _flac_frame(head: bytes, stream_rate: int) -> float:
     rate = int.from_bytes(head[at + size_bytes : end], "big") * {12: 1_000, 14: 10}.get(rate_code, 1)
     if not rate_bytes:
         rate = _FLAC_RATES[rate_code] or stream_rate
+    # If the rates differ, decoders use either.
+    rate = min(rate or stream_rate, stream_rate or rate)
     return samples / rate if rate else 0.0
 
 

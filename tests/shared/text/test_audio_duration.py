@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy
 import pytest
 from hypothesis import given
@@ -43,6 +45,48 @@ def test_sizes_in_the_header_of_a_wav_file_do_not_count() -> None:
     assert audio_seconds(bytes(data)) == 5
 
 
+def wav(*formats: bytes) -> bytes:
+    """Return ten seconds at 8,000 bytes per second, after chunks with `formats`."""
+    chunks = b"".join(b"fmt " + len(format).to_bytes(4, "little") + format for format in formats)
+    return b"RIFF\0\0\0\0WAVE" + chunks + b"data\0\0\0\0" + bytes(80_000)
+
+
+SLOW = struct.pack("<HHIIHH", 1, 1, 8_000, 8_000, 1, 8)
+FAST = struct.pack("<HHIIHH", 1, 2, 96_000, 384_000, 4, 16)
+ADPCM = struct.pack("<HHIIHH", 2, 1, 8_000, 4_000, 256, 4)
+EXTENSION = struct.pack("<HHI", 22, 16, 0)
+GUID = bytes.fromhex("000000001000800000aa00389b71")
+
+
+@pytest.mark.parametrize(
+    ("formats", "seconds"),
+    [
+        ([SLOW], 10),
+        ([b"\xfe\xff" + SLOW[2:] + EXTENSION + b"\1\0" + GUID], 10),
+        ([b"\xfe\xff" + FAST[2:] + EXTENSION + b"\x55\0" + GUID], None),  # MP3
+        ([b"\xfe\xff" + FAST[2:] + EXTENSION + b"\1\0" + bytes(14)], None),
+        ([SLOW, FAST], None),
+        ([ADPCM, FAST], None),
+        ([SLOW[:14]], None),  # the sample size would be read from the next chunk
+    ],
+)
+def test_only_one_complete_format_of_plain_samples_in_a_wav_file_is_used(formats: list[bytes], seconds: int | None) -> None:
+    assert audio_seconds(wav(*formats)) == seconds
+
+
+def test_of_two_sample_rates_in_a_flac_file_the_lower_one_counts() -> None:
+    data = encode_audio(sound(10), RATE, "flac")
+    for rate, seconds in ((8_000, 30), (96_000, 10)):
+        stated = data[:18] + (rate << 4 | data[20] & 15).to_bytes(3, "big") + data[21:]
+        assert audio_seconds(stated) == seconds
+
+
+def test_frames_of_mp3_in_a_file_of_another_format_do_not_count() -> None:
+    data = encode_audio(sound(10), RATE, "mp3")
+    assert audio_seconds(b"\0\0\0\x10ftypM4A \0\0\0\0" + data) is None
+    assert audio_seconds(b"\0" + data) is None
+
+
 @pytest.mark.parametrize("format", ["opus", "aac"])
 def test_other_formats_are_unknown(format: str) -> None:
     assert audio_seconds(encode_audio(sound(2, noise=True), RATE, format)) is None
@@ -57,6 +101,9 @@ def test_a_file_that_is_mostly_something_else_is_unknown() -> None:
 def test_files_that_are_slow_to_read_are_not_read_to_the_end() -> None:
     assert audio_seconds(b"fLaC" + bytes(38) + b"\xff\xf8" * 200_000) == MAX_SECONDS
     assert audio_seconds(b"\xff" * 200_000) is None
+    data = encode_audio(sound(1), RATE, "mp3")
+    assert audio_seconds(b"ID3\4\0\0\0\0\0\0" * 2_000 + data) is None
+    assert audio_seconds(b"RIFF\0\0\0\0WAVE" + b"junk\0\0\0\0" * 2_000 + wav(SLOW)[12:]) is None
 
 
 HEADS = [b"", b"fLaC", b"RIFF\0\0\0\0WAVE", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0", b"ID3\4\0\0\0\0\0\1"]
