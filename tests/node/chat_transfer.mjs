@@ -104,6 +104,15 @@ assert.equal((await transfer.readExport(archive)).length, 2);
 await assert.rejects(transfer.readExport(zip([["chat.html", "<html>", true]])), { code: "empty_zip" });
 await assert.rejects(transfer.readExport(new Blob(["PK\u0003\u0004"])), { code: "empty_zip" });
 
+const damaged = Buffer.from(await zip([["conversations.json", JSON.stringify([CHAT]), true]]).arrayBuffer()).fill(255, 50, 120);
+await assert.rejects(transfer.readExport(new Blob([damaged])), { code: "empty_zip" });
+
+// Times that cannot be shown are replaced.
+const late = transfer.parseExport(JSON.stringify([{ ...CHAT, create_time: 1e300, update_time: -1 }]))[0].conversation;
+const own = { format: transfer.FORMAT, conversations: [{ created_at: 1e300, updated_at: 9e15, messages: [{ role: "user", text: "Hi", created_at: -1 }] }] };
+const { conversation: shown, messages: [dated] } = transfer.parseExport(JSON.stringify(own))[0];
+for (const at of [late.created_at, late.updated_at, shown.created_at, shown.updated_at, dated.created_at]) assert.ok(Math.abs(at - Date.now()) < 60_000, String(at));
+
 // Our own JSON comes back as it was, with new message ids; wrong types are left out.
 const bytes = Uint8Array.from({ length: 70_000 }, (_, index) => index % 256);
 const soup = { ...byText.get("Soup."), credits: 12, group: "g", attachments: [{ name: "a.bin", type: "image/png", bytes: new Blob([bytes]) }] };

@@ -7,6 +7,7 @@
 export const FORMAT = "yout-chat";
 export const FORMAT_VERSION = 1;
 const MAX_TITLE = 200; // characters
+const MAX_TIME = Date.UTC(9999, 11, 31); // later ones cannot be shown
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const CONVERSATIONS = /(^|\/)conversations(-\d+)?\.json$/; // large exports are split into numbered files
 const SHOWN_ROLES = ["user", "assistant"];
@@ -24,8 +25,12 @@ export class TransferError extends Error {
 export async function readExport(blob) {
   const start = new Uint8Array(await blob.slice(0, 4).arrayBuffer());
   const isZip = start[0] === 0x50 && start[1] === 0x4b; // "PK"
-  const texts = isZip ? await readZip(blob) : [await blob.text()];
-  return texts.flatMap((text) => parseExport(text));
+  try {
+    const texts = isZip ? await readZip(blob) : [await blob.text()];
+    return texts.flatMap((text) => parseExport(text));
+  } catch (error) {
+    throw error instanceof TransferError ? error : new TransferError(isZip ? "empty_zip" : "not_json"); // damaged, or too large
+  }
 }
 
 /** Read the text of a JSON export. Throws `TransferError`. */
@@ -111,7 +116,8 @@ function inOrder(nodes) {
   for (const [id, node] of Object.entries(nodes)) {
     if (!isObject(node)) continue;
     const parent = node.parent in nodes && node.parent !== id ? node.parent : null;
-    children.set(parent, [...(children.get(parent) ?? []), { id, parent, message: node.message }]);
+    if (!children.has(parent)) children.set(parent, []);
+    children.get(parent).push({ id, parent, message: node.message });
   }
   const found = [];
   const waiting = [...(children.get(null) ?? [])].reverse();
@@ -138,7 +144,7 @@ function fromOwn(row) {
     role: message.role,
     text: message.text,
     status: STATUSES.includes(message.status) ? message.status : "complete",
-    created_at: number(message.created_at) ?? Date.now(),
+    created_at: time(message.created_at) ?? Date.now(),
     ...texts(message, ["reasoning", "model", "request_id", "finish_reason"]),
     ...(number(message.credits) === null ? {} : { credits: message.credits }),
     ...(typeof message.group === "string" ? { group: renamed(groups, message.group) } : {}),
@@ -148,8 +154,8 @@ function fromOwn(row) {
     ...emptyConversation(id),
     ...texts(row, ["folder", "system", "model"]),
     title: title(row.title),
-    created_at: number(row.created_at) ?? Date.now(),
-    updated_at: number(row.updated_at) ?? Date.now(),
+    created_at: time(row.created_at) ?? Date.now(),
+    updated_at: time(row.updated_at) ?? Date.now(),
     pinned: row.pinned === true,
     parameters: isObject(row.parameters) ? row.parameters : {},
     leaf: ids.get(row.leaf) ?? messages.at(-1)?.id ?? null,
@@ -277,7 +283,8 @@ function newId() {
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 const hasMessages = ({ messages }) => messages.length > 0;
 const number = (value) => (typeof value === "number" && Number.isFinite(value) ? value : null);
-const milliseconds = (seconds) => (number(seconds) === null ? null : Math.round(seconds * 1000));
+const time = (value) => (number(value) === null || value < 0 || value > MAX_TIME ? null : Math.round(value));
+const milliseconds = (seconds) => (number(seconds) === null ? null : time(seconds * 1000));
 const oneLine = (text) => String(text ?? "").replace(/\s+/g, " ").trim();
 const title = (text) => oneLine(typeof text === "string" ? text : "").slice(0, MAX_TITLE);
 const joined = (first, second) => [first, second].filter(Boolean).join("\n\n");
