@@ -108,5 +108,30 @@ assert.deepEqual(grouped(rows, now).map((group) => [group.name, group.rows.map((
   ["Previous 7 days", ["b"]],
   ["Older", ["c"]],
 ]);
+// A second click while messages are saved sends nothing, and stopping then reaches the calls. Parameters that the settings do not
+// show are not sent.
+const { Conversation, newConversation } = await import(`${folder}/conversation.js`);
+Object.defineProperty(globalThis, "navigator", { value: {}, configurable: true });
+const calls = [];
+globalThis.fetch = async (path, { body, signal }) => {
+  calls.push({ path, body: JSON.parse(body), aborted: signal.aborted });
+  if (signal.aborted) throw new DOMException("stopped", "AbortError");
+  return new Response('data: {"delta": "Hello"}\n\ndata: {"done": true, "credits_charged": 3}\n\n');
+};
+const memory = { async saveConversation() {}, async updateConversation() {}, async saveMessage() {} };
+const hidden = { model: "other", messages: [], n: 100, temperature: 0.5 };
+const chat = new Conversation({ ...newConversation("m"), parameters: hidden }, [], { store: memory, models: new Map(), changed() {} });
+const first = chat.send("Hi", [], ["m"]);
+assert.equal(chat.running, true);
+await Promise.all([first, chat.send("Hi", [], ["m"])]);
+assert.deepEqual(calls.map(({ body }) => body), [{ temperature: 0.5, model: "m", messages: [{ role: "user", content: "Hi" }] }]);
+const hello = chat.path.at(-1);
+await Promise.all([chat.retry(hello, "m"), chat.retry(hello, "m"), chat.edit(chat.path[0], "Hi", ["m"])]);
+assert.deepEqual([calls.length, chat.tree.totalCredits(), chat.running], [2, 6, false]);
+const stopped = chat.retry(hello, "m");
+chat.stop();
+await stopped;
+assert.deepEqual([calls.length, calls[2].aborted, chat.path.at(-1).status], [3, true, "stopped"]);
+
 console.log("ok");
 process.exit(); // the timers of the modules would keep it running

@@ -25,6 +25,7 @@ export class Conversation {
     this.models = models;
     this.changed = changed;
     this.saved = messages.length > 0;
+    this.starting = null; // `{stopped}` while messages are saved before their answers begin
     for (const run of this.runs()) this.adopt(run);
   }
 
@@ -43,7 +44,7 @@ export class Conversation {
   }
 
   get running() {
-    return this.runs().some((run) => run.running);
+    return this.starting !== null || this.runs().some((run) => run.running);
   }
 
   get path() {
@@ -51,36 +52,45 @@ export class Conversation {
   }
 
   // Add a user message below the shown branch, and answer it with each of `models`.
-  async send(text, attachments, models) {
+  send(text, attachments, models) {
     const parent = this.path.at(-1)?.id ?? null;
-    const message = await this.addMessage({ role: "user", parent, text, attachments, status: "complete" });
-    return this.answer(message, models);
+    return this.answer(() => this.addMessage({ role: "user", parent, text, attachments, status: "complete" }), models);
   }
 
   // Send a user message again, with another text.
-  async edit(message, text, models) {
+  edit(message, text, models) {
     const { parent, attachments } = message;
-    const edited = await this.addMessage({ role: "user", parent, text, attachments, status: "complete" });
-    return this.answer(edited, models);
+    return this.answer(() => this.addMessage({ role: "user", parent, text, attachments, status: "complete" }), models);
   }
 
   retry(message, model) {
-    return this.answer(this.tree.get(message.parent), [model]);
+    return this.answer(() => this.tree.get(message.parent), [model]);
   }
 
-  // Generate an answer of each model below a message. Resolves when all of them have ended.
-  async answer(message, models) {
-    const group = models.length > 1 ? newId() : undefined;
-    const path = this.tree.path(message.id);
+  // Generate an answer of each model below the message that `question` returns. Resolves when all of them have ended. Does nothing
+  // while the conversation is running: a double click must not be charged twice.
+  async answer(question, models) {
+    if (this.running) return;
+    const starting = { stopped: false };
+    this.starting = starting;
     const started = [];
-    for (const model of models) {
-      const fields = { role: "assistant", parent: message.id, text: "", model, status: "streaming", group };
-      const answer = await this.addMessage(fields, started.length === 0);
-      const run = new Run({ message: answer, store: this.store, changed: null });
-      this.adopt(run);
-      runs.set(answer.id, run);
-      started.push(run);
+    let path;
+    try {
+      const message = await question();
+      const group = models.length > 1 ? newId() : undefined;
+      path = this.tree.path(message.id);
+      for (const model of models) {
+        const fields = { role: "assistant", parent: message.id, text: "", model, status: "streaming", group };
+        const answer = await this.addMessage(fields, started.length === 0);
+        const run = new Run({ message: answer, store: this.store, changed: null });
+        this.adopt(run);
+        runs.set(answer.id, run);
+        started.push(run);
+      }
+    } finally {
+      this.starting = null;
     }
+    if (starting.stopped) for (const run of started) run.stop();
     this.changed("messages");
     await Promise.all(started.map((run) => this.generate(run, path)));
   }
@@ -98,6 +108,7 @@ export class Conversation {
   }
 
   stop() {
+    if (this.starting) this.starting.stopped = true;
     for (const run of this.runs()) run.stop();
   }
 

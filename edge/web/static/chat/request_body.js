@@ -1,6 +1,8 @@
 // Builds the request bodies of the native API from the messages of a conversation.
 import { t } from "../i18n.js";
 
+const PARAMETERS = ["temperature", "top_p", "max_tokens", "seed", "reasoning_effort"]; // those of parameters.js
+
 // Return a blob as a data URL.
 export function dataUrl(blob, type = blob.type) {
   return new Promise((resolve, reject) => {
@@ -37,14 +39,15 @@ export async function requestBody(conversation, path, model) {
   const messages = await Promise.all(said.map((message) => requestMessage(message, model)));
   const system = conversation.system?.trim();
   if (system) messages.unshift({ role: "system", content: system });
-  return { model: model.id, messages, ...parametersFor(conversation.parameters, model) };
+  return { ...parametersFor(conversation.parameters, model), model: model.id, messages };
 }
 
-// Return the parameters of a conversation that the model supports.
+// Return the parameters of a conversation that the model supports. An imported conversation may have others, which can cost more
+// and are not shown in the settings.
 export function parametersFor(parameters = {}, model = {}) {
   const supported = model.supported_parameters;
   return Object.fromEntries(
-    Object.entries(parameters).filter(([name, value]) => value !== null && value !== undefined && value !== "" && (!supported?.length || supported.includes(name))),
+    Object.entries(parameters).filter(([name, value]) => PARAMETERS.includes(name) && value !== null && value !== undefined && value !== "" && (!supported?.length || supported.includes(name))),
   );
 }
 
