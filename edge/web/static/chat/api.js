@@ -53,7 +53,12 @@ async function errorOf(response) {
 export async function call(path, options = {}) {
   const response = await send(path, options);
   if (!response.ok) throw await errorOf(response);
-  return response.json();
+  try {
+    return await response.json();
+  } catch (error) {
+    // The connection was lost, or something else than the API answered.
+    throw error.name === "AbortError" ? error : networkError();
+  }
 }
 
 export const listModels = () => call("/api/chat/models/");

@@ -18,7 +18,7 @@ import { mountAttachments } from "./attachments.js";
 const LIMIT_AGE_MS = 30_000;
 const byId = (id) => document.getElementById(id);
 // The conversation that the address names, or "". The fragment #main is that of the skip link.
-const addressedId = () => (location.hash === "#main" ? "" : decodeURIComponent(location.hash.slice(1)));
+const addressedId = () => (location.hash === "#main" ? "" : location.hash.slice(1));
 
 class App {
   async start() {
