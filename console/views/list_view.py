@@ -29,6 +29,7 @@ from shared.operations.export_audit import record_export
 from shared.text.csv_rows import escape_formula
 from shared.text.translation import gettext, ngettext
 
+MAX_PAGE = 1_000_000
 _V = TypeVar("_V", bound="ListView")
 Choices = Iterable[tuple[str, str]]
 
@@ -216,6 +217,12 @@ class ListView(ModelView, View):
         """Sort by the primary key as well, so that no row is on two pages."""
         return super()._order_by(query, joins, [*order, (self._primary_key, False)])
 
+    def _get_list_extra_args(self) -> Any:
+        """Return the arguments of the URL. The database refuses negative and huge offsets."""
+        found = super()._get_list_extra_args()
+        found.page = min(max(found.page, 0), MAX_PAGE)
+        return found
+
     def _get_list_filter_args(self) -> list[Any]:
         """Return the active filters. Those that are set to "all" are left out."""
         return [one for one in super()._get_list_filter_args() or () if one[2]]
@@ -225,7 +232,8 @@ class ListView(ModelView, View):
         sent = {name: value for name, value in request.args.items() if value and name != "page"}
         labels = {"search": (gettext("Search"), sent.get("search", ""))}
         for name, value in sent.items():
-            _, known = self._filter_args.get(name.partition("_")[2], (0, None)) if name.startswith("flt") else (0, None)
+            filters = self._filter_args or {}
+            _, known = filters.get(name.partition("_")[2], (0, None)) if name.startswith("flt") else (0, None)
             if known is not None and known.validate(value):
                 labels[name] = (known.name, known.choices()[value])
         return [

@@ -66,6 +66,14 @@ def test_filters_are_shown_as_chips_that_remove_them(signed_in: Any, models: Non
     assert "Invalid Filter Value" in browser.get("/models/?flt1_status=odd").text
 
 
+@pytest.mark.parametrize("path", ["/models/", "/aliases/"])  # the latter has no filters
+def test_a_url_with_unknown_filters_or_impossible_pages_shows_the_list(signed_in: Any, models: None, path: str) -> None:
+    browser = signed_in("readonly")
+    for query in ("flt0_status_=x&flt0_secret=x&flt1=x", "page=99999999999999999999", "page=-1", "page_size=-1&sort=-99"):
+        assert browser.get(f"{path}?{query}").status_code == 200, query
+    assert names(browser, "/models/?page=-1") == ["alpha", "beta", "gamma/one"]
+
+
 def test_selected_models_are_disabled_after_a_confirmation(signed_in: Any, models: None) -> None:
     browser = signed_in("support")
     page = browser.get("/models/").text
