@@ -128,6 +128,8 @@ assert.deepEqual(new Uint8Array(await returned.attachments[0].bytes.arrayBuffer(
 const odd = { format: transfer.FORMAT, conversations: [{ id: 7, title: 8, pinned: "yes", messages: [{ role: "system", text: "x" }, { role: "user", text: "Hi", credits: "9" }] }] };
 const [cleaned] = transfer.parseExport(JSON.stringify(odd));
 assert.deepEqual([cleaned.conversation.title, cleaned.conversation.pinned, cleaned.messages.length, cleaned.messages[0].credits], ["", false, 1, undefined]);
+const charged = (credits) => transfer.parseExport(JSON.stringify({ ...odd, conversations: [{ messages: [{ role: "user", text: "Hi", credits }] }] }))[0].messages[0].credits;
+assert.deepEqual([0, 7, -1, 0.5, 1e21].map(charged), [0, 7, undefined, undefined, undefined]);
 
 // Markdown of the branch that is shown.
 const labels = { user: "User", assistant: "Assistant", reasoning: "Reasoning", attachment: "Attachment", untitled: "Conversation" };

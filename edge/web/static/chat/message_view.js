@@ -151,7 +151,7 @@ export class MessageView {
     if (message.role === "assistant" && message.credits !== undefined) {
       const cost = message.status === "failed" && message.credits === 0 ? t("Nothing was charged") : creditsText(message.credits);
       const hasReceipt = signedIn && message.request_id && (message.credits > 0 || message.status === "complete");
-      const receipt = hasReceipt ? { href: `/calls/${message.request_id}` } : null;
+      const receipt = hasReceipt ? { href: `/calls/${encodeURIComponent(message.request_id)}` } : null;
       facts.append(create(receipt ? "a" : "span", { class: "cost", textContent: cost, title: tokensText(message), ...receipt }));
     }
     facts.append(timeElement(message.created_at));

@@ -146,7 +146,7 @@ function fromOwn(row) {
     status: STATUSES.includes(message.status) ? message.status : "complete",
     created_at: time(message.created_at) ?? Date.now(),
     ...texts(message, ["reasoning", "model", "request_id", "finish_reason"]),
-    ...(number(message.credits) === null ? {} : { credits: message.credits }),
+    ...(Number.isSafeInteger(message.credits) && message.credits >= 0 ? { credits: message.credits } : {}),
     ...(typeof message.group === "string" ? { group: renamed(groups, message.group) } : {}),
     ...(Array.isArray(message.attachments) ? { attachments: message.attachments.map(readAttachment).filter(Boolean) } : {}),
   }));
