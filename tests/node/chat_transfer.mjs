@@ -155,4 +155,13 @@ assert.deepEqual(await store.search("absent"), []);
 await store.deleteConversation(again.conversation.id);
 assert.deepEqual([await store.conversations(), await store.messages(again.conversation.id)], [[], []]);
 await store.close();
+
+// A browser that forbids storage may throw as soon as it is looked up.
+const throws = () => { throw new DOMException("forbidden", "SecurityError"); };
+Object.defineProperty(globalThis, "indexedDB", { get: throws });
+globalThis.BroadcastChannel = class { constructor() { throws(); } };
+const forbidden = await openStore();
+await forbidden.saveSetting("a", 1);
+assert.deepEqual([forbidden.status.problem, await forbidden.setting("a")], ["unavailable", 1]);
+await forbidden.close();
 console.log("ok");

@@ -18,10 +18,19 @@ const EXCERPT_BEFORE = 30; // characters of an excerpt before and after the foun
 const EXCERPT_AFTER = 90;
 
 /** Open the store. Without IndexedDB it works in memory, and `status.problem` is "unavailable". */
-export async function openStore({ indexedDB = globalThis.indexedDB, openMs = OPEN_MS } = {}) {
+export async function openStore({ indexedDB = allowed(() => globalThis.indexedDB), openMs = OPEN_MS } = {}) {
   const store = new Store(indexedDB, openMs);
   await store.ready();
   return store;
+}
+
+// The result of `get`, or null if the browser throws because it forbids storage.
+function allowed(get) {
+  try {
+    return get();
+  } catch {
+    return null;
+  }
 }
 
 /** Lower-case text without accents, for searching. */
@@ -56,8 +65,8 @@ class Store {
   constructor(indexedDB, openMs) {
     this.#indexedDB = indexedDB;
     this.#openMs = openMs;
-    if (globalThis.BroadcastChannel) {
-      this.#channel = new BroadcastChannel(CHANNEL);
+    this.#channel = globalThis.BroadcastChannel ? allowed(() => new BroadcastChannel(CHANNEL)) : null;
+    if (this.#channel) {
       this.#channel.onmessage = (event) => this.#receive(event.data);
       this.#channel.unref?.(); // in Node, where tests run, it must not keep the process alive
     }
