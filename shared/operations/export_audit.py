@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from shared.core.database import transaction
+from shared.identity.api_key_format import PREFIX
 from shared.operations.audit import Origin, record_audit_entry
+
+_KEY = re.compile(rf"({PREFIX}[0-9A-Za-z]{{4}})[0-9A-Za-z]+")
 
 
 def record_export(what: str, filters: dict[str, str], *, origin: Origin) -> None:
-    """Record that `what` (`usage`, `ledger`, …) was exported with these filters."""
+    """Record that `what` (`usage`, `ledger`, …) was exported with these filters, and only the prefix of an API key in them."""
+    kept = {name: _KEY.sub(r"\1…", value) for name, value in filters.items()}
     with transaction():
-        record_audit_entry(origin, f"export.{what}", what, after={**filters})
+        record_audit_entry(origin, f"export.{what}", what, after=kept)

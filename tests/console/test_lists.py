@@ -126,6 +126,8 @@ def test_the_export_has_the_filtered_rows_and_is_recorded(signed_in: Any, models
     assert [(row["Model"], row["Kind"], row["Channels"]) for row in rows] == [("beta", "embedding", "east")]
     assert AuditEntry.get(AuditEntry.action == "export.models").after == {"flt0_kind": "embedding"}
     assert "'=HYPERLINK(1)" in browser.get("/plans/export.csv").text
+    browser.get("/channels/export.csv?search=yout-AbCd0123456789", buffered=True)
+    assert AuditEntry.get(AuditEntry.action == "export.channels").after == {"search": "yout-AbCd…"}
 
 
 def test_every_list_selects_exports_and_changes_rows_without_secrets(signed_in: Any, models: None) -> None:
