@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,9 +59,14 @@ class _Conversation:
         self._messages: list[Message] = []
         self._images: list[Message] = []  # from tool outputs; tool messages can only contain text
         self._reasoning_blocks: list[Any] = []  # for the next assistant message
+        self._unanswered: Counter[str] = Counter()  # calls without an output, by id
+        self._outputs: dict[str, list[str]] = {}  # texts of the latest call with this id
+        self._answers: list[tuple[Message, list[str]]] = []  # tool messages, and the texts of their call
 
     def end(self) -> list[Message]:
         self._add_images()
+        for message, texts in self._answers:
+            message["content"] = "\n".join(texts)
         return self._messages
 
     def add(self, message: Message) -> None:
@@ -88,6 +94,7 @@ class _Conversation:
         else:
             self._add_reasoning(last)
         self._messages[-1].setdefault("tool_calls", []).append(call)
+        self._unanswered[call["id"]] += 1
 
     def answer(self, call_id: str, parts: str | list[Message]) -> None:
         """Add a tool output. Its images follow in a user message, after all outputs of the turn."""
@@ -101,8 +108,21 @@ class _Conversation:
         self.append_output(call_id, content)
 
     def append_output(self, call_id: str, content: Any) -> None:
-        """Add a tool output in chat format."""
-        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content})
+        """Add a tool output in chat format.
+
+        Further outputs of the same call, which a client sends for a call that is still running, are added to the first one:
+        providers accept one result per call, directly after it.
+        """
+        texts = self._outputs.get(call_id)
+        if texts is not None and isinstance(content, str) and not self._unanswered[call_id]:
+            texts.append(content)
+            return
+        self._unanswered[call_id] -= 1
+        message = {"role": "tool", "tool_call_id": call_id, "content": content}
+        self._messages.append(message)
+        if isinstance(content, str):
+            self._outputs[call_id] = [content]
+            self._answers.append((message, self._outputs[call_id]))
 
     def _add_images(self) -> None:
         if self._images:

@@ -219,6 +219,48 @@ def test_local_shell_outputs_may_have_the_calls_id_as_id() -> None:
     assert request_of(input=items).call.body["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "x"}
 
 
+@each_dialect
+def test_a_call_with_several_outputs_has_one_result(dialect: str) -> None:
+    """Codex sends an output for each `notify()` of a script, also while a later call waits for the script."""
+    output = {"type": "custom_tool_call_output", "call_id": "call_1"}
+    items = [
+        {"role": "user", "content": "Go"},
+        {"type": "custom_tool_call", "call_id": "call_1", "name": "exec", "input": "notify('a')"},
+        {**output, "output": "Running"},
+        {**output, "output": [{"type": "input_text", "text": "Half"}]},
+        {"type": "function_call", "call_id": "call_2", "name": "wait", "arguments": "{}"},
+        {**output, "output": "Almost"},
+        {"type": "function_call_output", "call_id": "call_2", "output": "Done"},
+    ]
+    tools = [{"type": "custom", "name": "exec"}, {"type": "function", "name": "wait"}]
+    assert results_in(dialect, sent_to(dialect, request_of(tools=tools, input=items))) == ["Running\nHalf\nAlmost", "Done"]
+
+
+@each_dialect
+def test_outputs_of_calls_with_the_same_id_stay_apart(dialect: str) -> None:
+    call = {"type": "function_call", "call_id": "call_0", "name": "wait", "arguments": "{}"}
+    items = [call, {**call, "type": "function_call_output", "output": "1"}, call]
+    items = [{"role": "user", "content": "Go"}, *items, {**call, "type": "function_call_output", "output": "2"}]
+    body = sent_to(dialect, request_of(tools=[{"type": "function", "name": "wait"}], input=items))
+    assert results_in(dialect, body) == ["1", "2"]
+
+
+def results_in(dialect: str, body: Json) -> list[str]:
+    """The texts of all tool results in a provider's request."""
+    if dialect == "gemini":
+        parts = [
+            part["functionResponse"]["response"]
+            for turn in body["contents"]
+            for part in turn["parts"]
+            if "functionResponse" in part
+        ]
+        return [str(response.get("result", response)) for response in parts]
+    if dialect == "openai":
+        return [message["content"] for message in body["messages"] if message["role"] == "tool"]
+    blocks = [block for message in body["messages"] for block in message["content"] if block["type"] == "tool_result"]
+    return ["".join(part["text"] for part in block["content"]) for block in blocks]
+
+
 def test_tools_can_come_as_an_item() -> None:
     tools = {"type": "additional_tools", "role": "developer", "tools": [namespace("functions", EXEC)]}
     request = request_of(input=[tools, {"role": "user", "content": "Go"}], parallel_tool_calls=False)
