@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from shared.core.errors import InvalidRequest
 
 ROLES = ("user", "assistant", "system", "developer")
 REFERENCE = "item_reference"
+_ENCRYPTED = re.compile(r"gAAAA[\w-]*={0,2}", re.ASCII)  # a Fernet token, which is how OpenAI encrypts content
 Message = dict[str, Any]
 
 
@@ -202,8 +204,12 @@ def _additional_tools(conversation: _Conversation, item: Mapping[str, Any], wher
 
 
 def _agent_message(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Add a message between agents of one client as a user message. Encrypted parts are left out."""
-    texts = [part["text"] for part in _parts_in(item.get("content")) if isinstance(part.get("text"), str)]
+    """Add a message between agents of one client as a user message. Parts that OpenAI encrypted are left out.
+
+    Codex takes the part from the arguments of a call, which only OpenAI's models return encrypted. Other models return text.
+    """
+    found = [part.get("text", part.get("encrypted_content")) for part in _parts_in(item.get("content"))]
+    texts = [text for text in found if isinstance(text, str) and not _ENCRYPTED.fullmatch(text)]
     if texts:
         text = f"Message from {item.get('author')} to {item.get('recipient')}:\n" + "\n".join(texts)
         conversation.add({"role": "user", "content": text})

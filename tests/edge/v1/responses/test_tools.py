@@ -405,6 +405,15 @@ def test_messages_between_agents_and_searches_of_other_providers_are_accepted() 
         {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"type": "search", "query": "x"}},
         {"type": "agent_message", "author": "/root", "recipient": "/root/a", "content": [{"type": "input_text", "text": "Help"}]},
         {"type": "agent_message", "author": "a", "recipient": "b", "content": [{"type": "encrypted_content"}]},
+        agent_message("gAAAAABqR-x_9w=="),
+        agent_message("Say hello."),
     ]
     texts = [message["content"] for message in request_of(input=items).call.body["messages"]]
-    assert texts == ["Go", "Message from /root to /root/a:\nHelp"]
+    start = "Message from /root to /root/kid:\nNEW_TASK"
+    assert texts == ["Go", "Message from /root to /root/a:\nHelp", start, f"{start}\nSay hello."]
+
+
+def agent_message(task: str) -> Json:
+    """A task as Codex sends it. It marks the task as encrypted for every model."""
+    content = [{"type": "input_text", "text": "NEW_TASK"}, {"type": "encrypted_content", "encrypted_content": task}]
+    return {"type": "agent_message", "author": "/root", "recipient": "/root/kid", "content": content}
