@@ -11,7 +11,8 @@ from flask_admin.theme import Bootstrap4Theme
 from flask_wtf import CSRFProtect
 from jinja2 import StrictUndefined
 
-from console import compression, errors, formats, languages, static_files, timing
+from console import compression, errors, formats, languages, metrics, static_files, timing
+from console.metrics import ConsoleMetrics
 from console.security import access_control, auth, csrf, headers, password_auth, request_check
 from console.views import home_view, views
 from shared.core.database import database
@@ -22,7 +23,7 @@ from shared.operations.staff_sessions import MAX_LIFETIME_MS
 MAX_FORM_BYTES = 64_000
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings, counted: ConsoleMetrics | None = None) -> Flask:
     """Create the console's WSGI app. The database must already be bound to the models (`shared.core.database.bind_database`).
 
     The access check is installed before the CSRF check and the views, so that unauthenticated requests are read no further.
@@ -33,6 +34,7 @@ def create_app(settings: Settings) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.teardown_request(_close_connection)
+    metrics.install(app, counted or ConsoleMetrics())
     timing.install(app)
     compression.install(app)
     languages.install(app)

@@ -10,6 +10,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.http import wsgi
 
 from console.app import create_app
+from console.metrics import ConsoleMetrics, console_counters
 from shared.core.database import bind_database, open_database
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
@@ -45,6 +46,7 @@ class _Server(BaseApplication):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._counters = console_counters()
         vars(wsgi)["Response"] = _Response  # gunicorn's workers look up this class for each response
         super().__init__()
 
@@ -55,7 +57,7 @@ class _Server(BaseApplication):
     def load(self) -> Flask:
         """Create the app in the worker, after the fork: database connections must not be shared across it."""
         bind_database(open_database(self._settings.database_url, max_connections=THREADS))
-        return create_app(self._settings)
+        return create_app(self._settings, ConsoleMetrics(self._counters))
 
 
 def _spellings(trusted: tuple[str, ...]) -> Iterator[str]:

@@ -29,12 +29,13 @@ from edge.http.asgi_entry import entry
 from edge.http.compression import compress_response
 from edge.http.cors import PATHS as API_PATHS
 from edge.http.cors import Cors
-from edge.http.errors import is_internal, openai_error_body, request_id
+from edge.http.errors import INTERNAL, error_spec, is_internal, openai_error_body, request_id
 from edge.http.path_hint import path_hint
 from edge.http.public_url import edge_url
 from edge.reference.openapi_route import reference
 from edge.request_context import refuse_unstorable
 from edge.services import Services
+from edge.store.metrics import Metrics
 from edge.v1.chat import CHAT
 from edge.v1.completions import COMPLETIONS
 from edge.v1.embeddings import EMBEDDINGS
@@ -110,7 +111,7 @@ ENDPOINTS: dict[str, EndpointAdapter] = {
 }
 
 
-def create_app(settings: Settings) -> Quart:
+def create_app(settings: Settings, metrics: Metrics | None = None) -> Quart:
     """Return the edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
     app = Quart(__name__, static_folder=None)
     app.request_class = PageRequest
@@ -128,9 +129,9 @@ def create_app(settings: Settings) -> Quart:
 
     @app.before_serving
     async def start() -> None:
-        services = await Services.start(settings)
+        services = await Services.start(settings, metrics)
         app.extensions["services"] = services
-        routes.update({path: call_handler(services, adapter) for path, adapter in ENDPOINTS.items()})
+        routes.update({path: call_handler(services, adapter, path) for path, adapter in ENDPOINTS.items()})
 
     @app.after_serving
     async def stop() -> None:
@@ -154,6 +155,13 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         refuse_unstorable(request.args.items(multi=True))
 
     @app.after_request
+    async def count_request(response: Response) -> Response:
+        route = "unmatched" if request.url_rule is None else request.url_rule.rule
+        services: Services = app.extensions["services"]
+        services.metrics.record_request(route, response.status_code)
+        return response
+
+    @app.after_request
     async def add_request_id(response: Response) -> Response:
         for name in _adapter().id_headers:
             response.headers[name.decode()] = g.request_id
@@ -174,6 +182,7 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         if wants_page():
             return await error_page(error)
         problem = _adapter().render_error(error, g.request_id)
+        _count_error(problem.status, error_spec(error).code)
         response = Response(problem.body, status=problem.status)
         standing = rate_headers(error.rate_limit_state) if error.rate_limit_state else []
         for name, value in (*standing, *problem.headers):
@@ -195,7 +204,13 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         if wants_page():
             return await error_page(error)
         problem = _adapter().render_error(error, g.request_id)
+        _count_error(problem.status, INTERNAL.code)
         return Response(problem.body, status=problem.status, content_type="application/json")
+
+
+def _count_error(status: int, code: str) -> None:
+    services: Services = current_app.extensions["services"]
+    services.metrics.record_error(status, code)
 
 
 def _log_failure(error: Exception) -> None:
@@ -221,6 +236,7 @@ _HTTP_ERRORS = {
 
 def _plain_error(status: int) -> Response:
     code, text = _HTTP_ERRORS.get(status, ("invalid_request", "The request is malformed."))
+    _count_error(status, code)
     hint = path_hint(request.path[:MAX_PATH], edge_url(), _is_known) if status == 404 else ""
     message = text.format(method=request.method, path=request.path[:MAX_PATH], hint=hint)
     kind = "invalid_request_error" if status < 500 else "server_error"

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+from typing import Any
 
 import orjson
+import peewee
 from quart import Blueprint, Response, current_app, request
 
 from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, ResponseSpec, describe_route, enum, response_schema
 from edge.http.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
+from edge.store.metrics import Stored
 from shared.core.errors import DatabaseUnavailable, NotFound
 from shared.mail.outbox import count_overdue
-from shared.text.client_address import is_loopback
-
-PROXY_HEADERS = ("x-forwarded-for", "forwarded", "x-real-ip")  # set by proxies
+from shared.metrics.access import may_read
+from shared.metrics.exposition import CONTENT_TYPE
+from shared.models import Hold, MediaJob
 
 health = Blueprint("health", __name__)
 _READY = response_schema(
@@ -76,25 +78,29 @@ async def readyz() -> Response:
     notes="Requires a loopback address, or the operator's token if one is set. Everyone else gets 404.",
 )
 async def metrics() -> Response:
-    """Return metrics in Prometheus' text format.
+    """Return metrics in Prometheus' text format, summed up over all processes of this edge.
 
     Requires `YOUT_METRICS_TOKEN` if it is set, else a direct connection from a loopback address. Everyone else gets 404.
     """
     services: Services = current_app.extensions["services"]
-    token = services.settings.metrics_token
-    if token:
-        allowed = hmac.compare_digest(request.headers.get("authorization", "").encode(), f"Bearer {token}".encode())
-    else:
-        allowed = is_loopback(request.remote_addr or "") and not any(name in request.headers for name in PROXY_HEADERS)
-    if not allowed:
+    authorization = request.headers.get("authorization", "")
+    if not may_read(services.settings.metrics_token, request.remote_addr or "", request.headers, authorization):
         raise NotFound("Page not found.")
-    body = services.metrics.render(len(services.inflight), services.limiter.degraded, await _overdue_mails(services))
-    return Response(body, content_type="text/plain; version=0.0.4; charset=utf-8")
+    stored, state, redis = await asyncio.gather(_stored(services), services.check_database(), services.limiter.ping())
+    return Response(services.metrics.render(stored, state.accepts_writes, redis), content_type=CONTENT_TYPE)
 
 
-async def _overdue_mails(services: Services) -> int | None:
-    """Return the number of emails queued for more than an hour, or None while the database is unavailable."""
+async def _stored(services: Services) -> Stored | None:
+    """Return the gauges that are read from the database, or None while it is unavailable."""
     try:
-        return await services.slow_reader.read(count_overdue)
+        return await services.slow_reader.read(_read_stored)
     except DatabaseUnavailable:
         return None
+
+
+def _read_stored() -> Stored:
+    totals = peewee.fn.COUNT(Hold.id), peewee.fn.COALESCE(peewee.fn.SUM(Hold.amount), 0)
+    open_holds: Any = Hold.select(*totals).where(Hold.state == "held")
+    count, credits = open_holds.tuples().get()
+    unfinished = MediaJob.select().where(MediaJob.finished_at.is_null())
+    return Stored(int(count), int(credits), count_overdue(), int(unfinished.count()))

@@ -20,6 +20,7 @@ from hypercorn.utils import LifespanFailureError
 
 from edge import strict_hypercorn
 from edge.app import create_app
+from edge.store.metrics import Metrics, edge_counters
 from shared import tokenizer
 from shared.core.database import bind_database, open_database
 from shared.core.errors import YoutError
@@ -47,16 +48,16 @@ def serve(settings: Settings) -> int:
     log_setting_warnings(settings)
     tokenizer.encoding()  # loaded before forking: it blocks the interpreter, and workers then share its memory
     if settings.edge_workers == 1:
-        uvloop.run(_work(settings, settings.listen_address(settings.edge_port)))
+        uvloop.run(_work(settings, settings.listen_address(settings.edge_port), Metrics()))
         return 0
     return _Parent(settings).run()
 
 
-async def _work(settings: Settings, address: str) -> None:
+async def _work(settings: Settings, address: str, metrics: Metrics) -> None:
     bind_database(open_database(settings.database_url, statement_timeout_seconds=ANSWER_SECONDS))
     strict_hypercorn.install()
     fast_hypercorn.install(settings.fast_http, fast_hypercorn.Limits(connections=settings.max_connections))
-    app = create_app(settings)
+    app = create_app(settings, metrics)
     _tune_garbage_collector()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -109,35 +110,37 @@ class _Parent:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._socket = _listen(settings)
-        self._children: set[int] = set()
+        self._children: dict[int, int] = {}  # the slot in the shared counters, by process id
+        self._counters = edge_counters(settings.edge_workers)
         self._stopping = False
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
-        for _ in range(self._settings.edge_workers):
-            self._start()
+        for slot in range(self._settings.edge_workers):
+            self._start(slot)
         while self._children:
             child, status = os.wait()
-            self._children.discard(child)
+            slot = self._children.pop(child)
+            self._counters.clear_gauges(slot)
             if not self._stopping:
                 log.error("worker %d exited with code %d; restarting it", child, os.waitstatus_to_exitcode(status))
                 time.sleep(RESTART_PAUSE_SECONDS)
                 if not self._stopping:
-                    self._start()
+                    self._start(slot)
         return 0
 
-    def _start(self) -> None:
+    def _start(self, slot: int) -> None:
         child = os.fork()
         if child:
-            self._children.add(child)
+            self._children[child] = slot
             if self._stopping:  # `_stop` ran before this child was added
                 os.kill(child, signal.SIGTERM)
             return
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         _die_with_parent()
-        uvloop.run(_work(self._settings, f"fd://{self._socket.fileno()}"))
+        uvloop.run(_work(self._settings, f"fd://{self._socket.fileno()}", Metrics(self._counters, slot)))
         os._exit(0)
 
     def _stop(self, *_: object) -> None:

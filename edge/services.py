@@ -73,23 +73,24 @@ class DatabaseState(NamedTuple):
 class Services:
     """Create with `await Services.start(settings)`. The database must be bound and migrated."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         self.settings = settings
+        self.metrics = metrics or Metrics()
         self.cors = Cors(settings.cors_origins)
         self.process_id = new_id()
         self.catalog: Catalog = EMPTY_CATALOG
         self.health = RouteHealth()
-        self.database_reader = DatabaseReader("reader")
+        self.database_reader = DatabaseReader("reader", metrics=self.metrics)
         self.slow_reader = DatabaseReader(
-            "slow-reader", threads=2, keeps_connection=False
+            "slow-reader", threads=2, keeps_connection=False, metrics=self.metrics
         )  # a separate reader for slow queries, so that key look-ups do not wait for them
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
-        self.limiter = Limiter(settings.redis_url, settings.call_seconds)
+        self.limiter = Limiter(settings.redis_url, settings.call_seconds, self.metrics)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
         self.keys = Keys(settings, self.database_reader, RefusedKeys(settings, self.limiter))
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
-        self.ledger = LedgerBatcher(self.visitors)
+        self.ledger = LedgerBatcher(self.visitors, self.metrics)
         # SQLite has one writer at a time, so its other writes run in the ledger's thread.
         self.database_writer = self.ledger.writer if is_sqlite() else DatabaseWriter(WriterThread("writer"))
         self.hashes = HashQueue()
@@ -100,7 +101,6 @@ class Services:
         self.storage = open_storage(settings)
         self.job_poller = JobPoller(self.database_reader.read)
         self.call_log = CallLog()
-        self.metrics = Metrics()
         self.inflight = InflightCalls()
         self.token_counts = TokenCounts(self.count_tokens)
         self.output_sizes = OutputSizes()
@@ -117,9 +117,9 @@ class Services:
         self._checked_at = 0.0
 
     @classmethod
-    async def start(cls, settings: Settings) -> Services:
+    async def start(cls, settings: Settings, metrics: Metrics | None = None) -> Services:
         """Load the catalog, register the process, and start polling. Raises `DatabaseUnavailable`."""
-        services = cls(settings)
+        services = cls(settings, metrics)
         await services._load_catalog()
         await services.ledger.writer.run(services._register)
         loops = (

@@ -1,9 +1,12 @@
-"""Sends messages to workers. A message has an actor's name and ids, never content; the work itself is described by a row."""
+"""Sends messages to workers, and counts those in the queues. A message has an actor's name and ids, never content; the work
+itself is described by a row.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import dataclass
 
 import dramatiq
 import redis
@@ -20,6 +23,8 @@ QUEUE = "default"
 MEDIA_QUEUE = "media"
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 2
+QUEUES = (QUEUE, MEDIA_QUEUE)
+DEPTH_ANSWER_SECONDS = 0.2  # so that a page never waits for Redis
 
 
 class JobQueue:
@@ -69,3 +74,33 @@ class JobQueue:
             )
             self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # untyped in dramatiq
         return self._broker
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """Messages in a queue (Dramatiq's names): ready, delayed, and dead (given up after all retries)."""
+
+    name: str
+    ready: int
+    delayed: int
+    dead: int
+
+
+def queue_depths(redis_url: str) -> list[QueueDepth] | None:
+    """Return the depth of every queue, or None if Redis does not answer in time."""
+    client = redis.Redis(
+        **parse_redis_url(redis_url).client_options(),
+        socket_connect_timeout=DEPTH_ANSWER_SECONDS,
+        socket_timeout=DEPTH_ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    try:
+        with client, client.pipeline(transaction=False) as pipe:
+            for name in QUEUES:
+                pipe.llen(f"dramatiq:{name}")
+                pipe.llen(f"dramatiq:{name}.DQ")
+                pipe.zcard(f"dramatiq:{name}.XQ")
+            counts = iter(pipe.execute())
+    except redis.RedisError:
+        return None
+    return [QueueDepth(name, next(counts), next(counts), next(counts)) for name in QUEUES]

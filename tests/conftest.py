@@ -24,6 +24,7 @@ from tests.servers.node import NodeSdk, install_node_sdk
 from tests.servers.pgbouncer import PgBouncer, pgbouncer_path
 from tests.servers.postgres import Postgres
 from tests.servers.process import Process
+from tests.servers.prometheus import Prometheus, prometheus_path
 from tests.servers.redis import KINDS, RedisServer, binary
 from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
@@ -38,7 +39,17 @@ _PROCESSES = pytest.StashKey[list[Process]]()
 _SLOW_FOLDERS = {"embedded", "servers", "yout"}
 _SLOW_FIXTURES = {
     *("any_database_url", "empty_database_url", "migrated_sqlite", "postgres"),
-    *("redis_servers", "own_redis", "s3_server", "start_upstream", "processes", "open_page", "start_pgbouncer", "network"),
+    *(
+        "redis_servers",
+        "own_redis",
+        "s3_server",
+        "start_upstream",
+        "processes",
+        "open_page",
+        "start_pgbouncer",
+        "start_prometheus",
+        "network",
+    ),
     *("node_sdk", "python_sdks", "open_ledger_database", "stack", "running_api", "running_site", "running_media_stack"),
     *("client", "start", "start_fast"),
 }
@@ -171,6 +182,21 @@ def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
 
     def start(**options: Any) -> PgBouncer:
         running.append(PgBouncer(postgres, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def start_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    """`start_prometheus({"yout-edge": 8000, …})`: a Prometheus that scrapes these ports every second."""
+    _require([] if prometheus_path() else ["prometheus"])
+    running: list[Prometheus] = []
+
+    def start(ports: dict[str, int]) -> Prometheus:
+        running.append(Prometheus(tmp_path, ports))
         return running[-1]
 
     yield start

@@ -10,6 +10,7 @@ import logging
 import signal
 import sys
 from queue import SimpleQueue
+from typing import Any
 
 import dramatiq
 
@@ -17,10 +18,11 @@ from shared.core.database import bind_database, database, open_database
 from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
-from shared.startup import log_setting_warnings, run_startup_checks
+from shared.startup import log_setting_warnings, require_port, run_startup_checks
 from workers import billing, mail, margins, rollup
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
+from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
 from workers.purge import PurgeActors
 from workers.scheduler import Scheduler
 
@@ -44,6 +46,8 @@ def _open_database(settings: Settings) -> None:
     )
     bind_database(target)
     run_startup_checks(settings, target, media=True)
+    if settings.metrics_port:
+        require_port(settings, settings.metrics_port, "YOUT_METRICS_PORT")
     log_setting_warnings(settings)
 
 
@@ -51,21 +55,24 @@ def _work(settings: Settings) -> None:
     signals: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe to fill from a signal handler
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda caught, _frame: signals.put(caught))
-    broker = make_broker(settings.redis_url)
+    metrics = WorkerMetrics()
+    server = MetricsServer(settings, metrics) if settings.metrics_port else None
+    broker = make_broker(settings.redis_url, CountMessages(metrics))
     billing.register_actors(broker)
-    media = MediaActors(settings)
+    media = MediaActors(settings, metrics)
     media.register_actors(broker)
     purges = PurgeActors(settings)
     purges.register_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     database_work = (*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings))
+    watched: dict[str, Any] = {"is_outage": is_temporary, "observe": metrics.record_task}
     schedulers = (
-        Scheduler(database_work, is_outage=is_temporary),
-        Scheduler(media.periodic, is_outage=is_temporary),
-        Scheduler(purges.periodic, is_outage=is_temporary),
-        Scheduler((media.callbacks,), is_outage=is_temporary),
-        Scheduler(mail.periodic(settings), is_outage=is_temporary),
-        Scheduler((media.leases,), is_outage=is_temporary),
+        Scheduler(database_work, **watched),
+        Scheduler(media.periodic, **watched),
+        Scheduler(purges.periodic, **watched),
+        Scheduler((media.callbacks,), **watched),
+        Scheduler(mail.periodic(settings), **watched),
+        Scheduler((media.leases,), **watched),
     )
     broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread
     worker.start()
@@ -82,6 +89,8 @@ def _work(settings: Settings) -> None:
     leases.stop(CLOCK_STOP_SECONDS)
     media.close()
     purges.close()
+    if server is not None:
+        server.close()
     database.close()
 
 

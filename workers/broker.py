@@ -36,8 +36,8 @@ DEAD_AFTER_MS = 60_000  # a worker silent for this long is considered dead; its 
 MAINTENANCE_CHANCE = 50_000
 
 
-def make_broker(redis_url: str) -> RedisBroker:
-    """Create the broker, without actors and not yet connected.
+def make_broker(redis_url: str, *further: Middleware) -> RedisBroker:
+    """Create the broker, without actors and not yet connected. `further` middleware comes last.
 
     Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it. Messages are JSON;
     results are not stored.
@@ -54,6 +54,7 @@ def make_broker(redis_url: str) -> RedisBroker:
         Retries(max_retries=MAX_RETRIES, min_backoff=FIRST_RETRY_MS, max_backoff=MAX_RETRY_MS),
         _NoTracebacks(),
         _DatabaseConnection(),
+        *further,
     ]
     return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
         client=client, middleware=middleware, heartbeat_timeout=DEAD_AFTER_MS, maintenance_chance=MAINTENANCE_CHANCE

@@ -25,6 +25,7 @@ from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.media import JobResult, retention
 from shared.models import MediaJob
 from workers.media_jobs import JobRunner
+from workers.metrics import WorkerMetrics
 from workers.provider_client import ProviderClient
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
@@ -42,11 +43,12 @@ MAX_TIMED_OUT = 100
 class MediaActors:
     """The media actor and periodic tasks of one worker process."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: WorkerMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics or WorkerMetrics()
         self._jobs = JobQueue(settings.redis_url)
         self._storage = open_storage(settings)
-        self._maker = JobRunner(settings, self._storage, ProviderClient(settings))
+        self._maker = JobRunner(settings, self._storage, ProviderClient(settings), self._metrics)
         self._callbacks = WebhookDeliverer(settings)
         self._hands: set[UUID] = set()
         self._lock = threading.Lock()
@@ -91,7 +93,9 @@ class MediaActors:
     def sweep(self) -> None:
         """End overdue jobs and enqueue due ones. Raises database errors."""
         for job in _overdue(now_ms()):
-            if media.finish(job, JobResult("failed", "job_timeout", "deadline"), lease_id=None) is not None:
+            ended = media.finish(job, JobResult("failed", "job_timeout", "deadline"), lease_id=None)
+            if ended is not None:
+                self._metrics.record_media_job(ended)
                 log.info("media job %s: failed job_timeout", job.id)
         if not self._jobs.is_available():  # the broker logs the outage; due jobs stay due
             return

@@ -38,6 +38,7 @@ from shared.media import JobResult, Output
 from shared.media.thumbnails import thumbnail_key
 from shared.models import MediaJob, Plan, Subscription
 from shared.text.media_types import HEAD_BYTES, detect_media_type
+from workers.metrics import WorkerMetrics
 from workers.provider_client import OUTPUT_TOO_LARGE, ProviderClient, ProviderFailed
 from workers.thumbnails import MAX_IMAGE_BYTES, MIN_IMAGE_BYTES, create_thumbnail
 
@@ -70,10 +71,11 @@ class _Result(NamedTuple):
 class JobRunner:
     """Runs media jobs in one worker process; thread-safe."""
 
-    def __init__(self, settings: Settings, storage: Storage, sender: ProviderClient) -> None:
+    def __init__(self, settings: Settings, storage: Storage, sender: ProviderClient, metrics: WorkerMetrics) -> None:
         self.settings = settings
         self.storage = storage
         self.sender = sender
+        self.metrics = metrics
         self._catalog: Catalog = EMPTY_CATALOG
 
     def model(self, id: str) -> CatalogModel | None:
@@ -127,7 +129,9 @@ class _Attempt:
 
     def end(self, end: JobResult) -> None:
         """End the job if this attempt still holds it. The files in `end` then belong to the job and are kept."""
-        if media.finish(self._job, end, lease_id=self._hand) is not None:
+        ended = media.finish(self._job, end, lease_id=self._hand)
+        if ended is not None:
+            self._maker.metrics.record_media_job(ended)
             for output in end.outputs:
                 self._written -= {output.storage_key, thumbnail_key(output.storage_key)}
             log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")

@@ -14,6 +14,9 @@ log = logging.getLogger("yout.worker.clock")
 RETRY_SECONDS = 1.0  # delay after a failure, unless the interval is shorter
 
 
+Observer = Callable[[str, str, float], None]  # a task's name, its result (done, failed), and its duration in seconds
+
+
 class PeriodicTask(NamedTuple):
     """A task to run every `seconds`. `run` must be safe to repeat and to run in several processes at once."""
 
@@ -34,8 +37,15 @@ class Scheduler:
     differently: in one line if `is_outage` is true for it, otherwise with its traceback.
     """
 
-    def __init__(self, work: Sequence[PeriodicTask], *, is_outage: Callable[[Exception], bool] = lambda _: False) -> None:
+    def __init__(
+        self,
+        work: Sequence[PeriodicTask],
+        *,
+        is_outage: Callable[[Exception], bool] = lambda _: False,
+        observe: Observer = lambda *_: None,
+    ) -> None:
         self._work = work
+        self._observe = observe
         self._is_outage = is_outage
         self._failing: dict[str, type[Exception]] = {}
         self._stop = threading.Event()
@@ -66,11 +76,14 @@ class Scheduler:
             )
 
     def _run(self, work: PeriodicTask) -> bool:
+        began = time.monotonic()
         try:
             work.run()
         except Exception as error:  # one task's failure must not stop the others
+            self._observe(work.name, "failed", time.monotonic() - began)
             self._log_failure(work, error)
             return False
+        self._observe(work.name, "done", time.monotonic() - began)
         if self._failing.pop(work.name, None):
             log.info("%s recovered", work.name)
         return True

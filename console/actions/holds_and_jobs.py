@@ -7,6 +7,7 @@ from uuid import UUID
 from flask import current_app
 
 from console.actions.origin import origin
+from console.metrics import current_metrics
 from shared.core.formats import format_credits
 from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.operations import holds, media_jobs
@@ -57,4 +58,6 @@ def fail_job(job: UUID, reason: str) -> str:
 
 
 def refund_job(job: UUID, reason: str) -> str:
-    return gettext("{credits} credits refunded.", credits=format_credits(media_jobs.refund_job(job, reason, origin=origin())))
+    credits = media_jobs.refund_job(job, reason, origin=origin())
+    current_metrics().record_refund(credits)
+    return gettext("{credits} credits refunded.", credits=format_credits(credits))

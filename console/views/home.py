@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import current_app, request
 from flask.typing import ResponseReturnValue
 
-from console import dashboard, id_labels, queue_depth
+from console import dashboard, id_labels
 from console.charts import usage_charts
 from console.time_ranges import DEFAULT_RANGE, RANGES, find_range
 from console.views.filters import active_filters, chips, parse_uuid
 from console.views.view import View, page_route
 from shared.core.clock import now_ms
+from shared.job_queue import queue_depths
 from shared.operations.accounts import find_account
 from shared.operations.channel_checks import flagged_channels
 from shared.operations.price_check import latest_check
@@ -44,7 +45,7 @@ class HomeView(View):
             holds=dashboard.holds(now),
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),
-            queues=queue_depth.queue_depths(current_app.extensions["yout_settings"].redis_url),
+            queues=queue_depths(current_app.extensions["yout_settings"].redis_url),
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
             below_cost=len(models_below_cost()),

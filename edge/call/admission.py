@@ -32,6 +32,7 @@ from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
 from edge.store.limiter import Permit
+from edge.store.metrics import Measured
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
@@ -55,12 +56,16 @@ ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without 
 
 
 class Caller(NamedTuple):
-    """Who pays, with the rate limits in force. `address` is the client's IP address, behind trusted proxies."""
+    """Who pays, with the rate limits in force. `address` is the client's IP address, behind trusted proxies.
+
+    `surface` is the path that is called, for metrics and the log.
+    """
 
     payer: Payer
     limits: KeyLimits
     address: str
     idempotency_claim: Claim | None = None
+    surface: str = ""
 
 
 class Admission:
@@ -102,6 +107,13 @@ class Admission:
         return self.permit.rate_limit_state
 
     async def __aenter__(self) -> UpstreamCall:
+        try:
+            return await self._admit()
+        except Exception as error:
+            self.services.metrics.record_refusal(self._caller.surface, self._model, error_spec(error).code)
+            raise
+
+    async def _admit(self) -> UpstreamCall:
         services, caller, call = self.services, self._caller, self._call
         services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
@@ -249,7 +261,7 @@ class Admission:
             self.services.limiter.release(self.permit, usage.total_tokens)
             self.permit = None
         settled = await settlement
-        self._report(item, settled)
+        self._report(item, settled, outcome)
         self._learn(item, settled)
         if item.status == "completed" and outcome.route is not None:
             self._sample(outcome.route, outcome, usage)
@@ -352,15 +364,23 @@ class Admission:
             if settled.uncharged_cost:
                 self.services.output_sizes.learn(item.model, usage.output_tokens)
 
-    def _report(self, item: Settlement, settled: Settled) -> None:
+    def _report(self, item: Settlement, settled: Settled, outcome: Outcome) -> None:
         usage = item.usage
         self.services.metrics.record(
-            item.status or "",
-            settled.credits,
-            settled.uncharged_cost,
-            usage.input_tokens,
-            usage.output_tokens,
-            item.first_token_ms,
+            Measured(
+                self._caller.surface,
+                item.model or "",
+                "" if outcome.route is None else outcome.route.channel_name,
+                item.status or "",
+                item.error_code or "",
+                settled.credits,
+                settled.uncharged_cost,
+                item.provider_cost,
+                usage.input_tokens,
+                usage.output_tokens,
+                item.first_token_ms,
+                item.duration_ms,
+            )
         )
         self.services.call_log.write(
             {

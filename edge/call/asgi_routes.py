@@ -10,7 +10,7 @@ from uuid import UUID
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
 from edge.call.exchange import exchange
-from edge.call.responses import Send, respond, response_context, send_logged_error
+from edge.call.responses import Send, refuse, respond, response_context
 from edge.call.web_auth import is_from_page, web_caller
 from edge.http.client_ip import client_ip
 from edge.http.content_coding import DecodedBody, parse_codings
@@ -26,8 +26,11 @@ from transport.fast_hypercorn import DISCONNECT
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
-def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
-    """Return the handler of a POST that calls a model. `adapter` parses the body and renders the response."""
+def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> Handler:
+    """Return the handler of a POST that calls a model. `adapter` parses the body and renders the response.
+
+    `surface` is the path, for metrics and the log.
+    """
 
     async def handle(scope: Scope, receive: Receive, send: Send) -> None:
         call_id = new_id()
@@ -39,13 +42,13 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
             if headers.content_encoding is not None:
                 receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
             if not headers.has_key and (adapter.allows_web_callers or (adapter.allows_pages and is_from_page(scope))):
-                caller = await web_caller(services, scope)
+                caller = (await web_caller(services, scope))._replace(surface=surface)
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
                 address = client_ip(scope, headers.forwarded_for, services.settings.trusted_proxies)
                 payer, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
                 body = await services.bodies.read(receive, headers.content_length, address)
-                caller = Caller(payer, limits, address)
+                caller = Caller(payer, limits, address, None, surface)
             try:
                 if adapter.parse_form is None:
                     parsed = adapter.parse(body, call_id)
@@ -67,7 +70,7 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format
-            await send_logged_error(context, error)
+            await refuse(services, context, surface, error)
             return
         events = exchange(services, call_id, caller, parsed.call, cap)
         if parsed.extension is not None:
@@ -80,6 +83,7 @@ def call_handler(services: Services, adapter: EndpointAdapter) -> Handler:
 async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any) -> None:
     """Run `work`, and cancel it when the client disconnects. Registers it in `services.inflight`, so that it can be cut off."""
     running = services.inflight.begin()
+    services.metrics.set_running(len(services.inflight))
     watch: asyncio.Task[None] | None = None
     gone = False
 
@@ -100,6 +104,7 @@ async def _until_gone(services: Services, scope: Scope, receive: Receive, work: 
             raise
     finally:
         services.inflight.end(running)
+        services.metrics.set_running(len(services.inflight))
         if watch is not None:
             watch.cancel()
 

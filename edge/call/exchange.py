@@ -16,6 +16,7 @@ from edge.call.admission import Admission, Caller
 from edge.call.alternatives import complete_refusal
 from edge.call.candidates import find_candidates
 from edge.call.upstream import Completed
+from edge.http.errors import error_spec
 from edge.services import Services
 from shared.billing.token_usage import TokenUsage
 from shared.core.errors import InsufficientCredits, RequestRefused
@@ -61,6 +62,9 @@ async def exchange(
         refused = await services.keys.key_error_or(caller.payer, refusal)
         if isinstance(refused, InsufficientCredits):  # `max_credits` does not cover the call
             await complete_refusal(services, call, refused, caller.payer)
+        model = services.catalog.model_id(call.model)
+        known = model if model in services.catalog.models else ""
+        services.metrics.record_refusal(caller.surface, known, error_spec(refused).code)
         raise refused from None
     completed: Completed | None = None
     admission = Admission(services, call_id, caller, call, candidates, max_credits)

@@ -16,7 +16,7 @@ import orjson
 
 from edge.call.endpoint_adapter import EndpointAdapter, Events, ParsedRequest, RawResponse, Renderer
 from edge.call.exchange import Admitted, Finished
-from edge.http.errors import is_internal
+from edge.http.errors import error_spec, is_internal
 from edge.services import Services
 from shared.core.errors import YoutError
 from shared.core.failure_report import describe_failure
@@ -69,13 +69,16 @@ async def send_complete(context: ResponseContext, status: int, headers: Headers,
     await context.send({"type": "http.response.body", "body": body})
 
 
-async def send_logged_error(context: ResponseContext, error: Exception) -> None:
-    """Send `error` in the endpoint's format, and log it if it is internal."""
-    await send_error(context, _reported(error, context))
+async def refuse(services: Services, context: ResponseContext, surface: str, error: Exception) -> None:
+    """Send `error`, which refused a request to `surface` before there was a call. Log it if it is internal."""
+    services.metrics.record_refusal(surface, "", error_spec(error).code)
+    await _send_counted_error(services, context, _reported(error, context))
 
 
-async def send_error(context: ResponseContext, error: BaseException) -> None:
+async def _send_counted_error(services: Services, context: ResponseContext, error: Exception) -> None:
     """Send `error` in the endpoint's format."""
+    spec = error_spec(error)
+    services.metrics.record_error(spec.status, spec.code)
     problem = context.adapter.render_error(error, context.request_id)
     standing = rate_headers(error.rate_limit_state) if isinstance(error, YoutError) and error.rate_limit_state else []
     await send_complete(context, problem.status, [*standing, *problem.headers], problem.body)
@@ -105,9 +108,9 @@ async def _respond_complete(services: Services, context: ResponseContext, render
         cut_by = services.inflight.abort_reason()
         if cut_by is None:
             raise
-        await send_error(context, cut_by)
+        await _send_counted_error(services, context, cut_by)
     except Exception as error:  # any error becomes a response in the endpoint's format
-        await send_error(context, _reported(error, context))
+        await _send_counted_error(services, context, _reported(error, context))
 
 
 class _Stream:
@@ -163,7 +166,7 @@ class _Stream:
         if self._begun:
             await self._write(self._renderer.render_failure(error), more=False)
         else:
-            await send_error(self._context, error)
+            await _send_counted_error(self._services, self._context, error)
 
     async def _write(self, data: bytes, *, more: bool = True) -> None:
         self._writing = True

@@ -361,6 +361,7 @@ class UpstreamCall:
                 breaker.record(error.failure, now_ms())
                 failed = ERRORS_BY_CODE[error.failure.code]()
                 self._failures.append(error.failure.reason)
+                self._services.metrics.record_failure(route.channel_name, error.failure.reason)
                 self._provider_working = False
             except BaseException:  # including `UpstreamRejected`: a rejected request says nothing about the channel's health
                 breaker.abandon()

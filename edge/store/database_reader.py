@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import peewee
 
+from edge.store.metrics import Metrics
 from shared.core.database import connection_generation, drop_connection
 from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable
@@ -27,7 +29,8 @@ class _Seen(threading.local):
 class DatabaseReader:
     """A pool of reader threads. With `keeps_connection=False` each query opens and closes its own connection."""
 
-    def __init__(self, name: str, *, threads: int = 1, keeps_connection: bool = True) -> None:
+    def __init__(self, name: str, *, threads: int = 1, keeps_connection: bool = True, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._keeps_connection = keeps_connection
         self._seen = _Seen()
@@ -45,6 +48,7 @@ class DatabaseReader:
         if self._seen.generation != connection_generation():
             self._seen.generation = connection_generation()
             drop_connection()
+        began = time.monotonic()
         try:
             return query()
         except Exception as error:  # re-raised unless it is known to be temporary
@@ -53,6 +57,7 @@ class DatabaseReader:
             drop_connection(error)
             raise DatabaseUnavailable from error
         finally:
+            self._metrics.record_database("read", time.monotonic() - began)
             if not self._keeps_connection:
                 drop_connection()
 

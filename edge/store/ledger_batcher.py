@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from edge.store.database_writer import DatabaseWriter, WriterThread
+from edge.store.metrics import Metrics
 from shared.core.clock import now_ms
 from shared.core.database import drop_connection
 from shared.core.database_errors import ErrorKind, classify_error, describe_error
@@ -75,8 +76,10 @@ class LedgerBatcher:
     `writer` runs other jobs in the ledger's thread, between its batches.
     """
 
-    def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED) -> None:
+    def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED, metrics: Metrics | None = None) -> None:
         self._visitors = visitors
+        self._metrics = metrics or Metrics()
+        self._waiting_since = 0.0  # of the item that has waited longest for its first batch; 0 if none waits
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
         self._extensions: list[_Waiting] = []
@@ -136,6 +139,8 @@ class LedgerBatcher:
 
     def _queue(self, waiting: list[_Waiting], item: _Waiting) -> None:
         waiting.append(item)
+        if not self._waiting_since:
+            self._waiting_since = time.monotonic()
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._idle.clear()
@@ -149,6 +154,8 @@ class LedgerBatcher:
             batch = _Batch(*(part[:MAX_BATCH] for part in waiting))
             for part in waiting:
                 del part[:MAX_BATCH]
+            self._metrics.record_ledger_wait(time.monotonic() - self._waiting_since)
+            self._waiting_since = time.monotonic() if any(waiting) else 0.0
             self._thread.submit(partial(self._work, batch))
         elif not self._postponed:
             self._idle.set()
@@ -188,7 +195,9 @@ class LedgerBatcher:
     # --- in the ledger thread
 
     def _work(self, batch: _Batch) -> None:
+        began = time.monotonic()
         results = self._commit(batch)
+        self._metrics.record_database("ledger", time.monotonic() - began)
         self._loop.call_soon_threadsafe(self._finish, results)  # this runs before the thread's next job
 
     def _commit(self, batch: _Batch) -> list[tuple[_Waiting, Any]]:

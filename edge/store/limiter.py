@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
+from edge.store.metrics import Metrics
 from shared.core.clock import now_ms
 from shared.core.errors import RateLimited
 from shared.core.redis_url import parse_redis_url
@@ -64,7 +65,8 @@ class _Release(NamedTuple):
 class Limiter:
     """Limits requests, tokens and concurrency of keys and accounts. A slot is freed after `lease_seconds` at the latest."""
 
-    def __init__(self, url: str, lease_seconds: int) -> None:
+    def __init__(self, url: str, lease_seconds: int, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._script = RedisScript(parse_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[_Acquire | _Release] = []
@@ -72,6 +74,7 @@ class Limiter:
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
+        self._failing = False
         self._local = LocalLimiter()
 
     @property
@@ -152,12 +155,16 @@ class Limiter:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            began = time.monotonic()
             try:
                 answers = await self._script.run(*_arguments(batch, self._lease_ms))
             except RedisFailed as error:
                 log.warning("Redis is unavailable (%s); using in-process rate limits", error)
                 self._fall_back(batch)
                 break
+            self._metrics.record_redis(time.monotonic() - began)
+            if self._failing:
+                self._recover()
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Release):
                     continue
@@ -167,9 +174,15 @@ class Limiter:
                     operation.future.set_result(answer)
         self._running = None
 
+    def _recover(self) -> None:
+        self._failing = False
+        self._metrics.set_degraded(False)
+
     def _fall_back(self, unanswered: list[_Acquire | _Release]) -> None:
         """Use the local limiter for a while, and remember which slots to free when Redis is back."""
         self._paused_until = time.monotonic() + RETRY_REDIS_SECONDS
+        self._failing = True
+        self._metrics.set_degraded(True)
         for operation in (*unanswered, *self._waiting):
             if isinstance(operation, _Release):
                 self._retry_later(operation)

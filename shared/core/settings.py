@@ -359,6 +359,12 @@ class Settings:
     metrics_token: str = _setting(
         "", "YOUT_METRICS_TOKEN", header_value, "Bearer token for `/metrics`; if empty, only loopback may read them"
     )
+    metrics_port: int = _setting(
+        0,
+        "YOUT_METRICS_PORT",
+        _integer(0, 65_535),
+        "Port on which a worker serves its [metrics](monitoring.md#the-worker) and `/healthz`; 0 means none",
+    )
 
     @property
     def production(self) -> bool:

@@ -105,6 +105,7 @@ def test_staff_poll_fail_and_refund_a_job(signed_in):
     assert MediaJob.get_by_id(job).status == "failed"
     page = f"/jobs/{done}"
     assert "60 credits refunded" in browser.submit_form(page, f"{page}/refund", reason="blank").text
+    assert "yout_credits_refunded_total 60.0" in browser.get("/metrics").text
     assert f"{page}/refund" not in browser.get(page).text
     assert Account.get_by_id(customer.account).balance == 1_000
 

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from quart import Quart
 
+from console.metrics import GROUPS as CONSOLE_GROUPS
+from console.metrics import ConsoleMetrics
 from console.views import views
 from edge.app import ENDPOINTS, create_app
 from edge.http.errors import CONFLICTS, ERROR_SPECS, INTERNAL
 from edge.reference.document import OWN_CODES, routes_of
-from edge.store.metrics import Metrics
+from edge.store.metrics import GROUPS as EDGE_GROUPS
+from edge.store.metrics import Metrics, Stored
 from edge.web.routes import web
 from migrations import __file__ as migrations_file
 from shared.core import errors
@@ -27,6 +30,8 @@ from tests.servers.process import ROOT
 from workers import billing, mail, margins, rollup
 from workers.broker import make_broker
 from workers.media_actors import MediaActors
+from workers.metrics import GROUPS as WORKER_GROUPS
+from workers.metrics import WorkerMetrics
 from workers.purge import STORES, PurgeActors
 from yout.cli import build_parser
 
@@ -149,10 +154,18 @@ def test_the_callers_of_the_api(settings: Settings) -> None:
 
 
 def test_the_metrics() -> None:
-    rendered = Metrics().render(0, False, 0).decode()
-    exported = set(re.findall(r"^# TYPE (\w+) \w+", rendered, re.MULTILINE))
-    documented = [name for cells in rows(section("docs/deploy.md", "## Metrics")) for name in names(cells[0])]
-    assert sorted(documented) == sorted(name for name in exported if not name.endswith("_created"))
+    rendered = {
+        "### The edge": Metrics().render(Stored(0, 0, 0, 0), True, True),
+        "### The worker": WorkerMetrics().render("redis://127.0.0.1:1"),
+        "### The console": ConsoleMetrics().render(),
+    }
+    labels = {metric.name: group.labels for group in (*EDGE_GROUPS, *WORKER_GROUPS, *CONSOLE_GROUPS) for metric in group.metrics}
+    for heading, text in rendered.items():
+        exported = re.findall(r"^# TYPE (\w+) \w+", text.decode(), re.MULTILINE)
+        listed = {name: cells[1] for cells in rows(section("docs/monitoring.md", heading)) for name in names(cells[0])}
+        assert sorted(listed) == sorted(exported)
+        for name in listed.keys() & labels.keys():
+            assert listed[name] == ", ".join(labels[name]), name
 
 
 def test_the_counts_of_a_purge_certificate() -> None:

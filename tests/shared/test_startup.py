@@ -15,13 +15,12 @@ import psycopg
 import pytest
 from cryptography.x509 import IPAddress
 
-from console.queue_depth import queue_depths
 from shared.core.database import open_database
 from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
 from shared.core.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.core.settings import Settings
-from shared.job_queue import JobQueue
+from shared.job_queue import JobQueue, queue_depths
 from shared.models import StaffUser, WebhookSecret
 from shared.operations.secret_key import KeyChange, change_secret_key
 from shared.sealed_columns import require_secret_key
