@@ -6,14 +6,16 @@ import logging
 from typing import Any
 
 import peewee
-from flask import Flask, current_app, render_template, request
+from flask import Flask, Response, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError
 from playhouse.pool import MaxConnectionsExceeded
 from werkzeug.exceptions import HTTPException
 
+from console.security.access_control import ENDPOINTS_WITHOUT_DATABASE
 from console.security.csrf import rejection_reason
+from shared.core.availability import DATABASE
 from shared.core.database import drop_connection
 from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import InvalidInput, NotFound, SettingsError
@@ -46,6 +48,7 @@ MESSAGES = {
 
 def install(app: Flask) -> None:
     """Add the error pages to `app`."""
+    app.after_request(_note_success)
     app.register_error_handler(CSRFError, _csrf_failed)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(NotFound, _not_found)
@@ -54,6 +57,12 @@ def install(app: Flask) -> None:
     app.register_error_handler(peewee.PeeweeException, _database_failed)
     app.register_error_handler(MaxConnectionsExceeded, _database_failed)
     app.register_error_handler(Exception, _internal_error)
+
+
+def _note_success(response: Response) -> Response:
+    if not DATABASE.is_available and response.status_code < 500 and request.endpoint not in ENDPOINTS_WITHOUT_DATABASE:
+        DATABASE.succeeded()
+    return response
 
 
 def _page(status: int, title: str, words: str) -> ResponseReturnValue:
@@ -96,7 +105,7 @@ def _invalid_setting(error: SettingsError) -> ResponseReturnValue:
 def _database_failed(error: Exception) -> ResponseReturnValue:
     if not is_temporary(error):
         return _internal_error(error)
-    log.error("database unavailable: %s", describe_error(error))
+    DATABASE.failed(describe_error(error))
     drop_connection(error)
     return _bare("unavailable.html"), 503, {"Retry-After": "5"}
 

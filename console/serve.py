@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.glogging import Logger as GunicornLogger
 from gunicorn.http import wsgi
 
 from console.app import create_app
@@ -39,6 +41,15 @@ class _Response(wsgi.Response):
     def default_headers(self) -> list[str]:
         """Return the status line and the default headers."""
         return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+
+class _Logger(GunicornLogger):
+    """gunicorn's logger, but its lines have the format of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)
+        self.error_log.setLevel(self.loglevel)
+        self.error_log.propagate = True
 
 
 class _Server(BaseApplication):
@@ -80,6 +91,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,  # it would be created in the home directory
         "forwarded_allow_ips": ",".join(_spellings(settings.trusted_proxies)),
         "accesslog": None,
+        "logger_class": _Logger,
         "loglevel": "debug" if settings.log_level == "debug" else "warning",
         "proc_name": "yout-console",
     }

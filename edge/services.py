@@ -36,10 +36,12 @@ from shared import tokenizer
 from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog
+from shared.core.availability import DATABASE
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database, is_sqlite
 from shared.core.database_errors import describe_error
-from shared.core.errors import ServerStopping
+from shared.core.errors import DatabaseUnavailable, ServerStopping
+from shared.core.log_format import writes_json
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
@@ -100,7 +102,7 @@ class Services:
         self.job_queue = JobQueue(settings.redis_url)
         self.storage = open_storage(settings)
         self.job_poller = JobPoller(self.database_reader.read)
-        self.call_log = CallLog()
+        self.call_log = CallLog(json=writes_json(settings))
         self.inflight = InflightCalls()
         self.token_counts = TokenCounts(self.count_tokens)
         self.output_sizes = OutputSizes()
@@ -208,7 +210,8 @@ class Services:
         try:
             await asyncio.wait_for(self.database_reader.read(attempt), CHECK_ANSWER_SECONDS)
         except Exception as error:  # any failure means not ready
-            log.warning("the database does not %s: %s", action, describe_error(error.__cause__ or error))
+            if not isinstance(error, DatabaseUnavailable):  # the reader reports those
+                DATABASE.failed(f"it does not {action}: {describe_error(error.__cause__ or error)}")
             return False
         return True
 
@@ -228,7 +231,8 @@ class Services:
                 if expired or await self.database_reader.read(reader.read_version) != self.catalog.version:
                     await self._load_catalog()
             except Exception as error:  # keep the last snapshot; the next poll retries
-                log.warning("failed to load the catalog: %s", type(error).__name__)
+                if not isinstance(error, DatabaseUnavailable):
+                    log.warning("failed to load the catalog: %s", type(error).__name__)
 
     def _register(self) -> None:
         EdgeProcess.create(id=self.process_id, host=socket.gethostname()[:255], pid=os.getpid())

@@ -4,8 +4,8 @@ itself is described by a row.
 
 from __future__ import annotations
 
-import logging
 import threading
+import time
 from dataclasses import dataclass
 
 import dramatiq
@@ -15,9 +15,8 @@ from dramatiq.errors import ConnectionClosed
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.core.availability import REDIS
 from shared.core.redis_url import parse_redis_url
-
-log = logging.getLogger("yout.jobs")
 
 QUEUE = "default"
 MEDIA_QUEUE = "media"
@@ -41,12 +40,15 @@ class JobQueue:
         After a failure, the workers' sweeper finds the row.
         """
         message: dramatiq.Message[object] = dramatiq.Message(queue, actor, ids, {}, {})
+        began = time.monotonic()
         try:
             with self._lock:
                 self._open().enqueue(message)
         except (redis.RedisError, ConnectionClosed) as error:
-            log.warning("Redis did not accept a message for %s: %s", actor, type(error).__name__)
+            REDIS.failed(type(error).__name__, began)
             return False
+        if not REDIS.is_available:
+            REDIS.succeeded(began)
         return True
 
     def is_available(self) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import dramatiq
 
+from shared.core.availability import DATABASE
 from shared.core.database import bind_database, database, open_database
 from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
@@ -65,7 +66,7 @@ def _work(settings: Settings) -> None:
     purges.register_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     database_work = (*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings))
-    watched: dict[str, Any] = {"is_outage": is_temporary, "observe": metrics.record_task}
+    watched: dict[str, Any] = {"is_outage": is_temporary, "observe": metrics.record_task, "database": DATABASE}
     schedulers = (
         Scheduler(database_work, **watched),
         Scheduler(media.periodic, **watched),

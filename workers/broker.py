@@ -7,7 +7,6 @@ stored in a row, and periodic tasks find the rows whose message was lost.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from typing import Any
 
@@ -19,10 +18,9 @@ from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, Time
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.core.availability import REDIS
 from shared.core.database import database, drop_connection
 from shared.core.redis_url import parse_redis_url
-
-log = logging.getLogger("yout.worker.broker")
 
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
@@ -71,38 +69,20 @@ class RedisUnavailable(redis.ConnectionError, ConnectionClosed):
 
 
 class _Client(redis.Redis):
-    """A Redis client that logs each outage once when it starts and once when it ends, regardless of the number of threads.
-
-    A command that started before the last change is not logged: it may have failed in the previous outage.
-    """
+    """A Redis client that reports outages."""
 
     _OUTAGE_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self._lock = threading.Lock()
-        self._reachable = True
-        self._changed_at = time.monotonic()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         began = time.monotonic()
         try:
             answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
         except self._OUTAGE_ERRORS as error:
-            self._note(began, reachable=False, reason=str(error))
+            REDIS.failed(str(error), began)
             raise RedisUnavailable(str(error)) from None
-        self._note(began, reachable=True)
+        if not REDIS.is_available:
+            REDIS.succeeded(began)
         return answer
-
-    def _note(self, began: float, *, reachable: bool, reason: str = "") -> None:
-        with self._lock:
-            if reachable is self._reachable or began < self._changed_at:
-                return
-            self._reachable, self._changed_at = reachable, time.monotonic()
-        if reachable:
-            log.info("Redis is available again: processing messages")
-        else:
-            log.error("Redis is unavailable, retrying; periodic work continues: %s", reason)
 
 
 class _NoTracebacks(Middleware):

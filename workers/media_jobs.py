@@ -102,6 +102,12 @@ class JobRunner:
             attempt.tidy()
 
 
+def _log_fields(job: MediaJob) -> dict[str, object]:
+    """Return what the log says about a job."""
+    ids = {"job": job.id, "account": job.__data__["account"], "key": job.__data__["api_key"]}
+    return {**ids, "model": job.model, "status": job.status, "error": job.error_code}
+
+
 class _Attempt:
     def __init__(self, maker: JobRunner, job: MediaJob, lease_id: UUID) -> None:
         self._maker, self._job, self._hand = maker, job, lease_id
@@ -134,7 +140,7 @@ class _Attempt:
             self._maker.metrics.record_media_job(ended)
             for output in end.outputs:
                 self._written -= {output.storage_key, thumbnail_key(output.storage_key)}
-            log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "")
+            log.info("media job %s: %s %s", self._job.id, end.status, end.error_code or "", extra=_log_fields(ended))
             try:
                 media.delete_inputs(self._job, self._maker.storage)
             except StorageUnavailable:

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from shared.core.availability import Availability
+
 log = logging.getLogger("yout.worker.clock")
 
 RETRY_SECONDS = 1.0  # delay after a failure, unless the interval is shorter
@@ -34,7 +36,8 @@ class Scheduler:
     """Runs tasks in one thread: each at startup and then at its interval, never two at a time.
 
     A task that fails is retried after `RETRY_SECONDS`. A repeated failure is logged once, until the task succeeds or fails
-    differently: in one line if `is_outage` is true for it, otherwise with its traceback.
+    differently: with its traceback, or if `is_outage` is true for it in one line. With `database`, outages are reported to it
+    instead, which logs them once for all schedulers.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class Scheduler:
         *,
         is_outage: Callable[[Exception], bool] = lambda _: False,
         observe: Observer = lambda *_: None,
+        database: Availability | None = None,
     ) -> None:
         self._work = work
         self._observe = observe
+        self._database = database
         self._is_outage = is_outage
         self._failing: dict[str, type[Exception]] = {}
         self._stop = threading.Event()
@@ -81,14 +86,17 @@ class Scheduler:
             work.run()
         except Exception as error:  # one task's failure must not stop the others
             self._observe(work.name, "failed", time.monotonic() - began)
-            self._log_failure(work, error)
+            self._log_failure(work, error, began)
             return False
         self._observe(work.name, "done", time.monotonic() - began)
-        if self._failing.pop(work.name, None):
-            log.info("%s recovered", work.name)
+        if (kind := self._failing.pop(work.name, None)) is not None:
+            if self._database is not None and kind is Exception:
+                self._database.succeeded(began)
+            else:
+                log.info("%s recovered", work.name)
         return True
 
-    def _log_failure(self, work: PeriodicTask, error: Exception) -> None:
+    def _log_failure(self, work: PeriodicTask, error: Exception, began: float) -> None:
         outage = self._is_outage(error)
         # One outage can raise different error types in turn; log them as one.
         kind = Exception if outage else type(error)
@@ -96,4 +104,7 @@ class Scheduler:
             return
         self._failing[work.name] = kind
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if outage and self._database is not None:
+            self._database.failed(reason, began)
+            return
         log.error("%s failed and will be retried: %s", work.name, reason, exc_info=None if outage else error)

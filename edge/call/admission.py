@@ -205,13 +205,17 @@ class Admission:
         outcome = self._upstream.outcome()
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
             cut_by = self.services.inflight.abort_reason()
-            code = "client_closed" if cut_by is None else error_spec(cut_by).code
+            spec = None if cut_by is None else error_spec(cut_by)
+            code, http_status = ("client_closed", None) if spec is None else (spec.code, spec.status)
             charges_prompt = cut_by is None and outcome.only_prompt
             if charges_prompt:
                 self.services.spawn(self.services.abandoned.count(self._caller.limits))
-            self.settlement = self.services.spawn(self._settle(outcome, "cancelled", code, charges_prompt=charges_prompt))
+            self.settlement = self.services.spawn(
+                self._settle(outcome, "cancelled", code, http_status, charges_prompt=charges_prompt)
+            )
             return
-        self.settlement = self.services.spawn(self._settle(outcome, "failed", error_spec(error).code))
+        spec = error_spec(error)
+        self.settlement = self.services.spawn(self._settle(outcome, "failed", spec.code, spec.status))
         await asyncio.wait([self.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
 
     async def settle(self) -> tuple[TokenUsage, Settled]:
@@ -225,9 +229,18 @@ class Admission:
         return await self._settle(self._upstream.outcome(), "completed", None)
 
     async def _settle(
-        self, outcome: Outcome, status: str, error_code: str | None, *, charges_prompt: bool = False
+        self,
+        outcome: Outcome,
+        status: str,
+        error_code: str | None,
+        http_status: int | None = None,
+        *,
+        charges_prompt: bool = False,
     ) -> tuple[TokenUsage, Settled]:
-        """Settle `outcome`. `charges_prompt`: the client disconnected while a provider processed the prompt."""
+        """Settle `outcome`. `http_status` is that of the error, if there is one and a response has not begun.
+
+        `charges_prompt`: the client disconnected while a provider processed the prompt.
+        """
         usage = await self._usage(outcome, charges_prompt)
         cost = call_charge(outcome.quote.price, usage) if outcome.delivered or charges_prompt else 0
         missing = min(cost, self._quote.bound) - outcome.held
@@ -261,7 +274,7 @@ class Admission:
             self.services.limiter.release(self.permit, usage.total_tokens)
             self.permit = None
         settled = await settlement
-        self._report(item, settled, outcome)
+        self._report(item, settled, outcome, 200 if error_code is None or (first and self._call.stream) else http_status)
         self._learn(item, settled)
         if item.status == "completed" and outcome.route is not None:
             self._sample(outcome.route, outcome, usage)
@@ -364,13 +377,14 @@ class Admission:
             if settled.uncharged_cost:
                 self.services.output_sizes.learn(item.model, usage.output_tokens)
 
-    def _report(self, item: Settlement, settled: Settled, outcome: Outcome) -> None:
+    def _report(self, item: Settlement, settled: Settled, outcome: Outcome, http_status: int | None) -> None:
         usage = item.usage
+        channel = "" if outcome.route is None else outcome.route.channel_name
         self.services.metrics.record(
             Measured(
                 self._caller.surface,
                 item.model or "",
-                "" if outcome.route is None else outcome.route.channel_name,
+                channel,
                 item.status or "",
                 item.error_code or "",
                 settled.credits,
@@ -383,17 +397,23 @@ class Admission:
             )
         )
         self.services.call_log.write(
+            now_ms(),
             {
-                "at": item.created_at,
                 "request_id": request_id(item.call),
+                "account": item.account,
+                "key": item.api_key,
+                "surface": self._caller.surface,
                 "model": item.model,
+                "channel": channel,
                 "status": item.status,
                 "error": item.error_code,
+                "http_status": http_status,
+                "provider_status": outcome.provider_status,
                 "input_tokens": usage.input_tokens,
                 "output_tokens": usage.output_tokens,
                 "credits": settled.credits,
                 "attempts": item.attempts,
                 "first_token_ms": item.first_token_ms,
                 "duration_ms": item.duration_ms,
-            }
+            },
         )

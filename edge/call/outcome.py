@@ -23,6 +23,7 @@ class Outcome(NamedTuple):
     failures        error code of each failed attempt
     started_at      in seconds of `time.monotonic`, like `first_token_at` (None if nothing was relayed)
     route           the route that was tried last; None if no request was sent
+    provider_status  HTTP status of the last response of a provider; None without one
     answer, reader  what was received: a complete answer or a stream
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
@@ -43,6 +44,7 @@ class Outcome(NamedTuple):
     reader: StreamReader | None
     output_exceeded: bool
     provider_working: bool
+    provider_status: int | None
     held: int
     credits_used_up: bool = False
 

@@ -140,7 +140,7 @@ class UpstreamCall:
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_credits_used_up", "_hold", "_prompt", "_route", "_services", "_started_at"),
+        *("_credits_used_up", "_hold", "_prompt", "_provider_status", "_route", "_services", "_started_at"),
     )
 
     def __init__(
@@ -167,6 +167,7 @@ class UpstreamCall:
         self._failures: list[str] = []  # error code of each failed attempt
         self._route: Route | None = None  # the last route tried
         self._routed = False  # no further attempt follows
+        self._provider_status: int | None = None  # HTTP status of the last response
         self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
         self._answer: Answer | None = None
         self._reader: StreamReader | None = None
@@ -264,6 +265,7 @@ class UpstreamCall:
             reader=self._reader,
             output_exceeded=self._output_exceeded,
             provider_working=self._provider_working,
+            provider_status=self._provider_status,
             held=self._reserved.amount if self._hold is None else self._hold.amount,
             credits_used_up=self._credits_used_up,
         )
@@ -358,7 +360,10 @@ class UpstreamCall:
                 unsupported = error
             except _Failed as error:
                 plan.record_failure(error.failure)
+                was_open = breaker.shared.openings
                 breaker.record(error.failure, now_ms())
+                if breaker.shared.openings and not was_open:
+                    self._log_outage(route, error.failure.reason)
                 failed = ERRORS_BY_CODE[error.failure.code]()
                 self._failures.append(error.failure.reason)
                 self._services.metrics.record_failure(route.channel_name, error.failure.reason)
@@ -367,6 +372,8 @@ class UpstreamCall:
                 breaker.abandon()
                 raise
             else:
+                if breaker.shared.openings:
+                    self._log_recovery(route)
                 breaker.succeed()
                 if candidate.call.stream:
                     health.speed_of(route).record_first_token((time.monotonic() - began) * 1000)
@@ -374,6 +381,17 @@ class UpstreamCall:
         if failed is None and unsupported is not None:
             raise unsupported
         raise failed or NoAvailableChannel()
+
+    def _log_outage(self, route: Route, reason: str) -> None:
+        model = self._candidate.model
+        extra = {"channel": route.channel_name, "model": model, "provider_status": self._provider_status}
+        log.error("channel %s fails for %s (%s) and is paused between probes", route.channel_name, model, reason, extra=extra)
+
+    def _log_recovery(self, route: Route) -> None:
+        model = self._candidate.model
+        log.info(
+            "channel %s works again for %s", route.channel_name, model, extra={"channel": route.channel_name, "model": model}
+        )
 
     async def _answer_once(self, call: ChatCall, route: Route) -> tuple[Answer, Route]:
         response = await self._send(call, route)
@@ -444,12 +462,14 @@ class UpstreamCall:
         self._attempts += 1
         self._route = route
         self._provider_working = False
+        self._provider_status = None
         try:
             response = await self._services.http.open(
                 request, first_byte_timeout=settings.upstream_first_byte_seconds, on_sent=partial(self._mark_sent, route)
             )
         except HttpClientError as error:
             raise _failure(error) from error
+        self._provider_status = response.status
         if response.status == 200:
             return response
         self._provider_working = False

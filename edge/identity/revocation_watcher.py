@@ -14,7 +14,7 @@ from typing import Any
 from edge.identity.keys import key_error
 from edge.store.inflight import InflightCall, InflightCalls
 from shared.core.clock import now_ms
-from shared.core.errors import InvalidApiKey, InvalidSession, RequestRefused, UpstreamTimeout
+from shared.core.errors import DatabaseUnavailable, InvalidApiKey, InvalidSession, RequestRefused, UpstreamTimeout
 from shared.identity.payer import Payer, SessionPayer, VisitorPayer
 from shared.models import Account, ApiKey, WebSession
 
@@ -34,6 +34,8 @@ async def watch(calls: InflightCalls, read: Read, max_call_seconds: float) -> No
         _abort_overdue(calls, max_call_seconds)
         try:
             await _abort_refused(calls, read)
+        except DatabaseUnavailable:  # the next poll retries; the reader has reported the outage
+            continue
         except Exception as error:  # the next poll retries
             log.warning("failed to check the keys of running calls: %s", type(error).__name__)
 

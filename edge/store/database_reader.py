@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import peewee
 
 from edge.store.metrics import Metrics
+from shared.core.availability import DATABASE
 from shared.core.database import connection_generation, drop_connection
-from shared.core.database_errors import is_temporary
+from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import DatabaseUnavailable
 from shared.models import Account, Plan, Subscription
 
@@ -55,6 +56,7 @@ class DatabaseReader:
             if not is_temporary(error):
                 raise
             drop_connection(error)
+            DATABASE.failed(describe_error(error), began)
             raise DatabaseUnavailable from error
         finally:
             self._metrics.record_database("read", time.monotonic() - began)

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from shared.core.availability import DATABASE
 from shared.core.database import connection_generation, drop_connection, transaction
-from shared.core.database_errors import ErrorKind, classify_error, is_temporary
+from shared.core.database_errors import ErrorKind, classify_error, describe_error, is_temporary
 from shared.core.errors import DatabaseUnavailable, YoutError
 
 T = TypeVar("T")
@@ -107,16 +109,21 @@ class DatabaseWriter:
     # --- in the thread
 
     def _work(self, job: Callable[[], Any]) -> None:
+        began = time.monotonic()
         try:
             with transaction():
                 result = job()
         except Exception as error:  # raised to the caller
             if is_temporary(error):
                 drop_connection(error)
+                if classify_error(error) is ErrorKind.TEMPORARY:
+                    DATABASE.failed(describe_error(error), began)
             elif not isinstance(error, YoutError):
                 log.exception("a write failed")
             self._loop.call_soon_threadsafe(self._finish, None, error)
         else:
+            if not DATABASE.is_available:
+                DATABASE.succeeded(began)
             self._loop.call_soon_threadsafe(self._finish, result, None)
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from edge.store.database_writer import DatabaseWriter, WriterThread
 from edge.store.metrics import Metrics
+from shared.core.availability import DATABASE
 from shared.core.clock import now_ms
 from shared.core.database import drop_connection
 from shared.core.database_errors import ErrorKind, classify_error, describe_error
@@ -201,12 +202,13 @@ class LedgerBatcher:
         self._loop.call_soon_threadsafe(self._finish, results)  # this runs before the thread's next job
 
     def _commit(self, batch: _Batch) -> list[tuple[_Waiting, Any]]:
+        began = time.monotonic()
         try:
-            return self._transact(batch)
+            results = self._transact(batch)
         except Exception as error:  # any database error; `classify_error` says whether it is temporary
             fault = classify_error(error)
             if fault is ErrorKind.TEMPORARY:
-                log.warning("the database is unavailable: %s", describe_error(error))
+                DATABASE.failed(describe_error(error), began)
                 drop_connection(error)
                 self._uncertain += self._committing
                 return _postpone(batch, _RETRY)
@@ -218,6 +220,9 @@ class LedgerBatcher:
                 return _postpone(batch, _LATER)
             log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
             return _postpone(batch, DatabaseUnavailable())
+        if not DATABASE.is_available:
+            DATABASE.succeeded(began)
+        return results
 
     def _commit_separately(self, parts: list[_Batch]) -> list[tuple[_Waiting, Any]]:
         """Commit each part in its own transaction, so that one bad call does not fail the others."""

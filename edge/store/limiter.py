@@ -7,7 +7,6 @@ limits, and `degraded` is true.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -15,13 +14,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.store.metrics import Metrics
+from shared.core.availability import REDIS
 from shared.core.clock import now_ms
 from shared.core.errors import RateLimited
 from shared.core.redis_url import parse_redis_url
 from shared.core.token_bucket import Bucket, KeyLimits, RateLimits, RateLimitState, bucket_level, ms_until_available
 from transport.redis_script import Argument, RedisFailed, RedisScript
-
-log = logging.getLogger("yout.limiter")
 
 SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
 SOCKET_SECONDS = 0.5
@@ -159,12 +157,14 @@ class Limiter:
             try:
                 answers = await self._script.run(*_arguments(batch, self._lease_ms))
             except RedisFailed as error:
-                log.warning("Redis is unavailable (%s); using in-process rate limits", error)
+                REDIS.failed(f"{error}; limits are now per process", began)
                 self._fall_back(batch)
                 break
             self._metrics.record_redis(time.monotonic() - began)
             if self._failing:
                 self._recover()
+            if not REDIS.is_available:
+                REDIS.succeeded(began)
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Release):
                     continue

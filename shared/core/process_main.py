@@ -12,6 +12,7 @@ import peewee
 
 from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable, YoutError
+from shared.core.log_format import log_formatter
 from shared.core.settings import Settings
 
 log = logging.getLogger("yout.process")
@@ -32,7 +33,8 @@ def run_process(
         handler = logging.StreamHandler(sys.stderr)
         if log_filter is not None:
             handler.addFilter(log_filter)
-        logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", handlers=[handler])
+        handler.setFormatter(log_formatter(settings, name))
+        logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug messages contain stored values
         return serve(settings)
     except (peewee.PeeweeException, DatabaseUnavailable) as error:

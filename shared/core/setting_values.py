@@ -57,6 +57,13 @@ def bind_host(text: str) -> str:
     return host
 
 
+def log_format(text: str) -> str:
+    """Return `json` or `text`. Raises `ValueError`."""
+    if text.lower() not in ("json", "text"):
+        raise ValueError("must be json or text")
+    return text.lower()
+
+
 def log_level(text: str) -> str:
     """Parse one of `LOG_LEVELS`, in upper or lower case."""
     if text.lower() not in LOG_LEVELS:

@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from shared.core import setting_values
 from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
-from shared.core.setting_values import clean_value, header_value, host_and_port, http_url, log_level, split_url
+from shared.core.setting_values import clean_value, header_value, host_and_port, http_url, log_format, log_level, split_url
 from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.text.client_address import normalize_network
 from shared.text.origins import normalize_origin
@@ -356,6 +356,12 @@ class Settings:
         False, "YOUT_STAFF_SECOND_FACTOR", _boolean, "Whether staff must set up a second factor before they can use the console"
     )
     log_level: str = _setting("info", "YOUT_LOG_LEVEL", log_level, "debug, info, warning or error")
+    log_format: str = _setting(
+        "",
+        "YOUT_LOG_FORMAT",
+        log_format,
+        "`json` or `text`; empty means text on a terminal and in `yout up`, else JSON ([fields](monitoring.md#logs))",
+    )
     metrics_token: str = _setting(
         "", "YOUT_METRICS_TOKEN", header_value, "Bearer token for `/metrics`; if empty, only loopback may read them"
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -20,11 +19,10 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from shared.core.availability import REDIS
 from shared.core.clock import now_ms
 from shared.core.redis_url import parse_redis_url
 from shared.core.secrets import derive_key
-
-log = logging.getLogger("yout.throttle")
 
 WINDOW_MS = 15 * 60 * 1000
 MAX_KEYS = 10_000  # in the memory of a process, while Redis is unavailable
@@ -72,11 +70,16 @@ class Throttle:
             return 0
         keys = [f"yout:throttle:{self._digest(key)}" for key in limits]
         if self._script is not None and time.monotonic() >= self._paused_until:
+            began = time.monotonic()
             try:
-                return int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))
+                answer = int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))
             except redis.RedisError as error:
                 self._paused_until = time.monotonic() + PAUSE_SECONDS
-                log.warning("Redis is unavailable (%s): this process counts attempts by itself", type(error).__name__)
+                REDIS.failed(type(error).__name__, began)
+            else:
+                if not REDIS.is_available:
+                    REDIS.succeeded(began)
+                return answer
         return self._local.run(operation, dict(zip(keys, limits.values(), strict=True)), now_ms())
 
     def _digest(self, key: str) -> str:

@@ -38,6 +38,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     settings = ensure_secret_key(settings)
     with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
+        os.environ.setdefault("YOUT_LOG_FORMAT", settings.log_format or "text")  # its output is for a person
         os.environ.update(demo_environment(settings, Settings.explicit_fields(), local_model=local_model))
         embedded = embedded_processes(settings, local_model=local_model)
         project = procfile_processes(settings, procfile or PROJECT_PROCFILE)
@@ -48,7 +49,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
             served = served_models(local_health_url(settings)) if local_model else frozenset[str]()
             return format_banner(settings, prepare_catalog(settings, served))
 
-        stack = Stack(embedded, project, welcome)
+        stack = Stack(embedded, project, welcome, json_lines=settings.log_format == "json")
         with _published_ports(settings), stack.counting_signals():
             return stack.run()
 
@@ -78,13 +79,15 @@ class Stack:
     text to print.
     """
 
-    def __init__(self, embedded: list[ProcessSpec], project: list[ProcessSpec], welcome: Callable[[], str]) -> None:
+    def __init__(
+        self, embedded: list[ProcessSpec], project: list[ProcessSpec], welcome: Callable[[], str], *, json_lines: bool = False
+    ) -> None:
         parts = [*embedded, *project]
         self._embedded, self._project, self._welcome = embedded, project, welcome
         self._parts = {part.name: part for part in parts}
         self._children: dict[str, Child] = {}
         self._signals_received = 0
-        self._terminal = Terminal([part.name for part in parts])
+        self._terminal = Terminal([part.name for part in parts], json=json_lines)
 
     @contextmanager
     def counting_signals(self) -> Iterator[None]:
