@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from edge.http.cors import Cors
@@ -40,7 +40,7 @@ from shared.core.availability import DATABASE
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database, is_sqlite
 from shared.core.database_errors import describe_error
-from shared.core.errors import DatabaseUnavailable, ServerStopping
+from shared.core.errors import DatabaseUnavailable, ServerStopping, SettingsError
 from shared.core.log_format import writes_json
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
@@ -55,6 +55,9 @@ from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import Account, EdgeProcess
 from transport.http_client import HttpClient
 
+if TYPE_CHECKING:
+    from edge.store.tracing import Tracer
+
 log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
@@ -63,6 +66,17 @@ TOKENIZER_BATCH_CHARS = 100_000  # takes tens of milliseconds
 STOP_SECONDS = 4.0  # time for the last settlements, after draining
 CHECK_SECONDS = 1.0
 CHECK_ANSWER_SECONDS = 2.0
+
+
+def _open_tracer(settings: Settings) -> Tracer:
+    """Return the tracer, whose library is loaded only now. Raises `SettingsError` if it is not installed."""
+    try:
+        from edge.store.tracing import Tracer
+    except ImportError:
+        raise SettingsError(
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs packages that are not installed; run `pip install -r requirements/otel.txt`."
+        ) from None
+    return Tracer(settings)
 
 
 class DatabaseState(NamedTuple):
@@ -102,6 +116,7 @@ class Services:
         self.job_queue = JobQueue(settings.redis_url)
         self.storage = open_storage(settings)
         self.job_poller = JobPoller(self.database_reader.read)
+        self.tracer = _open_tracer(settings) if settings.otlp_endpoint else None
         self.call_log = CallLog(json=writes_json(settings))
         self.inflight = InflightCalls()
         self.token_counts = TokenCounts(self.count_tokens)
@@ -151,6 +166,8 @@ class Services:
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
         await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
         self.database_reader.close()
         self.slow_reader.close()
         self.counter.shutdown()

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
@@ -48,6 +48,9 @@ from shared.identity.payer import Payer, VisitorPayer
 from shared.ledger import Claim, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
 from shared.rollup import add_token_sample
 
+if TYPE_CHECKING:
+    from edge.store.tracing import CallTrace
+
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
 MAX_TIGHT_ACCOUNTS = 10_000  # remembered; above it all are forgotten
@@ -58,7 +61,7 @@ ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without 
 class Caller(NamedTuple):
     """Who pays, with the rate limits in force. `address` is the client's IP address, behind trusted proxies.
 
-    `surface` is the path that is called, for metrics and the log.
+    `surface` is the path that is called, for metrics and the log; `trace` is None unless traces are switched on.
     """
 
     payer: Payer
@@ -66,6 +69,7 @@ class Caller(NamedTuple):
     address: str
     idempotency_claim: Claim | None = None
     surface: str = ""
+    trace: CallTrace | None = None
 
 
 class Admission:
@@ -117,9 +121,11 @@ class Admission:
         services, caller, call = self.services, self._caller, self._call
         services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
-        self.permit = await services.limiter.acquire(self.call_id, caller.limits, call.input_estimate + output)
+        trace = caller.trace
+        acquiring = services.limiter.acquire(self.call_id, caller.limits, call.input_estimate + output)
+        self.permit = await (acquiring if trace is None else trace.timed("limiter", acquiring))
         try:
-            taken = await self._reserve(
+            reserving = self._reserve(
                 Reservation(
                     call=self.call_id,
                     model=self._model,
@@ -134,6 +140,7 @@ class Admission:
                     elastic=self._is_elastic(),
                 )
             )
+            taken = await (reserving if trace is None else trace.timed("reserve", reserving))
         except BaseException as error:
             services.limiter.release(self.permit, 0)
             if isinstance(error, InvalidApiKey):
@@ -150,7 +157,7 @@ class Admission:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
         services.inflight.set_payer(caller.payer)
         self._upstream = UpstreamCall(
-            services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt
+            services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt, trace
         )
         return self._upstream
 
@@ -213,10 +220,16 @@ class Admission:
             self.settlement = self.services.spawn(
                 self._settle(outcome, "cancelled", code, http_status, charges_prompt=charges_prompt)
             )
+            self._keep_trace_open()
             return
         spec = error_spec(error)
         self.settlement = self.services.spawn(self._settle(outcome, "failed", spec.code, spec.status))
+        self._keep_trace_open()
         await asyncio.wait([self.settlement], timeout=SETTLE_SECONDS)  # release the hold before the error is sent
+
+    def _keep_trace_open(self) -> None:
+        if self._caller.trace is not None and self.settlement is not None:
+            self._caller.trace.wait_for(self.settlement)
 
     async def settle(self) -> tuple[TokenUsage, Settled]:
         """Settle a completed call and wait until the charge, which never exceeds the cost, is durable.
@@ -273,7 +286,8 @@ class Admission:
         if self.permit is not None:
             self.services.limiter.release(self.permit, usage.total_tokens)
             self.permit = None
-        settled = await settlement
+        trace = self._caller.trace
+        settled = await (settlement if trace is None else trace.timed("settle", settlement))
         self._report(item, settled, outcome, 200 if error_code is None or (first and self._call.stream) else http_status)
         self._learn(item, settled)
         if item.status == "completed" and outcome.route is not None:
@@ -396,6 +410,21 @@ class Admission:
                 item.duration_ms,
             )
         )
+        trace = self._caller.trace
+        if trace is not None:
+            trace.set(
+                request_id=request_id(item.call),
+                account=str(item.account),
+                model=item.model,
+                channel=channel,
+                status=item.status,
+                error=item.error_code,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                credits=settled.credits,
+                attempts=item.attempts,
+                first_token_ms=item.first_token_ms,
+            )
         self.services.call_log.write(
             now_ms(),
             {

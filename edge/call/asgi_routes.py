@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from edge.call.admission import Caller
@@ -22,6 +22,11 @@ from edge.services import Services
 from shared.core.clock import new_id
 from shared.core.errors import RequestRefused
 from transport.fast_hypercorn import DISCONNECT
+
+if TYPE_CHECKING:
+    from edge.store.tracing import Tracer
+
+TRACE = "yout.trace"  # scope key of the request's trace
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -42,13 +47,13 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
             if headers.content_encoding is not None:
                 receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
             if not headers.has_key and (adapter.allows_web_callers or (adapter.allows_pages and is_from_page(scope))):
-                caller = (await web_caller(services, scope))._replace(surface=surface)
+                caller = (await web_caller(services, scope))._replace(surface=surface, trace=scope.get(TRACE))
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
                 address = client_ip(scope, headers.forwarded_for, services.settings.trusted_proxies)
                 payer, limits = await services.keys.admit(headers.authorization, headers.x_api_key, address)
                 body = await services.bodies.read(receive, headers.content_length, address)
-                caller = Caller(payer, limits, address, None, surface)
+                caller = Caller(payer, limits, address, None, surface, scope.get(TRACE))
             try:
                 if adapter.parse_form is None:
                     parsed = adapter.parse(body, call_id)
@@ -77,7 +82,20 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
             events = parsed.extension.record(services, parsed.call.model, events)
         await _until_gone(services, scope, receive, respond(services, context, parsed, events))
 
-    return handle
+    return handle if services.tracer is None else _traced(services.tracer, handle, surface)
+
+
+def _traced(tracer: Tracer, handle: Handler, surface: str) -> Handler:
+    """Return `handle` with a span around each request."""
+
+    async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+        trace = tracer.begin(scope, surface)
+        try:
+            await handle({**scope, TRACE: trace}, receive, trace.watch(send))
+        finally:
+            trace.end()
+
+    return traced
 
 
 async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any) -> None:

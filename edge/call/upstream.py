@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from edge.call.candidates import Candidate
@@ -62,6 +62,9 @@ from shared.dialects.retry_after import retry_after_ms
 from shared.dialects.translators import dialect_for
 from shared.ledger import HoldTaken
 from transport.http_client import BodyTooLarge, FirstByteTimeout, HttpClientError, HttpRequest, HttpResponse, ReadTimeout
+
+if TYPE_CHECKING:
+    from edge.store.tracing import CallTrace
 
 log = logging.getLogger("yout.edge")
 
@@ -140,7 +143,7 @@ class UpstreamCall:
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_credits_used_up", "_hold", "_prompt", "_provider_status", "_route", "_services", "_started_at"),
+        *("_credits_used_up", "_hold", "_prompt", "_provider_status", "_route", "_services", "_started_at", "_trace"),
     )
 
     def __init__(
@@ -152,6 +155,7 @@ class UpstreamCall:
         payer: UUID,
         requested: str,
         prompt: PaidPrompt | None = None,
+        trace: CallTrace | None = None,
     ) -> None:
         self._services = services
         self._candidates = candidates
@@ -160,6 +164,7 @@ class UpstreamCall:
         self._requested = requested  # model id or alias in the request
         self._payer = payer  # for the breakers: the account, or the visitor
         self._prompt = prompt  # if the hold can grow
+        self._trace = trace
         self._candidate = candidates[0]
         self._clamp = self._output_clamp(self._candidate)
         self._started_at = time.monotonic()
@@ -195,6 +200,7 @@ class UpstreamCall:
         received, remaining_bytes = 0, b""
         hold = self._hold = self._growing_hold()
         stream_timeout = StreamTimeout(self._services.settings.upstream_idle_seconds)
+        relayed_since = time.time_ns()
         try:
             while True:
                 over = received > limit.max_bytes or (reader.text_bytes > limit.next_check_at and _exceeded(limit, reader))
@@ -233,6 +239,8 @@ class UpstreamCall:
         finally:
             _release(self._services, response, reader)
             _record_speed(self._services, route, reader, began)
+            if self._trace is not None:
+                self._trace.add("relay", relayed_since)
         self._mark_relayed()
         stopped = "credits" if self._credits_used_up else None
         yield Completed(reader.final_chunk(), reader.chunk_fields(), remaining_bytes, stopped)
@@ -354,7 +362,8 @@ class UpstreamCall:
             breaker.begin(now_ms())
             began = time.monotonic()
             try:
-                result = await attempt(candidate.call, route)
+                attempting, trace = attempt(candidate.call, route), self._trace
+                result = await (attempting if trace is None else trace.attempt(attempting, route.channel_name, candidate.model))
             except UnsupportedField as error:
                 breaker.abandon()
                 unsupported = error
@@ -459,6 +468,8 @@ class UpstreamCall:
         request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
         if unpriced is not None:
             raise unpriced
+        if self._trace is not None:
+            request = request._replace(headers=(*request.headers, *self._trace.headers(route.base_url)))
         self._attempts += 1
         self._route = route
         self._provider_working = False
@@ -470,6 +481,8 @@ class UpstreamCall:
         except HttpClientError as error:
             raise _failure(error) from error
         self._provider_status = response.status
+        if self._trace is not None:
+            self._trace.set_provider_status(response.status)
         if response.status == 200:
             return response
         self._provider_working = False

@@ -362,6 +362,18 @@ class Settings:
         log_format,
         "`json` or `text`; empty means text on a terminal and in `yout up`, else JSON ([fields](monitoring.md#logs))",
     )
+    otlp_endpoint: str = _setting(
+        "",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        http_url("http://127.0.0.1:4318"),
+        "Base URL of an OpenTelemetry collector (OTLP over HTTP) that gets [traces](monitoring.md#traces); empty means no traces",
+    )
+    trace_providers: bool = _setting(
+        False,
+        "YOUT_TRACE_PROVIDERS",
+        _boolean,
+        "Send `traceparent` to all providers; false sends it only to those at a private address",
+    )
     metrics_token: str = _setting(
         "", "YOUT_METRICS_TOKEN", header_value, "Bearer token for `/metrics`; if empty, only loopback may read them"
     )

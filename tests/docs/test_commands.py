@@ -30,6 +30,7 @@ FOREIGN = {
     "jq": "tests/shared/files/test_certificates.py runs the same steps",
     "npm": "downloads packages",
     "openssl": "tests/shared/files/test_certificates.py runs the same steps",
+    ".venv/bin/pip": "downloads packages",
     "DIR/litellm/venv/bin/pip": "downloads packages",
 }
 # Words in capitals that stand for a value, where the parser wants a number or a choice.

@@ -83,6 +83,8 @@ def test_an_outage_is_503_and_running_calls_are_settled_afterwards(
     assert [answer.status for answer in answers] == [200, 402, 200]
     account = Account.get_by_id(owner.id)
     assert (account.balance, account.held) == (1_000_000 - 4 * COST, 0)
+    log = edge.process.log.read_text()
+    assert (log.count("The database is unavailable"), log.count("The database is available again")) == (1, 1)
     assert verify_ledger(now_ms()).problems == ()
 
 

@@ -191,6 +191,8 @@ def test_without_redis_each_process_limits_by_itself(
         eventually(serves, "Redis keeps the limits again")
         eventually(lambda: not client.keys("yout:leases:k:*"), "no slot is left behind")
     assert UsageLedger.select().where(UsageLedger.status != "completed").count() == 0
+    log = edge.process.log.read_text()
+    assert (log.count("Redis is unavailable"), log.count("Redis is available again")) == (1, 1)
 
 
 # Arithmetic: the Lua script computes the same as the pure functions
