@@ -25,6 +25,10 @@ MAX_TOKENS = 10_000_000
 MAX_STOP_SEQUENCES = 16
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
 MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
+# Copilot CLI adds it to the tool results of resumed sessions: the tool's name, and what it did with which file. No provider knows
+# it, and most refuse unknown fields of messages.
+_COPILOT_FIELD = "__copilotMessageSource"
+_COPILOT_MARK = _COPILOT_FIELD.encode()
 
 
 Flag = bool | None
@@ -139,7 +143,12 @@ class ChatRequest(Body):
 
 def parse_chat_request(data: bytes) -> ChatCall:
     """Parse the body of `POST /v1/chat/completions`."""
-    return build_chat_call(parse_json_object(data), len(data))
+    body = parse_json_object(data)
+    if _COPILOT_MARK in data and isinstance(body.get("messages"), list):
+        for message in body["messages"]:
+            if isinstance(message, dict):
+                message.pop(_COPILOT_FIELD, None)
+    return build_chat_call(body, len(data))
 
 
 def with_model(body: Mapping[str, Any]) -> Mapping[str, Any]:

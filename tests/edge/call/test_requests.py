@@ -27,6 +27,7 @@ from shared.dialects import DIALECTS
 from shared.models import DIALECTS as CHANNEL_DIALECTS
 from shared.text.json_depth import is_too_deep
 from tests.edge.shared_edge import Reply, Sandbox, read
+from tests.shared.dialects.calls import target_of
 from tests.upstream_responses import WAIT_SECONDS
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -163,6 +164,17 @@ def test_an_invalid_field_is_named(body: dict[str, Any], param: str) -> None:
 def test_common_fields_are_accepted(fields: dict[str, Any]) -> None:
     body = chat(**fields)
     assert requests.parse_chat_request(json.dumps(body).encode()).body == body
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_sources_of_copilots_messages_are_dropped(dialect: str) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "edit", "arguments": "{}"}}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "Updated."}
+    source = {"kind": "tool", "name": "edit", "summary": "edit the file at /home/me/a.txt."}
+    messages = [*HI, {"role": "assistant", "content": None, "tool_calls": [call]}, {**result, "__copilotMessageSource": source}]
+    parsed = requests.parse_chat_request(json.dumps(chat(messages=messages, max_tokens=9)).encode())
+    assert parsed.body["messages"][2] == result
+    assert b"/home/me" not in DIALECTS[dialect].build_request(parsed, target_of(dialect)).body
 
 
 def test_the_smaller_output_limit_applies() -> None:
