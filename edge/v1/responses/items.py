@@ -75,6 +75,9 @@ class _Conversation:
         self._add_images()
         if message["role"] == "assistant":
             self._add_reasoning(message)
+        else:
+            # Left by an interrupted turn: providers verify that reasoning belongs to the answer after it.
+            self._reasoning_blocks = []
         self._messages.append(message)
 
     def _add_reasoning(self, message: Message) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge.v1.provider_fields import encode_thinking
 from edge.v1.responses.request import parse
 from shared.core.errors import InvalidRequest
 
@@ -64,6 +65,20 @@ def test_a_tool_choice(choice: Any, made: Any, tools: list[str]) -> None:
     body = chat_of(tools=[FUNCTION, {**FUNCTION, "name": "g"}], tool_choice=choice)
     assert body["tool_choice"] == made
     assert [tool["function"]["name"] for tool in body["tools"]] == tools
+
+
+def test_the_reasoning_of_an_interrupted_turn_is_not_added_to_the_next_one() -> None:
+    def reasoning(text: str) -> dict[str, Any]:
+        thought = {"type": "thinking", "thinking": text, "signature": "c2ln"}
+        return {"type": "reasoning", "summary": [], "encrypted_content": encode_thinking([thought])}
+
+    call = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": "{}"}
+    items = [
+        {"role": "user", "content": "Go"}, reasoning("Cut off."), {"role": "user", "content": "<turn_aborted>"},
+        reasoning("Whole."), call, {"type": "function_call_output", "call_id": "c1", "output": "Rain."},
+    ]  # fmt: skip
+    sent = parse(json.dumps({"model": "m", "input": items, "tools": [FUNCTION]}).encode()).call.for_dialect("anthropic").body
+    assert [block["thinking"] for block in sent["messages"][2]["thinking_blocks"]] == ["Whole."]
 
 
 def test_items_become_messages() -> None:
