@@ -23,8 +23,8 @@ def _open(data: bytes, call_id: UUID) -> ParsedRequest:
     if needs_stored_items(request.body) or request.body.get("store"):
         renderer = stored = StoredResponseRenderer(call_id, began, request)
         extension = ResponseRecorder(call_id, request, len(data), stored)
-    if request.body.get("truncation") == "auto":
-        extension = Truncation(request.call, extension)
+    if request.compacts or request.body.get("truncation") == "auto":
+        extension = Truncation(request.call, extension, compacts=request.compacts)
     return ParsedRequest(request.call, renderer, extension)
 
 
@@ -34,9 +34,8 @@ def _open_compaction(data: bytes, call_id: UUID) -> ParsedRequest:
         if request.body.get(name):
             raise InvalidRequest(f"'{name}' is not supported for compactions.", name)
     renderer = CompactedRenderer(call_id, now_ms() // 1000, request)
-    if not needs_stored_items(request.body):
-        return ParsedRequest(request.call, renderer)
-    return ParsedRequest(request.call, renderer, ResponseRecorder(call_id, request, len(data), renderer))
+    stored = ResponseRecorder(call_id, request, len(data), renderer) if needs_stored_items(request.body) else None
+    return ParsedRequest(request.call, renderer, Truncation(request.call, stored, compacts=True))
 
 
 RESPONSES = EndpointAdapter(_open, declaration=DECLARATION)

@@ -1,7 +1,8 @@
 """`truncation: "auto"`: leaves out the oldest messages of a conversation that exceeds the model's context window.
 
 The instructions, the last message of the user and the latest step of the model are kept. On a channel of the Responses API, the
-provider gets the field and truncates the input itself.
+provider gets the field and truncates the input itself. Compactions are always truncated: clients request them when a conversation
+no longer fits, and cannot continue without one.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ _MARGIN = 1.1  # for models whose vocabulary differs from the one used for count
 
 
 class Truncation:
-    """Truncates a call that `inner`, if any, has prepared."""
+    """Truncates a call that `inner`, if any, has prepared. `compacts`: its last message is the prompt for a summary."""
 
-    def __init__(self, call: ChatCall, inner: CallExtension | None) -> None:
+    def __init__(self, call: ChatCall, inner: CallExtension | None, *, compacts: bool) -> None:
         self._call = call
         self._inner = inner
+        self._compacts = compacts
 
     async def prepare_call(self, services: Services, caller: Caller) -> ChatCall:
         """Return the call with as many of its messages as fit. Raises the errors of `inner`."""
@@ -39,20 +41,20 @@ class Truncation:
             return call
         tokens = _MARGIN * await services.count_tokens(prompt_text(call.body))
         tokens += max_non_text_tokens(call.body) // 3 + MESSAGE_OVERHEAD_TOKENS * len(call.body["messages"])
-        return truncate(call, tokens, limit) if tokens > limit else call
+        return truncate(call, tokens, limit, compacts=self._compacts) if tokens > limit else call
 
     def record(self, services: Services, model: str, events: Events) -> Events:
         """Yield the events of `inner`."""
         return events if self._inner is None else self._inner.record(services, model, events)
 
 
-def truncate(call: ChatCall, tokens: float, limit: int) -> ChatCall:
+def truncate(call: ChatCall, tokens: float, limit: int, *, compacts: bool) -> ChatCall:
     """Return a call of about `tokens` input tokens without its oldest messages, so that about `limit` remain."""
     messages = call.body["messages"]
     sizes = [len(orjson.dumps(message)) for message in messages]
     others = len(orjson.dumps({name: value for name, value in call.body.items() if name != "messages"}))
     excess = (sum(sizes) + others) * (1 - limit / tokens)
-    dropped = oldest_messages(messages, sizes, excess)
+    dropped = oldest_messages(messages[:-1] if compacts else messages, sizes, excess)
     bodies = call.bodies_by_dialect
     if bodies is not None:
         bodies = {dialect: _without(body, dropped) for dialect, body in bodies.items()}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pytest
 
+from edge.call.endpoint_adapter import EndpointAdapter
+from edge.v1.responses import COMPACT, RESPONSES
 from edge.v1.responses.request import parse
 from edge.v1.responses.truncation import Truncation, oldest_messages
 from shared.catalog.snapshot import Alias, Catalog
@@ -70,8 +73,28 @@ async def test_a_call_is_truncated_to_the_models_window(window: int | None, limi
     body = {"model": model, "input": items, "max_output_tokens": limit, "truncation": "auto"}
     services: Any = Services(window)
     caller: Any = None  # only calls that continue a stored response need one
-    call = await Truncation(parse(orjson.dumps(body)).call, None).prepare_call(services, caller)
+    call = await Truncation(parse(orjson.dumps(body)).call, None, compacts=False).prepare_call(services, caller)
     assert len(call.body["messages"]) == left
     assert call.body["messages"][-1]["content"] == turn
     assert services.counted == (0 if window in (None, 100_000) else 1)
     assert call.input_estimate <= (window or 10**6)
+
+
+@pytest.mark.parametrize("endpoint", [RESPONSES, COMPACT])
+async def test_a_compaction_keeps_the_task_and_the_latest_steps(endpoint: EndpointAdapter) -> None:
+    steps: list[Any] = [{"role": "user", "content": "Fix the bug."}]
+    for number in range(9):
+        call = {"type": "function_call", "call_id": f"c{number}", "name": "sh", "arguments": "{}"}
+        steps += [call, {"type": "function_call_output", "call_id": f"c{number}", "output": "x" * 1_200}]
+    body = {"model": "m", "input": [*steps, {"type": "compaction_trigger"}], "tools": [{"type": "function", "name": "sh"}]}
+    extension = endpoint.parse(orjson.dumps(body), UUID(int=7)).extension
+    services: Any = Services(2_100)
+    caller: Any = None
+    assert extension is not None
+    call = await extension.prepare_call(services, caller)
+    first, *others, prompt = call.body["messages"]
+    assert first["content"] == "Fix the bug."
+    assert [message["role"] for message in others] == ["assistant", "tool"] * (len(others) // 2)
+    assert others[-1]["tool_call_id"] == "c8"
+    assert 2 <= len(others) < 9
+    assert "replaced by a summary" in prompt["content"]
