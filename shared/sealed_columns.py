@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import peewee
 
 from shared.core.errors import SettingsError
-from shared.core.secrets import CHANNEL_SECRET, MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, unseal
+from shared.core.secrets import CHANNEL_SECRET, MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, can_decrypt
 from shared.models import Channel, MediaJob, StaffUser, WebhookSecret
 
 log = logging.getLogger("yout.start")
@@ -53,22 +53,15 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
     if (wrong[channels] and not opened[channels]) or (any(wrong.values()) and not any(opened.values())):
         raise SettingsError(
             "SECRET_KEY is not the one that this database was set up with: its secrets cannot be decrypted. Set it to the"
-            " former value, or re-encrypt them with `yout secret-key change`."
+            " former value, or set SECRET_KEY_FALLBACK to that and run `yout secret rotate`."
         )
     for label, count in wrong.items():
         if count:
             log.warning(
-                "%d %s were encrypted with another SECRET_KEY; run `yout secret-key change`, or enter them again", count, label
+                "%d %s were encrypted with another SECRET_KEY; run `yout secret rotate --former` with it, or enter them again",
+                count,
+                label,
             )
-
-
-def can_decrypt(value: str, secret_key: str, purpose: str) -> bool:
-    """Return whether `secret_key` decrypts `value`."""
-    try:
-        unseal(value, secret_key, purpose)
-    except SettingsError:
-        return False
-    return True
 
 
 def _newest(column: SealedColumn) -> list[str]:

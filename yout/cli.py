@@ -26,13 +26,13 @@ from yout.commands import (
     plan,
     prices,
     purge,
-    secret_key,
+    secret,
     staff,
     up,
 )
 from yout.result import Result, print_error, print_result
 
-NOUNS = (up, migrate, secret_key, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
+NOUNS = (up, migrate, secret, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",

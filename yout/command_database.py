@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import peewee
+from playhouse.pool import PooledDatabase
 
 from shared.core.database import bind_database, database, open_database
 from shared.core.database_errors import is_temporary
@@ -48,3 +49,5 @@ def database_session(
         raise DatabaseError(f"The database of DATABASE_URL is unavailable: {'; '.join(lines)}") from error
     finally:
         database.initialize(None)
+        if isinstance(target, PooledDatabase):
+            target.close_idle()

@@ -6,6 +6,7 @@ HKDF-SHA256 (RFC 5869) derives a separate key for each purpose, so a leaked key 
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from shared.core.errors import SettingsError
+from shared.core.secret_key import decryption_keys
 
 # Labels, not secrets. Changing a label makes everything that was encrypted under it unreadable.
 CHANNEL_SECRET = "channel-secret"
@@ -34,9 +36,9 @@ def seal(secret: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
 
 
 def unseal(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> str:
-    """Decrypt a secret.
+    """Decrypt a secret, with `secret_key` or one of the keys that it replaces (`SecretKey`).
 
-    Raises `SettingsError` if it was encrypted with another `secret_key`, or is damaged.
+    Raises `SettingsError` if it was encrypted with another key, or is damaged.
     """
     return unseal_bytes(sealed.encode(), secret_key, purpose).decode() if sealed else ""
 
@@ -48,13 +50,22 @@ def seal_bytes(data: bytes, secret_key: str, purpose: str) -> bytes:
 
 def unseal_bytes(sealed: bytes, secret_key: str, purpose: str) -> bytes:
     """Decrypt what `seal_bytes` returned. Raises like `unseal`."""
+    for key in decryption_keys(secret_key):
+        with suppress(InvalidToken):
+            return _cipher(key, purpose).decrypt(sealed)
+    what = purpose.replace("-", " ")
+    raise SettingsError(
+        f"A {what} was encrypted with another SECRET_KEY. Set SECRET_KEY_FALLBACK to the former value, or enter the {what} again."
+    )
+
+
+def can_decrypt(sealed: str, secret_key: str, purpose: str = CHANNEL_SECRET) -> bool:
+    """Return whether `unseal` decrypts `sealed`."""
     try:
-        return _cipher(secret_key, purpose).decrypt(sealed)
-    except InvalidToken:
-        what = purpose.replace("-", " ")
-        raise SettingsError(
-            f"A {what} was encrypted with another SECRET_KEY. Set SECRET_KEY to the former value, or enter the {what} again."
-        ) from None
+        unseal(sealed, secret_key, purpose)
+    except SettingsError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=16)

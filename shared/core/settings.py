@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 from shared.core import setting_values
 from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
+from shared.core.secret_key import SecretKey, read_key_file
 from shared.core.setting_values import clean_value, header_value, host_and_port, http_url, log_format, log_level, split_url
 from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.text.client_address import normalize_network
@@ -127,11 +128,17 @@ class Settings:
     environment: str = _setting(
         "development", "YOUT_ENV", _environment, "`production` rejects the development secret and unsafe defaults"
     )
-    secret_key: str = _setting(
+    secret_key: SecretKey = _setting(
         DEVELOPMENT_SECRET,
         "SECRET_KEY",
-        str,
+        SecretKey,
         "Signs sessions, encrypts channel secrets, salts pseudonyms; 32 characters or more",
+    )
+    secret_key_fallback: str = _setting(
+        "",
+        "SECRET_KEY_FALLBACK",
+        str,
+        "The former `SECRET_KEY`, which can still decrypt while [the key is changed](backup.md#change-secret_key)",
     )
     pseudonym_days: int = _setting(
         30,
@@ -476,7 +483,7 @@ def _read_fields(values: Mapping[str, str]) -> dict[str, Any]:
         if variable is None:
             continue
         try:
-            found[item.name] = item.metadata["parse"](clean_value(values[variable], exact=item.name == "secret_key"))
+            found[item.name] = item.metadata["parse"](clean_value(values[variable], exact=item.name.startswith("secret_key")))
         except ValueError as error:
             raise SettingsError(f"{variable} {error}.") from None
     return found
@@ -510,9 +517,12 @@ def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
     key_file = data_dir / SECRET_KEY_FILE
     if "secret_key" not in chosen:
         try:
-            chosen["secret_key"] = key_file.read_text().strip() if key_file.is_file() else DEVELOPMENT_SECRET
+            current, *_ = read_key_file(key_file) or (DEVELOPMENT_SECRET,)
         except OSError as error:
             raise SettingsError(f"SECRET_KEY is not set, and {key_file} cannot be read: {error.strerror}.") from None
+        chosen["secret_key"] = SecretKey(current, chosen.get("secret_key_fallback", ""), key_file)
+    else:
+        chosen["secret_key"] = SecretKey(chosen["secret_key"], chosen.get("secret_key_fallback", ""))
     chosen.setdefault("bind_host", "0.0.0.0" if values.get("PORT") else "127.0.0.1")  # noqa: S104  (a PaaS routes to it)
 
 

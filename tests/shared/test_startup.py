@@ -22,7 +22,7 @@ from shared.core.secrets import SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
 from shared.core.settings import Settings
 from shared.job_queue import JobQueue, queue_depths
 from shared.models import StaffUser, WebhookSecret
-from shared.operations.secret_key import KeyChange, change_secret_key
+from shared.operations.secret_rotation import KeyChange, rotate_secret_key
 from shared.sealed_columns import require_secret_key
 from shared.startup import require_port, require_redis, require_storage, run_startup_checks, setting_warnings
 from tests import factories
@@ -169,12 +169,12 @@ def test_everything_is_reencrypted_with_a_new_key(bound_database: Any) -> None:
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
     )
-    assert change_secret_key(SECRET_KEY, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=3, erased=0)
+    assert rotate_secret_key([SECRET_KEY], OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=3, erased=0)
     assert unseal(type(channel).get_by_id(channel.id).sealed_secret, OTHER_KEY) == "sk-1"
     assert type(channel).get_by_id(keyless.id).sealed_secret == ""
     assert unseal(WebhookSecret.get().sealed_secret, OTHER_KEY, WEBHOOK_SECRET) == "whsec_x"
     assert unseal(StaffUser.get_by_id(staff.id).sealed_totp, OTHER_KEY, SECOND_FACTOR) == "totp"
-    assert change_secret_key(SECRET_KEY, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=0, erased=0)  # nothing left to do
+    assert rotate_secret_key([SECRET_KEY], OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=0, erased=0)  # nothing left to do
 
 
 def test_secrets_encrypted_with_a_lost_key_are_erased(bound_database: Any) -> None:
@@ -183,7 +183,7 @@ def test_secrets_encrypted_with_a_lost_key_are_erased(bound_database: Any) -> No
     staff = StaffUser.create(
         email="ana@yout.example", role="owner", password_hash="x", sealed_totp=seal("totp", SECRET_KEY, SECOND_FACTOR)
     )
-    assert change_secret_key(None, OTHER_KEY, origin=ORIGIN) == KeyChange(sealed=0, erased=3)
+    assert rotate_secret_key([], OTHER_KEY, lost=True, origin=ORIGIN) == KeyChange(sealed=0, erased=3)
     assert type(channel).get_by_id(channel.id).sealed_secret == ""
     assert not WebhookSecret.select().exists()
     assert StaffUser.get_by_id(staff.id).sealed_totp == ""

@@ -343,11 +343,11 @@ def test_another_secret_key_is_rejected_until_everything_is_reencrypted(installa
     assert (refused.code, refused.out, refused.err.count("\n")) == (1, "", 1)
     assert refused.err.startswith("yout: SECRET_KEY is not the one that this database was set up with")
     assert installation.yout("migrate").err == refused.err
-    assert installation.yout("secret-key", "change").code == 2
-    wrong = installation.yout("secret-key", "change", "--former", "neither of the two")
+    assert installation.yout("secret", "rotate").code == 2
+    wrong = installation.yout("secret", "rotate", "--former", "neither of the two")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
-    changed = installation.yout("secret-key", "change", "--former", former, "--json")
-    assert changed.data == {"id": "secret-key", "sealed": 1, "erased": 0}
+    changed = installation.yout("secret", "rotate", "--former", former, "--json")
+    assert changed.data == {"id": "secret", "sealed": 1, "erased": 0}
     assert installation.yout("ledger", "verify").code == 0
 
 

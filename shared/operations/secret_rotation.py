@@ -1,16 +1,17 @@
-"""Changes SECRET_KEY: re-encrypts all values that are encrypted with the former key."""
+"""Rotates SECRET_KEY: re-encrypts all values that are encrypted with a former key."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput
-from shared.core.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, seal, unseal
+from shared.core.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, can_decrypt, seal, unseal
 from shared.models import StaffRecoveryCode
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
-from shared.sealed_columns import SEALED_COLUMNS, SealedColumn, can_decrypt
+from shared.sealed_columns import SEALED_COLUMNS, SealedColumn
 
 
 class KeyChange(NamedTuple):
@@ -20,14 +21,15 @@ class KeyChange(NamedTuple):
     erased: int
 
 
-def change_secret_key(former: str | None, current: str, *, origin: Origin) -> KeyChange:
-    """Re-encrypt with `current` all values that `former` decrypts, in one transaction. Values that `current` decrypts stay.
+def rotate_secret_key(former: Sequence[str], current: str, *, lost: bool = False, origin: Origin) -> KeyChange:
+    """Re-encrypt with `current` all values that a `former` key decrypts, in one transaction. Values that `current` decrypts stay.
 
-    Without `former` (the key is lost), values that cannot be decrypted are erased: staff must enter the channels' secrets again,
+    If the former key is `lost`, values that cannot be decrypted are erased: staff must enter the channels' secrets again,
     webhook secrets are generated again, and second factors must be set up again. Open media jobs run into their time limit.
 
-    Raises `InvalidInput` if `former` decrypts none of the values that `current` cannot decrypt.
+    Raises `InvalidInput` if the former keys decrypt none of the values that `current` cannot decrypt.
     """
+    current = str(current)  # without its fallback
     sealed = erased = failed = 0
     with transaction():
         for column in SEALED_COLUMNS:
@@ -35,25 +37,27 @@ def change_secret_key(former: str | None, current: str, *, origin: Origin) -> Ke
                 value = row.__data__[column.field.name]
                 if can_decrypt(value, current, column.purpose):
                     continue
-                if former is None:
+                key = next((key for key in former if can_decrypt(value, key, column.purpose)), None)
+                if key is not None:
+                    sealed += _write(column, row, seal(unseal(value, key, column.purpose), current, column.purpose))
+                elif lost:
                     erased += _erase(column, row)
-                elif can_decrypt(value, former, column.purpose):
-                    _write(column, row, seal(unseal(value, former, column.purpose), current, column.purpose))
-                    sealed += 1
                 else:
                     failed += 1
         if failed and not sealed:
             raise InvalidInput(
                 f"This is not the former SECRET_KEY: it decrypts none of the {failed} values that the current key cannot decrypt."
             )
-        record_audit_entry(origin, "secret_key.change", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed})
+        record_audit_entry(origin, "secret.rotate", "SECRET_KEY", after={"sealed": sealed, "erased": erased, "left": failed})
         bump_catalog_version()  # makes edge processes reload the channels
     return KeyChange(sealed, erased)
 
 
-def _write(column: SealedColumn, row: Any, value: str) -> None:
+def _write(column: SealedColumn, row: Any, value: str) -> int:
+    """Replace a value, unless it was changed since it was read. Returns how many were replaced."""
     model = column.field.model
-    model.update({column.field: value}).where(model._meta.primary_key == row._pk).execute()
+    unchanged = (model._meta.primary_key == row._pk) & (column.field == row.__data__[column.field.name])
+    return int(model.update({column.field: value}).where(unchanged).execute())
 
 
 def _erase(column: SealedColumn, row: Any) -> int:
@@ -64,5 +68,4 @@ def _erase(column: SealedColumn, row: Any) -> int:
         return int(row.delete_instance())
     if column.purpose == SECOND_FACTOR:
         StaffRecoveryCode.delete().where(StaffRecoveryCode.staff == row._pk).execute()
-    _write(column, row, "")
-    return 1
+    return _write(column, row, "")
