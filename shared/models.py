@@ -12,6 +12,7 @@
     Payments         purchases and redeem codes
     Stored content   conversations, responses, shares, and purges of them
     Mail             messages waiting to be sent
+    Alerts           conditions that staff must act on, and the messages about them
     Staff            people in the console, and the log of what they did
 
 Amounts are whole credits in BIGINT columns with CHECK constraints. Times are whole milliseconds UTC (`*_at`), durations end in
@@ -62,6 +63,9 @@ MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "t
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini", "responses")
+ALERT_EVENTS = ("opened", "closed")
+ALERT_TARGETS = ("email", "webhook")
+NOTICE_STATUSES = ("queued", "sent", "failed")
 CUT_HANDLINGS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
 ENABLED_STATUSES = ("active", "disabled")
 CHANNEL_PROBLEMS = ("margin", "counts")  # why a channel is flagged
@@ -1284,6 +1288,74 @@ OutgoingMail.add_index(
 )
 
 
+# Alerts
+
+
+class AlertCheck(BaseModel):
+    """One row: when a worker evaluated the alerts last. It also shows that a worker is running."""
+
+    id = SmallIntegerField(primary_key=True, default=1)
+    checked_at = BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [named_check("alert_check_one", "id = 1")]
+
+
+class Alert(BaseModel):
+    """A condition that staff must act on, such as a failing channel. It opens, and later closes, once (`shared/alerts/`).
+
+    `subject` is the id of the channel, the name of the machine, …; "" if there is only one. `details` are the values of its text.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    kind = CharField(max_length=32)
+    subject = CharField(max_length=200, default="")
+    details = JSONField(default=dict)
+    first_seen_at = BigIntegerField(default=now_ms)
+    last_seen_at = BigIntegerField(default=now_ms)
+    opened_at = BigIntegerField(null=True)  # NULL: not seen for long enough
+    clear_since = BigIntegerField(null=True)  # since when the condition is no longer met
+    closed_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [named_check("alert_closed_after_opened", "closed_at IS NULL OR opened_at IS NOT NULL")]
+
+
+Alert.add_index(Alert.index(Alert.kind, Alert.subject, unique=True, where=SQL("closed_at IS NULL"), name="alert_one_at_a_time"))
+Alert.add_index(Alert.index(Alert.closed_at, where=SQL("closed_at IS NOT NULL"), name="alert_closed"))
+
+
+class AlertNotice(BaseModel):
+    """A message about an alert, written in the transaction that opens or closes it, and sent by a worker.
+
+    As in `OutgoingMail`, a worker that sends it moves `due_at` ahead and counts the attempt.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    alert = ForeignKeyField(Alert, backref="notices", on_delete="CASCADE", index=False)
+    event = CharField(max_length=16)
+    target = CharField(max_length=16)
+    status = CharField(max_length=16, default="queued")
+    attempts = IntegerField(default=0)
+    due_at = BigIntegerField(default=now_ms)
+    last_error = CharField(max_length=200, default="")
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [
+            named_check("alert_notice_event", f"event IN {ALERT_EVENTS}"),
+            named_check("alert_notice_target", f"target IN {ALERT_TARGETS}"),
+            named_check("alert_notice_status", f"status IN {NOTICE_STATUSES}"),
+            named_check("alert_notice_attempts", "attempts >= 0"),
+        ]
+
+
+AlertNotice.add_index(
+    AlertNotice.index(AlertNotice.alert, AlertNotice.event, AlertNotice.target, unique=True, name="alert_notice_once")
+)
+AlertNotice.add_index(AlertNotice.index(AlertNotice.due_at, where=SQL("status = 'queued'"), name="alert_notice_due"))
+
+
 # Staff
 
 
@@ -1397,6 +1469,9 @@ MODELS: tuple[type[Any], ...] = (
     Share,
     PurgeJob,
     OutgoingMail,
+    AlertCheck,
+    Alert,
+    AlertNotice,
     StaffUser,
     StaffSession,
     StaffRecoveryCode,

@@ -64,6 +64,17 @@ def require_secret_key(database: peewee.Database, secret_key: str) -> None:
             )
 
 
+def count_undecryptable(database: peewee.Database, secret_key: str) -> dict[str, int]:
+    """Return by label how many values `secret_key` does not decrypt, of the sample that `require_secret_key` checks."""
+    found = {}
+    with database.bind_ctx([column.field.model for column in SEALED_COLUMNS], bind_refs=False, bind_backrefs=False):
+        for column in SEALED_COLUMNS:
+            wrong = sum(not can_decrypt(value, secret_key, column.purpose) for value in _newest(column))
+            if wrong:
+                found[column.label] = wrong
+    return found
+
+
 def _newest(column: SealedColumn) -> list[str]:
     model = column.field.model
     rows = model.select(column.field).where(column.is_filled).order_by(model._meta.primary_key.desc()).limit(_SAMPLE)

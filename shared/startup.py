@@ -25,9 +25,10 @@ from shared.core import database_url, redis_url
 from shared.core.database import is_sqlite
 from shared.core.database_errors import is_temporary
 from shared.core.errors import NotFound, SettingsError, StorageUnavailable
+from shared.core.machine import GIB, disk_spaces, exposed_files
 from shared.core.redis_url import RedisAddress, parse_redis_url
 from shared.core.schema_version import require_current
-from shared.core.settings import DEVELOPMENT_SECRET, Settings
+from shared.core.settings import DEVELOPMENT_SECRET, Settings, unknown_variables
 from shared.core.smtp_url import read_smtp_url
 from shared.files.storage import open_storage
 from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS
@@ -52,7 +53,7 @@ def run_startup_checks(settings: Settings, database: peewee.Database, *, media: 
         require_readable(database)
         with database.connection_context():
             require_current(database)
-            _require_rights(database)
+            require_rights(database)
             require_secret_key(database, settings.secret_key)
     finally:
         if isinstance(database, PooledDatabase):
@@ -73,7 +74,7 @@ def require_readable(database: peewee.Database) -> None:
         raise SettingsError(f"DATABASE_URL cannot be used: {str(error).splitlines()[0]}.") from None
 
 
-def _require_rights(database: peewee.Database) -> None:
+def require_rights(database: peewee.Database) -> None:
     """Raise `SettingsError` if the database is read-only or its role lacks a privilege. Neither changes nor locks rows."""
     if is_sqlite(database):  # a statement would wait for other writers
         file = Path(database.database)
@@ -197,9 +198,14 @@ def require_port(settings: Settings, port: int, variable: str) -> None:
 
 
 def log_setting_warnings(settings: Settings) -> None:
-    """Log warnings about the settings. Call after all checks have passed."""
-    for line in setting_warnings(settings):
+    """Log warnings about the settings and this machine. Call after all checks have passed."""
+    for line in (*setting_warnings(settings), *unknown_variables(), *_machine_warnings(settings)):
         log.warning("%s", line)
+
+
+def _machine_warnings(settings: Settings) -> list[str]:
+    low = [f"Only {space.free / GIB:.1f} GiB are free at {space.path}." for space in disk_spaces(settings) if space.is_low()]
+    return low + [f"Other users of this machine can read {path}: run chmod 600 on it." for path in exposed_files(settings)]
 
 
 def setting_warnings(settings: Settings) -> list[str]:

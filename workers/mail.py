@@ -13,10 +13,10 @@ from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.mail import outbox
 from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
+from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
 from shared.operations import verification
 from workers.scheduler import PeriodicTask
-from workers.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from workers.task_connection import task_connection
 
 log = logging.getLogger("yout.worker.mail")

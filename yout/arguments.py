@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shared.core.errors import YoutError
@@ -18,12 +19,16 @@ if TYPE_CHECKING:  # it imports the tables, which `--help` does not need
     from shared.operations.audit import Origin
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CommandContext:
     """The parsed arguments and the settings of one command."""
 
     arguments: argparse.Namespace
-    settings: Settings
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read at first use. Raises `SettingsError`."""
+        return Settings.load()
 
     @property
     def origin(self) -> Origin:

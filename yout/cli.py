@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 
 from shared.core.errors import InvalidInput, NotFound, SchemaMismatch, SettingsError, YoutError
-from shared.core.settings import Settings
 from yout.arguments import CommandContext, Parser, Run, UsageError
 from yout.commands import (
     account,
@@ -19,6 +18,7 @@ from yout.commands import (
     channel,
     code,
     credits,
+    doctor,
     key,
     ledger,
     migrate,
@@ -32,7 +32,7 @@ from yout.commands import (
 )
 from yout.result import Result, print_error, print_result
 
-NOUNS = (up, migrate, secret, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
+NOUNS = (up, migrate, doctor, secret, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",
@@ -66,7 +66,7 @@ def build_parser() -> Parser:
 
 def _run(arguments: argparse.Namespace) -> Result:
     run: Run = arguments.run
-    call = CommandContext(arguments, Settings.load())
+    call = CommandContext(arguments)
     if not arguments.database:
         return run(call)
     from yout.command_database import database_session

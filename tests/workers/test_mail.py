@@ -25,6 +25,7 @@ from shared.core.smtp_url import read_sender
 from shared.identity.emails import normalize_email
 from shared.mail import outbox
 from shared.mail.address import recipient
+from shared.mail.smtp import MailLimits, build_message
 from shared.mail.texts import verify_email
 from shared.models import Account, OutgoingMail
 from shared.operations.accounts import change_email
@@ -38,7 +39,6 @@ from tests.servers.smtp import SmtpServer
 from tests.threads import join, run_threads
 from tests.upstream_responses import Gate
 from workers.mail import MailWork, clean
-from workers.smtp import MailLimits, build_message
 
 TEXT = verify_email("ada@example.com", "https://yout.example/verify-email/x", 5_000, 24)
 QUICK = MailLimits(answer_seconds=0.3, total_seconds=0.6)

@@ -76,6 +76,21 @@ def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str,
     client.close()
 
 
+def check_login(server: SmtpServer, own_name: str, limits: MailLimits) -> None:
+    """Connect and log in, without sending anything. Raises `MailDelayed`, whose message is the reason."""
+    client = _client(server, own_name, limits)
+    with _deadline(client, limits.total_seconds):
+        try:
+            _open(client, server)
+            if not server.user:
+                client.ehlo_or_helo_if_needed()
+            client.quit()
+        except OSError as error:
+            raise MailDelayed(_reason(error), server_down=True) from None
+        finally:
+            client.close()
+
+
 def _client(server: SmtpServer, own_name: str, limits: MailLimits) -> smtplib.SMTP:
     """Return an unconnected client. `own_name` is sent in EHLO; the default would be a DNS query without a timeout."""
     client = (

@@ -1,0 +1,198 @@
+"""Checks of the database, and of what it contains."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import peewee
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from shared.core.clock import now_ms
+from shared.core.database import is_sqlite, transaction
+from shared.core.database_errors import is_temporary
+from shared.core.redis_url import parse_redis_url
+from shared.core.schema_version import require_current
+from shared.core.settings import Settings
+from shared.doctor.runner import CheckFailed
+from shared.ledger.probe import probe_writes
+from shared.models import AIModel, AlertCheck, AuditEntry, Channel, ChannelModel
+from shared.sealed_columns import count_undecryptable, require_secret_key
+from shared.startup import require_readable, require_rights
+
+MIN_POSTGRES = 140_000  # older releases are no longer maintained
+MIN_SQLITE = (3, 35, 0)  # the first with RETURNING
+MAX_SKEW_MS = 2_000
+WORKER_SECONDS = 180  # workers evaluate the alerts every minute
+CONNECT_SECONDS = 3.0
+_AT_ONCE = 16
+_NAMED = 5
+
+
+def check_database(settings: Settings, target: peewee.Database) -> str:
+    """Fail if the database cannot be reached, is too old, or refuses a write. Writes a row and rolls it back."""
+    try:
+        require_readable(target)
+        with target.connection_context():
+            _check_version(target)
+            require_rights(target)
+            if target.table_exists("audit_entry"):
+                _try_write()
+    except peewee.PeeweeException as error:
+        lines = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+        what = "The database of DATABASE_URL is unavailable" if is_temporary(error) else "The database refuses a write"
+        hint = "Check that the server runs, its address, user and password, and that it is not read-only or full."
+        raise CheckFailed(f"{what}: {lines}. {hint}") from None
+    if is_sqlite(target) and settings.production:
+        return "SQLite stores everything on this machine's disk: run `yout backup` regularly."
+    return ""
+
+
+def _check_version(target: Any) -> None:
+    if is_sqlite(target):
+        if sqlite3.sqlite_version_info < MIN_SQLITE:
+            raise CheckFailed(f"SQLite {sqlite3.sqlite_version} is too old: use Python with SQLite 3.35 or newer.")
+        return
+    version = target.connection().info.server_version
+    if version < MIN_POSTGRES:
+        raise CheckFailed(
+            f"PostgreSQL {version // 10_000} is too old: use {MIN_POSTGRES // 10_000} or newer. The tests run on 18."
+        )
+
+
+class _RolledBack(Exception):
+    """Ends the transaction of a trial."""
+
+
+def _try_write() -> None:
+    with suppress(_RolledBack), transaction():
+        probe_writes()
+        AuditEntry.create(actor="doctor", action="doctor.write", target="rolled back")
+        raise _RolledBack
+
+
+def check_migrations(target: peewee.Database) -> str:
+    """Fail if the schema is not the one of this code."""
+    with target.connection_context():
+        require_current(target)
+    return ""
+
+
+def check_secret_key(settings: Settings, target: peewee.Database) -> str:
+    """Fail if SECRET_KEY does not decrypt what is stored. Remarks values that only a former key decrypts."""
+    with target.connection_context():
+        require_secret_key(target, settings.secret_key)
+        wrong = count_undecryptable(target, settings.secret_key)
+        former = count_undecryptable(target, str(settings.secret_key))
+    if wrong:
+        shown = ", ".join(f"{count} {label}" for label, count in wrong.items())
+        raise CheckFailed(
+            f"SECRET_KEY does not decrypt {shown}. Run `yout secret rotate --former` with the key that they were encrypted with,"
+            " or enter them again in the console."
+        )
+    if former:
+        return "Some values are still encrypted with the former SECRET_KEY: run `yout secret rotate`."
+    if settings.secret_key.fallback:
+        return "Nothing needs SECRET_KEY_FALLBACK: unset it once all processes use the new SECRET_KEY."
+    return ""
+
+
+def check_clock(settings: Settings, target: peewee.Database | None) -> str:
+    """Fail if the clocks of this machine, the database server and Redis differ by more than `MAX_SKEW_MS`."""
+    skews = {}
+    if target is not None and not is_sqlite(target):
+        with suppress(peewee.PeeweeException):  # the check `database` reports it
+            skews["the database server"] = _skew(partial(_database_time, target))
+    with suppress(redis.RedisError):  # the check `redis` reports it
+        skews["Redis"] = _skew(partial(_redis_time, settings))
+    wrong = [f"{abs(skew) / 1000:.1f} s from the clock of {name}" for name, skew in skews.items() if abs(skew) > MAX_SKEW_MS]
+    if wrong:
+        raise CheckFailed(
+            f"This machine's clock differs by {', '.join(wrong)}. Run an NTP client, such as chrony, on all machines."
+        )
+    return ""
+
+
+def _skew(read: Callable[[], int]) -> int:
+    """Return by how many milliseconds another clock is ahead, assuming that the answer took as long as the question."""
+    before = now_ms()
+    theirs = read()
+    return theirs - (before + now_ms()) // 2
+
+
+def _database_time(target: peewee.Database) -> int:
+    with target.connection_context():
+        row = target.execute_sql("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)").fetchone()
+    return int(row[0])
+
+
+def _redis_time(settings: Settings) -> int:
+    options = parse_redis_url(settings.redis_url).client_options()
+    timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
+    with redis.Redis(**options, **timeouts, retry=Retry(NoBackoff(), 0)) as client:
+        seconds, microseconds = client.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+def check_worker(target: peewee.Database) -> str:
+    """Fail if no worker has evaluated the alerts for `WORKER_SECONDS`."""
+    with target.connection_context():
+        if not target.table_exists(AlertCheck._meta.table_name):
+            raise CheckFailed("The schema has no table for it yet. Run `yout migrate`.")
+        checked_at = AlertCheck.select(AlertCheck.checked_at).where(AlertCheck.id == 1).scalar() or 0
+    age = (now_ms() - checked_at) // 1000
+    if age <= WORKER_SECONDS:
+        return ""
+    since = f"No worker has run for {timedelta(seconds=age)}" if checked_at else "No worker has run yet"
+    raise CheckFailed(f"{since}. Start one (`worker` in the Procfile, or `yout up`), and read its log if it does not stay.")
+
+
+def check_channels(target: peewee.Database) -> str:
+    """Fail if a channel that serves a model cannot be connected to. Sends no request."""
+    with target.connection_context():
+        urls = _channel_urls()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="channel") as pool:
+        reasons = pool.map(_connection_failure, urls.values())
+    failed = [f"{name} ({reason})" for name, reason in zip(urls, reasons, strict=True) if reason]
+    if failed:
+        shown = ", ".join(failed[:_NAMED]) + (f" and {len(failed) - _NAMED} others" if len(failed) > _NAMED else "")
+        raise CheckFailed(
+            f"Cannot connect to {shown}. Check the base URL, DNS and firewall, or pause the channel in the console."
+        )
+    return ""
+
+
+def _channel_urls() -> dict[str, str]:
+    """Return the base URLs of the channels that serve an enabled model, by name."""
+    now = now_ms()
+    serving = (Channel.status == "active") & (Channel.out_until.is_null() | (Channel.out_until <= now))
+    routes = ChannelModel.select(Channel.name, Channel.base_url).join(Channel).switch(ChannelModel).join(AIModel)
+    rows: Any = routes.where(serving & (ChannelModel.status == "active") & (AIModel.status == "active")).distinct().tuples()
+    return dict(rows)
+
+
+def _connection_failure(url: str) -> str:
+    """Return why no connection, with TLS for https, can be made, or ""."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        with socket.create_connection((parts.hostname or "", port), CONNECT_SECONDS) as plain:
+            if parts.scheme == "https":
+                ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname).close()
+    except ssl.SSLCertVerificationError as error:
+        return f"certificate not valid: {error.verify_message}"
+    except TimeoutError:
+        return "no answer"
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or type(error).__name__
+    return ""
