@@ -10,6 +10,8 @@ from console.charts import usage_charts
 from console.time_ranges import DEFAULT_RANGE, RANGES, find_range
 from console.views.filters import active_filters, chips, parse_uuid
 from console.views.view import View, page_route
+from shared.alerts.state import last_evaluation, open_alerts
+from shared.alerts.texts import KINDS, AlertText, describe_alert
 from shared.core.clock import now_ms
 from shared.job_queue import queue_depths
 from shared.operations.accounts import find_account
@@ -18,6 +20,8 @@ from shared.operations.price_check import latest_check
 from shared.operations.prices_in_force import models_below_cost
 from shared.rollup import Scope
 
+SHOWN_BY_THEMSELVES = {"channel_flagged", "price_below_cost"}  # the page has the details of these anyway
+SILENT_WORKER_MS = 180_000
 FILTERS = ("account", "model", "channel")
 
 
@@ -51,8 +55,22 @@ class HomeView(View):
             below_cost=len(models_below_cost()),
             flagged=flagged_channels(),
             price_check=latest_check(),
+            alerts=_alerts(),
+            silent_since=_silent_since(now),
             count_up_to=dashboard.MAX_COUNT,
         )
+
+
+def _alerts() -> list[tuple[int, AlertText]]:
+    """Return the open alerts: since when (ms UTC), and their text."""
+    rows = [row for row in open_alerts() if row.kind in KINDS - SHOWN_BY_THEMSELVES]
+    return [(row.opened_at, describe_alert(row)) for row in rows]
+
+
+def _silent_since(now: int) -> int | None:
+    """Return since when no worker has evaluated the alerts (0: ever), or None if one does."""
+    checked_at = last_evaluation()
+    return checked_at if now - checked_at > SILENT_WORKER_MS else None
 
 
 def _scope(filters: dict[str, str]) -> Scope:

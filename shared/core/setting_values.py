@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -95,6 +96,31 @@ def http_url(example: str) -> Callable[[str], str]:
         return text.rstrip("/")
 
     return parse
+
+
+def webhook_url(text: str) -> str:
+    """Parse an `http://` or `https://` URL without a user or fragment. The message does not quote it: it may be secret."""
+    parts = split_url(text)
+    try:
+        invalid_port = parts.port == 0
+    except ValueError:
+        invalid_port = True
+    wrong = _NOT_IN_ADDRESSES.search(text) or parts.username is not None or parts.fragment or invalid_port
+    if parts.scheme not in ("http", "https") or not parts.hostname or wrong or not is_host_name(parts.hostname):
+        raise ValueError("must be a URL such as https://hooks.slack.com/services/…, with its scheme and without a user")
+    return text
+
+
+def webhook_secret(text: str) -> str:
+    """Parse the secret of a signed webhook: `whsec_` and base64."""
+    prefix, key = text[:6], text[6:]
+    try:
+        valid = prefix == "whsec_" and len(base64.b64decode(key, validate=True)) >= 24
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError("must be whsec_ and at least 24 bytes in base64, such as the output of `openssl rand -base64 32`")
+    return text
 
 
 def header_value(text: str) -> str:

@@ -108,6 +108,10 @@ def _mail_from(text: str) -> str:
     return text
 
 
+def _email(text: str) -> str:
+    return read_sender(text).addr_spec
+
+
 def _media_url(text: str) -> str:
     parts = split_url(text)
     if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
@@ -338,6 +342,21 @@ class Settings:
     )
     mail_from: str = _setting(
         "", "YOUT_MAIL_FROM", _mail_from, "Sender of emails, such as `Yout <no-reply@example.com>`; required with `YOUT_SMTP_URL`"
+    )
+    alert_email: str = _setting(
+        "", "YOUT_ALERT_EMAIL", _email, "Address that [alerts](alerts.md) are sent to; needs `YOUT_SMTP_URL`"
+    )
+    alert_webhook_url: str = _setting(
+        "",
+        "YOUT_ALERT_WEBHOOK_URL",
+        setting_values.webhook_url,
+        "URL that alerts are posted to, such as a Slack incoming webhook",
+    )
+    alert_webhook_secret: str = _setting(
+        "",
+        "YOUT_ALERT_WEBHOOK_SECRET",
+        setting_values.webhook_secret,
+        "Secret that signs these posts, `whsec_` and base64; empty means that they are not signed",
     )
     visitor_rpm: int = _setting(20, "YOUT_VISITOR_RPM", _integer(1, 10**9), "Requests per minute of a visitor without an account")
     visitor_concurrency: int = _setting(
@@ -572,6 +591,10 @@ def _refuse_dangers(settings: Settings) -> None:
         raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set together or not at all.")
     if settings.smtp_url and not settings.is_publicly_reachable:
         raise SettingsError("YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because emails contain links that begin with it.")
+    if settings.alert_email and not settings.smtp_url:
+        raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set with YOUT_ALERT_EMAIL.")
+    if settings.alert_webhook_secret and not settings.alert_webhook_url:
+        raise SettingsError("YOUT_ALERT_WEBHOOK_URL must be set with YOUT_ALERT_WEBHOOK_SECRET.")
     weak_secret = settings.secret_key == DEVELOPMENT_SECRET or len(settings.secret_key) < 32
     if weak_secret and settings.bind_host not in ("127.0.0.1", "::1", "localhost"):
         raise SettingsError(

@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 
 from cryptography.x509 import load_der_x509_certificate
 
+from shared.core.clock import now_ms
 from shared.core.database_url import postgres_arguments
 from shared.core.redis_url import parse_redis_url
 from shared.core.settings import Settings
 
 CONNECT_SECONDS = 3.0
+MIN_DAYS = 14  # a certificate that ends sooner must be renewed now
+DAY_MS = 24 * 3_600_000
 # "SSLRequest", which the server answers with S or N (PostgreSQL's documentation, "Message Formats").
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
@@ -64,3 +67,12 @@ def read_end_date(server: TlsServer) -> int | None:
     if not certificate:
         return None
     return int(load_der_x509_certificate(certificate).not_valid_after_utc.timestamp() * 1000)
+
+
+def days_left(server: TlsServer) -> int | None:
+    """Return the days until the server's certificate ends, or None if it has none or does not respond."""
+    try:
+        end = read_end_date(server)
+    except OSError:
+        return None
+    return None if end is None else (end - now_ms()) // DAY_MS

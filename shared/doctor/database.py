@@ -137,9 +137,13 @@ def _database_time(target: peewee.Database) -> int:
 
 
 def _redis_time(settings: Settings) -> int:
-    options = parse_redis_url(settings.redis_url).client_options()
-    timeouts = {"socket_connect_timeout": CONNECT_SECONDS, "socket_timeout": CONNECT_SECONDS}
-    with redis.Redis(**options, **timeouts, retry=Retry(NoBackoff(), 0)) as client:
+    client = redis.Redis(
+        **parse_redis_url(settings.redis_url).client_options(),
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
         seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 

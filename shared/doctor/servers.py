@@ -12,20 +12,17 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.core.clock import now_ms
 from shared.core.errors import NotFound, StorageUnavailable
 from shared.core.redis_url import parse_redis_url
 from shared.core.settings import Settings
 from shared.core.smtp_url import read_sender, read_smtp_url
-from shared.core.tls_certificates import TlsServer, read_end_date, tls_servers
+from shared.core.tls_certificates import MIN_DAYS, days_left, tls_servers
 from shared.doctor.runner import CheckFailed
 from shared.files.storage import new_key, open_storage
 from shared.mail.smtp import MailDelayed, MailLimits, check_login
 from shared.startup import require_redis, require_storage
 
 ANSWER_SECONDS = 4.0
-DAY_MS = 24 * 3_600_000
-MIN_CERTIFICATE_DAYS = 14
 _MAIL_LIMITS = MailLimits(answer_seconds=4, total_seconds=8)
 
 
@@ -109,25 +106,16 @@ def _edge_failure(url: str) -> str:
 
 
 def check_certificates(settings: Settings) -> str:
-    """Fail if a TLS certificate ends within `MIN_CERTIFICATE_DAYS`. Servers that do not respond have their own checks."""
+    """Fail if a TLS certificate ends within `MIN_DAYS`. Servers that do not respond have their own checks."""
     ending = []
     for server in tls_servers(settings):
         days = days_left(server)
-        if days is not None and days < MIN_CERTIFICATE_DAYS:
+        if days is not None and days < MIN_DAYS:
             state = "has ended" if days < 0 else f"ends in {days} days"
             ending.append(f"The certificate of {server.host} ({server.variable}) {state}.")
     if ending:
         raise CheckFailed(f"{' '.join(ending)} Renew it.")
     return ""
-
-
-def days_left(server: TlsServer) -> int | None:
-    """Return the days until the server's certificate ends, or None if it has none or does not respond."""
-    try:
-        end = read_end_date(server)
-    except OSError:
-        return None
-    return None if end is None else (end - now_ms()) // DAY_MS
 
 
 def check_media(settings: Settings) -> str:

@@ -26,6 +26,22 @@ def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailTe
     )
 
 
+def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
+    """Return the email about an alert that opened or closed."""
+    state, note = ("Closed", "This alert is closed. There is nothing to do.") if closed else ("Alert", advice)
+    html = f"""<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{escape(title)}</title></head>
+<body style="margin:0;padding:24px;font:16px/1.5 -apple-system,'Segoe UI',Roboto,Arial,sans-serif;color:#1a1a1a">
+<h1 style="font-size:20px;margin:0 0 16px">{state}</h1>
+<p>{escape(title)}</p>
+<p>{escape(note)}</p>
+</body>
+</html>
+"""
+    return MailText(f"{state}: {title}", f"{title}\n\n{note}\n", html)
+
+
 def _with_button(subject: str, lead: str, label: str, link: str, note: str) -> MailText:
     text = f"{subject}\n\n{lead}\n\n{label}:\n{link}\n\n{note}\n"
     html = f"""<!doctype html>

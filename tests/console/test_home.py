@@ -13,7 +13,7 @@ from console.app import create_app
 from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.ledger import post_entry
-from shared.models import Channel, EdgeProcess, MediaJob, RollupState
+from shared.models import Alert, AlertCheck, Channel, EdgeProcess, MediaJob, RollupState
 from shared.rollup import update_sums
 from tests import factories
 from tests.console.conftest import Browser
@@ -146,3 +146,20 @@ def test_every_response_has_a_server_timing_header(signed_in):
     browser = signed_in("owner")
     for path in ("/", "/usage/", "/nothing", "/healthz"):
         assert re.fullmatch(r"app;dur=\d+\.\d", browser.get(path).headers["Server-Timing"]), path
+
+
+def test_open_alerts_and_a_silent_worker(signed_in: Callable[[str], Browser]) -> None:
+    seen = now_ms() - 60_000
+    details = {"host": "one", "path": "/data", "free": "0.5"}
+    Alert.create(kind="disk_full", subject="one", details=details, opened_at=seen)
+    Alert.create(kind="jobs_stuck", details={"count": 3})  # not open yet
+    Alert.create(kind="mail_unsent", details={"count": 3}, opened_at=seen, closed_at=seen)
+    browser = signed_in("readonly")
+    text = browser.get("/").text
+    assert "The disk of one is nearly full: 0.5 GiB are free at /data." in text
+    assert "Free space or enlarge the disk" in text
+    assert "media jobs are stuck" not in text
+    assert "not been sent" not in text
+    assert "No worker has run yet." in text
+    AlertCheck.update(checked_at=now_ms()).execute()
+    assert "No worker has run" not in browser.get("/").text

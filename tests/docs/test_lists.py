@@ -27,7 +27,7 @@ from shared.media.failure_messages import MESSAGES
 from shared.models import MODELS
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
-from workers import billing, mail, margins, rollup
+from workers import alerts, billing, mail, margins, rollup
 from workers.broker import make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import GROUPS as WORKER_GROUPS
@@ -76,7 +76,7 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
     tasks = [
         *(*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings)),
         *(*media.periodic, *purges.periodic),
-        *(media.callbacks, *mail.periodic(smtp), media.leases),
+        *(media.callbacks, *mail.periodic(smtp), *alerts.periodic_tasks(settings), media.leases),
     ]
     documented = [(names(cells[0])[0], cells[1]) for cells in rows(section("docs/workers.md", "## Periodic tasks"))]
     assert sorted(documented) == sorted((task.name, f"{task.interval_seconds:.0f} s") for task in tasks)
