@@ -15,6 +15,7 @@ from yout.arguments import CommandContext, Parser, Run, UsageError
 from yout.commands import (
     account,
     alias,
+    backup,
     channel,
     code,
     credits,
@@ -32,7 +33,25 @@ from yout.commands import (
 )
 from yout.result import Result, print_error, print_result
 
-NOUNS = (up, migrate, doctor, secret, account, key, credits, plan, code, channel, model, prices, alias, staff, ledger, purge)
+NOUNS = (
+    up,
+    migrate,
+    doctor,
+    backup,
+    secret,
+    account,
+    key,
+    credits,
+    plan,
+    code,
+    channel,
+    model,
+    prices,
+    alias,
+    staff,
+    ledger,
+    purge,
+)
 CODES: dict[type[BaseException], str] = {
     UsageError: "usage",
     InvalidInput: "invalid_input",

@@ -13,6 +13,7 @@ import peewee
 from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable, YoutError
 from shared.core.log_format import log_formatter
+from shared.core.process_lock import share_database
 from shared.core.settings import Settings
 
 log = logging.getLogger("yout.process")
@@ -36,6 +37,7 @@ def run_process(
         handler.setFormatter(log_formatter(settings, name))
         logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug messages contain stored values
+        share_database(settings)
         return serve(settings)
     except (peewee.PeeweeException, DatabaseUnavailable) as error:
         if not (isinstance(error, DatabaseUnavailable) or is_temporary(error)):

@@ -31,6 +31,8 @@ FOREIGN = {
     "npm": "downloads packages",
     "openssl": "tests/shared/files/test_certificates.py runs the same steps",
     ".venv/bin/pip": "downloads packages",
+    "pg_dump": "tests/yout/test_backup.py runs it",
+    "pg_restore": "tests/yout/test_backup.py runs it",
     "DIR/litellm/venv/bin/pip": "downloads packages",
 }
 # Words in capitals that stand for a value, where the parser wants a number or a choice.
@@ -91,6 +93,12 @@ def _split(place: str, line: str) -> Iterator[Command]:
 
 def test_the_documents_have_commands() -> None:
     assert len(set(documented())) > 80
+
+
+def test_each_case_of_the_runbook_begins_with_a_command() -> None:
+    cases = re.split(r"^## ", read("docs/runbook.md"), flags=re.MULTILINE)[1:]
+    assert len(cases) >= 9
+    assert [case.splitlines()[0] for case in cases if not re.search(r"`yout [a-z]|^yout [a-z]", case, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("command", sorted(set(documented())), ids=lambda command: f"{command.place} {' '.join(command.words)}")

@@ -1,0 +1,239 @@
+"""`yout backup` and `yout restore`: the embedded database and its media files in one file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yout.arguments import CommandContext, Commands, Parser, add_command
+from yout.result import Result
+
+if TYPE_CHECKING:
+    from shared.core.settings import Settings
+    from yout.backup_file import BackupWriter, Manifest
+
+_PAGE = "docs/backup.md has the whole procedure."
+
+
+def register(commands: Commands[Parser]) -> None:
+    backup = add_command(commands, "backup", "back up the embedded database and its media to a file", _backup, database=False)
+    backup.add_argument("file", type=Path, help="the file to write; an existing one is replaced")
+    backup.add_argument("--include-secret-key", action="store_true", help="add SECRET_KEY: the file then reveals everything")
+    restore = add_command(commands, "restore", "restore a backup while no process runs", _restore, database=False)
+    restore.add_argument("file", type=Path, help="a file that `yout backup` wrote")
+    restore.add_argument("--force", action="store_true", help="replace an existing database and media; they are moved aside")
+
+
+def _backup(call: CommandContext) -> Result:
+    from shared.core.clock import now_ms
+    from shared.core.errors import YoutError
+    from shared.operations.audit import record_audit_entry
+    from yout.backup_file import DATABASE, SECRET, file_pieces, write_backup
+    from yout.command_database import database_session
+
+    settings, path = call.settings, call.arguments.file.absolute()
+    if not settings.uses_sqlite:
+        command = f'pg_dump --format=custom --file={path} "$DATABASE_URL"'
+        raise YoutError(f"PostgreSQL has its own tool. Run: {command} – {_PAGE}")
+    snapshot = path.with_name(f".{path.name}.{os.getpid()}.db")
+    created_at = now_ms()
+    with database_session(settings, check_secret_key=False):
+        try:
+            schema = _copy_database(_database_path(settings), snapshot)
+            with write_backup(path, created_at, schema) as writer:
+                writer.add(DATABASE, snapshot.stat().st_size, file_pieces(snapshot))
+                media = _add_media(settings, writer)
+                if call.arguments.include_secret_key:
+                    key = str(settings.secret_key).encode() + b"\n"
+                    writer.add(SECRET, len(key), [key])
+        finally:
+            snapshot.unlink(missing_ok=True)
+        record_audit_entry(call.origin, "backup.create", path.name[:254], after={"files": media})  # alerts look at its age
+    size = path.stat().st_size
+    data = {"id": str(path), "size_bytes": size, "media_files": media, "secret_key": call.arguments.include_secret_key}
+    lines = [f"Backed up the database and {media} media files to {path} ({size} bytes)."]
+    if settings.media_url:
+        lines.append(f"It does not contain the media in {settings.media_url}: back up the bucket.")
+    if call.arguments.include_secret_key:
+        lines.append("It contains SECRET_KEY: whoever has the file can read all channel secrets.")
+    else:
+        lines.append("It does not contain SECRET_KEY. Keep the key elsewhere: without it, channel secrets are lost.")
+    return Result(data, " ".join(lines))
+
+
+def _copy_database(source: Path, target: Path) -> str:
+    """Copy a database that may be in use, and check the copy. Returns its last migration."""
+    from shared.core.errors import YoutError
+
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    with closing(sqlite3.connect(source, timeout=30)) as live, closing(sqlite3.connect(target)) as copy:
+        live.backup(copy)  # one step, so that writers need not wait and cannot make it start again
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file
+        problem = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if problem != "ok":
+            raise YoutError(f"The database is damaged: {problem}. Nothing was written; restore the previous backup.")
+        schema: str = copy.execute("SELECT max(name) FROM schema_migration").fetchone()[0]
+    return schema
+
+
+def _add_media(settings: Settings, writer: BackupWriter) -> int:
+    """Add all media files, unless they are in a bucket. Returns how many."""
+    from shared.core.errors import NotFound
+    from shared.files.storage import open_storage
+    from yout.backup_file import MEDIA
+
+    if settings.media_url:
+        return 0
+    storage, count = open_storage(settings), 0
+    for found in storage.list():
+        try:
+            pieces = storage.get(found.key)
+        except NotFound:  # deleted since it was listed
+            continue
+        writer.add(MEDIA + found.key, found.size_bytes, pieces)
+        count += 1
+    return count
+
+
+def _restore(call: CommandContext) -> Result:
+    from shared.core.errors import InvalidInput, YoutError
+    from shared.core.process_lock import exclusive_database
+    from yout.data_folder import create_private_folder, locked_data_folder
+
+    settings, path = call.settings, call.arguments.file.absolute()
+    if not settings.uses_sqlite:
+        command = f'pg_restore --clean --if-exists --no-owner --exit-on-error --dbname="$DATABASE_URL" {path}'
+        raise YoutError(f"PostgreSQL has its own tool. Stop all processes, then run: {command} – {_PAGE}")
+    if not path.is_file():
+        raise InvalidInput(f"There is no file {path}.")
+    place = _Place(settings)
+    with locked_data_folder(settings.data_dir):
+        create_private_folder(place.database.parent)
+        with exclusive_database(place.database):
+            if place.is_used() and not call.arguments.force:
+                raise YoutError(f"{place.database} or {place.media} exists. Add --force to replace them; they are moved aside.")
+            try:
+                return _restore_to(place, path, settings)
+            finally:
+                place.clean_up()
+
+
+class _Place:
+    """Where a backup is restored to, and the places where it is prepared."""
+
+    def __init__(self, settings: Settings) -> None:
+        from shared.core.settings import SECRET_KEY_FILE
+
+        self.database = _database_path(settings)
+        self.media = settings.data_dir / "media"
+        self.secret = settings.data_dir / SECRET_KEY_FILE
+        self.new_database = self.database.with_name(f"{self.database.name}.restoring")
+        self.new_media = settings.data_dir / "media.restoring"
+        self.new_secret = settings.data_dir / f"{SECRET_KEY_FILE}.restoring"
+
+    def is_used(self) -> bool:
+        return self.database.exists() or (self.media.is_dir() and any(self.media.iterdir()))
+
+    def swap(self, time: int) -> Path | None:
+        """Move the prepared files into place. Returns the folder to which the former ones were moved, if there were any."""
+        aside = self.media.parent / f"replaced-{time}"
+        replaces = [(self.new_database, self.database), (self.new_media, self.media)]
+        if self.new_secret.exists():
+            replaces.append((self.new_secret, self.secret))
+        for suffix in ("-wal", "-shm"):  # of the former database
+            replaces.append((Path(os.devnull), self.database.with_name(self.database.name + suffix)))
+        former = [target for _, target in replaces if target.exists()]
+        if former:
+            aside.mkdir(mode=0o700)
+        for target in former:
+            shutil.move(target, aside / target.name)
+        for new, target in replaces:
+            if new != Path(os.devnull) and new.exists():
+                new.replace(target)
+        return aside if former else None
+
+    def clean_up(self) -> None:
+        """Delete prepared files that were not moved into place."""
+        shutil.rmtree(self.new_media, ignore_errors=True)
+        self.new_secret.unlink(missing_ok=True)
+        for suffix in ("", "-wal", "-shm"):
+            self.new_database.with_name(self.new_database.name + suffix).unlink(missing_ok=True)
+
+
+def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
+    from shared.core.clock import now_ms
+    from shared.core.secret_key import read_key_file
+    from yout.backup_file import SECRET, extract_backup
+
+    place.clean_up()
+    manifest = extract_backup(path, place.new_database, place.new_media, place.new_secret)
+    has_key = SECRET in manifest.files
+    key = str(settings.secret_key)
+    if has_key:
+        [restored] = read_key_file(place.new_secret)
+        if settings.secret_key.file is None:  # the environment decides
+            place.new_secret.unlink()
+        else:
+            key = restored
+    prepared = _prepare(place, manifest, key)
+    aside = place.swap(now_ms())
+    clean = not prepared["problems"]
+    data = {"id": str(path), "created_at": manifest.created_at, **prepared, "clean": clean, "replaced": aside and str(aside)}
+    state = "everything adds up" if clean else "PROBLEMS FOUND"
+    summary = f"Restored {path} to {place.database}: {prepared['accounts']} accounts, {state}."
+    lines = [*prepared["problems"], summary]
+    if aside:
+        lines.append(f"The former files are in {aside}; delete them when you no longer need them.")
+    if not prepared["secret_key_fits"]:
+        lines.append(
+            "SECRET_KEY is not the one of this backup: set it to that key before you start, or run `yout secret rotate --lost`."
+        )
+    return Result(data, "\n".join(lines), exit_code=0 if clean else 1)
+
+
+def _prepare(place: _Place, manifest: Manifest, key: str) -> dict[str, Any]:
+    """Migrate and check the extracted database before it is moved into place. Raises `SchemaMismatch` for a newer schema."""
+    from shared.core.clock import now_ms
+    from shared.core.database import bind_database, database, open_database
+    from shared.core.errors import SettingsError
+    from shared.core.schema_version import migrate, require_current
+    from shared.ledger import sweep
+    from shared.ledger.verify import verify_ledger
+    from shared.sealed_columns import require_secret_key
+
+    place.new_media.mkdir(mode=0o700, exist_ok=True)
+    target = open_database(f"sqlite:///{place.new_database}")
+    bind_database(target)
+    try:
+        with target.connection_context():
+            applied = migrate(target)
+            require_current(target)
+            expired = sweep(now_ms())  # of calls that ran when the backup was made
+            report = verify_ledger(now_ms())
+            try:
+                require_secret_key(target, key)
+                fits = True
+            except SettingsError:
+                fits = False
+    finally:
+        database.initialize(None)
+    with closing(sqlite3.connect(place.new_database)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # one file, to be moved
+    return {
+        "applied": applied,
+        "expired_holds": expired,
+        "accounts": report.accounts,
+        "problems": list(report.problems),
+        "media_files": sum(name.startswith("media/") for name in manifest.files),
+        "secret_key_fits": fits,
+    }
+
+
+def _database_path(settings: Settings) -> Path:
+    from shared.core.database_url import sqlite_path
+
+    return Path(sqlite_path(settings.database_url)).absolute()
