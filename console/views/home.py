@@ -64,7 +64,7 @@ class HomeView(View):
 def _alerts() -> list[tuple[int, AlertText]]:
     """Return the open alerts: since when (ms UTC), and their text."""
     rows = [row for row in open_alerts() if row.kind in KINDS - SHOWN_BY_THEMSELVES]
-    return [(row.opened_at, describe_alert(row)) for row in rows]
+    return [(row.opened_at or 0, describe_alert(row)) for row in rows]
 
 
 def _silent_since(now: int) -> int | None:
