@@ -176,7 +176,7 @@ def test_only_callable_models_are_printed(installation: Installation, start_up: 
     first.stop()
     switch_channel(installation, "active")
     second = start_up(installation)
-    assert 'model="m-1"' in second.wait_for("END\n")
+    assert '"model": "m-1"' in second.wait_for("END\n")
     second.stop()
 
 
@@ -187,7 +187,7 @@ def test_a_local_model_that_cannot_be_loaded_is_neither_printed_nor_listed(tmp_p
     up = start_up(installation, local_model=True)
     output = up.wait_for("END\n")
     assert "apt-get install libgomp1" in output
-    assert 'model="demo-echo"' in output
+    assert '"model": "demo-echo"' in output
     with installation.database() as database:
         listed = {id for (id,) in database.execute("SELECT id FROM model WHERE status = 'active'")}
     assert listed == {"demo-echo", "all-minilm-l6-v2", "demo-image", "demo-video", "demo-speech"}

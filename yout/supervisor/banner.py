@@ -58,21 +58,23 @@ curl -N {edge}/v1/chat/completions \\
 
 
 def python_snippet(edge: str, key: str, model: str) -> str:
-    """Return a shell command that streams a chat with OpenAI's SDK, then prints the cost and the remaining credits.
+    """Return a shell command that streams a chat with Python's standard library, then prints the cost and the remaining credits.
 
-    It uses this environment's Python, which has the SDK, so it works in any folder.
+    A minimal system has this environment's Python, but neither curl nor an SDK.
     """
     return f"""\
 {shlex.quote(sys.executable)} - <<'END'
-from openai import OpenAI
+import json
+from urllib.request import Request, urlopen
 
-client = OpenAI(base_url="{edge}/v1", api_key="{key}")
-stream = client.chat.completions.create(
-    model="{model}", stream=True, messages=[{{"role": "user", "content": "{QUESTION}"}}]
-)
-for chunk in stream:
-    print("".join(choice.delta.content or "" for choice in chunk.choices), end="", flush=True)
-    if hasattr(chunk, "yout"):
-        print("\\n", chunk.yout)
+headers = {{"Authorization": "Bearer {key}", "Content-Type": "application/json"}}
+body = {{"model": "{model}", "stream": True, "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}
+with urlopen(Request("{edge}/v1/chat/completions", json.dumps(body).encode(), headers)) as stream:
+    for line in stream:
+        if line.startswith(b"data: {{"):
+            chunk = json.loads(line.removeprefix(b"data: "))
+            print("".join(choice["delta"].get("content") or "" for choice in chunk["choices"]), end="", flush=True)
+            if "yout" in chunk:
+                print("\\n", chunk["yout"])
 END
 """
