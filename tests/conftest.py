@@ -165,7 +165,7 @@ def _bound(url: str) -> Iterator[peewee.Database]:
         database.initialize(None)
 
 
-def _require(missing: Sequence[str]) -> None:
+def require_programs(missing: Sequence[str]) -> None:
     """Skip the test if something is missing on this machine; fail in CI."""
     if missing:
         reason = f"{', '.join(missing)}: not on this machine"
@@ -177,7 +177,7 @@ def _require(missing: Sequence[str]) -> None:
 @pytest.fixture
 def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
     """`start_pgbouncer(pool_size=5, network=…)`: a PgBouncer in transaction mode in front of `postgres`."""
-    _require([] if pgbouncer_path() else ["pgbouncer"])
+    require_programs([] if pgbouncer_path() else ["pgbouncer"])
     running: list[PgBouncer] = []
 
     def start(**options: Any) -> PgBouncer:
@@ -207,7 +207,7 @@ def start_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
 @pytest.fixture
 def network() -> Iterator[Network]:
     """A network namespace for a server, in which the test can drop packets."""
-    _require(missing_programs())
+    require_programs(missing_programs())
     made = Network()
     yield made
     made.close()

@@ -54,13 +54,17 @@ class Authority:
 
     def server_context(self, *names: x509.GeneralName) -> ssl.SSLContext:
         """A server context with a certificate for these names; it prefers HTTP/2."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.certificate(*names))
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        return context
+
+    def certificate(self, *names: x509.GeneralName) -> Path:
+        """The path of a certificate for these names with its key, as PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         leaf = self._sign("a server", key, x509.SubjectAlternativeName(names)).public_bytes(PEM)
         private = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._write("server.pem", leaf + private))
-        context.set_alpn_protocols(["h2", "http/1.1"])
-        return context
+        return self._write("server.pem", leaf + private)
 
     def _write(self, name: str, data: bytes) -> Path:
         (self._folder / name).write_bytes(data)

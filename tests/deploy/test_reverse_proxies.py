@@ -1,0 +1,162 @@
+"""`deploy/nginx.conf` and `deploy/haproxy.cfg`, each really in front of two edges.
+
+Both proxies share the edges, because starting an edge takes longer than all calls here.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+from cryptography import x509
+
+from tests import factories as build
+from tests.conftest import require_programs
+from tests.edge.http_calls import chat_body
+from tests.openai_payloads import chunk, finish, role, usage
+from tests.servers.authority import Authority
+from tests.servers.edge import WebProcess
+from tests.servers.process import Process
+from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
+from tests.upstream import Upstream
+from tests.upstream_responses import Gate, stream
+
+HOST = "api.example.com"
+CLIENT, OTHER_CLIENT = "127.0.0.2", "127.0.0.3"  # the edges trust 127.0.0.1, where the proxies connect from
+
+
+@pytest.fixture
+def secret(bound_postgres: peewee.Database, upstream: Upstream) -> str:
+    """A key that is valid at the customer's address only."""
+    build.model("m-1", build.channel(upstream.url))
+    return build.api_key(build.account(), allowed_ips=[CLIENT])[1]
+
+
+@pytest.fixture
+def edges(secret: str, postgres_url: str, redis_url: str, start_edge: Callable[..., WebProcess]) -> list[WebProcess]:
+    settings = {"database_url": postgres_url, "redis_url": redis_url, "trusted_proxies": ("127.0.0.1",)}
+    return [start_edge(**settings), start_edge(**settings)]
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+@pytest.fixture
+def proxies(edges: list[WebProcess], authority: Authority, processes: list[Process], tmp_path: Path) -> list[ReverseProxy]:
+    require_programs(missing_proxies())
+    certificate = authority.certificate(x509.DNSName(HOST))
+    started = [ReverseProxy(name, tmp_path, [edge.port for edge in edges], certificate) for name in ("nginx", "haproxy")]
+    processes.extend(proxy.process for proxy in started)
+    return started
+
+
+class Customer:
+    """Calls a proxy over TLS from a loopback address of its own. `stack` closes its connections."""
+
+    def __init__(
+        self, proxy: ReverseProxy, context: ssl.SSLContext, secret: str, stack: ExitStack, address: str = CLIENT
+    ) -> None:
+        self._proxy, self._context, self._secret, self._stack, self._address = proxy, context, secret, stack, address
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
+        """Send a request on a new connection; the response is not read yet."""
+        connection = self._stack.enter_context(closing(_Https(self._proxy.port, self._context, self._address)))
+        data = json.dumps(body).encode() if body is not None else None
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"authorization": f"Bearer {self._secret}", "content-type": "application/json", **named}
+        connection.request(method, path, data, sent)
+        return self._stack.enter_context(connection.getresponse())
+
+    def chat(self, **fields: Any) -> http.client.HTTPResponse:
+        return self.send("POST", "/v1/chat/completions", chat_body(**fields))
+
+
+class _Https(http.client.HTTPSConnection):
+    """Connects to 127.0.0.1, but expects the certificate of `HOST`."""
+
+    def __init__(self, port: int, context: ssl.SSLContext, source: str) -> None:
+        super().__init__(HOST, port, timeout=20, context=context)
+        self._source = source
+
+    def connect(self) -> None:
+        plain = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(self._source, 0))
+        self.sock = self._context.wrap_socket(plain, server_hostname=HOST)
+
+
+def test_both_proxies_in_front_of_two_edges(
+    proxies: list[ReverseProxy], edges: list[WebProcess], authority: Authority, upstream: Upstream, secret: str
+) -> None:
+    context = authority.client_context()
+    with ExitStack() as stack:
+        for proxy in proxies:
+            customer, stranger = (Customer(proxy, context, secret, stack, address) for address in (CLIENT, OTHER_CLIENT))
+            assert _check_addresses(customer, stranger) == [200, 403], proxy.name
+            _check_links(customer)
+            _check_stream(customer, upstream)
+            assert customer.send("GET", "/metrics").status == 404
+            assert customer.send("POST", "/v1/chat/completions", content_length="21000000").status == 413
+            assert customer.chat(messages=[{"role": "user", "content": "word " * 100_000}]).status == 200
+            _check_redirect(proxy)
+        _check_rolling_restart([Customer(proxy, context, secret, stack) for proxy in proxies], edges[0], upstream)
+
+
+def _check_addresses(customer: Customer, stranger: Customer) -> list[int]:
+    """A key that is valid at one address: the statuses of its owner, and of somebody else who forges the address."""
+    path, body = "/v1/chat/completions", chat_body()
+    return [customer.chat().status, stranger.send("POST", path, body, x_forwarded_for=CLIENT).status]
+
+
+def _check_links(customer: Customer) -> None:
+    """Links begin with the scheme and host of the request, whatever the client says."""
+    page = customer.send("GET", "/docs", x_forwarded_host="evil.example", x_forwarded_proto="http").read().decode()
+    assert f"https://{HOST}" in page
+    assert "evil.example" not in page
+
+
+def _check_stream(customer: Customer, upstream: Upstream) -> None:
+    """An event arrives while the upstream holds back the next one."""
+    gate = Gate()
+    upstream.script(stream(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage()))
+    response = customer.chat(stream=True)
+    received = b""
+    while b'"Hel"' not in received:
+        received += response.readline()
+    gate.wait_reached()
+    gate.open()
+    assert b"[DONE]" in response.read()
+
+
+def _check_redirect(proxy: ReverseProxy) -> None:
+    plain = http.client.HTTPConnection("127.0.0.1", proxy.plain_port, timeout=20)
+    plain.request("GET", "/docs", headers={"host": HOST})
+    assert plain.getresponse().headers["location"] == f"https://{HOST}/docs"
+    plain.close()
+
+
+def _check_rolling_restart(customers: list[Customer], edge: WebProcess, upstream: Upstream) -> None:
+    """While one of two edges drains, and after its end, no call fails, and its running streams are completed."""
+    gates = [Gate() for _ in range(2 * len(customers))]
+    upstream.script(*(stream(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage()) for gate in gates))
+    running = [customer.chat(stream=True) for customer in customers for _ in range(2)]  # one on each edge, by each proxy
+    for gate in gates:
+        gate.wait_reached()
+    edge.process.send_signal(signal.SIGTERM)
+    statuses = [customer.chat().status for customer in customers for _ in range(10)]
+    assert edge.process.returncode is None
+    for gate in gates:
+        gate.open()
+    assert edge.process.wait() == 0
+    statuses += [customer.chat().status for customer in customers for _ in range(10)]
+    assert set(statuses) == {200}
+    assert [b"[DONE]" in response.read() for response in running] == [True] * len(running)
