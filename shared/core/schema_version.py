@@ -1,7 +1,9 @@
-"""Database schema version: applies the numbered migrations, and rejects a schema that does not match the code."""
+"""Database schema version: applies the numbered migrations, and rejects a schema that this code cannot run on."""
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 
 import peewee
@@ -10,8 +12,12 @@ from playhouse.migrations import Runner
 from shared.core.database import is_sqlite
 from shared.core.errors import SchemaMismatch
 
+RELEASE = (0, 4)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
+_SINCE = re.compile(r"_since_(\d+)_(\d+)$")
+
+log = logging.getLogger("yout.schema")
 
 
 def migrate(database: peewee.Database) -> list[str]:
@@ -58,12 +64,26 @@ def _title(name: str) -> str:
 
 
 def require_current(database: peewee.Database) -> None:
-    """Raise `SchemaMismatch` unless exactly the migrations of this code have been applied."""
+    """Raise `SchemaMismatch` if migrations of this code are missing, or if a newer one removed what this code uses.
+
+    Other newer migrations are accepted, so that this release can be restarted after the next one has migrated. A migration that
+    removes something ends with the first release that runs without it: `0040_drop_notes_since_0_5` (docs/migrations.md).
+    """
     rows = Runner(database, str(MIGRATIONS)).status()
     pending = [row.name for row in rows if row.path and not row.applied]
     titles = {_title(row.name) for row in rows if row.path}
-    unknown = [row.name for row in rows if not row.path and _title(row.name) not in titles]
-    if unknown:
-        raise SchemaMismatch(f"The database is newer than this code (it has {unknown[-1]}). Deploy the matching release.")
+    newer = [row.name for row in rows if not row.path and _title(row.name) not in titles]
+    for name in newer:
+        since = first_release(name)
+        if since is not None and since > RELEASE:
+            raise SchemaMismatch(f"The database is newer than this code: {name} needs release {since[0]}.{since[1]} or newer.")
     if pending:
         raise SchemaMismatch(f"The database is missing the migration {pending[0]}. Run `yout migrate` first.")
+    if newer:
+        log.warning("the database has %d newer migrations, the last is %s; this release can run on them", len(newer), newer[-1])
+
+
+def first_release(migration: str) -> tuple[int, int] | None:
+    """Return the first release that can run after this migration, from its name; None if older releases can, too."""
+    found = _SINCE.search(migration)
+    return (int(found[1]), int(found[2])) if found else None

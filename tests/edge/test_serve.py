@@ -47,7 +47,7 @@ def test_an_unknown_schema_version_prevents_startup(tmp_path: Path, sqlite_url: 
     assert (empty.returncode, empty.stderr.count("\n")) == (2, 1)
     assert "Run `yout migrate` first" in empty.stderr
     with opened(sqlite_url) as database:
-        database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_of_the_future', '2026-01-01')")
+        database.execute_sql("INSERT INTO schema_migration (name, applied) VALUES ('9999_drop_names_since_99_0', '2026-01-01')")
     newer = start(tmp_path, DATABASE_URL=sqlite_url)
     assert (newer.returncode, newer.stderr.count("\n")) == (2, 1)
     assert "newer than this code" in newer.stderr

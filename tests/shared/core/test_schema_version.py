@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from playhouse.migrations import Runner
 
 from shared.core.database import is_sqlite
 from shared.core.errors import SchemaMismatch
-from shared.core.schema_version import MIGRATIONS, migrate, require_current
+from shared.core.schema_version import MIGRATIONS, RELEASE, migrate, require_current
 from shared.models import MODELS
 from tests.databases import opened
 from tests.threads import run_threads
@@ -121,11 +122,23 @@ def test_a_pending_migration_is_rejected_with_the_command_to_run(empty_database_
         require_current(target)
 
 
-def test_an_unknown_migration_is_rejected(any_database_url: str) -> None:
+def add_newer(target: peewee.Database, name: str) -> None:
+    target.execute_sql(f"INSERT INTO {HISTORY} (name, applied) VALUES ('{name}', CURRENT_TIMESTAMP)")
+
+
+def test_a_newer_migration_is_accepted_unless_it_removed_what_this_release_uses(any_database_url: str) -> None:
     with opened(any_database_url) as target:
-        target.execute_sql(f"INSERT INTO {HISTORY} (name, applied) VALUES ('9999_invent_future', CURRENT_TIMESTAMP)")
-        with pytest.raises(SchemaMismatch, match="9999_invent_future"):
+        add_newer(target, "9998_add_future")
+        add_newer(target, f"9999_drop_past_since_{RELEASE[0]}_{RELEASE[1]}")
+        require_current(target)
+        add_newer(target, f"9999_drop_future_since_{RELEASE[0]}_{RELEASE[1] + 1}")
+        with pytest.raises(SchemaMismatch, match=f"9999_drop_future.* needs release {RELEASE[0]}.{RELEASE[1] + 1} or newer"):
             require_current(target)
+
+
+def test_the_release_is_that_of_the_project() -> None:
+    project = tomllib.loads((MIGRATIONS.parent / "pyproject.toml").read_text())["project"]
+    assert project["version"].split(".")[:2] == [str(part) for part in RELEASE]
 
 
 def test_migrations_are_numbered_without_gaps() -> None:
