@@ -162,9 +162,9 @@ class Machine:
         self._environment = _environment()
         if not (folder / "bin").exists():
             with _step(f"debootstrap {suite}"):
-                _debootstrap(folder, suite)
+                create_debian(folder, suite, PACKAGES)
         with _step("clone"):
-            _pass_on_network(folder)
+            pass_on_network(folder)
             _mount(folder)
             _clone(folder)
 
@@ -189,10 +189,11 @@ class Machine:
             raise StepFailed(f"{' '.join(command)} exited with code {code}")
 
 
-def _debootstrap(folder: Path, suite: str) -> None:
+def create_debian(folder: Path, suite: str, packages: str) -> None:
+    """Create a minimal system with `packages`, separated by commas. Raises `CannotRun`."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)  # becomes "/", where accounts other than root must be able to run programs
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(folder), *_mirror()]
+    command = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, str(folder), *_mirror()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DEBOOTSTRAP_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -235,7 +236,7 @@ def _pip_setting(name: str) -> str:
     return _output(sys.executable, "-m", "pip", "config", "get", f"global.{name}")
 
 
-def _pass_on_network(folder: Path) -> None:
+def pass_on_network(folder: Path) -> None:
     """Copy name servers, certificates and apt's proxy settings."""
     for file in ("etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"):
         source, target = Path("/", file), folder / file
