@@ -145,7 +145,7 @@ def _run(buildah: Buildah, folder: Path) -> None:
         postgres = Postgres()
         stack.callback(postgres.stop)
         redis = RedisServer("valkey", folder)
-        stack.callback(redis.stop)
+        stack.callback(redis.kill)
         upstream = Upstream()
         stack.callback(upstream.close)
         settings = {
@@ -209,10 +209,20 @@ def _check(stack: Stack, upstream: Upstream) -> None:
     print(f"container image: {_call(ports['edge'], key)}", flush=True)
     with _step("SIGTERM"):
         for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            process.wait()
+            os.kill(_program_in(process.pid), signal.SIGTERM)
+        codes = [process.wait() for process in processes]
+    if any(codes):
+        raise StepFailed(f"edge, console and worker ended with {codes} after SIGTERM")
     stack.yout("ledger", "verify")
+
+
+def _program_in(pid: int) -> int:
+    """The process that buildah runs: its first descendant that is not buildah. buildah passes on no signals."""
+    while True:
+        children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
+        pid = int(children[0])
+        if b"python" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+            return pid
 
 
 def _is_healthy(stack: Stack, port: int) -> bool:
