@@ -3,12 +3,14 @@
 ARG BASE=docker.io/library/python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
+# `--build-arg EXTRA=otel` adds requirements/otel.txt, for traces.
+ARG EXTRA=
 WORKDIR /srv/yout
-COPY requirements/runtime.txt requirements/
+COPY requirements/*.txt requirements/
 # Only wheels: a compiler would stay unnoticed until a platform without wheels needs it.
 RUN python3 -m venv /srv/venv \
     && /srv/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
-       -r requirements/runtime.txt
+       -r requirements/runtime.txt ${EXTRA:+-r requirements/$EXTRA.txt}
 COPY . .
 RUN /srv/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation -e . \
     && /srv/venv/bin/python -m compileall -q . \

@@ -26,6 +26,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.prometheus import Prometheus, prometheus_path
 from tests.servers.redis import KINDS, RedisServer, binary
+from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
 from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.upstream import Upstream
@@ -165,7 +166,7 @@ def _bound(url: str) -> Iterator[peewee.Database]:
         database.initialize(None)
 
 
-def require_programs(missing: Sequence[str]) -> None:
+def _require(missing: Sequence[str]) -> None:
     """Skip the test if something is missing on this machine; fail in CI."""
     if missing:
         reason = f"{', '.join(missing)}: not on this machine"
@@ -177,7 +178,7 @@ def require_programs(missing: Sequence[str]) -> None:
 @pytest.fixture
 def start_pgbouncer(postgres: Postgres) -> Iterator[Callable[..., PgBouncer]]:
     """`start_pgbouncer(pool_size=5, network=…)`: a PgBouncer in transaction mode in front of `postgres`."""
-    require_programs([] if pgbouncer_path() else ["pgbouncer"])
+    _require([] if pgbouncer_path() else ["pgbouncer"])
     running: list[PgBouncer] = []
 
     def start(**options: Any) -> PgBouncer:
@@ -205,9 +206,22 @@ def start_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
 
 
 @pytest.fixture
+def start_proxy(processes: list[Process], tmp_path: Path) -> Callable[[str, Sequence[int], Path], ReverseProxy]:
+    """`start_proxy("nginx", [port, port], certificate)`: Debian's nginx or haproxy with our configuration, before two edges."""
+    _require(missing_proxies())
+
+    def start(name: str, edges: Sequence[int], certificate: Path) -> ReverseProxy:
+        proxy = ReverseProxy(name, tmp_path, edges, certificate)
+        processes.append(proxy.process)
+        return proxy
+
+    return start
+
+
+@pytest.fixture
 def network() -> Iterator[Network]:
     """A network namespace for a server, in which the test can drop packets."""
-    require_programs(missing_programs())
+    _require(missing_programs())
     made = Network()
     yield made
     made.close()

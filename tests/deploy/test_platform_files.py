@@ -143,7 +143,7 @@ def test_the_image_has_neither_root_nor_secrets() -> None:
     dockerfile = read("Dockerfile")
     final = dockerfile.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.+)$", final, re.MULTILINE) == ["10001"]
-    assert re.findall(r"^ARG (.+)$", dockerfile, re.MULTILINE) == ["BASE=docker.io/library/python:3.12-slim-bookworm"]
+    assert re.findall(r"^ARG (.+)$", dockerfile, re.MULTILINE) == ["BASE=docker.io/library/python:3.12-slim-bookworm", "EXTRA="]
     assert not re.search(r"SECRET|PASSWORD|TOKEN", dockerfile)
     lines = read(".dockerignore").splitlines()
     allowed = {line[1:].split("/")[0] for line in lines if line.startswith("!")}

@@ -20,13 +20,11 @@ import pytest
 from cryptography import x509
 
 from tests import factories as build
-from tests.conftest import require_programs
 from tests.edge.http_calls import chat_body
 from tests.openai_payloads import chunk, finish, role, usage
 from tests.servers.authority import Authority
 from tests.servers.edge import WebProcess
-from tests.servers.process import Process
-from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
+from tests.servers.reverse_proxy import ReverseProxy
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, stream
 
@@ -53,12 +51,11 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def proxies(edges: list[WebProcess], authority: Authority, processes: list[Process], tmp_path: Path) -> list[ReverseProxy]:
-    require_programs(missing_proxies())
+def proxies(
+    edges: list[WebProcess], authority: Authority, start_proxy: Callable[[str, list[int], Path], ReverseProxy]
+) -> list[ReverseProxy]:
     certificate = authority.certificate(x509.DNSName(HOST))
-    started = [ReverseProxy(name, tmp_path, [edge.port for edge in edges], certificate) for name in ("nginx", "haproxy")]
-    processes.extend(proxy.process for proxy in started)
-    return started
+    return [start_proxy(name, [edge.port for edge in edges], certificate) for name in ("nginx", "haproxy")]
 
 
 class Customer:
