@@ -24,12 +24,13 @@ ENV PATH=/srv/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     YOUT_ENV=production \
     YOUT_DATA_DIR=/var/lib/yout \
-    PORT=8000
+    PORT=8000 \
+    YOUT_METRICS_PORT=8000
 WORKDIR /srv/yout
 USER 10001
 VOLUME /var/lib/yout
 EXPOSE 8000
-# Of the edge and the console. The worker has no port: start it with --no-healthcheck.
+# The worker answers on YOUT_METRICS_PORT: change both ports together, or start it with --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "import http.client, os; \
 connection = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); \
 connection.request('GET', '/healthz'); \

@@ -153,6 +153,7 @@ def _run(buildah: Buildah, folder: Path) -> None:
             "REDIS_URL": redis.url,
             "SECRET_KEY": os.urandom(32).hex(),
             "YOUT_PUBLIC_URL": "https://api.example.com",
+            "YOUT_METRICS_PORT": str(free_port()),
         }
         _check(Stack(buildah, folder, settings, stack), upstream)
 
@@ -162,6 +163,7 @@ class Stack:
 
     def __init__(self, buildah: Buildah, folder: Path, settings: dict[str, str], stack: ExitStack) -> None:
         self._buildah, self._folder, self._stack = buildah, folder, stack
+        self.metrics_port = int(settings["YOUT_METRICS_PORT"])
         self._settings = [word for name, value in settings.items() for word in ("--env", f"{name}={value}")]
 
     def command(self, *words: str, port: int | None = None) -> list[str]:
@@ -199,12 +201,11 @@ def _check(stack: Stack, upstream: Upstream) -> None:
     key = stack.yout("key", "create", account, "--name", "laptop")["secret"]
     stack.yout("channel", "create", "provider", "--dialect", "openai", "--base-url", upstream.url, "--secret", "sk-x")
     stack.yout("model", "create", "m-1", "--channel", "provider", "--input", "100", "--output", "300")
-    ports = {"edge": free_port(), "console": free_port()}
-    processes = [stack.start("edge", ports["edge"]), stack.start("console", ports["console"]), stack.start("workers")]
+    ports = {"edge": free_port(), "console": free_port(), "workers": stack.metrics_port}
+    processes = [stack.start(module, port) for module, port in ports.items()]
     with _step("edge, console and worker"):
-        for name, process in zip(ports, processes, strict=False):
-            process.wait_ready(lambda name=name: _is_healthy(stack, ports[name]))  # type: ignore[misc]
-        processes[2].wait_ready(lambda: "ready for action" in processes[2].output())
+        for process in processes:
+            process.wait_ready(lambda port=ports[process.name]: _is_healthy(stack, port))  # type: ignore[misc]
     upstream.script(stream(role(), chunk("Hello"), finish(), usage()))
     print(f"container image: {_call(ports['edge'], key)}", flush=True)
     with _step("SIGTERM"):
