@@ -6,6 +6,7 @@ from quart import Blueprint, Response
 
 from edge.http.public_url import edge_url
 from edge.request_context import services
+from edge.web.assets import asset_url, module_urls
 from edge.web.pages import page
 from edge.web.web_session import page_session
 from shared.billing.price_text import price_summary
@@ -21,8 +22,15 @@ async def show_chat() -> Response:
     signed_in = session is not None and session.status == "active"
     admitted = signed_in or (session is None and services().visitors.pool_credits > 0)
     if admitted and _has_model(session.plan_models if session is not None else None, free_only=not signed_in):
-        return await page("chat.html", signed_in=signed_in, body_bytes=services().settings.max_body_bytes)
+        return await page("chat.html", signed_in=signed_in, body_bytes=services().settings.max_body_bytes, rest=_rest())
     return await _welcome()
+
+
+def _rest() -> list[str]:
+    """Return the URLs of what the chat loads when its message field is ready."""
+    first = module_urls("chat/start.js")
+    styles = [asset_url("markdown.css"), asset_url("chat_sidebar.css")]
+    return styles + [url for url in module_urls("chat/app.js") if url not in first]
 
 
 def _has_model(plan_models: list[str] | None, *, free_only: bool) -> bool:

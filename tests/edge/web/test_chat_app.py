@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from shared.models import Account, UsageLedger
 from shared.operations.accounts import adjust_credits
@@ -18,7 +19,7 @@ from tests.factories import ORIGIN
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.page_checks import check_page
 from tests.servers.browser import PHONE
-from tests.upstream_responses import Gate, error_response, stream
+from tests.upstream_responses import WAIT_SECONDS, Gate, error_response, stream
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 VISITORS = {"visitor_pool_credits": 500_000, "visitor_daily_credits": 5_000}
@@ -337,6 +338,35 @@ async def test_scroll_position_and_drafts_are_kept(site: Site, open_page: OpenPa
     await expect(last_answer(other).locator(".said")).to_have_text("In both tabs.")
     await other.close()
     await again.close()
+
+
+async def test_the_message_field_works_before_the_rest_has_loaded(site: Site, open_page: OpenPage) -> None:
+    member = site.member()
+    page = await open_page()
+    await member.copy_session_to(page)
+    rest = "**/chat/app.js"
+    await page.route(rest, lambda route: route.abort())
+    await page.goto(site.edge().url)
+    await expect(page.locator("#prompt")).to_be_focused()
+    await page.keyboard.type("Typed early")
+    await expect(page.locator("#incomplete")).to_contain_text("The page did not load completely.")
+    page.problems.clear()  # type: ignore[attr-defined]
+    await page.unroute(rest)
+    loading: asyncio.Queue[Route] = asyncio.Queue()
+    await page.route(rest, loading.put)
+    await page.click("#incomplete a")
+    route = await asyncio.wait_for(loading.get(), WAIT_SECONDS)
+    await expect(page.locator("#prompt")).to_have_value("Typed early")
+    site.upstream.script(answer("Answered once."))
+    calls = len(site.upstream.calls)
+    for _ in range(2):
+        await page.press("#prompt", "Enter")
+    await expect(page.locator("#prompt")).to_have_value("Typed early")
+    await route.continue_()
+    await expect(last_answer(page).locator(".said")).to_have_text("Answered once.")
+    await expect(page.locator(".bubble")).to_have_text(["Typed early"])
+    await expect(page.locator("#prompt")).to_have_value("")
+    assert len(site.upstream.calls) == calls + 1
 
 
 async def test_a_canary_stays_in_the_browser_and_requests_go_only_to_our_origin(site: Site, open_page: OpenPage) -> None:

@@ -2,47 +2,29 @@
 import { t } from "../i18n.js";
 import { Announcer } from "./announcer.js";
 import { ApiError, listModels, readLimit, signedIn, storedConversation } from "./api.js";
-import { ModelBar } from "./model_bar.js";
-import { Composer } from "./composer.js";
+import { readSettings, saveSettings } from "./browser_settings.js";
 import { Conversation, newConversation } from "./conversation.js";
 import { ConversationView } from "./conversation_view.js";
 import { button, create, formatNumber, link, newId } from "./dom.js";
 import { creditsText } from "./message_view.js";
-import { ModelPicker, offeredModels } from "./model_picker.js";
-import { SettingsDialog, readSettings, saveSettings } from "./parameters.js";
+import { ModelBar, offeredModels } from "./model_bar.js";
 import { requestBody } from "./request_body.js";
 import { Scroller } from "./scroll.js";
-import { openStore } from "./store.js";
-import { mountAttachments } from "./attachments.js";
+import { addressedId } from "./start.js";
 
 const LIMIT_AGE_MS = 30_000;
 const byId = (id) => document.getElementById(id);
-// The conversation that the address names, or "". The fragment #main is that of the skip link.
-const addressedId = () => (location.hash === "#main" ? "" : location.hash.slice(1));
 
-class App {
-  async start() {
-    this.store = await openStore();
+export class App {
+  constructor(store, composer) {
+    this.store = store;
+    this.composer = composer;
     this.announcer = new Announcer(byId("spoken"));
     this.scroller = new Scroller(byId("log"), byId("latest"));
     this.view = new ConversationView(byId("messages"), this.scroller, this.actions());
-    this.composer = new Composer(byId("composer"), {
-      store: this.store,
-      submit: (text, attachments) => this.send(text, attachments),
-      stop: () => this.conversation.stop(),
-      editLast: () => this.editLast(),
-      bodiesFor: (text, attachments) => this.bodiesFor(text, attachments),
-      attachments: (prompt, changed) => mountAttachments(byId("composer-attachments"), {
-        prompt,
-        changed,
-        tools: byId("composer-tools"),
-        area: byId("main"),
-        models: () => (this.conversation ? this.modelsToAsk().map((id) => this.models.get(id)) : []),
-        earlier: () => this.conversation.path.flatMap(({ role, attachments }) => (role === "user" ? (attachments ?? []) : [])),
-        bodyBytes: Number(byId("chat").dataset.bodyBytes),
-      }),
-    });
-    this.settings = new SettingsDialog();
+  }
+
+  async start() {
     byId("new-chat").addEventListener("click", () => this.openNew());
     document.querySelector(".skip").addEventListener("click", (event) => {
       event.preventDefault(); // the fragment names the conversation
@@ -54,12 +36,18 @@ class App {
     addEventListener("online", () => this.notify(""));
     document.addEventListener("visibilitychange", () => { if (!document.hidden) this.refreshLimit(); });
     await this.loadModels();
-    this.picker = new ModelPicker(this.offered, this.creditsPerUsd);
-    this.bar = new ModelBar(byId("models"), this.picker, (fields) => this.chooseModel(fields));
+    this.bar = new ModelBar(byId("models"), this.offered, {
+      choose: (current, title) => this.pickModel(current, title),
+      changed: (fields) => this.chooseModel(fields),
+    });
     await this.openFromAddress();
     this.store.onChange((change) => this.storeChanged(change));
-    this.composer.focus();
-    byId("chat").dataset.ready = "yes";
+    this.composer.connect({
+      submit: (text, attachments) => this.send(text, attachments),
+      stop: () => this.conversation.stop(),
+      editLast: () => this.editLast(),
+      quoteText: (text, attachments, signal) => this.quoteText(text, attachments, signal),
+    });
     const limit = await this.refreshLimit(true);
     const { mountExtras } = await import("./extras.js");
     await mountExtras(this, limit);
@@ -252,11 +240,13 @@ class App {
     return answered;
   }
 
-  async bodiesFor(text, attachments) {
+  async quoteText(text, attachments, signal) {
     const { record, path } = this.conversation;
     const message = { role: "user", text, attachments };
     const asked = this.modelsToAsk().map((id) => this.models.get(id));
-    return Promise.all(asked.map(async (model) => ({ model, body: await requestBody(record, [...path, message], model) })));
+    const calls = await Promise.all(asked.map(async (model) => ({ model, body: await requestBody(record, [...path, message], model) })));
+    const { quoteText } = await import("./quote.js");
+    return quoteText(calls, signal);
   }
 
   actions() {
@@ -273,7 +263,7 @@ class App {
         this.conversation.retry(message, this.usableModel(model ?? message.model));
       }),
       retryWith: async (message) => {
-        const chosen = await this.picker.choose(message.model, t("Retry with another model"));
+        const chosen = await this.pickModel(message.model, t("Retry with another model"));
         if (!chosen) return;
         again(() => {
           this.chooseModel({ model: chosen });
@@ -306,6 +296,15 @@ class App {
     if (last && !this.conversation.running) this.view.views.get(last.id)?.edit();
   }
 
+  // Let the user choose a model. Returns its id, or null.
+  async pickModel(current, title) {
+    if (!this.picker) {
+      const { ModelPicker } = await import("./model_picker.js");
+      this.picker ??= new ModelPicker(this.offered, this.creditsPerUsd);
+    }
+    return this.picker.choose(current, title);
+  }
+
   async chooseModel(fields) {
     await this.conversation.saveFields(fields);
     if (fields.model) saveSettings({ model: fields.model });
@@ -316,6 +315,10 @@ class App {
 
   async editSettings() {
     const { record } = this.conversation;
+    if (!this.settings) {
+      const { SettingsDialog } = await import("./parameters.js");
+      this.settings ??= new SettingsDialog();
+    }
     const saved = await this.settings.edit(record, this.models.get(record.model));
     if (saved) await this.conversation.saveFields(saved);
     this.conversationChanged("messages");
@@ -385,6 +388,3 @@ class App {
     return null;
   }
 }
-
-export const app = new App();
-app.start();

@@ -1,32 +1,47 @@
-// The message field: its size, its keys, its draft, and the quote beside the send button.
-import { t } from "../i18n.js";
-import { ApiError, quote, signedIn } from "./api.js";
-import { creditsText } from "./message_view.js";
-import { readSettings } from "./parameters.js";
-import { quoteBody, roughBound } from "./request_body.js";
+// The message field: its size, its keys, its draft, and the quote beside the send button. It works before the rest of the chat has
+// loaded: then text and files are kept, and what is sent waits for `connect`.
 
 const DRAFT_DELAY_MS = 250;
 const QUOTE_DELAY_MS = 600;
 const LEFT_KEY = "yout-chat-left";
 
 export class Composer {
-  // `options`: `store`, `submit(text)`, `stop()`, `editLast()`, `bodiesFor(text, attachments)` (the request bodies that sending would
-  // make, with their models), `attachments(prompt, changed)` (creates the attachments; see attachments.js).
-  constructor(form, options) {
+  // `opening` is the promise of the store.
+  constructor(form, opening) {
     this.form = form;
-    this.options = options;
+    this.opening = opening;
     this.prompt = form.querySelector("#prompt");
     this.sendButton = form.querySelector("#send");
     this.stopButton = form.querySelector("#stop");
     this.quoteText = form.querySelector("#quote");
-    this.attachments = options.attachments(this.prompt, () => this.edited());
+    this.attachments = new HeldFiles();
     this.key = "new";
+    this.chat = null;
+    this.waiting = false; // sent before `connect`
     form.addEventListener("submit", (event) => { event.preventDefault(); this.submit(); });
     this.prompt.addEventListener("input", () => this.edited());
     this.prompt.addEventListener("keydown", (event) => this.keyDown(event));
-    this.stopButton.addEventListener("click", () => options.stop());
+    this.stopButton.addEventListener("click", () => this.chat?.stop());
     addEventListener("pagehide", () => this.leave());
     document.addEventListener("visibilitychange", () => { if (document.hidden) this.saveDraft(); });
+    this.sendButton.disabled = false;
+  }
+
+  // Connect the field to the open conversation. `chat`: `submit(text, attachments)`, `stop()`, `editLast()`, and
+  // `quoteText(text, attachments, signal)`.
+  connect(chat) {
+    this.chat = chat;
+    this.scheduleQuote();
+    if (!this.waiting) return;
+    this.waiting = false;
+    this.prompt.readOnly = false;
+    this.submit();
+  }
+
+  // Show the files of the draft with `attachments` (attachments.js).
+  useAttachments(attachments) {
+    attachments.set(this.attachments.items());
+    this.attachments = attachments;
   }
 
   get text() {
@@ -35,14 +50,16 @@ export class Composer {
 
   // Show the draft of a conversation. Text that was typed before the page was ready is kept.
   async open(key) {
+    if (this.opened && this.key === key) return;
     await this.saveDraft();
     this.key = key;
+    const store = await this.opening;
     const left = this.takeLeft(key);
-    const draft = { ...(await this.options.store.draft(key)), ...left };
+    const draft = { ...(await store.draft(key)), ...left };
     if (this.key !== key) return;
     if (!this.opened && this.prompt.value) {
       this.opened = true;
-      this.attachments.set(draft?.attachments ?? []);
+      this.attachments.set(draft.attachments ?? []);
       this.resize();
       return;
     }
@@ -84,8 +101,10 @@ export class Composer {
     this.draftTimer = null;
     if (!this.opened) return; // the draft is not shown yet
     const draft = { text: this.prompt.value, attachments: this.attachments.items() };
-    if (draft.text || draft.attachments.length) await this.options.store.saveDraft(this.key, draft);
-    else await this.options.store.deleteDraft(this.key);
+    const { key } = this;
+    const store = await this.opening;
+    if (draft.text || draft.attachments.length) await store.saveDraft(key, draft);
+    else await store.deleteDraft(key);
   }
 
   // Empty the field after its text was saved as a message.
@@ -96,7 +115,8 @@ export class Composer {
     this.attachments.clear();
     this.resize();
     this.showQuote("");
-    await this.options.store.deleteDraft(this.key);
+    const { key } = this;
+    await (await this.opening).deleteDraft(key);
   }
 
   // Insert text at the cursor, with spaces around it, as if it was typed.
@@ -121,13 +141,14 @@ export class Composer {
       this.submit();
     } else if (event.key === "ArrowUp" && !this.prompt.value) {
       event.preventDefault();
-      this.options.editLast();
-    } else if (event.key === "Escape" && !this.stopButton.hidden) this.options.stop();
+      this.chat?.editLast();
+    } else if (event.key === "Escape" && !this.stopButton.hidden) this.chat?.stop();
   }
 
   submit() {
     if (this.running || (!this.text && !this.attachments.items().length)) return;
-    this.options.submit(this.text, this.attachments.items());
+    if (this.chat) this.chat.submit(this.text, this.attachments.items());
+    else this.waiting = this.prompt.readOnly = true;
   }
 
   setRunning(running) {
@@ -147,38 +168,44 @@ export class Composer {
   scheduleQuote() {
     clearTimeout(this.quoteTimer);
     this.quoteCall?.abort();
-    if (!this.text || !signedIn) {
+    if (!this.text || !this.chat) {
       this.showQuote("");
       return;
     }
     this.quoteTimer = setTimeout(() => this.updateQuote().catch(console.error), QUOTE_DELAY_MS);
   }
 
-  // Show what sending may cost, if that can be more than the threshold in the settings.
   async updateQuote() {
-    const { quote_threshold: threshold } = readSettings();
-    const calls = await this.options.bodiesFor(this.text, this.attachments.items());
-    const rough = calls.reduce((sum, { body, model }) => sum + roughBound(body, model), 0);
-    if (this.running || !calls.length || rough <= threshold) {
-      this.showQuote("");
-      return;
-    }
     this.quoteCall = new AbortController();
     const { signal } = this.quoteCall;
     try {
-      const quotes = await Promise.all(calls.map(({ body }) => quote(quoteBody(body), signal)));
-      const sum = (name) => quotes.reduce((total, found) => total + found[name], 0);
-      const [worst, typical] = [sum("worst"), sum("typical")];
-      if (signal.aborted) return;
-      this.showQuote(worst > threshold ? t("About {typical}, at most {worst}", { typical: creditsText(typical), worst: creditsText(worst) }) : "");
+      const text = this.running ? "" : await this.chat.quoteText(this.text, this.attachments.items(), signal);
+      if (!signal.aborted) this.showQuote(text);
     } catch (error) {
-      if (error.name === "AbortError") return;
-      if (!(error instanceof ApiError)) throw error;
-      this.showQuote(error.code === "insufficient_credits" ? t("Costs more than your balance") : "");
+      if (error.name !== "AbortError") throw error;
     }
   }
 
   showQuote(text) {
     if (this.quoteText.textContent !== text) this.quoteText.textContent = text;
   }
+}
+
+// Keeps the files of a draft until attachments.js has loaded, which shows them.
+class HeldFiles {
+  files = [];
+
+  items() {
+    return this.files;
+  }
+
+  set(files) {
+    this.files = files;
+  }
+
+  clear() {
+    this.files = [];
+  }
+
+  check() {}
 }

@@ -1,6 +1,7 @@
-// The parts of the chat that are loaded after it is ready: the list of conversations, sharing, sync, voice, and "Delete everything".
+// The parts of the chat that load last: files, the list of conversations, sharing, sync, voice, and "Delete everything".
 import { t } from "../i18n.js";
 import { ApiError, signedIn } from "./api.js";
+import { mountAttachments } from "./attachments.js";
 import { button } from "./dom.js";
 import { openDeleteEverything } from "./delete_everything.js";
 import { importShare, openShare } from "./sharing.js";
@@ -39,6 +40,15 @@ export async function mountExtras(app, limit) {
     update();
   }
   byId("chat").addEventListener("conversation", () => sidebar.mark());
+  app.composer.useAttachments(mountAttachments(byId("composer-attachments"), {
+    prompt: app.composer.prompt,
+    changed: () => app.composer.edited(),
+    tools: byId("composer-tools"),
+    area: byId("main"),
+    models: () => app.modelsToAsk().map((id) => app.models.get(id)),
+    earlier: () => app.conversation.path.flatMap(({ role, attachments }) => (role === "user" ? (attachments ?? []) : [])),
+    bodyBytes: Number(byId("chat").dataset.bodyBytes),
+  }));
   const { models } = app.catalog;
   mountDictation(byId("composer-tools"), { models, signedIn, notify, charged, insert: (text) => app.composer.insert(text) });
   app.view.extras.push(readAloud({ models, signedIn, notify, charged }));

@@ -1,9 +1,26 @@
 // Shows one message: its text, attachments, state, cost and buttons.
 import { t } from "../i18n.js";
-import { renderMarkdown } from "../markdown.js";
 import { signedIn } from "./api.js";
 import { button, copyText, create, formatNumber, link, timeElement } from "./dom.js";
 import { dataUrl } from "./request_body.js";
+
+let markdown; // the module, once it has loaded
+let loadingMarkdown;
+
+// Show Markdown in an element. Until its module has loaded, the plain text is shown.
+async function showMarkdown(element, text, options) {
+  if (!markdown) {
+    element.classList.add("plain");
+    element.textContent = text;
+    try {
+      markdown = await (loadingMarkdown ??= import("../markdown.js"));
+    } catch {
+      loadingMarkdown = undefined; // offline: try again with the next text
+      return null;
+    }
+  }
+  return markdown.renderMarkdown(element, text, options);
+}
 
 export function creditsText(credits) {
   return credits === 1 ? t("1 credit") : t("{credits} credits", { credits: formatNumber(credits) });
@@ -76,7 +93,7 @@ export class MessageView {
     this.body.classList.toggle("waiting", this.streaming && !message.text);
     if (message.text !== this.rendered || this.streaming !== this.renderedStreaming) {
       [this.rendered, this.renderedStreaming] = [message.text, this.streaming];
-      renderMarkdown(this.body, message.text, { streaming: this.streaming }).then(this.grown);
+      showMarkdown(this.body, message.text, { streaming: this.streaming }).then(this.grown);
     }
   }
 

@@ -2,11 +2,22 @@
 import { t } from "../i18n.js";
 import { button, create } from "./dom.js";
 
+const TEST_TAG = "test"; // models that only test clients; hidden if there is any other
+
+// Return the chat models to offer, free ones first.
+export function offeredModels(models) {
+  const chat = models.filter((model) => model.kind === "chat");
+  const real = chat.filter((model) => !model.tags.includes(TEST_TAG));
+  const shown = real.some((model) => model.available) ? real : chat;
+  return [...shown].sort((a, b) => Number(b.free) - Number(a.free) || (a.id < b.id ? -1 : 1));
+}
+
 export class ModelBar {
+  // `models` are those to offer. `choose(current, title)` returns the promise of the chosen model's id, or of null.
   // `changed({model, second_model})` is called after the user chooses.
-  constructor(place, picker, changed) {
-    this.place = place;
-    this.picker = picker;
+  constructor(place, models, { choose, changed }) {
+    this.models = models;
+    this.chooseModel = choose;
     this.changed = changed;
     this.first = this.modelButton("model", "model-button");
     this.second = this.modelButton("second_model", "model-button");
@@ -21,7 +32,7 @@ export class ModelBar {
   }
 
   async choose(name, title) {
-    const chosen = await this.picker.choose(this.conversation[name], title);
+    const chosen = await this.chooseModel(this.conversation[name], title);
     if (chosen) await this.pick(name, chosen);
   }
 
@@ -37,7 +48,7 @@ export class ModelBar {
     this.label(this.second, second_model);
     const two = Boolean(second_model);
     for (const element of [this.versus, this.second, this.remove]) element.hidden = !two;
-    this.add.hidden = two || this.picker.models.filter(({ available }) => available).length < 2;
+    this.add.hidden = two || this.models.filter(({ available }) => available).length < 2;
   }
 
   label(element, id) {

@@ -2,16 +2,7 @@
 import { t, tn } from "../i18n.js";
 import { button, create, formatNumber } from "./dom.js";
 
-const TEST_TAG = "test"; // models that only test clients; hidden if there is any other
-const HIDDEN_TAGS = new Set(["chat", "streaming", TEST_TAG]);
-
-// Return the chat models to offer, free ones first.
-export function offeredModels(models) {
-  const chat = models.filter((model) => model.kind === "chat");
-  const real = chat.filter((model) => !model.tags.includes(TEST_TAG));
-  const shown = real.some((model) => model.available) ? real : chat;
-  return [...shown].sort((a, b) => Number(b.free) - Number(a.free) || (a.id < b.id ? -1 : 1));
-}
+const HIDDEN_TAGS = new Set(["chat", "streaming", "test"]);
 
 // The price of a model in words, in credits and USD.
 export function priceText(model, creditsPerUsd) {

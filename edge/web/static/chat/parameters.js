@@ -1,5 +1,6 @@
 // The dialog with a conversation's system prompt and parameters, and the settings of this browser.
 import { t } from "../i18n.js";
+import { readSettings, saveSettings } from "./browser_settings.js";
 import { button, create } from "./dom.js";
 
 // The parameters of a conversation, by their names in the API. A parameter that the model does not support is not sent.
@@ -10,23 +11,6 @@ const NUMBERS = [
   { name: "seed", min: 0, max: 2 ** 31, step: 1, label: () => t("Seed"), help: () => t("The same seed gives similar answers, if the model supports it.") },
 ];
 const EFFORTS = () => [["", t("Default")], ["minimal", t("Minimal")], ["low", t("Low")], ["medium", t("Medium")], ["high", t("High")]];
-const SETTINGS_KEY = "yout-chat-settings";
-const DEFAULTS = { model: null, quote_threshold: 1000 };
-
-// The settings of this browser: the last model, and the cost in credits from which a quote is shown.
-export function readSettings() {
-  try {
-    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(SETTINGS_KEY) ?? "{}") };
-  } catch { // storage is blocked, or its value is invalid
-    return { ...DEFAULTS };
-  }
-}
-
-export function saveSettings(changes) {
-  try {
-    localStorage.setItem(SETTINGS_KEY, JSON.stringify({ ...readSettings(), ...changes }));
-  } catch { /* storage is blocked: the settings last until the page is closed */ }
-}
 
 function field(label, control, help) {
   const id = control.id;

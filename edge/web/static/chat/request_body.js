@@ -50,31 +50,3 @@ export function parametersFor(parameters = {}, model = {}) {
     Object.entries(parameters).filter(([name, value]) => PARAMETERS.includes(name) && value !== null && value !== undefined && value !== "" && (!supported?.length || supported.includes(name))),
   );
 }
-
-// Return a body of the same size for a quote, with every text replaced, so that an unsent draft does not leave the browser.
-export function quoteBody(body) {
-  const hide = (text) => "text ".repeat(Math.ceil(byteLength(text) / 5)).slice(0, byteLength(text)) || "-";
-  const hidePart = (part) => {
-    if (part.type === "text") return { ...part, text: hide(part.text) };
-    if (part.type === "image_url") return { ...part, image_url: { url: "data:image/png;base64,AA==" } };
-    return { ...part, file: { filename: "file", file_data: "A".repeat(part.file.file_data.length) } };
-  };
-  const messages = body.messages.map(({ role, content }) => ({
-    role,
-    content: typeof content === "string" ? hide(content) : content.map(hidePart),
-  }));
-  return { ...body, messages };
-}
-
-function byteLength(text) {
-  return new TextEncoder().encode(text).length;
-}
-
-// Return an upper bound of the credits of a body, to decide whether asking for a quote is worth it. Errs on the high side.
-export function roughBound(body, model) {
-  const { credits_per_1k_input: input, credits_per_1k_output: output, credits_per_call: call } = model.pricing;
-  const size = byteLength(JSON.stringify(body)) + 64;
-  const inputTokens = model.context_window ? Math.min(size, model.context_window) : size;
-  const outputTokens = Math.min(body.max_tokens ?? Infinity, model.max_output_tokens ?? model.context_window ?? 100_000);
-  return call + Math.ceil((inputTokens * input + outputTokens * output) / 1000);
-}
