@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from peewee import fn
@@ -12,12 +12,14 @@ from quart import Blueprint, Response, request
 from edge.call.alternatives import Alternative, affordable_models, cheapest_alternatives
 from edge.call.candidates import find_candidates, max_quote
 from edge.call.requests import ChatRequest, max_non_text_tokens, parse_chat_request, prompt_text
+from edge.call.web_auth import visitor_limits
 from edge.http.api_spec import (
     BOOLEAN,
     CALL_ERRORS,
     INTEGER,
     OPEN_OBJECT,
     STRING,
+    WEB,
     ResponseSpec,
     array,
     describe_route,
@@ -25,12 +27,15 @@ from edge.http.api_spec import (
 )
 from edge.http.errors import alternatives_document
 from edge.http.headers import Scope, parse_max_credits, read_headers
-from edge.request_context import account_caller, count_request, find_model, read, read_body, services, uncached_json
+from edge.request_context import AccountCaller, caller, count_request, find_model, read, read_body, services, uncached_json
 from edge.v1.model_documents import pricing
 from shared.billing.pricing import Quote, affordable_output, call_charge
 from shared.billing.token_usage import TokenUsage
+from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
-from shared.core.errors import AccessDenied, InsufficientCredits
+from shared.core.errors import AccessDenied, InsufficientCredits, InvalidApiKey
+from shared.identity.payer import VisitorPayer
+from shared.ledger.visitor_pool import MIN_CALL_CREDITS, visitor_allowance_state
 from shared.models import Account, UsageLedger
 
 DEFAULT_OUTPUT_TOKENS = 256  # if the account has no recent completed call of the model
@@ -45,6 +50,7 @@ quote_routes = Blueprint("quoting", __name__)
 @describe_route(
     "Quote a chat completion",
     body=ChatRequest,
+    callers=WEB,
     responses={
         200: ResponseSpec(
             response_schema(
@@ -66,28 +72,44 @@ quote_routes = Blueprint("quoting", __name__)
 )
 async def quote_call() -> Response:
     """Quote a call. Body and errors are those of a chat completion; `x-yout-max-credits` applies."""
-    caller = await account_caller()
-    await count_request(caller.limits)
+    found = await caller()
+    visitor = found if isinstance(found, VisitorPayer) else None
+    if visitor is not None and not services().visitors.pool_credits:
+        raise InvalidApiKey
+    await count_request(found.limits if isinstance(found, AccountCaller) else visitor_limits(services().settings, found))
     call = parse_chat_request(await read_body())
     cap = parse_max_credits(read_headers(cast(Scope, request.scope)).max_credits)
     now = now_ms()
-    usable = [model for model in services().catalog.models.values() if caller.row.may_use(model, now)]
+
+    def may_use(model: CatalogModel) -> bool:
+        return found.row.may_use(model, now) if isinstance(found, AccountCaller) else model.is_free
+
+    usable = [model for model in services().catalog.models.values() if may_use(model)]
     try:
         offers = find_candidates(services().catalog, call, cap)
     except InsufficientCredits as refusal:
-        refusal.balance = await services().balance_of(caller.account)
-        refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
+        if isinstance(found, AccountCaller):
+            refusal.balance = await services().balance_of(found.account)
+            refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)
         raise
     find_model(call.model)  # for the headers of an alias
     for offer in offers:
-        if not caller.row.may_use(services().catalog.models[offer.model], now):
+        if not may_use(services().catalog.models[offer.model]):
             raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
-    quoted = max_quote(offers, cap)
+    if visitor is not None and len(offers) > 1:
+        raise AccessDenied("Fallback models require an account. Sign in, or send an API key.", "model_not_allowed")
+    least = MIN_CALL_CREDITS if visitor is not None else 0
+    quoted = _at_least(max_quote(offers, cap), least)
     counted = await services().count_tokens(prompt_text(call.body))
     input_tokens = max(1, counted + max_non_text_tokens(call.body) // 3)
-    account, output_tokens = await read(partial(_read, caller.account, services().catalog.model_id(call.model), now))
-    typical_output = min(output_tokens * call.choices, quoted.paid_tokens)
-    free = account.balance - account.held
+    if isinstance(found, AccountCaller):
+        funds = await read(partial(_read, found.account, services().catalog.model_id(call.model), now))
+    else:
+        today = await read(partial(visitor_allowance_state, found.digest, services().visitors, now))
+        funds = _Funds(today.remaining, 0, DEFAULT_OUTPUT_TOKENS)  # calls of other visitors are not averaged
+    typical_output = min(funds.output_tokens * call.choices, quoted.paid_tokens)
+    expected = TokenUsage(input_tokens, typical_output)
+    free = funds.balance - funds.held
     fits = quoted.minimum <= free
     return uncached_json(
         {
@@ -97,35 +119,48 @@ async def quote_call() -> Response:
             "output_limit": quoted.output_tokens,
             "typical_output_tokens": typical_output,
             "worst": quoted.bound,
-            "typical": min(call_charge(quoted.price, TokenUsage(input_tokens, typical_output)), quoted.bound),
+            "typical": _typical(quoted, expected, least),
             "required": quoted.minimum,
-            "balance": account.balance,
-            "held": account.held,
+            "balance": funds.balance,
+            "held": funds.held,
             "max_tokens_affordable": affordable_output(quoted, free),
             "fits": fits,
             "cheaper_models": [] if fits else alternatives_document(cheapest_alternatives(usable, call, free)),
-            "models": [
-                _alternative(fit, TokenUsage(input_tokens, typical_output))
-                for fit in affordable_models(usable, call, free)[:MAX_MODELS]
-            ],
+            "models": [_alternative(fit, expected, least) for fit in affordable_models(usable, call, free)[:MAX_MODELS]],
         }
     )
 
 
-def _alternative(fit: Alternative, expected: TokenUsage) -> dict[str, Any]:
-    quoted: Quote = fit.quote
+def _at_least(quoted: Quote, least: int) -> Quote:
+    return quoted._replace(bound=max(quoted.bound, least), minimum=max(quoted.minimum, least))
+
+
+def _typical(quoted: Quote, expected: TokenUsage, least: int) -> int:
+    return min(max(call_charge(quoted.price, expected), least), quoted.bound)
+
+
+def _alternative(fit: Alternative, expected: TokenUsage, least: int) -> dict[str, Any]:
+    quoted = _at_least(fit.quote, least)
     typical = expected._replace(output_tokens=min(expected.output_tokens, quoted.paid_tokens))
     return {
         "id": fit.model.id,
         "worst": quoted.bound,
-        "typical": min(call_charge(quoted.price, typical), quoted.bound),
+        "typical": _typical(quoted, typical, least),
         "required": quoted.minimum,
     }
 
 
-def _read(account: UUID, model: str, now: int) -> tuple[Account, int]:
-    """Return the account, and the average output tokens of its recent calls of this model."""
-    mine = (UsageLedger.account == account) & (UsageLedger.model == model) & (UsageLedger.status == "completed")
+class _Funds(NamedTuple):
+    """The caller's credits, and the output tokens to expect of a call."""
+
+    balance: int
+    held: int
+    output_tokens: int
+
+
+def _read(account_id: UUID, model: str, now: int) -> _Funds:
+    """Return the account's credits, and the average output tokens of its recent calls of this model."""
+    mine = (UsageLedger.account == account_id) & (UsageLedger.model == model) & (UsageLedger.status == "completed")
     latest: Any = (
         UsageLedger.select(UsageLedger.output_tokens)
         .where(mine & (UsageLedger.created_at >= now - RECENT_MS))
@@ -133,4 +168,5 @@ def _read(account: UUID, model: str, now: int) -> tuple[Account, int]:
         .limit(RECENT_CALLS)
     )
     average = UsageLedger.select(fn.AVG(latest.c.output_tokens)).from_(latest).scalar()
-    return Account.get_by_id(account), DEFAULT_OUTPUT_TOKENS if average is None else max(1, round(average))
+    account = Account.get_by_id(account_id)
+    return _Funds(account.balance, account.held, DEFAULT_OUTPUT_TOKENS if average is None else max(1, round(average)))

@@ -34,6 +34,8 @@ async def open_chat(open_page: OpenPage, site: Site, member: Browser | None = No
     page = await open_page(**look)
     if member is not None:
         await member.copy_session_to(page)
+    else:  # another address is another visitor, with an allowance of its own
+        await page.context.set_extra_http_headers({"x-forwarded-for": site.browser().address})
     edge = site.edge() if member is not None else site.edge(**VISITORS)
     await page.goto(edge.url + address)
     await expect(page.locator("#chat[data-ready]")).to_be_visible()
@@ -223,9 +225,12 @@ async def test_a_visitor_chats_on_a_phone_by_keyboard(site: Site, open_page: Ope
     await check_page(page, axe, "chat-picker")
     await page.keyboard.press("Escape")
     await expect(page.locator("#model")).to_be_focused()
+    await page.fill("#prompt", "A long question. " * 1_600)
+    await expect(page.locator("#quote")).to_have_text("Costs more than today's allowance")
     gate = Gate()
     site.upstream.script(answer("Half of it", gate))
     await page.fill("#prompt", "Hi")
+    await expect(page.locator("#quote")).to_have_text(re.compile("About .* credits, at most .* credits"))
     await page.focus("#send")
     await page.keyboard.press("Enter")
     await expect(last_answer(page).locator(".said")).to_have_text("Half of it")

@@ -22,6 +22,7 @@ from tests.upstream_responses import stream as stream_of
 
 POOL = {"visitor_pool_credits": 50_000, "visitor_daily_credits": 1_000}
 STREAM = {"model": "free", "prompt": "Hi"}
+QUOTED = {"model": "free", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 100}
 SHARE = {"title": "t", "messages": [{"role": "user", "content": "x"}]}
 NO_ID = "00000000-0000-7000-8000-000000000000"
 
@@ -31,6 +32,8 @@ CALLS: list[tuple[str, str, Any, int, int, int]] = [
     ("GET", "/api/chat/limit/", None, 200, 200, 200),
     ("POST", "/api/chat/stream/", STREAM, 200, 200, 200),
     ("POST", "/api/chat/stream/", {**STREAM, "model": "m-1"}, 200, 200, 403),
+    ("POST", "/api/quote/", QUOTED, 200, 200, 200),
+    ("POST", "/api/quote/", {**QUOTED, "model": "m-1"}, 200, 200, 403),
     ("GET", "/api/chat/keys/", None, 200, 200, 401),
     ("POST", "/api/chat/keys/", {"name": "x"}, 201, 201, 401),
     ("POST", f"/api/chat/keys/{NO_ID}/revoke/", None, 404, 404, 401),
@@ -110,6 +113,21 @@ def test_a_session_and_a_visitor_transcribe_a_recording(site: Site, member: Brow
     used = transcribe(visitor, "free").json["yout"]
     assert used == {"credits_charged": 11, "balance": 989}
     assert visitor.api("GET", "/api/chat/limit/").json["remaining"] == 989
+
+
+def test_a_visitors_quote_is_measured_by_todays_allowance(site: Site) -> None:
+    visitor = site.browser(**POOL)
+    found = visitor.api("POST", "/api/quote/", QUOTED).json
+    assert (found["balance"], found["held"], found["fits"]) == (1_000, 0, True)
+    assert 10 <= found["required"] <= found["typical"] <= found["worst"]
+    charged = visitor.api("POST", "/api/chat/stream/", {**STREAM, "max_tokens": 100}).chunks[-1]["credits_charged"]
+    assert charged <= found["worst"]
+    assert visitor.api("POST", "/api/quote/", QUOTED).json["balance"] == 1_000 - charged
+    large = {**QUOTED, "messages": [{"role": "user", "content": "word " * 2_000}]}
+    assert visitor.api("POST", "/api/quote/", large).json["fits"] is False
+    several = {**QUOTED, "models": ["m-1"]}
+    assert visitor.api("POST", "/api/quote/", several).status == 403
+    assert site.browser().api("POST", "/api/quote/", QUOTED).status == 401, "visitors are not admitted there"
 
 
 def test_a_session_without_enough_credits_gets_cheaper_models(site: Site, member: Browser) -> None:

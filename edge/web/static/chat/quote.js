@@ -1,6 +1,6 @@
 // The quote beside the send button: what sending may cost, if that can be more than the threshold in the settings.
 import { t } from "../i18n.js";
-import { ApiError, quote } from "./api.js";
+import { ApiError, quote, signedIn } from "./api.js";
 import { readSettings } from "./browser_settings.js";
 import { creditsText } from "./message_view.js";
 
@@ -14,11 +14,16 @@ export async function quoteText(calls, signal) {
     const quotes = await Promise.all(calls.map(({ body }) => quote(quoteBody(body), signal)));
     const sum = (name) => quotes.reduce((total, found) => total + found[name], 0);
     const [worst, typical] = [sum("worst"), sum("typical")];
+    if (quotes.some(({ fits }) => !fits)) return tooExpensive();
     return worst > threshold ? t("About {typical}, at most {worst}", { typical: creditsText(typical), worst: creditsText(worst) }) : "";
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return error.code === "insufficient_credits" ? t("Costs more than your balance") : "";
+    return error.code === "insufficient_credits" ? tooExpensive() : "";
   }
+}
+
+function tooExpensive() {
+  return signedIn ? t("Costs more than your balance") : t("Costs more than today's allowance");
 }
 
 // Return a body of the same size for a quote, with every text replaced, so that an unsent draft does not leave the browser.
