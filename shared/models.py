@@ -1178,10 +1178,15 @@ Conversation.add_index(Conversation.index(Conversation.account, Conversation.id,
 
 
 class Message(BaseModel):
-    """A message of a conversation. `content` is JSON, a string or a list of parts; unlike a text column, JSON can express NUL."""
+    """A message of a conversation. `content` is JSON, a string or a list of parts; unlike a text column, JSON can express NUL.
+
+    `parent` is null on the main branch, where each message follows the one before it. On another branch, such as an earlier
+    version of an answer, it is the position of the message before, -1 if there is none.
+    """
 
     conversation = ForeignKeyField(Conversation, backref="messages", on_delete="CASCADE", index=False)
     position = IntegerField()
+    parent = IntegerField(null=True)
     role = CharField(max_length=16)
     content = TextField()
     status = CharField(max_length=16, default="complete")
@@ -1190,7 +1195,11 @@ class Message(BaseModel):
 
     class Meta:
         primary_key = CompositeKey("conversation", "position")
-        constraints = [check_one_of("status", MESSAGE_STATUSES), *check_not_negative("position")]
+        constraints = [
+            check_one_of("status", MESSAGE_STATUSES),
+            *check_not_negative("position"),
+            Check("parent >= -1 AND parent < position"),
+        ]
 
 
 class StoredResponse(BaseModel):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 from msgspec import Meta
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from edge.call.requests import ContentPart
 from edge.http.api_spec import (
@@ -60,7 +60,14 @@ from shared.operations.validation import check_text
 conversations = Blueprint("conversations", __name__)
 _CONVERSATION = {"id": ID, "title": STRING, "message_count": INTEGER, "created": TIMESTAMP, "updated": TIMESTAMP}
 _MESSAGE = response_schema(
-    {"role": STRING, "content": ANY, "status": enum(*MESSAGE_STATUSES), "model": nullable(STRING), "created": TIMESTAMP}
+    {
+        "role": STRING,
+        "content": ANY,
+        "status": enum(*MESSAGE_STATUSES),
+        "model": nullable(STRING),
+        "parent": nullable(INTEGER),
+        "created": TIMESTAMP,
+    }
 )
 
 
@@ -80,6 +87,13 @@ class StoredMessage(ClosedBody):
         Literal["complete", "partial"], Meta(description="`partial` for an answer that was cut off. Default: `complete`.")
     ] = "complete"
     model: Annotated[Annotated[str, Meta(max_length=MAX_MODEL_LENGTH)] | None, Meta(description="Model of an answer.")] = None
+    parent: Annotated[
+        Annotated[int, Meta(ge=-1, lt=MAX_MESSAGES)] | None,
+        Meta(
+            description="Omit it on the main branch, where each message follows the one before it. On another branch, the"
+            " position in `messages`, from 0, of the message before this one; -1 if there is none."
+        ),
+    ] = None
 
 
 class ConversationRequest(ClosedBody):
@@ -118,7 +132,7 @@ async def show_conversations() -> Response:
 @describe_route(
     "Retrieve a conversation",
     path={"conversation_id": ID},
-    query={"start": integer(0, MAX_MESSAGES), "limit": integer(1, MAX_PAGE_SIZE)},
+    query={"start": integer(0, MAX_MESSAGES), "limit": integer(1, MAX_PAGE_SIZE), "branches": BOOLEAN},
     responses={
         200: ResponseSpec(
             response_schema({**_CONVERSATION, "messages": array(_MESSAGE), "next": nullable(INTEGER)}),
@@ -128,17 +142,20 @@ async def show_conversations() -> Response:
     errors=(InvalidRequest, NotFound),
 )
 async def show_conversation(conversation_id: str) -> Response:
-    """Return a conversation with a page of its messages, oldest first, from position `start`."""
+    """Return a conversation with a page of its messages, oldest first, from position `start`: those of the main branch, or with
+    `branches=true` of all.
+    """
     caller = await account_caller()
     start = query_integer("start", 0, MAX_MESSAGES, 0)
     limit = query_integer("limit", 1, MAX_PAGE_SIZE, MAX_PAGE_SIZE)
-    row, messages = await read(partial(_read, caller.account, conversation_id, start, limit))
-    follows = start + len(messages)
+    branches = request.args.get("branches") == "true"
+    row, messages = await read(partial(_read, caller.account, conversation_id, start, limit, branches))
+    follows = messages[-1].position + 1 if messages else 0
     return uncached_json(
         {
             **_document(row),
             "messages": [_message(message) for message in messages],
-            "next": follows if messages and follows < row.message_count else None,
+            "next": follows if len(messages) == limit and follows < row.message_count else None,
         }
     )
 
@@ -196,17 +213,20 @@ def read_conversation_request(data: bytes) -> tuple[str, list[SavedMessage], int
         seen = None if requested.updated is None else parse_timestamp(requested.updated)
     except ValueError:
         raise InvalidRequest("'updated' must be the 'updated' of the conversation.", "updated") from None
+    for position, message in enumerate(requested.messages):
+        if message.parent is not None and message.parent >= position:
+            raise InvalidRequest("'parent' must be the position of an earlier message, or -1.", f"messages[{position}].parent")
     contents = [message["content"] for message in body["messages"]]
     messages = [
-        SavedMessage(message.role, content, message.status, message.model)
+        SavedMessage(message.role, content, message.status, message.model, message.parent)
         for message, content in zip(requested.messages, contents, strict=True)
     ]
     return title, messages, seen
 
 
-def _read(account: UUID, conversation: str, start: int, limit: int) -> tuple[Conversation, list[Message]]:
+def _read(account: UUID, conversation: str, start: int, limit: int, branches: bool) -> tuple[Conversation, list[Message]]:
     row = find_conversation(account, conversation)
-    return row, read_messages(row.id, start=start, limit=limit)
+    return row, read_messages(row.id, start=start, limit=limit, branches=branches)
 
 
 def _document(row: Conversation) -> dict[str, Any]:
@@ -225,5 +245,6 @@ def _message(row: Message) -> dict[str, Any]:
         "content": orjson.loads(row.content),
         "status": row.status,
         "model": row.model,
+        "parent": row.parent,
         "created": format_timestamp(row.created_at),
     }

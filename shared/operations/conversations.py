@@ -35,12 +35,16 @@ class ChatMessage(NamedTuple):
 
 
 class SavedMessage(NamedTuple):
-    """A message that a client saves: `status` is one of `MESSAGE_STATUSES`, `model` is that of an answer."""
+    """A message that a client saves: `status` is one of `MESSAGE_STATUSES`, `model` is that of an answer.
+
+    `parent` is that of `shared.models.Message`.
+    """
 
     role: str
     content: Any
     status: str
     model: str | None
+    parent: int | None = None
 
 
 class ConversationState(NamedTuple):
@@ -75,7 +79,7 @@ def begin_turn(account: UUID, conversation: str | None, *, stores: bool, new_cou
             lazy_gettext("A conversation can have at most {max_messages} messages. Start a new one.", max_messages=MAX_MESSAGES),
             "conversation_id",
         )
-    earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _messages(row.id)]
+    earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _main_branch(row.id)]
     return ConversationState(account, row.id, False, stores, purges, earlier)
 
 
@@ -174,9 +178,13 @@ def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
     return row
 
 
-def read_messages(conversation: UUID, *, start: int = 0, limit: int = MAX_PAGE_SIZE) -> list[Message]:
-    """Return a page of a conversation's messages from position `start`. The caller must check ownership."""
-    return list(_messages(conversation).where(Message.position >= start).limit(limit))
+def read_messages(conversation: UUID, *, start: int = 0, limit: int = MAX_PAGE_SIZE, branches: bool = False) -> list[Message]:
+    """Return a page of a conversation's messages from position `start`: those of the main branch, or of all `branches`.
+
+    The caller must check ownership.
+    """
+    messages = _messages(conversation) if branches else _main_branch(conversation)
+    return list(messages.where(Message.position >= start).limit(limit))
 
 
 def delete_conversation(account: UUID, conversation: str | UUID) -> None:
@@ -190,6 +198,10 @@ def delete_conversation(account: UUID, conversation: str | UUID) -> None:
 
 def _messages(conversation: UUID) -> Any:
     return Message.select().where(Message.conversation == conversation).order_by(Message.position)
+
+
+def _main_branch(conversation: UUID) -> Any:
+    return _messages(conversation).where(Message.parent.is_null())
 
 
 def plan_stores_content(account: UUID) -> bool:

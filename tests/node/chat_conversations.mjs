@@ -47,7 +47,7 @@ for (const [size, kind, present, model, code] of [
   assert.equal(rules.refusal(sized(size), kind, present, { budget, model })?.code, code);
 }
 
-// The copy on the server: the branch that is shown, and back without loss.
+// The copy on the server: all branches, and back without loss.
 const message = (id, parent, role, text, more = {}) => ({ id, parent, conversation: "c", role, text, status: "complete", created_at: Number(id), ...more });
 const image = { name: "a.png", type: "image/png", bytes: new Blob([Uint8Array.of(1, 2)], { type: "image/png" }) };
 const paper = { name: "b.pdf", type: "application/pdf", bytes: new Blob(["pdf"], { type: "application/pdf" }) };
@@ -61,12 +61,15 @@ const messages = [
 const conversation = { id: "c", title: "A\ndot\u200b", system: " Be brief. ", leaf: "5" };
 const form = await branch.storedForm(conversation, messages);
 assert.equal(form.title, "A dot");
-assert.deepEqual(form.messages.map(({ role, status, model }) => [role, status, model]), [
-  ["system", "complete", null],
-  ["user", "complete", null],
-  ["assistant", "partial", "m-2"],
-  ["user", "complete", null],
+assert.deepEqual(form.messages.map(({ role, status, model, parent }) => [role, status, model, parent]), [
+  ["system", "complete", null, undefined],
+  ["user", "complete", null, undefined],
+  ["assistant", "complete", "m-1", 1],
+  ["assistant", "partial", "m-2", undefined],
+  ["user", "complete", null, undefined],
 ]);
+const onlyShown = await branch.storedForm(conversation, messages, { branches: false });
+assert.deepEqual(onlyShown.messages.map(({ content }) => typeof content === "string" ? content : "parts"), ["Be brief.", "parts", "A line", "Sure?"]);
 assert.deepEqual(form.messages[1].content.map((part) => part.type), ["image_url", "file", "text"]);
 const small = await branch.storedForm(conversation, messages, { files: false });
 assert.deepEqual(small.messages[1].content.map((part) => part.text), ["[a.png]", "[b.pdf]", "See"]);
@@ -77,14 +80,32 @@ assert.notEqual(branch.digestOf(form), branch.digestOf(small));
 
 // Known messages are found again; another device's answer becomes a branch; an empty browser gets everything.
 const elsewhere = [...form.messages, { role: "assistant", content: "Quite.", status: "complete", model: "m-1", created: "2027-01-01T00:00:00.000Z" }];
-const merged = await branch.mergeBranch("c", messages, elsewhere);
+const merged = await branch.mergeStored("c", messages, elsewhere);
 assert.deepEqual(merged.added.map(({ parent, text, model }) => [parent, text, model]), [["4", "Quite.", "m-1"]]);
 assert.deepEqual([merged.leaf, merged.system], [merged.added[0].id, "Be brief."]);
-const fresh = await branch.mergeBranch("c", [], form.messages);
-assert.deepEqual(fresh.added.map(({ text, status }) => [text, status]), [["See", "complete"], ["A line", "stopped"], ["Sure?", "complete"]]);
+const fresh = await branch.mergeStored("c", [], form.messages);
+assert.deepEqual(fresh.added.map(({ text, status }) => [text, status]), [["See", "complete"], ["A dot.", "complete"], ["A line", "stopped"], ["Sure?", "complete"]]);
 assert.deepEqual(fresh.added[0].attachments.map(({ name, type }) => [name, type]), [["image-1.png", "image/png"], ["b.pdf", "application/pdf"]]);
 assert.deepEqual(new Uint8Array(await fresh.added[0].attachments[0].bytes.arrayBuffer()), Uint8Array.of(1, 2));
 assert.equal(branch.digestOf(await branch.storedForm({ ...conversation, leaf: fresh.leaf, system: fresh.system }, fresh.added)), branch.digestOf(form));
+// Edited first messages, equal retries, and an answer of which nothing is stored keep their places.
+const tree = [
+  message("1", null, "user", "Hi"),
+  message("2", "1", "assistant", "Hello."),
+  message("3", "1", "assistant", "Hello."),
+  message("4", null, "user", "Hey"),
+  message("5", "4", "assistant", "", { attachments: [image] }),
+  message("6", "5", "user", "Thanks"),
+];
+const whole = await branch.storedForm({ id: "c", title: "", leaf: "2" }, tree);
+assert.deepEqual(whole.messages.map(({ content, parent }) => [content, parent]), [["Hi", undefined], ["Hello.", undefined], ["Hello.", 0], ["Hey", -1], ["Thanks", 3]]);
+assert.deepEqual((await branch.mergeStored("c", tree, whole.messages)).added, []);
+const copied = (await branch.mergeStored("c", [], whole.messages)).added;
+assert.deepEqual(copied.map(({ parent }) => copied.findIndex(({ id }) => id === parent)), [-1, 0, 0, -1, 3]);
+assert.deepEqual(await branch.storedForm({ id: "c", title: "", leaf: copied[1].id }, copied), whole);
+const long = Array.from({ length: 1001 }, (_, index) => message(String(index), index ? "0" : null, index ? "assistant" : "user", "x"));
+assert.equal((await branch.storedForm({ id: "c", title: "", leaf: "1000" }, long)).messages.length, 2);
+
 assert.match(branch.timedId(0x0199_0000_0001), /^01990000-0001-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
 
 // Voice: a free model first, the text without marks, the price by characters.

@@ -210,6 +210,40 @@ def test_a_conversation_is_saved_and_replaced(api: ApiStack, storing: Customer) 
     assert [content for _, content, _ in turns(storing, after["id"])][:2] == ["Hi", "More"]
 
 
+def test_branches_are_saved_beside_the_main_one(api: ApiStack, storing: Customer) -> None:
+    path = f"{PATH}{new_id()}/"
+    rows = [
+        ("user", "Hi", None),
+        ("assistant", "First", 0),
+        ("assistant", "Second", None),
+        ("user", "Hey", -1),
+        ("user", "So", None),
+    ]
+    messages = [
+        {"role": role, "content": content, **({} if parent is None else {"parent": parent})} for role, content, parent in rows
+    ]
+    created = storing.request("PUT", path, {"title": "T", "messages": messages})
+    assert (created.status, created.json["message_count"]) == (200, 5)
+    id = created.json["id"]
+    assert [content for _, content, _ in turns(storing, id)] == ["Hi", "Second", "So"]
+    whole = storing.get(f"{path}?branches=true").json
+    assert [(row["role"], row["content"], row["parent"]) for row in whole["messages"]] == rows
+    pages, start = [], 0
+    while start is not None:
+        page = storing.get(f"{path}?branches=true&limit=2&start={start}").json
+        pages.append([row["content"] for row in page["messages"]])
+        start = page["next"]
+    assert pages == [["Hi", "First"], ["Second", "Hey"], ["So"]]
+
+    # Calls and shares see the main branch only.
+    done(storing.stream(store=True, conversation_id=id, prompt="More"))
+    assert [message["content"] for message in api.upstream.calls[-1].json["messages"]] == ["Hi", "Second", "So", "More"]
+    assert [content for _, content, _ in turns(storing, id)][:4] == ["Hi", "Second", "So", "More"]
+    url = storing.post("/api/chat/share/", {"conversation_id": id}).json["url"]
+    shared = api.request("GET", "/" + url.split("/", 3)[3], headers={"accept": "application/json"}).json["messages"]
+    assert [message["content"] for message in shared][:4] == ["Hi", "Second", "So", "More"]
+
+
 def test_a_conversation_cannot_be_saved(api: ApiStack, storing: Customer) -> None:
     path, body = f"{PATH}{new_id()}/", {"title": "T", "messages": [HI]}
     created = storing.request("PUT", path, body).json
@@ -229,6 +263,8 @@ def test_a_conversation_cannot_be_saved(api: ApiStack, storing: Customer) -> Non
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
         ({"messages": [HI] * 1_001}, "messages"),
+        ({"messages": [HI, {**HI, "parent": 1}]}, "messages[1].parent"),
+        ({"messages": [{**HI, "parent": -2}]}, "messages[0].parent"),
         ({"title": "a\nb"}, "title"),
         ({"title": "x" * 201}, "title"),
         ({"updated": "yesterday"}, "updated"),

@@ -272,6 +272,10 @@ async def test_voice_sync_and_deleting_everything(
     await expect(first.locator("#notice")).to_have_text("Read aloud for 90 credits.", timeout=WAIT_SECONDS * 1000)
     assert site.upstream.calls[-1].json["input"] == "Hello."
     await expect(last_answer(first).get_by_role("button", name="Read aloud")).to_be_visible()
+    site.upstream.script(answer("**Hello again.**"))
+    await last_answer(first).get_by_role("button", name="Retry", exact=True).click()
+    await expect(last_answer(first).locator(".said")).to_have_text("Hello again.")
+    await expect(last_answer(first).locator(".cost")).to_be_visible()
     assert not MediaJob.select().where(MediaJob.account == member.account).exists()
     assert mine.count() == 0, "nothing is on the server until sync is switched on"
 
@@ -294,12 +298,14 @@ async def test_voice_sync_and_deleting_everything(
     await switch_on(second)
     await second.click(".dialog >> text=Close")
     await row(second, "Hi").locator(".side-link").click()
+    await expect(second.locator(".said")).to_have_text("Hello again.")
+    await second.get_by_role("button", name="Previous version").click()  # all branches are copied
     await expect(second.locator(".said")).to_have_text("Hello.")
     site.upstream.script(answer("I am well."))
     await send(second, "How are you?")
     await expect(last_answer(second).locator(".cost")).to_be_visible()
     await synchronize(second)
-    eventually(lambda: mine.get().message_count == 4, "the second device has stored its messages")
+    eventually(lambda: mine.get().message_count == 5, "the second device has stored its messages")
     await synchronize(first)
     await expect(first.locator(".said")).to_have_text(["Hello.", "I am well."])
 

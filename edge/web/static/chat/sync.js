@@ -1,13 +1,13 @@
 // A copy of the conversations on the server, if the user turns it on and the plan stores content.
 //
 // A conversation's `remote` identifies its copy: `{account, id, updated, digest}` (`updated` is null before it is first stored), or
-// `{account, gone: true}` after the copy was deleted elsewhere; then it stays in this browser only. Every device keeps all branches
-// it has seen, and the copy has the branch that was shown last, so nothing is lost if two devices write at the same time.
+// `{account, gone: true}` after the copy was deleted elsewhere; then it stays in this browser only. The copy has all
+// branches, and a merge adds to them, so nothing is lost if two devices write at the same time. Its main branch is the one shown last.
 import { t } from "../i18n.js";
 import { ApiError, call } from "./api.js";
 import { closeButton, openDialog } from "./dialogs.js";
 import { button, create, timeElement } from "./dom.js";
-import { digestOf, mergeBranch, storedForm, timedId } from "./sync_branch.js";
+import { digestOf, mergeStored, storedForm, timedId } from "./sync_branch.js";
 
 const CHANGE_DELAY_MS = 2000;
 const INTERVAL_MS = 60_000;
@@ -149,12 +149,15 @@ export class Sync {
     const { remote } = conversation;
     if (remote.digest === digest) return;
     const send = (content) => call(`${PATH}${remote.id}/`, { method: "PUT", body: { ...content, updated: remote.updated } });
+    const smaller = [{ files: false }, { files: false, branches: false }];
     let copy;
-    try {
-      copy = await send(form);
-    } catch (error) {
-      if (error.code !== "request_too_large") throw error;
-      copy = await send(await storedForm(conversation, messages, { files: false }));
+    for (let next = form; !copy; ) {
+      try {
+        copy = await send(next);
+      } catch (error) {
+        if (error.code !== "request_too_large" || !smaller.length) throw error;
+        next = await storedForm(conversation, messages, smaller.shift());
+      }
     }
     await this.save(conversation.id, { remote: { account: this.account, id: copy.id, updated: copy.updated, digest } });
   }
@@ -166,7 +169,7 @@ export class Sync {
     const mine = await storedForm(conversation, messages);
     if (!mine) return; // an answer is being generated
     const stored = await this.readCopy(copy.id);
-    const { added, leaf, system } = await mergeBranch(conversation.id, messages, stored.messages);
+    const { added, leaf, system } = await mergeStored(conversation.id, messages, stored.messages);
     const unchangedHere = digestOf(mine) === remote.digest;
     for (const message of added) await this.saveMessage(message);
     const shown = unchangedHere ? { leaf, title: stored.title || conversation.title, system, updated_at: Date.parse(stored.updated) } : {};
@@ -182,7 +185,7 @@ export class Sync {
   async adopt({ id, created }) {
     const stored = await this.readCopy(id);
     const conversation = { id, title: stored.title, created_at: Date.parse(created), updated_at: Date.parse(stored.updated), pinned: false, folder: "", model: null, system: "", parameters: {}, leaf: null };
-    const { added, leaf, system } = await mergeBranch(id, [], stored.messages);
+    const { added, leaf, system } = await mergeStored(id, [], stored.messages);
     if (!added.length || !this.isOn) return; // everything may have been deleted meanwhile
     Object.assign(conversation, { leaf, system, model: added.findLast(({ model }) => model)?.model ?? null });
     conversation.remote = { account: this.account, id, updated: stored.updated, digest: digestOf(await storedForm(conversation, added)) };
@@ -215,9 +218,9 @@ export class Sync {
   }
 
   async readCopy(id) {
-    const whole = await call(`${PATH}${id}/`);
+    const whole = await call(`${PATH}${id}/?branches=true`);
     for (let { next } = whole; next !== null; ) {
-      const page = await call(`${PATH}${id}/?start=${next}`);
+      const page = await call(`${PATH}${id}/?branches=true&start=${next}`);
       whole.messages.push(...page.messages);
       next = page.next;
     }
@@ -276,7 +279,7 @@ export class Sync {
     const on = button(t("Turn on sync"), () => this.switchOn().then(show), { class: "primary" });
     return [
       create("p", { textContent: t("Your conversations are in this browser only. With sync, the server stores a copy of each in your account, and you can open them on other devices where you are signed in.") }),
-      create("p", { class: "soft", textContent: t("The copy has the messages and files of the branch that you see. Other branches, folders and pins stay in this browser. The server can read the copies. You can delete them at any time.") }),
+      create("p", { class: "soft", textContent: t("The copy has all messages of a conversation, with earlier versions and files. Folders and pins stay in this browser. The server can read the copies. You can delete them at any time.") }),
       problem,
       create("div", { class: "buttons" }, on, closeButton()),
     ];

@@ -1,23 +1,65 @@
-// Converts the branch that a conversation shows to the messages that the server stores, and back. The server stores one branch; all
-// others stay in the browser. Independent of the page and the store.
+// Converts a conversation with all its branches to the messages that the server stores, and back. Independent of the page and the store.
 import { newId } from "./dom.js";
 import { base64, shownPath } from "./transfer_formats.js";
 
-/** The body of `PUT /api/chat/conversations/<id>/` without `updated`, or null if there is nothing to store yet. */
-export async function storedForm(conversation, messages, { files = true } = {}) {
+const MAX_MESSAGES = 1000; // the API's limit
+
+/**
+ * The body of `PUT /api/chat/conversations/<id>/` without `updated`, or null if there is nothing to store yet. The branch on screen is
+ * the main one; the others are left out without `branches`, or if they are too many.
+ */
+export async function storedForm(conversation, messages, { files = true, branches = true } = {}) {
   const path = shownPath(conversation, messages);
   if (path.some((message) => message.status === "streaming")) return null;
-  const stored = [];
-  for (const message of path) {
-    const content = await storedContent(message, files);
+  const shown = new Set(path.map(({ id }) => id));
+  const rows = oldestFirst(messages).filter((message) => isStored(message) && (branches || shown.has(message.id)));
+  if (!rows.some(({ id }) => shown.has(id))) return null;
+  const system = conversation.system?.trim();
+  const stored = system ? [{ role: "system", content: system, status: "complete", model: null }] : [];
+  if (branches && stored.length + rows.length > MAX_MESSAGES) return storedForm(conversation, messages, { files, branches: false });
+  const before = storedParents(messages);
+  const positions = new Map();
+  for (const message of rows) {
     const status = message.status === "complete" ? "complete" : "partial";
     const model = message.role === "assistant" ? (message.model ?? null) : null;
-    if (content.length) stored.push({ role: message.role, content, status, model });
+    const parent = shown.has(message.id) ? {} : { parent: positions.get(before.get(message.id)) ?? -1 };
+    positions.set(message.id, stored.length);
+    stored.push({ role: message.role, content: await storedContent(message, files), status, model, ...parent });
   }
-  if (!stored.length) return null;
-  const system = conversation.system?.trim();
-  if (system) stored.unshift({ role: "system", content: system, status: "complete", model: null });
   return { title: oneLine(conversation.title).slice(0, 200), messages: stored };
+}
+
+function isStored({ role, text, status, attachments = [] }) {
+  return status !== "streaming" && Boolean(text || (role === "user" && attachments.length));
+}
+
+/** The messages by age, but none before its parent: clocks of devices differ. */
+function oldestFirst(messages) {
+  const ids = new Set(messages.map(({ id }) => id));
+  const below = new Map();
+  for (const message of messages) {
+    const parent = ids.has(message.parent) ? message.parent : null;
+    below.set(parent, [...(below.get(parent) ?? []), message]);
+  }
+  const found = [];
+  const open = [...(below.get(null) ?? [])];
+  while (open.length) {
+    const next = open.reduce((a, b) => (b.created_at < a.created_at || (b.created_at === a.created_at && b.id < a.id) ? b : a));
+    open.splice(open.indexOf(next), 1, ...(below.get(next.id) ?? []));
+    found.push(next);
+  }
+  return found;
+}
+
+/** The nearest message above each message that is stored; null if there is none. */
+function storedParents(messages) {
+  const byId = new Map(messages.map((message) => [message.id, message]));
+  const above = (message) => {
+    let at = byId.get(message.parent);
+    while (at && !isStored(at)) at = byId.get(at.parent);
+    return at?.id ?? null;
+  };
+  return new Map(messages.map((message) => [message.id, above(message)]));
 }
 
 /** A message's content as the API has it: text, or parts if it has files. Images of answers are not stored. */
@@ -44,26 +86,36 @@ export function digestOf(form) {
 }
 
 /**
- * Merge the server's branch into a conversation's tree. Known messages are kept; from the first difference on, new messages form
- * another branch. Returns `{added, leaf, system}`: the new messages, the end of the branch, and the system prompt.
+ * Merge the server's messages into a conversation's tree. Known messages are kept; new ones form further branches. Returns
+ * `{added, leaf, system}`: the new messages, the end of the main branch, and the system prompt.
  */
-export async function mergeBranch(conversation, messages, stored) {
+export async function mergeStored(conversation, messages, stored) {
+  const before = storedParents(messages);
   const below = new Map();
-  for (const message of messages) below.set(message.parent ?? null, [...(below.get(message.parent ?? null) ?? []), message]);
+  for (const message of oldestFirst(messages).filter(isStored)) {
+    const parent = before.get(message.id);
+    below.set(parent, [...(below.get(parent) ?? []), message]);
+  }
   const added = [];
-  let parent = null;
+  const ids = []; // by position
+  const known = new Set();
+  let leaf = null;
   let system = "";
-  for (const row of stored) {
+  for (const [position, row] of stored.entries()) {
     if (row.role !== "user" && row.role !== "assistant") {
       system = textOf(row.content);
       continue;
     }
-    const found = await sameMessage(below.get(parent) ?? [], row);
-    const message = found ?? newMessage(conversation, parent, row);
+    const onMain = (row.parent ?? null) === null;
+    const parent = onMain ? leaf : (ids[row.parent] ?? null);
+    const found = await sameMessage((below.get(parent) ?? []).filter(({ id }) => !known.has(id)), row);
+    const message = found ?? newMessage(conversation, parent, row, position);
     if (!found) added.push(message);
-    parent = message.id;
+    known.add(message.id);
+    ids[position] = message.id;
+    if (onMain) leaf = message.id;
   }
-  return { added, leaf: parent, system };
+  return { added, leaf, system };
 }
 
 async function sameMessage(candidates, row) {
@@ -74,7 +126,7 @@ async function sameMessage(candidates, row) {
   return null;
 }
 
-function newMessage(conversation, parent, row) {
+function newMessage(conversation, parent, row, position) {
   const attachments = Array.isArray(row.content) ? row.content.map(attachmentOf).filter(Boolean) : [];
   return {
     id: newId(),
@@ -83,7 +135,7 @@ function newMessage(conversation, parent, row) {
     role: row.role,
     text: textOf(row.content),
     status: row.status === "partial" ? "stopped" : "complete",
-    created_at: Date.parse(row.created) || Date.now(),
+    created_at: (Date.parse(row.created) || Date.now()) + position, // versions are ordered by it
     ...(row.model ? { model: row.model } : {}),
     ...(attachments.length ? { attachments } : {}),
   };
