@@ -10,6 +10,8 @@ const ELEMENTS = new Set([
 const ATTRIBUTES = new Set(["dir", "href", "title", "id", "class", "tabindex", "start", "align"]);
 const SAFE_LINK = /^(https?:\/\/|mailto:|#fn)/i;
 const MAX_HIGHLIGHTED = 50_000; // characters of one block of code; more would block the page
+const MAX_FORMULAS = 500; // of one message; the others stay TeX, because thousands would block the page
+const SLICE_MS = 12; // formulas are drawn in slices, with a frame between them
 const MAX_FRAME_WAIT_MS = 200; // frames stop in tabs in the background
 
 let rules; // the parser's module, once it has loaded
@@ -65,6 +67,7 @@ const FRESH = {
   kept: 0, // the number of their nodes
   code: null, // the text node of the code block that is open
   references: undefined, // link references of `done`
+  formulas: 0, // that were found in complete blocks
   late: false, // a footnote or link reference may change earlier blocks
 };
 
@@ -89,7 +92,8 @@ function drawRest(element, state, text) {
   const env = { message: state.message, references: { ...state.references } };
   replaceOpen(element, state, rules.renderTokens(rules.parse(text.slice(state.done.length), env), env));
   Object.assign(state, { done: text, kept: element.childNodes.length, code: null, streamed: false });
-  improve(element);
+  improve(element, state);
+  if (state.formulas > MAX_FORMULAS) element.append(formulasNote());
 }
 
 function drawLastBlock(element, state, text) {
@@ -104,7 +108,7 @@ function drawLastBlock(element, state, text) {
   if (cut > 0 && last > 0) {
     state.code = null;
     replaceOpen(element, state, rules.renderTokens(tokens.slice(0, last), env));
-    improve(element);
+    improve(element, state);
     Object.assign(state, { done: text.slice(0, state.done.length + cut), kept: element.childNodes.length, references: env.references });
   }
   if (state.code && open.length === 1 && open[0].type === "fence" && open[0].content.startsWith(state.code.data)) {
@@ -146,13 +150,17 @@ function sanitize(html) {
 }
 
 // Add copy buttons, highlighting and math to blocks that are complete.
-function improve(element) {
+function improve(element, state) {
   for (const block of element.children) {
     if ("complete" in block.dataset) continue;
     block.dataset.complete = "";
     for (const figure of block.matches("figure.code") ? [block] : block.querySelectorAll("figure.code")) improveCode(figure);
-    for (const code of block.querySelectorAll("code.math")) showMath(code);
+    for (const code of block.querySelectorAll("code.math")) {
+      state.formulas += 1;
+      if (state.formulas <= MAX_FORMULAS) waiting.push({ element, code });
+    }
   }
+  if (waiting.length) drawMath();
 }
 
 function improveCode(figure) {
@@ -191,9 +199,29 @@ function loadMath() {
   return Promise.all([import("./vendor/katex/katex.min.js"), styled]).then(() => globalThis.katex);
 }
 
-async function showMath(code) {
-  math ??= loadMath();
-  const katex = await math;
+const waiting = []; // formulas to draw, with the elements of their messages
+let drawing = false;
+
+async function drawMath() {
+  if (drawing) return;
+  drawing = true;
+  try {
+    math ??= loadMath();
+    const katex = await math;
+    while (waiting.length) {
+      const end = performance.now() + SLICE_MS;
+      do {
+        const { element, code } = waiting.shift();
+        if (element.contains(code)) showFormula(katex, code); // the text may have been drawn again
+      } while (waiting.length && performance.now() < end);
+      await nextFrame();
+    }
+  } finally {
+    drawing = false;
+  }
+}
+
+function showFormula(katex, code) {
   const shown = document.createElement("span");
   shown.dir = "ltr";
   try {
@@ -203,6 +231,13 @@ async function showMath(code) {
     return; // invalid TeX is shown unchanged
   }
   code.replaceWith(shown);
+}
+
+function formulasNote() {
+  const note = document.createElement("p");
+  note.className = "small soft";
+  note.textContent = t("Only the first {count} formulas are typeset. The others are shown as TeX.", { count: MAX_FORMULAS });
+  return note;
 }
 
 // Links of footnotes scroll. The address stays, because its fragment may mean something else to the page.

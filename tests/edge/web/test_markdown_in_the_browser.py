@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.async_api import expect
 
 from edge.web.assets import asset_url
 from tests.conftest import OpenPage
@@ -79,3 +80,13 @@ async def test_markdown_in_the_browser(site: Site, open_page: OpenPage) -> None:
     await page.click("button.copy")
     assert await page.evaluate("navigator.clipboard.readText()") == "if a < b:\n    pass\n"
     assert all(path.startswith("/assets/") for path in asked)
+
+    # Thousands of formulas do not block the page: the first ones are typeset, and a note says so.
+    for parts in (1, 2):
+        await page.evaluate("document.querySelector('main').replaceChildren()")
+        await page.evaluate(SHOW, [MODULE, ["$x$ " * 300 + "\n\n" + "$y$ " * 202], parts])
+        await expect(page.locator(".katex")).to_have_count(500)
+        await expect(page.locator("code.math")).to_have_count(2)
+        await expect(page.locator("main p").last).to_have_text(
+            "Only the first 500 formulas are typeset. The others are shown as TeX."
+        )
