@@ -98,6 +98,7 @@ class ListView(ModelView, View):
     can_create = can_edit = can_delete = False
     # The library's own pages for rows, which are not served.
     index_view = create_view = edit_view = details_view = delete_view = action_view = export = ajax_lookup = ajax_update = None
+    action_delete = None  # the library's own bulk action
 
     def __init__(self, **options: Any) -> None:
         super().__init__(self.model, **options)

@@ -80,7 +80,7 @@ class ModelFilters(NamedTuple):
             "modality": gettext("{modality} input", modality=self.modality),
             "feature": self.feature,
             "context": context_name(self.context),
-            "free": gettext("free"),
+            "free": gettext("no account needed"),
         }
         return [(text, self.query(**{name: ""})) for name, text in words.items() if getattr(self, name)]
 

@@ -181,6 +181,7 @@ def test_an_alias_is_created_edited_and_deleted(signed_in):
     assert "Alias old/m created." in browser.submit_form("/aliases/", "/aliases/", **values).text
     alias = ModelAlias.get()
     assert (alias.name, alias.model, alias.shutdown_at, alias.successor) == ("old/m", "m-1", 1_896_048_000_000, None)
+    assert browser.get("/aliases/").text.count('<button name="action"') == 1
     page = "/aliases/old/m"
     changed = {"model": "m-2", "deprecated": "", "shutdown": "", "successor": "m-1"}
     assert "Alias old/m updated." in browser.submit_form(page, f"{page}/edit", **changed).text

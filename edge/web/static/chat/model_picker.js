@@ -23,7 +23,7 @@ export function contextText(model) {
 }
 
 const FILTERS = [
-  { name: "free", label: () => t("Free"), test: (model) => model.free },
+  { name: "free", label: () => t("No account needed"), test: (model) => model.free },
   { name: "images", label: () => t("Image input"), test: (model) => model.input_modalities?.includes("image") },
   { name: "reasoning", label: () => t("Reasoning"), test: (model) => model.tags.includes("reasoning") },
   { name: "tools", label: () => t("Tools"), test: (model) => model.tags.includes("tools") },
@@ -101,7 +101,7 @@ export class ModelPicker {
         "aria-disabled": model.available ? undefined : "true", data: { model: model.id },
         on: { click: () => this.pick(index), pointermove: () => this.moveTo(index) },
       },
-      create("span", { class: "picker-name" }, create("b", { textContent: model.id }), model.free ? create("span", { class: "tag free", textContent: t("free") }) : null),
+      create("span", { class: "picker-name" }, create("b", { textContent: model.id }), model.free ? create("span", { class: "tag free", textContent: t("no account needed") }) : null),
       create("span", { class: "picker-facts small soft", textContent: [model.provider, contextText(model), ...tags].filter(Boolean).join(" · ") }),
       create("span", { class: "picker-price small soft", textContent: model.available ? priceText(model, this.creditsPerUsd) : t("Not included. Sign in or change your plan.") }),
     );
