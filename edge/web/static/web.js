@@ -52,6 +52,8 @@ function pollForChanges(shown) {
   }, Number(shown.dataset.refresh));
 }
 
+// On phones, a navigation is one row that scrolls.
+document.querySelectorAll("nav a[aria-current]").forEach((link) => link.scrollIntoView({ block: "nearest", inline: "nearest" }));
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(addCopyButton);
 document.querySelectorAll("form[method=post]").forEach(sendOnce);
 document.querySelectorAll("[data-refresh]").forEach(pollForChanges);
