@@ -774,7 +774,7 @@ class UsageLedger(BaseModel):
     failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
     tag = CharField(max_length=64, null=True)  # the caller's label (`edge.http.tags`)
-    # What the provider charges us, in credits; NULL: unknown. Only for staff, never shown to customers.
+    # What the providers of all attempts charge us, in credits; NULL: unknown. Only for staff, never shown to customers.
     provider_cost = BigIntegerField(null=True, constraints=[named_check("usage_ledger_provider_cost", "provider_cost >= 0")])
     # Part of `credits` charged to overage.
     overage_credits = BigIntegerField(
@@ -974,6 +974,24 @@ class OutputSize(BaseModel):
     class Meta:
         primary_key = CompositeKey("at", "model", "bucket")
         constraints = check_not_negative("bucket", "calls", "reasoning_calls")
+
+
+class FailoverCost(BaseModel):
+    """What the failed attempts of a call at one channel cost, if the call ended at another channel.
+
+    The call's `provider_cost` includes it, and the sums of channels move it from `last_channel` to `channel`
+    (`shared.rollup`). There is no account, and there are no foreign keys, so it outlives both.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    created_at = BigIntegerField(index=True)  # of the call
+    model = CharField(max_length=200)
+    channel = UUIDField()  # that failed
+    last_channel = UUIDField()  # of the usage row
+    provider_cost = BigIntegerField()
+
+    class Meta:
+        constraints = [named_check("failover_cost_positive", "provider_cost > 0")]
 
 
 class TokenSample(BaseModel):
@@ -1464,6 +1482,7 @@ MODELS: tuple[type[Any], ...] = (
     KeyUsage,
     TagUsage,
     OutputSize,
+    FailoverCost,
     TokenSample,
     RollupState,
     MediaJob,

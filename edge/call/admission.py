@@ -23,7 +23,7 @@ from uuid import UUID
 from edge.call.alternatives import complete_refusal
 from edge.call.candidates import Candidate, find_candidates, image_tokens, max_quote
 from edge.call.expected_hold import expected_hold
-from edge.call.outcome import Outcome
+from edge.call.outcome import FailedAttempt, Outcome, has_cost
 from edge.call.priced_fields import without_optional_tools
 from edge.call.requests import NonTextTokens, estimate_non_text, prompt_text
 from edge.call.stream_hold import PaidPrompt
@@ -35,8 +35,8 @@ from edge.store.limiter import Permit
 from edge.store.metrics import Measured
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
-from shared.billing.pricing import add_requested_costs, call_charge, transcribed_usage
-from shared.billing.provider_cost import provider_cost
+from shared.billing.pricing import Quote, add_requested_costs, call_charge, transcribed_usage
+from shared.billing.provider_cost import provider_cost as compute_cost
 from shared.billing.token_usage import PartialUsage, TokenUsage, resolve_usage
 from shared.catalog.snapshot import Route
 from shared.core.clock import now_ms
@@ -45,7 +45,7 @@ from shared.core.token_bucket import KeyLimits, RateLimitState
 from shared.dialects.base import ChatCall
 from shared.dialects.translators import KINDS_BILLED_PER_CALL
 from shared.identity.payer import Payer, VisitorPayer
-from shared.ledger import Claim, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
+from shared.ledger import Claim, Extension, FailedCost, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
 from shared.rollup import add_token_sample
 
 if TYPE_CHECKING:
@@ -255,10 +255,16 @@ class Admission:
         `charges_prompt`: the client disconnected while a provider processed the prompt.
         """
         usage = await self._usage(outcome, charges_prompt)
-        cost = call_charge(outcome.quote.price, usage) if outcome.delivered or charges_prompt else 0
+        is_charged = outcome.delivered or charges_prompt
+        cost = call_charge(outcome.quote.price, usage) if is_charged else 0
         missing = min(cost, self._quote.bound) - outcome.held
         if missing > 0 and self._is_elastic():
             await self.services.ledger.extend(Extension(self.call_id, outcome.reserved.account, missing))
+        failed_costs: Sequence[FailedCost] = ()
+        if is_charged and not (outcome.failed_attempts or outcome.output_exceeded):  # most calls
+            provider_cost = self._provider_cost(outcome, usage)
+        else:
+            provider_cost, failed_costs = await self._cost_of_attempts(outcome, usage, is_charged=is_charged)
         first, now = outcome.first_token_at, time.monotonic()
         item = Settlement(
             call=self.call_id,
@@ -279,7 +285,8 @@ class Admission:
             created_at=self.created_at,
             has_claim=self._caller.idempotency_claim is not None,
             details=self._usage_details(outcome, status),
-            provider_cost=self._provider_cost(outcome, usage) if outcome.delivered or charges_prompt else None,
+            provider_cost=provider_cost,
+            failed_costs=failed_costs,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled
         settlement = self.services.ledger.settle(item)
@@ -303,11 +310,51 @@ class Admission:
         return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut, self._call.tag)
 
     def _provider_cost(self, outcome: Outcome, usage: TokenUsage) -> int | None:
-        """Return what the provider charges us for the call, in credits; None if it is unknown."""
+        """Return what the provider charges us for the last attempt, in credits; None if it is unknown."""
         reported, prices = outcome.reported_usage(), None if outcome.route is None else outcome.route.cost
         if self._call.kind == "transcription" and prices is not None:
             usage = transcribed_usage(reported, prices.prices, outcome.quote.costs)
-        return provider_cost(reported.cost_nano_usd, prices, usage, self.services.settings.credits_per_usd)
+        return compute_cost(reported.cost_nano_usd, prices, usage, self.services.settings.credits_per_usd)
+
+    async def _cost_of_attempts(
+        self, outcome: Outcome, usage: TokenUsage, *, is_charged: bool
+    ) -> tuple[int | None, Sequence[FailedCost]]:
+        """Return what all attempts cost us, and the parts that channels other than the last one caused.
+
+        None means that it is unknown, as for calls without a charge whose providers reported nothing.
+        """
+        total = None
+        reported = outcome.reported_usage()
+        if is_charged:
+            if outcome.output_exceeded:  # the provider bills the excess, too
+                seen = await self._count_output(*outcome.delivered_text(), outcome.delivered_images())
+                usage = usage._replace(output_tokens=max(usage.output_tokens, seen))
+            total = self._provider_cost(outcome, usage)
+            if total is None:
+                return None, ()
+        elif has_cost(reported) or (self._call.kind == "transcription" and outcome.answer is not None):
+            used = self._resolve(reported, outcome.quote, self._call.input_estimate, 0, delivered=False)
+            total = self._provider_cost(outcome, used)
+        failed: dict[UUID, int] = {}
+        for attempt in outcome.failed_attempts:
+            cost = await self._cost_of_failed(attempt, outcome)
+            if cost is not None:
+                failed[attempt.route.channel] = failed.get(attempt.route.channel, 0) + cost
+        if failed:
+            total = (total or 0) + sum(failed.values())
+        last = None if outcome.route is None else outcome.route.channel
+        return total, [FailedCost(channel, credits) for channel, credits in failed.items() if channel != last and credits]
+
+    async def _cost_of_failed(self, attempt: FailedAttempt, outcome: Outcome) -> int | None:
+        """Return what a failed attempt cost us: as reported, and counted where the provider had sent tokens without usage."""
+        used = self._resolve(
+            attempt.usage,
+            outcome.quote,
+            self._call.input_estimate if attempt.usage.input_tokens is not None else await self._count_input(outcome),
+            await self._count_output(attempt.text, attempt.text_bytes, attempt.image_count),
+            delivered=bool(attempt.text or attempt.image_count),
+        )
+        return compute_cost(attempt.usage.cost_nano_usd, attempt.route.cost, used, self.services.settings.credits_per_usd)
 
     async def _usage(self, outcome: Outcome, charges_prompt: bool) -> TokenUsage:
         if self._call.kind == "transcription" and outcome.delivered:
@@ -327,20 +374,27 @@ class Admission:
         reported = add_requested_costs(reported, quote.price, quote.costs)
         if reported.input_tokens is None and (parts := self._non_text_extra()):
             reported = reported._replace(extra={**parts, **(reported.extra or {})})
-        decide = partial(
-            resolve_usage,
-            reported,
-            delivered=True,
-            plausible_output=quote.paid_tokens,
-            plausible_input=quote.input_bound,
-        )
-        usage = decide(input_estimate=self._call.input_estimate, output_estimate=0)
+        usage = self._resolve(reported, quote, self._call.input_estimate, 0)
         if not usage.estimated:
             return usage._replace(estimated=True) if outcome.output_exceeded else usage
         if outcome.output_exceeded:
             text_tokens = tokenizer.estimate_tokens(prompt_text(self._call.body))
-            return decide(input_estimate=self._with_non_text(text_tokens, outcome), output_estimate=0)
-        return decide(input_estimate=await self._count_input(outcome), output_estimate=await self._count_output(outcome))
+            return self._resolve(reported, quote, self._with_non_text(text_tokens, outcome), 0)
+        counted = await self._count_output(*outcome.delivered_text(), outcome.delivered_images())
+        return self._resolve(reported, quote, await self._count_input(outcome), counted)
+
+    @staticmethod
+    def _resolve(
+        reported: PartialUsage, quote: Quote, input_estimate: int, output_estimate: int, *, delivered: bool = True
+    ) -> TokenUsage:
+        return resolve_usage(
+            reported,
+            input_estimate=input_estimate,
+            output_estimate=output_estimate,
+            delivered=delivered,
+            plausible_output=quote.paid_tokens,
+            plausible_input=quote.input_bound,
+        )
 
     async def _count_input(self, outcome: Outcome) -> int:
         """Return the tokens of the prompt, at most those that the quote pays for: text is counted, the rest is estimated."""
@@ -361,13 +415,12 @@ class Admission:
         counts = {"image_input_tokens": found.images, "audio_input_tokens": found.audio}
         return {name: tokens for name, tokens in counts.items() if tokens} or None
 
-    async def _count_output(self, outcome: Outcome) -> int:
-        """Return the number of delivered tokens: counted in the kept text, extrapolated to the rest, plus images."""
-        kept, size = outcome.delivered_text()
+    async def _count_output(self, kept: str, size: int, images: int) -> int:
+        """Return the tokens of an answer: counted in the `kept` text, extrapolated to `size` bytes, plus images."""
         counted = await self.services.count_tokens(kept)
         kept_bytes = len(kept.encode(errors="replace"))
         text_tokens = counted * size // kept_bytes if size > kept_bytes else counted
-        return text_tokens + outcome.delivered_images() * TOKENS_PER_IMAGE
+        return text_tokens + images * TOKENS_PER_IMAGE
 
     def _sample(self, route: Route, outcome: Outcome, usage: TokenUsage) -> None:
         """Compare the provider's token counts with ours in the background, for a few calls of each channel."""

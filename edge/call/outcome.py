@@ -13,6 +13,24 @@ from shared.dialects.base import Answer, StreamReader
 from shared.ledger import HoldTaken
 
 
+class FailedAttempt(NamedTuple):
+    """An attempt that failed after its provider had reported usage or sent a part of an answer, which it may bill.
+
+    text, text_bytes, image_count  what was received, as in `Outcome.delivered_text` and `Outcome.delivered_images`
+    """
+
+    route: Route
+    usage: PartialUsage
+    text: str = ""
+    text_bytes: int = 0
+    image_count: int = 0
+
+
+def has_cost(usage: PartialUsage) -> bool:
+    """Return whether a provider reported tokens, or the cost itself."""
+    return any(count is not None for count in (usage.input_tokens, usage.output_tokens, usage.cost_nano_usd))
+
+
 class Outcome(NamedTuple):
     """What a call delivered, and through which model and channel. Created once, when the call ends or is cut off.
 
@@ -25,6 +43,7 @@ class Outcome(NamedTuple):
     route           the route that was tried last; None if no request was sent
     provider_status  HTTP status of the last response of a provider; None without one
     answer, reader  what was received: a complete answer or a stream
+    failed_attempts  attempts that failed before anything was relayed, if their cost can be computed
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
     be extended, and it was cancelled. `provider_working`: a provider was processing the request, and bills the prompt even if we
@@ -47,6 +66,7 @@ class Outcome(NamedTuple):
     provider_status: int | None
     held: int
     credits_used_up: bool = False
+    failed_attempts: Sequence[FailedAttempt] = ()
 
     @property
     def delivered(self) -> bool:

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from edge.call.candidates import Candidate
 from edge.call.conversation_key import conversation_key
-from edge.call.outcome import Outcome
+from edge.call.outcome import FailedAttempt, Outcome, has_cost
 from edge.call.priced_fields import priced_call
 from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
@@ -58,6 +58,7 @@ from shared.dialects.base import (
     Target,
     UnsupportedField,
 )
+from shared.dialects.failed_usage import read_failed_usage
 from shared.dialects.retry_after import retry_after_ms
 from shared.dialects.translators import dialect_for
 from shared.ledger import HoldTaken
@@ -141,7 +142,7 @@ class UpstreamCall:
     """
 
     __slots__ = (
-        *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failures"),
+        *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failed_attempts", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
         *("_credits_used_up", "_hold", "_prompt", "_provider_status", "_route", "_services", "_started_at", "_trace"),
     )
@@ -170,6 +171,7 @@ class UpstreamCall:
         self._started_at = time.monotonic()
         self._attempts = 0
         self._failures: list[str] = []  # error code of each failed attempt
+        self._failed_attempts: list[FailedAttempt] = []
         self._route: Route | None = None  # the last route tried
         self._routed = False  # no further attempt follows
         self._provider_status: int | None = None  # HTTP status of the last response
@@ -276,6 +278,7 @@ class UpstreamCall:
             provider_status=self._provider_status,
             held=self._reserved.amount if self._hold is None else self._hold.amount,
             credits_used_up=self._credits_used_up,
+            failed_attempts=self._failed_attempts,
         )
 
     def _growing_hold(self) -> StreamHold | None:
@@ -404,13 +407,16 @@ class UpstreamCall:
 
     async def _answer_once(self, call: ChatCall, route: Route) -> tuple[Answer, Route]:
         response = await self._send(call, route)
+        data = b""
         try:
             limit = max_answer_bytes(self._paid_output, MAX_RESPONSE_BYTES) if call.kind == "chat" else MAX_RESPONSE_BYTES
             data = await response.read_all(limit=limit, timeout=self._services.settings.upstream_idle_seconds)
             answer = dialect_for(route.dialect, call.kind).parse_response(data, call, self._answer_id, int(time.time()))
         except BlockedPrompt as error:
+            self._record_failed(FailedAttempt(route, read_failed_usage(data, route.dialect)))
             raise _blocked(call) from error
         except UPSTREAM_ERRORS as error:
+            self._record_failed(FailedAttempt(route, read_failed_usage(data, route.dialect)))
             raise _failure(error) from error
         finally:
             response.release()
@@ -440,9 +446,11 @@ class UpstreamCall:
                 raise reader.error  # nothing was relayed yet, so retry instead of sending a truncated answer
         except BlockedPrompt as error:
             response.cancel()
+            self._record_failed(_failed_stream(route, reader))
             raise _blocked(call) from error
         except UPSTREAM_ERRORS as error:
             response.cancel()
+            self._record_failed(_failed_stream(route, reader))
             raise _failure(error) from error
         except BaseException:
             response.cancel()
@@ -489,6 +497,11 @@ class UpstreamCall:
         await _refuse(response, call, target)
         raise AssertionError("unreachable")
 
+    def _record_failed(self, attempt: FailedAttempt) -> None:
+        """Record a failed attempt if its cost can be computed: usage was reported, or a part of an answer arrived."""
+        if attempt.text or attempt.image_count or has_cost(attempt.usage):
+            self._failed_attempts.append(attempt)
+
     def _mark_sent(self, route: Route) -> None:
         """Record that the request was sent to the provider of `route`."""
         self._provider_working = route.settings.get("cancel") != "free"
@@ -500,6 +513,10 @@ class UpstreamCall:
 
 def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:
     return limit.exceeded(reader.text().encode(), reader.text_bytes)
+
+
+def _failed_stream(route: Route, reader: StreamReader) -> FailedAttempt:
+    return FailedAttempt(route, reader.usage(), reader.text(), reader.text_bytes, reader.image_count())
 
 
 def _release(services: Services, response: HttpResponse, reader: StreamReader) -> None:

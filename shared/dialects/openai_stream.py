@@ -238,10 +238,10 @@ class OpenAIStream:
                 chunk = _decode(payload)
         except (msgspec.DecodeError, orjson.JSONDecodeError, TypeError, ValueError, RecursionError):
             raise MalformedStream("a chunk that is not a chat completion in JSON") from None
-        if chunk.error:
-            raise BrokenStream("the provider reported an error")
         if chunk.usage is not None:
             self._usage = self._usage.merge(read_openai_usage(chunk.usage, chunk.service_tier))
+        if chunk.error:
+            raise BrokenStream("the provider reported an error")
         if self._swaps is None:
             self._learn(chunk)
             if chunk.service_tier is not None:

@@ -185,7 +185,7 @@ class RelayedStream:
 
     def usage(self) -> PartialUsage:
         """Return the reported usage. If the stream was cut, that is only the number of searches so far."""
-        if self._final is None:
+        if self._final is None and self._usage.input_tokens is None:
             return PartialUsage(extra={"web_searches": len(self._searches)})
         return self._usage
 
@@ -234,6 +234,8 @@ class RelayedStream:
             whole = parse_json_object(payload)
             response = whole.get("response")
             error = response.get("error") if isinstance(response, dict) else whole.get("error")
+            if isinstance(response, dict) and isinstance(response.get("usage"), dict):
+                self._usage = read_usage(response, len(self._searches))
             raise_failure(error or whole, started=self.delivered)
         elif event.item is not None:
             self._read_item(event, event.item, payload)

@@ -69,7 +69,10 @@ class ResponsesTranslator:
         elif kind in ("response.completed", "response.incomplete"):
             yield from self._completed(event["response"])
         elif kind in ("response.failed", "response.cancelled"):
-            raise_failure((event.get("response") or {}).get("error"), started=bool(self._last or self._calls))
+            response = event.get("response") or {}
+            if isinstance(response.get("usage"), dict):
+                yield usage_chunk(canonical_usage(response["usage"]))
+            raise_failure(response.get("error"), started=bool(self._last or self._calls))
         elif kind == "error":
             raise_failure(event.get("error") or event, started=bool(self._last or self._calls))
 

@@ -24,7 +24,7 @@ from shared.ledger.extend import Extended, Extension, extend
 from shared.ledger.idempotency import Claim
 from shared.ledger.renewals import renew_subscriptions
 from shared.ledger.reserve import HoldTaken, PoolIsTight, Reservation, reserve
-from shared.ledger.settle import Settled, Settlement, UsageDetails, release, settle
+from shared.ledger.settle import FailedCost, Settled, Settlement, UsageDetails, release, settle
 from shared.ledger.sql import batch_transaction, lock_in_order
 from shared.ledger.sweep import sweep
 from shared.ledger.visitor_pool import VISITORS_DISABLED, VisitorSettings, renew_pool
@@ -35,6 +35,7 @@ __all__ = [
     "Claim",
     "Extended",
     "Extension",
+    "FailedCost",
     "HoldTaken",
     "KeyAndPlanLimits",
     "PoolIsTight",

@@ -36,10 +36,18 @@ class UsageDetails(NamedTuple):
     tag: str | None = None
 
 
+class FailedCost(NamedTuple):
+    """What the failed attempts of a call at one channel cost us, in credits."""
+
+    channel: UUID
+    credits: int
+
+
 class Settlement(NamedTuple):
     """One finished call. `cost` is its full cost in credits, `cap` the caller's limit. Times in milliseconds.
 
-    `provider_cost` is what the provider charges us, in credits; None if it is unknown. It affects no charge.
+    `provider_cost` is what the providers of all attempts charge us, in credits; None if it is unknown. `failed_costs` are the
+    parts of it that channels other than `channel` caused. Neither affects a charge.
 
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
     """
@@ -63,6 +71,7 @@ class Settlement(NamedTuple):
     has_claim: bool = False
     details: UsageDetails | None = None
     provider_cost: int | None = None
+    failed_costs: Sequence[FailedCost] = ()
 
 
 class Settled(NamedTuple):
@@ -279,6 +288,7 @@ _USAGE_COLUMNS = (
     *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost"),
 )
 _ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", *UsageDetails._fields)
+_FAILOVER_COLUMNS = ("id", "created_at", "model", "channel", "last_channel", "provider_cost")
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
 
@@ -299,6 +309,7 @@ def _write(
         insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
     else:
         insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
+    _write_failed_costs([item for item, _ in recorded])
     _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
 
 
@@ -331,6 +342,15 @@ def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     extra = item.usage.extra
     written = None if extra is None else json.dumps({name: value for name, value in extra._asdict().items() if value})
     return (settled.overage, item.usage.cache_write_tokens, written, *(item.details or UsageDetails()))
+
+
+def _write_failed_costs(items: Sequence[Settlement]) -> None:
+    rows = [
+        (new_id(), item.created_at, item.model, failed.channel, item.channel, failed.credits)
+        for item in items
+        for failed in item.failed_costs
+    ]
+    insert("failover_cost", _FAILOVER_COLUMNS, rows)
 
 
 def _write_overage(

@@ -178,6 +178,7 @@ def _postgres_values(types: tuple[str, ...]) -> str:
 # PostgreSQL's types of the inserted columns that are not integers.
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
+    "last_channel": "uuid",
     **dict.fromkeys(("subscription", "plan"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
     **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),

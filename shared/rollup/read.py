@@ -95,7 +95,31 @@ def read_figures(
             groups[key] = groups[key].plus(tally) if key in groups else tally
         if not piece.grain and sum(row[1] for row in rows) >= MAX_CALLS:
             lacking = (piece.since, min(row[-1] for row in rows))
+    if scope.account is None and scope.status is None and accounts is None and by != "account":
+        _move_failed_costs(groups, scope, span, by)
     return UsageFigures(groups, lacking)
+
+
+def _move_failed_costs(groups: dict[Any, Tally], scope: Scope, span: TimeSpan, by: GroupBy) -> None:
+    """Move the costs of failed attempts from the channels that served the calls to those that failed.
+
+    Only figures by channel, or of one channel, change.
+    """
+    if by != "channel" and scope.channel is None:
+        return
+    for column, sign in (("last_channel", -1), ("channel", 1)):
+        where, values = _conditions(scope._replace(channel=None), "account_id")
+        if scope.channel is not None:
+            where, values = f"{where} AND {column} = ?", [*values, scope.channel]
+        group = column if by == "channel" else _group(by, span.step, 0)
+        rows = execute(
+            f"SELECT {group} AS grouped, SUM(provider_cost) FROM failover_cost WHERE created_at >= ? AND created_at < ?{where}"
+            " GROUP BY 1",
+            [span.since, span.until, *values],
+        )
+        for key, credits in rows.fetchall():
+            key = _key(by, key)
+            groups[key] = groups.get(key, Tally()).plus(Tally(provider_cost=sign * int(credits)))
 
 
 def top_accounts(scope: Scope, span: TimeSpan, now: int, count: int) -> list[AccountRank]:
