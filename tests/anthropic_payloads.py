@@ -31,6 +31,20 @@ def tool_use(id: str, name: str, **input: Any) -> Json:
     return {"type": "tool_use", "id": id, "name": name, "input": input}
 
 
+CITATION = {
+    **{"type": "web_search_result_location", "url": "https://a.example/", "title": "A"},
+    **{"encrypted_index": "aW5kZXg=", "cited_text": "a quote"},
+}
+
+
+def search(id: str = "srvtoolu_1", query: str = "news", *, error: str | None = None) -> tuple[Json, Json]:
+    """The blocks of one web search: its call, and its result."""
+    found: Any = [{"type": "web_search_result", "url": "https://a.example/", "title": "A", "encrypted_content": "ZW5j" * 50}]
+    failed = {"type": "web_search_tool_result_error", "error_code": error}
+    call = {"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": query}}
+    return call, {"type": "web_search_tool_result", "tool_use_id": id, "content": found if error is None else failed}
+
+
 def message(*content: Json, stop: str = "end_turn", reported: Json | None = None) -> Json:
     """A complete `Message`."""
     return {
@@ -61,7 +75,8 @@ def events(whole: Json, *, piece: int = 4) -> list[Json]:
         found.append({"type": "content_block_start", "index": index, "content_block": opened})
         found += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
         found.append({"type": "content_block_stop", "index": index})
-    ending = {name: reported[name] for name in ("output_tokens", "output_tokens_details") if name in reported}
+    names = ("output_tokens", "output_tokens_details", "server_tool_use")
+    ending = {name: reported[name] for name in names if name in reported}
     delta = {"stop_reason": whole["stop_reason"], "stop_sequence": whole["stop_sequence"]}
     return [*found, {"type": "message_delta", "delta": delta, "usage": ending}, {"type": "message_stop"}]
 
@@ -69,14 +84,18 @@ def events(whole: Json, *, piece: int = 4) -> list[Json]:
 def _pieces(block: Json, size: int) -> tuple[Json, list[Json]]:
     match block["type"]:
         case "text":
-            return {**block, "text": ""}, [{"type": "text_delta", "text": part} for part in _cut(block["text"], size)]
+            cited = [{"type": "citations_delta", "citation": one} for one in block.get("citations") or ()]
+            return {**block, "text": "", "citations": [] if cited else None}, [
+                *cited,
+                *({"type": "text_delta", "text": part} for part in _cut(block["text"], size)),
+            ]
         case "thinking":
             deltas = [{"type": "thinking_delta", "thinking": part} for part in _cut(block["thinking"], size)]
             return {**block, "thinking": "", "signature": ""}, [
                 *deltas,
                 {"type": "signature_delta", "signature": block["signature"]},
             ]
-        case "tool_use":
+        case "tool_use" | "server_tool_use":
             written = json.dumps(block["input"], ensure_ascii=False) if block["input"] else ""
             return {**block, "input": {}}, [
                 {"type": "input_json_delta", "partial_json": part} for part in ["", *_cut(written, size)]

@@ -460,6 +460,8 @@ class UpstreamCall:
     async def _send(self, call: ChatCall, route: Route) -> HttpResponse:
         """Return the response to the request if its status is 200. Raises `_Failed`, `UpstreamRejected`, `UnsupportedField`."""
         settings = self._services.settings
+        if call.server_tool is not None and route.dialect != "anthropic":
+            raise UnsupportedField(call.server_tool, "only Anthropic executes this tool")
         target = Target(
             route=route,
             secret=_secret(self._services, route),

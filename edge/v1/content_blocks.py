@@ -85,6 +85,11 @@ class Blocks:
     def _grow(self, piece: Delta) -> bytes:
         events = b""
         block = self._open
+        if piece.kind == "text_end":
+            if block is None or block.kind != "text":
+                return b""
+            block.signature = piece.signature
+            return self._close()
         if block is None or not _same(block, piece):
             events = self._close()
             block = self._open = Block(len(self.all), piece)
@@ -103,7 +108,7 @@ class Blocks:
 
 
 def _same(block: Block, piece: Delta) -> bool:
-    if block.kind != piece.kind or block.signature is not None or block.kind == "image":
+    if block.kind != piece.kind or block.signature is not None or block.kind in ("image", "block"):
         return False
     if block.kind in _CALLS:
         return block.tool == piece.tool

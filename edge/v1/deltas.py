@@ -14,9 +14,10 @@ import msgspec
 
 from edge.v1.images_in_text import as_markdown
 from edge.v1.provider_fields import id_with_signature
+from shared.dialects.anthropic_search import has_searches
 from shared.dialects.strip_foreign_fields import signed_blocks
 
-Kind = Literal["reasoning", "text", "refusal", "tool", "custom", "image"]
+Kind = Literal["reasoning", "text", "refusal", "tool", "custom", "image", "block", "text_end", "pause"]
 _IMAGE = re.compile(r"data:image/[\w.+-]+;base64,", re.ASCII)
 
 
@@ -25,7 +26,10 @@ class Delta(NamedTuple):
 
     An image is its own block, with its data URL as `text`.
 
-    `signed` is a complete thinking block with the provider's signature: it ends the reasoning before it.
+    `signature` is a complete thinking block with the provider's signature: it ends the reasoning before it.
+
+    Answers with web searches of the Messages API also have: a `block` of a search, which is in `signature`; the end of a block of
+    text (`text_end`), whose `signature` has its citations; and `pause`, if the turn is paused.
     """
 
     kind: Kind
@@ -45,6 +49,7 @@ class _ChunkDelta(msgspec.Struct):
     tool_calls: Any = None
     thinking_blocks: Any = None
     images: Any = None
+    content_parts: Any = None
 
 
 class _Choice(msgspec.Struct):
@@ -73,7 +78,12 @@ def deltas_of_body(body: Mapping[str, Any]) -> tuple[list[Delta], str]:
     for choice in body["choices"]:
         if (choice.get("index") or 0) == 0:
             delta = msgspec.convert(choice.get("message") or choice.get("delta") or {}, _ChunkDelta)
-            pieces += _deltas(delta, choice.get("logprobs"))
+            if delta.content_parts and "message" in choice and has_searches(delta.content_parts):
+                # These blocks have the content in its order; only tool calls are beside them.
+                pieces += _deltas(_ChunkDelta(tool_calls=delta.tool_calls), None)
+                pieces[:0] = [piece for part in delta.content_parts for piece in _whole_part(part)]
+            else:
+                pieces += _deltas(delta, choice.get("logprobs"))
             reason = choice.get("finish_reason") or reason
     return pieces, reason
 
@@ -104,9 +114,33 @@ def _deltas(delta: _ChunkDelta, logprobs: Any) -> list[Delta]:
         pieces.append(Delta("refusal", refusal))
     if isinstance(delta.images, list):
         pieces += [_image(image) for image in delta.images]
+    if isinstance(delta.content_parts, list):
+        pieces += [piece for part in delta.content_parts for piece in _part(part)]
     if isinstance(delta.tool_calls, list):
         pieces += [_tool(call, place) for place, call in enumerate(delta.tool_calls)]
     return pieces
+
+
+def _part(part: Any) -> list[Delta]:
+    """Return the deltas of a complete block of an answer with searches, whose text was already sent. Others have none."""
+    match part.get("type") if isinstance(part, dict) else None:
+        case "text":
+            return [Delta("text_end", "", signature=part)]
+        case "server_tool_use" | "web_search_tool_result":
+            return [Delta("block", "", signature={name: value for name, value in part.items() if name != "index"})]
+        case "pause_turn":
+            return [Delta("pause", "")]
+    return []
+
+
+def _whole_part(part: Any) -> list[Delta]:
+    """Return the deltas of a block, including its text."""
+    match part.get("type"):
+        case "text":
+            return [Delta("text", text_or_empty(part.get("text"))), *_part(part)]
+        case "thinking" | "redacted_thinking":
+            return [Delta("reasoning", text_or_empty(part.get("thinking")), signature=part)]
+    return _part(part)
 
 
 def _image(image: Mapping[str, Any]) -> Delta:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from shared.dialects.anthropic_search import BLOCKS_FIELD
 from shared.dialects.base import REASONING, ChatCall
 
 Body = dict[str, Any]
@@ -22,6 +23,7 @@ Body = dict[str, Any]
 PROVIDER_FIELDS: dict[str, tuple[str, ...]] = {
     "thinking": ("anthropic",),
     "thinking_blocks": ("anthropic", "responses"),
+    BLOCKS_FIELD: ("anthropic",),
     "cache_control": ("anthropic",),
     "top_k": ("anthropic", "gemini"),
     "extra_content": ("gemini",),

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from shared.billing.pricing import MAX_SEARCHES_PER_CHOICE, PLAIN, RequestCosts
 from shared.billing.rates import TIER_PREFIX, TOKEN_KINDS, PriceList, has_rate
-from shared.billing.token_usage import MAX_TIER_LENGTH, STANDARD_TIERS
+from shared.billing.token_usage import MAX_SEARCHES, MAX_TIER_LENGTH, STANDARD_TIERS
 from shared.text.data_urls import data_url_type
 
 # For the hold of a transcription whose duration is not known: speech at 8 kbit/s, the lowest common bit rate in the formats that
@@ -174,7 +174,12 @@ MESSAGES: Mapping[str, Effect] = {
     **_all(Effect("free", note="not sent"), "context_management", "diagnostics"),
     "messages": CHAT["messages"],
     **_all(_INPUT, "system"),
-    "tools": CHAT["tools"],
+    "tools": Effect(
+        "tokens",
+        ("input",),
+        "tools that the caller executes; web searches (`web_search_…`) are priced: `max_uses`, or five, are held, and the"
+        " reported number is charged; other tools are refused",
+    ),
     **_all(_OUTPUT, "max_tokens", "thinking", "output_config", "output_format"),
     "cache_control": _CACHE,
     "inference_geo": Effect("refused", note="multiplies the price"),
@@ -481,9 +486,10 @@ class _Reader:
         self._need("service_tier", "service_tier", f"{TIER_PREFIX}{value}" if usable else None)
         self._tier = value if usable else ""
 
-    def _search(self, param: str, name: str, *, is_hint: bool = False) -> None:
+    def _search(self, param: str, name: str, count: int = MAX_SEARCHES_PER_CHOICE, *, is_hint: bool = False) -> None:
         self._need(param, name, "web_search", is_hint=is_hint)
-        self._searches = max_tool_calls(self._body) if self._is_response else MAX_SEARCHES_PER_CHOICE * _choices(self._body)
+        count = max_tool_calls(self._body) if self._is_response else count * _choices(self._body)
+        self._searches = max(self._searches, count)
         self._unbounded_input = True  # results are added to the prompt
 
     def _tools(self, tools: Any, where: str) -> None:
@@ -494,7 +500,7 @@ class _Reader:
         kind = tool.get("type", "function")
         is_hint = self._is_response and isinstance(kind, str) and kind.startswith(OPTIONAL_TOOLS)
         if isinstance(kind, str) and kind.startswith(_SEARCH_TOOLS):
-            self._search(f"{where}.type", "tools", is_hint=is_hint)
+            self._search(f"{where}.type", "tools", max_searches(tool), is_hint=is_hint)
         elif not (isinstance(kind, str) and (kind in _CLIENT_TOOLS or kind.startswith(_CLIENT_TOOL_PREFIXES))):
             self._need(f"{where}.type", "tools", None, is_hint=is_hint)
         self._marked(tool, where)
@@ -597,6 +603,12 @@ def _urls_of(value: Any) -> list[str]:
 
 def _ttl(mark: Any) -> Any:
     return mark.get("ttl") if isinstance(mark, Mapping) else None
+
+
+def max_searches(tool: Mapping[str, Any]) -> int:
+    """Return how many searches a provider may make with a search tool: its `max_uses`, or five."""
+    limit = tool.get("max_uses")  # Anthropic, "Web search tool"
+    return min(max(limit, 1), MAX_SEARCHES) if type(limit) is int else MAX_SEARCHES_PER_CHOICE
 
 
 def max_tool_calls(body: Mapping[str, Any]) -> int:

@@ -44,7 +44,7 @@ class AnthropicDialect:
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a message that was not streamed, with the same translation as for streams."""
-        translator = AnthropicTranslator(response_format(call.body)[0] != "text")
+        translator = _translator(call)
         try:
             chunks = [
                 chunk
@@ -60,8 +60,7 @@ class AnthropicDialect:
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""
-        translator = AnthropicTranslator(response_format(call.body)[0] != "text")
-        return TranslatedStream(call.model, call_id, created, translator, custom_names(call.body))
+        return TranslatedStream(call.model, call_id, created, _translator(call), custom_names(call.body))
 
     def parse_error(self, status: int, data: bytes, call: ChatCall, target: Target) -> ProviderError:
         """Parse an error. Only 400, 413 and 422 can concern the request, and even a 400 may concern our account."""
@@ -77,3 +76,7 @@ class AnthropicDialect:
 
 
 ANTHROPIC = AnthropicDialect()
+
+
+def _translator(call: ChatCall) -> AnthropicTranslator:
+    return AnthropicTranslator(response_format(call.body)[0] != "text", searches=call.server_tool is not None)

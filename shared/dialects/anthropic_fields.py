@@ -66,6 +66,7 @@ MESSAGE_FIELDS: Fields = {
     "tool_call_id": mapped("id of the tool result; rewritten, like the call's id, to characters that Anthropic accepts"),
     "refusal": mapped("text in the assistant turn"),
     "thinking_blocks": mapped("signed thinking of an earlier answer; other blocks are not sent"),
+    "anthropic_blocks": mapped("content with web searches of an earlier message; replaces `content`; Messages API only"),
     "reasoning_content": mapped("not sent: the provider only accepts signed `thinking_blocks`"),
     "reasoning": mapped("as `reasoning_content`"),
     "reasoning_details": mapped("as `reasoning_content`"),

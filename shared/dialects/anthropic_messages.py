@@ -10,6 +10,7 @@ from typing import Any
 from shared.catalog.model_settings import of_model
 from shared.dialects import content_parts, tool_ids
 from shared.dialects.anthropic_fields import MESSAGE_FIELDS, PART_FIELDS
+from shared.dialects.anthropic_search import BLOCKS_FIELD, has_searches, kept_blocks
 from shared.dialects.base import Target
 from shared.dialects.content_parts import SYSTEM_ROLES, Message
 from shared.dialects.field_support import raise_unsupported
@@ -55,7 +56,7 @@ def convert_messages(request: Mapping[str, Any], target: Target) -> tuple[list[J
 def _check_last_turn(turns: list[Json], request: Mapping[str, Any], target: Target) -> None:
     """Check the last turn. An assistant turn is a prefill, which the model continues: it must not end in whitespace."""
     last = turns[-1] if turns else None
-    if last is not None and last["role"] == "assistant":
+    if last is not None and last["role"] == "assistant" and not has_searches(last["content"][-1:]):
         if not of_model(target.route.settings, "prefill", target.route.upstream_model, True):
             position = max(index for index, message in enumerate(request["messages"]) if message["role"] == "assistant")
             raise_unsupported(f"messages[{position}].role", "this model cannot continue an assistant message")
@@ -97,7 +98,7 @@ def _blocks(message: Message, ids: Ids) -> list[Json]:
             blocks.append({"type": "text", "text": message.fields["refusal"]})
         thinking = signed_blocks(message.fields.get("thinking_blocks"))
         blocks = [*(block for block in thinking if not is_encrypted_reasoning(block)), *blocks]
-        blocks = _with_text(blocks)
+        blocks = kept_blocks(message.fields.get(BLOCKS_FIELD)) or _with_text(blocks)
         for index, call in enumerate(message.fields.get("tool_calls") or ()):
             id, name, arguments = content_parts.parse_tool_call(f"{message.path}.tool_calls[{index}]", call)
             if not id:

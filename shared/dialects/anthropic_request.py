@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared.dialects import content_parts
 from shared.dialects.anthropic_fields import FIELDS
 from shared.dialects.anthropic_messages import convert_messages
 from shared.dialects.anthropic_response import JSON_TOOL
+from shared.dialects.anthropic_search import is_web_search, search_tool
 from shared.dialects.anthropic_thinking import (
     MIN_BUDGET,
     remove_incompatible,
@@ -39,7 +40,7 @@ def build_body(call: ChatCall, target: Target) -> Json:
         body["system"] = system
     body["max_tokens"] = _output_limit(request, target)
     _limits(body, request)
-    _tools(body, request)
+    _tools(body, request, is_web_search if call.server_tool is not None else None)
     set_thinking(body, request, target)
     _format(body, request, target)
     remove_incompatible(body, request, target)
@@ -67,9 +68,11 @@ def _limits(body: Json, request: Mapping[str, Any]) -> None:
         body["service_tier"] = TIERS[tier]
 
 
-def _tools(body: Json, request: Mapping[str, Any]) -> None:
+def _tools(body: Json, request: Mapping[str, Any], is_search: Callable[[Mapping[str, Any]], bool] | None) -> None:
     work = WorkBudget()
-    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.function_tools(request)]
+    tools = [_tool(where, tool, function, work) for where, tool, function in content_parts.function_tools(request, is_search)]
+    if is_search is not None:
+        tools += [search_tool(tool) for tool in request["tools"] if is_search(tool)]
     name = content_parts.chosen_function(request)
     if not tools:
         return

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from shared.dialects.anthropic_search import PAUSE, is_failed_search, is_search, kept_blocks, result_bytes
 from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.translated_stream import delta_chunk, finish_chunk, usage_chunk
 
@@ -18,14 +19,22 @@ _COUNTS = (
     *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details"),
     *("cache_creation", "server_tool_use", "service_tier"),
 )
+# For the usage of a stream that is cut off: four bytes of text per token, as base64 of encrypted text.
+_RESULT_BYTES_PER_TOKEN = 5
 Chunks = Iterator[dict[str, Any] | None]
 
 
 class AnthropicTranslator:
-    """Translates one message. With `json_tool`, the input of a call of `JSON_TOOL` becomes the content."""
+    """Translates one message. With `json_tool`, the input of a call of `JSON_TOOL` becomes the content.
 
-    def __init__(self, json_tool: bool) -> None:
+    With `searches`, the provider may search the web: each block except tool calls is sent once more when it is complete, in
+    `content_parts`, in the order of the answer (`shared.dialects.anthropic_search`).
+    """
+
+    def __init__(self, json_tool: bool, searches: bool = False) -> None:
         self._json_tool = json_tool
+        self._sends_blocks = searches
+        self._searches = self._found_tokens = 0
         self._block: dict[str, Any] = {}  # the open content block, collected if it must be sent as a whole
         self._calls = 0
         self._usage: dict[str, Any] = {}
@@ -45,8 +54,11 @@ class AnthropicTranslator:
             case "content_block_stop":
                 yield from self._end()
             case "message_delta":
+                self._found_tokens = 0  # now reported
                 yield from self._usage_chunks(event.get("usage"))
                 reason = event["delta"].get("stop_reason")
+                if reason == "pause_turn" and self._sends_blocks:
+                    yield delta_chunk(0, content_parts=[PAUSE])
                 if reason:
                     yield finish_chunk(0, self._finish_reason(reason))
             case "message_stop":
@@ -56,6 +68,8 @@ class AnthropicTranslator:
 
     def _begin(self, block: dict[str, Any]) -> Chunks:
         self._block = {**block, "arguments": False}
+        if self._sends_blocks and is_search(block):
+            yield from self._count_search(1)
         match block["type"]:
             case "text":
                 if block.get("text"):
@@ -73,7 +87,11 @@ class AnthropicTranslator:
     def _continue(self, piece: dict[str, Any]) -> Chunks:
         match piece["type"]:
             case "text_delta":
+                if self._sends_blocks:
+                    self._block["text"] = self._block.get("text", "") + piece["text"]
                 yield delta_chunk(0, content=piece["text"])
+            case "citations_delta":
+                self._block["citations"] = [*(self._block.get("citations") or ()), piece["citation"]]
             case "thinking_delta":
                 self._block["thinking"] = self._block.get("thinking", "") + piece["thinking"]
                 yield delta_chunk(0, reasoning_content=piece["thinking"])
@@ -82,6 +100,8 @@ class AnthropicTranslator:
             case "input_json_delta" if piece["partial_json"] and self._block["type"] == "tool_use":
                 self._block["arguments"] = True
                 yield self._arguments(piece["partial_json"])
+            case "input_json_delta" if self._sends_blocks and self._block["type"] == "server_tool_use":
+                self._block["json"] = self._block.get("json", "") + piece["partial_json"]
 
     def _end(self) -> Chunks:
         block = self._block
@@ -93,7 +113,28 @@ class AnthropicTranslator:
                 yield delta_chunk(0, thinking_blocks=[whole])
             case "redacted_thinking":
                 yield delta_chunk(0, thinking_blocks=[{"type": "redacted_thinking", "data": block["data"]}])
+        if self._sends_blocks:
+            yield from self._complete(block)
         self._block = {}
+
+    def _complete(self, block: dict[str, Any]) -> Chunks:
+        """Yield the usage after a search, and a complete block."""
+        if block.get("json"):
+            block["input"] = orjson.loads(block["json"])
+        if block.get("type") == "web_search_tool_result":
+            self._found_tokens += result_bytes(block) // _RESULT_BYTES_PER_TOKEN
+            yield from self._count_search(-1 if is_failed_search(block) else 0)
+        if blocks := kept_blocks([block]):
+            yield delta_chunk(0, content_parts=blocks)
+
+    def _count_search(self, more: int) -> Chunks:
+        """Count a search. If the stream is cut off, the usage so far is charged; the results in the prompt are estimated."""
+        self._searches += more
+        self._usage["server_tool_use"] = {"web_search_requests": self._searches}
+        usage = canonical_usage(self._usage)
+        if self._found_tokens and "prompt_tokens" in usage:
+            usage["prompt_tokens"] += self._found_tokens
+        yield usage_chunk(usage)
 
     def _arguments(self, text: str) -> dict[str, Any]:
         if self._is_json(self._block):
@@ -112,6 +153,8 @@ class AnthropicTranslator:
         """Yield the usage so far. Counts are cumulative and may be missing in later events, so the last value of each counts."""
         fresh = {name: usage[name] for name in _COUNTS if name != but and usage.get(name) is not None} if usage else {}
         if fresh:
+            if self._sends_blocks:  # providers leave it out if there were no searches
+                fresh.setdefault("server_tool_use", {"web_search_requests": self._searches})
             self._usage.update(fresh)
             yield usage_chunk(canonical_usage(self._usage))
 

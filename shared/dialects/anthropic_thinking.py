@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shared.catalog.model_settings import nearest_effort, of_model
+from shared.dialects.anthropic_search import has_searches
 from shared.dialects.base import Target
 from shared.dialects.field_support import raise_unsupported
 
@@ -53,7 +54,8 @@ def remove_incompatible(body: Json, request: Mapping[str, Any], target: Target) 
         raise_unsupported(
             "response_format" if by_format else "tool_choice", "must be a json_schema" if by_format else "must be auto or none"
         )
-    prefilled = body["messages"][-1]["role"] == "assistant"
+    last = body["messages"][-1]
+    prefilled = last["role"] == "assistant" and not has_searches(last["content"][-1:])  # otherwise a paused turn continues
     always = _setting(target, "thinking", "adaptive") == "adaptive_only"
     if (forced or prefilled) and (requests_thinking(body) or (always and "thinking" not in body)):
         _turn_off(body, target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -118,10 +118,17 @@ def parse_tool_call(where: str, call: Mapping[str, Any]) -> tuple[str, str, dict
     return str(call.get("id") or ""), function["name"], arguments
 
 
-def function_tools(body: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Return every tool with its path and its function. Raises `UnsupportedField` for other types of tools."""
+def function_tools(
+    body: Mapping[str, Any], is_other: Callable[[Mapping[str, Any]], bool] | None = None
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Return every tool with its path and its function, except those for which `is_other` is true.
+
+    Raises `UnsupportedField` for other types of tools.
+    """
     found = []
     for index, tool in enumerate(body.get("tools") or ()):
+        if is_other is not None and is_other(tool):
+            continue
         where, function = f"tools[{index}]", tool.get("function")
         if tool.get("type", "function") != "function" or not isinstance(function, dict):
             raise_unsupported(f"{where}.type", "only function tools are supported")

@@ -169,10 +169,10 @@ class Sandbox:
 class OpenStream:
     """A stream that the test reads incrementally and can disconnect from."""
 
-    def __init__(self, port: int, secret: str, data: bytes) -> None:
+    def __init__(self, port: int, secret: str, data: bytes, path: str = "/v1/chat/completions") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         head = (
-            f"POST /v1/chat/completions HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
+            f"POST {path} HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
         )
         self._socket.sendall(head.encode() + data)

@@ -10,6 +10,7 @@ import orjson
 from edge.v1.images_in_text import without_images
 from edge.v1.provider_fields import id_without_signature, signed_blocks, thinking_text, tool_call
 from shared.core.errors import InvalidRequest
+from shared.dialects.anthropic_search import BLOCKS_FIELD, has_searches, kept_blocks
 
 Json = dict[str, Any]
 _ERROR_PREFIX = "Error: "  # prefix of failed tool results, which chat messages cannot mark otherwise
@@ -80,6 +81,8 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
                 thoughts.append({name: block.get(name) for name in ("type", "thinking", "signature")})
             case "redacted_thinking":
                 thoughts.append({"type": "redacted_thinking", "data": _string(block, "data", at)})
+            case "server_tool_use" | "web_search_tool_result":
+                pass  # kept below, for the provider that made them
             case _:
                 raise _unknown_type(at, "text", "tool_use", "thinking", "redacted_thinking")
     message: Json = {"role": "assistant", "content": text or None}
@@ -93,6 +96,8 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
         message["reasoning_content"] = thought
     if blocks := signed_blocks(thoughts):
         message["thinking_blocks"] = blocks
+    if has_searches(kept := kept_blocks(content)):
+        message[BLOCKS_FIELD] = kept
     return [message]
 
 

@@ -16,6 +16,7 @@ from edge.v1.messages.message_conversion import convert_messages
 from edge.v1.messages.schema import MessagesRequest
 from edge.v1.provider_fields import with_provider_fields
 from shared.core.errors import InvalidRequest
+from shared.dialects.anthropic_search import SEARCH_FIELDS, is_web_search
 from shared.dialects.base import ChatCall
 from shared.dialects.json_schema import OPENAI, Unconvertible, convert
 
@@ -49,7 +50,12 @@ def parse(data: bytes) -> ChatCall:
     rich = chat_body(body)
     rich["max_tokens"] = requested.max_tokens
     call = with_provider_fields(rich, lambda portable: build_chat_call(portable, len(data)))
-    return call._replace(field_name=message_field, tag=requested.metadata.tag if requested.metadata else None)
+    search = next((index for index, tool in enumerate(rich.get("tools", ())) if is_web_search(tool)), None)
+    return call._replace(
+        field_name=message_field,
+        tag=requested.metadata.tag if requested.metadata else None,
+        server_tool=None if search is None else f"tools[{search}].type",
+    )
 
 
 def check_request(body: Mapping[str, Any], declared: type[BodyType]) -> BodyType:
@@ -96,8 +102,15 @@ def _add_tools(chat: Json, body: Mapping[str, Any]) -> None:
 
 
 def _tool(tool: Json, where: str) -> Json:
+    if is_web_search(tool):
+        limit = tool.get("max_uses")
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise InvalidRequest(f"'{where}.max_uses' must be a positive integer.", f"{where}.max_uses")
+        return {name: value for name, value in tool.items() if name in SEARCH_FIELDS and value is not None}
     if tool.get("type") not in (None, "custom"):
-        raise InvalidRequest("Server tools are not supported. Send custom tools with an 'input_schema'.", f"{where}.type")
+        raise InvalidRequest(
+            "Server tools other than web search are not supported. Send custom tools with an 'input_schema'.", f"{where}.type"
+        )
     if not isinstance(tool.get("name"), str):
         raise InvalidRequest(f"'{where}.name' must be a string.", f"{where}.name")
     if not isinstance(tool.get("input_schema"), dict):
