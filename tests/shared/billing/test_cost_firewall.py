@@ -6,6 +6,7 @@ that could cost more is refused. What is charged never exceeds the quote.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from random import Random
 from typing import Any
@@ -17,8 +18,9 @@ import pytest
 from edge.call.candidates import quote_call
 from edge.call.priced_fields import priced_call
 from edge.call.requests import build_chat_call
+from edge.v1.messages.request import parse as read_message
 from edge.v1.responses.request import parse as read_response
-from shared.billing.cost_effects import CHAT, OTHER_CHAT, RESPONSES
+from shared.billing.cost_effects import CHAT, MESSAGES, OTHER_CHAT, RESPONSES
 from shared.billing.pricing import Quote, add_requested_costs, call_charge
 from shared.billing.rates import PriceList, Rate
 from shared.billing.token_usage import PartialUsage, resolve_usage
@@ -26,9 +28,11 @@ from shared.catalog.snapshot import CatalogModel, Route
 from shared.core.errors import InvalidRequest
 from shared.dialects import DIALECTS
 from shared.dialects.base import ChatCall, Target, UnsupportedField
+from tests import anthropic_payloads as claude
 from tests import responses_payloads as payloads
 
 Json = dict[str, Any]
+Parse = Callable[[bytes], ChatCall]
 REQUESTS = 1_500  # of each dialect
 WINDOW = 20_000
 UNKNOWN_COST = 10**9  # what a scripted provider bills for a field that its documentation does not have
@@ -163,6 +167,62 @@ def random_response_body(rng: Random) -> Json:
     return body
 
 
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+CUSTOM = {"name": "f", "input_schema": {"type": "object"}}
+EXPENSIVE_IN_MESSAGES: dict[str, tuple[Any, ...]] = {
+    "tools": (
+        [CUSTOM],
+        [CUSTOM, SEARCH],
+        [{**SEARCH, "max_uses": 2}],
+        [{**SEARCH, "type": "web_search_20260318", "max_uses": 9, "allowed_callers": ["code_execution_20260120"]}],
+        [{**SEARCH, "max_uses": 10**9, "cache_control": MARKS[1]}],
+        [{"type": "web_fetch_20250910", "name": "web_fetch"}],
+        [{"type": "code_execution_20250825", "name": "code_execution"}],
+    ),
+    "cache_control": MARKS,
+    "max_tokens": (1, 200),
+    "service_tier": ("auto", "standard_only", "priority"),
+    "speed": ("standard", "fast"),
+    "inference_geo": ("us", "global"),
+    "container": ("c_1",),
+    "mcp_servers": ([{"type": "url", "url": "https://a.example", "name": "a"}],),
+    "n_predict": (10**6,),
+}
+PLAIN_IN_MESSAGES = sorted(MESSAGES.keys() - EXPENSIVE_IN_MESSAGES.keys() - {"messages", "model", "stream"})
+EARLIER = (
+    *claude.search(),
+    {"type": "server_tool_use", "id": "srvtoolu_2", "name": "code_execution", "input": {}},
+    {"type": "text", "text": "Hello", "citations": [claude.CITATION], "cache_control": MARKS[1]},
+    {"type": "container_upload", "file_id": "f"},
+)
+
+
+def message_part(rng: Random) -> Json:
+    kind = rng.choice(("text", "text", "image", "document", "search_result", "container_upload"))
+    url = rng.choice(URLS)
+    values: dict[str, Json] = {
+        "text": {"text": "Hello"},
+        "search_result": {"title": "A", "source": url, "content": [{"type": "text", "text": "Hello"}]},
+        "container_upload": {"file_id": "f"},
+    }
+    mark = {"cache_control": rng.choice(MARKS)} if rng.random() < 0.2 else {}
+    return {"type": kind, **values.get(kind, {"source": {"type": "url", "url": url}}), **mark}
+
+
+def random_message_body(rng: Random) -> Json:
+    """Return a body of the Messages API."""
+    content = "Hello" if rng.random() < 0.5 else [message_part(rng) for _ in range(rng.randint(1, 2))]
+    turns: list[Json] = [{"role": "user", "content": content}]
+    if rng.random() < 0.3:
+        turns = [turns[0], {"role": "assistant", "content": rng.sample(EARLIER, rng.randint(1, 3))}, turns[0]]
+    body: Json = {"model": "m", "max_tokens": 100, "messages": turns}
+    for name in rng.sample(sorted(EXPENSIVE_IN_MESSAGES), rng.randint(0, 3)):
+        body[name] = rng.choice(EXPENSIVE_IN_MESSAGES[name])
+    if rng.random() < 0.3:
+        body[rng.choice(PLAIN_IN_MESSAGES)] = rng.choice(ANYTHING)
+    return body
+
+
 class Provider:
     """Answers a request with random usage, and bills it by the list. `documented` are the fields that it supports."""
 
@@ -262,7 +322,8 @@ def openai_answer(provider: Provider) -> Json:
 
 
 def anthropic_answer(provider: Provider) -> Json:
-    """Anthropic: caches for five minutes or an hour, where the request marks them."""
+    """Anthropic: caches for five minutes or an hour, where the request marks them, and searches up to the limit of the tool."""
+    request, rng = provider.request, provider.rng
     hour = '"ttl":"1h"' in provider.text
     writes = '"cache_control":{"type":"ephemeral"}' in provider.text or '"ttl":"5m"' in provider.text
     counts = provider.tokens(audio=False, images=False, writes=writes, hour=hour, audio_output=False, image_output=False)
@@ -278,7 +339,19 @@ def anthropic_answer(provider: Provider) -> Json:
         "output_tokens_details": {"thinking_tokens": counts["reasoning"]},
         "service_tier": "standard",
     }
-    content = [{"type": "text", "text": "Hi"}]
+    tools = [tool for tool in request.get("tools") or () if tool.get("type") not in (None, "custom")]
+    limits = [tool.get("max_uses") or 100 for tool in tools if tool["type"].startswith("web_search_")]
+    searches = rng.randint(0, limits[0]) if limits else 0
+    if searches:
+        provider.bill += searches * FURTHER["web_search", 0]
+        usage["server_tool_use"] = {"web_search_requests": searches}
+    # Only searches have a price: not code, which newer searches run by default, and nothing that these fields turn on.
+    hosted = any(tool["type"] != SEARCH["type"] and tool.get("allowed_callers") != ["direct"] for tool in tools)
+    if hosted or '"container_upload"' in provider.text or request.get("speed") == "fast" or request.get("inference_geo"):
+        provider.bill += UNKNOWN_COST
+    provider.unknown_fields(set(MESSAGES) - {name for name, effect in MESSAGES.items() if effect.cost == "refused"})
+    found = [block for number in range(searches) for block in claude.search(f"srvtoolu_{number}")]
+    content = [*found, {"type": "text", "text": "Hi"}]
     return {"type": "message", "id": "a", "role": "assistant", "content": content, "stop_reason": "end_turn", "usage": usage}
 
 
@@ -363,11 +436,12 @@ def charge(reported: PartialUsage, quoted: Quote, call: ChatCall) -> int:
     return call_charge(quoted.price, usage)
 
 
-def serve(rng: Random, dialect: str, body: Json) -> tuple[int, Fraction, Quote] | None:
-    """Return the charge, the provider's bill and the quote of a chat or response; None if it is refused."""
+def serve(rng: Random, dialect: str, body: Json, parse: Parse | None = None) -> tuple[int, Fraction, Quote] | None:
+    """Return the charge, the provider's bill and the quote of a call; None if it is refused. `parse` reads other bodies than
+    those of chats."""
     data = orjson.dumps(body)
     try:
-        call = read_response(data).call if "input" in body else build_chat_call(body, len(data))
+        call = parse(data) if parse is not None else build_chat_call(body, len(data))
     except InvalidRequest:
         return None
     price, serving = price_list(rng, dialect), route(dialect)
@@ -392,6 +466,7 @@ SERVED = {
     "anthropic": {"cache_control", "prompt_cache_key", "prompt_cache_retention"},
     "gemini": {"modalities", "n"},
     "responses": {"service_tier", "prompt_cache_options", "max_tokens", "tools"},
+    "messages": {"cache_control", "tools", "service_tier", "max_tokens", "a search"},
     "relayed": {"service_tier", "prompt_cache_options", "tools", "max_tool_calls", "max_output_tokens", "a search"},
 }
 
@@ -399,11 +474,15 @@ SERVED = {
 @pytest.mark.parametrize("name", sorted(SERVED))
 def test_no_request_costs_the_operator_more_than_it_is_charged(name: str) -> None:
     served: set[str] = set()
-    dialect, body_of = ("responses", random_response_body) if name == "relayed" else (name, random_body)
+    others: dict[str, tuple[str, Callable[[Random], Json], Parse]] = {
+        "relayed": ("responses", random_response_body, lambda data: read_response(data).call),
+        "messages": ("anthropic", random_message_body, read_message),
+    }
+    dialect, body_of, parse = others.get(name, (name, random_body, None))
     for seed in range(REQUESTS):
         rng = Random(seed)
         body = body_of(rng)
-        found = serve(rng, dialect, body)
+        found = serve(rng, dialect, body, parse)
         if found is not None:
             charged, bill, quoted = found
             assert bill <= charged <= quoted.bound, (seed, body)
