@@ -1,7 +1,8 @@
-"""The duration of WAV, MP3 and FLAC files, computed from all their frames as a decoder does. Pure.
+"""The duration of WAV, MP3, FLAC, Ogg and WebM files, computed from all their frames as a decoder does. Pure.
 
 Durations that a file only states in a header are not used: a caller could state a short one and be charged less than the
-provider's bill. Sources: RIFF WAVE; ISO/IEC 11172-3 and 13818-3 (MPEG audio); RFC 9639 (FLAC).
+provider's bill. MP4 files are not read: FFmpeg decodes all AAC frames in a sample, however few samples the headers state, and
+finding them needs a decoder. Sources: RIFF WAVE; ISO/IEC 11172-3 and 13818-3 (MPEG audio); RFC 9639 (FLAC).
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 import re
 from functools import cache
 from math import ceil
+
+from shared.text.matroska_duration import matroska_seconds
+from shared.text.ogg_duration import TooLong, ogg_seconds
 
 MAX_SECONDS = 86_400  # longer than any provider transcribes; the result for files with more frames than are read
 _MAX_FLAC_FRAMES = 100_000  # files with more were made to be slow to read
@@ -34,13 +38,23 @@ _FLAC_RATES = (0, 88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_00
 def audio_seconds(data: bytes) -> int | None:
     """Return the duration in seconds, rounded up; None for other formats, and for files that are not complete."""
     start = _after_id3(data)
-    if data[start : start + 4] == b"fLaC":
-        seconds = _flac_seconds(data, start)
-    elif data[:4] == b"RIFF" and data[8:12] == b"WAVE":
-        seconds = _wav_seconds(data)
-    else:
-        seconds = _mpeg_seconds(data, start)
+    try:
+        seconds = _seconds(data, start)
+    except TooLong:
+        seconds = MAX_SECONDS
     return None if seconds is None else min(ceil(round(seconds, 3)), MAX_SECONDS)
+
+
+def _seconds(data: bytes, start: int) -> float | None:
+    if data[start : start + 4] == b"fLaC":
+        return _flac_seconds(data, start)
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return _wav_seconds(data)
+    if data[:4] == b"OggS":
+        return ogg_seconds(data)
+    if data[:4] == b"\x1a\x45\xdf\xa3":
+        return matroska_seconds(data)
+    return _mpeg_seconds(data, start)
 
 
 def _after_id3(data: bytes) -> int:
