@@ -1,6 +1,7 @@
 """Upper bounds for the tokens of one image in a prompt, for the hold. Pure.
 
-Sources: OpenAI, "Images and vision" (tiles, patches and their multipliers); Anthropic, "Vision".
+Sources: OpenAI, "Images and vision" (tiles, patches and their multipliers, "Model sizing behavior"); Anthropic, "Images and
+vision" (28 × 28 pixels to a token; at most 1,568 tokens, since Opus 4.7 4,784); Google, "Media resolution" (at most 2,240 tokens).
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ IMAGE_TOKENS = 3_000
 # By prefix of the provider's model name without its path. The first match applies.
 _BY_FAMILY: tuple[tuple[str, int], ...] = (
     ("gpt-4o-mini", 2_833 + 8 * 5_667),  # high detail: at most 768 × 2,048 pixels, which is 8 tiles
-    *((name, 3_779) for name in ("gpt-4.1-nano", "gpt-5-nano")),  # 1,536 patches, times 2.46
-    *((name, 12_000) for name in ("gpt-5.4", "gpt-5.5", "gpt-5.6", "gpt-6")),  # detail `original`: 10,000 patches, times 1.2
+    *((name, 3_779) for name in ("gpt-4.1-nano", "gpt-5-nano", "gpt-5.4-nano")),  # 1,536 patches, times 2.46
+    ("gpt-5.4-mini", IMAGE_TOKENS),  # 1,536 patches, times 1.62
+    *((name, 12_000) for name in ("gpt-5.4", "gpt-5.5")),  # detail `original`: 10,000 patches, times 1.2
+    # `original`, also the default, keeps the size of the image, without a limit of patches: this covers 30 megapixels.
+    *((name, 36_000) for name in ("gpt-5.6", "gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-6")),
     *((name, IMAGE_TOKENS) for name in ("claude-2", "claude-3", "claude-haiku-4", "claude-sonnet-4")),
     *((f"claude-opus-4-{minor}", IMAGE_TOKENS) for minor in ("0", "1", "2", "5", "6")),
-    ("claude", 5_000),  # since Opus 4.7: 3.75 megapixels, 750 pixels to a token
+    ("claude", 5_000),  # since Opus 4.7
 )
 
 
 def max_image_tokens(upstream_model: str) -> int:
-    """Return an upper bound for the tokens of one image in a prompt of this model."""
+    """Return an upper bound for the tokens of one image in a prompt of this model, or of 30 megapixels if it has no limit."""
     name = upstream_model.lower().rpartition("/")[2]
     return next((tokens for family, tokens in _BY_FAMILY if name.startswith(family)), IMAGE_TOKENS)
