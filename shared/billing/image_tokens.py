@@ -1,7 +1,7 @@
 """Upper bounds for the tokens of one image in a prompt, for the hold. Pure.
 
 Sources: OpenAI, "Images and vision" (tiles, patches and their multipliers, "Model sizing behavior"); Anthropic, "Images and
-vision" (28 × 28 pixels to a token; at most 1,568 tokens, since Opus 4.7 4,784); Google, "Media resolution" (at most 2,240 tokens).
+vision" (28 × 28 pixels to a token; at most 1,568 tokens, since Opus 4.7 4,784); Google, "Media resolution" (at most 2,240).
 """
 
 from __future__ import annotations
