@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 from markupsafe import Markup, escape
-from quart import Blueprint, Response, current_app, render_template
+from quart import Blueprint, Response, current_app, render_template, request
 
 from edge.http.public_url import edge_url
 from edge.reference.document import openapi
@@ -19,7 +19,7 @@ from edge.web.docs.search_index import as_rows, chapter_entries, section_entries
 from edge.web.models import priced_models
 from edge.web.pages import page
 from shared.core.errors import NotFound
-from shared.text.translation import lazy_gettext
+from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, current_language, lazy_gettext, set_language, translated
 
 docs = Blueprint("docs", __name__)
 MAX_CACHED_URLS = 4  # an installation has one public URL; without a setting it is the Host header
@@ -39,14 +39,38 @@ class Chapter(NamedTuple):
 
 
 CHAPTERS = (
-    Chapter("first-call", "First call", "Create a key and make your first call in curl, Python or Node."),
-    Chapter("streaming", "Streaming", "Server-sent events, usage and cost at the end, errors in a stream."),
-    Chapter("errors", "Errors", "The format of errors, every code with what to do, and safe retries."),
-    Chapter("limits", "Limits", "Requests and tokens per minute, concurrent requests, and limits of keys."),
-    Chapter("credits", "Credits", "What a call costs, holds and charges, receipts, quotes, and spending limits."),
-    Chapter("media", "Images, speech, video", "Media calls as jobs: submit, follow, download, and callbacks."),
-    Chapter("privacy", "Privacy", "What is stored and for how long, what providers see, and how to delete your data."),
-    Chapter("sdks", "SDKs and tools", "The base URL of every SDK and agent, and code for OpenAI's and Anthropic's SDKs."),
+    Chapter(
+        "first-call", lazy_gettext("First call"), lazy_gettext("Create a key and make your first call in curl, Python or Node.")
+    ),
+    Chapter(
+        "streaming", lazy_gettext("Streaming"), lazy_gettext("Server-sent events, usage and cost at the end, errors in a stream.")
+    ),
+    Chapter(
+        "errors", lazy_gettext("Errors"), lazy_gettext("The format of errors, every code with what to do, and safe retries.")
+    ),
+    Chapter(
+        "limits", lazy_gettext("Limits"), lazy_gettext("Requests and tokens per minute, concurrent requests, and limits of keys.")
+    ),
+    Chapter(
+        "credits",
+        lazy_gettext("Credits"),
+        lazy_gettext("What a call costs, holds and charges, receipts, quotes, and spending limits."),
+    ),
+    Chapter(
+        "media",
+        lazy_gettext("Images, speech, video"),
+        lazy_gettext("Media calls as jobs: submit, follow, download, and callbacks."),
+    ),
+    Chapter(
+        "privacy",
+        lazy_gettext("Privacy"),
+        lazy_gettext("What is stored and for how long, what providers see, and how to delete your data."),
+    ),
+    Chapter(
+        "sdks",
+        lazy_gettext("SDKs and tools"),
+        lazy_gettext("The base URL of every SDK and agent, and code for OpenAI's and Anthropic's SDKs."),
+    ),
 )
 
 
@@ -78,20 +102,22 @@ async def show_section(section: str) -> Response:
 
 @docs.get("/docs/search.json")
 async def show_search_index() -> Response:
-    """Return the index of the search, for the page's script. It is the same for everyone."""
+    """Return the index of the search in `?language=`, for the page's script. It is the same for everyone."""
+    chosen = request.args.get("language", "")
+    set_language(chosen if chosen in LANGUAGES else SOURCE_LANGUAGE)
     cache = current_app.extensions.setdefault("docs_index", {})
-    url = edge_url()
-    if url not in cache:
+    key = (edge_url(), current_language())
+    if key not in cache:
         entries = []
         for chapter in CHAPTERS:
             html = await render_template("docs/chapter_text.html", chapter=chapter.slug, codes=with_code, **_facts())
-            entries += chapter_entries(chapter.url, chapter.title, html)
+            entries += chapter_entries(chapter.url, translated(chapter.title), html)
         for section in _sections({}):
             entries += section_entries(f"/docs/reference/{section.slug}", section)
-        if len(cache) >= MAX_CACHED_URLS:
+        if len(cache) >= MAX_CACHED_URLS * len(LANGUAGES):
             cache.clear()
-        cache[url] = orjson.dumps(as_rows(entries))
-    response = Response(cache[url], content_type="application/json")
+        cache[key] = orjson.dumps(as_rows(entries))
+    response = Response(cache[key], content_type="application/json")
     response.headers["cache-control"] = "public, max-age=300"
     return response
 
@@ -149,8 +175,8 @@ def _document() -> dict[str, Any]:
 
 
 def with_code(text: str) -> Markup:
-    """Return text as HTML, with its parts in backticks as code."""
-    parts = text.split("`")
+    """Return text as HTML in the language of the request, with its parts in backticks as code."""
+    parts = translated(text).split("`")
     return Markup("").join(
         Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
     )

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 from edge.http.api_spec import EVENTS, FORM, JSON
 from edge.reference.examples import Call, examples, fill_models
 from shared.core.formats import format_credits
+from shared.text.translation import gettext, lazy_gettext, translated
 
+_QUOTES = lazy_gettext("Quotes, receipts and usage")
 # The tag of operations → the slug and the title of their section.
 SECTIONS = {
     "v1/chat": ("chat-completions", "Chat completions"),
     "v1/responses": ("responses", "Responses"),
     "v1/messages": ("messages", "Messages"),
     "v1/embeddings": ("embeddings", "Embeddings"),
-    "v1/completions": ("completions", "Completions (legacy)"),
-    "v1/images": ("images", "Images"),
-    "v1/audio": ("audio", "Speech and transcription"),
-    "v1/videos": ("videos", "Videos"),
-    "v1/moderations": ("moderation", "Moderation"),
+    "v1/completions": ("completions", lazy_gettext("Completions (legacy)")),
+    "v1/images": ("images", lazy_gettext("Images")),
+    "v1/audio": ("audio", lazy_gettext("Speech and transcription")),
+    "v1/videos": ("videos", lazy_gettext("Videos")),
+    "v1/moderations": ("moderation", lazy_gettext("Moderation")),
     "v1/rerank": ("rerank", "Rerank"),
-    "v1/models": ("models", "Models"),
-    "api/chat": ("native", "Native API"),
-    "api/key": ("native", "Native API"),
-    "api/media": ("media-jobs", "Media jobs"),
-    "api/quote": ("quotes-and-receipts", "Quotes, receipts and usage"),
-    "api/receipts": ("quotes-and-receipts", "Quotes, receipts and usage"),
-    "api/usage": ("quotes-and-receipts", "Quotes, receipts and usage"),
+    "v1/models": ("models", lazy_gettext("Models")),
+    "api/chat": ("native", lazy_gettext("Native API")),
+    "api/key": ("native", lazy_gettext("Native API")),
+    "api/media": ("media-jobs", lazy_gettext("Media jobs")),
+    "api/quote": ("quotes-and-receipts", _QUOTES),
+    "api/receipts": ("quotes-and-receipts", _QUOTES),
+    "api/usage": ("quotes-and-receipts", _QUOTES),
 }
-OTHER_SECTION = ("other", "Other endpoints")
+OTHER_SECTION = ("other", lazy_gettext("Other endpoints"))
 # The section that describes the main call of a kind of model.
 SECTION_OF_KIND = {
     "chat": "chat-completions",
@@ -43,7 +46,8 @@ SECTION_OF_KIND = {
     "rerank": "rerank",
 }
 MAX_SHOWN_BOUND = 10**12  # a larger bound is only that of the integer type
-CALLERS = {"key": "an API key", "session": "a web session", "visitor": "anyone"}
+CALLERS = {"key": lazy_gettext("an API key"), "session": lazy_gettext("a web session"), "visitor": lazy_gettext("anyone")}
+_FORMATS = {"uuid": lazy_gettext("id"), "date-time": lazy_gettext("time, ISO 8601"), "date": lazy_gettext("date")}
 
 
 class Field(NamedTuple):
@@ -131,10 +135,16 @@ def _answer(status: str, answer: Mapping[str, Any], objects: Mapping[str, Any]) 
 
 
 def _callers(security: list[dict[str, Any]]) -> str:
-    names = [CALLERS[name] for one in security for name in one]
+    names = _alternatives(translated(CALLERS[name]) for one in security for name in one)
     if {} in security:
-        return "no authentication" if not names else f"{' or '.join(names)}; without authentication within a daily allowance"
-    return " or ".join(names)
+        return gettext("{callers}; without authentication within a daily allowance", callers=names) if names else gettext("none")
+    return names
+
+
+def _alternatives(names: Iterable[str]) -> str:
+    """Return different names as "a or b", in the language of the request; "" for none."""
+    found = list(dict.fromkeys(names))
+    return reduce(lambda first, second: gettext("{first} or {second}", first=first, second=second), found) if found else ""
 
 
 def _fields(schema: Mapping[str, Any], objects: Mapping[str, Any], path: str = "", seen: tuple[str, ...] = ()) -> Iterator[Field]:
@@ -172,27 +182,29 @@ def _is_array(schema: Mapping[str, Any]) -> bool:
 
 
 def type_name(schema: Mapping[str, Any]) -> str:
-    """Describe a schema in a few words."""
+    """Describe a schema in a few words, in the language of the request. Names of JSON types are not translated."""
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(kind for one in schema["anyOf"] if (kind := type_name(one)) != "null"))
+        return _alternatives(kind for one in schema["anyOf"] if (kind := type_name(one)) != "null")
     if "$ref" in schema:
         return "object"
     if "enum" in schema:
-        return "one of " + ", ".join(map(str, schema["enum"]))
+        return gettext("one of {values}", values=", ".join(map(str, schema["enum"])))
     if "const" in schema:
-        return f"always {schema['const']}"
-    kinds = schema.get("type", "any JSON")
+        return gettext("always {value}", value=schema["const"])
+    kinds = schema.get("type") or gettext("any JSON")
     kind = ", ".join(one for one in ([kinds] if isinstance(kinds, str) else kinds) if one != "null") or "null"
     if schema.get("format"):
-        kind = {"uuid": "id", "date-time": "time, ISO 8601", "date": "date"}.get(schema["format"], kind)
+        kind = translated(_FORMATS.get(schema["format"], kind))
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None and high <= MAX_SHOWN_BOUND:
-        return f"{kind} between {_number(low)} and {_number(high)}"
+        return gettext("{kind} between {low} and {high}", kind=kind, low=_number(low), high=_number(high))
     if schema.get("maxLength"):
-        return f"{kind}, max {schema['maxLength']} characters"
+        return gettext("{kind}, max {count} characters", kind=kind, count=schema["maxLength"])
     if schema.get("items"):
         items = type_name(schema["items"])
-        return f"{kind} of {'objects' if items == 'object' else items}"
+        return (
+            gettext("{kind} of objects", kind=kind) if items == "object" else gettext("{kind} of {items}", kind=kind, items=items)
+        )
     return kind
 
 

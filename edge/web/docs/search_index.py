@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import NamedTuple
 
 from edge.web.docs.reference import Entry, Section
+from shared.text.translation import translated
 
 _HEADINGS = ("h1", "h2")
 _SKIPPED = ("script", "style", "nav", "pre", "header", "footer")
@@ -34,7 +35,9 @@ def chapter_entries(url: str, title: str, html: str) -> list[IndexEntry]:
 
 def section_entries(url: str, section: Section) -> list[IndexEntry]:
     """Return an entry for each operation of a section of the reference."""
-    return [IndexEntry(entry.summary, section.title, f"{url}#{entry.anchor}", _text(entry)) for entry in section.entries]
+    return [
+        IndexEntry(entry.summary, translated(section.title), f"{url}#{entry.anchor}", _text(entry)) for entry in section.entries
+    ]
 
 
 def _text(entry: Entry) -> str:

@@ -9,7 +9,7 @@ const EXCERPT = 90; // characters of text around the first match
 let loading = null; // the promise of the index
 
 async function loadIndex() {
-  const response = await fetch("/docs/search.json");
+  const response = await fetch(`/docs/search.json?language=${document.documentElement.lang}`);
   if (!response.ok) throw new Error(`status ${response.status}`);
   return (await response.json()).map(([title, page, url, text]) => ({
     title, page, url, text, head: `${title} ${page}`.toLowerCase(), body: text.toLowerCase(),

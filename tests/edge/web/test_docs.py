@@ -20,6 +20,7 @@ from tests.edge.web.conftest import Browser, Site
 
 ON_SQLITE = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 MAX_COMPRESSED_BYTES = 16_000  # of a page
+STRUCTURE = re.compile(r'<h[123]|id="[^"]+"|href="[^"]+"|<code>.*?</code>', re.S)  # headings, anchors, links and code
 
 
 def test_every_error_code_has_advice() -> None:
@@ -69,8 +70,22 @@ def test_every_page_is_small_and_every_link_works(site: Site) -> None:
     assert "<code>messages[].role</code>" in pages["/docs/reference/chat-completions"]
 
 
-def indexed(browser: Browser) -> list[list[str]]:
-    rows: list[list[str]] = browser.get("/docs/search.json").json
+@ON_SQLITE
+def test_the_documentation_in_german_has_the_same_structure(site: Site) -> None:
+    browser = site.browser()
+    for path in (*(chapter.url for chapter in CHAPTERS), "/docs/reference", "/docs/reference/chat-completions"):
+        english = browser.get(path, {"accept-language": "en"}).body.decode()
+        german = browser.get(path, {"accept-language": "de"}).body.decode()
+        english, german = english.partition("<main")[2], german.partition("<main")[2]
+        assert sorted(STRUCTURE.findall(german)) == sorted(STRUCTURE.findall(english)) != [], (
+            path
+        )  # words may be in another order
+    assert "auf Englisch" in german
+    assert "auf Englisch" not in english
+
+
+def indexed(browser: Browser, language: str = "en") -> list[list[str]]:
+    rows: list[list[str]] = browser.get(f"/docs/search.json?language={language}").json
     return rows
 
 
@@ -78,6 +93,9 @@ def indexed(browser: Browser) -> list[list[str]]:
 async def test_the_search_finds_chapters_and_fields(site: Site, open_page: OpenPage) -> None:
     rows = indexed(site.browser())
     assert {"First call", "Create a chat completion"} <= {row[0] for row in rows}
+    german = indexed(site.browser(), "de")
+    assert {"Erster Aufruf", "Create a chat completion"} <= {row[0] for row in german}
+    assert [row[2] for row in german] == [row[2] for row in rows]
     assert all(row[2].startswith("/docs") and "`" not in row[3] for row in rows)
     page = await open_page()
     await page.goto(f"{site.edge().url}/docs")

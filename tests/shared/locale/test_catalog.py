@@ -31,9 +31,6 @@ NO_TEXT = {
 IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec"})
 PYTHON_PAGES = ("console", "edge/web")
 ENGLISH = (
-    "edge/web/docs/",  # the documentation is in English
-    "edge/web/templates/docs/",
-    "edge/web/static/docs_search.js",
     "edge/web/static/playground/snippets.js",  # generates code
     "edge/web/playground.py",  # an example in JSON
 )
@@ -43,6 +40,8 @@ ENGLISH_TEXTS = {
     "console/channel_test.py": {"Say OK."},  # a prompt
     "console/forms/catalog.py": {"Say hello in one sentence."},
     "console/security/request_check.py": {"Invalid Host header.\n"},  # plain text for clients without a page
+    "edge/web/docs/reference.py": {"Chat completions", "Responses", "Messages", "Embeddings", "Rerank"},  # names of APIs
+    "edge/web/static/docs_search.js": {"input, textarea, select"},  # a selector
     "edge/web/models.py": {
         "Disallow: /account",
         "Disallow: /models?",

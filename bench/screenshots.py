@@ -1,0 +1,415 @@
+"""Screenshots of every page, on a desktop and on a phone, in light and dark, in every language, with contact sheets.
+
+    python -m bench.screenshots FOLDER [--only TEXT] [--languages en de] [--sizes desk phone] [--schemes light dark]
+
+Starts an edge, a console and a scripted provider on a database with one row of everything, and follows every link as a visitor,
+as a member and as staff. `FOLDER/<size>-<scheme>-<language>/` gets the pictures, and `FOLDER/sheets/` the contact sheets.
+The command exits with 1 if a page is missing, fails, or is wider than the screen. Nothing judges the pictures: look at them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from PIL import Image, ImageDraw
+from playwright.async_api import Browser, Page
+from quart import Quart
+
+from edge.web.routes import web
+from shared.core.clock import new_id, now_ms
+from shared.core.database import bind_database
+from shared.identity.account_links import VERIFY_EMAIL, make_token
+from shared.models import Account, EdgeProcess, MediaJob, UsageLedger
+from shared.operations.account_closing import certificate_token
+from shared.operations.account_notes import add_note
+from shared.operations.audit import Origin
+from shared.operations.conversations import ChatMessage, begin_turn, store_turn
+from shared.operations.model_aliases import create_alias
+from shared.operations.plans import create_plan
+from shared.operations.price_drafts import save_draft
+from shared.operations.prices import Rates
+from shared.operations.purges import begin_purge
+from shared.operations.redeem_codes import create_codes
+from shared.operations.shares import share_messages
+from shared.operations.staff import create_staff
+from shared.operations.subscriptions import subscribe
+from shared.operations.web_accounts import create_password_link, create_session, sign_up
+from shared.rollup.write import update_sums
+from shared.text.translation import LANGUAGES
+from tests import factories
+from tests.databases import opened
+from tests.openai_payloads import DONE, chunk, finish, role, usage
+from tests.servers.browser import DESKTOP, PHONE, chromium, open_page
+from tests.servers.edge import SECRET_KEY, environment_of, start_console, start_edge
+from tests.servers.postgres import Postgres
+from tests.servers.redis import RedisServer
+from tests.upstream import Upstream
+from tests.upstream_responses import stream
+from tests.workers.holds import HOUR_MS, Customer
+
+SIZES = {"desk": DESKTOP, "phone": PHONE}
+SCHEMES = ("light", "dark")
+PASSWORD = "correct horse battery staple"
+STAFF = "owner@yout.example"
+ORIGIN = Origin("operator:screenshots")
+QUESTION = "How do tides work? Answer with a table and a formula."
+ANSWER = """Tides are the **gravity** of the moon and the sun at work.
+
+| Body | Share |
+| --- | ---: |
+| Moon | 69 % |
+| Sun | 31 % |
+
+```python
+def force(mass, distance):
+    return G * mass / distance**2
+```
+
+The force falls with the square: $F = G m / r^2$.
+"""
+KINDS: dict[str, dict[str, Any]] = {
+    "gpt-4o-mini": {"input": 150, "output": 600, "cached_input": 75, "context_window": 128_000, "provider": "openai"},
+    "smollm2-135m-instruct": {"input": 1, "output": 2, "is_free": True, "context_window": 8_192},
+    "laboratory/a-model-with-a-rather-long-name-2026-11-30": {"input": 3_000, "output": 15_000, "context_window": 1_000_000},
+    "text-embedding-3-small": {"kind": "embedding", "input": 20, "output": 0},
+    "image-1": {"kind": "image", "input": 0, "output": 0, "per_call": 40_000},
+    "video-1": {"kind": "video", "input": 0, "output": 0, "per_5_seconds": 1_200_000},
+    "tts-1": {"kind": "speech", "input": 0, "output": 0, "per_1k_characters": 15_000},
+    "rerank-v3.5": {"kind": "rerank", "input": 0, "output": 0, "per_call": 2_000},
+}
+ERRORS = (None, None, None, None, "upstream_timeout", None, None, "upstream_error")
+DAYS = 20
+CALLS_PER_DAY = 9
+MAX_HEIGHT = 4_000  # of a picture on a sheet, in pixels of the page; the rest is cut
+SHEETS = {"desk": (2, 2, 900), "phone": (5, 1, 390)}  # columns, rows, and the width of a picture
+SHEET_HEIGHT = 1_500
+IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|req_[0-9a-f]{32}|(?<=/c/)[\w-]{22}")
+FILES = re.compile(r"\.(json|csv|xml|txt|pem)$|^/assets/|^/api/|^/v1/|/sign-out$|/logout$|/account/media/(price|jobs/)")
+
+
+class Look(NamedTuple):
+    """What a set of pictures has in common. `key` names its folder, without the scheme."""
+
+    size: str
+    language: str
+
+
+class Seed(NamedTuple):
+    """The URLs and sessions that the seeded rows give."""
+
+    session: str
+    visitor_paths: list[str]
+    member_paths: list[str]
+
+
+def seed(upstream: Upstream) -> Seed:
+    """Fill the bound database with at least one row of everything that a page shows."""
+    channel = factories.channel(upstream.url, name="west")
+    second = factories.channel("https://api.openai.com/v1", name="openai-eu")
+    for name, options in KINDS.items():
+        values = {key: value for key, value in options.items() if key != "provider"}
+        factories.model(name, channel, *([second] if "provider" in options else []), **values)
+    factories.model("gpt-4.1", second, input=2_000, output=8_000, upstream_model="gpt-4.1", costs=(2_100, 8_000))
+    create_alias("gpt-4", "gpt-4o-mini", shutdown_at=now_ms() + 24 * HOUR_MS, origin=ORIGIN)
+    save_draft("gpt-4o-mini", Rates(input=165, output=660), origin=ORIGIN)
+    create_plan("Studio", {"monthly_credits": 2_000_000, "price_cents": 900, "stores_content": True}, origin=ORIGIN)
+    create_codes(25_000, count=3, note="Workshop", origin=ORIGIN)
+    member = sign_up("ada.lovelace@example.com", "known to nobody", 500_000)
+    subscribe(member.id, "Studio", origin=ORIGIN)
+    add_note(member.id, "Asked for an invoice for November.", origin=ORIGIN)
+    key, _ = factories.api_key(member, name="production")
+    factories.api_key(member, name="A key with a rather long name, of the billing service", rpm=60, monthly_credit_limit=100_000)
+    factories.account(email=f"{'n' * 40}@department.of-a-company.example")
+    calls = [usage_row(member, key.id, channel.id, number) for number in range(DAYS * CALLS_PER_DAY)]
+    customer = Customer()
+    customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
+    customer.hold(lasts_ms=HOUR_MS)
+    media_jobs(member)
+    said = [ChatMessage("user", QUESTION), ChatMessage("assistant", ANSWER)]
+    turn = begin_turn(member.id, None, stores=True, new_count=1)
+    store_turn(turn, said[:1], ANSWER, model="gpt-4o-mini", complete=True)
+    share = share_messages(member.id, "Tides, and what the moon has to do with them", said)
+    update_sums(now_ms(), 60)
+    session = create_session(member.id, "Firefox on Linux", password_hash="known to nobody").secret
+    verify = make_token(SECRET_KEY, VERIFY_EMAIL, member.id, member.email, now_ms() + HOUR_MS)
+    closed = certificate_token(begin_purge(factories.account().id, origin=ORIGIN), SECRET_KEY)
+    link = create_password_link(factories.account(email="grace@example.com").email, SECRET_KEY, origin=ORIGIN).token
+    return Seed(
+        session,
+        [
+            *("/sign-in", "/sign-up", "/nowhere", "/c/AAAAAAAAAAAAAAAAAAAAAA", "/password/x", "/verify-email/x"),
+            *(f"/c/{share.slug}", f"/verify-email/{verify}", f"/password/{link}", f"/closed/{closed}"),
+        ],
+        [f"/calls/req_{calls[0].hex}", f"/calls/req_{calls[4].hex}", f"/account/conversations/{turn.conversation}", "/welcome"],
+    )
+
+
+def usage_row(member: Account, key: Any, channel: Any, number: int) -> Any:
+    """A call of the past. Returns its id."""
+    models, error = list(KINDS)[:3], ERRORS[number % len(ERRORS)]
+    tokens = 0 if error else 120 + number * 37 % 4_000
+    row = UsageLedger.create(
+        id=new_id(),
+        account=member,
+        api_key=key if number % 3 else None,
+        model=models[number % 3],
+        channel=channel,
+        price=uuid4(),
+        status="failed" if error else "completed",
+        error_code=error,
+        failed_attempts="status_503,timeout" if error else None,
+        streamed=bool(number % 2),
+        input_tokens=tokens,
+        output_tokens=tokens // 3,
+        credits=tokens // 4,
+        attempts=2 if error else 1,
+        first_token_ms=None if error else 180 + number % 200,
+        duration_ms=1_200 + number * 13 % 3_000,
+        created_at=now_ms() - number * 24 * HOUR_MS // CALLS_PER_DAY,
+        tag="team:search" if number % 4 else None,
+    )
+    return row.id
+
+
+def media_jobs(member: Account) -> None:
+    """Media jobs in each state."""
+    for number, (status, error) in enumerate((("running", None), ("failed", "provider_error"), ("cancelled", None))):
+        ended = None if status == "running" else now_ms()
+        MediaJob.create(
+            account=member,
+            kind=("image", "video", "speech")[number],
+            model=("image-1", "video-1", "tts-1")[number],
+            price=uuid4(),
+            status=status,
+            error_code=error,
+            progress=40,
+            credits_held=40_000,
+            credits_charged=None if ended is None else 0,
+            finished_at=ended,
+            due_at=now_ms() + HOUR_MS,
+            deadline_at=now_ms() + HOUR_MS,
+        )
+
+
+class Camera:
+    """Takes the pictures of one look: each page in every scheme. Collects what is wrong with a page."""
+
+    def __init__(self, folder: Path, look: Look, schemes: list[str], only: str) -> None:
+        self.folder, self.look, self.schemes, self.only = folder, look, schemes, only
+        self.faults: list[str] = []
+        self.taken: set[str] = set()
+
+    async def take(self, page: Page, name: str) -> None:
+        """Save the page as it is now, in every scheme."""
+        if self.only not in name or name in self.taken:
+            return
+        self.taken.add(name)
+        if await page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            self.faults.append(f"{self.look.size} {self.look.language}: {name} is wider than the screen")
+        for scheme in self.schemes:
+            await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+            path = self.folder / f"{self.look.size}-{scheme}-{self.look.language}" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await page.screenshot(path=path, full_page=True, animations="disabled")
+
+    async def crawl(self, page: Page, who: str, url: str, paths: list[str], limit: re.Pattern[str]) -> set[str]:
+        """Take the pages at `paths`, and one of each kind that their links lead to and `limit` matches. Returns the paths."""
+        waiting, known = list(reversed(paths)), {IDS.sub("id", path) for path in paths}
+        visited = set()
+        while waiting:
+            path = waiting.pop()
+            answer = await page.goto(url + path)
+            visited.add(path)
+            if answer is None or (answer.status >= 400 and path not in paths):
+                self.faults.append(f"{who}: {path} answered {answer and answer.status}")
+            if urlsplit(path).path == "/" and await page.locator("#chat").count():
+                await page.wait_for_selector("#chat[data-ready]")
+            await self.take(page, f"{who}-{file_name(path)}")
+            for link in await page.eval_on_selector_all("a[href]:not([download])", "(all) => all.map((one) => one.href)"):
+                found = urlsplit(link).path
+                if link.startswith(url) and limit.search(found) and not FILES.search(found) and IDS.sub("id", found) not in known:
+                    known.add(IDS.sub("id", found))
+                    waiting.append(found)
+        return visited
+
+
+def file_name(path: str) -> str:
+    """Return the name of a page's picture. Tokens in URLs are left out."""
+    shown = re.sub(r"[\w.-]{60,}", "token", IDS.sub("id", urlsplit(path).path))
+    return re.sub(r"[^a-zA-Z0-9_.-]+", "-", shown).strip("-") or "front"
+
+
+async def photograph(browser: Browser, camera: Camera, edge: str, console: str, seeded: Seed) -> set[str]:
+    """Take all pages and some states of them. Returns the paths of the edge that were visited."""
+    problems: list[str] = []
+    options: dict[str, Any] = {"viewport": SIZES[camera.look.size], "locale": camera.look.language}
+    visitor, member, staff = [await open_page(browser, problems, **options) for _ in range(3)]
+    await member.context.add_cookies([{"name": "yout_session", "value": seeded.session, "url": edge}])
+    visited = set()
+    if camera.only in "visitor" or camera.only.startswith("visitor"):
+        visited |= await camera.crawl(visitor, "visitor", edge, ["/", *seeded.visitor_paths], re.compile("."))
+        await states(camera, visitor, edge, VISITOR_STATES, "visitor")
+    if camera.only in "member" or camera.only.startswith("member"):
+        own = re.compile("^/(account|calls|playground|verify)")
+        visited |= await camera.crawl(member, "member", edge, ["/", "/playground", "/account", *seeded.member_paths], own)
+        await states(camera, member, edge, MEMBER_STATES, "member")
+    if camera.only in "console" or camera.only.startswith("console"):
+        await staff.goto(f"{console}/login")
+        await camera.take(staff, "console-login")
+        await staff.fill("[name=email]", STAFF)
+        await staff.fill("[name=password]", PASSWORD)
+        await staff.click("button.primary")
+        await staff.wait_for_url(f"{console}/")
+        kinds = re.compile(r"^/(?!static|messages|models/(?!gpt-4o-mini|$|new))")
+        await camera.crawl(staff, "console", console, ["/", "/nowhere", "/models/selected?action=disable&rowid=gpt-4.1"], kinds)
+    for page in (visitor, member, staff):
+        await page.context.close()
+    return visited
+
+
+async def chat_answer(page: Page) -> None:
+    await page.wait_for_selector("#chat[data-ready]")
+    await page.fill("#prompt", QUESTION)
+    await page.press("#prompt", "Enter")
+    await page.wait_for_selector(".katex")
+
+
+async def run_playground(page: Page) -> None:
+    await page.fill("#messages textarea", QUESTION)
+    await page.click("#run")
+    await page.wait_for_selector("#receipt-link:not([hidden])")
+
+
+async def refused_sign_in(page: Page) -> None:
+    await page.fill("[name=email]", "ada.lovelace@example.com")
+    await page.fill("[name=password]", "wrong")
+    await page.click("main button.primary")
+    await page.wait_for_selector("[role=alert], .wrong:not(:empty)")
+
+
+async def created_key(page: Page) -> None:
+    await page.fill("[name=name]", "laptop")
+    await page.click("main button.primary")
+    await page.wait_for_url("**/account/keys/created/*")
+
+
+async def search(page: Page) -> None:
+    await page.fill("#docs-search", "stream")
+    await page.wait_for_selector("#docs-results a")
+
+
+async def open_details(page: Page) -> None:
+    await page.eval_on_selector_all("details", "(all) => all.forEach((one) => { one.open = true; })")
+
+
+State = tuple[str, str, Callable[[Page], Awaitable[None]]]
+VISITOR_STATES: tuple[State, ...] = (
+    ("chat-answer", "/", chat_answer),
+    ("sign-in-refused", "/sign-in", refused_sign_in),
+    ("docs-search", "/docs", search),
+)
+MEMBER_STATES: tuple[State, ...] = (
+    ("chat-answer", "/", chat_answer),
+    ("playground-answer", "/playground", run_playground),
+    ("key-created", "/account/keys", created_key),
+    ("keys-open", "/account/keys", open_details),
+    ("data-open", "/account/data", open_details),
+)
+
+
+async def states(camera: Camera, page: Page, url: str, wanted: tuple[State, ...], who: str) -> None:
+    """Take pages after a step on them."""
+    for name, path, step in wanted:
+        if camera.only in f"{who}-{name}":
+            await page.goto(url + path)
+            await step(page)
+            await camera.take(page, f"{who}-{name}")
+
+
+def missing(visited: set[str]) -> list[str]:
+    """Return the edge's pages, as in the URL map, that no visited path matches."""
+    app = Quart(__name__)
+    app.register_blueprint(web)
+    rules = [rule.rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ()) and rule.endpoint != "static"]
+    patterns = {rule: re.compile(re.sub(r"<path:\w+>", ".+", re.sub(r"<\w+>", "[^/]+", rule))) for rule in rules}
+    pages = {rule: pattern for rule, pattern in patterns.items() if not FILES.search(rule) and "<form_id>" not in rule}
+    return sorted(rule for rule, pattern in pages.items() if not any(pattern.fullmatch(path) for path in visited))
+
+
+def contact_sheets(folder: Path) -> Iterator[Path]:
+    """Write the pictures of each look onto sheets, at a size at which texts can be read."""
+    (folder / "sheets").mkdir(exist_ok=True)
+    for look in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "sheets"):
+        columns, rows, width = SHEETS[look.name.partition("-")[0]]
+        pictures, height = sorted(look.glob("*.png")), SHEET_HEIGHT // rows
+        for first in range(0, len(pictures), columns * rows):
+            sheet = Image.new("RGB", (columns * (width + 8), rows * (height + 8)), "#888888")
+            for place, path in enumerate(pictures[first : first + columns * rows]):
+                with Image.open(path) as picture:
+                    cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, MAX_HEIGHT)))
+                    cut = cut.resize((width, cut.height * width // cut.width)).crop((0, 0, width, height))
+                left, top = place % columns * (width + 8), place // columns * (height + 8)
+                sheet.paste(cut, (left, top))
+                ImageDraw.Draw(sheet).text((left + 4, top + height - 12), path.stem, fill="#c00000")
+            yield (target := folder / "sheets" / f"{look.name}-{first // (columns * rows):02}.png")
+            sheet.save(target)
+
+
+async def run(chosen: argparse.Namespace, edge: str, console: str, seeded: Seed) -> list[str]:
+    """Take all pictures. Returns what is wrong."""
+    faults: list[str] = []
+    visited: set[str] = set()
+    async with chromium() as browser:
+        for size in chosen.sizes:
+            for language in chosen.languages:
+                camera = Camera(chosen.folder, Look(size, language), chosen.schemes, chosen.only)
+                visited |= await photograph(browser, camera, edge, console, seeded)
+                faults += camera.faults
+                print(f"{size} {language}: {len(camera.taken)} pages", flush=True)
+    return faults + ([] if chosen.only else [f"no picture of {rule}" for rule in missing(visited)])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=str(__doc__).splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--only", default="", help="only pages whose name contains this, such as member-account")
+    parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
+    chosen = parser.parse_args()
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="screenshots-")))
+        postgres = Postgres()
+        stack.callback(postgres.stop)
+        redis = RedisServer("valkey", folder)
+        stack.callback(redis.kill)
+        upstream = stack.enter_context(closing(Upstream()))
+        upstream.default = lambda _: stream(role(), chunk(ANSWER), finish(), usage(17, 90), DONE)
+        database_url = postgres.create_migrated()
+        bind_database(stack.enter_context(opened(database_url)))
+        create_staff(STAFF, "owner", PASSWORD, origin=ORIGIN)
+        seeded = seed(upstream)
+        settings = {"database_url": database_url, "redis_url": redis.url, "data_dir": folder, "visitor_pool_credits": 1_000_000}
+        edge = start_edge(folder, environment_of(settings))
+        stack.callback(edge.kill)
+        console = start_console(folder, environment_of(settings))
+        stack.callback(console.kill)
+        faults = asyncio.run(run(chosen, edge.url, console.url, seeded))
+    sheets = list(contact_sheets(chosen.folder))
+    print("\n".join([*faults, f"{len(sheets)} contact sheets in {chosen.folder / 'sheets'}"]))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
