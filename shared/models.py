@@ -123,6 +123,7 @@ class Account(BaseModel):
     pending_credits = BigIntegerField(
         default=0, constraints=[SQL("DEFAULT 0"), named_check("account_pending_credits", "pending_credits >= 0")]
     )
+    language = CharField(max_length=8, default="en", constraints=[SQL("DEFAULT 'en'")])  # of emails: last used on a page
 
     class Meta:
         constraints = [

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
 from quart import Blueprint, Quart, Response, request
 
-from edge.request_context import services
+from edge.http.headers import Scope
+from edge.http.web_headers import cookie_value, read_web_headers
+from edge.request_context import services, write
 from edge.web.assets import asset_url, script_messages_name
 from edge.web.page_request import API
+from shared.core.errors import DatabaseUnavailable, InvalidSession
+from shared.operations.accounts import remember_language
 from shared.text import translation
 from shared.text.redirects import referring_path, safe_redirect
 from shared.text.words import word
@@ -36,7 +44,10 @@ async def choose_language() -> None:
 
 @languages.post("/language")
 async def switch_language() -> Response:
-    """Remember the language, and return to the page. The form needs no token: it changes nothing but its own cookie.
+    """Remember the language, also for the account's emails, and return to the page.
+
+    The form needs no token: it changes only its own cookie, and nothing of an account if another site sends it, because
+    session cookies are `SameSite=Lax`.
 
     The page comes from the `Referer`, so that no page has to contain its own URL, which an attacker may have crafted.
     Shares send no `Referer`, so their form contains their path.
@@ -46,6 +57,7 @@ async def switch_language() -> Response:
     response = Response("", 303, {"location": target})
     chosen = form.get("language")
     if chosen in translation.LANGUAGES:
+        await _remember_for_account(chosen)
         response.set_cookie(
             translation.COOKIE,
             chosen,
@@ -56,6 +68,16 @@ async def switch_language() -> Response:
             samesite="Lax",
         )
     return response
+
+
+async def _remember_for_account(language: str) -> None:
+    """Set the language of the emails of the signed-in account, if any. Without the database only the page's language changes."""
+    secret = cookie_value(read_web_headers(cast(Scope, request.scope)).cookie, services().sessions.cookie)
+    if not secret:
+        return
+    with suppress(InvalidSession, DatabaseUnavailable):
+        session = await services().sessions.look_up(secret)
+        await write(partial(remember_language, session.account, language))
 
 
 def vary_by_language(response: Response) -> Response:

@@ -20,7 +20,7 @@ from shared.operations.accounts import change_email
 from shared.operations.audit import Origin
 from shared.operations.verification import request_verification
 from shared.operations.web_accounts import change_password, end_own_session
-from shared.text.translation import gettext
+from shared.text.translation import current_language, gettext
 
 sessions = Blueprint("sessions", __name__)
 SESSIONS_SHOWN = 50  # the most recently used ones
@@ -75,18 +75,18 @@ async def new_email() -> Response:
     if proven is None:
         return await _page(422, {"password_now": gettext("Incorrect password.")}, email)
     try:
-        verifying = await write(
-            partial(_change_email, session.account, email, origin_of(session.account), services().settings.sends_mail)
-        )
+        mails = services().settings.sends_mail
+        change = partial(_change_email, session.account, email, current_language(), origin_of(session.account), mails)
+        verifying = await write(change)
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
     return remember_browser(redirect_to("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
 
 
-def _change_email(account: UUID, email: str, origin: Origin, sends_mail: bool) -> bool:
+def _change_email(account: UUID, email: str, language: str, origin: Origin, sends_mail: bool) -> bool:
     """Change the address and return whether a verification email is sent. It needs no throttle, because it has a daily limit."""
     change_email(account, email, origin=origin)
-    return sends_mail and request_verification(account, origin=origin)
+    return sends_mail and request_verification(account, language=language, origin=origin)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:

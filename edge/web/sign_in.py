@@ -30,7 +30,7 @@ from shared.mail.address import recipient
 from shared.models import Account
 from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
 from shared.text.redirects import safe_redirect
-from shared.text.translation import gettext, lazy_gettext
+from shared.text.translation import current_language, gettext, lazy_gettext
 
 sign_in = Blueprint("sign_in", __name__)
 
@@ -91,7 +91,7 @@ async def do_sign_up() -> Response:
         password_hash = await hash_new(password, email)
         field = "email"
         network = network_digest(settings.secret_key, address(), now_ms())
-        origin = {"network": network, "address": address()}
+        origin = {"network": network, "address": address(), "language": current_language()}
         account = await write(
             partial(sign_up, email, password_hash, settings.sign_up_credits, **origin, verify=settings.sends_mail)
         )

@@ -17,7 +17,7 @@ from shared.core.errors import InvalidInput, InvalidRequest, NotFound, TooManyAt
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.models import Account
 from shared.operations.verification import confirm_email, request_verification
-from shared.text.translation import gettext
+from shared.text.translation import current_language, gettext
 
 verification = Blueprint("verification", __name__)
 
@@ -81,7 +81,7 @@ async def _request(account: UUID) -> str:
         raise NotFound(gettext("This service sends no email."))
     try:
         await count_verification_mail(account)
-        queued = await write(partial(request_verification, account, origin=origin_of(account)))
+        queued = await write(partial(request_verification, account, language=current_language(), origin=origin_of(account)))
     except (TooManyAttempts, InvalidRequest) as problem:
         return str(problem)
     return "" if queued else gettext("We sent several emails today. Check your spam folder, or try again tomorrow.")

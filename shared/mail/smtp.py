@@ -51,6 +51,7 @@ def build_message(id: UUID, sender: Address, recipient: Address, text: MailText,
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no automatic replies
     message.set_content(text.text, cte="quoted-printable")
     message.add_alternative(text.html, subtype="html", cte="quoted-printable")
+    message["Content-Language"] = text.language  # after the content, which removes headers of this kind
     return message
 
 

@@ -1,29 +1,37 @@
-"""Texts of emails, as plain text and HTML. Pure."""
+"""Texts of emails, as plain text and HTML, in the language of `shared.text.translation`. Pure."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import NamedTuple
 
+from shared.core.formats import format_credits
+from shared.text.translation import current_language, gettext, ngettext
+
 
 class MailText(NamedTuple):
-    """Subject and body of an email."""
+    """Subject and body of an email, and its language."""
 
     subject: str
     text: str
     html: str
+    language: str
 
 
 def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailText:
     """Return the email that asks a new member to verify their address. `credits` are granted for it, or 0."""
-    reward = f" to receive {credits:,} credits" if credits else ""
-    return _with_button(
-        "Verify your email",
-        f"Verify that {email} is your email address{reward}.",
-        "Verify email",
-        link,
-        f"This link expires in {link_hours} hours and can be used once. If you didn't sign up for Yout, ignore this email.",
+    if credits:
+        shown = format_credits(credits)
+        lead = gettext("Verify that {email} is your email address to receive {credits} credits.", email=email, credits=shown)
+    else:
+        lead = gettext("Verify that {email} is your email address.", email=email)
+    expiry = ngettext(
+        "This link expires in {count} hour and can be used once.",
+        "This link expires in {count} hours and can be used once.",
+        link_hours,
     )
+    ignore = gettext("If you did not sign up for Yout, ignore this email.")
+    return _with_button(gettext("Verify your email"), lead, gettext("Verify email"), link, f"{expiry} {ignore}")
 
 
 def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
@@ -44,17 +52,18 @@ def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
 
 def _with_button(subject: str, lead: str, label: str, link: str, note: str) -> MailText:
     text = f"{subject}\n\n{lead}\n\n{label}:\n{link}\n\n{note}\n"
+    paste = gettext("Or paste this link into your browser:")
     html = f"""<!doctype html>
-<html lang="en">
+<html lang="{current_language()}">
 <head><meta charset="utf-8"><title>{escape(subject)}</title></head>
 <body style="margin:0;padding:24px;font:16px/1.5 -apple-system,'Segoe UI',Roboto,Arial,sans-serif;color:#1a1a1a">
 <h1 style="font-size:20px;margin:0 0 16px">{escape(subject)}</h1>
 <p>{escape(lead)}</p>
 <p><a href="{escape(link)}" style="display:inline-block;padding:10px 16px;border-radius:6px;background:#1a1a1a;color:#fff;\
 text-decoration:none">{escape(label)}</a></p>
-<p>Or paste this link into your browser:<br>{escape(link)}</p>
+<p>{escape(paste)}<br>{escape(link)}</p>
 <p style="color:#5c5c5c;font-size:14px">{escape(note)}</p>
 </body>
 </html>
 """
-    return MailText(subject, text, html)
+    return MailText(subject, text, html, current_language())

@@ -48,6 +48,11 @@ def require_customer_account(account: Account) -> None:
         )
 
 
+def remember_language(account: UUID, language: str) -> None:
+    """Set the language of an account's emails, a key of `LANGUAGES`. Does nothing if the account has it already."""
+    Account.update(language=language).where((Account.id == account) & (Account.language != language)).execute()
+
+
 def create_account(email: str, credits: int = 0, *, name: str = "", origin: Origin) -> Account:
     """Create an account, with `credits` as its first grant. Raises `InvalidInput` if the email address is invalid or taken."""
     email, name = normalize_email(email), check_text("name", name, 200, empty=True)

@@ -14,10 +14,10 @@ from shared.mail.address import recipient
 from shared.mail.outbox import cancel_mails, queue_mail
 from shared.mail.texts import MailText, verify_email
 from shared.models import Account, AuditEntry
-from shared.operations.accounts import find_account
+from shared.operations.accounts import find_account, remember_language
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.purges import lock_account
-from shared.text.translation import lazy_gettext
+from shared.text.translation import in_language, lazy_gettext
 
 KIND = "verify_email"
 MAIL_ACTION = "account.verification_mail"  # in the audit log
@@ -33,13 +33,16 @@ class Verified(NamedTuple):
     credits: int
 
 
-def request_verification(account: UUID, *, origin: Origin) -> bool:
+def request_verification(account: UUID, *, language: str = "", origin: Origin) -> bool:
     """Queue a verification email at the owner's request; False at the daily limit, or if there is nothing to verify.
 
-    Raises `InvalidInput` for an address that we cannot send email to.
+    `language` is that of the owner's page; empty keeps the account's. Raises `InvalidInput` for an address that we cannot send
+    email to.
     """
     with transaction():
         lock_account(account)
+        if language:
+            remember_language(account, language)
         # The audit log is counted, because a purge deletes the emails.
         mails = (AuditEntry.target == str(account)) & (AuditEntry.action == MAIL_ACTION)
         if AuditEntry.select().where(mails & (AuditEntry.created_at >= now_ms() - _DAY_MS)).count() >= MAX_A_DAY:
@@ -89,9 +92,13 @@ def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
 
 
 def compose(account: UUID, email: str, *, secret_key: str, edge_url: str) -> MailText | None:
-    """The text of a verification email to `email`, with a new link; None if there is nothing to verify any more."""
-    row = Account.get_or_none(Account.id == account)
+    """The text of a verification email to `email` in the account's language, with a new link.
+
+    Returns None if there is nothing to verify any more.
+    """
+    row: Account | None = Account.get_or_none(Account.id == account)
     if row is None or row.email != email or row.email_verified_at is not None or row.status == "closed":
         return None
     token = make_token(secret_key, VERIFY_EMAIL, account, email, now_ms() + LASTS_MS)
-    return verify_email(email, f"{edge_url}/verify-email/{token}", row.pending_credits, LASTS_MS // _HOUR_MS)
+    with in_language(row.language):
+        return verify_email(email, f"{edge_url}/verify-email/{token}", row.pending_credits, LASTS_MS // _HOUR_MS)

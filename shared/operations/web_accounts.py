@@ -19,7 +19,7 @@ from shared.models import Account, AuditEntry, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.verification import queue_verification
-from shared.text.translation import lazy_gettext
+from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
@@ -32,20 +32,28 @@ def account_actor(account: UUID | str) -> str:
 
 
 def sign_up(
-    email: str, password_hash: str, credits: int, *, network: str = "", address: str = "", verify: bool = False
+    email: str,
+    password_hash: str,
+    credits: int,
+    *,
+    network: str = "",
+    address: str = "",
+    language: str = SOURCE_LANGUAGE,
+    verify: bool = False,
 ) -> Account:
     """Create an account with a password. Raises `InvalidInput` if the email address is invalid or taken.
 
     `network` is the daily digest of the caller's network (`visitor_id.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of
-    a network get the `credits`. If it is empty, there is no limit. With `verify`, an email asks the owner to verify the address,
-    and the credits are granted after that.
+    a network get the `credits`. If it is empty, there is no limit. With `verify`, an email in `language` asks the owner to verify
+    the address, and the credits are granted after that.
     """
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
             credits = 0
         account = create_account(email, 0 if verify else credits, origin=Origin("sign-up", address))
-        account.password_hash, account.pending_credits = password_hash, credits if verify else 0
-        account.save(only=[Account.password_hash, Account.pending_credits])
+        account.password_hash, account.language = password_hash, language
+        account.pending_credits = credits if verify else 0
+        account.save(only=[Account.password_hash, Account.language, Account.pending_credits])
         if verify:
             queue_verification(account.id, origin=Origin("sign-up", address))
         return account

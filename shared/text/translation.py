@@ -1,14 +1,15 @@
 """Translates the texts of pages. English is the source; the catalogs are in `shared/locale`. Pure, apart from reading them.
 
-The language is that of the current request: each web app calls `set_language` first. Everywhere else it is English, which is
-also the language of the API.
+The language is that of the current request: each web app calls `set_language` first. Emails are composed `in_language` of their
+account. Everywhere else it is English, which is also the language of the API.
 """
 
 from __future__ import annotations
 
 import gettext as standard
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from io import BytesIO
@@ -32,6 +33,16 @@ _language: ContextVar[str] = ContextVar("language", default=SOURCE_LANGUAGE)
 def set_language(language: str) -> None:
     """Set the language of the current request. It must be a key of `LANGUAGES`."""
     _language.set(language)
+
+
+@contextmanager
+def in_language(language: str) -> Iterator[None]:
+    """Use a language in this block. One that is not in `LANGUAGES`, because it was removed, becomes English."""
+    token = _language.set(language if language in LANGUAGES else SOURCE_LANGUAGE)
+    try:
+        yield
+    finally:
+        _language.reset(token)
 
 
 def current_language() -> str:

@@ -108,6 +108,7 @@ def test_a_mail_is_sent_once(bound_database: peewee.Database, work: Any, start_s
     headers = received.message
     assert (headers["From"], headers["To"]) == ("Yout <no-reply@yout.example>", "ada@example.com")
     assert (headers["Subject"], headers["Auto-Submitted"]) == ("Verify your email", "auto-generated")
+    assert headers["Content-Language"] == "en"
     assert headers["Message-ID"] == f"<{mail.id.hex}@yout.example>"
     assert "to receive 500 credits" in received.part("plain")
     assert received.link().startswith("/verify-email/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import expect
 
+from shared.models import Account
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import Browser, Site
 from tests.servers.browser import PHONE
@@ -37,6 +38,17 @@ def test_the_language_comes_from_the_cookie_or_the_browser(browser: Browser, acc
 def test_the_api_is_in_english(browser: Browser) -> None:
     asked = {"accept": "application/json", "accept-language": "de", "authorization": "Bearer yout-x"}
     assert browser.get("/v1/models", headers=asked).json["error"]["message"].startswith("Incorrect API key")
+
+
+def test_the_switch_and_the_sign_up_set_the_language_of_emails(site: Site) -> None:
+    member, german, form = site.member(), site.browser(), {"content-type": "application/x-www-form-urlencoded"}
+    assert member.account is not None
+    member.request("POST", "/language", b"language=de", form)
+    assert Account.get_by_id(member.account.id).language == "de"
+    german.cookies["yout_language"] = "de"
+    assert site.account(german.sign_up()).language == "de"
+    german.cookies["yout_session"] = "unknown"
+    assert german.request("POST", "/language", b"language=en", form).status == 303
 
 
 def test_the_switch_leads_only_to_pages_of_this_site(browser: Browser) -> None:

@@ -42,8 +42,11 @@ class MailSite:
 
     def link(self) -> str:
         """Wait for the next email; returns the path of its link."""
-        self._work.send_due()
+        self.send()
         return self.server.mails.pop(0).link()
+
+    def send(self) -> None:
+        self._work.send_due()
 
     def signed_up(self) -> tuple[Browser, Account]:
         """A browser signed in to a new account."""
@@ -63,6 +66,15 @@ def mail_site(site: Site, smtp_server: SmtpServer, make_settings: Callable[..., 
     yield MailSite(site, smtp_server, make_settings)
     OutgoingMail.delete().execute()
     smtp_server.mails.clear()
+
+
+def test_an_email_is_in_the_language_of_the_page_that_requested_it(mail_site: MailSite) -> None:
+    browser, _ = mail_site.signed_up()
+    mail_site.link()
+    browser.cookies["yout_language"] = "de"
+    assert browser.submit_form("/account/verify-email", page="/account").status == 303
+    mail_site.send()
+    assert mail_site.server.mails[0].message["Subject"] == "E-Mail-Adresse bestätigen"
 
 
 def balance(account: Account) -> int:

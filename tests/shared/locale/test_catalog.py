@@ -29,7 +29,7 @@ NO_TEXT = {
     *("nofollow noopener noreferrer", "math display", "Enter", "Escape", "a, video, audio"),
 }
 IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec"})
-PYTHON_PAGES = ("console", "edge/web")
+PYTHON_PAGES = ("console", "edge/web", "shared/mail")
 ENGLISH = (
     "edge/web/static/playground/snippets.js",  # generates code
     "edge/web/playground.py",  # an example in JSON

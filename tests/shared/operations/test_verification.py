@@ -14,11 +14,12 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.identity.account_links import VERIFY_EMAIL, is_genuine, read_token
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, AuditEntry, LedgerEntry, OutgoingMail
-from shared.operations.accounts import change_email
+from shared.operations.accounts import change_email, remember_language
 from shared.operations.audit import Origin
 from shared.operations.purges import begin_purge
 from shared.operations.verification import MAX_A_DAY, compose, confirm_email, request_verification, resend_verification
 from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
+from shared.text.translation import current_language
 from tests import factories
 from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
@@ -155,6 +156,10 @@ def test_the_mail_has_a_fresh_link_for_its_address(bound_database: peewee.Databa
     [link] = [line for line in text().text.splitlines() if line.startswith("https://yout.example/verify-email/")]
     read = read_token(link.rpartition("/")[2])
     assert (read.account, is_genuine(read, SECRET_KEY, VERIFY_EMAIL, account.email)) == (account.id, True)
-    assert "1,500 credits" in text().text
+    assert "1\u202f500 credits" in text().text
+    for language, greeting in (("de", "1\u202f500 Credits"), ("en", "1\u202f500 credits"), ("xx", "1\u202f500 credits")):
+        remember_language(account.id, language)
+        assert greeting in text().text
+        assert current_language() == "en"
     confirm_email(account.id, account.email, origin=ORIGIN)
     assert text() is None
