@@ -136,8 +136,7 @@ def seed(upstream: Upstream) -> Seed:
     customer.hold(lasts_ms=HOUR_MS)
     media_jobs(member)
     said = [ChatMessage("user", QUESTION), ChatMessage("assistant", ANSWER)]
-    turn = begin_turn(member.id, None, stores=True, new_count=1)
-    store_turn(turn, said[:1], ANSWER, model="gpt-4o-mini", complete=True)
+    store_turn(begin_turn(member.id, None, stores=True, new_count=1), said[:1], ANSWER, model="gpt-4o-mini", complete=True)
     share = share_messages(member.id, "Tides, and what the moon has to do with them", said)
     update_sums(now_ms(), 60)
     session = create_session(member.id, "Firefox on Linux", password_hash="known to nobody").secret
@@ -147,10 +146,10 @@ def seed(upstream: Upstream) -> Seed:
     return Seed(
         session,
         [
-            *("/sign-in", "/sign-up", "/nowhere", "/c/AAAAAAAAAAAAAAAAAAAAAA", "/password/x", "/verify-email/x"),
+            *("/sign-in", "/sign-up", "/nowhere", "/c/missing", "/password/x", "/verify-email/x"),
             *(f"/c/{share.slug}", f"/verify-email/{verify}", f"/password/{link}", f"/closed/{closed}"),
         ],
-        [f"/calls/req_{calls[0].hex}", f"/calls/req_{calls[4].hex}", f"/account/conversations/{turn.conversation}", "/welcome"],
+        [f"/calls/req_{calls[0].hex}"],
     )
 
 
@@ -257,10 +256,10 @@ async def photograph(browser: Browser, camera: Camera, edge: str, console: str, 
     await member.context.add_cookies([{"name": "yout_session", "value": seeded.session, "url": edge}])
     visited = set()
     if camera.only in "visitor" or camera.only.startswith("visitor"):
-        visited |= await camera.crawl(visitor, "visitor", edge, ["/", *seeded.visitor_paths], re.compile("."))
+        visited |= await camera.crawl(visitor, "visitor", edge, ["/", *seeded.visitor_paths], re.compile("^/(?!account|calls)"))
         await states(camera, visitor, edge, VISITOR_STATES, "visitor")
     if camera.only in "member" or camera.only.startswith("member"):
-        own = re.compile("^/(account|calls|playground|verify)")
+        own = re.compile("^/(account|calls|playground)")
         visited |= await camera.crawl(member, "member", edge, ["/", "/playground", "/account", *seeded.member_paths], own)
         await states(camera, member, edge, MEMBER_STATES, "member")
     if camera.only in "console" or camera.only.startswith("console"):
@@ -285,6 +284,7 @@ async def chat_answer(page: Page) -> None:
 
 
 async def run_playground(page: Page) -> None:
+    await page.select_option("#model", "gpt-4o-mini")
     await page.fill("#messages textarea", QUESTION)
     await page.click("#run")
     await page.wait_for_selector("#receipt-link:not([hidden])")

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from shared.text import translation
 from shared.text.redirects import referring_path
-from shared.text.words import word
+from shared.text.words import agent_name, word
 
 blueprint = Blueprint("languages", __name__)
 
@@ -18,7 +18,7 @@ def install(app: Flask) -> None:
     """Set the language before each request, and make it available to templates."""
     translation.load()
     translation.install(app.jinja_env)
-    app.jinja_env.filters["word"] = word
+    app.jinja_env.filters.update(word=word, agent_name=agent_name)
     app.jinja_env.globals["messages_url"] = messages_url
     app.config["WTF_I18N_ENABLED"] = False  # WTForms' own translations, in the language that forms name
     app.before_request(_choose)

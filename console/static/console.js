@@ -56,6 +56,8 @@ function preventResubmit(form) {
 }
 
 if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(addCopyButton);
+// On a phone the menu is one line that scrolls: show the current page's entry.
+document.querySelector(".menu [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 document.querySelectorAll("form[data-balance]").forEach(previewAdjustment);
 document.querySelectorAll("form[method=post]").forEach(preventResubmit);
 addEventListener("pageshow", () => {

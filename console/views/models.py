@@ -261,6 +261,7 @@ class ModelsView(ListView):
         routes = [row for row in _routes() if row.model_id == model.id]
         route = route or NewRouteForm(formdata=None, priority=0, weight=1)
         route.channel.choices = [name for name in _channel_names() if name not in {row.channel.name for row in routes}]
+        shown_rates = rates or _rates_form(draft or price)
         shown = publish or PublishForm(formdata=None)
         shown.seen_draft.data, shown.seen_price.data = rates_line(draft) if draft else "", str(price.id) if price else ""
         return self.page(
@@ -268,10 +269,10 @@ class ModelsView(ListView):
             model=model,
             price=price,
             draft=draft,
-            compared=_compared(price, draft),
+            compared=_compared(price, draft, shown_rates),
             edit=edit or _form_of(model),
             deprecation=deprecation or DeprecationForm.from_model(model),
-            rates=rates or _rates_form(draft or price),
+            rates=shown_rates,
             publish=shown,
             route=route,
             trying=trying or TestCallForm(formdata=None),
@@ -337,11 +338,11 @@ def _drafted() -> set[str]:
     return {model_id for (model_id,) in rows}
 
 
-def _compared(price: Price | None, draft: PriceDraft | None) -> list[tuple[str, int | None, int | None]]:
-    """Return (rate, current value, draft value) for every rate that differs."""
+def _compared(price: Price | None, draft: PriceDraft | None, form: Any) -> list[tuple[str, int | None, int | None]]:
+    """Return (rate, current value, draft value) for every rate that differs. `form` has the labels of the rates."""
     if draft is None:
         return []
-    rows = [(name.replace("_", " "), getattr(price, column, None), getattr(draft, column)) for name, column in COLUMNS.items()]
+    rows = [(form[name].label.text, getattr(price, column, None), getattr(draft, column)) for name, column in COLUMNS.items()]
     current = {rate[:2]: rate.credits for rate in rates_of(price).rates} if price is not None else {}
     drafted = {rate[:2]: rate.credits for rate in rates_of(draft).rates}
     rows += [(rate_label(*key), current.get(key), drafted.get(key)) for key in sorted(current.keys() | drafted.keys())]

@@ -17,7 +17,7 @@ from shared.core.errors import DatabaseUnavailable, InvalidSession
 from shared.operations.accounts import remember_language
 from shared.text import translation
 from shared.text.redirects import referring_path, safe_redirect
-from shared.text.words import word
+from shared.text.words import agent_name, word
 
 languages = Blueprint("languages", __name__)
 
@@ -26,7 +26,7 @@ def install(app: Quart) -> None:
     """Set the language before each request, and make it available to templates."""
     translation.load()
     translation.install(app.jinja_env)
-    app.jinja_env.filters["word"] = word
+    app.jinja_env.filters.update(word=word, agent_name=agent_name)
     app.jinja_env.globals["messages_url"] = messages_url
     app.before_request(choose_language)
 

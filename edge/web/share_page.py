@@ -22,6 +22,7 @@ from edge.http.web_headers import read_web_headers
 from edge.request_context import count_request, json_response, read, services
 from edge.web.share_renderer import ShareRenderer
 from shared.core.errors import NotFound, RateLimited
+from shared.core.formats import format_date
 from shared.core.timestamps import format_timestamp
 from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.models import Share
@@ -84,9 +85,8 @@ async def show_share(slug: str) -> Response:
     if wants_json:
         return _with_headers(json_response(_document(share)))
     messages = await _rendered(share)
-    page = await render_template(
-        "share.html", title=share.title, slug=slug, messages=messages, created=format_timestamp(share.created_at)
-    )
+    created = {"created": format_timestamp(share.created_at), "day": format_date(share.created_at)}
+    page = await render_template("share.html", title=share.title, slug=slug, messages=messages, **created)
     return _with_headers(Response(page, content_type="text/html; charset=utf-8"))
 
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from shared.billing.pricing import VIDEO_STEP_SECONDS, MediaUnits, call_charge, media_charge
 from shared.billing.rates import STANDARD_PERMILLE, TIER_PREFIX, TOKEN_KINDS, PriceList, own_rate, rate_label
 from shared.billing.token_usage import ExtraUsage, TokenUsage
-from shared.core.formats import NARROW_SPACE, format_credits
+from shared.core.formats import NARROW_SPACE, format_credits, with_decimal_symbol
 from shared.text.translation import LazyText, gettext, lazy_gettext
 
 Unit = Literal["tokens", "image", "video", "second", "minute", "characters", "search", "call", "factor"]
@@ -219,7 +219,7 @@ def example_charge(kind: str, price: PriceList) -> Example:
 
 def _grouped(credits: Decimal) -> str:
     whole = int(credits)
-    fraction = _plain(credits - whole)[1:]  # ".2" of "0.2"
+    fraction = with_decimal_symbol(_plain(credits - whole)[1:])  # ".2" of "0.2"
     return format_credits(whole) + fraction
 
 
@@ -232,4 +232,4 @@ def _usd(credits: Decimal, credits_per_usd: int) -> str:
     decimals = 2
     while decimals < _MAX_DECIMALS and worth != round(worth, decimals):
         decimals += 1
-    return f"{worth:,.{decimals}f}".replace(",", NARROW_SPACE)
+    return with_decimal_symbol(f"{worth:,.{decimals}f}".replace(",", NARROW_SPACE))

@@ -82,9 +82,9 @@ class AlreadySubmitted(YoutError):
 
     def __init__(self, id: str, result: str, *, same: bool) -> None:
         super().__init__(
-            "This form was submitted twice. Only the first submission counts."
+            lazy_gettext("This form was submitted twice. Only the first submission counts.")
             if same
-            else "This form was already used. Reload the page and fill it in again."
+            else lazy_gettext("This form was already used. Reload the page and fill it in again.")
         )
         self.id = id
         self.result = result

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from uuid import UUID
 
 from markupsafe import Markup
 
 from shared.core.clock import now_ms
-from shared.text.translation import current_language, gettext, lazy_gettext, translated
+from shared.text.translation import SOURCE_LANGUAGE, current_language, gettext, lazy_gettext, translated
 
 NARROW_SPACE = "\u202f"  # narrow no-break space
 MINUS = "\u2212"
@@ -18,6 +19,20 @@ _STEPS: tuple[tuple[int, int, str], ...] = (
     (86_400, 3600, "h"),
     (30 * 86_400, 86_400, lazy_gettext("d")),
 )
+
+
+def with_decimal_symbol(number: str) -> str:
+    """Return a number that was formatted with a point, with the decimal symbol of the language of the request."""
+    return number.replace(".", _decimal_symbol(current_language()))
+
+
+@cache
+def _decimal_symbol(language: str) -> str:
+    if language == SOURCE_LANGUAGE:
+        return "."
+    from babel.numbers import get_decimal_symbol  # here, because only pages need it
+
+    return get_decimal_symbol(language)
 
 
 def format_credits(amount: int) -> str:
@@ -37,13 +52,13 @@ def format_duration(ms: int | None) -> str:
     if ms < 1000:
         return f"{ms}{NARROW_SPACE}ms"
     if ms < 60_000:
-        return f"{ms / 1000:.2f}{NARROW_SPACE}s"
+        return with_decimal_symbol(f"{ms / 1000:.2f}{NARROW_SPACE}s")
     return f"{ms // 60_000}{NARROW_SPACE}min {ms // 1000 % 60}{NARROW_SPACE}s"
 
 
 def format_percent(share: float | None) -> str:
     """Format a share as `0.42 %`, with a true minus sign; `–` for None."""
-    return "–" if share is None else f"{100 * share:.2f}{NARROW_SPACE}%".replace("-", MINUS)
+    return "–" if share is None else with_decimal_symbol(f"{100 * share:.2f}{NARROW_SPACE}%".replace("-", MINUS))
 
 
 def format_exact_time(ms: int) -> str:
@@ -71,6 +86,13 @@ def format_day(moment: datetime) -> str:
     return format_datetime(moment, "d MMM", locale=current_language())
 
 
+def format_date(ms: int) -> str:
+    """Format the UTC day of a time as `Nov 24, 2026`, or as the language of the request writes it."""
+    from babel.dates import format_date as localized  # here, because only pages need it
+
+    return localized(datetime.fromtimestamp(ms / 1000, UTC), "medium", locale=current_language())
+
+
 def time_element(ms: int | None) -> Markup:
     """Return a `<time>` element with the relative time as text and the exact time as title; `–` for None."""
     if ms is None:
@@ -91,4 +113,4 @@ def format_usd(amount: int, credits_per_usd: int) -> str:
     """Format the value of credits as `≈ 12.50 USD`."""
     worth = amount / credits_per_usd
     digits = 2 if abs(worth) >= 1 or worth == 0 else 4
-    return f"≈{NARROW_SPACE}{worth:,.{digits}f} USD".replace(",", NARROW_SPACE).replace("-", MINUS)
+    return with_decimal_symbol(f"≈{NARROW_SPACE}{worth:,.{digits}f} USD".replace(",", NARROW_SPACE).replace("-", MINUS))

@@ -64,4 +64,5 @@ def _canonical_domain(domain: str, text: str) -> str:
 
 
 def _invalid(text: str) -> InvalidInput:
-    return InvalidInput(f"{truncate(text, 61, '…')!r} is not a valid email address. Use the form name@example.com.")
+    shown = repr(truncate(text, 61, "…"))
+    return InvalidInput(lazy_gettext("{email} is not a valid email address. Use the form name@example.com.", email=shown))

@@ -8,9 +8,15 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.ledger.sql import AccountState, change_accounts, execute, lock_accounts
 from shared.models import LedgerEntry
+from shared.text.translation import lazy_gettext
 
 MAX_CREDITS = 10**15  # per entry; far below BIGINT, so that a typo cannot overflow a sum
 SIGNS = {"grant": 1, "purchase": 1, "refund": 1, "expiry": -1, "adjustment": 0}
+_WRONG_AMOUNT = {
+    1: lazy_gettext("The amount must be a positive whole number of credits, at most {maximum}.", maximum=MAX_CREDITS),
+    -1: lazy_gettext("The amount must be a negative whole number of credits, at least {minimum}.", minimum=-MAX_CREDITS),
+    0: lazy_gettext("The amount must be a whole number of credits other than zero, at most {maximum}.", maximum=MAX_CREDITS),
+}
 
 
 def post_entry(
@@ -27,15 +33,27 @@ def post_entry(
     expiry beyond the plan credits.
     """
     if amount == 0 or amount * SIGNS[kind] < 0 or abs(amount) > MAX_CREDITS:
-        sign = {1: "positive", -1: "negative", 0: "other than zero"}[SIGNS[kind]]
-        raise InvalidInput(f"The amount of a {kind} must be a whole number of credits, {sign}, and at most {MAX_CREDITS}.")
+        raise InvalidInput(_WRONG_AMOUNT[SIGNS[kind]])
     pool = lock_accounts([account])().get(account)
     if pool is None:
-        raise NotFound("No such account.")
+        raise NotFound(lazy_gettext("No such account."))
     if pool.available + amount < 0:
-        raise InvalidInput(f"Only {pool.available} of the account's {pool.balance} credits are available; {pool.held} are held.")
+        raise InvalidInput(
+            lazy_gettext(
+                "Only {available} of the account's {balance} credits are available; {held} are held.",
+                available=pool.available,
+                balance=pool.balance,
+                held=pool.held,
+            )
+        )
     if kind == "expiry" and pool.plan_credits + amount < 0:
-        raise InvalidInput(f"Only {pool.plan_credits} of the account's {pool.balance} credits are plan credits, which expire.")
+        raise InvalidInput(
+            lazy_gettext(
+                "Only {part} of the account's {balance} credits are plan credits, which expire.",
+                part=pool.plan_credits,
+                balance=pool.balance,
+            )
+        )
     plan_amount = _plan_part(pool, kind, amount, account, call, plan)
     change_accounts({account: (amount, 0, 1, plan_amount)})
     return LedgerEntry.create(

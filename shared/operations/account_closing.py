@@ -15,6 +15,7 @@ from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.purges import begin_purge, latest_purge
 from shared.operations.subscriptions import active_subscription, cancel_subscription
 from shared.operations.web_accounts import end_sessions
+from shared.text.translation import lazy_gettext
 
 ACTION = "account.close"  # in the audit log
 LINK_LASTS_MS = 30 * 24 * 3600 * 1000
@@ -31,7 +32,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         account = Account.get_by_id(id)
         require_customer_account(account)
         if account.status == "closed":
-            raise InvalidInput("The account is already closed.")
+            raise InvalidInput(lazy_gettext("The account is already closed."))
         if active_subscription(id) is not None:
             cancel_subscription(id, "now", origin=origin)
         active = (ApiKey.account == id) & ApiKey.revoked_at.is_null()

@@ -13,6 +13,7 @@ from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog import find_model
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.model_aliases import check_dates
+from shared.text.translation import lazy_gettext
 
 FIELDS = ("successor", "deprecated_at", "shutdown_at")
 
@@ -44,11 +45,11 @@ def deprecate_model(model_id: str, changes: Mapping[str, Any], *, origin: Origin
 def _check_successor(model: AIModel, successor: str) -> None:
     aliases = {row.name: row.model for row in ModelAlias.select()}
     if successor not in aliases and find_model(successor).kind != model.kind:
-        raise InvalidInput(f"The successor must be a model of the kind {model.kind}.")
+        raise InvalidInput(lazy_gettext("The successor must be a model of the kind {kind}.", kind=model.kind))
     rows: Any = AIModel.select(AIModel.id, AIModel.successor).where(AIModel.successor.is_null(False)).tuples()
     following = {**aliases, **dict(rows)}
     seen = [model.id, successor]
     while seen[-1] in following and seen[-1] not in seen[:-1]:
         seen.append(following[seen[-1]])
     if seen[-1] in seen[:-1]:
-        raise InvalidInput(f"The successors would be a circle: {' → '.join(seen)}.")
+        raise InvalidInput(lazy_gettext("The successors would be a circle: {models}.", models=" → ".join(seen)))

@@ -11,6 +11,7 @@ from shared.core.errors import InvalidInput
 from shared.models import RATE_KINDS
 from shared.operations.prices import MAX_PRICE, MAX_RATES, Rates, check_rate, format_rate, parse_rates
 from shared.operations.validation import check_integer
+from shared.text.translation import lazy_gettext
 
 _KINDS = (*COST_COLUMNS, *(kind for kind in RATE_KINDS if kind not in COST_COLUMNS))
 
@@ -56,12 +57,16 @@ def format_costs(further: Iterable[Sequence[Any]]) -> str:
 
 def _check_further(further: Sequence[Rate]) -> None:
     if len(further) > MAX_RATES:
-        raise InvalidInput(f"A route has at most {MAX_RATES} further costs.")
+        raise InvalidInput(lazy_gettext("A route has at most {maximum} further costs.", maximum=MAX_RATES))
     if len({rate[:2] for rate in further}) < len(further):
-        raise InvalidInput("Each further cost can be given only once for each prompt length.")
+        raise InvalidInput(lazy_gettext("Each further cost can be given only once for each prompt length."))
     for rate in further:
         check_rate(rate, _KINDS)
         if rate.kind in ("input", "output") and not rate.above_tokens:
-            raise InvalidInput(f"The cost of {rate.kind} has its own field; further costs of {rate.kind} need a prompt length.")
+            raise InvalidInput(
+                lazy_gettext(
+                    "The cost of {kind} has its own field; further costs of {kind} need a prompt length.", kind=rate.kind
+                )
+            )
         if rate.kind.startswith("per_") and rate.above_tokens:
-            raise InvalidInput(f"The cost {rate.kind!r} does not depend on the prompt length.")
+            raise InvalidInput(lazy_gettext("The cost '{kind}' does not depend on the prompt length.", kind=rate.kind))

@@ -18,7 +18,7 @@
   function shortened(value) {
     const size = Math.abs(value);
     for (const [unit, mark] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-      if (size >= unit) return (value / unit).toFixed(1).replace(/\.0$/, "") + mark;
+      if (size >= unit) return new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1 }).format(value / unit) + mark;
     }
     return String(Math.round(value * 100) / 100);
   }

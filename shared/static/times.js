@@ -22,7 +22,9 @@ function showTimes() {
   for (const element of document.querySelectorAll("time[datetime]")) {
     const ms = Date.parse(element.dateTime);
     if (Number.isNaN(ms)) continue;
-    const text = relativeTime(ms);
+    let text = relativeTime(ms);
+    // The period of an abbreviation also ends its sentence: "vor 5 Sek."
+    if (text.endsWith(".") && element.nextSibling?.nodeType === Node.TEXT_NODE && element.nextSibling.data.startsWith(".")) text = text.slice(0, -1);
     element.title = exactTime(ms);
     if (element.textContent !== text) element.textContent = text;
   }

@@ -56,6 +56,12 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("moderation"),
         lazy_gettext("transcription"),
         lazy_gettext("rerank"),
+        # modalities of models
+        lazy_gettext("text"),
+        lazy_gettext("audio"),
+        lazy_gettext("file"),
+        # reasons of ledger entries
+        lazy_gettext("opening credits"),
         # roles of staff
         lazy_gettext("owner"),
         lazy_gettext("billing"),
@@ -75,3 +81,11 @@ WORDS: dict[str, LazyText] = {
 def word(text: str) -> str:
     """Return a state, kind or role in the language of the request; other texts unchanged."""
     return gettext(text) if text in WORDS else text
+
+
+def agent_name(label: str) -> str:
+    """Return the stored name of a browser (`shared.identity.web_sessions.agent_label`) in the language of the request."""
+    browser, on, system = label.partition(" on ")
+    names = {"A browser": gettext("A browser"), "An unknown browser": gettext("An unknown browser")}
+    shown = names.get(browser, browser)
+    return gettext("{browser} on {system}", browser=shown, system=system) if on else shown

@@ -187,6 +187,8 @@ def type_name(schema: Mapping[str, Any]) -> str:
         return _alternatives(kind for one in schema["anyOf"] if (kind := type_name(one)) != "null")
     if "$ref" in schema:
         return "object"
+    if len(schema.get("enum", ())) == 1:
+        return gettext("always {value}", value=schema["enum"][0])
     if "enum" in schema:
         return gettext("one of {values}", values=", ".join(map(str, schema["enum"])))
     if "const" in schema:
@@ -199,7 +201,7 @@ def type_name(schema: Mapping[str, Any]) -> str:
     if low is not None and high is not None and high <= MAX_SHOWN_BOUND:
         return gettext("{kind} between {low} and {high}", kind=kind, low=_number(low), high=_number(high))
     if schema.get("maxLength"):
-        return gettext("{kind}, max {count} characters", kind=kind, count=schema["maxLength"])
+        return gettext("{kind}, max {count} characters", kind=kind, count=_number(schema["maxLength"]))
     if schema.get("items"):
         items = type_name(schema["items"])
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from shared.models import Account
 from tests.conftest import OpenPage
@@ -84,6 +84,39 @@ async def test_a_reader_switches_to_german(site: Site, open_page: OpenPage) -> N
     await page.wait_for_url(f"{edge}/nowhere")
     await expect(page.locator("h1")).to_have_text("Page not found")
     page.problems.clear()  # type: ignore[attr-defined]  # the statuses 404 and 422 are reported on the console
+
+
+async def test_errors_of_the_api_are_in_the_language_of_the_page(site: Site, open_page: OpenPage) -> None:
+    edge = site.edge().url
+    page = await open_page(locale="de-DE")
+    await site.member().copy_session_to(page)
+    refusals = iter(
+        [
+            (402, {"code": "insufficient_credits"}, {"required": 1_200, "balance": 7, "cheaper_models": []}),
+            (502, {"code": "upstream_error"}, {}),
+            (400, {"code": "invalid_request"}, {}),
+        ]
+    )
+
+    async def refuse(route: Route) -> None:
+        status, error, details = next(refusals)
+        body = {"error": {"message": "English.", "type": "some_error", "param": None, **error}, "yout": details}
+        await route.fulfill(status=status, json=body)
+
+    await page.route("**/api/chat/stream/", refuse)
+    await page.route("**/v1/chat/completions", refuse)
+    await page.goto(edge)
+    await page.wait_for_selector("#chat[data-ready]")
+    await page.fill("#prompt", "Hallo")
+    await page.press("#prompt", "Enter")
+    needed = "Dieser Aufruf benötigt mindestens 1\u202f200 Credits. Ihr Guthaben beträgt 7 Credits."
+    await expect(page.locator(".failure p").first).to_have_text(needed)
+    await page.goto(f"{edge}/playground")
+    for text in ("Das Modell hat nicht geantwortet.", "Die Anfrage wurde abgelehnt. Meldung des Servers: English."):
+        await page.fill("#messages textarea", "Hallo")
+        await page.click("#run")
+        await expect(page.locator("#failure")).to_contain_text(text)
+    page.problems.clear()  # type: ignore[attr-defined]  # the statuses are reported on the console
 
 
 async def test_the_switch_works_without_javascript(site: Site, open_page: OpenPage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.core import formats
+from shared.text.translation import in_language
 
 NOW = 1_795_390_000_123
 
@@ -42,3 +43,21 @@ def test_times_are_relative_for_a_month(ago_ms, text):
 def test_a_time_includes_the_exact_timestamp():
     assert 'title="2026-11-22' in formats.time_element(NOW)
     assert ".123 UTC" in formats.time_element(NOW)
+
+
+@pytest.mark.parametrize(
+    ("language", "duration", "percent", "usd", "date"),
+    [
+        ("en", "1.42 s", "−16.70 %", "≈ 1 234.50 USD", "Nov 22, 2026"),
+        ("de", "1,42 s", "−16,70 %", "≈ 1 234,50 USD", "22.11.2026"),
+    ],
+)
+def test_numbers_and_dates_are_in_the_language_of_the_request(language, duration, percent, usd, date):
+    with in_language(language):
+        found = (
+            formats.format_duration(1_420),
+            formats.format_percent(-0.167),
+            formats.format_usd(1_234_500_000, 1_000_000),
+            formats.format_date(NOW),
+        )
+    assert tuple(text.replace(formats.NARROW_SPACE, " ") for text in found) == (duration, percent, usd, date)

@@ -187,6 +187,13 @@ def _is_sentence(text: str) -> bool:
     return text not in WORDS and bool(SENTENCE.search(text) or THREE_WORDS.search(text))
 
 
+def error_literals(source: str, errors: set[str]) -> list[str]:
+    """Return the first arguments of errors with these names that are literals or f-strings, as source code."""
+    calls = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call) and _name(node.func) in errors)
+    texts = (call.args[0] for call in calls if call.args)
+    return [ast.unparse(text) for text in texts if isinstance(text, ast.JoinedStr | ast.Constant)]
+
+
 PLACEHOLDER = re.compile(r"\{(\w+)")
 
 

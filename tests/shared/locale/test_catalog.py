@@ -13,7 +13,14 @@ from babel.messages.catalog import Catalog, Message
 from shared.locale.__main__ import updated, written
 from shared.locale.extraction import ROOT, extract, sources
 from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, catalog_path, read_catalog
-from tests.shared.locale.hardcoded_text import in_python, in_script, in_template, wrong_values_in_python, wrong_values_in_template
+from tests.shared.locale.hardcoded_text import (
+    error_literals,
+    in_python,
+    in_script,
+    in_template,
+    wrong_values_in_python,
+    wrong_values_in_template,
+)
 
 TARGETS = [language for language in LANGUAGES if language != SOURCE_LANGUAGE]
 PLACEHOLDER = re.compile(r"\{\w*(?:![rs])?(?::[^{}]*)?\}|%\(\w+\)s")
@@ -29,6 +36,12 @@ NO_TEXT = {
     *("nofollow noopener noreferrer", "math display", "Enter", "Escape", "a, video, audio"),
 }
 IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec"})
+PAGE_ERRORS = {"InvalidInput", "NotFound"}
+OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
+    "shared/files/certificates.py",
+    "shared/files/storage.py",
+    "shared/operations/secret_key.py",
+}
 PYTHON_PAGES = ("console", "edge/web", "shared/mail")
 ENGLISH = (
     "edge/web/static/playground/snippets.js",  # generates code
@@ -130,6 +143,16 @@ def test_no_text_of_a_view_is_outside_the_catalogs(room: str) -> None:
     files = [path for path in page_files(".py") if path.relative_to(ROOT).as_posix().startswith(f"{room}/")]
     outside = {path.name: found_outside(path, in_python(path.read_text(), IGNORED_CALLS)) for path in files}
     assert {name: texts for name, texts in outside.items() if texts} == {}
+
+
+def test_errors_that_pages_show_are_in_the_catalogs() -> None:
+    """Their first argument is a text of the catalogs, not a literal or an f-string."""
+    outside = {}
+    for path in sorted((ROOT / "shared").rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        if name not in OPERATOR_ERRORS and (texts := error_literals(path.read_text(), PAGE_ERRORS)):
+            outside[name] = texts
+    assert outside == {}
 
 
 @pytest.mark.parametrize("suffix", [".py", ".html"])

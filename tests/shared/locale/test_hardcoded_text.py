@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.shared.locale.hardcoded_text import in_python, in_script, in_template
+from tests.shared.locale.hardcoded_text import error_literals, in_python, in_script, in_template
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,16 @@ def test_scripts(source: str, found: list[str]) -> None:
 )
 def test_python(source: str, found: list[str]) -> None:
     assert in_python(source, frozenset({"error"})) == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('raise InvalidInput("No.")', ["'No.'"]),
+        ('raise errors.InvalidInput(f"No {x}.")', ["f'No {x}.'"]),
+        ('raise InvalidInput(lazy_gettext("No."))', []),
+        ('raise OSError("No.")', []),
+    ],
+)
+def test_errors(source: str, found: list[str]) -> None:
+    assert error_literals(source, {"InvalidInput"}) == found

@@ -1,5 +1,5 @@
 // Calls the native API. Errors become `ApiError` with the API's code.
-import { t } from "../i18n.js";
+import { language, t } from "../i18n.js";
 
 const csrfToken = document.querySelector("meta[name=csrf-token]")?.content;
 export const signedIn = csrfToken !== undefined;
@@ -40,13 +40,20 @@ async function send(path, { body, form, signal, method } = {}) {
   }
 }
 
+// The message of an API error in the page's language. Its text is loaded only when it is needed, and not on English pages.
+async function messageOf(error, details) {
+  if (language === "en") return error.message;
+  const texts = await import("../error_texts.js").catch(() => null); // offline
+  return texts?.errorText(error, details) ?? error.message;
+}
+
 async function errorOf(response) {
   const request_id = response.headers.get("x-request-id") ?? undefined;
   const document = await response.json().catch(() => null);
   const found = document?.error;
   if (!found) return new ApiError("server_error", t("The server answered with status {status}.", { status: response.status }), { request_id });
   const { cheaper_models, successor } = document.yout ?? {};
-  return new ApiError(found.code, found.message, { status: response.status, request_id, cheaper_models, successor });
+  return new ApiError(found.code, await messageOf(found, document.yout), { status: response.status, request_id, cheaper_models, successor });
 }
 
 // Return the JSON answer of an endpoint. Raises `ApiError`.
@@ -100,7 +107,7 @@ export async function* stream(body, { signal, started }) {
     for (const line of lines) {
       if (!line.startsWith("data: ")) continue;
       const event = JSON.parse(line.slice(6));
-      if (event.error) throw new ApiError(event.error.code, event.error.message, { request_id });
+      if (event.error) throw new ApiError(event.error.code, await messageOf(event.error), { request_id });
       yield event;
       if (event.done) return;
     }

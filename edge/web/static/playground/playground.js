@@ -1,5 +1,6 @@
 // The playground: sends a chat completion and shows the request as code, the raw response, the answer and its receipt.
-import { t } from "../i18n.js";
+import { errorText } from "../error_texts.js";
+import { language, t } from "../i18n.js";
 import { addDocument, emptyAnswer, eventOf, lines } from "./answer.js";
 import { buildRequest, InvalidField } from "./request.js";
 import { snippets } from "./snippets.js";
@@ -193,7 +194,7 @@ async function run() {
   show(answer);
   running = null;
   busy(false);
-  if (answer.error) showFailure(answer.error, id);
+  if (answer.error) showFailure(answer, id);
   await showReceipt(answer, id, performance.now() - started);
 }
 
@@ -204,11 +205,11 @@ function busy(is) {
   else byId("run").focus();
 }
 
-function showFailure(error, id) {
+function showFailure({ error, yout }, id) {
   byId("status").textContent = "";
   const box = byId("failure");
   box.hidden = false;
-  box.textContent = error.message;
+  box.textContent = error.type && language !== "en" ? errorText(error, yout ?? {}) : error.message;
   const details = document.createElement("small");
   details.textContent = [error.code, id].filter(Boolean).join(" · ");
   box.append(details);
