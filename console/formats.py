@@ -21,6 +21,7 @@ from shared.core.formats import (
     time_element,
 )
 from shared.core.settings import Settings
+from shared.ledger.reasons import shown_reason
 from shared.text.translation import gettext
 
 
@@ -68,6 +69,7 @@ def install(app: Flask, settings: Settings) -> None:
         short_id=short_id,
         usd=in_usd,
         exact=format_exact_time,
+        reason=shown_reason,
         rate_usd=rate_in_usd,
     )
     app.jinja_env.globals.update(

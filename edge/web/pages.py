@@ -17,6 +17,7 @@ from edge.web.languages import vary_by_language
 from edge.web.web_session import csrf_token, page_session
 from shared.core import formats
 from shared.core.settings import Settings
+from shared.ledger.reasons import shown_reason
 from shared.operations.form_idempotency import new_token
 
 T = TypeVar("T")
@@ -92,6 +93,7 @@ def install(app: Quart, settings: Settings) -> None:
         when=formats.time_element,
         exact=formats.format_exact_time,
         short_id=formats.short_id,
+        reason=shown_reason,
         usd=lambda amount: formats.format_usd(amount, settings.credits_per_usd),
     )
     app.jinja_env.globals.update(asset=asset_url, modules=module_urls)

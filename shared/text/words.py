@@ -60,8 +60,6 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("text"),
         lazy_gettext("audio"),
         lazy_gettext("file"),
-        # reasons of ledger entries
-        lazy_gettext("opening credits"),
         # roles of staff
         lazy_gettext("owner"),
         lazy_gettext("billing"),
