@@ -35,7 +35,7 @@ NO_TEXT = {
     *("Lax", "Cookie", "Origin", "Vary", "Server:", "Response", "Bearer …", "noindex, nofollow", "use strict", "Referer"),
     *("nofollow noopener noreferrer", "math display", "Enter", "Escape", "a, video, audio"),
 }
-IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec"})
+IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec", "MetricSpec"})
 PAGE_ERRORS = {"InvalidInput", "NotFound"}
 OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
     "shared/files/certificates.py",
