@@ -110,6 +110,7 @@ class Seed(NamedTuple):
     session: str
     visitor_paths: list[str]
     member_paths: list[str]
+    console_paths: list[str]
 
 
 def seed(upstream: Upstream) -> Seed:
@@ -150,6 +151,7 @@ def seed(upstream: Upstream) -> Seed:
             *(f"/c/{share.slug}", f"/verify-email/{verify}", f"/password/{link}", f"/closed/{closed}"),
         ],
         [f"/calls/req_{calls[0].hex}"],
+        [f"/usage/{calls[0]}"],
     )
 
 
@@ -270,7 +272,8 @@ async def photograph(browser: Browser, camera: Camera, edge: str, console: str, 
         await staff.click("button.primary")
         await staff.wait_for_url(f"{console}/")
         kinds = re.compile(r"^/(?!static|messages|models/(?!gpt-4o-mini|$|new))")
-        await camera.crawl(staff, "console", console, ["/", "/nowhere", "/models/selected?action=disable&rowid=gpt-4.1"], kinds)
+        paths = ["/", "/nowhere", "/models/selected?action=disable&rowid=gpt-4.1", *seeded.console_paths]
+        await camera.crawl(staff, "console", console, paths, kinds)
     for page in (visitor, member, staff):
         await page.context.close()
     return visited
