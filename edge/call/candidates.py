@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from edge.call.priced_fields import possible_costs, without_optional_tools
+from edge.call.requests import image_parts
 from edge.http.headers import check_max_credits
-from shared.billing.image_tokens import IMAGE_TOKENS, max_image_tokens
+from shared.billing.image_tokens import IMAGE_TOKENS, is_unlimited, max_image_tokens, original_image_tokens
 from shared.billing.pricing import DEFAULT_OUTPUT_TOKENS, Quote, quote
 from shared.catalog.model_settings import of_model
 from shared.catalog.routing import RoutingPreferences, filter_routes
@@ -112,6 +113,22 @@ def image_tokens(routes: Iterable[Route]) -> int:
     return max(bounds, default=IMAGE_TOKENS)
 
 
+def more_image_tokens(call: ChatCall, routes: Sequence[Route]) -> int:
+    """Return how many tokens the call's images may have on any of `routes`, in addition to `IMAGE_TOKENS` each.
+
+    If the model does not limit them, and the size of an image is not known, that is as many as for a linked file.
+    """
+    more = call.images * max(image_tokens(routes) - IMAGE_TOKENS, 0)
+    if any(
+        is_unlimited(route.upstream_model) and not of_model(route.settings, "image_tokens", route.upstream_model, None)
+        for route in routes
+    ):
+        found = [original_image_tokens(part) for part in image_parts(call.body)]
+        known = [tokens - IMAGE_TOKENS for tokens in found if tokens is not None]
+        more = max(more, sum(known) if len(known) == len(found) else UNBOUNDED_INPUT_TOKENS)
+    return more
+
+
 def _output_limit(model: CatalogModel, window: int | None, requested: int | None) -> int:
     """Return the maximum output in tokens per choice: the requested limit, capped at the model's."""
     maximum = model.max_output_tokens or window
@@ -139,7 +156,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     costs = possible_costs(call, model.routes, price)
     input_bound = call.input_bound
     if call.images:
-        input_bound += call.images * max(image_tokens(model.routes) - IMAGE_TOKENS, 0)
+        input_bound += more_image_tokens(call, model.routes)
     if costs.unbounded_input:
         input_bound = max(input_bound, UNBOUNDED_INPUT_TOKENS)
     quoted = quote(

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge.call.candidates import Candidate, image_tokens
+from edge.call.candidates import Candidate, more_image_tokens
 from edge.call.requests import max_non_text_tokens
 from edge.call.stream_hold import PaidPrompt
 from edge.services import Services
 from shared.billing.elastic_hold import MESSAGE_TOKENS, UNKNOWN_OUTPUT_TOKENS, expected_cost, max_tokenizer_percent
-from shared.billing.image_tokens import IMAGE_TOKENS
 from shared.dialects.base import ChatCall
 
 # Fields of a body that become part of the prompt, in addition to its messages.
@@ -56,7 +55,7 @@ async def _input_tokens(services: Services, call: ChatCall, candidate: Candidate
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
     if call.images:
-        other_tokens += call.images * max(image_tokens(candidate.routes) - IMAGE_TOKENS, 0)
+        other_tokens += more_image_tokens(call, candidate.routes)
     return min(-(-counted * percent // 100) + other_tokens, candidate.quote.input_bound)
 
 

@@ -6,7 +6,7 @@ Fields that OpenAI documents are checked if a wrong value could cost money or br
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import orjson
@@ -227,6 +227,14 @@ def _non_text_parts(parts: list[Any], index: int) -> tuple[int, int]:
             # No provider documents more for a minute of audio than for an image.
             tokens += IMAGE_TOKENS if kind == "image_url" else IMAGE_TOKENS + encoded * 3 // 4
     return size, tokens
+
+
+def image_parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the images of a chat body, and its files that are images."""
+    for message in body["messages"]:
+        for part in _parts(message):
+            if part["type"] == "image_url" or (part["type"] == "file" and "data:image/" in str(part.get("file"))[:100]):
+                yield part
 
 
 def max_non_text_tokens(body: Mapping[str, Any]) -> int:

@@ -223,6 +223,8 @@ def test_the_estimate_of_parts_that_are_not_text_is_below_their_bound(
         ("gpt-4o-mini", {}, 48_169),
         ("gpt-4o-mini", {"image_tokens": {"gpt-4o-mini": 9_000}}, 9_000),
         ("deployment-1", {"image_tokens": 20_000}, 20_000),
+        ("gpt-5.6", {}, 1_000_000 + IMAGE_TOKENS),  # an image of unknown size
+        ("gpt-5.6", {"image_tokens": 20_000}, 20_000),
     ],
 )
 def test_the_hold_covers_the_images_of_the_models_family(upstream_model: str, settings: dict[str, Any], tokens: int) -> None:
