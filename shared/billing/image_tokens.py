@@ -38,11 +38,11 @@ def is_unlimited(upstream_model: str) -> bool:
 def original_image_tokens(part: Mapping[str, Any]) -> int | None:
     """Return an upper bound for the tokens of a part's image in an unlimited family; None if its size is not known."""
     value = part.get(part["type"])
-    if isinstance(value, Mapping) and value.get("detail") in _LIMITED_DETAILS:
-        return IMAGE_TOKENS
-    url = (
-        value if isinstance(value, str) else (value.get("url") or value.get("file_data")) if isinstance(value, Mapping) else None
-    )
+    url = value
+    if isinstance(value, Mapping):
+        if value.get("detail") in _LIMITED_DETAILS:
+            return IMAGE_TOKENS
+        url = value.get("url") or value.get("file_data")
     size = image_size(url) if isinstance(url, str) else None
     if size is None:
         return None

@@ -59,9 +59,8 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
         if marker == 0xFF:  # padding
             position += 1
         elif marker in _FRAMES:
-            return int.from_bytes(data[position + 7 : position + 9], "big"), int.from_bytes(
-                data[position + 5 : position + 7], "big"
-            )
+            height, width = data[position + 5 : position + 7], data[position + 7 : position + 9]
+            return int.from_bytes(width, "big"), int.from_bytes(height, "big")
         elif marker in _WITHOUT_SIZE:
             position += 2
         else:

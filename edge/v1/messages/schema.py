@@ -40,7 +40,7 @@ class MessagesTurn(Body):
 class MessagesTool(Body):
     """A tool that the model may call."""
 
-    type: Annotated[str | None, Meta(description="`custom`, the default.")] = None
+    type: Annotated[str | None, Meta(description="`custom`, the default, or `web_search_20250305` and later.")] = None
     name: Annotated[str | None, Meta(description="Name of the tool.")] = None
 
 
