@@ -191,7 +191,7 @@ REFUSED: list[tuple[Json, str]] = [
     ({"system": [{"type": "image"}]}, "system[0].type"),
     ({"tools": {}}, "tools"),
     ({"tools": [1]}, "tools[0]"),
-    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools[0].type"),
+    ({"tools": [{"type": "code_execution_20250825", "name": "code_execution"}]}, "tools[0].type"),
     ({"tools": [{"name": "f"}]}, "tools[0].input_schema"),
     ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
     ({"tools": [TOOL], "tool_choice": {"type": "x"}}, "tool_choice.type"),
