@@ -6,7 +6,7 @@ from html import escape
 from typing import NamedTuple
 
 from shared.core.formats import format_credits
-from shared.text.translation import current_language, gettext, ngettext
+from shared.text.translation import SOURCE_LANGUAGE, current_language, gettext, ngettext
 
 
 class MailText(NamedTuple):
@@ -35,10 +35,10 @@ def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailTe
 
 
 def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
-    """Return the email about an alert that opened or closed."""
+    """Return the email about an alert that opened or closed. It is in English: operators have no account with a language."""
     state, note = ("Closed", "This alert is closed. There is nothing to do.") if closed else ("Alert", advice)
     html = f"""<!doctype html>
-<html lang="en">
+<html lang="{SOURCE_LANGUAGE}">
 <head><meta charset="utf-8"><title>{escape(title)}</title></head>
 <body style="margin:0;padding:24px;font:16px/1.5 -apple-system,'Segoe UI',Roboto,Arial,sans-serif;color:#1a1a1a">
 <h1 style="font-size:20px;margin:0 0 16px">{state}</h1>
@@ -47,7 +47,7 @@ def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
 </body>
 </html>
 """
-    return MailText(f"{state}: {title}", f"{title}\n\n{note}\n", html)
+    return MailText(f"{state}: {title}", f"{title}\n\n{note}\n", html, SOURCE_LANGUAGE)
 
 
 def _with_button(subject: str, lead: str, label: str, link: str, note: str) -> MailText:

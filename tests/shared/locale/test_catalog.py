@@ -63,6 +63,7 @@ ENGLISH_TEXTS = {
         "Sitemap: …/sitemap.xml",
     },
     "edge/web/password_auth.py": {"verification network …"},  # a key in Redis
+    "shared/mail/texts.py": {"Closed", "Alert", "This alert is closed. There is nothing to do."},  # to operators
     "edge/web/share_page.py": {"Not found.", "No such share."},  # JSON
 }
 
