@@ -40,7 +40,7 @@ PAGE_ERRORS = {"InvalidInput", "NotFound"}
 OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
     "shared/files/certificates.py",
     "shared/files/storage.py",
-    "shared/operations/secret_key.py",
+    "shared/operations/secret_rotation.py",
 }
 PYTHON_PAGES = ("console", "edge/web", "shared/mail")
 ENGLISH = (
