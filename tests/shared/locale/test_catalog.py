@@ -46,6 +46,7 @@ PYTHON_PAGES = ("console", "edge/web", "shared/mail")
 ENGLISH = (
     "edge/web/static/playground/snippets.js",  # generates code
     "edge/web/playground.py",  # an example in JSON
+    "shared/mail/smtp.py",  # headers, and errors for operators
 )
 ENGLISH_TEXTS = {
     "edge/web/static/chat/attachments.js": {"Files"},  # a type of the clipboard
