@@ -9,6 +9,7 @@ from typing import Any
 from peewee import SQL, fn
 
 from shared.alerts.state import Condition, Observation
+from shared.core.database import database
 from shared.core.machine import CLEAR_FACTOR, GIB, disk_spaces
 from shared.core.settings import Settings
 from shared.core.tls_certificates import MIN_DAYS, days_left, tls_servers
@@ -36,11 +37,11 @@ OLD_BACKUP_MS = 8 * DAY_MS
 BACKUP_ACTION = "backup.create"  # in the audit log
 MAX_COUNT = 1_000
 LOCAL_KINDS = ("disk_full",)  # about one machine
-CERTIFICATE_KINDS = ("certificate_ending",)
+ENDING_KINDS = ("certificate_ending", "keys_ending")  # which take longer to find, and change slowly
 CALL_KINDS = ("channel_failing", "no_channel")
 OTHER_KINDS = (
     *("channel_flagged", "price_below_cost", "jobs_stuck", "purges_stuck", "mail_unsent", "holds_stale"),
-    *("visitor_pool_empty", "keys_ending", "backup_old"),
+    *("visitor_pool_empty", "backup_old"),
 )
 
 
@@ -79,7 +80,6 @@ def observe_rows(settings: Settings, now: int) -> Observation:
         *_counted("jobs_stuck", _stuck_jobs(now)),
         *_counted("purges_stuck", PurgeJob.select(SQL("1")).where(overdue)),
         *_counted("holds_stale", Hold.select(SQL("1")).where(stale)),
-        *_counted("keys_ending", _ending_keys(now)),
         *_pool(settings),
         *_backup(now),
     ]
@@ -142,9 +142,10 @@ def observe_machine(settings: Settings) -> tuple[Observation, str]:
     return Observation(LOCAL_KINDS, active, undecided), host
 
 
-def observe_certificates(settings: Settings) -> Observation:
-    """Find TLS certificates that end soon. Connects to the servers, so run it rarely."""
-    active, undecided = [], set()
+def observe_endings(settings: Settings, now: int) -> Observation:
+    """Find TLS certificates and API keys that end soon. Connects to the servers and reads all keys, so run it rarely."""
+    active, undecided = _counted("keys_ending", _ending_keys(now)), set()
+    database.close()  # no connection is held while servers are waited for
     for server in tls_servers(settings):
         subject = f"{server.variable} {server.host}"[:200]
         days = days_left(server)
@@ -153,4 +154,4 @@ def observe_certificates(settings: Settings) -> Observation:
         elif days < MIN_DAYS:
             details = {"variable": server.variable, "host": server.host, "days": days}
             active.append(Condition("certificate_ending", subject, details))
-    return Observation(CERTIFICATE_KINDS, active, undecided)
+    return Observation(ENDING_KINDS, active, undecided)

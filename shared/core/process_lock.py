@@ -16,16 +16,17 @@ SUFFIX = ".lock"
 
 
 def share_database(settings: Settings) -> None:
-    """Mark the SQLite file as used until this process ends. Does nothing for PostgreSQL, or if the file's folder is missing.
+    """Mark the SQLite file as used until this process ends. Does nothing for PostgreSQL, or if its folder cannot be written.
 
     Raises `SettingsError` while a backup is being restored there.
     """
     if not settings.uses_sqlite:
         return
     path = Path(sqlite_path(settings.database_url))
-    if not path.absolute().parent.is_dir():
+    try:
+        descriptor = _open(path)  # never closed, and shared by forked processes
+    except OSError:  # the startup checks report it
         return
-    descriptor = _open(path)  # never closed, and shared by forked processes
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -123,7 +123,7 @@ def test_an_existing_installation_is_replaced_only_by_force_and_kept_aside(
     refused = installation.yout("restore", str(backup))
     assert (refused.code, "--force" in refused.err) == (1, True)
     done = installation.yout("restore", str(backup), "--force", "--json")
-    assert (done.code, done.data["accounts"]) == (0, 1)
+    assert (done.code, done.data["accounts"], done.data["secret_key_fits"]) == (0, 1, True)
     aside = Path(done.data["replaced"])
     assert (aside / "media" / late).read_bytes() == b"late"
     with sqlite3.connect(aside / "yout.db") as former:
@@ -132,6 +132,15 @@ def test_an_existing_installation_is_replaced_only_by_force_and_kept_aside(
     assert [found.key for found in open_storage(settings_of(installation)).list()] == [name]
     assert installation.yout("ledger", "verify", "--json").data["accounts"] == 1
     assert not list((installation.folder / "var").glob("*restoring*"))
+
+
+def test_a_backup_from_before_a_rotation_still_fits(installation: Installation, tmp_path: Path, upstream: Upstream) -> None:
+    with_catalog(installation, upstream)
+    backup = tmp_path / "yout.backup"
+    installation.yout("backup", str(backup))
+    assert installation.yout("secret", "rotate").code == 0
+    assert installation.yout("restore", str(backup), "--force", "--json").data["secret_key_fits"]
+    assert installation.yout("ledger", "verify").code == 0
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing", "foreign", "cut off", "no archive"])

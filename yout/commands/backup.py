@@ -172,7 +172,7 @@ def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
     place.clean_up()
     manifest = extract_backup(path, place.new_database, place.new_media, place.new_secret)
     has_key = SECRET in manifest.files
-    key = str(settings.secret_key)
+    key: str = settings.secret_key  # with the keys before it
     if has_key:
         [restored] = read_key_file(place.new_secret)
         if settings.secret_key.file is None:  # the environment decides
