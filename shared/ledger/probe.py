@@ -8,7 +8,7 @@ from shared.core.database import database, transaction
 _STATEMENTS = (
     "UPDATE account SET balance = balance, held = held, ledger_seq = ledger_seq, plan_credits = plan_credits WHERE 1 = 0",
     "INSERT INTO hold (id) SELECT id FROM hold WHERE 1 = 0",
-    "UPDATE hold SET state = state, closed_at = closed_at WHERE 1 = 0",
+    "DELETE FROM hold WHERE 1 = 0",
     "INSERT INTO ledger_entry (account_id) SELECT account_id FROM ledger_entry WHERE 1 = 0",
     "INSERT INTO usage_ledger (id) SELECT id FROM usage_ledger WHERE 1 = 0",
 )

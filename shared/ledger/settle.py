@@ -1,6 +1,7 @@
 """Settles holds: turns them into charges and releases the rest, for a batch of calls in one transaction.
 
-Exactly once: a second settlement of the same call finds its hold closed and changes nothing.
+Exactly once: a settled hold is deleted, so a second settlement of the same call finds none and changes nothing. Holds of visitors
+are kept for a week instead: only they show which visitor made a call.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
 NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
 MIN_MARGIN_CREDITS = 100
+OPEN_STATES = ("held", "expired")  # states of holds that can be settled; an expired one has released its credits
 
 
 class UsageDetails(NamedTuple):
@@ -121,7 +123,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         id = item.call, item.account
         hold = holds.get(id, _NO_HOLD)
         pool = pools.get(item.account, _NO_POOL)
-        if hold.state not in ("held", "expired"):
+        if hold.state not in OPEN_STATES:
             results.append(Settled(charged.get(id, 0), pool.balance, is_first=False))
             continue
         if hold.state == "expired" and item.status:
@@ -258,7 +260,7 @@ def _read_extra_holds(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHo
 
 def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> dict[CallId, int]:
     """Return the charges of calls that were settled before: their first commit may not have been confirmed."""
-    again = [item for item in items if holds.get((item.call, item.account), _NO_HOLD).state == "settled"]
+    again = [item for item in items if holds.get((item.call, item.account), _NO_HOLD).state not in OPEN_STATES]
     if not again:
         return {}
     scope = [sorted({item.account for item in again}), [item.call for item in again]]
@@ -300,8 +302,7 @@ def _write(
     now: int,
 ) -> None:
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]
-    _close_holds([item for item, settled in fresh if settled.credits], "settled", now)
-    _close_holds([item for item, settled in fresh if not settled.credits], "released", now)
+    _close_holds(fresh, now)
     change_accounts(changes)
     insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
     recorded = [(item, settled) for item, settled in fresh if item.status]
@@ -313,14 +314,23 @@ def _write(
     _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
 
 
-def _close_holds(items: Sequence[Settlement], state: str, now: int) -> None:
-    if not items:
-        return
-    accounts = sorted({item.account for item in items})
-    execute(
-        "UPDATE hold SET state = ?, closed_at = ? WHERE id IN ? AND account_id IN ? AND state IN ('held', 'expired')",
-        [state, now, [item.call for item in items], accounts],
-    )
+def _close_holds(fresh: Sequence[tuple[Settlement, Settled]], now: int) -> None:
+    """Delete holds; keep those of visitors, with their result."""
+    others = [item for item, _ in fresh if item.account != POOL_ACCOUNT_ID]
+    if others:
+        calls, accounts = [item.call for item in others], sorted({item.account for item in others})
+        execute("DELETE FROM hold WHERE id IN ? AND account_id IN ? AND state IN ('held', 'expired')", [calls, accounts])
+    if len(others) < len(fresh):
+        _keep_holds([item.call for item, settled in fresh if settled.credits], "settled", now)
+        _keep_holds([item.call for item, settled in fresh if not settled.credits], "released", now)
+
+
+def _keep_holds(calls: list[UUID], state: str, now: int) -> None:
+    if calls:
+        execute(
+            "UPDATE hold SET state = ?, closed_at = ? WHERE id IN ? AND account_id = ? AND state IN ('held', 'expired')",
+            [state, now, calls, POOL_ACCOUNT_ID],
+        )
 
 
 def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:

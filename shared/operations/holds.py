@@ -30,10 +30,10 @@ class ClosedHold:
 
 
 def find_hold(call: UUID) -> Hold:
-    """Return the hold of a call, open or closed, with its account. Raises `NotFound`."""
+    """Return the hold of a call, with its account. Raises `NotFound`, also for a settled hold."""
     hold: Hold | None = Hold.select(Hold, Account).join(Account).where(Hold.id == call).first()
     if hold is None:
-        raise NotFound(lazy_gettext("No hold {call}. Closed holds are deleted after a week; see the call's receipt.", call=call))
+        raise NotFound(lazy_gettext("No hold {call}. It may be closed already; the call's receipt shows the charge.", call=call))
     return hold
 
 

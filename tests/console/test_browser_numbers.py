@@ -89,7 +89,7 @@ async def test_a_hold_is_released_with_a_reason(enter: Enter) -> None:
     await page.click(f"text=Release {AMOUNT} credits")
     await page.wait_for_selector(f"text={AMOUNT} credits released")
     assert "stuck since noon" in await page.inner_text("main")
-    assert (state_of(call_id), customer.held) == ("released", 0)
+    assert (state_of(call_id), customer.held) == ("none", 0)
 
 
 async def test_a_button_verifies_the_ledger(enter: Enter) -> None:

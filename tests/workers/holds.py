@@ -67,8 +67,9 @@ class Customer:
 
 
 def state_of(call: UUID) -> str:
-    """The state of a call's hold."""
-    return str(Hold.get(Hold.id == call).state)
+    """The state of a call's hold, or `none` if it has none, as after its settlement."""
+    hold = Hold.get_or_none(Hold.id == call)
+    return "none" if hold is None else str(hold.state)
 
 
 def expired_calls() -> int:

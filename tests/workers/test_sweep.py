@@ -93,7 +93,7 @@ def test_a_settled_call_keeps_its_idempotency_key() -> None:
     assert IdempotencyClaim.get().state == "done"
 
 
-def test_closed_holds_and_dead_processes_are_deleted_eventually() -> None:
+def test_expired_holds_and_dead_processes_are_deleted_eventually() -> None:
     customer, alive = Customer(), edge_process(0)
     edge_process(2 * HOUR_MS)
     [old, recent] = customer.hold(2)

@@ -12,7 +12,6 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.timestamps import format_timestamp
-from shared.models import Hold
 from shared.operations.model_aliases import create_alias, update_alias
 from shared.operations.model_deprecation import deprecate_model
 from tests import factories
@@ -65,7 +64,6 @@ def test_the_model_behind_the_alias_serves_on_every_surface(sandbox: Sandbox, na
         assert not {"deprecation", "sunset", "link"} & answer.headers.keys()
     assert {call.json["model"] for call in sandbox.provider.calls} == {"acme-model"}
     assert [(row.model, row.asked_model, row.credits) for row in sandbox.usage()] == [(sandbox.model, name, DEFAULT_COST)] * 8
-    assert {hold.model for hold in Hold.select().where(Hold.account == sandbox.account)} == {sandbox.model}
 
 
 def test_a_call_of_the_model_itself_names_no_other(sandbox: Sandbox, named: Named) -> None:

@@ -107,8 +107,8 @@ def test_a_session_spends_its_accounts_credits(bound_database: peewee.Database) 
     reservation = signed_in(session(owner))
     (taken,) = reserve(reservation)
     assert taken == HoldTaken(owner.id, None, 40, ledger.KeyAndPlanLimits())
-    assert settle(reservation, owner.id, 25) == Settled(25, 75)
     assert Hold.get().api_key_id is None
+    assert settle(reservation, owner.id, 25) == Settled(25, 75)
     assert_ledger_verifies()
 
 

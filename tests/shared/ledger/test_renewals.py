@@ -16,7 +16,7 @@ from shared.core.errors import InsufficientCredits
 from shared.identity.payer import KeyPayer
 from shared.ledger import Extended, Extension, HoldTaken, Reservation, Settled, Settlement, renew_subscriptions
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, Hold, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
+from shared.models import Account, ApiKey, LedgerEntry, OverageEntry, Plan, Subscription, SubscriptionPeriod, UsageLedger
 from shared.operations.accounts import adjust_credits, set_account_status
 from shared.operations.audit import Origin
 from shared.operations.plans import create_plan
@@ -385,7 +385,7 @@ def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> Non
     assert (taken.amount, overage(owner)) == (30, (0, 10))
     assert calls.settle(reservation, 60) == Settled(30, 0, uncharged_cost=30, overage=10)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
-    assert ledger.month_spending(owner.id, now_ms()) == {Hold.get().api_key_id: 30}
+    assert ledger.month_spending(owner.id, now_ms()) == {ApiKey.get(ApiKey.digest == calls.digest).id: 30}
     assert_ledger_verifies()
 
 
