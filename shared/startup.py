@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import ssl
+import time
 from pathlib import Path
 
 import peewee
@@ -24,8 +25,9 @@ from redis.retry import Retry
 from shared.core import database_url, redis_url
 from shared.core.database import is_sqlite
 from shared.core.database_errors import is_temporary
-from shared.core.errors import NotFound, SettingsError, StorageUnavailable
+from shared.core.errors import NotFound, SchemaMismatch, SettingsError, StorageUnavailable
 from shared.core.machine import GIB, disk_spaces, exposed_files
+from shared.core.procfile_runner import process_name
 from shared.core.redis_url import RedisAddress, parse_redis_url
 from shared.core.schema_version import require_current
 from shared.core.settings import DEVELOPMENT_SECRET, Settings, unknown_variables
@@ -39,6 +41,8 @@ _NO_TLS = "the server does not use TLS on this port; use redis:// or its TLS por
 _TLS = "the server uses TLS on this port; use rediss://."
 _WRITTEN = (EdgeProcess, Account, CatalogVersion)
 
+MIGRATION_SECONDS = 60.0
+
 log = logging.getLogger("yout.start")
 
 _REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
@@ -51,8 +55,8 @@ def run_startup_checks(settings: Settings, database: peewee.Database, *, media: 
     """
     try:
         require_readable(database)
+        wait_for_migration(database)
         with database.connection_context():
-            require_current(database)
             require_rights(database)
             require_secret_key(database, settings.secret_key)
     finally:
@@ -61,6 +65,22 @@ def run_startup_checks(settings: Settings, database: peewee.Database, *, media: 
     require_redis(settings)
     if media:
         require_storage(settings)
+
+
+def wait_for_migration(database: peewee.Database) -> None:
+    """Raise `SchemaMismatch` if this code cannot run on the schema.
+
+    Beside a `release` that honcho or foreman started at the same moment, wait up to `MIGRATION_SECONDS` for it.
+    """
+    ends_at = time.monotonic() + (MIGRATION_SECONDS if process_name() else 0)
+    while True:
+        try:
+            with database.connection_context():
+                return require_current(database)
+        except SchemaMismatch:
+            if time.monotonic() >= ends_at:
+                raise
+            time.sleep(0.2)
 
 
 def require_readable(database: peewee.Database) -> None:

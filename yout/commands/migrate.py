@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 from yout.arguments import CommandContext, Commands, Parser, add_command
 from yout.result import Result
 
@@ -11,6 +14,7 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _migrate(call: CommandContext) -> Result:
+    from shared.core.procfile_runner import process_name
     from shared.core.schema_version import MIGRATIONS, migrate, require_current
     from shared.sealed_columns import require_secret_key
     from yout.command_database import database_session
@@ -23,4 +27,7 @@ def _migrate(call: CommandContext) -> Result:
         require_secret_key(database, settings.secret_key)
     current = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))
     text = "\n".join(f"Applied {name}." for name in applied) or f"The schema is up to date ({current})."
+    if name := process_name():
+        print(f"{text} {name} waits until it is stopped, because the others would end with it.", file=sys.stderr, flush=True)
+        signal.pause()
     return Result({"id": current, "applied": applied}, text)
