@@ -32,7 +32,6 @@ from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
 from edge.store.limiter import Permit
-from edge.store.metrics import Measured
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
 from shared.billing.pricing import Quote, add_requested_costs, call_charge, transcribed_usage
@@ -448,20 +447,14 @@ class Admission:
         usage = item.usage
         channel = "" if outcome.route is None else outcome.route.channel_name
         self.services.metrics.record(
-            Measured(
-                self._caller.surface,
-                item.model or "",
-                channel,
-                item.status or "",
-                item.error_code or "",
-                settled.credits,
-                settled.uncharged_cost,
-                item.provider_cost,
-                usage.input_tokens,
-                usage.output_tokens,
-                item.first_token_ms,
-                item.duration_ms,
-            )
+            (self._caller.surface, item.model, channel, item.status or "", item.error_code or ""),
+            settled.credits,
+            settled.uncharged_cost,
+            item.provider_cost,
+            usage.input_tokens,
+            usage.output_tokens,
+            item.first_token_ms,
+            item.duration_ms,
         )
         trace = self._caller.trace
         if trace is not None:

@@ -99,23 +99,6 @@ _INPUT = ROUTES.offset("yout_route_input_tokens_total")
 _OUTPUT = ROUTES.offset("yout_route_output_tokens_total")
 
 
-class Measured(NamedTuple):
-    """What is counted of a settled call. Times in ms. `first_ms` is None if nothing was relayed."""
-
-    surface: str
-    model: str
-    channel: str
-    status: str
-    code: str
-    credits: int
-    overrun: int
-    provider_cost: int | None
-    input_tokens: int
-    output_tokens: int
-    first_ms: int | None
-    duration_ms: int
-
-
 class Stored(NamedTuple):
     """Gauges that are read from the database when Prometheus asks; all processes and machines would report the same."""
 
@@ -151,15 +134,27 @@ class Metrics:
         self._cells[own + PROCESS.offset("yout_edge_processes")] = 1
         self._operations = {name: self._writer.block(DATABASE, (name,)) for name in ("ledger", "read")}
 
-    def record(self, call: Measured) -> None:
-        """Count a settled call."""
+    def record(
+        self,
+        labels: tuple[str, str, str, str, str],
+        credits: int,
+        overrun: int,
+        provider_cost: int | None,
+        input_tokens: int,
+        output_tokens: int,
+        first_ms: int | None,
+        duration_ms: int,
+    ) -> None:
+        """Count a settled call. `labels` are those of `CALLS`, times are in milliseconds.
+
+        `provider_cost` is None if it is unknown, and `first_ms` if nothing was relayed.
+        """
         cells = self._cells
-        key = call[:5]  # the labels of `CALLS`
-        at = self._calls.get(key)
+        at = self._calls.get(labels)
         if at is None:
-            at = self._call_block(*key)
+            at = self._call_block(*labels)
         cells[at] += 1
-        _, model, channel, _, _, credits, overrun, cost, input_tokens, output_tokens, first_ms, duration_ms = call
+        _, model, channel, _, _ = labels
         at = self._routes.get((model, channel))
         if at is None:
             at = self._routes[model, channel] = self._writer.block(ROUTES, (model, channel))
@@ -170,10 +165,10 @@ class Metrics:
             cells[at + _FIRST_TOKEN_SUM] += first_ms
         if credits:
             cells[at + _CREDITS] += credits
-            if cost is None:
+            if provider_cost is None:
                 cells[at + _UNKNOWN_COST] += credits
-        if cost:
-            cells[at + _COST] += cost
+        if provider_cost:
+            cells[at + _COST] += provider_cost
         if input_tokens:
             cells[at + _INPUT] += input_tokens
         if output_tokens:

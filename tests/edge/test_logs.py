@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from uuid import uuid4
 
+from edge.store.call_log import json_entry
+from shared.core.log_format import json_line
 from tests.edge.shared_edge import Sandbox, Stack
 from tests.servers.process import eventually
 from tests.upstream_responses import error_response
@@ -51,3 +54,9 @@ def test_an_outage_of_a_provider_and_its_end_are_one_line_each(sandbox: Sandbox,
     assert "fails for" in logged[0]["message"]
     assert "works again" in logged[1]["message"]
     assert logged[0]["channel"] == logged[1]["channel"] != ""
+
+
+def test_a_line_of_the_call_log_has_the_common_form() -> None:
+    entry = {"request_id": "req_1", "account": uuid4(), "key": None, "model": 'a "quoted" model', "status": "completed"}
+    at_ms = 1_796_026_974_007
+    assert json_entry(at_ms, entry) == json_line("edge", at_ms / 1000, "info", "yout.call", "call completed", entry)
