@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -41,7 +42,5 @@ def test_a_late_failure_does_not_log_a_second_outage(monkeypatch: pytest.MonkeyP
     over.set()
     join(late)
     client.execute_command("WELL")
-    assert [record.message for record in caplog.records] == [
-        "Redis is unavailable (refused)",
-        "Redis is available again after 0 s",
-    ]
+    logged = [re.split(r" \(| after", record.message)[0] for record in caplog.records]
+    assert logged == ["Redis is unavailable", "Redis is available again"]
