@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
@@ -167,7 +168,9 @@ class Services:
         await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
         if self.tracer is not None:
-            await asyncio.to_thread(self.tracer.close)
+            closing = Thread(target=self.tracer.close, name="traces", daemon=True)  # not awaited longer: a collector may be gone
+            closing.start()
+            await asyncio.to_thread(closing.join, left())
         self.database_reader.close()
         self.slow_reader.close()
         self.counter.shutdown()

@@ -60,7 +60,7 @@ class Tracer:
         return CallTrace(self._tracer, span, self._traces_all_providers)
 
     def close(self) -> None:
-        """Send the remaining spans. Blocks for a few seconds at most if the collector does not answer."""
+        """Send the remaining spans. Blocks for up to some seconds for each batch that the collector does not accept."""
         self._provider.shutdown()
 
 
