@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
 
 from edge.call.alternatives import complete_refusal
@@ -49,6 +49,8 @@ from shared.rollup import add_token_sample
 
 if TYPE_CHECKING:
     from edge.store.tracing import CallTrace
+
+T = TypeVar("T")
 
 SETTLE_SECONDS = 15  # how long a failed call waits for its settlement before the error is sent; the settlement then continues
 MAX_FAILURES_CHARS = 200  # of the stored failure codes
@@ -120,27 +122,24 @@ class Admission:
         services, caller, call = self.services, self._caller, self._call
         services.abandoned.check(caller.limits)
         output = call.output_limit * call.choices if call.output_limit is not None else ASSUMED_OUTPUT_TOKENS
-        trace = caller.trace
-        acquiring = services.limiter.acquire(self.call_id, caller.limits, call.input_estimate + output)
-        self.permit = await (acquiring if trace is None else trace.timed("limiter", acquiring))
+        reservation = Reservation(
+            call=self.call_id,
+            model=self._model,
+            quote=self._quote,
+            expires_at=self.created_at + services.settings.hold_seconds * 1000,
+            payer=caller.payer,
+            edge_process=services.process_id,
+            address=caller.address,
+            claim=caller.idempotency_claim,
+            account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
+            fallbacks=self._fallbacks,
+            elastic=self._is_elastic(),
+        )
         try:
-            reserving = self._reserve(
-                Reservation(
-                    call=self.call_id,
-                    model=self._model,
-                    quote=self._quote,
-                    expires_at=self.created_at + services.settings.hold_seconds * 1000,
-                    payer=caller.payer,
-                    edge_process=services.process_id,
-                    address=caller.address,
-                    claim=caller.idempotency_claim,
-                    account=None if isinstance(caller.payer, VisitorPayer) else caller.limits.account,
-                    fallbacks=self._fallbacks,
-                    elastic=self._is_elastic(),
-                )
-            )
-            taken = await (reserving if trace is None else trace.timed("reserve", reserving))
+            taken = await self._acquire(reservation, call.input_estimate + output)
         except BaseException as error:
+            if self.permit is None:
+                raise
             services.limiter.release(self.permit, 0)
             if isinstance(error, InvalidApiKey):
                 services.keys.drop_from_cache(caller.payer.digest)
@@ -156,9 +155,40 @@ class Admission:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
         services.inflight.set_payer(caller.payer)
         self._upstream = UpstreamCall(
-            services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt, trace
+            services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt, caller.trace
         )
         return self._upstream
+
+    async def _acquire(self, reservation: Reservation, tokens: int) -> HoldTaken:
+        """Acquire the permit and take the hold; either error is raised, the permit's first.
+
+        Both are requested at the same time if the permit is likely to be granted. Otherwise the permit comes first, so that calls
+        over their limit do not reach the database.
+        """
+        limiter, ledger = self.services.limiter, self.services.ledger
+        requested = limiter.request(self.call_id, self._caller.limits, tokens)
+        if not requested.is_likely:
+            self.permit = await self._traced("limiter", limiter.granted(requested))
+            return await self._traced("reserve", self._reserve(reservation))
+        try:
+            taken = await self._traced("reserve", self._reserve(reservation))
+        except asyncio.CancelledError:
+            limiter.withdraw(requested)
+            raise
+        except Exception:
+            self.permit = await self._traced("limiter", limiter.granted(requested))
+            raise
+        try:
+            self.permit = await self._traced("limiter", limiter.granted(requested))
+        except BaseException:
+            ledger.release(reservation, taken)
+            raise
+        return taken
+
+    def _traced(self, name: str, step: Awaitable[T]) -> Awaitable[T]:
+        """Return `step`, in a span of this name if the call is traced."""
+        trace = self._caller.trace
+        return step if trace is None else trace.timed(name, step)
 
     def _is_elastic(self) -> bool:
         """Whether the call may hold less than its maximum cost: the catalog allows it, and the size of its prompt is bounded, at
@@ -292,8 +322,7 @@ class Admission:
         if self.permit is not None:
             self.services.limiter.release(self.permit, usage.total_tokens)
             self.permit = None
-        trace = self._caller.trace
-        settled = await (settlement if trace is None else trace.timed("settle", settlement))
+        settled = await self._traced("settle", settlement)
         self._report(item, settled, outcome, 200 if error_code is None or (first and self._call.stream) else http_status)
         self._learn(item, settled)
         if item.status == "completed" and outcome.route is not None:

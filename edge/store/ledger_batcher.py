@@ -105,7 +105,7 @@ class LedgerBatcher:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():  # cancelled after the commit, before this task resumed
-                self._release_unclaimed(reservation, future.exception() or future.result())
+                self.release(reservation, future.exception() or future.result())
             raise
 
     def settle(self, item: Settlement) -> asyncio.Future[Settled]:
@@ -115,6 +115,11 @@ class LedgerBatcher:
         the hold.
         """
         return self._submit(self._settlements, item)
+
+    def release(self, item: Any, result: Any) -> None:
+        """Release a hold (and its Idempotency-Key) that its call does not use. `result` may be anything that a batch returns."""
+        if isinstance(result, HoldTaken):
+            self.settle(Settlement(item.call, result.account, 0, has_claim=item.claim is not None))
 
     def extend(self, item: Extension) -> asyncio.Future[Extended]:
         """Queue an extension. The future never fails: if the database is unavailable, nothing is granted."""
@@ -170,7 +175,7 @@ class LedgerBatcher:
                 self._postponed += 1
                 self._loop.call_later(CONFLICT_RETRY_SECONDS, self._requeue, waiting)
             elif waiting.future.done():  # the caller disconnected meanwhile
-                self._release_unclaimed(waiting.item, result)
+                self.release(waiting.item, result)
             elif isinstance(result, Exception):
                 waiting.future.set_exception(result)
             else:
@@ -187,11 +192,6 @@ class LedgerBatcher:
     def _requeue(self, waiting: _Waiting) -> None:
         self._postponed -= 1
         self._queue(self._settlements, waiting)
-
-    def _release_unclaimed(self, ask: Any, result: Any) -> None:
-        """Release a hold (and its Idempotency-Key) whose caller has gone before receiving it."""
-        if isinstance(result, HoldTaken):
-            self.settle(Settlement(ask.call, result.account, 0, has_claim=ask.claim is not None))
 
     # --- in the ledger thread
 

@@ -1,9 +1,10 @@
 -- Rate limits for a batch of calls: requests per minute, tokens per minute, concurrent requests. Atomic per call.
 --
 -- ARGV is a sequence of operations. KEYS has, for each scope of each operation, its bucket (hash) and its leases (sorted set):
---   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ...} or {1|2|3, wait_ms, limit, ...}
+--   take  "t" call lease_ms tokens scopes, then for each scope: rpm tpm concurrency   -> {0, ..., more} or {1|2|3, wait_ms, limit, ...}
 --   give  "g" call tokens scopes, then for each scope: tpm                            -> {0}
 -- The dots stand for limit_requests, remaining_requests, limit_tokens, remaining_tokens of the tightest (or the exceeded) scope.
+-- `more` is how many further calls of this size all scopes would accept now.
 -- The first number says which limit was exceeded: 1 requests, 2 tokens, 3 concurrent requests. Then no scope is charged.
 
 local WINDOW = 60000
@@ -31,7 +32,7 @@ end
 
 local function take()
   local call, lease, tokens, scopes = next_arg(), tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
-  local found, refused = {}, nil
+  local found, refused, more = {}, nil, math.huge
   for i = 1, scopes do
     local rpm, tpm, concurrency = tonumber(next_arg()), tonumber(next_arg()), tonumber(next_arg())
     local bucket, leases = KEYS[key], KEYS[key + 1]
@@ -39,14 +40,16 @@ local function take()
     local held = redis.call('HMGET', bucket, 'r', 't', 'at')
     local r, t = level(held[1], held[3], rpm), level(held[2], held[3], tpm)
     redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+    local running = redis.call('ZCARD', leases)
     local short, pause, limit
     if r < 1 then short, pause, limit = 1, wait(r, rpm, 1), rpm
     elseif t < math.min(tokens, tpm) then short, pause, limit = 2, wait(t, tpm, tokens), tpm
-    elseif redis.call('ZCARD', leases) >= concurrency then short, pause, limit = 3, 1000, concurrency end
+    elseif running >= concurrency then short, pause, limit = 3, 1000, concurrency end
     if short then
       refused = refused or {short, pause, limit, rpm, math.floor(r), tpm, math.max(0, math.floor(t))}
     end
     found[i] = {bucket, leases, r - 1, t - tokens, rpm, tpm}
+    more = math.min(more, r - 1, (t - tokens) / math.max(tokens, 1), concurrency - running - 1)
   end
   if refused then return refused end
   local answer
@@ -59,6 +62,7 @@ local function take()
       answer = {0, s[5], math.floor(s[3]), s[6], math.max(0, math.floor(s[4]))}
     end
   end
+  answer[6] = math.max(0, math.floor(more))
   return answer
 end
 

@@ -28,6 +28,7 @@ RETRY_REDIS_SECONDS = 1.0  # no calls to Redis for this long after a failure
 MAX_BATCH = 128
 MAX_OWED = 10_000
 MAX_LOCAL_SCOPES = 20_000
+MAX_LIKELY_KEYS = 20_000  # remembered; above it all are forgotten
 LIMIT_NAMES = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
 CONCURRENCY_RETRY_MS = 1_000
 
@@ -47,11 +48,19 @@ class Permit(NamedTuple):
     local: bool
 
 
-class _Acquire(NamedTuple):
+class PermitRequest(NamedTuple):
+    """A requested permit: pass it to `Limiter.granted` or `Limiter.withdraw`.
+
+    `is_likely`: at the last call of the same `key`, at least twice as many calls as since then would have been within its limits.
+    `future` is None without Redis.
+    """
+
     call: str
     scopes: list[_Scope]
     tokens: int
-    future: asyncio.Future[list[int] | None]
+    key: UUID
+    is_likely: bool
+    future: asyncio.Future[list[int] | None] | None
 
 
 class _Release(NamedTuple):
@@ -67,13 +76,14 @@ class Limiter:
         self._metrics = metrics or Metrics()
         self._script = RedisScript(parse_redis_url(url), SCRIPT, SOCKET_SECONDS)
         self._lease_ms = lease_seconds * 1000
-        self._waiting: list[_Acquire | _Release] = []
+        self._waiting: list[PermitRequest | _Release] = []
         self._pending_releases: list[_Release] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
         self._failing = False
         self._local = LocalLimiter()
+        self._likely_calls: dict[UUID, int] = {}  # by key: how many calls are likely to be granted before the next answer
 
     @property
     def degraded(self) -> bool:
@@ -82,23 +92,48 @@ class Limiter:
 
     async def acquire(self, call_id: UUID, limits: KeyLimits, tokens: int) -> Permit:
         """Acquire one request, `tokens` tokens and a slot in all scopes, or in none. Raises `RateLimited`."""
-        call, scopes = call_id.hex, _scopes(limits)
-        answer = None
+        return await self.granted(self.request(call_id, limits, tokens))
+
+    def request(self, call_id: UUID, limits: KeyLimits, tokens: int) -> PermitRequest:
+        """Request what `acquire` acquires."""
+        likely = self._likely_calls.get(limits.key, 0)
+        future: asyncio.Future[list[int] | None] | None = None
         if not self.degraded:
-            future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Acquire(call, scopes, tokens, future))
+            future = asyncio.get_running_loop().create_future()
+        requested = PermitRequest(call_id.hex, _scopes(limits), tokens, limits.key, likely > 0, future)
+        if future is not None:
+            if likely:
+                self._likely_calls[limits.key] = likely - 1
+            self._waiting.append(requested)
             self._start()
+        return requested
+
+    async def granted(self, requested: PermitRequest) -> Permit:
+        """Wait for a requested permit. Raises `RateLimited`."""
+        call, scopes, tokens, key, _, future = requested
+        answer = None
+        if future is not None:
             try:
                 answer = await future
             except asyncio.CancelledError:
-                if future.done() and not future.cancelled():  # cancelled after the answer, before this task resumed
-                    self._undo(call, scopes, tokens, future.result())
+                self.withdraw(requested)
                 raise
         if answer is None:
             return Permit(call, scopes, tokens, self._local.acquire(call, scopes, tokens), local=True)
         if answer[0]:
+            self._likely_calls.pop(key, None)
             raise RateLimited(LIMIT_NAMES[answer[0]], answer[2], answer[1], RateLimitState(*answer[3:]))
-        return Permit(call, scopes, tokens, RateLimitState(*answer[1:]), local=False)
+        *standing, more = answer[1:]
+        if len(self._likely_calls) >= MAX_LIKELY_KEYS:
+            self._likely_calls.clear()
+        self._likely_calls[key] = more // 2
+        return Permit(call, scopes, tokens, RateLimitState(*standing), local=False)
+
+    def withdraw(self, requested: PermitRequest) -> None:
+        """Give up a requested permit, whether or not it has been granted."""
+        future = requested.future
+        if future is not None and not future.cancel() and not future.cancelled():
+            self._undo(requested, future.result())
 
     def release(self, permit: Permit, used_tokens: int) -> None:
         """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
@@ -125,10 +160,10 @@ class Limiter:
         self._waiting.append(release)
         self._start_within(RELEASE_DELAY_SECONDS)  # batched with the next acquire, or sent alone
 
-    def _undo(self, call: str, scopes: list[_Scope], tokens: int, answer: list[int] | None) -> None:
+    def _undo(self, requested: PermitRequest, answer: list[int] | None) -> None:
         """Release a granted permit whose caller was cancelled before receiving it."""
         if answer is not None and answer[0] == 0:
-            self._return(_Release(call, scopes, tokens))
+            self._return(_Release(requested.call, requested.scopes, requested.tokens))
 
     def _retry_later(self, release: _Release) -> None:
         if len(self._pending_releases) < MAX_OWED:
@@ -168,17 +203,19 @@ class Limiter:
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Release):
                     continue
-                if operation.future.done():
-                    self._undo(operation.call, operation.scopes, operation.tokens, answer)
+                future = operation.future
+                assert future is not None  # noqa: S101  (a request without a future is not queued)
+                if future.done():
+                    self._undo(operation, answer)
                 else:
-                    operation.future.set_result(answer)
+                    future.set_result(answer)
         self._running = None
 
     def _recover(self) -> None:
         self._failing = False
         self._metrics.set_degraded(False)
 
-    def _fall_back(self, unanswered: list[_Acquire | _Release]) -> None:
+    def _fall_back(self, unanswered: list[PermitRequest | _Release]) -> None:
         """Use the local limiter for a while, and remember which slots to free when Redis is back."""
         self._paused_until = time.monotonic() + RETRY_REDIS_SECONDS
         self._failing = True
@@ -188,7 +225,7 @@ class Limiter:
                 self._retry_later(operation)
                 continue
             self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may already have granted it
-            if not operation.future.done():
+            if operation.future is not None and not operation.future.done():
                 operation.future.set_result(None)
         self._waiting = []
         self._start_within(RETRY_REDIS_SECONDS + RELEASE_DELAY_SECONDS)
@@ -204,13 +241,13 @@ def _scopes(limits: KeyLimits) -> list[_Scope]:
     return scopes
 
 
-def _arguments(batch: list[_Acquire | _Release], lease_ms: int) -> tuple[list[str], list[Argument]]:
+def _arguments(batch: list[PermitRequest | _Release], lease_ms: int) -> tuple[list[str], list[Argument]]:
     names: list[str] = []
     values: list[Argument] = []
     for operation in batch:
         for scope in operation.scopes:
             names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
-        if isinstance(operation, _Acquire):
+        if isinstance(operation, PermitRequest):
             values += ("t", operation.call, lease_ms, operation.tokens, len(operation.scopes))
             for scope in operation.scopes:
                 values += scope.limits

@@ -13,6 +13,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from peewee import fn
 
 from edge.store.limiter import SCRIPT, Limiter, LocalLimiter, _scopes
 from shared.core.errors import RateLimited
@@ -25,7 +26,7 @@ from shared.core.token_bucket import (
     effective_limits,
     ms_until_available,
 )
-from shared.models import Account, Plan, Subscription, UsageLedger
+from shared.models import Account, Hold, Plan, Subscription, UsageLedger
 from tests import factories
 from tests.edge.http_calls import Response, Stream, chat, run_concurrently
 from tests.openai_payloads import chunk, completion, role, tokens
@@ -140,6 +141,45 @@ def test_rejections_have_limit_headers_too(
         assert set(answer.headers) >= HEADERS
 
 
+@only_sqlite
+def test_a_call_that_is_rejected_after_its_hold_was_taken_releases_it(
+    model: None, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    edge = start_edge(database_url=any_database_url, redis_url=redis_url)
+    secret = key(rpm=10)
+    assert chat(edge, secret).status == 200
+    with redis.Redis.from_url(redis_url) as client:  # as if another edge had used up the limit
+        (bucket,) = client.keys("yout:bucket:k:*")
+        client.hset(bucket, "r", -10)
+    assert_limited(chat(edge, secret), "10 requests per minute")
+    eventually(lambda: states() == ["released", "settled"], "the second call's hold is released")
+    assert_limited(chat(edge, secret), "10 requests per minute")
+    assert states() == ["released", "settled"]  # after a rejection, the limits are checked first
+    assert Account.select(fn.sum(Account.held)).scalar() == 0
+    assert len(upstream.calls) == 1
+
+
+def states() -> list[str]:
+    return sorted(hold.state for hold in Hold.select())
+
+
+async def test_a_permit_is_likely_while_the_limits_are_far_away(redis_url: str) -> None:
+    limiter, limited = Limiter(redis_url, 60), scopes(concurrency=5)
+    permits = [await limiter.acquire(uuid4(), limited, 1)]  # 4 more calls are within the limits
+    burst = [limiter.request(uuid4(), limited, 1) for _ in range(3)]
+    assert [requested.is_likely for requested in burst] == [True, True, False]
+    permits += [await limiter.granted(requested) for requested in burst]  # 1 more
+    last = limiter.request(uuid4(), limited, 1)
+    assert not last.is_likely
+    limiter.withdraw(last)
+    for permit in permits:
+        limiter.release(permit, 0)
+    await limiter.close()
+    # All slots are free again, including the one of the call that was given up.
+    assert [(await limiter.acquire(uuid4(), limited, 1)).local for _ in range(5)] == [False] * 5
+    await limiter.close()
+
+
 @only_postgres
 def test_two_edges_share_the_limits(
     model: None, any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
@@ -238,7 +278,8 @@ def test_the_script_matches_the_pure_functions(
     assert rest >= min(requested, tpm)
     assert float(after[0]) == pytest.approx(have - 1, abs=0.001)
     assert float(after[1]) == pytest.approx(rest - requested, abs=0.001)
-    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - requested))]
+    more = min(have - 1, (rest - requested) / max(requested, 1), 5 - 1)
+    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - requested)), max(0, floor(more))]
     assert client.zcard("l") == 1
 
 
