@@ -3,6 +3,9 @@
 One thread owns one database connection and runs `shared.ledger` on batches. There is no timer: a single call is committed
 at once, and batches grow with the load. Settlements go first, because they release credits. Extensions are next, then new
 reservations: running calls are served before waiting ones.
+
+Calls that are committed together also return from their upstreams together, and then wait for each other again. So batches are
+small, which spreads the calls, unless the queue is so crowded that only large batches keep up.
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 log = logging.getLogger("yout.ledger")
 
 MAX_BATCH = 256
+SMALL_BATCH = 2  # maximum of each kind, unless the queue is crowded
+CROWDED_SECONDS = 0.01  # it is crowded once batches have followed each other for this long
+PAUSE_SECONDS = 0.003  # until none has run for this long
 _RETRY = object()  # the database is unavailable: retry soon, before anything else
 _LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -87,6 +93,8 @@ class LedgerBatcher:
         self._reservations: list[_Waiting] = []
         self._busy = False
         self._scheduled = False
+        self._busy_since = self._idle_since = 0.0
+        self._crowded = False
         self._failures = 0
         self._postponed = 0  # postponed settlements
         # Owned by the thread: reservations being committed, and those whose commit has an unknown outcome.
@@ -155,16 +163,30 @@ class LedgerBatcher:
     def _start_batch(self) -> None:
         self._scheduled = False
         waiting = self._settlements, self._extensions, self._reservations
-        self._busy = any(waiting)
+        was_busy, self._busy = self._busy, any(waiting)
         if self._busy:
-            batch = _Batch(*(part[:MAX_BATCH] for part in waiting))
+            limit = MAX_BATCH if self._is_crowded(was_busy) else SMALL_BATCH
+            batch = _Batch(*(part[:limit] for part in waiting))
             for part in waiting:
-                del part[:MAX_BATCH]
+                del part[:limit]
             self._metrics.record_ledger_wait(time.monotonic() - self._waiting_since)
-            self._waiting_since = time.monotonic() if any(waiting) else 0.0
+            if not any(waiting):
+                self._waiting_since = 0.0
             self._thread.submit(partial(self._work, batch))
-        elif not self._postponed:
-            self._idle.set()
+        else:
+            self._idle_since = self._loop.time()
+            if not self._postponed:
+                self._idle.set()
+
+    def _is_crowded(self, was_busy: bool) -> bool:
+        """Return whether calls arrive so fast that only large batches keep up. `was_busy`: this batch follows another at once."""
+        now = self._loop.time()
+        if was_busy:
+            self._crowded = self._crowded or now - self._busy_since > CROWDED_SECONDS
+        else:
+            self._crowded = self._crowded and now - self._idle_since < PAUSE_SECONDS
+            self._busy_since = now
+        return self._crowded
 
     def _finish(self, results: list[tuple[_Waiting, Any]]) -> None:
         again: list[_Waiting] = []

@@ -180,6 +180,25 @@ async def test_every_charge_is_synced_to_disk_and_a_hold_alone_is_not(
     assert synced == [("reserve", normal), ("job", full), ("settle", full), ("reserve", full)]
 
 
+@pytest.mark.parametrize(("crowded_seconds", "sizes"), [(60.0, [2, 2, 1]), (-1.0, [2, 3])])
+async def test_batches_are_small_unless_the_queue_is_crowded(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch, crowded_seconds: float, sizes: list[int]
+) -> None:
+    committed: list[int] = []
+
+    def recorded(reservations: Any, *rest: Any) -> Any:
+        committed.append(len(reservations))
+        return reserve(reservations, *rest)
+
+    monkeypatch.setattr("edge.store.ledger_batcher.reserve", recorded)
+    monkeypatch.setattr("edge.store.ledger_batcher.CROWDED_SECONDS", crowded_seconds)
+    ledger = LedgerBatcher()
+    await asyncio.gather(*(ledger.reserve(reservation_of(digest, 10)) for _ in range(5)))
+    await ledger.close(5)
+    assert committed == sizes
+    assert held(owner) == 50
+
+
 async def test_a_cancellation_just_after_the_commit_leaves_no_hold(owner: Account, digest: str) -> None:
     ledger = LedgerBatcher()
     claim = Claim("a" * 64, "b" * 64)
