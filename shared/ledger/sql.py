@@ -24,7 +24,6 @@ from shared.core.database import (
     database,
     drop_connection,
     is_sqlite,
-    transaction,
 )
 
 
@@ -90,7 +89,7 @@ def batch_transaction(*, durable: bool = True) -> Iterator[None]:
     fails at the same moment. SQLite, "PRAGMA synchronous": with a write-ahead log, `NORMAL` keeps the database consistent.
     """
     if is_sqlite():
-        with transaction() if durable else _without_sync():
+        with _sqlite_transaction(durable):
             yield
         return
     try:
@@ -108,13 +107,22 @@ def batch_transaction(*, durable: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def _without_sync() -> Iterator[None]:
-    database.execute_sql("PRAGMA synchronous = NORMAL")
+def _sqlite_transaction(durable: bool) -> Iterator[None]:
+    """Like `shared.core.database.transaction`, without Peewee's objects for nested transactions."""
+    execute_sql = database.execute_sql
+    if not durable:
+        execute_sql("PRAGMA synchronous = NORMAL")
     try:
-        with transaction():
-            yield
+        execute_sql("BEGIN IMMEDIATE")
+        yield
+        execute_sql("COMMIT")
+    except BaseException:
+        if database.connection().in_transaction:  # SQLite itself rolls back after some errors, such as a full disk
+            execute_sql("ROLLBACK")
+        raise
     finally:
-        database.execute_sql("PRAGMA synchronous = FULL")
+        if not durable:
+            execute_sql("PRAGMA synchronous = FULL")
 
 
 @lru_cache(maxsize=4)

@@ -85,6 +85,27 @@ def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Data
     assert (classify_error(busy.value), describe_error(busy.value)) == (ErrorKind.TEMPORARY, "OperationalError (SQLITE_BUSY)")
 
 
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("action", ["ABORT", "ROLLBACK"])  # with the second, SQLite itself ends the transaction
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_a_failed_batch_is_rolled_back(bound_database: Any, any_database_url: str, action: str, durable: bool) -> None:
+    owner = factories.account(100)
+
+    def fail() -> None:
+        with batch_transaction(durable=durable):
+            database.execute_sql("UPDATE account SET held = 7")
+            database.execute_sql(f"UPDATE OR {action} account SET email = NULL")
+
+    with pytest.raises(peewee.IntegrityError):
+        fail()
+    assert Account.get_by_id(owner.id).held == 0
+    assert database.execute_sql("PRAGMA synchronous").fetchone() == (2,)
+    with batch_transaction(durable=durable):
+        database.execute_sql("UPDATE account SET held = 8")
+    assert not database.connection().in_transaction
+    assert Account.get_by_id(owner.id).held == 8
+
+
 @contextmanager
 def locked(url: str, account: Account) -> Iterator[None]:
     """Another transaction locks the account row."""
