@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.gateway.machine import choose_cores
+from bench.gateway.postgres import DurablePostgres
 from bench.gateway.targets import Gateway, Place, inherited, launch
 from bench.gateway.workloads import WORKLOADS, Bench
 from bench.load import MODEL, MockUpstream, build
@@ -55,7 +56,13 @@ def main() -> int:
         valkey = RedisServer("valkey", folder)
         stack.callback(valkey.kill)
         place = Place(mock, folder, cores.gateway)
-        edges = [_start(name, path, place, valkey.url, stack) for name, path in (("after", ROOT), ("before", arguments.before))]
+        postgres = DurablePostgres() if arguments.postgres else None
+        if postgres is not None:
+            stack.callback(postgres.stop)
+        edges = [
+            _start(name, path, place, valkey.url, stack, postgres and postgres.create_database())
+            for name, path in (("after", ROOT), ("before", arguments.before))
+        ]
         bench = Bench(folder, mock, cores, arguments.scale)
         for edge in edges:
             bench.warm_up(edge)
@@ -93,8 +100,8 @@ def _standard_error(ratios: Sequence[float]) -> float:
     return statistics.stdev(winsorized) / ((1 - 2 * cut / len(ratios)) * math.sqrt(len(ratios)))
 
 
-def _start(name: str, checkout: Path, place: Place, redis_url: str, stack: ExitStack) -> Gateway:
-    """Start the edge of a checkout on a new database, which its own command line fills."""
+def _start(name: str, checkout: Path, place: Place, redis_url: str, stack: ExitStack, database_url: str | None = None) -> Gateway:
+    """Start the edge of a checkout on a new database (without `database_url`, SQLite), which its own command line fills."""
     port = free_port()
     python = checkout / ".venv" / "bin" / "python"
     data = place.folder / name
@@ -109,7 +116,7 @@ def _start(name: str, checkout: Path, place: Place, redis_url: str, stack: ExitS
         "YOUT_EDGE_PORT": str(port),
         "YOUT_DEFAULT_RPM": NO_LIMIT,
         "YOUT_DEFAULT_TPM": NO_LIMIT + "000",
-        "DATABASE_URL": f"sqlite:///{data / 'yout.db'}",
+        "DATABASE_URL": database_url or f"sqlite:///{data / 'yout.db'}",
         "REDIS_URL": redis_url,
     }
 
@@ -141,6 +148,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("before", type=_checkout, metavar="FOLDER", help="the other checkout, set up by its own bin/setup")
     known = tuple(WORKLOADS)
     parser.add_argument("--tests", nargs="+", choices=known, default=["sat_c64"], metavar="NAME", help=f"of {', '.join(known)}")
+    parser.add_argument("--postgres", action="store_true", help="on PostgreSQL instead of SQLite")
     parser.add_argument("--pairs", type=int, default=40, metavar="N", help="pairs of loads per test (40)")
     parser.add_argument("--scale", type=float, default=0.4, metavar="X", help="multiplies the seconds of each load (0.4)")
     return parser.parse_args()
