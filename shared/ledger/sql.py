@@ -43,11 +43,14 @@ class AccountState(NamedTuple):
 def execute(sql: str, parameters: Sequence[Any]) -> Any:
     """Run one statement with `?` placeholders and return the cursor.
 
-    `IN ?` takes a list. On PostgreSQL it becomes one array, so batches of all sizes share one prepared statement.
+    `IN ?` takes a list. On PostgreSQL it becomes one array, so batches of all sizes share one prepared statement. A single value
+    needs no array: arrays take most of the time to send a statement.
     """
     if is_sqlite():
         sizes = tuple(len(value) if isinstance(value, list) else 0 for value in parameters)
         return database.execute_sql(_sqlite_text(sql, sizes), _flattened(parameters))
+    if all(not isinstance(value, list) or len(value) == 1 for value in parameters):
+        return database.execute_sql(_postgres_single(sql), _flattened(parameters))
     return database.execute_sql(_postgres_text(sql), parameters)
 
 
@@ -61,6 +64,11 @@ def _sqlite_text(sql: str, sizes: tuple[int, ...]) -> str:
 @lru_cache(maxsize=256)
 def _postgres_text(sql: str) -> str:
     return sql.replace("IN ?", "= ANY(%s)").replace("?", "%s")
+
+
+@lru_cache(maxsize=256)
+def _postgres_single(sql: str) -> str:
+    return sql.replace("IN ?", "= %s").replace("?", "%s")
 
 
 def _flattened(parameters: Sequence[Any]) -> list[Any]:
@@ -169,12 +177,20 @@ def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str,
     """Return SQL that selects `rows` as columns `column1`, `column2`, …, and its parameters. `types` are for PostgreSQL."""
     if is_sqlite():
         return _sqlite_values(len(types), len(rows)), [value for row in rows for value in row]
+    if len(rows) == 1:
+        return _postgres_row(types), list(rows[0])
     return _postgres_values(types), [list(column) for column in zip(*rows, strict=True)]
 
 
 @lru_cache(maxsize=4096)
 def _sqlite_values(columns: int, rows: int) -> str:
     return "VALUES " + ", ".join([f"({_placeholders(columns)})"] * rows)
+
+
+@lru_cache(maxsize=256)
+def _postgres_row(types: tuple[str, ...]) -> str:
+    """Return SQL that selects one row without arrays (see `execute`)."""
+    return "SELECT " + ", ".join(f"%s::{type} AS column{number + 1}" for number, type in enumerate(types))
 
 
 @lru_cache(maxsize=256)
