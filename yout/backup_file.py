@@ -3,7 +3,7 @@
 manifest.json    format, time, schema, and the SHA-256 and size of every other file; the last member
 yout.db          the database
 media/…          media files, by storage key
-secret.key       SECRET_KEY, only if requested
+secret.key       SECRET_KEY, and former keys that may still be needed, one to a line; only if requested
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ FORMAT = 1
 DATABASE, MANIFEST, SECRET, MEDIA = "yout.db", "manifest.json", "secret.key", "media/"
 _MEDIA_NAME = re.compile(r"media/[0-9a-f]{2}/[0-9a-f]{64}(-thumbnail)?")
 _PIECE = 1 << 20
+# What an archive raises that is damaged, or whose manifest has other types than expected.
+_DAMAGE = (tarfile.TarError, EOFError, OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError)
 
 
 class Manifest(NamedTuple):
@@ -76,7 +78,7 @@ def write_backup(path: Path, created_at: int, schema: str) -> Iterator[BackupWri
 def extract_backup(path: Path, database: Path, media: Path, secret: Path) -> Manifest:
     """Extract a backup to these places, and check every file against the manifest. Raises `InvalidInput` for a damaged one."""
     found: dict[str, tuple[str, int]] = {}
-    manifest: dict[str, Any] | None = None
+    manifest: Any = None
     try:
         with tarfile.open(path, "r|gz") as archive:
             for member in archive:
@@ -87,19 +89,20 @@ def extract_backup(path: Path, database: Path, media: Path, secret: Path) -> Man
                     manifest = json.load(source)
                     continue
                 found[member.name] = _extract(member.name, source, database, media, secret)
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+        if manifest is None or manifest["format"] != FORMAT:
+            raise InvalidInput(f"{path} is incomplete, or of a newer release of Yout.")
+        expected = {str(name): (digest, size) for name, (digest, size) in manifest["files"].items()}
+        made = Manifest(int(manifest["created_at"]), str(manifest["schema"]), expected)
+    except _DAMAGE as error:
         if isinstance(error, OSError) and error.filename:  # of this machine, not of the archive
             raise
         raise InvalidInput(f"{path} is damaged or not a backup of Yout: {error}.") from None
-    if manifest is None or manifest.get("format") != FORMAT:
-        raise InvalidInput(f"{path} is incomplete, or of a newer release of Yout.")
-    expected = {name: (digest, size) for name, (digest, size) in manifest["files"].items()}
     wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
     if wrong or DATABASE not in found:
         raise InvalidInput(
             f"{path} is damaged: {len(wrong)} files differ from their checksums, such as {(wrong or [DATABASE])[0]}."
         )
-    return Manifest(int(manifest["created_at"]), str(manifest["schema"]), expected)
+    return made
 
 
 def _extract(name: str, source: IO[bytes], database: Path, media: Path, secret: Path) -> tuple[str, int]:

@@ -36,6 +36,23 @@ def locked_data_folder(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def only_rotation(folder: Path) -> Iterator[None]:
+    """Lock the folder of the key file for the duration of the block. Raises `SettingsError` if another rotation holds the lock.
+
+    Two at the same time would each write a new key, and values encrypted with the one that is replaced would be lost.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError("Another `yout secret rotate` is running.") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def create_private_folder(folder: Path) -> None:
     """Create a folder that only its owner can access. An existing folder keeps its mode."""
     if not folder.is_dir():
@@ -49,4 +66,6 @@ def write_private_file(path: Path, text: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # so that a power failure leaves the former or the new content
     temporary.replace(path)

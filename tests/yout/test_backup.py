@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -67,6 +69,23 @@ def rewritten(backup: Path, change: Callable[[str, bytes], bytes | None]) -> Pat
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
     return target
+
+
+def with_manifest(change: Callable[[bytes], bytes]) -> Callable[[str, bytes], bytes]:
+    return lambda name, data: change(data) if name == "manifest.json" else data
+
+
+def with_content(changed: str, content: bytes) -> Callable[[str, bytes], bytes]:
+    """Another content of one file, with its checksum in the manifest."""
+
+    def change(name: str, data: bytes) -> bytes:
+        if name != "manifest.json":
+            return content if name == changed else data
+        manifest = json.loads(data)
+        manifest["files"][changed] = [hashlib.sha256(content).hexdigest(), len(content)]
+        return json.dumps(manifest).encode()
+
+    return change
 
 
 def test_a_backup_of_a_running_installation_is_complete(
@@ -143,14 +162,23 @@ def test_a_backup_from_before_a_rotation_still_fits(installation: Installation, 
     assert installation.yout("ledger", "verify").code == 0
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "foreign", "cut off", "no archive"])
+DAMAGES = ("changed", "missing", "foreign", "cut off", "no archive", "list", "files", "time", "deep", "no database", "no key")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_backup_changes_nothing(installation: Installation, tmp_path: Path, damage: str) -> None:
     open_storage(settings_of(installation)).put(new_key(), b"one")
     backup = tmp_path / "yout.backup"
-    installation.yout("backup", str(backup))
+    installation.yout("backup", str(backup), "--include-secret-key")
     changes: dict[str, Callable[[str, bytes], bytes | None]] = {
         "changed": lambda name, data: data + b"x" if name.startswith("media/") else data,
         "missing": lambda name, data: None if name.startswith("media/") else data,
+        "list": with_manifest(lambda _: b"[]"),
+        "files": with_manifest(lambda data: data.replace(b'"files"', b'"others"')),
+        "time": with_manifest(lambda data: data.replace(b'"created_at": ', b'"created_at": null, "": ')),
+        "deep": with_manifest(lambda _: b"[" * 100_000),
+        "no database": with_content("yout.db", b"no database"),
+        "no key": with_content("secret.key", b"\xff"),
     }
     if damage in changes:
         backup = rewritten(backup, changes[damage])
@@ -165,6 +193,13 @@ def test_a_damaged_backup_changes_nothing(installation: Installation, tmp_path: 
     assert not (empty.folder / "var" / "yout.db").exists()
     assert not list((empty.folder / "var").glob("*restoring*"))
     assert not (tmp_path / "outside").exists()
+
+
+def test_a_backup_replaces_only_files_that_are_not_the_database(installation: Installation, tmp_path: Path) -> None:
+    database = installation.folder / "var" / "yout.db"
+    for target in (database, tmp_path, Path("/dev/null")):
+        assert installation.yout("backup", str(target)).code == 2
+    assert database.read_bytes().startswith(b"SQLite")
 
 
 def test_calls_that_ran_during_the_backup_are_released(installation: Installation, tmp_path: Path, upstream: Upstream) -> None:

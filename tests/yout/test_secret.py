@@ -14,6 +14,7 @@ from tests.servers.edge import WebProcess
 from tests.servers.process import eventually
 from tests.upstream import Upstream
 from tests.yout.command import Installation
+from yout.data_folder import only_rotation
 
 StartEdge = Callable[..., WebProcess]
 OLD, NEW = "former-secret-key-of-more-than-32-characters", "second-secret-key-of-more-than-32-characters"
@@ -76,6 +77,30 @@ def test_a_running_edge_follows_a_generated_key(
     is_rotated(generated, key, upstream, edge)
     assert generated.yout("secret", "rotate", "--json").data["sealed"] == 1  # again, with a third key
     assert file.read_text().split()[1:] == [second, first]
+
+
+def test_an_interrupted_rotation_is_backed_up_and_finished_by_one_process(
+    generated: Installation, upstream: Upstream, tmp_path: Path
+) -> None:
+    with_catalog(generated, upstream)
+    folder = generated.folder / "var"
+    file = folder / "secret.key"
+    first = file.read_text().strip()
+    file.write_text(f"{NEW}\n{first}\n")  # killed before anything was encrypted again
+    assert generated.yout("backup", str(tmp_path / "yout.backup"), "--include-secret-key").code == 0
+    (tmp_path / "second").mkdir()
+    second = Installation(tmp_path / "second")
+    del second.environment["SECRET_KEY"]
+    restored = second.yout("restore", str(tmp_path / "yout.backup"), "--json")
+    assert (restored.code, restored.data["secret_key_fits"]) == (0, True)
+    assert (second.folder / "var" / "secret.key").read_text().split() == [NEW, first]
+    with only_rotation(folder):  # another one would replace the key that this one generates
+        assert generated.yout("secret", "rotate").code == 1
+    assert file.read_text().split() == [NEW, first]
+    assert generated.yout("secret", "rotate").code == 0
+    with generated.database() as database:
+        [(sealed,)] = database.execute("SELECT sealed_secret FROM channel").fetchall()
+    assert can_decrypt(sealed, file.read_text().split()[0])
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)

@@ -30,7 +30,8 @@ def register(commands: Commands[Parser]) -> None:
 
 def _backup(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
-    from shared.core.errors import YoutError
+    from shared.core.errors import InvalidInput, YoutError
+    from shared.core.secret_key import decryption_keys
     from shared.operations.audit import record_audit_entry
     from yout.backup_file import DATABASE, SECRET, file_pieces, write_backup
     from yout.command_database import database_session
@@ -39,6 +40,8 @@ def _backup(call: CommandContext) -> Result:
     if not settings.uses_sqlite:
         command = f'pg_dump --format=custom --file={path} "$DATABASE_URL"'
         raise YoutError(f"PostgreSQL has its own tool. Run: {command} – {_PAGE}")
+    if path.exists() and (not path.is_file() or path.samefile(_database_path(settings))):
+        raise InvalidInput(f"{path} is not a backup file, so it is not replaced. Choose another name.")
     snapshot = path.with_name(f".{path.name}.{os.getpid()}.db")
     created_at = now_ms()
     with database_session(settings, check_secret_key=False):
@@ -48,8 +51,9 @@ def _backup(call: CommandContext) -> Result:
                 writer.add(DATABASE, snapshot.stat().st_size, file_pieces(snapshot))
                 media = _add_media(settings, writer)
                 if call.arguments.include_secret_key:
-                    key = str(settings.secret_key).encode() + b"\n"
-                    writer.add(SECRET, len(key), [key])
+                    # All keys, because a rotation of SECRET_KEY may not be finished.
+                    keys = "".join(f"{key}\n" for key in decryption_keys(settings.secret_key)).encode()
+                    writer.add(SECRET, len(keys), [keys])
         finally:
             snapshot.unlink(missing_ok=True)
         record_audit_entry(call.origin, "backup.create", path.name[:254], after={"files": media})  # alerts look at its age
@@ -165,8 +169,11 @@ class _Place:
 
 
 def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
+    from peewee import PeeweeException
+
     from shared.core.clock import now_ms
-    from shared.core.secret_key import read_key_file
+    from shared.core.errors import InvalidInput
+    from shared.core.secret_key import SecretKey
     from yout.backup_file import SECRET, extract_backup
 
     place.clean_up()
@@ -174,12 +181,15 @@ def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
     has_key = SECRET in manifest.files
     key: str = settings.secret_key  # with the keys before it
     if has_key:
-        [restored] = read_key_file(place.new_secret)
+        current = _current_key(place.new_secret, path)
         if settings.secret_key.file is None:  # the environment decides
             place.new_secret.unlink()
         else:
-            key = restored
-    prepared = _prepare(place, manifest, key)
+            key = SecretKey(current, file=place.new_secret)
+    try:
+        prepared = _prepare(place, manifest, key)
+    except PeeweeException as error:
+        raise InvalidInput(f"The database in {path} is damaged or not one of Yout: {error}. Nothing was changed.") from None
     aside = place.swap(now_ms())
     clean = not prepared["problems"]
     data = {"id": str(path), "created_at": manifest.created_at, **prepared, "clean": clean, "replaced": aside and str(aside)}
@@ -193,6 +203,17 @@ def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
             "SECRET_KEY is not the one of this backup: set it to that key before you start, or run `yout secret rotate --lost`."
         )
     return Result(data, "\n".join(lines), exit_code=0 if clean else 1)
+
+
+def _current_key(file: Path, backup: Path) -> str:
+    """Return the first key of an extracted key file. Raises `InvalidInput` if there is none."""
+    from shared.core.errors import InvalidInput
+    from shared.core.secret_key import read_key_file
+
+    try:
+        return read_key_file(file)[0]
+    except (IndexError, ValueError):
+        raise InvalidInput(f"{backup} is damaged: its SECRET_KEY cannot be read.") from None
 
 
 def _prepare(place: _Place, manifest: Manifest, key: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ def register(commands: Commands[Parser]) -> None:
 
 def _rotate(call: CommandContext) -> Result:
     from yout.command_database import database_session
+    from yout.data_folder import only_rotation
 
     arguments, settings = call.arguments, call.settings
     if arguments.former is not None and arguments.lost:
@@ -34,7 +35,8 @@ def _rotate(call: CommandContext) -> Result:
         raise UsageError("set SECRET_KEY to a new key and SECRET_KEY_FALLBACK to the former one, or pass --former or --lost")
     with database_session(settings, check_secret_key=False):
         if file:
-            return _replace_file(call, file)
+            with only_rotation(file.parent):
+                return _replace_file(call, file)
         sealed, erased = _reencrypt(call, former, settings.secret_key)
     data = {"id": "secret", "sealed": sealed, "erased": erased}
     text = f"{sealed} values are now encrypted with SECRET_KEY"
