@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import sqlite3
 import ssl
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -36,6 +37,7 @@ MAX_SKEW_MS = 2_000
 WORKER_SECONDS = 180  # workers evaluate the alerts every minute
 CONNECT_SECONDS = 3.0
 _AT_ONCE = 16
+_CHANNELS_SECONDS = 8.0  # for all channels, below the deadline of a check
 _NAMED = 5
 
 
@@ -165,9 +167,8 @@ def check_channels(target: peewee.Database) -> str:
     """Fail if a channel that serves a model cannot be connected to. Sends no request."""
     with target.connection_context():
         urls = _channel_urls()
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="channel") as pool:
-        reasons = pool.map(_connection_failure, urls.values())
-    failed = [f"{name} ({reason})" for name, reason in zip(urls, reasons, strict=True) if reason]
+    reasons = _connection_failures(set(urls.values()))
+    failed = [f"{name} ({reasons[url]})" for name, url in urls.items() if reasons[url]]
     if failed:
         shown = ", ".join(failed[:_NAMED]) + (f" and {len(failed) - _NAMED} others" if len(failed) > _NAMED else "")
         raise CheckFailed(
@@ -183,6 +184,24 @@ def _channel_urls() -> dict[str, str]:
     routes = ChannelModel.select(Channel.name, Channel.base_url).join(Channel).switch(ChannelModel).join(AIModel)
     rows: Any = routes.where(serving & (ChannelModel.status == "active") & (AIModel.status == "active")).distinct().tuples()
     return dict(rows)
+
+
+def _connection_failures(urls: Collection[str]) -> dict[str, str]:
+    """Return why each URL cannot be connected to, or "". The threads do not keep the process alive, unlike those of a pool."""
+    reasons: dict[str, str] = {}
+    remaining = iter(list(urls))
+
+    def connect() -> None:
+        for url in remaining:
+            reasons[url] = _connection_failure(url)
+
+    threads = [threading.Thread(target=connect, name="check of channels", daemon=True) for _ in range(min(_AT_ONCE, len(urls)))]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + _CHANNELS_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return {url: reasons.get(url, "not checked in time") for url in urls}
 
 
 def _connection_failure(url: str) -> str:

@@ -20,6 +20,7 @@ from shared.core.machine import GIB, DiskSpace, exposed_files
 from shared.core.settings import Settings, setting_problems, unknown_variables
 from shared.core.tls_certificates import TlsServer, read_end_date, tls_servers
 from shared.doctor import NEEDS, CheckFailed, checks_of, run_checks
+from shared.doctor import database as database_checks
 from shared.doctor.local import check_files
 from shared.doctor.servers import _check_eviction, check_mail, check_public_url, check_redis
 from shared.models import AlertCheck, AuditEntry
@@ -143,6 +144,20 @@ def test_each_fault_is_reported_by_its_own_check(make_settings: MakeSettings, an
     assert "yout secret rotate" in found["secret_key"]
     assert found["worker"].startswith("No worker has run for 0:10:")
     assert found["channels"].startswith("Cannot connect to acme (")
+
+
+@pytest.mark.usefixtures("bound_database")
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_channels_that_do_not_answer_do_not_keep_the_command_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    factories.model("m-1", factories.channel("http://127.0.0.1:1", name="acme"))
+    never = threading.Event()
+    monkeypatch.setattr(database_checks, "_connection_failure", lambda url: str(never.wait()))
+    monkeypatch.setattr(database_checks, "_CHANNELS_SECONDS", 0)
+    assert "acme (not checked in time)" in failure(lambda: database_checks.check_channels(database.obj))
+    waiting = [thread for thread in threading.enumerate() if thread.name == "check of channels"]
+    assert waiting
+    assert all(thread.daemon for thread in waiting)
+    never.set()
 
 
 def test_a_read_only_database_and_an_outage(make_settings: MakeSettings, postgres: Postgres, postgres_url: str) -> None:
