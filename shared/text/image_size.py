@@ -31,10 +31,10 @@ def image_size(url: str) -> tuple[int, int] | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Return the bytes of base64 text that may be cut off."""
+    """Return the bytes of base64 text that may be cut off; none if decoders differ in how they read it."""
     text = "".join(text.split())
     try:
-        return binascii.a2b_base64(text[: len(text) // 4 * 4])
+        return binascii.a2b_base64(text[: len(text) // 4 * 4], strict_mode=True)
     except (binascii.Error, ValueError):
         return b""
 
@@ -56,6 +56,8 @@ def _jpeg(data: bytes) -> tuple[int, int] | None:
         if position + 9 > len(data) or data[position] != 0xFF:
             return None
         marker = data[position + 1]
+        if marker == 0:  # readers search for the next marker after it
+            return None
         if marker == 0xFF:  # padding
             position += 1
         elif marker in _FRAMES:

@@ -19,6 +19,7 @@ _BLOCK_GROUP, _SIMPLE_BLOCK, _BLOCK, _TIMESTAMP = 0xA0, 0xA3, 0xA1, 0xE7
 # cluster, Position and PrevSize; of a group, duration, references, padding and additions.
 _ENTERED = frozenset({_SEGMENT, _CLUSTER, _BLOCK_GROUP})
 _SKIPPED = frozenset({0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF})
+_NUMBER_BYTES = 8  # RFC 8794: longer integers are invalid, and slow to compute with
 _SKIPPED |= {0xA7, 0xAB, 0x9B, 0xFB, 0x75A2, 0x75A1, 0xFA}
 
 
@@ -75,6 +76,8 @@ def _sum_of_blocks(data: bytes) -> float | None:
             first = time + offset if first < 0 else min(first, time + offset)
             last, seconds = max(last, time + offset), seconds + more
         elif element.id == _TIMESTAMP:
+            if element.size > _NUMBER_BYTES:
+                return None
             time = int.from_bytes(data[element.start : end], "big")
         elif element.id == _INFO:
             info = _info(data, element)
@@ -164,6 +167,8 @@ def _info(data: bytes, element: _Element) -> tuple[int, float] | None:
     for child in _children(data, element) or ():
         content = data[child.start : child.start + (child.size or 0)]
         if child.id == 0x2AD7B1:
+            if len(content) > _NUMBER_BYTES:
+                return None
             scale = int.from_bytes(content, "big")
         elif child.id == 0x4489 and len(content) in (4, 8):
             (stated,) = struct.unpack(">f" if len(content) == 4 else ">d", content)

@@ -40,6 +40,9 @@ def image(format: str, width: int, height: int, **options: Any) -> str:
     return f"data:image/{format.lower()};base64,{b64encode(file.getvalue()).decode()}"
 
 
+SMALL = b"\0\0\xff\xc0\0\x0b\x08\0\x20\0\x20\1\1\x11\0"  # the start of a frame of 32 by 32 pixels
+
+
 @pytest.mark.parametrize(
     ("url", "detail", "tokens"),
     [
@@ -54,6 +57,8 @@ def image(format: str, width: int, height: int, **options: Any) -> str:
         ("https://a.example/b.png", "low", IMAGE_TOKENS),
         ("data:image/png;base64,iVBORw0KGgo=", None, None),
         ("data:image/jpeg;base64,/9j/4AAQ", None, None),
+        (image("PNG", 4_000, 3_000).replace(",", ",-"), None, None),  # decoders skip the character, or read it as another
+        ("data:image/jpeg;base64," + b64encode(b"\xff\xd8\xff\0\0\x04" + SMALL).decode(), None, None),
     ],
 )
 def test_models_without_a_limit_need_the_size_of_the_image(url: str, detail: str | None, tokens: int | None) -> None:

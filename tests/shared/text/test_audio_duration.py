@@ -245,6 +245,8 @@ SEEK = element("114d9b74", element("4dbb", element("53ab", bytes.fromhex("1654ae
         ([INFO, cluster(100), TRACKS], None),
         ([INFO, TRACKS], None),
         ([*FILE[:2], cluster(100)[:-3]], None),
+        ([element("1549a966", element("2ad7b1", b"\xff" * 1_000)), TRACKS, cluster(100), cluster(100, 1)], None),  # long integers
+        ([*FILE[:2], element("1f43b675", element("e7", b"\xff" * 1_000) + element("a3", b"\x81\0\0\x80" + DTX))], None),
     ],
 )
 def test_all_blocks_of_matroska_files_count(parts: list[bytes], seconds: int | None) -> None:
