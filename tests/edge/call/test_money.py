@@ -353,7 +353,8 @@ def test_reasoning_that_no_limit_counts_is_held_and_relayed_within_its_own_limit
     assert last["choices"][0]["finish_reason"] == "stop"
     assert balance(owner) == 1_000_000 - 7 - 2 * 510
     assert two_edges.upstream.calls[-1].json["max_tokens"] == 10
-    two_edges.upstream.script(stream(role(), *thoughts, *thoughts, HANG))
+    # The length is checked again after at most a quarter more.
+    two_edges.upstream.script(stream(role(), *thoughts, *thoughts, *thoughts, HANG))
     with Stream(two_edges.edge, secret, model="thinker", max_tokens=10) as call:
         call.response_head()
         assert call.remaining_events()[-2]["choices"][0]["finish_reason"] == "length"
