@@ -20,6 +20,7 @@ from shared.models import StaffUser
 from shared.operations.staff import create_staff
 from tests.conftest import OpenPage, StartWeb
 from tests.factories import ORIGIN
+from tests.servers.process import free_port
 
 Enter = Callable[..., Awaitable[Page]]
 PASSWORD = "correct horse battery"
@@ -62,7 +63,7 @@ def _attribute(tag: str, name: str) -> str:
 
 @pytest.fixture
 def app(bound_database: peewee.Database, make_settings: Callable[..., Settings]) -> Flask:
-    return create_app(make_settings())
+    return create_app(make_settings(edge_port=free_port()))  # where no edge runs
 
 
 @pytest.fixture

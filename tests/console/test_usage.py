@@ -104,7 +104,7 @@ def test_each_filter_applies_to_the_page_the_totals_and_the_csv(signed_in, varie
             assert sums["Calls"] == str(len(expected)), (name, rolled)
             cached = 100 * sum(row.cached_tokens for row in expected) / sum(row.input_tokens for row in expected)
             assert sums["Cached"] == f"{cached:.2f}\u202f%", (name, rolled)
-            assert sums["Charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
+            assert sums["Credits charged"].replace("\u202f", "") == str(sum(row.credits for row in expected)), (name, rolled)
             assert [line["request_id"] for line in csv_of(browser, query)] == [str(row.id) for row in expected], name
         update_sums(varied_calls["now"], 60)
 
