@@ -19,8 +19,11 @@ _BLOCK_GROUP, _SIMPLE_BLOCK, _BLOCK, _TIMESTAMP = 0xA0, 0xA3, 0xA1, 0xE7
 # cluster, Position and PrevSize; of a group, duration, references, padding and additions.
 _ENTERED = frozenset({_SEGMENT, _CLUSTER, _BLOCK_GROUP})
 _SKIPPED = frozenset({0x1C53BB6B, 0x1254C367, 0x1043A770, 0x1941A469, 0xEC, 0xBF})
-_NUMBER_BYTES = 8  # RFC 8794: longer integers are invalid, and slow to compute with
 _SKIPPED |= {0xA7, 0xAB, 0x9B, 0xFB, 0x75A2, 0x75A1, 0xFA}
+# Files with more were made to be slow to read.
+_NUMBER_BYTES = 8  # RFC 8794: longer integers are invalid
+_MAX_ELEMENTS = 2 * MAX_PACKETS
+_MAX_CHILDREN = 1_000  # of a head with tracks, times or references
 
 
 class _Element(NamedTuple):
@@ -48,7 +51,7 @@ def _sum_of_blocks(data: bytes) -> float | None:
     scale, stated = 1_000_000, 0.0
     places: dict[int, int] = {}  # ids of four bytes, by position
     seeks: list[tuple[int, int]] = []  # ids and positions in the segment that SeekHead refers to
-    blocks = position = time = 0
+    blocks = elements = position = time = 0
     first, last, seconds, more = -1, 0, 0.0, 0.0
     length = len(data)
     while position < length:
@@ -56,7 +59,8 @@ def _sum_of_blocks(data: bytes) -> float | None:
             element: _Element | None = _Element(_SIMPLE_BLOCK, position + 2, size & 0x7F)
         else:
             element = _element(data, position)
-        if element is None:
+        elements += 1
+        if element is None or elements > _MAX_ELEMENTS:
             return None
         end = element.start + (element.size or 0)
         if element.id > 0xFFFFFF:
@@ -86,11 +90,11 @@ def _sum_of_blocks(data: bytes) -> float | None:
             scale, stated = info
         elif element.id == _SEEK_HEAD:
             found_seeks = _seeks(data, element)
-            if found_seeks is None:
+            if found_seeks is None or len(seeks) > _MAX_CHILDREN:
                 return None
             seeks += found_seeks
         elif element.id == _TRACKS:
-            tracks = _tracks(data, element)
+            tracks = _tracks(data, element) if tracks is None else None
             if tracks is None:
                 return None
         elif element.id != _EBML and element.id not in _SKIPPED:
@@ -154,7 +158,7 @@ def _children(data: bytes, parent: _Element) -> list[_Element] | None:
     found, position, end = [], parent.start, parent.start + parent.size
     while position < end:
         child = _element(data, position)
-        if child is None or child.size is None:
+        if child is None or child.size is None or len(found) == _MAX_CHILDREN:
             return None
         found.append(child)
         position = child.start + child.size

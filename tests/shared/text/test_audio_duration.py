@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from typing import Any
+from unittest.mock import patch
 
 import av
 import numpy
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedded.audio_encoding import encode_audio
+from shared.text import matroska_duration
 from shared.text.audio_duration import MAX_SECONDS, audio_seconds
 
 RATE = 24_000
@@ -243,6 +245,8 @@ SEEK = element("114d9b74", element("4dbb", element("53ab", bytes.fromhex("1654ae
         ([INFO, element("1654ae6b", track(b"A_AAC")), cluster(100)], None),
         ([INFO, element("1654ae6b", track(more=element("6d80", b""))), cluster(100)], None),  # packets without their first bytes
         ([INFO, cluster(100), TRACKS], None),
+        ([INFO, element("1654ae6b", b"\xec\x80" * 1_000 + track()), cluster(100)], None),  # slow to read
+        ([INFO, TRACKS, TRACKS, cluster(100)], None),
         ([INFO, TRACKS], None),
         ([*FILE[:2], cluster(100)[:-3]], None),
         ([element("1549a966", element("2ad7b1", b"\xff" * 1_000)), TRACKS, cluster(100), cluster(100, 1)], None),  # long integers
@@ -256,6 +260,9 @@ def test_all_blocks_of_matroska_files_count(parts: list[bytes], seconds: int | N
 def test_containers_that_are_slow_to_read_are_not_read_to_the_end() -> None:
     many = ogg_page(1, [b""] * 255) * 3_000
     assert audio_seconds(ogg_page(1, [OPUS_HEAD]) + many) == MAX_SECONDS
+    with patch.object(matroska_duration, "_MAX_ELEMENTS", 200):
+        assert audio_seconds(EBML + element("18538067", b"".join(FILE), -1)) == 6
+        assert audio_seconds(EBML + element("18538067", b"".join([*FILE[:2], b"\xec\x80" * 100, *FILE[2:]]), -1)) is None
 
 
 @given(st.sampled_from(OPUS), st.data())
