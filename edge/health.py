@@ -12,7 +12,7 @@ from quart import Blueprint, Response, current_app, request
 from edge.http.api_spec import ANYBODY, BOOLEAN, INTEGER, PLAIN, ResponseSpec, describe_route, enum, response_schema
 from edge.http.errors import RETRY_AFTER_SECONDS
 from edge.services import Services
-from edge.store.metrics import Stored
+from edge.store.metrics import StoredGauges
 from shared.core.errors import DatabaseUnavailable, NotFound
 from shared.mail.outbox import count_overdue
 from shared.metrics.access import may_read
@@ -90,7 +90,7 @@ async def metrics() -> Response:
     return Response(services.metrics.render(stored, state.accepts_writes, redis), content_type=CONTENT_TYPE)
 
 
-async def _stored(services: Services) -> Stored | None:
+async def _stored(services: Services) -> StoredGauges | None:
     """Return the gauges that are read from the database, or None while it is unavailable."""
     try:
         return await services.slow_reader.read(_read_stored)
@@ -98,9 +98,9 @@ async def _stored(services: Services) -> Stored | None:
         return None
 
 
-def _read_stored() -> Stored:
+def _read_stored() -> StoredGauges:
     totals = peewee.fn.COUNT(Hold.id), peewee.fn.COALESCE(peewee.fn.SUM(Hold.amount), 0)
     open_holds: Any = Hold.select(*totals).where(Hold.state == "held")
     count, credits = open_holds.tuples().get()
     unfinished = MediaJob.select().where(MediaJob.finished_at.is_null())
-    return Stored(int(count), int(credits), count_overdue(), int(unfinished.count()))
+    return StoredGauges(int(count), int(credits), count_overdue(), int(unfinished.count()))

@@ -23,7 +23,7 @@ MEDIA_QUEUE = "media"
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 2
 QUEUES = (QUEUE, MEDIA_QUEUE)
-DEPTH_ANSWER_SECONDS = 0.2  # so that a page never waits for Redis
+DEPTH_ANSWER_SECONDS = 0.2  # so that a slow Redis does not delay pages
 
 
 class JobQueue:

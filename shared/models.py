@@ -978,17 +978,17 @@ class OutputSize(BaseModel):
 
 
 class FailoverCost(BaseModel):
-    """What the failed attempts of a call at one channel cost, if the call ended at another channel.
+    """The cost of a call's failed attempts at one channel, if the call ended at another channel.
 
-    The call's `provider_cost` includes it, and the sums of channels move it from `last_channel` to `channel`
-    (`shared.rollup`). There is no account, and there are no foreign keys, so it outlives both.
+    The call's `provider_cost` includes it, and figures by channel move it from `last_channel` to `channel` (`shared.rollup`).
+    The row has no account and no foreign keys, so it remains when the account or a channel is deleted.
     """
 
     id = UUIDField(primary_key=True, default=new_id)
     created_at = BigIntegerField(index=True)  # of the call
     model = CharField(max_length=200)
-    channel = UUIDField()  # that failed
-    last_channel = UUIDField()  # of the usage row
+    channel = UUIDField()  # the one that failed
+    last_channel = UUIDField()  # the one of the usage row
     provider_cost = BigIntegerField()
 
     class Meta:
@@ -1320,7 +1320,7 @@ OutgoingMail.add_index(
 
 
 class AlertCheck(BaseModel):
-    """One row: when a worker evaluated the alerts last. It also shows that a worker is running."""
+    """One row: when a worker last evaluated the alerts. It also shows that a worker is running."""
 
     id = SmallIntegerField(primary_key=True, default=1)
     checked_at = BigIntegerField(default=0)
@@ -1341,8 +1341,8 @@ class Alert(BaseModel):
     details = JSONField(default=dict)
     first_seen_at = BigIntegerField(default=now_ms)
     last_seen_at = BigIntegerField(default=now_ms)
-    opened_at = BigIntegerField(null=True)  # NULL: not seen for long enough
-    clear_since = BigIntegerField(null=True)  # since when the condition is no longer met
+    opened_at = BigIntegerField(null=True)  # NULL: the condition has not lasted long enough
+    clear_since = BigIntegerField(null=True)  # when the condition was first found to be gone; NULL while it is met
     closed_at = BigIntegerField(null=True)
 
     class Meta:

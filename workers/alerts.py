@@ -29,7 +29,7 @@ log = logging.getLogger("yout.worker.alerts")
 
 EVALUATE_SECONDS = 60.0
 SEND_SECONDS = 5.0
-ENDINGS_SECONDS = 1_800.0  # between looks at certificates and keys; alerts that are not confirmed for an hour close
+EXPIRY_SECONDS = 1_800.0  # between looks at certificates and keys; alerts that are not confirmed for an hour close
 MAX_ANSWER_BYTES = 100_000
 _LIMITS = Timeouts(total_seconds=10, idle_seconds=5)
 _ROUND_SECONDS = 20.0  # maximum duration of one `send_due`
@@ -52,7 +52,7 @@ class AlertWork:
         self._targets = [
             target for target, address in (("email", settings.alert_email), ("webhook", settings.alert_webhook_url)) if address
         ]
-        self._endings_due = 0.0
+        self._expirations_due = 0.0
         url = settings.alert_webhook_url
         self._http = SafeHttpClient(policy_from_settings(settings), trusted=(url,) if url else ())
 
@@ -65,17 +65,17 @@ class AlertWork:
             return
         record_observation(conditions.observe_calls(now), self._targets, now)
         record_observation(conditions.observe_rows(self._settings, now), self._targets, now)
-        if time.monotonic() >= self._endings_due:
-            self._evaluate_endings(now)
+        if time.monotonic() >= self._expirations_due:
+            self._evaluate_expirations(now)
         close_stale(self._targets, now)
 
-    def _evaluate_endings(self, now: int) -> None:
+    def _evaluate_expirations(self, now: int) -> None:
         """Look for what ends soon. While such an alert is about to open or close, look again with the next evaluation."""
-        record_observation(conditions.observe_endings(self._settings, now), self._targets, now)
+        record_observation(conditions.observe_expirations(self._settings, now), self._targets, now)
         changing = Alert.opened_at.is_null() | Alert.clear_since.is_null(False)
-        of_endings = Alert.kind.in_(conditions.ENDING_KINDS) & Alert.closed_at.is_null()
-        is_settled = not Alert.select().where(of_endings & changing).exists()
-        self._endings_due = time.monotonic() + (ENDINGS_SECONDS if is_settled else 0)
+        of_expirations = Alert.kind.in_(conditions.EXPIRY_KINDS) & Alert.closed_at.is_null()
+        is_settled = not Alert.select().where(of_expirations & changing).exists()
+        self._expirations_due = time.monotonic() + (EXPIRY_SECONDS if is_settled else 0)
 
     def send_due(self) -> None:
         """Send the messages that are due, one at a time. Raises database errors."""

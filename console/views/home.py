@@ -20,7 +20,7 @@ from shared.operations.price_check import latest_check
 from shared.operations.prices_in_force import models_below_cost
 from shared.rollup import Scope
 
-SHOWN_BY_THEMSELVES = {"channel_flagged", "price_below_cost"}  # the page has the details of these anyway
+SHOWN_SEPARATELY = {"channel_flagged", "price_below_cost"}  # the page has the details of these anyway
 SILENT_WORKER_MS = 180_000
 FILTERS = ("account", "model", "channel")
 
@@ -63,7 +63,7 @@ class HomeView(View):
 
 def _alerts() -> list[tuple[int, AlertText]]:
     """Return the open alerts: since when (ms UTC), and their text."""
-    rows = [row for row in open_alerts() if row.kind in KINDS - SHOWN_BY_THEMSELVES]
+    rows = [row for row in open_alerts() if row.kind in KINDS - SHOWN_SEPARATELY]
     return [(row.opened_at or 0, describe_alert(row)) for row in rows]
 
 

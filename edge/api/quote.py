@@ -98,8 +98,8 @@ async def quote_call() -> Response:
             raise AccessDenied(f"You do not have access to the model '{offer.call.model}'.", "model_not_allowed")
     if visitor is not None and len(offers) > 1:
         raise AccessDenied("Fallback models require an account. Sign in, or send an API key.", "model_not_allowed")
-    least = MIN_CALL_CREDITS if visitor is not None else 0
-    quoted = _at_least(max_quote(offers, cap), least)
+    minimum = MIN_CALL_CREDITS if visitor is not None else 0
+    quoted = _at_least(max_quote(offers, cap), minimum)
     counted = await services().count_tokens(prompt_text(call.body))
     input_tokens = max(1, counted + max_non_text_tokens(call.body) // 3)
     if isinstance(found, AccountCaller):
@@ -119,33 +119,33 @@ async def quote_call() -> Response:
             "output_limit": quoted.output_tokens,
             "typical_output_tokens": typical_output,
             "worst": quoted.bound,
-            "typical": _typical(quoted, expected, least),
+            "typical": _typical(quoted, expected, minimum),
             "required": quoted.minimum,
             "balance": funds.balance,
             "held": funds.held,
             "max_tokens_affordable": affordable_output(quoted, free),
             "fits": fits,
             "cheaper_models": [] if fits else alternatives_document(cheapest_alternatives(usable, call, free)),
-            "models": [_alternative(fit, expected, least) for fit in affordable_models(usable, call, free)[:MAX_MODELS]],
+            "models": [_alternative(fit, expected, minimum) for fit in affordable_models(usable, call, free)[:MAX_MODELS]],
         }
     )
 
 
-def _at_least(quoted: Quote, least: int) -> Quote:
-    return quoted._replace(bound=max(quoted.bound, least), minimum=max(quoted.minimum, least))
+def _at_least(quoted: Quote, minimum: int) -> Quote:
+    return quoted._replace(bound=max(quoted.bound, minimum), minimum=max(quoted.minimum, minimum))
 
 
-def _typical(quoted: Quote, expected: TokenUsage, least: int) -> int:
-    return min(max(call_charge(quoted.price, expected), least), quoted.bound)
+def _typical(quoted: Quote, expected: TokenUsage, minimum: int) -> int:
+    return min(max(call_charge(quoted.price, expected), minimum), quoted.bound)
 
 
-def _alternative(fit: Alternative, expected: TokenUsage, least: int) -> dict[str, Any]:
-    quoted = _at_least(fit.quote, least)
+def _alternative(fit: Alternative, expected: TokenUsage, minimum: int) -> dict[str, Any]:
+    quoted = _at_least(fit.quote, minimum)
     typical = expected._replace(output_tokens=min(expected.output_tokens, quoted.paid_tokens))
     return {
         "id": fit.model.id,
         "worst": quoted.bound,
-        "typical": _typical(quoted, typical, least),
+        "typical": _typical(quoted, typical, minimum),
         "required": quoted.minimum,
     }
 

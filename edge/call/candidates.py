@@ -113,7 +113,7 @@ def image_tokens(routes: Iterable[Route]) -> int:
     return max(bounds, default=IMAGE_TOKENS)
 
 
-def more_image_tokens(call: ChatCall, routes: Sequence[Route]) -> int:
+def extra_image_tokens(call: ChatCall, routes: Sequence[Route]) -> int:
     """Return how many tokens the call's images may have on any of `routes`, in addition to `IMAGE_TOKENS` each.
 
     If the model does not limit them, and the size of an image is not known, that is as many as for a linked file.
@@ -156,7 +156,7 @@ def quote_call(model: CatalogModel, call: ChatCall, cap: int | None) -> Quote:
     costs = possible_costs(call, model.routes, price)
     input_bound = call.input_bound
     if call.images:
-        input_bound += more_image_tokens(call, model.routes)
+        input_bound += extra_image_tokens(call, model.routes)
     if costs.unbounded_input:
         input_bound = max(input_bound, UNBOUNDED_INPUT_TOKENS)
     quoted = quote(

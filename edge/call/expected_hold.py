@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from edge.call.candidates import Candidate, more_image_tokens
+from edge.call.candidates import Candidate, extra_image_tokens
 from edge.call.requests import max_non_text_tokens
 from edge.call.stream_hold import PaidPrompt
 from edge.services import Services
@@ -55,7 +55,7 @@ async def _input_tokens(services: Services, call: ChatCall, candidate: Candidate
     counted = max([await services.token_counts.count(prompt_pieces(body)) for body in _bodies(call)])
     other_tokens = MESSAGE_TOKENS * len(call.body["messages"]) + max_non_text_tokens(call.body)
     if call.images:
-        other_tokens += more_image_tokens(call, candidate.routes)
+        other_tokens += extra_image_tokens(call, candidate.routes)
     return min(-(-counted * percent // 100) + other_tokens, candidate.quote.input_bound)
 
 

@@ -99,7 +99,7 @@ _INPUT = ROUTES.offset("yout_route_input_tokens_total")
 _OUTPUT = ROUTES.offset("yout_route_output_tokens_total")
 
 
-class Stored(NamedTuple):
+class StoredGauges(NamedTuple):
     """Gauges that are read from the database when Prometheus asks; all processes and machines would report the same."""
 
     holds_open: int
@@ -220,11 +220,11 @@ class Metrics:
         """Set whether this process enforces rate limits without Redis."""
         self._cells[self._degraded] = degraded
 
-    def render(self, stored: Stored | None, database_available: bool, redis_available: bool) -> bytes:
+    def render(self, stored: StoredGauges | None, database_available: bool, redis_available: bool) -> bytes:
         """Return the sums of all processes in Prometheus' text format. Without `stored` its metrics are left out."""
         return render(self._metrics(self._shared.totals(), stored, database_available, redis_available))
 
-    def _metrics(self, totals: Totals, stored: Stored | None, database: bool, redis: bool) -> Iterator[Metric]:
+    def _metrics(self, totals: Totals, stored: StoredGauges | None, database: bool, redis: bool) -> Iterator[Metric]:
         yield build_info("edge")
         yield from collected(GROUPS, totals)
         for name, help, part in TOTALS:
@@ -258,7 +258,7 @@ class Metrics:
         self._cells[at + len(QUICK_US) + 1] += value
 
 
-def _stored_gauges(stored: Stored) -> Iterator[GaugeMetricFamily]:
+def _stored_gauges(stored: StoredGauges) -> Iterator[GaugeMetricFamily]:
     yield gauge("yout_holds_open", "Holds that are neither settled nor released, of calls and media jobs", stored.holds_open)
     yield gauge("yout_held_credits", "Credits in open holds", stored.held_credits)
     yield gauge("yout_mail_unsent", "Emails queued for more than an hour", stored.overdue_mails)

@@ -1,4 +1,4 @@
-"""What is wrong now. Each function reads the bound database, or this machine, and changes nothing."""
+"""Detects the current conditions. Each function reads the bound database, or this machine, and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from shared.rollup import Scope, TimeSpan, read_figures
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
-CALLS_MS = 10 * MINUTE_MS  # of a channel that are looked at
-MIN_CALLS = 5  # fewer calls say nothing
-FAILING_SHARE = 0.25  # of failed calls, from which on a channel fails
-RECOVERED_SHARE = 0.1  # up to which it has recovered
+CALLS_MS = 10 * MINUTE_MS  # period over which the calls of a channel are counted
+MIN_CALLS = 5  # with fewer calls, the share of failures means little
+FAILING_SHARE = 0.25  # a channel is failing from this share of failed calls on
+RECOVERED_SHARE = 0.1  # and has recovered at this share or less
 STUCK_JOB_MS = 10 * MINUTE_MS  # in the queue
 LATE_MS = MINUTE_MS  # after a job's deadline
 STALE_HOLD_MS = 5 * MINUTE_MS  # after a hold's deadline: workers expire holds every 10 s
 LATE_PURGE_MS = HOUR_MS
-ENDING_KEY_MS = 7 * DAY_MS
-LONG_KEY_MS = 30 * DAY_MS  # keys with a shorter life end as planned
+EXPIRING_KEY_MS = 7 * DAY_MS
+LONG_KEY_MS = 30 * DAY_MS  # keys with a shorter lifetime are meant to expire
 OLD_BACKUP_MS = 8 * DAY_MS
 BACKUP_ACTION = "backup.create"  # in the audit log
 MAX_COUNT = 1_000
 LOCAL_KINDS = ("disk_full",)  # about one machine
-ENDING_KINDS = ("certificate_ending", "keys_ending")  # which take longer to find, and change slowly
+EXPIRY_KINDS = ("certificate_expiring", "keys_expiring")  # slower to check, and slow to change
 CALL_KINDS = ("channel_failing", "no_channel")
 OTHER_KINDS = (
     *("channel_flagged", "price_below_cost", "jobs_stuck", "purges_stuck", "mail_unsent", "holds_stale"),
@@ -46,7 +46,7 @@ OTHER_KINDS = (
 
 
 def observe_calls(now: int) -> Observation:
-    """Find channels whose calls fail, and calls that reached no channel."""
+    """Find channels whose calls fail, and calls for which no channel was available."""
     names: Any = Channel.select(Channel.id, Channel.name).where(Channel.status == "active").tuples()
     active, recovered = [], {("channel_failing", str(id)) for (id,) in _disabled_channels()}
     groups = read_figures(Scope(), TimeSpan(now - CALLS_MS, now), "channel", now).groups
@@ -71,7 +71,7 @@ def _disabled_channels() -> Iterable[Any]:
 
 
 def observe_rows(settings: Settings, now: int) -> Observation:
-    """Find everything else that the database shows."""
+    """Find all other conditions that are visible in the database."""
     overdue = (PurgeJob.status != "done") & (PurgeJob.due_at < now - LATE_PURGE_MS)
     stale = (Hold.state == "held") & (Hold.expires_at < now - STALE_HOLD_MS)
     found = [
@@ -107,9 +107,9 @@ def _stuck_jobs(now: int) -> Any:
     return MediaJob.select(SQL("1")).where(waits | late)
 
 
-def _ending_keys(now: int) -> Any:
-    ends = (ApiKey.expires_at > now) & (ApiKey.expires_at < now + ENDING_KEY_MS) & ApiKey.revoked_at.is_null()
-    return ApiKey.select(SQL("1")).where(ends & (ApiKey.expires_at - ApiKey.created_at >= LONG_KEY_MS))
+def _expiring_keys(now: int) -> Any:
+    expires = (ApiKey.expires_at > now) & (ApiKey.expires_at < now + EXPIRING_KEY_MS) & ApiKey.revoked_at.is_null()
+    return ApiKey.select(SQL("1")).where(expires & (ApiKey.expires_at - ApiKey.created_at >= LONG_KEY_MS))
 
 
 def _pool(settings: Settings) -> list[Condition]:
@@ -122,7 +122,7 @@ def _pool(settings: Settings) -> list[Condition]:
 
 
 def _backup(now: int) -> list[Condition]:
-    """An old backup, if `yout backup` was ever used."""
+    """Return the condition of an old backup, if `yout backup` was ever used."""
     made_at = AuditEntry.select(fn.MAX(AuditEntry.created_at)).where(AuditEntry.action == BACKUP_ACTION).scalar()
     if made_at is None or made_at >= now - OLD_BACKUP_MS:
         return []
@@ -130,7 +130,7 @@ def _backup(now: int) -> list[Condition]:
 
 
 def observe_machine(settings: Settings) -> tuple[Observation, str]:
-    """Find full disks of this machine. Returns the machine's name, too: the subject of its alerts."""
+    """Find full disks of this machine. Also returns the machine's name, which is the subject of its alerts."""
     host = socket.gethostname()[:200]
     spaces = disk_spaces(settings)
     low = [space for space in spaces if space.is_low()]
@@ -142,16 +142,16 @@ def observe_machine(settings: Settings) -> tuple[Observation, str]:
     return Observation(LOCAL_KINDS, active, undecided), host
 
 
-def observe_endings(settings: Settings, now: int) -> Observation:
-    """Find TLS certificates and API keys that end soon. Connects to the servers and reads all keys, so run it rarely."""
-    active, undecided = _counted("keys_ending", _ending_keys(now)), set()
-    database.close()  # no connection is held while servers are waited for
+def observe_expirations(settings: Settings, now: int) -> Observation:
+    """Find TLS certificates and API keys that expire soon. Connects to the servers and reads all keys, so call it rarely."""
+    active, undecided = _counted("keys_expiring", _expiring_keys(now)), set()
+    database.close()  # do not hold a connection while waiting for servers
     for server in tls_servers(settings):
         subject = f"{server.variable} {server.host}"[:200]
         days = days_left(server)
         if days is None:
-            undecided.add(("certificate_ending", subject))
+            undecided.add(("certificate_expiring", subject))
         elif days < MIN_DAYS:
             details = {"variable": server.variable, "host": server.host, "days": days}
-            active.append(Condition("certificate_ending", subject, details))
-    return Observation(ENDING_KINDS, active, undecided)
+            active.append(Condition("certificate_expiring", subject, details))
+    return Observation(EXPIRY_KINDS, active, undecided)

@@ -8,13 +8,13 @@ from shared.models import Alert, AlertNotice
 from shared.text.plain_text import to_one_line, truncate
 
 LEASE_MS = 120_000  # longer than any attempt takes
-WAITS_MS = (30_000, 120_000, 600_000, 1_800_000)  # after the first attempt, the second, …; the last one repeats
+RETRY_DELAYS_MS = (30_000, 120_000, 600_000, 1_800_000)  # after the first attempt, the second, …; the last repeats
 MAX_AGE_MS = 24 * 3_600_000  # after that, an unsent message fails
 _MAX_ERROR = 200
 
 
 def claim_notice(now: int) -> AlertNotice | None:
-    """Claim the message that has been due longest, with its alert, or return None. No other process gets the same attempt."""
+    """Claim the message that has been due the longest, with its alert, or return None. No other process gets the same attempt."""
     due = (AlertNotice.status == "queued") & (AlertNotice.due_at <= now)
     old = (AlertNotice.status == "queued") & (AlertNotice.created_at < now - MAX_AGE_MS)
     AlertNotice.update(status="failed").where(old).execute()
@@ -34,9 +34,9 @@ def finish_notice(notice: AlertNotice) -> None:
 
 
 def delay_notice(notice: AlertNotice, error: str, now: int) -> None:
-    """Schedule the next attempt of a claimed message after a delay that grows with each one."""
-    pause = WAITS_MS[min(notice.attempts, len(WAITS_MS)) - 1]
-    changes = {"due_at": now + pause, "last_error": truncate(to_one_line(error), _MAX_ERROR, "…")}
+    """Schedule the next attempt of a claimed message, after a delay that grows with each attempt."""
+    delay = RETRY_DELAYS_MS[min(notice.attempts, len(RETRY_DELAYS_MS)) - 1]
+    changes = {"due_at": now + delay, "last_error": truncate(to_one_line(error), _MAX_ERROR, "…")}
     AlertNotice.update(changes).where(_is_claimed(notice)).execute()
 
 

@@ -13,13 +13,13 @@ from shared.models import Alert, AlertCheck, AlertNotice
 
 OPEN_AFTER_MS = 60_000
 CLOSE_AFTER_MS = 300_000
-STALE_MS = 3_600_000  # an alert that was neither confirmed nor denied for this long closes, too
+STALE_MS = 3_600_000  # an alert that no process has evaluated for this long is closed
 KEPT_MS = 90 * 24 * 3_600_000  # retention of closed alerts
 INTERVAL_MS = 60_000  # of evaluations
 
 
 class Condition(NamedTuple):
-    """Something that is wrong now: the kind, its subject ("" if there is only one), and values for the text."""
+    """A condition that is met now: its kind, its subject ("" if the kind has only one), and values for the text."""
 
     kind: str
     subject: str
@@ -27,7 +27,7 @@ class Condition(NamedTuple):
 
 
 class Observation(NamedTuple):
-    """What one evaluation found. `kinds` are the kinds that it looked at.
+    """What one evaluation found. `kinds` are the kinds that it checked.
 
     The absence of a condition closes its alert, unless (kind, subject) is in `undecided`, or the kind is in `needs_recovery` and
     (kind, subject) is not in `recovered`.
@@ -46,7 +46,7 @@ class Observation(NamedTuple):
 
 
 def claim_evaluation(now: int) -> bool:
-    """Return whether this process is to evaluate the alerts now. One process gets each turn. Also the worker's heartbeat."""
+    """Return whether this process should evaluate the alerts now: one process may per interval. Also the workers' heartbeat."""
     is_due = (AlertCheck.id == 1) & (AlertCheck.checked_at <= now - INTERVAL_MS // 2)
     return bool(AlertCheck.update(checked_at=now).where(is_due).execute())
 
@@ -83,7 +83,7 @@ def open_alerts() -> list[Alert]:
 
 
 def last_evaluation() -> int:
-    """Return when a worker evaluated the alerts last (ms UTC), or 0."""
+    """Return when a worker last evaluated the alerts (ms UTC), or 0."""
     return int(AlertCheck.select(AlertCheck.checked_at).where(AlertCheck.id == 1).scalar() or 0)
 
 

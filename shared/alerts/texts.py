@@ -1,4 +1,4 @@
-"""The words of alerts: what is wrong, and what to do. In the language of the request on pages, and in English in messages."""
+"""Texts of alerts: what is wrong, and what to do. Pages show them in the language of the request, messages in English."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
         lambda values: gettext("The disk of {host} is nearly full: {free} GiB are free at {path}.", **values),
         lambda: gettext("Free space or enlarge the disk before writes fail."),
     ),
-    "certificate_ending": (
+    "certificate_expiring": (
         lambda values: ngettext(
             "The TLS certificate of {host} ({variable}) ends in {count} day.",
             "The TLS certificate of {host} ({variable}) ends in {count} days.",
@@ -86,7 +86,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
         ),
         lambda: gettext("Renew the certificate, and restart the server that uses it."),
     ),
-    "keys_ending": (
+    "keys_expiring": (
         lambda values: ngettext(
             "{count} long-lived API key ends within 7 days.", "{count} long-lived API keys end within 7 days.", values["count"]
         ),

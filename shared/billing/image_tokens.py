@@ -1,7 +1,7 @@
 """Upper bounds for the tokens of one image in a prompt, for the hold. Pure.
 
 Sources: OpenAI, "Images and vision" (tiles, patches and their multipliers, "Model sizing behavior"); Anthropic, "Images and
-vision" (28 × 28 pixels to a token; at most 1,568 tokens, since Opus 4.7 4,784); Google, "Media resolution" (at most 2,240).
+vision" (28 × 28 pixels to a token; at most 1,568 tokens; 4,784 since Opus 4.7); Google, "Media resolution" (at most 2,240).
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _BY_FAMILY: tuple[tuple[str, int], ...] = (
 )
 
 
-# Families that keep the size of an image with the detail `original`, also the default: only its pixels limit its tokens.
+# Families that do not shrink an image with the detail `original`, which is the default: its tokens grow with its pixels.
 _UNLIMITED = ("gpt-5.6", "gpt-5.7", "gpt-5.8", "gpt-5.9", "gpt-6")
 _LIMITED_DETAILS = ("low", "high")  # of these families: at most 2,500 patches, times 1.2
 
 
 def is_unlimited(upstream_model: str) -> bool:
-    """Return whether the model's images have as many tokens as their size requires."""
+    """Return whether the tokens of an image depend only on its size, without an upper bound."""
     return upstream_model.lower().rpartition("/")[2].startswith(_UNLIMITED)
 
 

@@ -35,8 +35,8 @@ class Availability:
             log.info("%s is available again after %.0f s", self._name, time.monotonic() - since)
 
     def _changes(self, *, available: bool, began: float | None) -> bool:
-        """Note the state and return whether it is new. An operation from before the last change says nothing: it may have failed
-        in the previous outage."""
+        """Store the state and return whether it changed. An operation that began before the last change is ignored: it may have
+        failed in the previous outage."""
         with self._lock:
             if available is self.is_available or (began is not None and began < self._changed_at):
                 return False

@@ -22,7 +22,7 @@ _STEPS: tuple[tuple[int, int, str], ...] = (
 
 
 def with_decimal_symbol(number: str) -> str:
-    """Return a number that was formatted with a point, with the decimal symbol of the language of the request."""
+    """Replace the decimal point of a formatted number with the decimal symbol of the language of the request."""
     return number.replace(".", _decimal_symbol(current_language()))
 
 
@@ -30,7 +30,7 @@ def with_decimal_symbol(number: str) -> str:
 def _decimal_symbol(language: str) -> str:
     if language == SOURCE_LANGUAGE:
         return "."
-    from babel.numbers import get_decimal_symbol  # here, because only pages need it
+    from babel.numbers import get_decimal_symbol  # imported here, because only pages need it
 
     return get_decimal_symbol(language)
 
@@ -81,14 +81,14 @@ def format_relative_time(ms: int, now: int) -> str:
 
 def format_day(moment: datetime) -> str:
     """Format a day as `24 Nov`, with the name of the month in the language of the request."""
-    from babel.dates import format_datetime  # here, because only pages need it
+    from babel.dates import format_datetime  # imported here, because only pages need it
 
     return format_datetime(moment, "d MMM", locale=current_language())
 
 
 def format_date(ms: int) -> str:
     """Format the UTC day of a time as `Nov 24, 2026`, or as the language of the request writes it."""
-    from babel.dates import format_date as localized  # here, because only pages need it
+    from babel.dates import format_date as localized  # imported here, because only pages need it
 
     return localized(datetime.fromtimestamp(ms / 1000, UTC), "medium", locale=current_language())
 

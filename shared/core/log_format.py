@@ -12,7 +12,7 @@ import orjson
 from shared.core.settings import Settings
 
 TEXT = "%(levelname)s %(name)s: %(message)s"
-# What a line may say about its call or job, besides the message: ids and codes, never content. Set with `extra={…}`.
+# Fields about the call or job that a line may have besides the message: ids and codes, never content. Set with `extra={…}`.
 FIELDS = (
     *("request_id", "account", "key", "model", "channel", "surface", "status", "error", "http_status", "provider_status"),
     *("job", "mail", "purge"),
@@ -45,7 +45,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def json_line(process: str, at: float, level: str, logger: str, message: str, fields: dict[str, Any]) -> bytes:
-    """Return a line of JSON without its end. `at` is in seconds since 1970."""
+    """Return a line of JSON without the newline. `at` is in seconds since 1970."""
     time = datetime.fromtimestamp(at, UTC)
     head = {"time": time, "level": level, "logger": logger, "process": process, "message": message}
     return orjson.dumps({**head, **fields}, default=str, option=orjson.OPT_UTC_Z)

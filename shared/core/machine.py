@@ -1,4 +1,4 @@
-"""What can be wrong with this machine: full disks, and files that other users can read."""
+"""Checks of this machine: full disks, and files that other users can read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shared.core.database_url import sqlite_path
 from shared.core.settings import SECRET_KEY_FILE, Settings
 
 GIB = 2**30
-LOW_BYTES = GIB  # less free space is low on any disk
-LOW_PERCENT = 5  # or less than this share of the disk,
-PLENTY_BYTES = 20 * GIB  # unless this much is free
-CLEAR_FACTOR = 1.2  # space is no longer low above a threshold with this margin
+LOW_BYTES = GIB  # free space below this is low on any disk,
+LOW_PERCENT = 5  # and so is less than this share of the disk,
+PLENTY_BYTES = 20 * GIB  # unless at least this much is free
+CLEAR_FACTOR = 1.2  # an alert closes only above the thresholds multiplied by this
 
 
 class DiskSpace(NamedTuple):
@@ -56,7 +56,7 @@ def exposed_files(settings: Settings, dotenv: Path = Path(".env")) -> list[Path]
 
 
 def _others_can_read(path: Path) -> bool:
-    """Return whether all users can read a file: it and all its folders let them."""
+    """Return whether all users can read a file, according to the modes of the file and of all its folders."""
     try:
         return bool(path.stat().st_mode & stat.S_IROTH) and all(folder.stat().st_mode & stat.S_IXOTH for folder in path.parents)
     except OSError:

@@ -1,4 +1,4 @@
-"""A lock beside the SQLite file: running processes share it, and a restore needs it for itself. The kernel releases it."""
+"""A lock file next to the SQLite file: running processes share it, a restore takes it exclusively. The kernel releases it."""
 
 from __future__ import annotations
 

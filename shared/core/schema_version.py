@@ -64,7 +64,7 @@ def _title(name: str) -> str:
 
 
 def require_current(database: peewee.Database) -> None:
-    """Raise `SchemaMismatch` if migrations of this code are missing, or if a newer one removed what this code uses.
+    """Raise `SchemaMismatch` if migrations of this code are missing, or if a newer one removed something that this code uses.
 
     Other newer migrations are accepted, so that this release can be restarted after the next one has migrated. A migration that
     removes something ends with the first release that runs without it: `0040_drop_notes_since_0_5` (docs/migrations.md).
@@ -84,6 +84,6 @@ def require_current(database: peewee.Database) -> None:
 
 
 def first_release(migration: str) -> tuple[int, int] | None:
-    """Return the first release that can run after this migration, from its name; None if older releases can, too."""
+    """Return the first release that can run after this migration, from its name; None if older releases can as well."""
     found = _SINCE.search(migration)
     return (int(found[1]), int(found[2])) if found else None

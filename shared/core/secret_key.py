@@ -1,4 +1,4 @@
-"""SECRET_KEY, with the keys that can still decrypt while it is being changed. Pure, except for the key file."""
+"""SECRET_KEY, and the former keys that can still decrypt during a rotation. Pure, except for the key file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ MAX_KEYS = 3  # in a key file: the current key and the two before it
 class SecretKey(str):
     """The current key. Values are encrypted with it, and decrypted with it or with one of the others.
 
-    The others are `fallback`, and the keys in `file`, which is read again when a value cannot be decrypted: so a process that
-    started before `yout secret rotate` decrypts what was encrypted since.
+    The others are `fallback`, and the keys in `file`, which is read again when a value cannot be decrypted: a process that
+    started before `yout secret rotate` can therefore decrypt newer values.
     """
 
     fallback: str

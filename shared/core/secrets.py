@@ -55,7 +55,7 @@ def unseal_bytes(sealed: bytes, secret_key: str, purpose: str) -> bytes:
             return _cipher(key, purpose).decrypt(sealed)
     what = purpose.replace("-", " ")
     raise SettingsError(
-        f"A {what} was encrypted with another SECRET_KEY. Set SECRET_KEY_FALLBACK to the former value, or enter the {what} again."
+        f"A {what} was encrypted with another SECRET_KEY. Set SECRET_KEY_FALLBACK to that key, or enter the {what} again."
     )
 
 

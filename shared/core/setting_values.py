@@ -99,7 +99,7 @@ def http_url(example: str) -> Callable[[str], str]:
 
 
 def webhook_url(text: str) -> str:
-    """Parse an `http://` or `https://` URL without a user or fragment. The message does not quote it: it may be secret."""
+    """Parse an `http://` or `https://` URL without a user or fragment. It may be secret, so the error does not quote it."""
     parts = split_url(text)
     try:
         invalid_port = parts.port == 0

@@ -1,4 +1,4 @@
-"""End dates of the TLS certificates of the servers that the settings name."""
+"""Expiry dates of the TLS certificates of the configured servers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.core.redis_url import parse_redis_url
 from shared.core.settings import Settings
 
 CONNECT_SECONDS = 3.0
-MIN_DAYS = 14  # a certificate that ends sooner must be renewed now
+MIN_DAYS = 14  # a certificate that expires sooner must be renewed now
 DAY_MS = 24 * 3_600_000
 # "SSLRequest", which the server answers with S or N (PostgreSQL's documentation, "Message Formats").
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
 
 class TlsServer(NamedTuple):
-    """A server that has a certificate. `variable` is the setting that names it."""
+    """A server with a certificate. `variable` is the setting that has its address."""
 
     variable: str
     host: str
@@ -31,7 +31,7 @@ class TlsServer(NamedTuple):
 
 
 def tls_servers(settings: Settings) -> list[TlsServer]:
-    """Return the servers with which TLS is, or may be, used: of the public URL, Redis and PostgreSQL. Pure."""
+    """Return the servers that use, or may use, TLS: those of the public URL, Redis and PostgreSQL. Pure."""
     found = []
     public = urlsplit(settings.public_url)
     if public.scheme == "https" and public.hostname:
@@ -50,8 +50,8 @@ def tls_servers(settings: Settings) -> list[TlsServer]:
     return found
 
 
-def read_end_date(server: TlsServer) -> int | None:
-    """Return when the server's certificate ends (ms UTC), or None if it does not use TLS. Does not verify it.
+def read_expiry(server: TlsServer) -> int | None:
+    """Return when the server's certificate expires (ms UTC), or None if the server does not use TLS. Does not verify it.
 
     Raises `OSError` if the server does not respond within `CONNECT_SECONDS`.
     """
@@ -70,9 +70,9 @@ def read_end_date(server: TlsServer) -> int | None:
 
 
 def days_left(server: TlsServer) -> int | None:
-    """Return the days until the server's certificate ends, or None if it has none or does not respond."""
+    """Return the days until the server's certificate expires, or None if it has none or does not respond."""
     try:
-        end = read_end_date(server)
+        expires_at = read_expiry(server)
     except OSError:
         return None
-    return None if end is None else (end - now_ms()) // DAY_MS
+    return None if expires_at is None else (expires_at - now_ms()) // DAY_MS

@@ -19,7 +19,7 @@ _COUNTS = (
     *("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens_details"),
     *("cache_creation", "server_tool_use", "service_tier"),
 )
-# For the usage of a stream that is cut off: four bytes of text per token, as base64 of encrypted text.
+# To estimate the usage of a stream that is cut off: four bytes of text per token, encrypted and in base64.
 _RESULT_BYTES_PER_TOKEN = 5
 Chunks = Iterator[dict[str, Any] | None]
 
@@ -54,7 +54,7 @@ class AnthropicTranslator:
             case "content_block_stop":
                 yield from self._end()
             case "message_delta":
-                self._found_tokens = 0  # now reported
+                self._found_tokens = 0  # the usage now includes them
                 yield from self._usage_chunks(event.get("usage"))
                 reason = event["delta"].get("stop_reason")
                 if reason == "pause_turn" and self._sends_blocks:

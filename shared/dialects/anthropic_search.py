@@ -17,7 +17,7 @@ BLOCKS_FIELD = "anthropic_blocks"  # of an assistant message with searches: all 
 PAUSE: Json = {"type": "pause_turn"}  # a long turn, which the caller continues by sending it back
 _TYPE = re.compile(r"web_search_\d{8}")
 SEARCH_FIELDS = ("type", "name", "max_uses", "allowed_domains", "blocked_domains", "user_location", "cache_control")
-_FIRST_TYPE = "web_search_20250305"  # it has no callers other than the model
+_FIRST_TYPE = "web_search_20250305"  # only the model can call it
 # Fields of the blocks by type. `citations` and `content` are lists, of whose entries these fields are kept:
 _BLOCKS = {
     "text": ("type", "text", "citations"),
@@ -66,7 +66,7 @@ def kept_blocks(value: Any) -> list[Json]:
 
 
 def has_searches(blocks: list[Json]) -> bool:
-    """Return whether an assistant turn has searches of the provider."""
+    """Return whether an assistant turn contains web searches that the provider executed."""
     return any(block.get("type") in ("server_tool_use", "web_search_tool_result") for block in blocks)
 
 

@@ -30,7 +30,7 @@ class ChatCall(NamedTuple):
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
     tag             the caller's label for the usage row, not for providers
     max_search_units  upper bound of the search units that a provider may bill for a rerank
-    server_tool     path of a tool in `body` that only Anthropic's dialect can let its provider execute, or None
+    server_tool     path of a tool in `body` that the provider executes, which only Anthropic's dialect supports; or None
     responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays
                     (the same object each time, never modified); None for other calls
     """

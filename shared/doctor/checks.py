@@ -11,7 +11,7 @@ import peewee
 from shared.core.settings import Settings
 from shared.doctor import database, local, servers
 
-# Checks that say nothing if another one fails.
+# Checks that are skipped if another one fails.
 NEEDS = MappingProxyType(
     dict.fromkeys(("migrations", "secret_key", "worker", "channels", "clock"), "database") | {"limiter": "redis"}
 )

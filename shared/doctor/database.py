@@ -36,13 +36,13 @@ MIN_SQLITE = (3, 35, 0)  # the first with RETURNING
 MAX_SKEW_MS = 2_000
 WORKER_SECONDS = 180  # workers evaluate the alerts every minute
 CONNECT_SECONDS = 3.0
-_AT_ONCE = 16
+_MAX_CONNECTIONS = 16
 _CHANNELS_SECONDS = 8.0  # for all channels, below the deadline of a check
-_NAMED = 5
+_MAX_NAMED = 5
 
 
 def check_database(settings: Settings, target: peewee.Database) -> str:
-    """Fail if the database cannot be reached, is too old, or refuses a write. Writes a row and rolls it back."""
+    """Fail if the database cannot be reached, is too old, or refuses a write. Writes a row, which is rolled back."""
     try:
         require_readable(target)
         with target.connection_context():
@@ -53,7 +53,7 @@ def check_database(settings: Settings, target: peewee.Database) -> str:
     except peewee.PeeweeException as error:
         lines = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
         what = "The database of DATABASE_URL is unavailable" if is_temporary(error) else "The database refuses a write"
-        hint = "Check that the server runs, its address, user and password, and that it is not read-only or full."
+        hint = "Check that the server is up, that address, user and password are right, and that it is not read-only or full."
         raise CheckFailed(f"{what}: {lines}. {hint}") from None
     if is_sqlite(target) and settings.production:
         return "SQLite stores everything on this machine's disk: run `yout backup` regularly."
@@ -73,7 +73,7 @@ def _check_version(target: Any) -> None:
 
 
 class _RolledBack(Exception):
-    """Ends the transaction of a trial."""
+    """Rolls back the trial write."""
 
 
 def _try_write() -> None:
@@ -84,14 +84,14 @@ def _try_write() -> None:
 
 
 def check_migrations(target: peewee.Database) -> str:
-    """Fail if the schema is not the one of this code."""
+    """Fail if the schema does not match this code."""
     with target.connection_context():
         require_current(target)
     return ""
 
 
 def check_secret_key(settings: Settings, target: peewee.Database) -> str:
-    """Fail if SECRET_KEY does not decrypt what is stored. Remarks values that only a former key decrypts."""
+    """Fail if SECRET_KEY does not decrypt the stored values. The remark mentions values that only a former key decrypts."""
     with target.connection_context():
         require_secret_key(target, settings.secret_key)
         wrong = count_undecryptable(target, settings.secret_key)
@@ -126,7 +126,7 @@ def check_clock(settings: Settings, target: peewee.Database | None) -> str:
 
 
 def _skew(read: Callable[[], int]) -> int:
-    """Return by how many milliseconds another clock is ahead, assuming that the answer took as long as the question."""
+    """Return by how many milliseconds another clock is ahead, assuming that request and response took equally long."""
     before = now_ms()
     theirs = read()
     return theirs - (before + now_ms()) // 2
@@ -154,13 +154,13 @@ def check_worker(target: peewee.Database) -> str:
     """Fail if no worker has evaluated the alerts for `WORKER_SECONDS`."""
     with target.connection_context():
         if not target.table_exists(AlertCheck._meta.table_name):
-            raise CheckFailed("The schema has no table for it yet. Run `yout migrate`.")
+            raise CheckFailed("The database has no table for this check yet. Run `yout migrate`.")
         checked_at = AlertCheck.select(AlertCheck.checked_at).where(AlertCheck.id == 1).scalar() or 0
     age = (now_ms() - checked_at) // 1000
     if age <= WORKER_SECONDS:
         return ""
     since = f"No worker has run for {timedelta(seconds=age)}" if checked_at else "No worker has run yet"
-    raise CheckFailed(f"{since}. Start one (`worker` in the Procfile, or `yout up`), and read its log if it does not stay.")
+    raise CheckFailed(f"{since}. Start one (`worker` in the Procfile, or `yout up`), and read its log if it exits.")
 
 
 def check_channels(target: peewee.Database) -> str:
@@ -170,7 +170,7 @@ def check_channels(target: peewee.Database) -> str:
     reasons = _connection_failures(set(urls.values()))
     failed = [f"{name} ({reasons[url]})" for name, url in urls.items() if reasons[url]]
     if failed:
-        shown = ", ".join(failed[:_NAMED]) + (f" and {len(failed) - _NAMED} others" if len(failed) > _NAMED else "")
+        shown = ", ".join(failed[:_MAX_NAMED]) + (f" and {len(failed) - _MAX_NAMED} others" if len(failed) > _MAX_NAMED else "")
         raise CheckFailed(
             f"Cannot connect to {shown}. Check the base URL, DNS and firewall, or pause the channel in the console."
         )
@@ -195,7 +195,7 @@ def _connection_failures(urls: Collection[str]) -> dict[str, str]:
         for url in remaining:
             reasons[url] = _connection_failure(url)
 
-    threads = [threading.Thread(target=connect, name="check of channels", daemon=True) for _ in range(min(_AT_ONCE, len(urls)))]
+    threads = [threading.Thread(target=connect, name="check of channels", daemon=True) for _ in range(min(_MAX_CONNECTIONS, len(urls)))]
     for thread in threads:
         thread.start()
     until = time.monotonic() + _CHANNELS_SECONDS
@@ -205,7 +205,7 @@ def _connection_failures(urls: Collection[str]) -> dict[str, str]:
 
 
 def _connection_failure(url: str) -> str:
-    """Return why no connection, with TLS for https, can be made, or ""."""
+    """Return why a connection (with TLS for https) cannot be made, or ""."""
     parts = urlsplit(url)
     try:
         port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -17,7 +17,7 @@ DEADLINE_SECONDS = 10.0
 
 
 class Check(NamedTuple):
-    """The result of a check. `advice` says what to do; after a check that passed, it is a remark or empty."""
+    """The result of a check. `advice` says what to do; if the check passed, it is a remark or empty."""
 
     name: str
     ok: bool
@@ -35,8 +35,8 @@ def run_checks(
 ) -> list[Check]:
     """Run all checks at once and return their results in the same order, within the deadline.
 
-    A check returns a remark or "", or raises `CheckFailed` or an error that says what is wrong. One that `needs` another waits
-    for it, and fails if that one has failed. One that does not end in time has failed; its thread does not keep the process
+    A check returns a remark or "", or raises `CheckFailed` or another error with a message. A check that `needs` another one
+    waits for it, and fails if that one failed. A check that does not end in time fails; its thread does not keep the process
     alive.
     """
     results: dict[str, Check] = {}
@@ -48,7 +48,7 @@ def run_checks(
     until = time.monotonic() + deadline_seconds
     for thread in threads.values():
         thread.join(max(0.0, until - time.monotonic()))
-    late = f"No result within {deadline_seconds:g} s. Check that the server answers, and the network and firewall between."
+    late = f"No result within {deadline_seconds:g} s. Check that the server responds, and that no firewall is in between."
     return [results.get(name) or Check(name, False, late) for name in checks]
 
 

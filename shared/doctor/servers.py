@@ -1,4 +1,4 @@
-"""Checks of the servers around the database: Redis, the public URL, certificates, media storage and mail."""
+"""Checks of all servers except the database: Redis, the public URL, certificates, media storage and mail."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_redis(settings: Settings) -> str:
             memory = client.info("memory")
     except redis.ResponseError as error:
         raise CheckFailed(
-            f"Redis refuses a write: {error}. Check that it is not a replica or full, and the user's rights."
+            f"Redis refuses a write: {error}. Check that it is not a replica and not full, and that the user may write."
         ) from None
     except redis.RedisError as error:
         start = " Start `yout up`, which runs the embedded one." if settings.embedded_valkey else ""
@@ -51,7 +51,7 @@ def check_redis(settings: Settings) -> str:
 
 def _check_eviction(policy: str, limit: int) -> str:
     if not policy:
-        return "The server does not tell its eviction policy. Make sure that maxmemory-policy is noeviction."
+        return "The server does not report its eviction policy. Make sure that maxmemory-policy is noeviction."
     if policy.startswith("allkeys"):
         advice = f"Redis has maxmemory-policy {policy}, so it may delete queued jobs. Set it to noeviction."
         if limit:
@@ -82,7 +82,7 @@ def check_public_url(settings: Settings) -> str:
 
 
 def _edge_failure(url: str) -> str:
-    """Return why `GET <url>/healthz` is not answered by an edge, or ""."""
+    """Return why no edge answers `GET <url>/healthz`, or ""."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
@@ -91,14 +91,14 @@ def _edge_failure(url: str) -> str:
         response = connection.getresponse()
         body = response.read(1_000)
         if response.status != 200:
-            return f"it answers with status {response.status}"
-        return "" if json.loads(body) == {"status": "ok"} else "another server answers"
+            return f"it responds with status {response.status}"
+        return "" if json.loads(body) == {"status": "ok"} else "another server responds"
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not valid ({error.verify_message})"
     except TimeoutError:
-        return "it does not answer"
+        return "it does not respond"
     except ValueError:
-        return "another server answers"
+        return "another server responds"
     except (OSError, http.client.HTTPException) as error:
         return getattr(error, "strerror", None) or type(error).__name__
     finally:
@@ -106,15 +106,15 @@ def _edge_failure(url: str) -> str:
 
 
 def check_certificates(settings: Settings) -> str:
-    """Fail if a TLS certificate ends within `MIN_DAYS`. Servers that do not respond have their own checks."""
-    ending = []
+    """Fail if a TLS certificate expires within `MIN_DAYS`. Servers that do not respond have their own checks."""
+    expiring = []
     for server in tls_servers(settings):
         days = days_left(server)
         if days is not None and days < MIN_DAYS:
-            state = "has ended" if days < 0 else f"ends in {days} days"
-            ending.append(f"The certificate of {server.host} ({server.variable}) {state}.")
-    if ending:
-        raise CheckFailed(f"{' '.join(ending)} Renew it.")
+            state = "has expired" if days < 0 else f"expires in {days} days"
+            expiring.append(f"The certificate of {server.host} ({server.variable}) {state}.")
+    if expiring:
+        raise CheckFailed(f"{' '.join(expiring)} Renew it.")
     return ""
 
 
@@ -124,7 +124,7 @@ def check_media(settings: Settings) -> str:
         raise CheckFailed(
             f"The folder {settings.data_dir} of YOUT_DATA_DIR does not exist. `yout up` and `yout migrate` create it."
         )
-    require_storage(settings)  # explains a wrong key, bucket or folder
+    require_storage(settings)  # reports a wrong key, bucket or folder
     storage, key, data = open_storage(settings), new_key(), b"yout doctor"
     try:
         storage.put(key, data)
@@ -138,14 +138,14 @@ def check_media(settings: Settings) -> str:
             f"The media store is unavailable ({reason}). Check YOUT_MEDIA_URL, its endpoint and its keys."
         ) from None
     if read != data:
-        raise CheckFailed("The media store returned other bytes than were written. Check YOUT_MEDIA_ENDPOINT.")
+        raise CheckFailed("The media store did not return the bytes that were written. Check YOUT_MEDIA_ENDPOINT.")
     return ""
 
 
 def check_mail(settings: Settings) -> str:
     """Fail if the mail server cannot be reached or refuses the login. Sends nothing."""
     if not settings.sends_mail:
-        return "No email is sent: YOUT_SMTP_URL is not set."
+        return "YOUT_SMTP_URL is not set, so no email is sent."
     try:
         check_login(read_smtp_url(settings.smtp_url), read_sender(settings.mail_from).domain, _MAIL_LIMITS)
     except MailDelayed as failed:

@@ -39,7 +39,7 @@ class UsageDetails(NamedTuple):
 
 
 class FailedCost(NamedTuple):
-    """What the failed attempts of a call at one channel cost us, in credits."""
+    """Our cost, in credits, of a call's failed attempts at one channel."""
 
     channel: UUID
     credits: int

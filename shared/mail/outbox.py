@@ -16,7 +16,7 @@ from shared.models import OutgoingMail
 from shared.text.plain_text import to_one_line, truncate
 
 LEASE_MS = 300_000  # longer than any attempt takes; then another worker may try
-WAITS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the first attempt, the second, …; the last one repeats
+RETRY_DELAYS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the first attempt, the second, …; the last repeats
 MAX_AGE_MS = 86_400_000  # after that, an unsent email fails
 KEPT_MS = 7 * 86_400_000  # retention of finished rows
 OVERDUE_MS = 3_600_000  # `/metrics` counts emails that have waited longer
@@ -85,7 +85,7 @@ def finish_mail(mail: ClaimedMail, status: str, error: str = "") -> bool:
 
 def delay_mail(mail: ClaimedMail, error: str) -> bool:
     """Schedule the next attempt after a delay that grows with each one. Return False if the claim was lost."""
-    pause = WAITS_MS[min(mail.attempt, len(WAITS_MS)) - 1]
+    pause = RETRY_DELAYS_MS[min(mail.attempt, len(RETRY_DELAYS_MS)) - 1]
     changes = {"due_at": now_ms() + pause, "last_error": _short(error)}
     return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
 

@@ -32,8 +32,8 @@ class MailRefused(Exception):
 
 
 class MailDelayed(Exception):
-    """The email was not accepted this time. The message is the reason; `server_down`: the server would not accept any other email
-    either."""
+    """The email was not accepted this time. The message is the reason; `server_down`: the server would currently refuse any
+    email."""
 
     def __init__(self, reason: str, *, server_down: bool) -> None:
         super().__init__(reason)
@@ -115,7 +115,7 @@ def _open(client: smtplib.SMTP, server: SmtpServer) -> None:
 
 @contextmanager
 def _deadline(client: smtplib.SMTP, seconds: float) -> Iterator[None]:
-    """Close the connection after `seconds`: a server that sends a byte now and then never hits the timeout of one wait."""
+    """Close the connection after `seconds`: a server that sends a byte now and then never exceeds the timeout of one wait."""
 
     def cut() -> None:
         connected = client.sock

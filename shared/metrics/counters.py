@@ -1,4 +1,4 @@
-"""Counters in memory that a program's processes share: plain integers, as cheap to increment as in a list.
+"""Counters in memory shared by a program's processes: plain integers, as cheap to increment as those in a list.
 
 Each process writes only to its own slot of the memory, so no lock is needed between processes, and any of them can add up the
 slots. The counts of a process that ended stay in its slot, and the process that replaces it continues them. The memory belongs to
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from shared.metrics.definitions import Group
 
 LABEL_BYTES = 1 << 19  # of a slot, for the labels of its blocks
-CELLS = 1 << 18  # of a slot: 64-bit integers. Memory that is not used is never allocated
+CELLS = 1 << 18  # of a slot: 64-bit integers. The kernel allocates only pages that are used
 HEADER = 2  # cells: bytes of labels, and cells in use
 OVERFLOW = "other"  # the value of all labels once a slot is full
 SLOT_CELLS = HEADER + LABEL_BYTES // 8 + CELLS
@@ -50,7 +50,7 @@ class SharedCounters:
                         self._cells[slot * SLOT_CELLS + at + group.offset(metric.name)] = 0
 
     def totals(self) -> Totals:
-        """Return the integers of every block: of counters and histograms the sums over all processes."""
+        """Return the integers of every block, combined over all processes."""
         totals: Totals = {group.name: {} for group in self.groups}
         for slot in range(self._slots):
             for name, blocks in self._blocks(slot).items():
@@ -85,7 +85,7 @@ class CounterWriter:
         self._bytes = cells.cast("B")
         self._blocks = blocks
         self._lock = threading.Lock()
-        self._reserve = sum(group.width for group in groups)  # so that every group can have a block for what does not fit
+        self._reserve = sum(group.width for group in groups)  # so that every group has room for an overflow block
         if not cells[1]:
             cells[1] = HEADER + LABEL_BYTES // 8
 
@@ -108,7 +108,7 @@ class CounterWriter:
     def _new_block(self, group: Group, labels: tuple[str, ...]) -> int:
         with self._lock:
             known = self._blocks[group.name].get(labels)
-            if known is not None:  # another thread was faster
+            if known is not None:  # another thread has created it
                 return known
             used, at = self.cells[0], self.cells[1]
             line = json.dumps([at, group.name, *labels]).encode() + b"\n"
@@ -120,7 +120,7 @@ class CounterWriter:
             start = HEADER * 8 + used
             self._bytes[start : start + len(line)] = line
             self.cells[1] = at + group.width
-            self.cells[0] = used + len(line)  # last: a process that adds up now must see whole lines
+            self.cells[0] = used + len(line)  # last, so that a process that reads at this moment sees whole lines only
             self._blocks[group.name][labels] = at
             return at
 

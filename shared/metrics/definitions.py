@@ -13,8 +13,8 @@ MILLISECONDS = 1_000
 class MetricSpec(NamedTuple):
     """One metric. Its values are integers; they are divided by `unit` when they are rendered.
 
-    kind     `counter` and `histogram` only grow. `sum` and `highest` are gauges: what is reported of several processes is the sum
-             or the highest value, and the gauge of a process that has ended is 0
+    kind     `counter` and `histogram` only grow. `sum` and `highest` are gauges: the value reported for several processes is the
+             sum or the highest one, and the gauge of a process that has ended is 0
     bounds   upper bounds of a histogram's buckets, in stored units, without infinity
     """
 
@@ -26,7 +26,7 @@ class MetricSpec(NamedTuple):
 
     @property
     def width(self) -> int:
-        """The number of integers: 1, or those of a histogram: its buckets, one for infinity, and the sum."""
+        """The number of integers: 1, or for a histogram its buckets, one for infinity, and the sum."""
         return len(self.bounds) + 2 if self.kind == "histogram" else 1
 
     @property
@@ -35,7 +35,7 @@ class MetricSpec(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Metrics with the same labels, whose integers are stored together: one look-up finds all of them."""
+    """Metrics with the same labels. Their integers are stored together, so one lookup finds all of them."""
 
     name: str
     labels: tuple[str, ...]

@@ -37,7 +37,7 @@ class ChatMessage(NamedTuple):
 class SavedMessage(NamedTuple):
     """A message that a client saves: `status` is one of `MESSAGE_STATUSES`, `model` is that of an answer.
 
-    `parent` is that of `shared.models.Message`.
+    For `parent`, see `shared.models.Message`.
     """
 
     role: str

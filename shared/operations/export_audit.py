@@ -12,7 +12,7 @@ _KEY = re.compile(rf"({PREFIX}[0-9A-Za-z]{{4}})[0-9A-Za-z]+")
 
 
 def record_export(what: str, filters: dict[str, str], *, origin: Origin) -> None:
-    """Record that `what` (`usage`, `ledger`, …) was exported with these filters, and only the prefix of an API key in them."""
+    """Record that `what` (`usage`, `ledger`, …) was exported with these filters, where an API key is shortened to its prefix."""
     kept = {name: _KEY.sub(r"\1…", value) for name, value in filters.items()}
     with transaction():
         record_audit_entry(origin, f"export.{what}", what, after=kept)

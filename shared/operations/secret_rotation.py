@@ -22,7 +22,7 @@ class KeyChange(NamedTuple):
 
 
 def rotate_secret_key(former: Sequence[str], current: str, *, lost: bool = False, origin: Origin) -> KeyChange:
-    """Re-encrypt with `current` all values that a `former` key decrypts, in one transaction. Values that `current` decrypts stay.
+    """Re-encrypt with `current` all values that a `former` key decrypts, in one transaction, and leave the others unchanged.
 
     If the former key is `lost`, values that cannot be decrypted are erased: staff must enter the channels' secrets again,
     webhook secrets are generated again, and second factors must be set up again. Open media jobs run into their time limit.

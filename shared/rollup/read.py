@@ -103,7 +103,7 @@ def read_figures(
 def _move_failed_costs(groups: dict[Any, Tally], scope: Scope, span: TimeSpan, by: GroupBy) -> None:
     """Move the costs of failed attempts from the channels that served the calls to those that failed.
 
-    Only figures by channel, or of one channel, change.
+    This changes only figures that are grouped by channel, or limited to one channel.
     """
     if by != "channel" and scope.channel is None:
         return

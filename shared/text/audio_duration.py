@@ -1,6 +1,6 @@
 """The duration of WAV, MP3, FLAC, Ogg and WebM files, computed from all their frames as a decoder does. Pure.
 
-Durations that a file only states in a header are not used: a caller could state a short one and be charged less than the
+Durations in headers are not used: a caller could set a short one and be charged less than the
 provider's bill. MP4 files are not read: FFmpeg decodes all AAC frames in a sample, however few samples the headers state, and
 finding them needs a decoder. Sources: RIFF WAVE; ISO/IEC 11172-3 and 13818-3 (MPEG audio); RFC 9639 (FLAC).
 """
@@ -15,10 +15,10 @@ from shared.text.matroska_duration import matroska_seconds
 from shared.text.ogg_duration import TooLong, ogg_seconds
 
 MAX_SECONDS = 86_400  # longer than any provider transcribes; the result for files with more frames than are read
-_MAX_FLAC_FRAMES = 100_000  # files with more were made to be slow to read
+_MAX_FLAC_FRAMES = 100_000  # a file with more was probably crafted to be slow to read
 _MAX_BLOCKS = 1_000  # tags before MPEG audio or FLAC, and chunks of WAV
 _MAX_MPEG_GAPS = 50_000
-_MIN_COVERED = 0.9  # share of a file that must be frames
+_MIN_COVERED = 0.9  # share of a file that must consist of frames
 _PCM_FORMATS = (1, 3)  # integer, float
 _EXTENSIBLE = 0xFFFE  # the format is at the end of the chunk, as a GUID that begins with one of the above
 _PCM_GUID = bytes.fromhex("000000001000800000aa00389b71")  # the rest of the GUID

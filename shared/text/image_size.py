@@ -24,7 +24,7 @@ def image_size(url: str) -> tuple[int, int] | None:
         return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and len(head) >= 30:
         return _webp(head)
-    # The frames of a GIF may be larger than its screen, so only the limit of the format is known.
+    # The frames of a GIF may be larger than its screen, so the size is unknown.
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return None
     return _jpeg(_decoded(url[start : start + _JPEG_CHARACTERS])) if head.startswith(b"\xff\xd8") else None

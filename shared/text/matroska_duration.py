@@ -1,7 +1,7 @@
 """The duration of WebM and Matroska files with Opus or Vorbis, computed from all their blocks. Pure.
 
-Sizes of the file's parts are not trusted: all blocks count, whichever cluster they are in. A file in which a reader could find
-other clusters than these is of unknown duration. Sources: RFC 8794 (EBML), RFC 9559 (Matroska).
+The sizes in the file are not trusted: all blocks count, whichever cluster they are in. If a reader could find other clusters
+than these, the duration is unknown. Sources: RFC 8794 (EBML), RFC 9559 (Matroska).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class _Element(NamedTuple):
 
 
 class _Track(NamedTuple):
-    """An audio track: seconds of a packet, or None for Opus, whose packets have their own."""
+    """An audio track: seconds per packet, or None for Opus, whose packets state their own duration."""
 
     packet_seconds: float | None
 
@@ -216,7 +216,7 @@ def _block(data: bytes, element: _Element, tracks: dict[int, _Track | None] | No
     if track is None:
         return offset, 0.0
     head = start + 1
-    if data[head + 2] & 6:  # laced: several packets, whose places are not read
+    if data[head + 2] & 6:  # laced: several packets, whose positions are not read
         packets = data[head + 3] + 1
         return offset, packets * (MAX_OPUS_SECONDS if track.packet_seconds is None else track.packet_seconds)
     size = element.start + (element.size or 0) - head - 3

@@ -6,7 +6,7 @@ their checksums, numbers and streams are. Sources: RFC 3533 (Ogg), RFC 6716 and 
 
 from __future__ import annotations
 
-MAX_PACKETS = 500_000  # files with more were made to be slow to read, or are hours long
+MAX_PACKETS = 500_000  # a file with more was probably crafted to be slow to read, or is hours long
 _MAX_PAGES = 100_000
 _HEAD_BYTES = 27
 _CONTINUED = 1  # flag of a page that begins with the rest of a packet
@@ -21,7 +21,7 @@ _OPUS_PACKETS = tuple(
 
 
 class TooLong(Exception):
-    """The file has more packets than are read."""
+    """The file has more than `MAX_PACKETS` packets."""
 
 
 def ogg_seconds(data: bytes) -> float | None:
@@ -48,7 +48,7 @@ def ogg_seconds(data: bytes) -> float | None:
 
 
 class _Stream:
-    """One logical stream. A new header in its middle begins another one of the same number."""
+    """One logical stream. A new header in the middle begins another stream with the same serial number."""
 
     __slots__ = ("_first", "_is_opus", "_is_vorbis", "_last", "_opus_seconds", "_packets", "_rate", "_vorbis", "_vorbis_packets")
 
@@ -104,7 +104,7 @@ class _Stream:
 
 
 def opus_seconds(data: bytes, position: int, size: int) -> float:
-    """Return the seconds of the Opus packet at `position`: the longest possible ones of an invalid packet."""
+    """Return the seconds of the Opus packet at `position`; for an invalid packet, the longest possible duration."""
     if not size or position >= len(data):
         return MAX_OPUS_SECONDS
     seconds = _OPUS_PACKETS[data[position]]

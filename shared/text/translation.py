@@ -37,7 +37,7 @@ def set_language(language: str) -> None:
 
 @contextmanager
 def in_language(language: str) -> Iterator[None]:
-    """Use a language in this block. One that is not in `LANGUAGES`, because it was removed, becomes English."""
+    """Use a language in this block; English if it is not in `LANGUAGES`, for example because it was removed."""
     token = _language.set(language if language in LANGUAGES else SOURCE_LANGUAGE)
     try:
         yield

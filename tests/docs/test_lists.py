@@ -18,7 +18,7 @@ from edge.app import ENDPOINTS, create_app
 from edge.http.errors import CONFLICTS, ERROR_SPECS, INTERNAL
 from edge.reference.document import OWN_CODES, routes_of
 from edge.store.metrics import GROUPS as EDGE_GROUPS
-from edge.store.metrics import Metrics, Stored
+from edge.store.metrics import Metrics, StoredGauges
 from edge.web.routes import web
 from migrations import __file__ as migrations_file
 from shared.core import errors
@@ -155,7 +155,7 @@ def test_the_callers_of_the_api(settings: Settings) -> None:
 
 def test_the_metrics() -> None:
     rendered = {
-        "### The edge": Metrics().render(Stored(0, 0, 0, 0), True, True),
+        "### The edge": Metrics().render(StoredGauges(0, 0, 0, 0), True, True),
         "### The worker": WorkerMetrics().render("redis://127.0.0.1:1"),
         "### The console": ConsoleMetrics().render(),
     }

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shared.alerts import conditions
-from shared.alerts.conditions import observe_calls, observe_endings, observe_machine, observe_rows
+from shared.alerts.conditions import observe_calls, observe_expirations, observe_machine, observe_rows
 from shared.alerts.state import CLOSE_AFTER_MS, OPEN_AFTER_MS, STALE_MS, Condition, Observation, open_alerts, record_observation
 from shared.alerts.texts import KINDS, describe_alert
 from shared.core.clock import new_id, now_ms
@@ -128,7 +128,7 @@ def test_many_workers_open_and_close_an_alert_once(bound_database: Any) -> None:
 
 def found(settings: Settings, now: int) -> dict[str, dict[str, Any]]:
     """The details of everything that is wrong in the database, by kind."""
-    parts = (observe_calls(now), observe_rows(settings, now), observe_endings(settings, now))
+    parts = (observe_calls(now), observe_rows(settings, now), observe_expirations(settings, now))
     return {condition.kind: condition.details for observed in parts for condition in observed.active}
 
 
@@ -194,7 +194,7 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
         "backup_old": {"days": 9},
         "price_below_cost": {"count": 2, "models": ["m-1", "m-2"]},
         "channel_flagged": {"name": "acme"},
-        "keys_ending": {"count": 1},
+        "keys_expiring": {"count": 1},
         "visitor_pool_empty": {"credits": 1_000},
     }
 
@@ -211,14 +211,14 @@ def test_a_full_disk_and_an_ending_certificate(make_settings: MakeSettings, monk
     servers = [TlsServer("REDIS_URL", name, 1) for name in ("ends", "lasts", "silent")]
     monkeypatch.setattr(conditions, "tls_servers", lambda _: servers)
     monkeypatch.setattr(conditions, "days_left", lambda server: {"ends": 13, "lasts": 14, "silent": None}[server.host])
-    seen = observe_endings(settings, now_ms())
+    seen = observe_expirations(settings, now_ms())
     assert [one.subject for one in seen.active] == ["REDIS_URL ends"]
-    assert seen.undecided == {("certificate_ending", "REDIS_URL silent")}
+    assert seen.undecided == {("certificate_expiring", "REDIS_URL silent")}
 
 
 @SQLITE
 def test_every_kind_has_a_text() -> None:
-    kinds = {*conditions.LOCAL_KINDS, *conditions.ENDING_KINDS, *conditions.CALL_KINDS, *conditions.OTHER_KINDS}
+    kinds = {*conditions.LOCAL_KINDS, *conditions.EXPIRY_KINDS, *conditions.CALL_KINDS, *conditions.OTHER_KINDS}
     assert kinds == KINDS
     details = {"name": "c", "failed": 1, "calls": 2, "count": 1, "models": ["m"], "credits": 5, "host": "h", "path": "/",
                "free": "0.5", "variable": "REDIS_URL", "days": 1}  # fmt: skip

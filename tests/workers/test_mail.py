@@ -174,7 +174,7 @@ def test_a_delayed_mail_is_sent_later(bound_database: peewee.Database, work: Any
         sender.send_due()  # not due yet
         delayed = again(mail)
         assert (delayed.status, delayed.attempts, delayed.last_error) == ("queued", attempt, "451 4.7.1 Greylisted")
-        assert delayed.due_at >= before + outbox.WAITS_MS[attempt - 1]
+        assert delayed.due_at >= before + outbox.RETRY_DELAYS_MS[attempt - 1]
         make_due(mail)
     sender.send_due()
     assert (again(mail).status, again(mail).attempts, len(server.mails)) == ("sent", 3, 1)

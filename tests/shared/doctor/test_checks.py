@@ -18,7 +18,7 @@ from shared.core.clock import now_ms
 from shared.core.database import bind_database, database, open_database
 from shared.core.machine import GIB, DiskSpace, exposed_files
 from shared.core.settings import Settings, setting_problems, unknown_variables
-from shared.core.tls_certificates import TlsServer, read_end_date, tls_servers
+from shared.core.tls_certificates import TlsServer, read_expiry, tls_servers
 from shared.doctor import NEEDS, CheckFailed, checks_of, run_checks
 from shared.doctor import database as database_checks
 from shared.doctor.local import check_files
@@ -248,7 +248,7 @@ def test_a_public_url_that_leads_elsewhere(make_settings: MakeSettings, upstream
 # Certificates
 
 
-def test_the_end_of_a_certificate_is_read_without_trusting_it(tmp_path: Path) -> None:
+def test_the_expiry_of_a_certificate_is_read_without_trusting_it(tmp_path: Path) -> None:
     context = Authority(tmp_path).server_context(x509.DNSName("mx.test"))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -260,7 +260,7 @@ def test_the_end_of_a_certificate_is_read_without_trusting_it(tmp_path: Path) ->
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        end = read_end_date(TlsServer("REDIS_URL", "127.0.0.1", port))
+        end = read_expiry(TlsServer("REDIS_URL", "127.0.0.1", port))
         thread.join(10)
     assert end is not None
     assert 0 < end - now_ms() < 400 * 24 * 3_600_000
@@ -268,7 +268,7 @@ def test_the_end_of_a_certificate_is_read_without_trusting_it(tmp_path: Path) ->
 
 def test_a_database_without_tls_has_no_certificate(postgres_url: str) -> None:
     port = psycopg.conninfo.conninfo_to_dict(postgres_url)["port"]
-    assert read_end_date(TlsServer("DATABASE_URL", "127.0.0.1", int(str(port)), is_postgres=True)) is None
+    assert read_expiry(TlsServer("DATABASE_URL", "127.0.0.1", int(str(port)), is_postgres=True)) is None
 
 
 def test_which_servers_have_certificates(make_settings: MakeSettings) -> None:
