@@ -46,10 +46,10 @@ def database_costs(calls: int, accounts: int) -> dict[str, float]:
             bind_database(db)
             migrate(db)
             steps = together(Till(accounts), BATCH)
-            _run(steps, calls // 10)
-            before = _written(), cpu_seconds(server.process.pid), _sizes()
-            done = _run(steps, calls)
-            after = _written(), cpu_seconds(server.process.pid), _sizes()
+            run_calls(steps, calls // 10)
+            before = written_bytes(), cpu_seconds(server.process.pid), _sizes()
+            done = run_calls(steps, calls)
+            after = written_bytes(), cpu_seconds(server.process.pid), _sizes()
             steps.close()
             if problems := verify_ledger(now_ms()).problems:
                 raise SystemExit("The ledger does not balance: " + "; ".join(problems))
@@ -59,14 +59,15 @@ def database_costs(calls: int, accounts: int) -> dict[str, float]:
         server.stop()
 
 
-def _run(steps: Iterator[int], calls: int) -> int:
+def run_calls(steps: Iterator[int], calls: int) -> int:
+    """Reserve and settle at least `calls` calls. Returns their number."""
     done = 0
     while done < calls:
         done += next(steps)
     return done
 
 
-def _written() -> int:
+def written_bytes() -> int:
     """Return the bytes of WAL since the server was created."""
     return int(database.execute_sql("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')").fetchone()[0])
 

@@ -218,6 +218,8 @@ class Plan(BaseModel):
     status = CharField(max_length=16, default="active")
     created_at = BigIntegerField(default=now_ms)
     media_days = IntegerField(null=True, constraints=[Check("media_days > 0")])  # media retention; NULL: as in the settings
+    # How many days calls are kept; NULL: as in the settings.
+    usage_days = IntegerField(null=True, constraints=[named_check("plan_usage_days", "usage_days >= 30")])
 
     class Meta:
         constraints = [

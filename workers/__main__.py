@@ -20,7 +20,7 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
-from workers import alerts, billing, mail, margins, rollup
+from workers import alerts, billing, mail, margins, rollup, usage_retention
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
@@ -65,7 +65,12 @@ def _work(settings: Settings) -> None:
     purges = PurgeActors(settings)
     purges.register_actors(broker)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
-    database_work = (*billing.periodic_tasks(settings), *rollup.PERIODIC, *margins.periodic_tasks(settings))
+    database_work = (
+        *billing.periodic_tasks(settings),
+        *rollup.PERIODIC,
+        *usage_retention.periodic_tasks(settings),
+        *margins.periodic_tasks(settings),
+    )
     watched: dict[str, Any] = {"is_outage": is_temporary, "observe": metrics.record_task, "database": DATABASE}
     schedulers = (
         Scheduler(database_work, **watched),

@@ -34,6 +34,11 @@ class PlanForm(LocalizedForm):
     tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
     concurrency = WholeNumber(lazy_gettext("Concurrent requests"), optional=True, description=_PLATFORM_DEFAULT_HELP)
     media_days = WholeNumber(lazy_gettext("Media retention (days)"), optional=True, description=_PLATFORM_DEFAULT_HELP)
+    usage_days = WholeNumber(
+        lazy_gettext("Call retention (days)"),
+        optional=True,
+        description=lazy_gettext("At least 30. Leave empty to use the platform default."),
+    )
     allowed_models = StringField(
         lazy_gettext("Models"),
         [Length(max=10_000)],
@@ -51,6 +56,7 @@ class PlanForm(LocalizedForm):
             "price_cents": self.price_cents.required_value(),
             "rpm": self.rpm.data,
             "media_days": self.media_days.data,
+            "usage_days": self.usage_days.data,
             "tpm": self.tpm.data,
             "concurrency": self.concurrency.data,
             "allowed_models": models or None,

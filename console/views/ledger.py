@@ -107,7 +107,9 @@ def _of_call(call: UUID) -> list[Any]:
         row = model.select(model.account).where(model.id == call).tuples().first()
         if row is not None:
             return [LedgerEntry.account == row[0], LedgerEntry.call == call]
-    raise NotFound(gettext("Call {call} not found. It may have been removed by a purge of its account.", call=call))
+    raise NotFound(
+        gettext("Call {call} not found. It may have been deleted after its retention period or by a purge.", call=call)
+    )
 
 
 def _sums(conditions: list[Any]) -> list[tuple[str, int, int]]:

@@ -91,7 +91,13 @@ class UsageView(View):
     def receipt(self, call_id: UUID) -> ResponseReturnValue:
         call = UsageLedger.select(UsageLedger, Account.id, Account.email).join(Account).where(UsageLedger.id == call_id).first()
         if call is None:
-            raise NotFound(gettext("Call {call_id} not found. A call in progress is listed under Holds.", call_id=call_id))
+            raise NotFound(
+                gettext(
+                    "Call {call_id} not found. Calls in progress are listed under Holds; old ones are deleted after their"
+                    " retention period.",
+                    call_id=call_id,
+                )
+            )
         price, job = read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
         entries = _entries(call)
         trail = list(AuditEntry.select().where(AuditEntry.target == str(call.id)).order_by(AuditEntry.created_at))

@@ -48,7 +48,7 @@ from shared.ledger import month_meters, month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
 from shared.operations.keys import CreatedKey, KeyOptions, create_key, revoke_key
-from shared.rollup import read_breakdown
+from shared.rollup import last_days, read_breakdown
 
 MAX_KEYS = 100  # active keys of an account
 DAY_MS = 24 * 3_600_000
@@ -199,9 +199,10 @@ def _active(account: UUID) -> Any:
 def _list(caller: AccountCaller) -> list[dict[str, Any]]:
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     query: Any = ApiKey.select(ApiKey, last_call.alias("last_call"))
-    rows = query.where(_active(caller.account) & _visible(caller)).order_by(ApiKey.id)
+    rows = list(query.where(_active(caller.account) & _visible(caller)).order_by(ApiKey.id))
     spent = month_spending(caller.account, now_ms())
-    return [_document(row, row.last_call, spent.get(row.id, 0)) for row in rows]
+    days = last_days(caller.account) if any(row.last_call is None for row in rows) else {}
+    return [_document(row, row.last_call or days.get(row.id), spent.get(row.id, 0)) for row in rows]
 
 
 def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
@@ -250,6 +251,7 @@ def _calling_key(caller: AccountCaller) -> dict[str, Any]:
     family = {row.id: row for row in found}
     today = now - now % DAY_MS + DAY_MS
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == key.key).scalar()
+    last_call = last_call or last_days(key.account).get(key.key)
     month, total = (
         sum(sums.credits for sums in read_breakdown(key.account, since, today, "model", list(family)).values())
         for since in (month_start(now), 0)

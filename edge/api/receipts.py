@@ -25,8 +25,10 @@ from shared.core.errors import InvalidApiKey, InvalidRequest, NotFound
 from shared.core.timestamps import format_timestamp
 from shared.identity.payer import VisitorPayer
 from shared.ledger.allowances import visitor_allowance
+from shared.ledger.retention import read_usage_days
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Hold, MediaJob, UsageLedger
+from shared.text.translation import lazy_gettext
 
 NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
 MAX_WAIT_SECONDS = 10
@@ -48,7 +50,8 @@ receipts = Blueprint("receipts", __name__)
     errors=(NotFound, InvalidRequest),
     query={"wait": integer(0, MAX_WAIT_SECONDS)},
     notes="`id` is the `x-request-id` header of the call's response. `wait` is the number of seconds to wait for a call that"
-    " is still running, such as one that you have just stopped. Visitors can read the receipts of their calls of the day.",
+    " is still running, such as one that you have just stopped. Visitors can read the receipts of their calls of the day."
+    " If the platform or the plan limits how long calls are kept, older receipts are not found.",
 )
 async def show_receipt(id: str) -> Response:
     """Return the receipt of a call of the caller. If `wait` is given, wait for the end of a call that is still running."""
@@ -61,7 +64,8 @@ async def show_receipt(id: str) -> Response:
         await asyncio.sleep(pause)
         pause = min(2 * pause, 1.0)
     account = POOL_ACCOUNT_ID if isinstance(found, VisitorPayer) else found.account
-    return uncached_json(_document(*await read(partial(find_call, account, id)), services().catalog))
+    found_call = await read(partial(find_call, account, id, services().settings.usage_days))
+    return uncached_json(_document(*found_call, services().catalog))
 
 
 def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
@@ -77,12 +81,24 @@ def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
     return hold is not None and hold.state == "held"
 
 
-def find_call(account: UUID, id: str) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
-    """Return the account's call, the price in force when it started, and its media job if it has one. Raises `NotFound`."""
+def find_call(account: UUID, id: str, usage_days: int | None) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
+    """Return the account's call, the price in force when it started, and its media job if it has one.
+
+    `usage_days` is how long calls are kept if the account's plan sets nothing. Raises `NotFound`.
+    """
     named = _call_id(id)
     call = UsageLedger.get_or_none((UsageLedger.id == named) & (UsageLedger.account == account))
     if call is None:
-        raise NotFound(NO_SUCH_CALL)
+        days = read_usage_days(account, usage_days)
+        if days is None:
+            raise NotFound(NO_SUCH_CALL)
+        raise NotFound(
+            lazy_gettext(
+                "No such call. Use the 'x-request-id' header of its response as the id. Calls are deleted after {days} days;"
+                " their charges stay.",
+                days=days,
+            )
+        )
     return call, read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
 
 

@@ -97,7 +97,7 @@ FIELDS: Mapping[str, Meaning] = {
     "keys": Meaning("The keys."),
     "kind": Meaning("Kind of the object."),
     "last_id": Meaning("Id of the last result; null if there are none.", None),
-    "last_used": Meaning("When the key was last used; null if never.", None),
+    "last_used": Meaning("When the key was last used; null if never. After that call is deleted, the start of its day.", None),
     "left_this_month": Meaning("Credits that the key may still spend this month; null if it has no monthly limit.", None),
     "limits": Meaning("The key's own limits; null values mean that the account's apply.", _LIMITS),
     "max_completion_tokens": Meaning("Maximum output tokens; null if unknown.", 16_384),

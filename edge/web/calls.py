@@ -22,6 +22,7 @@ from shared.billing.calls import BATCH_SIZE, PAGE_SIZE, CallFilters, CallPositio
 from shared.billing.receipts import compute_receipt
 from shared.core.errors import InvalidRequest
 from shared.core.timestamps import format_timestamp
+from shared.ledger.retention import read_usage_days
 from shared.models import USAGE_STATUSES, ApiKey, LedgerEntry
 from shared.text.csv_rows import csv_header, csv_rows
 from shared.text.translation import gettext, lazy_gettext
@@ -56,6 +57,7 @@ async def show_calls() -> Response:
     """List the account's calls. The filters are in the URL."""
     account, chosen = require_session().account, _chosen()
     rows, keys = await read_slow(partial(_read, account, _parse(chosen), read_after(), chosen.get("key")))
+    usage_days = await read(partial(read_usage_days, account, services().settings.usage_days))
     listed, last = split_page(rows, PAGE_SIZE)
     context: dict[str, Any] = {
         "rows": [(request_id(row.id), row) for row in listed],
@@ -67,6 +69,7 @@ async def show_calls() -> Response:
         "keys": keys,
         "models": sorted(services().catalog.models),
         "statuses": USAGE_STATUSES,
+        "usage_days": usage_days,
     }
     return await page("account/calls.html", **context)
 
@@ -86,7 +89,7 @@ async def download() -> Response:
 async def show_call(id: str) -> Response:
     """Show the receipt of a call."""
     account = require_session().account
-    call, price, job = await read(partial(find_call, account, id))
+    call, price, job = await read(partial(find_call, account, id, services().settings.usage_days))
     key, entries = await read(partial(_read_around, account, call.id, call.api_key))
     context: dict[str, Any] = {
         "id": request_id(call.id),

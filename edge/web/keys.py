@@ -24,6 +24,7 @@ from shared.core.errors import InvalidRequest, NotFound, RateLimited
 from shared.core.timestamps import format_timestamp
 from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
+from shared.rollup import last_days
 from shared.text.translation import gettext
 
 keys = Blueprint("account_keys", __name__)
@@ -138,7 +139,7 @@ def _read_changes(form: MultiDict[str, str], row: ApiKey) -> dict[str, Any]:
 
 
 class KeyRow(NamedTuple):
-    """A key, the time of its last call, and its cost this month in credits."""
+    """A key, the time of its last call or, if that is deleted, its day, and the key's cost this month in credits."""
 
     key: ApiKey
     last_call: int | None
@@ -157,7 +158,9 @@ def _read(account: UUID, after: UUID | None) -> tuple[list[KeyRow], UUID | None]
         query = query.where(revoked & older if previous.revoked_at is not None else revoked | older)
     rows = list(query.order_by(Case(None, [(revoked, 1)], 0), ApiKey.id.desc()).limit(PAGE_SIZE + 1))
     shown, last = split_page(rows, PAGE_SIZE)
-    return [KeyRow(row, row.last_call, spent.get(row.id, 0)) for row in shown], last.id if last else None
+    days = last_days(account) if any(row.last_call is None for row in shown) else {}
+    listed = [KeyRow(row, row.last_call or days.get(row.id), spent.get(row.id, 0)) for row in shown]
+    return listed, last.id if last else None
 
 
 def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:

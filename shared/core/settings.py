@@ -322,6 +322,12 @@ class Settings:
         200_000_000, "YOUT_MEDIA_MAX_BYTES", _integer(1_000, 10**10), "Maximum size of a media job's output file"
     )
     media_days: int = _setting(30, "YOUT_MEDIA_DAYS", _integer(1, 3_650), "How many days media are kept if the plan sets nothing")
+    usage_days: int | None = _setting(
+        None,
+        "YOUT_USAGE_DAYS",
+        _integer(30, 36_500),
+        "How many days [calls](privacy.md#how-long-calls-are-kept) are kept if the plan sets nothing; empty means until a purge",
+    )
     media_link_seconds: int = _setting(
         3_600, "YOUT_MEDIA_LINK_SECONDS", _integer(10, 604_800), "How long a link to a media file is valid"
     )

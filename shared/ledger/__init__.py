@@ -7,6 +7,7 @@
     post(…)                   grant, purchase, refund, adjustment, expiry
     renew_subscriptions(now)  start due periods: grants and expiries
     renew_pool(…)             refill the visitors' pool for a new day
+    retention.py              delete an account's old calls, but not their charges
     compaction.py             purge an account: merge its entries into one and delete its calls
 
 `reserve` and `settle` take batches, so that an edge process can commit many calls at once. All functions are synchronous Peewee

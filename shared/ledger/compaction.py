@@ -66,16 +66,22 @@ def merge_oldest_entries(account: UUID, now: int, batch: int = BATCH) -> Removed
 
 
 def merge_overage(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
-    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`."""
+    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`.
+
+    Charges whose calls the usage retention has deleted are merged as well.
+    """
     rows = execute(
-        "SELECT id, subscription, amount, call FROM overage_entry WHERE account_id = ? AND call IS NOT NULL LIMIT ?",
-        [account, batch],
+        "SELECT id, subscription, amount, call FROM overage_entry WHERE account_id = ? AND kind = 'charge'"
+        " AND (call IS NOT NULL OR subscription IN (SELECT subscription FROM overage_entry"
+        " WHERE account_id = ? AND kind = 'charge' AND call IS NULL GROUP BY subscription HAVING COUNT(*) > 1)) LIMIT ?",
+        [account, account, batch],
     ).fetchall()
     if not rows:
         return RemovedRows()
-    calls = [call for _, _, _, call in rows]
+    calls = [call for _, _, _, call in rows if call is not None]
     execute("DELETE FROM overage_entry WHERE account_id = ? AND id IN ?", [account, [id for id, *_ in rows]])
-    execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, calls])
+    if calls:
+        execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, calls])
     totals: dict[UUID, int] = {}
     for _, subscription, amount, _ in rows:
         totals[as_uuid(subscription)] = totals.get(as_uuid(subscription), 0) + amount

@@ -18,6 +18,7 @@ from shared.text.translation import lazy_gettext
 
 MAX_PRICE_CENTS = 10**9
 MAX_MEDIA_DAYS = 3_650
+MIN_USAGE_DAYS, MAX_USAGE_DAYS = 30, 36_500
 
 # Terms of a plan with their defaults. None means the platform's default, all models, or (rollover cap) twice the monthly credits.
 DEFAULT_TERMS: dict[str, Any] = {
@@ -31,6 +32,7 @@ DEFAULT_TERMS: dict[str, Any] = {
     "overage_allowed": False,
     "stores_content": False,
     "media_days": None,
+    "usage_days": None,
 }
 
 
@@ -118,6 +120,8 @@ def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:
             check_integer(what, value, 0, _AMOUNTS[name])
         elif name == "media_days":
             check_integer(what, value, 1, MAX_MEDIA_DAYS)
+        elif name == "usage_days":
+            check_integer(what, value, MIN_USAGE_DAYS, MAX_USAGE_DAYS)
         elif name in ("rpm", "tpm", "concurrency"):
             check_integer(what, value, 1, MAX_LIMIT)
         elif name != "allowed_models" and type(value) is not bool:

@@ -9,12 +9,12 @@ Every hour is summed from its calls and replaced in one transaction, so repeatin
 updated by the difference between the accounts' new and old sums, so they still include purged accounts.
 """
 
-from shared.rollup.breakdown import Breakdown, UsageSums, read_breakdown
+from shared.rollup.breakdown import Breakdown, UsageSums, last_days, read_breakdown
 from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
 from shared.rollup.tally import Tally
 from shared.rollup.token_samples import TokenSums, add_token_sample, read_token_samples
-from shared.rollup.write import KEEP_HOURS, RollupResult, delete_account_sums, update_sums
+from shared.rollup.write import KEEP_HOURS, RollupResult, delete_account_sums, summed_until, update_sums
 
 __all__ = [
     "KEEP_HOURS",
@@ -31,10 +31,12 @@ __all__ = [
     "UsageSums",
     "add_token_sample",
     "delete_account_sums",
+    "last_days",
     "read_breakdown",
     "read_figures",
     "read_token_samples",
     "rolled_until",
+    "summed_until",
     "top_accounts",
     "update_sums",
 ]

@@ -31,6 +31,12 @@ class UsageSums(NamedTuple):
         return UsageSums(*map(sum, zip(self, other, strict=True)))
 
 
+def last_days(account: UUID) -> dict[UUID, int]:
+    """Return the start of the last summed day with calls (ms UTC) by key of an account. It is known after calls are deleted."""
+    rows = execute("SELECT api_key, MAX(at) FROM key_usage WHERE account = ? AND grain_hours = 24 GROUP BY api_key", [account])
+    return {as_uuid(key): int(at) for key, at in rows.fetchall()}
+
+
 class _Piece(NamedTuple):
     grain: int  # hours per sum; 0: read from calls
     since: int

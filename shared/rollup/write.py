@@ -137,6 +137,12 @@ def first_kept_hour(now: int) -> int:
     return now - now % DAY_MS - KEEP_HOURS * HOUR_MS
 
 
+def summed_until(now: int) -> int:
+    """Return the time (ms UTC) before which calls can be deleted: all sums include them, and are never summed again."""
+    until, keys_from = execute("SELECT COALESCE(rolled_until, 0), keys_from FROM rollup_state WHERE id = 1", []).fetchone()
+    return 0 if keys_from else min(int(until), first_kept_hour(now))
+
+
 def _sum_earlier_day(now: int) -> bool:
     """Sum the latest day that is not summed by key and tag yet (`RollupState.keys_from`). Returns False if there is none."""
     with transaction():

@@ -16,6 +16,7 @@ _NUMBERS = {
     "tpm": "tokens per minute",
     "concurrency": "concurrent requests",
     "media_days": "media retention in days (default: the platform's)",
+    "usage_days": "retention of calls in days, at least 30 (default: the platform's)",
 }
 _SWITCHES = {"overage": "overage_allowed", "store": "stores_content"}
 

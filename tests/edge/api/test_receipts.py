@@ -6,7 +6,10 @@ from uuid import uuid4
 
 import pytest
 
+from shared.models import Subscription
+from shared.operations.plans import create_plan
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
+from tests.factories import ORIGIN
 from tests.openai_payloads import Json, chunk, completion, role, tokens
 from tests.servers.process import eventually
 from tests.upstream_responses import HANG, Gate, error_response, json_response, stream
@@ -102,6 +105,14 @@ def test_a_truncated_call_explains_its_charge(sandbox: Sandbox) -> None:
 def test_an_unknown_id_is_not_found(sandbox: Sandbox, id: str) -> None:
     answer = sandbox.get(f"/api/receipts/{id}/")
     assert (answer.status, answer.error["code"]) == (404, "not_found")
+
+
+def test_an_unknown_id_names_the_days_that_calls_are_kept(sandbox: Sandbox) -> None:
+    plan = create_plan(f"kept-{sandbox.account.id}", {"usage_days": 45}, origin=ORIGIN)
+    Subscription.create(account=sandbox.account, plan=plan)
+    answer = sandbox.get(f"/api/receipts/req_{uuid4().hex}/")
+    assert (answer.status, answer.error["code"]) == (404, "not_found")
+    assert "Calls are deleted after 45 days" in answer.error["message"]
 
 
 def test_a_receipt_of_another_account_is_not_found(stack: Stack, sandbox: Sandbox) -> None:

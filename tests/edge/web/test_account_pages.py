@@ -260,6 +260,13 @@ def test_a_receipt_has_the_figures_of_the_api_and_belongs_to_its_account(site: S
     assert member.get("/calls/x").status == 404
 
 
+def test_the_calls_page_says_how_long_calls_are_kept(member: Browser) -> None:
+    assert "Calls are deleted after" not in member.get("/calls").body.decode()
+    Subscription.create(account=owner(member), plan=Plan.create(name=f"kept {owner(member).id}", usage_days=45))
+    assert "Calls are deleted after 45 days" in member.get("/calls").body.decode()
+    assert "Calls are deleted after 45 days" in unescape(member.get(f"/calls/req_{new_id().hex}").body.decode())
+
+
 def test_calls_are_exported_as_csv_without_formulas(site: Site, member: Browser) -> None:
     key = factories.api_key(owner(member), name="=HYPERLINK(1)")[0]
     made = call(owner(member), api_key=key.id, tag="team:search")

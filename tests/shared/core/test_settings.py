@@ -268,7 +268,7 @@ def documented(item: Any) -> str:
         shown = f"`{str(default).lower()}`"
     else:
         default = ",".join(default) if isinstance(default, tuple) else default
-        shown = f"`{default}`" if default not in ("", ()) else ""
+        shown = f"`{default}`" if default not in ("", (), None) else ""
     return f"| {variables} | {shown} | {item.metadata['help']} |"
 
 

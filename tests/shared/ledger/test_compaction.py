@@ -15,7 +15,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import transaction
 from shared.identity.api_key_format import digest
 from shared.identity.payer import KeyPayer
-from shared.ledger import Reservation, Settlement
+from shared.ledger import Reservation, Settlement, retention
 from shared.ledger.compaction import RemovedRows, compact_ledger, delete_calls, merge_oldest_entries, merge_overage
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, OverageEntry, Plan, Subscription, UsageLedger
@@ -104,7 +104,9 @@ def test_running_calls_are_kept_and_settle_afterwards() -> None:
     assert verify_ledger(now_ms()).problems == ()
 
 
-def test_overage_keeps_its_total_but_not_its_calls() -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_overage_keeps_its_total_but_not_its_calls(deleted: bool) -> None:
+    """Also if the usage retention has deleted the calls before."""
     owner = factories.account(100)
     plan = Plan.create(name="Over", overage_allowed=True)
     subscription = Subscription.create(account=owner, plan=plan, overage_cap=10_000)
@@ -121,6 +123,10 @@ def test_overage_keeps_its_total_but_not_its_calls() -> None:
     used = Subscription.get_by_id(subscription.id).overage_used
     assert used > 0
     calls = OverageEntry.select().where(OverageEntry.account == owner.id).count()
+    if deleted:
+        with transaction():
+            retention.delete_calls(owner.id, [row.id for row in UsageLedger.select().where(UsageLedger.account == owner.id)])
+        assert verify_ledger(now_ms()).problems == ()
     steps = run_all(owner.id, 1_000)
     assert total(steps, "overage") == calls
     [entry] = OverageEntry.select().where(OverageEntry.account == owner.id)

@@ -1,0 +1,98 @@
+"""Usage retention: deletes the calls of accounts whose plan, or the setting, limits how long they are kept.
+
+A pass visits all accounts by id. It is spread over many short runs of the task, and each batch is its own transaction, so an
+interruption loses nothing. Several workers may run passes at once: on PostgreSQL, each skips the calls that another has locked.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from uuid import UUID
+
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.core.settings import Settings
+from shared.ledger import retention
+from shared.rollup import summed_until
+from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
+
+log = logging.getLogger("yout.worker.usage_retention")
+
+RUN_SECONDS = 10.0
+MAX_SECONDS = 2.0  # the scheduler has other tasks; the next run continues
+PAUSE_MS = 600_000  # between passes
+BATCH = 500  # calls per transaction
+PAGE = 500  # accounts per query
+_START = UUID(int=0)
+
+
+class UsageRetention:
+    """Passes of one worker process. `days` is how long calls are kept if the plan sets nothing; None means until a purge."""
+
+    def __init__(self, days: int | None) -> None:
+        self._days = days
+        self._after = _START  # the last account of this pass that is done
+        self._due_at = 0  # of the next pass
+        self._deleted = 0  # calls in this pass
+
+    def run(self, now: int, seconds: float = MAX_SECONDS) -> int:
+        """Continue the pass for about `seconds`, or start the next one if it is due (`now` in ms UTC).
+
+        Returns the number of deleted calls. Raises database errors; earlier batches stay deleted.
+        """
+        if now < self._due_at:
+            return 0
+        deadline = time.monotonic() + seconds
+        before = self._deleted
+        if self._days is not None or retention.has_plan_with_usage_days():
+            until = summed_until(now)
+            while self._visit_page(now, until, deadline):
+                if time.monotonic() >= deadline:
+                    return self._deleted - before
+        deleted = self._deleted - before
+        if self._deleted:
+            log.info("deleted %d calls whose retention period is over", self._deleted)
+        self._after, self._deleted, self._due_at = _START, 0, now + PAUSE_MS
+        return deleted
+
+    def _visit_page(self, now: int, summed: int, deadline: float) -> bool:
+        """Delete the old calls of the next accounts, until time runs out. Returns False after the last account."""
+        accounts = retention.select_accounts(self._days, self._after, PAGE)
+        limits = {account: min(retention.kept_since(days, now), summed) for account, days in accounts.items()}
+        due: set[UUID] = set()
+        for until in set(limits.values()):
+            due.update(retention.with_calls_before([account for account, limit in limits.items() if limit == until], until))
+        for account in sorted(due):
+            if not self._delete_calls(account, limits[account], deadline):
+                return True
+            self._after = account
+            if time.monotonic() >= deadline:
+                return True
+        self._after = max(accounts, default=self._after)
+        return len(accounts) == PAGE
+
+    def _delete_calls(self, account: UUID, until: int, deadline: float) -> bool:
+        """Delete an account's calls from before `until`. Returns False if time ran out first."""
+        since = 0
+        while True:
+            with transaction():
+                calls = retention.lock_old_calls(account, since, until, BATCH)
+                retention.delete_calls(account, [call.id for call in calls])
+            self._deleted += len(calls)
+            if len(calls) < BATCH:
+                return True
+            since = calls[-1].at  # skips the index entries of deleted rows
+            if time.monotonic() >= deadline:
+                return False
+
+
+def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
+    """Return the periodic task. It needs only the database."""
+    usage = UsageRetention(settings.usage_days)
+
+    def run() -> None:
+        usage.run(now_ms())
+
+    return (PeriodicTask("usage retention", RUN_SECONDS, task_connection()(run)),)
