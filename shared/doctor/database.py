@@ -195,7 +195,8 @@ def _connection_failures(urls: Collection[str]) -> dict[str, str]:
         for url in remaining:
             reasons[url] = _connection_failure(url)
 
-    threads = [threading.Thread(target=connect, name="check of channels", daemon=True) for _ in range(min(_MAX_CONNECTIONS, len(urls)))]
+    count = min(_MAX_CONNECTIONS, len(urls))
+    threads = [threading.Thread(target=connect, name="check of channels", daemon=True) for _ in range(count)]
     for thread in threads:
         thread.start()
     until = time.monotonic() + _CHANNELS_SECONDS

@@ -39,9 +39,13 @@ PLAN = {
 def test_a_plan_is_created_edited_assigned_and_removed(signed_in):
     account = factories.account(credits=100)
     browser, page = signed_in("billing"), f"/accounts/{account.id}"
-    assert "Plan Pro created." in browser.submit_form("/plans/new", "/plans/new", name="Pro", **PLAN, overage_allowed="y").text
+    terms = {**PLAN, "usage_days": "45", "overage_allowed": "y"}
+    assert "Plan Pro created." in browser.submit_form("/plans/new", "/plans/new", name="Pro", **terms).text
     plan = Plan.get()
     assert (plan.monthly_credits, plan.rpm, plan.allowed_models, plan.overage_allowed) == (5_000, None, None, True)
+    edit = f"/plans/{plan.id}"
+    assert "between 30 and" in browser.submit_form(edit, edit, **{**terms, "usage_days": "29"}).text
+    assert Plan.get().usage_days == 45
     given = browser.submit_form(page, f"/account/{account.id}/plan", plan="Pro", when="now")
     assert "Subscribed to Pro." in given.text
     assert Account.get().balance == 5_100
