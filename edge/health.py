@@ -54,7 +54,7 @@ async def healthz() -> Response:
 async def readyz() -> Response:
     """Return 200 if the database accepts writes. Without Redis the service is degraded: chat works, media jobs do not."""
     services: Services = current_app.extensions["services"]
-    database, redis = await asyncio.gather(services.check_database(), services.limiter.ping())
+    database, redis = await asyncio.gather(services.check_database(), services.limiter.check())
     ready = database.accepts_writes
     body = {
         "status": "unavailable" if not ready else "ok" if redis else "degraded",
@@ -86,7 +86,7 @@ async def metrics() -> Response:
     authorization = request.headers.get("authorization", "")
     if not may_read(services.settings.metrics_token, request.remote_addr or "", request.headers, authorization):
         raise NotFound("Page not found.")
-    stored, state, redis = await asyncio.gather(_stored(services), services.check_database(), services.limiter.ping())
+    stored, state, redis = await asyncio.gather(_stored(services), services.check_database(), services.limiter.check())
     return Response(services.metrics.render(stored, state.accepts_writes, redis), content_type=CONTENT_TYPE)
 
 

@@ -12,10 +12,10 @@ import dramatiq
 import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.exceptions import RedisClusterException
 
 from shared.core.availability import REDIS
+from shared.core.redis_client import open_client
 from shared.core.redis_url import parse_redis_url
 
 QUEUE = "default"
@@ -24,6 +24,11 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 2
 QUEUES = (QUEUE, MEDIA_QUEUE)
 DEPTH_ANSWER_SECONDS = 0.2  # so that a slow Redis does not delay pages
+
+
+def namespace_of(redis_url: str) -> str:
+    """Return the prefix of the queues' keys: Dramatiq's default, and on a cluster a hash tag: its scripts use several."""
+    return "{dramatiq}" if parse_redis_url(redis_url).is_cluster else "dramatiq"
 
 
 class JobQueue:
@@ -68,13 +73,10 @@ class JobQueue:
 
     def _open(self) -> RedisBroker:
         if self._broker is None:
-            client = redis.Redis(
-                **parse_redis_url(self._url).client_options(),
-                socket_connect_timeout=CONNECT_SECONDS,
-                socket_timeout=ANSWER_SECONDS,
-                retry=Retry(NoBackoff(), 1),  # redis-py retries for 30 s by default
+            client = open_client(self._url, CONNECT_SECONDS, ANSWER_SECONDS, retries=1)
+            self._broker = RedisBroker(  # type: ignore[no-untyped-call]  # untyped in dramatiq
+                client=client, middleware=[], namespace=namespace_of(self._url)
             )
-            self._broker = RedisBroker(client=client, middleware=[])  # type: ignore[no-untyped-call]  # untyped in dramatiq
         return self._broker
 
 
@@ -90,19 +92,14 @@ class QueueDepth:
 
 def queue_depths(redis_url: str) -> list[QueueDepth] | None:
     """Return the depth of every queue, or None if Redis does not answer in time."""
-    client = redis.Redis(
-        **parse_redis_url(redis_url).client_options(),
-        socket_connect_timeout=DEPTH_ANSWER_SECONDS,
-        socket_timeout=DEPTH_ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
+    client, namespace = open_client(redis_url, DEPTH_ANSWER_SECONDS, DEPTH_ANSWER_SECONDS), namespace_of(redis_url)
     try:
         with client, client.pipeline(transaction=False) as pipe:
             for name in QUEUES:
-                pipe.llen(f"dramatiq:{name}")
-                pipe.llen(f"dramatiq:{name}.DQ")
-                pipe.zcard(f"dramatiq:{name}.XQ")
+                pipe.llen(f"{namespace}:{name}")
+                pipe.llen(f"{namespace}:{name}.DQ")
+                pipe.zcard(f"{namespace}:{name}.XQ")
             counts = iter(pipe.execute())
-    except redis.RedisError:
+    except (redis.RedisError, RedisClusterException):
         return None
     return [QueueDepth(name, next(counts), next(counts), next(counts)) for name in QUEUES]

@@ -13,6 +13,7 @@ import socket
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 import peewee
 import redis
@@ -114,20 +115,36 @@ def require_rights(database: peewee.Database) -> None:
 def require_redis(settings: Settings) -> None:
     """Raise `SettingsError` if REDIS_URL can never work. An unavailable server is not an error, because the outage may end."""
     address = parse_redis_url(settings.redis_url)
-    client = redis.Redis(
-        **address.client_options(),
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
-    try:
-        client.ping()
-    except redis.RedisError as error:
-        reason = _lasting(error) or _wrong_scheme(address)
+    for host, port in address.seeds or ((address.host, address.port),):
+        server = address.at(host, port)._replace(seeds=())
+        with redis.Redis(
+            **server.client_options(),
+            socket_connect_timeout=CONNECT_SECONDS,
+            socket_timeout=ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        ) as client:
+            try:
+                client.ping()
+                reason = _wrong_mode(client, address)
+            except redis.RedisError as error:
+                reason = _lasting(error) or _wrong_scheme(server)
         if reason:
-            raise SettingsError(f"REDIS_URL: {reason}") from None
-    finally:
-        client.close()
+            raise SettingsError(f"REDIS_URL: {reason}")
+
+
+def _wrong_mode(client: redis.Redis, address: RedisAddress) -> str:
+    """Return a message if the server is part of a cluster and the URL names a single server, or the other way around."""
+    try:
+        info: Any = client.info("cluster")
+    except redis.ResponseError:  # managed servers may forbid it
+        return ""
+    enabled = info.get("cluster_enabled", int(address.is_cluster)) == 1
+    if enabled == address.is_cluster:
+        return ""
+    prefix = "rediss" if address.tls else "redis"
+    if enabled:
+        return f"the server is part of a cluster; use {prefix}+cluster://."
+    return f"the server is not part of a cluster; use {prefix}://."
 
 
 def _lasting(error: redis.RedisError) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -15,12 +16,11 @@ from dramatiq import Broker, Message, MessageProxy
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, TimeLimit
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.core.availability import REDIS
 from shared.core.database import database, drop_connection
-from shared.core.redis_url import parse_redis_url
+from shared.core.redis_client import ClusterClient, open_client
+from shared.job_queue import namespace_of
 
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 5
@@ -37,14 +37,16 @@ MAINTENANCE_CHANCE = 50_000
 def make_broker(redis_url: str, *further: Middleware) -> RedisBroker:
     """Create the broker, without actors and not yet connected. `further` middleware comes last.
 
-    Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it. Messages are JSON;
-    results are not stored.
+    Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it; on a cluster, the keys
+    begin with a hash tag. Messages are JSON; results are not stored.
     """
-    client = _Client(
-        **parse_redis_url(redis_url).client_options(),
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 1),  # so that a stale connection does not count as an outage
+    client = open_client(
+        redis_url,
+        CONNECT_SECONDS,
+        ANSWER_SECONDS,
+        retries=1,  # so that a stale connection does not count as an outage
+        single=_Client,
+        cluster=_ClusterClient,
     )
     middleware = [
         TimeLimit(time_limit=TIME_LIMIT_MS),
@@ -55,7 +57,11 @@ def make_broker(redis_url: str, *further: Middleware) -> RedisBroker:
         *further,
     ]
     return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
-        client=client, middleware=middleware, heartbeat_timeout=DEAD_AFTER_MS, maintenance_chance=MAINTENANCE_CHANCE
+        client=client,
+        middleware=middleware,
+        namespace=namespace_of(redis_url),
+        heartbeat_timeout=DEAD_AFTER_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
     )
 
 
@@ -68,21 +74,36 @@ class RedisUnavailable(redis.ConnectionError, ConnectionClosed):
     """
 
 
+_OUTAGE_ERRORS = (
+    *(redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError),
+    *(redis.exceptions.ClusterError, redis.exceptions.TryAgainError),
+)
+
+
+def _report_outage(execute: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    began = time.monotonic()
+    try:
+        answer = execute(*args, **options)
+    except _OUTAGE_ERRORS as error:
+        REDIS.failed(str(error), began)
+        raise RedisUnavailable(str(error)) from None
+    if not REDIS.is_available:
+        REDIS.succeeded(began)
+    return answer
+
+
 class _Client(redis.Redis):
     """A Redis client that reports outages."""
 
-    _OUTAGE_ERRORS = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, redis.OutOfMemoryError)
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return _report_outage(super().execute_command, args, options)
+
+
+class _ClusterClient(ClusterClient):
+    """A cluster client that reports outages."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        began = time.monotonic()
-        try:
-            answer = super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # the library has no types here
-        except self._OUTAGE_ERRORS as error:
-            REDIS.failed(str(error), began)
-            raise RedisUnavailable(str(error)) from None
-        if not REDIS.is_available:
-            REDIS.succeeded(began)
-        return answer
+        return _report_outage(super().execute_command, args, options)
 
 
 class _NoTracebacks(Middleware):

@@ -2,6 +2,8 @@
 
 All calls of an event loop iteration share one script call. Money never depends on Redis: without it, chat continues under local
 limits, and `degraded` is true.
+
+On a cluster, a batch is one script call per slot, in one pipeline per node. Only the calls of an unavailable node fall back.
 """
 
 from __future__ import annotations
@@ -14,11 +16,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.store.metrics import Metrics
-from shared.core.availability import REDIS
+from shared.core.availability import REDIS, REDIS_NODE
 from shared.core.clock import now_ms
 from shared.core.errors import RateLimited
 from shared.core.redis_url import parse_redis_url
 from shared.core.token_bucket import Bucket, KeyLimits, RateLimits, RateLimitState, bucket_level, ms_until_available
+from transport.redis_cluster import Call, ClusterScript, slot_of
 from transport.redis_script import Argument, RedisFailed, RedisScript
 
 SCRIPT = Path(__file__).with_name("limiter.lua").read_text()
@@ -31,6 +34,8 @@ MAX_LOCAL_SCOPES = 20_000
 MAX_LIKELY_KEYS = 20_000  # remembered; above it all are forgotten
 LIMIT_NAMES = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
 CONCURRENCY_RETRY_MS = 1_000
+_CONSEQUENCE = "limits are now per process"
+_CLUSTER_CODES = ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN")  # error replies of a cluster's node
 
 
 class _Scope(NamedTuple):
@@ -74,13 +79,17 @@ class Limiter:
 
     def __init__(self, url: str, lease_seconds: int, metrics: Metrics | None = None) -> None:
         self._metrics = metrics or Metrics()
-        self._script = RedisScript(parse_redis_url(url), SCRIPT, SOCKET_SECONDS)
+        address = parse_redis_url(url)
+        self._script = RedisScript(address, SCRIPT, SOCKET_SECONDS)
+        self._cluster = ClusterScript(address, SCRIPT, SOCKET_SECONDS) if address.is_cluster else None  # instead of `_script`
+        self._availability = REDIS_NODE if address.is_cluster else REDIS
         self._lease_ms = lease_seconds * 1000
         self._waiting: list[PermitRequest | _Release] = []
         self._pending_releases: list[_Release] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
+        self._retry_timer: asyncio.TimerHandle | None = None  # runs until `_pending_releases` are to be sent
         self._failing = False
         self._local = LocalLimiter()
         self._likely_calls: dict[UUID, int] = {}  # by key: how many calls are likely to be granted before the next answer
@@ -142,16 +151,28 @@ class Limiter:
         else:
             self._return(_Release(permit.call, permit.scopes, permit.tokens - used_tokens))
 
-    async def ping(self) -> bool:
-        """Return whether Redis answers."""
-        return await self._script.ping()
+    async def check(self) -> bool:
+        """Return whether the script runs and writes; on a cluster, on every node."""
+        try:
+            if self._cluster is None:
+                await self._script.run(*_check_arguments("check"))
+                return True
+            tags = await self._cluster.tags()
+            answers = await self._cluster.run_each([Call(slot_of(tag), *_check_arguments(tag)) for tag in tags])
+        except RedisFailed:
+            return False
+        return not any(isinstance(answer, RedisFailed) for answer in answers)
 
     async def close(self) -> None:
         """Send queued operations, then close the connection."""
         self._start()
         if self._running is not None:
             await self._running
+        if self._retry_timer is not None:
+            self._retry_timer.cancel()
         self._script.close()
+        if self._cluster is not None:
+            self._cluster.close()
 
     def _return(self, release: _Release) -> None:
         if self.degraded:
@@ -177,11 +198,8 @@ class Limiter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self.degraded:
-            self._waiting, self._pending_releases = (
-                [*self._pending_releases, *self._waiting] if self._pending_releases else self._waiting,
-                [],
-            )
+        if self._pending_releases and self._retry_timer is None:
+            self._waiting, self._pending_releases = [*self._pending_releases, *self._waiting], []
         if self._running is None and self._waiting:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
@@ -190,16 +208,21 @@ class Limiter:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             began = time.monotonic()
             try:
-                answers = await self._script.run(*_arguments(batch, self._lease_ms))
+                if self._cluster is None:
+                    answers, is_whole = await self._script.run(*_arguments(batch, self._lease_ms)), True
+                else:
+                    batch, answers, is_whole = await self._run_on_cluster(self._cluster, batch, began)
             except RedisFailed as error:
-                REDIS.failed(f"{error}; limits are now per process", began)
-                self._fall_back(batch)
+                advice = "; it is part of a cluster: use redis+cluster://" if error.code in _CLUSTER_CODES else ""
+                self._availability.failed(f"{error}{advice}; {_CONSEQUENCE}", began)
+                self._pause(batch)
                 break
             self._metrics.record_redis(time.monotonic() - began)
-            if self._failing:
-                self._recover()
-            if not REDIS.is_available:
-                REDIS.succeeded(began)
+            if is_whole:
+                if self._failing:
+                    self._recover()
+                if not self._availability.is_available:
+                    self._availability.succeeded(began)
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Release):
                     continue
@@ -215,29 +238,72 @@ class Limiter:
         self._failing = False
         self._metrics.set_degraded(False)
 
-    def _fall_back(self, unanswered: list[PermitRequest | _Release]) -> None:
-        """Use the local limiter for a while, and remember which slots to free when Redis is back."""
+    async def _run_on_cluster(
+        self, cluster: ClusterScript, batch: list[PermitRequest | _Release], began: float
+    ) -> tuple[list[PermitRequest | _Release], list[list[int]], bool]:
+        """Run a batch slot by slot. Return the operations that were answered, their answers, and whether the cluster is whole.
+
+        The other operations fall back. No pause is needed, because the cluster's client does not call a failed node.
+        """
+        groups: dict[int, list[PermitRequest | _Release]] = {}
+        for operation in batch:
+            groups.setdefault(slot_of(operation.scopes[0].name[1:33]), []).append(operation)
+        calls = [Call(slot, *_arguments(group, self._lease_ms)) for slot, group in groups.items()]
+        answered: list[PermitRequest | _Release] = []
+        answers: list[list[int]] = []
+        failed: list[PermitRequest | _Release] = []
+        failure: RedisFailed | None = None
+        for group, result in zip(groups.values(), await cluster.run_each(calls), strict=True):
+            if isinstance(result, RedisFailed):
+                failure = result
+                failed += group
+            else:
+                answered += group
+                answers += result
+        if failure is None:
+            return answered, answers, cluster.is_whole
+        if failure.code != "TRYAGAIN":  # the slot is being moved, which is no outage
+            self._availability.failed(f"{failure}; {_CONSEQUENCE}", began)
+        self._fall_back(failed)
+        return answered, answers, False
+
+    def _pause(self, unanswered: list[PermitRequest | _Release]) -> None:
+        """Use the local limiter for all calls for a while."""
         self._paused_until = time.monotonic() + RETRY_REDIS_SECONDS
+        waiting, self._waiting = self._waiting, []
+        self._fall_back([*unanswered, *waiting])
+
+    def _fall_back(self, unanswered: list[PermitRequest | _Release]) -> None:
+        """Use the local limiter for these calls, and remember which slots to free when Redis is back."""
         self._failing = True
         self._metrics.set_degraded(True)
-        for operation in (*unanswered, *self._waiting):
+        for operation in unanswered:
             if isinstance(operation, _Release):
                 self._retry_later(operation)
                 continue
             self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may already have granted it
             if operation.future is not None and not operation.future.done():
                 operation.future.set_result(None)
-        self._waiting = []
-        self._start_within(RETRY_REDIS_SECONDS + RELEASE_DELAY_SECONDS)
+        if self._retry_timer is None:
+            delay = RETRY_REDIS_SECONDS + RELEASE_DELAY_SECONDS
+            self._retry_timer = asyncio.get_running_loop().call_later(delay, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self._start()
 
 
 def _scopes(limits: KeyLimits) -> list[_Scope]:
-    """Return the scope of the account, then of the key and of its creator if their limits are lower."""
-    scopes = [_Scope(f"a:{limits.account.hex}", limits.account_limits)]
+    """Return the scope of the account, then of the key and of its creator if their limits are lower.
+
+    Each name begins with the account in braces, a hash tag: the nodes of a cluster run a script only if its keys are in one slot.
+    """
+    tag = f"{{{limits.account.hex}}}"
+    scopes = [_Scope(tag, limits.account_limits)]
     if limits.key_limits != limits.account_limits:
-        scopes.append(_Scope(f"k:{limits.key.hex}", limits.key_limits))
+        scopes.append(_Scope(f"{tag}:{limits.key.hex}", limits.key_limits))
     if limits.parent is not None and limits.parent_limits is not None:
-        scopes.append(_Scope(f"k:{limits.parent.hex}", limits.parent_limits))
+        scopes.append(_Scope(f"{tag}:{limits.parent.hex}", limits.parent_limits))
     return scopes
 
 
@@ -255,6 +321,20 @@ def _arguments(batch: list[PermitRequest | _Release], lease_ms: int) -> tuple[li
             values += ("g", operation.call, operation.tokens, len(operation.scopes))
             values += [scope.limits.tpm for scope in operation.scopes]
     return names, values
+
+
+def _check_arguments(tag: str) -> tuple[list[str], list[Argument]]:
+    """Return keys and arguments of a permit that nobody uses and that ends by itself, on the node of `tag`."""
+    return [f"yout:check:bucket:{{{tag}}}", f"yout:check:leases:{{{tag}}}"], [
+        "t",
+        "check",
+        1_000,
+        0,
+        1,
+        1_000_000,
+        1_000_000,
+        1_000,
+    ]
 
 
 class LocalLimiter:

@@ -1,4 +1,4 @@
-"""Parses `REDIS_URL`: server, credentials and TLS, for the edge's own client and for redis-py. Pure."""
+"""Parses `REDIS_URL`: server or cluster, credentials and TLS, for the edge's own client and for redis-py. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from shared.core.setting_values import is_host_name, split_url
 
 DEFAULT_PORT = 6379
-SCHEMES = ("redis", "rediss", "unix")
+SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
 # Options of redis-py (https://redis.readthedocs.io, `Redis.from_url`) that are ignored, because the code sets them itself.
 IGNORED = frozenset(
     {
@@ -27,6 +27,8 @@ NO_VERIFICATION = "ssl_cert_reqs=none"
 class RedisAddress(NamedTuple):
     """A server and its credentials. `path` is a Unix socket and replaces host and port; "" if the URL has none.
 
+    `seeds` are the host and port of the cluster nodes that are asked for all others; empty means a single server. Then `host` and
+    `port` are those of the first seed.
     `verify` and `check_hostname` control the check of the TLS certificate; `ca_file` is trusted in addition to system CAs.
     """
 
@@ -40,6 +42,15 @@ class RedisAddress(NamedTuple):
     verify: bool = True
     check_hostname: bool = True
     ca_file: str = ""
+    seeds: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_cluster(self) -> bool:
+        return bool(self.seeds)
+
+    def at(self, host: str, port: int) -> RedisAddress:
+        """Return the address of another node of the same cluster."""
+        return self._replace(host=host, port=port)
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a context for a `tls` connection without redis-py."""
@@ -51,11 +62,12 @@ class RedisAddress(NamedTuple):
         return context
 
     def client_options(self) -> dict[str, Any]:
-        """Return keyword arguments for `redis.Redis`."""
-        options: dict[str, Any] = {"db": self.db, "username": self.username or None, "password": self.password or None}
+        """Return keyword arguments for `redis.Redis`, or, without a server, for `redis.RedisCluster`."""
+        options: dict[str, Any] = {"username": self.username or None, "password": self.password or None}
         if self.path:
-            return {**options, "unix_socket_path": self.path}
-        options |= {"host": self.host, "port": self.port}
+            return {**options, "db": self.db, "unix_socket_path": self.path}
+        if not self.is_cluster:
+            options |= {"db": self.db, "host": self.host, "port": self.port}
         if self.tls:
             options |= {
                 "ssl": True,
@@ -67,13 +79,14 @@ class RedisAddress(NamedTuple):
 
 
 def parse_redis_url(url: str) -> RedisAddress:
-    """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL. Raises `ValueError`; the message never quotes a password."""
+    """Parse a URL with one of `SCHEMES`; two "s" mean TLS. Raises `ValueError`; the message never quotes a password."""
     parts = split_url(url)
     if parts.scheme not in SCHEMES:
-        raise ValueError("must start with redis://, rediss:// or unix://")
+        raise ValueError("must start with redis://, rediss:// or unix://, or with redis+cluster:// or rediss+cluster://")
     if parts.fragment:
         raise ValueError(_UNREADABLE)
-    host, port = _server(parts)
+    servers = _servers(parts)
+    (host, port), *_ = servers
     address = RedisAddress(
         host=host,
         port=port,
@@ -81,11 +94,15 @@ def parse_redis_url(url: str) -> RedisAddress:
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         db=0 if parts.scheme == "unix" else _database(parts.path),
-        tls=parts.scheme == "rediss",
+        tls=parts.scheme.startswith("rediss"),
+        seeds=tuple(servers) if parts.scheme.endswith("+cluster") else (),
     )
     if address.username and not address.password:
         raise ValueError("has a user but no password; for a password without a user use redis://:password@host")
-    return address._replace(**_options(parts))
+    address = address._replace(**_options(parts))
+    if address.is_cluster and address.db:
+        raise ValueError("has a database number, which a cluster does not have")
+    return address
 
 
 def ignored_options(url: str) -> list[str]:
@@ -96,9 +113,16 @@ def ignored_options(url: str) -> list[str]:
 def without_verification(url: str) -> str:
     """Return `url` with certificate verification turned off, unless it sets `ssl_cert_reqs` itself."""
     parts = urlsplit(url)
-    if parts.scheme != "rediss" or "ssl_cert_reqs" in dict(parse_qsl(parts.query)):
+    if not parts.scheme.startswith("rediss") or "ssl_cert_reqs" in dict(parse_qsl(parts.query)):
         return url
     return f"{url}{'&' if parts.query else '?'}{NO_VERIFICATION}"
+
+
+def _servers(parts: SplitResult) -> list[tuple[str, int]]:
+    """Return host and port; several of a cluster, separated by commas."""
+    if not parts.scheme.endswith("+cluster"):
+        return [_server(parts)]
+    return [_server(split_url(f"redis://{server}")) for server in parts.netloc.rpartition("@")[2].split(",")]
 
 
 def _server(parts: SplitResult) -> tuple[str, int]:
@@ -171,8 +195,8 @@ def _options(parts: SplitResult) -> dict[str, Any]:
             raise ValueError(_UNREADABLE)
         if name not in _READERS:
             raise ValueError(f"has an unknown option {name!r}; remove it")
-        if name.startswith("ssl_") and parts.scheme != "rediss":
-            raise ValueError(f"has the option {name!r}, which requires rediss://")
+        if name.startswith("ssl_") and not parts.scheme.startswith("rediss"):
+            raise ValueError(f"has the option {name!r}, which requires rediss:// or rediss+cluster://")
         field, read = _READERS[name]
         found[field] = read(value)
     return found

@@ -160,7 +160,9 @@ class Settings:
         "`sqlite:///path` or `postgresql://…`, direct or through [PgBouncer](scaling.md#pgbouncer); empty means SQLite in the"
         " data folder",
     )
-    redis_url: str = _setting("", "REDIS_URL", _redis_url, "`redis://…`; empty means the embedded Valkey that `yout up` starts")
+    redis_url: str = _setting(
+        "", "REDIS_URL", _redis_url, "`redis://…` or `redis+cluster://…`; empty means the embedded Valkey that `yout up` starts"
+    )
     redis_tls_verify: bool = _setting(
         True,
         "YOUT_REDIS_TLS_VERIFY",

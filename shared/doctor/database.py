@@ -16,13 +16,11 @@ from urllib.parse import urlsplit
 
 import peewee
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.database_errors import is_temporary
-from shared.core.redis_url import parse_redis_url
+from shared.core.redis_client import open_client
 from shared.core.schema_version import require_current
 from shared.core.settings import Settings
 from shared.doctor.runner import CheckFailed
@@ -139,13 +137,7 @@ def _database_time(target: peewee.Database) -> int:
 
 
 def _redis_time(settings: Settings) -> int:
-    client = redis.Redis(
-        **parse_redis_url(settings.redis_url).client_options(),
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=CONNECT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
-    with client:
+    with open_client(settings.redis_url, CONNECT_SECONDS, CONNECT_SECONDS) as client:
         seconds, microseconds = client.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 

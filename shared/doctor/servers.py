@@ -9,11 +9,9 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.core.errors import NotFound, StorageUnavailable
-from shared.core.redis_url import parse_redis_url
+from shared.core.redis_client import ClusterClient, open_client
 from shared.core.settings import Settings
 from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.core.tls_certificates import MIN_DAYS, days_left, tls_servers
@@ -29,16 +27,10 @@ _MAIL_LIMITS = MailLimits(answer_seconds=4, total_seconds=8)
 def check_redis(settings: Settings) -> str:
     """Fail if Redis cannot be reached, refuses writes, or may delete queued jobs to free memory."""
     require_redis(settings)  # certificate, login, database, scheme
-    client = redis.Redis(
-        **parse_redis_url(settings.redis_url).client_options(),
-        socket_connect_timeout=ANSWER_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
     try:
-        with client:
+        with open_client(settings.redis_url, ANSWER_SECONDS, ANSWER_SECONDS) as client:
             client.set("yout:doctor", "1", ex=10)
-            memory = client.info("memory")
+            memories = client.info_of_primaries("memory") if isinstance(client, ClusterClient) else [client.info("memory")]
     except redis.ResponseError as error:
         raise CheckFailed(
             f"Redis refuses a write: {error}. Check that it is not a replica and not full, and that the user may write."
@@ -46,7 +38,10 @@ def check_redis(settings: Settings) -> str:
     except redis.RedisError as error:
         start = " Start `yout up`, which runs the embedded one." if settings.embedded_valkey else ""
         raise CheckFailed(f"Redis of REDIS_URL is unavailable: {str(error).rstrip('.')}.{start}") from None
-    return _check_eviction(str(memory.get("maxmemory_policy", "")), int(memory.get("maxmemory", 0) or 0))
+    advice = [
+        _check_eviction(str(memory.get("maxmemory_policy", "")), int(memory.get("maxmemory", 0) or 0)) for memory in memories
+    ]
+    return next(filter(None, advice), "")
 
 
 def _check_eviction(policy: str, limit: int) -> str:

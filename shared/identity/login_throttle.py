@@ -16,12 +16,10 @@ from threading import Lock
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from shared.core.availability import REDIS
 from shared.core.clock import now_ms
-from shared.core.redis_url import parse_redis_url
+from shared.core.redis_client import open_client
 from shared.core.secrets import derive_key
 
 WINDOW_MS = 15 * 60 * 1000
@@ -44,8 +42,7 @@ class Throttle:
         self._paused_until = 0.0
         self._script: Any = None
         if redis_url:
-            options: dict[str, Any] = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS}
-            self._redis = redis.Redis(**parse_redis_url(redis_url).client_options(), retry=Retry(NoBackoff(), 0), **options)
+            self._redis = open_client(redis_url, ANSWER_SECONDS, ANSWER_SECONDS)
             self._script = self._redis.register_script(_SCRIPT)
 
     def count_attempt(self, limits: Mapping[str, int]) -> int:
@@ -68,7 +65,7 @@ class Throttle:
     def _run(self, operation: str, limits: Mapping[str, int]) -> int:
         if not limits:
             return 0
-        keys = [f"yout:throttle:{self._digest(key)}" for key in limits]
+        keys = [f"yout:{{throttle}}:{self._digest(key)}" for key in limits]  # the tag keeps a script's keys on one cluster node
         if self._script is not None and time.monotonic() >= self._paused_until:
             began = time.monotonic()
             try:

@@ -95,7 +95,7 @@ async def test_every_kind_of_client_can_connect(tls_redis: TlsRedis, how: str) -
         without_verification(tls_redis.url()) if how == "any certificate" else tls_redis.url(f"?ssl_ca_certs={tls_redis.ca_file}")
     )
     script = RedisScript(parse_redis_url(url), "return redis.call('INCR', KEYS[1])", 5)
-    assert await script.ping()
+    assert await script.execute("PING") == b"PONG"
     counted = await script.run(["counter"], [])
     script.close()
     jobs = JobQueue(url)

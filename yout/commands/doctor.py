@@ -70,21 +70,18 @@ def _run_all(settings: Settings) -> list[Check]:
 
 
 def _check_limiter(settings: Settings) -> str:
-    """Fail if the script of the edge's rate limits does not run on Redis."""
+    """Fail if the script of the edge's rate limits does not run on Redis, or on a node of the cluster."""
     import asyncio
-    from uuid import uuid4
 
     from edge.store.limiter import Limiter
-    from shared.core.token_bucket import KeyLimits, RateLimits
     from shared.doctor import CheckFailed
 
     async def runs() -> bool:
-        limits = RateLimits(10, 10, 10)
         limiter = Limiter(settings.redis_url, 10)
-        permit = await limiter.acquire(uuid4(), KeyLimits(uuid4(), uuid4(), limits, limits), 1)
-        limiter.release(permit, 1)
-        await limiter.close()
-        return not permit.local
+        try:
+            return await limiter.check()
+        finally:
+            await limiter.close()
 
     if not asyncio.run(runs()):
         raise CheckFailed(

@@ -149,7 +149,7 @@ def test_a_call_that_is_rejected_after_its_hold_was_taken_releases_it(
     secret = key(rpm=10)
     assert chat(edge, secret).status == 200
     with redis.Redis.from_url(redis_url) as client:  # as if another edge had used up the limit
-        (bucket,) = client.keys("yout:bucket:k:*")
+        (bucket,) = client.keys("yout:bucket:{*}:*")
         client.hset(bucket, "r", -10)
     assert_limited(chat(edge, secret), "10 requests per minute")
     eventually(lambda: states() == ["released", "settled"], "the second call's hold is released")
@@ -229,7 +229,7 @@ def test_without_redis_each_process_limits_by_itself(
             return chat(edge, slow).status == 200 and bool(client.keys("yout:bucket:*"))
 
         eventually(serves, "Redis keeps the limits again")
-        eventually(lambda: not client.keys("yout:leases:k:*"), "no slot is left behind")
+        eventually(lambda: not client.keys("yout:leases:{*}:*"), "no slot is left behind")
     assert UsageLedger.select().where(UsageLedger.status != "completed").count() == 0
     log = edge.process.log.read_text()
     assert (log.count("Redis is unavailable"), log.count("Redis is available again")) == (1, 1)

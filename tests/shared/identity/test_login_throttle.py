@@ -56,7 +56,7 @@ def test_processes_share_counts_in_redis_as_expiring_digests(redis_url):
     assert one.count_attempt({"ann@example.com": 2}) > 0
     with redis.Redis.from_url(redis_url) as client:
         (name,) = client.keys("*")
-        assert (len(name), b"ann" in name) == (len("yout:throttle:") + 32, False)
+        assert (len(name), b"ann" in name) == (len("yout:{throttle}:") + 32, False)
         assert 0 < client.pttl(name) <= WINDOW_MS
 
 
