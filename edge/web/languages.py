@@ -38,7 +38,7 @@ async def choose_language() -> None:
         return
     chosen = request.cookies.get(translation.COOKIE)
     if chosen not in translation.LANGUAGES:
-        chosen = request.accept_languages.best_match(translation.LANGUAGES) or translation.SOURCE_LANGUAGE
+        chosen = translation.best_language(request.accept_languages)
     translation.set_language(chosen)
 
 

@@ -35,6 +35,15 @@ def set_language(language: str) -> None:
     _language.set(language)
 
 
+def best_language(accepted: Iterable[tuple[str, float]]) -> str:
+    """Return the language of the first accepted tag for which there is one, of any region; English if there is none.
+
+    `accepted` are the tags and qualities of `Accept-Language`, the best first. Source: RFC 4647, section 3.4.
+    """
+    tags = (tag.lower().partition("-")[0] for tag, quality in accepted if quality > 0)
+    return next((tag for tag in tags if tag in LANGUAGES), SOURCE_LANGUAGE)
+
+
 @contextmanager
 def in_language(language: str) -> Iterator[None]:
     """Use a language in this block; English if it is not in `LANGUAGES`, for example because it was removed."""

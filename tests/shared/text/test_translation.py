@@ -15,10 +15,12 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from jinja2 import Environment
 from markupsafe import Markup
+from werkzeug.datastructures import LanguageAccept
+from werkzeug.http import parse_accept_header
 
 from shared.core.errors import InvalidInput
 from shared.text import translation
-from shared.text.translation import gettext, lazy_gettext, lazy_ngettext, ngettext, set_language
+from shared.text.translation import best_language, gettext, lazy_gettext, lazy_ngettext, ngettext, set_language
 
 GERMAN = {
     "Sign in": "Anmelden",
@@ -101,3 +103,19 @@ def test_a_lazy_value_is_translated_too() -> None:
     lazy = lazy_gettext("{name} was created.", name=lazy_gettext("Sign in"))
     assert lazy == "Sign in was created."
     assert lazy.translated() == "Anmelden wurde erstellt."
+
+
+@pytest.mark.parametrize(
+    ("header", "language"),
+    [
+        ("de-AT,en;q=0.4", "de"),
+        ("en-GB,de;q=0.9", "en"),
+        ("en;q=0.5,DE-ch;q=0.8", "de"),
+        ("fr,de;q=0.1", "de"),
+        ("de;q=0,fr", "en"),
+        ("*", "en"),
+        ("", "en"),
+    ],
+)
+def test_the_order_of_the_browser_counts_whatever_the_region(header: str, language: str) -> None:
+    assert best_language(parse_accept_header(header, LanguageAccept)) == language
