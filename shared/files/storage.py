@@ -121,11 +121,15 @@ class Storage:
             obstore.delete(self._store, _checked(key))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield every object, or those in one of the 256 folders (`prefix` is the first two characters of the keys)."""
+        """Yield every object, or those in one of the 256 folders (`prefix` is the first two characters of the keys).
+
+        Files of other programs, such as `.DS_Store`, are left out.
+        """
         with _translated():
             for page in obstore.list(self._store, prefix or None):
                 for found in page:
-                    yield StoredObject(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
+                    if _KEY.fullmatch(found["path"]):
+                        yield StoredObject(found["path"], found["size"], int(found["last_modified"].timestamp() * 1000))
 
     def _pieces(self, answer: GetResult) -> Iterator[bytes]:
         with _translated():

@@ -161,3 +161,13 @@ def test_the_folder_is_private(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
     open_storage(settings)
     assert (settings.data_dir / "media").stat().st_mode & 0o077 == 0
+
+
+def test_files_of_other_programs_are_not_listed(make_settings: Callable[..., Settings]) -> None:
+    settings = make_settings()
+    storage, key = open_storage(settings), new_key()
+    storage.put(key, b"x")
+    folder = settings.data_dir / "media"
+    for name in (".DS_Store", f"{key[:2]}/.nfs0001"):
+        (folder / name).write_bytes(b"other")
+    assert [found.key for found in storage.list()] == [found.key for found in storage.list(key[:2])] == [key]
