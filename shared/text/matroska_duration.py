@@ -155,7 +155,8 @@ def _children(data: bytes, parent: _Element) -> list[_Element] | None:
     """Return the elements in an element of known size; None if they do not fill it exactly."""
     if parent.size is None or parent.start + parent.size > len(data):
         return None
-    found, position, end = [], parent.start, parent.start + parent.size
+    found: list[_Element] = []
+    position, end = parent.start, parent.start + parent.size
     while position < end:
         child = _element(data, position)
         if child is None or child.size is None or len(found) == _MAX_CHILDREN:
