@@ -1,5 +1,5 @@
 # One image for the edge, the console, the worker and `yout`: docs/deploy-docker.md.
-# Any base that has python3 (3.11 or newer) with venv, and certificates.
+# Any base that has python3 (3.11 or newer) with venv, and CA certificates.
 ARG BASE=docker.io/library/python:3.12-slim-bookworm
 
 FROM ${BASE} AS build
@@ -7,7 +7,7 @@ FROM ${BASE} AS build
 ARG EXTRA=
 WORKDIR /srv/yout
 COPY requirements/*.txt requirements/
-# Only wheels: a compiler would stay unnoticed until a platform without wheels needs it.
+# Only wheels: otherwise a package that needs a compiler would go unnoticed until a platform lacks its wheel.
 RUN python3 -m venv /srv/venv \
     && /srv/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --only-binary :all: \
        -r requirements/runtime.txt ${EXTRA:+-r requirements/$EXTRA.txt}
@@ -30,7 +30,7 @@ WORKDIR /srv/yout
 USER 10001
 VOLUME /var/lib/yout
 EXPOSE 8000
-# The worker answers on YOUT_METRICS_PORT: change both ports together, or start it with --no-healthcheck.
+# The worker listens on YOUT_METRICS_PORT: change both ports together, or start it with --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "import http.client, os; \
 connection = http.client.HTTPConnection('127.0.0.1', int(os.environ['PORT']), timeout=4); \
 connection.request('GET', '/healthz'); \

@@ -1,4 +1,4 @@
-"""What one call costs the servers behind the edge: CPU of PostgreSQL and Valkey, bytes of WAL, and bytes that stay on disk.
+"""The cost of one call on the servers behind the edge: CPU of PostgreSQL and Valkey, bytes of WAL, and bytes that stay on disk.
 
     python -m bench.call_costs [--calls 50000] [--accounts 1000]
 

@@ -1,12 +1,12 @@
-"""A model of Yout under 1,000, 10,000 and 100,000 calls a second: machines, what saturates next, latency, and cost per month.
+"""A model of Yout at 1,000, 10,000 and 100,000 calls per second: machines, the next bottleneck, latency, and monthly cost.
 
     python -m bench.call_costs > costs.json
     python -m bench.capacity --costs costs.json [--edge-us 230] [--rates 1000,10000,100000]
 
-There is no load: the first table multiplies the measured costs of one call. The second comes from a simulation of the one part
-that cannot be multiplied, the ledger's batches. Each edge commits its waiting calls in one transaction, which locks their
-accounts until it is durable, so a busy account's batches on different edges wait for each other. Calls arrive at random; an
-account's share of them falls with its rank (Zipf). The prices of machines are assumptions, which the options change.
+No load is generated: the first table multiplies the measured costs of one call. The second is a simulation of the one part that
+does not scale linearly, the ledger's batches. Each edge commits its queued calls in one transaction, which locks their accounts
+until it is durable, so a busy account's batches on different edges wait for each other. Calls arrive at random; an account's
+share of them falls with its rank (Zipf). The prices of machines are assumptions, which options can change.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 MAX_BATCH = 256  # as in edge/store/ledger_batcher.py
-BUSY = 0.6  # how much of a core is planned: the rest is for peaks, and for a machine that fails
+BUSY = 0.6  # planned share of a core: the rest is for peaks, and for the load of a failed machine
 GB = 1e9
 
 
 class Costs(NamedTuple):
-    """What a call costs each part: CPU in microseconds, and bytes. `row_bytes` are kept as usage is, `hold_bytes` a week."""
+    """Costs of one call: CPU in microseconds, and bytes. `row_bytes` are kept as long as usage, `hold_bytes` for a week."""
 
     edge_us: float
     database_us: float
@@ -40,7 +40,7 @@ class Costs(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What one machine can do at most."""
+    """The limits of one machine."""
 
     database_cores: float
     wal_mb: float  # per second, of one database's disk
@@ -56,7 +56,7 @@ class Prices(NamedTuple):
 
 
 class Parts(NamedTuple):
-    """How many are needed, and how busy they are without spare capacity."""
+    """The number of machines, and their load without spare capacity."""
 
     edges: int
     databases: int

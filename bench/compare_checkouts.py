@@ -1,7 +1,8 @@
 """Compares this checkout with another, such as the state before a change, while both run.
 
-Two edges share one core, and only one is under load at a time: short loads alternate, so both meet the same disturbances. The
-result is the median of the ratios of neighboring loads, with the standard error of the mean of their middle three fifths.
+Two edges share one core, and only one is under load at a time: short loads alternate, so both are exposed to the same
+disturbances. The result is the median of the ratios of neighboring loads, with the standard error of the mean of their middle
+three fifths.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python -m bench.container_image [--base IMAGE] [--folder DIR]
 
-By default `debootstrap` creates the base: a minimal Debian with Python. `--base` names another, such as the `Dockerfile`'s
-default, where a registry can be reached. `buildah` builds the image in a temporary folder. Then the release step, the edge, the
-console and the worker run in it against a PostgreSQL, a Valkey and a scripted provider of this machine; the image's own health
-check is run, a streamed call is made and charged, and SIGTERM ends all three. Requires root and Linux. Exit codes: 0, 1 if a
-step failed, and 77 with the reason if this machine cannot build images.
+By default `debootstrap` creates the base: a minimal Debian with Python. `--base` selects another, such as the `Dockerfile`'s
+default, if a registry can be reached. `buildah` builds the image in a temporary folder. Then the release step, the edge, the
+console and the worker run in it, against PostgreSQL, Valkey and a scripted provider on this machine. The command runs the
+image's own health check, makes a streamed call that is charged, and ends all three processes with SIGTERM. Requires root and
+Linux. Exit codes: 0, 1 if a step failed, and 77 with the reason if this machine cannot build images.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ IMAGE, BASE = "localhost/yout", "localhost/debian-python"
 PACKAGES = "python3,python3-venv,ca-certificates"
 BUILD_SECONDS = 900
 STEP_SECONDS = 60
-MAX_IMAGE_MB = 260  # above the base
+MAX_IMAGE_MB = 260  # in addition to the base
 
 
 def main() -> int:
@@ -72,7 +72,7 @@ def _require_tools(needs_debootstrap: bool) -> None:
 
 
 class Buildah:
-    """`buildah` with its images and containers in a folder of its own; they are removed at the end."""
+    """`buildah` with its images and containers in a separate folder; they are removed at the end."""
 
     def __init__(self, folder: Path) -> None:
         self._options = ["--root", str(folder / "storage"), "--runroot", str(folder / "run")]
@@ -218,7 +218,7 @@ def _check(stack: Stack, upstream: Upstream) -> None:
 
 
 def _program_in(pid: int) -> int:
-    """The process that buildah runs: its first descendant that is not buildah. buildah passes on no signals."""
+    """The process that buildah runs: its first descendant that is not buildah, which does not forward signals."""
     while True:
         children = [child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
         pid = int(children[0])
@@ -235,7 +235,7 @@ def _is_healthy(stack: Stack, port: int) -> bool:
 
 
 def _health_check() -> list[str]:
-    """The command after HEALTHCHECK … CMD in the Dockerfile; images in OCI's format do not keep it."""
+    """The command after HEALTHCHECK … CMD in the Dockerfile; images in the OCI format do not contain it."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
     [line] = [line for line in text.splitlines() if line.startswith("HEALTHCHECK ")]
     command: list[str] = json.loads(line.partition(" CMD ")[2])

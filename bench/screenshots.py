@@ -2,9 +2,9 @@
 
     python -m bench.screenshots FOLDER [--only TEXT] [--languages en de] [--sizes desk phone] [--schemes light dark]
 
-Starts an edge, a console and a scripted provider on a database with one row of everything, and follows every link as a visitor,
-as a member and as staff. `FOLDER/<size>-<scheme>-<language>/` gets the pictures, and `FOLDER/sheets/` the contact sheets.
-The command exits with 1 if a page is missing, fails, or is wider than the screen. Nothing judges the pictures: look at them.
+Starts an edge, a console and a scripted provider with a database that has rows for every page, and follows every link as a
+visitor, a member and staff. The screenshots are in `FOLDER/<size>-<scheme>-<language>/`, the contact sheets in `FOLDER/sheets/`.
+The command exits with 1 if a page is missing, fails, or is wider than the screen. How pages look must be judged by eye.
 """
 
 from __future__ import annotations
@@ -90,22 +90,22 @@ KINDS: dict[str, dict[str, Any]] = {
 ERRORS = (None, None, None, None, "upstream_timeout", None, None, "upstream_error")
 DAYS = 20
 CALLS_PER_DAY = 9
-MAX_HEIGHT = 4_000  # of a picture on a sheet, in pixels of the page; the rest is cut
-SHEETS = {"desk": (2, 2, 900), "phone": (5, 1, 390)}  # columns, rows, and the width of a picture
+MAX_HEIGHT = 4_000  # of a screenshot on a sheet, in pixels of the page; the rest is cropped
+SHEETS = {"desk": (2, 2, 900), "phone": (5, 1, 390)}  # columns, rows, and the width of a screenshot
 SHEET_HEIGHT = 1_500
 IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|req_[0-9a-f]{32}|(?<=/c/)[\w-]{22}")
 FILES = re.compile(r"\.(json|csv|xml|txt|pem)$|^/assets/|^/api/|^/v1/|/sign-out$|/logout$|/account/media/(price|jobs/)")
 
 
 class Look(NamedTuple):
-    """What a set of pictures has in common. `key` names its folder, without the scheme."""
+    """Size and language of a set of screenshots."""
 
     size: str
     language: str
 
 
 class Seed(NamedTuple):
-    """The URLs and sessions that the seeded rows give."""
+    """URLs and sessions of the seeded rows."""
 
     session: str
     visitor_paths: list[str]
@@ -114,7 +114,7 @@ class Seed(NamedTuple):
 
 
 def seed(upstream: Upstream) -> Seed:
-    """Fill the bound database with at least one row of everything that a page shows."""
+    """Fill the bound database with rows for everything that pages show."""
     channel = factories.channel(upstream.url, name="west")
     second = factories.channel("https://api.openai.com/v1", name="openai-eu")
     for name, options in KINDS.items():
@@ -156,7 +156,7 @@ def seed(upstream: Upstream) -> Seed:
 
 
 def usage_row(member: Account, key: Any, channel: Any, number: int) -> Any:
-    """A call of the past. Returns its id."""
+    """Create a past call. Returns its id."""
     models, error = list(KINDS)[:3], ERRORS[number % len(ERRORS)]
     tokens = 0 if error else 120 + number * 37 % 4_000
     row = UsageLedger.create(
@@ -183,7 +183,7 @@ def usage_row(member: Account, key: Any, channel: Any, number: int) -> Any:
 
 
 def media_jobs(member: Account) -> None:
-    """Media jobs in each state."""
+    """Create media jobs in each state."""
     for number, (status, error) in enumerate((("running", None), ("failed", "provider_error"), ("cancelled", None))):
         ended = None if status == "running" else now_ms()
         MediaJob.create(
@@ -203,7 +203,7 @@ def media_jobs(member: Account) -> None:
 
 
 class Camera:
-    """Takes the pictures of one look: each page in every scheme. Collects what is wrong with a page."""
+    """Takes the screenshots of one size and language: each page in every scheme. Collects the faults of pages."""
 
     def __init__(self, folder: Path, look: Look, schemes: list[str], only: str) -> None:
         self.folder, self.look, self.schemes, self.only = folder, look, schemes, only
@@ -224,7 +224,7 @@ class Camera:
             await page.screenshot(path=path, full_page=True, animations="disabled")
 
     async def crawl(self, page: Page, who: str, url: str, paths: list[str], limit: re.Pattern[str]) -> set[str]:
-        """Take the pages at `paths`, and one of each kind that their links lead to and `limit` matches. Returns the paths."""
+        """Capture the pages at `paths`, and one of each kind that they link to and `limit` matches. Returns the paths."""
         waiting, known = list(reversed(paths)), {IDS.sub("id", path) for path in paths}
         visited = set()
         while waiting:
@@ -245,13 +245,13 @@ class Camera:
 
 
 def file_name(path: str) -> str:
-    """Return the name of a page's picture. Tokens in URLs are left out."""
+    """Return the file name of a page's screenshot. Tokens in URLs are left out."""
     shown = re.sub(r"[\w.-]{60,}", "token", IDS.sub("id", urlsplit(path).path))
     return re.sub(r"[^a-zA-Z0-9_.-]+", "-", shown).strip("-") or "front"
 
 
 async def photograph(browser: Browser, camera: Camera, edge: str, console: str, seeded: Seed) -> set[str]:
-    """Take all pages and some states of them. Returns the paths of the edge that were visited."""
+    """Capture all pages, and some of their states. Returns the edge's paths that were visited."""
     problems: list[str] = []
     options: dict[str, Any] = {"viewport": SIZES[camera.look.size], "locale": camera.look.language}
     visitor, member, staff = [await open_page(browser, problems, **options) for _ in range(3)]
@@ -331,7 +331,7 @@ MEMBER_STATES: tuple[State, ...] = (
 
 
 async def states(camera: Camera, page: Page, url: str, wanted: tuple[State, ...], who: str) -> None:
-    """Take pages after a step on them."""
+    """Capture pages after an action on them."""
     for name, path, step in wanted:
         if camera.only in f"{who}-{name}":
             await page.goto(url + path)
@@ -350,7 +350,7 @@ def missing(visited: set[str]) -> list[str]:
 
 
 def contact_sheets(folder: Path) -> Iterator[Path]:
-    """Write the pictures of each look onto sheets, at a size at which texts can be read."""
+    """Combine the screenshots of each set into sheets, large enough to read the text."""
     (folder / "sheets").mkdir(exist_ok=True)
     for look in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "sheets"):
         columns, rows, width = SHEETS[look.name.partition("-")[0]]
@@ -369,7 +369,7 @@ def contact_sheets(folder: Path) -> Iterator[Path]:
 
 
 async def run(chosen: argparse.Namespace, edge: str, console: str, seeded: Seed) -> list[str]:
-    """Take all pictures. Returns what is wrong."""
+    """Take all screenshots. Returns the faults."""
     faults: list[str] = []
     visited: set[str] = set()
     async with chromium() as browser:
@@ -379,7 +379,7 @@ async def run(chosen: argparse.Namespace, edge: str, console: str, seeded: Seed)
                 visited |= await photograph(browser, camera, edge, console, seeded)
                 faults += camera.faults
                 print(f"{size} {language}: {len(camera.taken)} pages", flush=True)
-    return faults + ([] if chosen.only else [f"no picture of {rule}" for rule in missing(visited)])
+    return faults + ([] if chosen.only else [f"no screenshot of {rule}" for rule in missing(visited)])
 
 
 def main() -> int:

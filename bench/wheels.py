@@ -1,8 +1,8 @@
-"""Which packages have no wheel on which platform: what would need a compiler, or cannot be installed at all.
+"""Lists the packages that have no wheel, by platform: those that need a compiler, or cannot be installed at all.
 
     python -m bench.wheels [--files runtime,local]
 
-uv resolves the pinned requirements for each version of Python and each platform, with wheels alone and without downloading
+uv resolves the pinned requirements for each Python version and platform, using only wheels and without downloading
 them. The output is the table in docs/dependencies.md.
 """
 
@@ -30,7 +30,7 @@ _NO_WHEEL = re.compile(r"Because ([\w.-]+?)(?:\{[^}]*\})?==\S+ has no (?:usable 
 
 
 def main() -> int:
-    """Print a table for each file of requirements. Returns 1 if uv fails for another reason than a missing wheel."""
+    """Print a table for each requirements file. Returns 1 if uv fails for any reason other than a missing wheel."""
     parser = argparse.ArgumentParser(prog="python -m bench.wheels", description=__doc__.partition("\n")[0])
     parser.add_argument("--files", default="runtime,local", help="names in requirements/ (default: %(default)s)")
     for file in parser.parse_args().files.split(","):
@@ -47,7 +47,7 @@ def _cell(packages: list[str]) -> str:
 
 
 def missing(file: str, version: str, platform: str) -> list[str]:
-    """Return the packages of a requirements file without a wheel. Raises `RuntimeError` if uv fails otherwise."""
+    """Return the packages of a requirements file that have no wheel. Raises `RuntimeError` if uv fails for another reason."""
     blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / f"requirements/{file}.txt").read_text())
     found: list[str] = []
     with tempfile.TemporaryDirectory() as folder:

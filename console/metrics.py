@@ -1,4 +1,4 @@
-"""What the console counts: its pages, their duration and errors, and refunds."""
+"""Metrics of the console: requests, their duration and errors, and refunds."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class ConsoleMetrics:
         self._writer.add(self._own + PROCESS.offset("yout_credits_refunded_total"), credits)
 
     def render(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return render([build_info("console"), *collected(GROUPS, self._shared.totals())])
 
 
 def install(app: Flask, metrics: ConsoleMetrics) -> None:
-    """Count the requests of `app`, and serve `/metrics`. Install it first, so that refused requests are counted, too."""
+    """Count the requests of `app`, and serve `/metrics`. Install it first, so that refused requests are also counted."""
     app.extensions["yout_metrics"] = metrics
     app.before_request(_begin)
     app.after_request(_count)
@@ -80,7 +80,7 @@ def _count(response: Response) -> Response:
 
 
 def _show() -> Response:
-    """Return the metrics to whoever may read them; everyone else gets 404."""
+    """Return the metrics, or 404 to clients that may not read them."""
     settings: Settings = current_app.extensions["yout_settings"]
     authorization = request.headers.get("authorization", "")
     if not may_read(settings.metrics_token, request.remote_addr or "", request.headers, authorization):

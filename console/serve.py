@@ -44,7 +44,7 @@ class _Response(wsgi.Response):
 
 
 class _Logger(GunicornLogger):
-    """gunicorn's logger, but its lines have the format of all others."""
+    """gunicorn's logger, with the same line format as all other loggers."""
 
     def setup(self, cfg: Any) -> None:
         self.loglevel = self.LOG_LEVELS.get(cfg.loglevel.lower(), logging.INFO)

@@ -78,7 +78,7 @@ async def readyz() -> Response:
     notes="Requires a loopback address, or the operator's token if one is set. Everyone else gets 404.",
 )
 async def metrics() -> Response:
-    """Return metrics in Prometheus' text format, summed up over all processes of this edge.
+    """Return metrics in Prometheus' text format, summed over all processes of this edge.
 
     Requires `YOUT_METRICS_TOKEN` if it is set, else a direct connection from a loopback address. Everyone else gets 404.
     """

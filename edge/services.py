@@ -70,7 +70,7 @@ CHECK_ANSWER_SECONDS = 2.0
 
 
 def _open_tracer(settings: Settings) -> Tracer:
-    """Return the tracer, whose library is loaded only now. Raises `SettingsError` if it is not installed."""
+    """Return the tracer. Imports its library only when needed. Raises `SettingsError` if the library is not installed."""
     try:
         from edge.store.tracing import Tracer
     except ImportError:
@@ -168,7 +168,7 @@ class Services:
         await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
         if self.tracer is not None:
-            closing = Thread(target=self.tracer.close, name="traces", daemon=True)  # not awaited longer: a collector may be gone
+            closing = Thread(target=self.tracer.close, name="traces", daemon=True)  # not awaited, as the collector may be down
             closing.start()
             await asyncio.to_thread(closing.join, left())
         self.database_reader.close()

@@ -29,7 +29,7 @@ log = logging.getLogger("yout.worker.alerts")
 
 EVALUATE_SECONDS = 60.0
 SEND_SECONDS = 5.0
-EXPIRY_SECONDS = 1_800.0  # between looks at certificates and keys; alerts that are not confirmed for an hour close
+EXPIRY_SECONDS = 1_800.0  # between checks of certificates and keys; below the hour after which an unevaluated alert closes
 MAX_ANSWER_BYTES = 100_000
 _LIMITS = Timeouts(total_seconds=10, idle_seconds=5)
 _ROUND_SECONDS = 20.0  # maximum duration of one `send_due`
@@ -45,7 +45,7 @@ def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
 
 
 class AlertWork:
-    """Evaluates and sends for one worker process."""
+    """Evaluates alerts and sends their messages, for one worker process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -57,7 +57,7 @@ class AlertWork:
         self._http = SafeHttpClient(policy_from_settings(settings), trusted=(url,) if url else ())
 
     def evaluate(self, now: int | None = None) -> None:
-        """Open and close alerts: of this machine, and if no other process does so, of everything else."""
+        """Open and close alerts: those of this machine, and all others unless another process evaluates them now."""
         now = now_ms() if now is None else now
         machine, host = conditions.observe_machine(self._settings)
         record_observation(machine, self._targets, now, subject=host)
@@ -70,7 +70,7 @@ class AlertWork:
         close_stale(self._targets, now)
 
     def _evaluate_expirations(self, now: int) -> None:
-        """Look for what ends soon. While such an alert is about to open or close, look again with the next evaluation."""
+        """Check what expires soon. While such an alert is about to open or close, the next evaluation checks it again."""
         record_observation(conditions.observe_expirations(self._settings, now), self._targets, now)
         changing = Alert.opened_at.is_null() | Alert.clear_since.is_null(False)
         of_expirations = Alert.kind.in_(conditions.EXPIRY_KINDS) & Alert.closed_at.is_null()
@@ -110,7 +110,7 @@ class AlertWork:
 
 
 def event_document(notice: AlertNotice, text: AlertText) -> dict[str, Any]:
-    """Return the event to post. `text` is what Slack and compatible services show."""
+    """Return the event to post. Slack and compatible services display its `text`."""
     alert = notice.alert
     closed = notice.event == "closed"
     return {

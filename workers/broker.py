@@ -34,8 +34,8 @@ DEAD_AFTER_MS = 60_000  # a worker silent for this long is considered dead; its 
 MAINTENANCE_CHANCE = 50_000
 
 
-def make_broker(redis_url: str, *further: Middleware) -> RedisBroker:
-    """Create the broker, without actors and not yet connected. `further` middleware comes last.
+def make_broker(redis_url: str, *more_middleware: Middleware) -> RedisBroker:
+    """Create the broker, without actors and not yet connected. `more_middleware` comes last.
 
     Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it; on a cluster, the keys
     begin with a hash tag. Messages are JSON; results are not stored.
@@ -54,7 +54,7 @@ def make_broker(redis_url: str, *further: Middleware) -> RedisBroker:
         Retries(max_retries=MAX_RETRIES, min_backoff=FIRST_RETRY_MS, max_backoff=MAX_RETRY_MS),
         _NoTracebacks(),
         _DatabaseConnection(),
-        *further,
+        *more_middleware,
     ]
     return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
         client=client,

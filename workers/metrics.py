@@ -1,4 +1,4 @@
-"""What a worker counts: messages, periodic tasks, media jobs; and the server that Prometheus reads them from."""
+"""Metrics of a worker: messages, periodic tasks and media jobs; and the HTTP server that Prometheus reads them from."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class WorkerMetrics:
         self._writer.add(at + MEDIA.offset("yout_media_credits_charged_total"), job.credits_charged or 0)
 
     def render(self, redis_url: str) -> bytes:
-        """Return everything in Prometheus' text format. Waits for Redis for a moment; without it, its metrics are left out."""
+        """Return all metrics in Prometheus' text format. Waits briefly for Redis; if it is down, its metrics are left out."""
         return render(self._metrics(redis_url))
 
     def _metrics(self, redis_url: str) -> Iterator[Metric]:
@@ -96,7 +96,7 @@ class WorkerMetrics:
             for state in ("ready", "delayed", "dead"):
                 messages.add_metric([queue.name, state], getattr(queue, state))
         yield messages
-        yield GaugeMetricFamily("yout_redis_available", "1 while Redis answers", value=depths is not None)
+        yield GaugeMetricFamily("yout_redis_available", "1 while Redis responds", value=depths is not None)
 
 
 class CountMessages(Middleware):
@@ -134,7 +134,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 class MetricsServer:
-    """Serves `/metrics` on `YOUT_METRICS_PORT`, with the same protection as the edge's, and `/healthz`."""
+    """Serves `/metrics`, protected like the edge's, and `/healthz` on `YOUT_METRICS_PORT`."""
 
     def __init__(self, settings: Settings, metrics: WorkerMetrics) -> None:
         class Handler(BaseHTTPRequestHandler):

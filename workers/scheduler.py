@@ -36,8 +36,8 @@ class Scheduler:
     """Runs tasks in one thread: each at startup and then at its interval, never two at a time.
 
     A task that fails is retried after `RETRY_SECONDS`. A repeated failure is logged once, until the task succeeds or fails
-    differently: with its traceback, or if `is_outage` is true for it in one line. With `database`, outages are reported to it
-    instead, which logs them once for all schedulers.
+    differently: with its traceback, or in one line if `is_outage` is true for it. If `database` is given, outages are reported
+    to it instead, so that they are logged once for all schedulers.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class BackupWriter:
 
 @contextmanager
 def write_backup(path: Path, created_at: int, schema: str) -> Iterator[BackupWriter]:
-    """Write a backup to `path`, readable only by its owner, and replace an existing file when it is complete."""
+    """Write a backup to `path`, readable only by its owner. An existing file is replaced once the new one is complete."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -76,7 +76,7 @@ def write_backup(path: Path, created_at: int, schema: str) -> Iterator[BackupWri
 
 
 def extract_backup(path: Path, database: Path, media: Path, secret: Path) -> Manifest:
-    """Extract a backup to these places, and check every file against the manifest. Raises `InvalidInput` for a damaged one."""
+    """Extract a backup to these paths, and check every file against the manifest. Raises `InvalidInput` if it is damaged."""
     found: dict[str, tuple[str, int]] = {}
     manifest: Any = None
     try:
@@ -90,11 +90,11 @@ def extract_backup(path: Path, database: Path, media: Path, secret: Path) -> Man
                     continue
                 found[member.name] = _extract(member.name, source, database, media, secret)
         if manifest is None or manifest["format"] != FORMAT:
-            raise InvalidInput(f"{path} is incomplete, or of a newer release of Yout.")
+            raise InvalidInput(f"{path} is incomplete, or was made by a newer release of Yout.")
         expected = {str(name): (digest, size) for name, (digest, size) in manifest["files"].items()}
         made = Manifest(int(manifest["created_at"]), str(manifest["schema"]), expected)
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.filename:  # of this machine, not of the archive
+        if isinstance(error, OSError) and error.filename:  # a problem of this machine, not of the archive
             raise
         raise InvalidInput(f"{path} is damaged or not a backup of Yout: {error}.") from None
     wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
@@ -134,7 +134,7 @@ def file_pieces(path: Path) -> Iterator[bytes]:
 
 
 class _Hashing:
-    """A file to read from pieces, which also computes their digest."""
+    """Wraps pieces of bytes as a readable file, and computes their digest."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces

@@ -20,7 +20,7 @@ from shared.operations.price_check import latest_check
 from shared.operations.prices_in_force import models_below_cost
 from shared.rollup import Scope
 
-SHOWN_SEPARATELY = {"channel_flagged", "price_below_cost"}  # the page has the details of these anyway
+SHOWN_SEPARATELY = {"channel_flagged", "price_below_cost"}  # the page shows these in detail elsewhere
 SILENT_WORKER_MS = 180_000
 FILTERS = ("account", "model", "channel")
 
@@ -62,13 +62,13 @@ class HomeView(View):
 
 
 def _alerts() -> list[tuple[int, AlertText]]:
-    """Return the open alerts: since when (ms UTC), and their text."""
+    """Return the open alerts: when each opened (ms UTC), and its text."""
     rows = [row for row in open_alerts() if row.kind in KINDS - SHOWN_SEPARATELY]
     return [(row.opened_at or 0, describe_alert(row)) for row in rows]
 
 
 def _silent_since(now: int) -> int | None:
-    """Return since when no worker has evaluated the alerts (0: ever), or None if one does."""
+    """Return when a worker last evaluated the alerts (ms UTC; 0 for never), or None if that was recent."""
     checked_at = last_evaluation()
     return checked_at if now - checked_at > SILENT_WORKER_MS else None
 

@@ -142,8 +142,8 @@ async def show_conversations() -> Response:
     errors=(InvalidRequest, NotFound),
 )
 async def show_conversation(conversation_id: str) -> Response:
-    """Return a conversation with a page of its messages, oldest first, from position `start`: those of the main branch, or with
-    `branches=true` of all.
+    """Return a conversation with a page of its messages, oldest first, from position `start`. These are the messages of the main
+    branch, or with `branches=true` those of all branches.
     """
     caller = await account_caller()
     start = query_integer("start", 0, MAX_MESSAGES, 0)

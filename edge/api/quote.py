@@ -151,7 +151,7 @@ def _alternative(fit: Alternative, expected: TokenUsage, minimum: int) -> dict[s
 
 
 class _Funds(NamedTuple):
-    """The caller's credits, and the output tokens to expect of a call."""
+    """The caller's credits, and the expected output tokens of a call."""
 
     balance: int
     held: int

@@ -279,7 +279,7 @@ class Admission:
         *,
         charges_prompt: bool = False,
     ) -> tuple[TokenUsage, Settled]:
-        """Settle `outcome`. `http_status` is that of the error, if there is one and a response has not begun.
+        """Settle `outcome`. `http_status` is that of the error, if there is one and the response has not begun.
 
         `charges_prompt`: the client disconnected while a provider processed the prompt.
         """
@@ -338,7 +338,7 @@ class Admission:
         return UsageDetails(requested, ",".join(outcome.failures)[:MAX_FAILURES_CHARS] or None, cut, self._call.tag)
 
     def _provider_cost(self, outcome: Outcome, usage: TokenUsage) -> int | None:
-        """Return what the provider charges us for the last attempt, in credits; None if it is unknown."""
+        """Return the provider's charge for the last attempt, in credits; None if it is unknown."""
         reported, prices = outcome.reported_usage(), None if outcome.route is None else outcome.route.cost
         if self._call.kind == "transcription" and prices is not None:
             usage = transcribed_usage(reported, prices.prices, outcome.quote.costs)
@@ -347,7 +347,7 @@ class Admission:
     async def _cost_of_attempts(
         self, outcome: Outcome, usage: TokenUsage, *, is_charged: bool
     ) -> tuple[int | None, Sequence[FailedCost]]:
-        """Return what all attempts cost us, and the parts that channels other than the last one caused.
+        """Return our cost of all attempts, and the parts of it that channels other than the last one caused.
 
         None means that it is unknown, as for calls without a charge whose providers reported nothing.
         """
@@ -374,7 +374,7 @@ class Admission:
         return total, [FailedCost(channel, credits) for channel, credits in failed.items() if channel != last and credits]
 
     async def _cost_of_failed(self, attempt: FailedAttempt, outcome: Outcome) -> int | None:
-        """Return what a failed attempt cost us: as reported, and counted where the provider had sent tokens without usage."""
+        """Return our cost of a failed attempt: as reported, or counted if the provider sent tokens without usage."""
         used = self._resolve(
             attempt.usage,
             outcome.quote,

@@ -116,7 +116,7 @@ def image_tokens(routes: Iterable[Route]) -> int:
 def extra_image_tokens(call: ChatCall, routes: Sequence[Route]) -> int:
     """Return how many tokens the call's images may have on any of `routes`, in addition to `IMAGE_TOKENS` each.
 
-    If the model does not limit them, and the size of an image is not known, that is as many as for a linked file.
+    If the model does not limit them and the size of an image is unknown, the bound is that of a linked file.
     """
     more = call.images * max(image_tokens(routes) - IMAGE_TOKENS, 0)
     if any(

@@ -14,9 +14,9 @@ from shared.ledger import HoldTaken
 
 
 class FailedAttempt(NamedTuple):
-    """An attempt that failed after its provider had reported usage or sent a part of an answer, which it may bill.
+    """An attempt that failed after its provider reported usage, or sent part of an answer, and may therefore be billed.
 
-    text, text_bytes, image_count  what was received, as in `Outcome.delivered_text` and `Outcome.delivered_images`
+    text, text_bytes, image_count  the received output, as in `Outcome.delivered_text` and `Outcome.delivered_images`
     """
 
     route: Route

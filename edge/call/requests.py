@@ -25,8 +25,8 @@ MAX_TOKENS = 10_000_000
 MAX_STOP_SEQUENCES = 16
 PART_TYPES = frozenset({"text", "image_url", "input_audio", "file", "refusal", "thinking", "video_url"})
 MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
-# Copilot CLI adds it to the tool results of resumed sessions: the tool's name, and what it did with which file. No provider knows
-# it, and most refuse unknown fields of messages.
+# Copilot CLI adds this field to the tool results of resumed sessions: the tool's name, and what it did with which file. No
+# provider knows it, and most reject unknown message fields.
 _COPILOT_FIELD = "__copilotMessageSource"
 _COPILOT_MARK = _COPILOT_FIELD.encode()
 
@@ -264,9 +264,9 @@ class NonTextTokens(NamedTuple):
 
 
 def estimate_non_text(body: Mapping[str, Any], image_tokens: int) -> NonTextTokens:
-    """Estimate the tokens of all parts of a chat body that are not text.
+    """Estimate the tokens of all parts of a chat body other than text.
 
-    A typical image has a third of the bound `image_tokens`. The size of linked files is not known; each counts as an image.
+    A typical image has a third of the bound `image_tokens`. The size of a linked file is unknown; it counts as an image.
     """
     images = audio = other = 0
     for message in body.get("messages", ()):

@@ -70,7 +70,7 @@ async def send_complete(context: ResponseContext, status: int, headers: Headers,
 
 
 async def refuse(services: Services, context: ResponseContext, surface: str, error: Exception) -> None:
-    """Send `error`, which refused a request to `surface` before there was a call. Log it if it is internal."""
+    """Send `error`, raised for a request to `surface` before a call began. Log it if it is internal."""
     services.metrics.record_refusal(surface, "", error_spec(error).code)
     await _send_counted_error(services, context, _reported(error, context))
 

@@ -397,7 +397,7 @@ class UpstreamCall:
     def _log_outage(self, route: Route, reason: str) -> None:
         model = self._candidate.model
         extra = {"channel": route.channel_name, "model": model, "provider_status": self._provider_status}
-        log.error("channel %s fails for %s (%s) and is paused between probes", route.channel_name, model, reason, extra=extra)
+        log.error("channel %s fails for %s (%s); only probes are sent to it", route.channel_name, model, reason, extra=extra)
 
     def _log_recovery(self, route: Route) -> None:
         model = self._candidate.model
@@ -500,7 +500,7 @@ class UpstreamCall:
         raise AssertionError("unreachable")
 
     def _record_failed(self, attempt: FailedAttempt) -> None:
-        """Record a failed attempt if its cost can be computed: usage was reported, or a part of an answer arrived."""
+        """Record a failed attempt if its cost can be computed: it reported usage, or part of an answer arrived."""
         if attempt.text or attempt.image_count or has_cost(attempt.usage):
             self._failed_attempts.append(attempt)
 

@@ -140,7 +140,7 @@ FIELDS: Mapping[str, Meaning] = {
     "rows": Meaning("One row per group."),
     "secret": Meaning("The secret. It is shown only in this response.", "yout-…"),
     "shares": Meaning("The shares, latest first."),
-    "shutdown": Meaning("When calls of this name will be refused; null if no shutdown is planned."),
+    "shutdown": Meaning("When calls to this id will start to be refused; null if no shutdown is planned."),
     "since": Meaning("Since when the name is deprecated."),
     "slug": Meaning("Id of the share, at the end of its URL.", "AAAAAAAAAAAAAAAAAAAAAA"),
     "spent_this_month": Meaning("Credits that the key has spent this month.", 546),

@@ -48,8 +48,8 @@ log = logging.getLogger("yout.ledger")
 
 MAX_BATCH = 256
 SMALL_BATCH = 2  # maximum of each kind, unless the queue is crowded
-CROWDED_SECONDS = 0.01  # it is crowded once batches have followed each other for this long
-PAUSE_SECONDS = 0.003  # until none has run for this long
+CROWDED_SECONDS = 0.01  # the queue is crowded once batches have run back to back for this long,
+PAUSE_SECONDS = 0.003  # and no longer once none has run for this long
 _RETRY = object()  # the database is unavailable: retry soon, before anything else
 _LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -86,7 +86,7 @@ class LedgerBatcher:
     def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED, metrics: Metrics | None = None) -> None:
         self._visitors = visitors
         self._metrics = metrics or Metrics()
-        self._waiting_since = 0.0  # of the item that has waited longest for its first batch; 0 if none waits
+        self._waiting_since = 0.0  # when the item that has waited longest for its first batch was queued; 0 if none waits
         self._loop = asyncio.get_running_loop()
         self._settlements: list[_Waiting] = []
         self._extensions: list[_Waiting] = []
@@ -179,7 +179,7 @@ class LedgerBatcher:
                 self._idle.set()
 
     def _is_crowded(self, was_busy: bool) -> bool:
-        """Return whether calls arrive so fast that only large batches keep up. `was_busy`: this batch follows another at once."""
+        """Return whether calls arrive so fast that only large batches keep up. `was_busy`: it directly follows another."""
         now = self._loop.time()
         if was_busy:
             self._crowded = self._crowded or now - self._busy_since > CROWDED_SECONDS
@@ -262,7 +262,7 @@ class LedgerBatcher:
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
-        # Only charges must be durable: a power failure that loses a hold also ends its call.
+        # Only charges must be durable: a power failure that loses a hold also ends the call.
         with batch_transaction(durable=bool(settlements)):
             if bool(settlements) + bool(extensions) + bool(reservations) > 1:
                 accounts = (item.account for item in (*settlements, *extensions, *reservations))

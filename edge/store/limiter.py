@@ -31,7 +31,7 @@ RETRY_REDIS_SECONDS = 1.0  # no calls to Redis for this long after a failure
 MAX_BATCH = 128
 MAX_OWED = 10_000
 MAX_LOCAL_SCOPES = 20_000
-MAX_LIKELY_KEYS = 20_000  # remembered; above it all are forgotten
+MAX_LIKELY_KEYS = 20_000  # when there are more, all of them are dropped
 LIMIT_NAMES = {1: "requests per minute", 2: "tokens per minute", 3: "concurrent requests"}
 CONCURRENCY_RETRY_MS = 1_000
 _CONSEQUENCE = "limits are now per process"
@@ -92,7 +92,7 @@ class Limiter:
         self._retry_timer: asyncio.TimerHandle | None = None  # runs until `_pending_releases` are to be sent
         self._failing = False
         self._local = LocalLimiter()
-        self._likely_calls: dict[UUID, int] = {}  # by key: how many calls are likely to be granted before the next answer
+        self._likely_calls: dict[UUID, int] = {}  # by key: the number of calls likely to be granted before Redis responds again
 
     @property
     def degraded(self) -> bool:
@@ -104,7 +104,7 @@ class Limiter:
         return await self.granted(self.request(call_id, limits, tokens))
 
     def request(self, call_id: UUID, limits: KeyLimits, tokens: int) -> PermitRequest:
-        """Request what `acquire` acquires."""
+        """Request a permit, as `acquire` does, without waiting for it."""
         likely = self._likely_calls.get(limits.key, 0)
         future: asyncio.Future[list[int] | None] | None = None
         if not self.degraded:

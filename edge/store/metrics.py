@@ -1,7 +1,7 @@
-"""What an edge counts: calls, their speed and money, and the time of the database and Redis.
+"""Metrics of an edge: calls with their speed, charges and costs, and the latency of the database and Redis.
 
-A call is counted in integers of shared memory (`shared.metrics`), in about a microsecond; they become text only when Prometheus
-reads them. Callers control no label: models and channels come from the catalog, codes from the error table.
+A call increments integers in shared memory (`shared.metrics`), which takes about a microsecond; they are rendered only when
+Prometheus reads them. Callers control no label: models and channels come from the catalog, codes from the error table.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROUTES = Group(
         _histogram("yout_call_seconds", "Time from admission to the end of the call", CALL_MS),
         MetricSpec("yout_route_credits_charged_total", "Credits charged"),
         MetricSpec("yout_route_unknown_cost_credits_total", "Credits charged for calls whose provider cost is unknown"),
-        MetricSpec("yout_route_provider_cost_credits_total", "What providers charge us, in credits, as far as it is known"),
+        MetricSpec("yout_route_provider_cost_credits_total", "What providers charge us, in credits, as far as known"),
         MetricSpec("yout_route_input_tokens_total", "Input tokens"),
         MetricSpec("yout_route_output_tokens_total", "Output tokens"),
     ),
@@ -59,7 +59,7 @@ ERRORS = Group(
 REQUESTS = Group(
     "requests",
     ("route", "status"),
-    (MetricSpec("yout_http_requests_total", "Requests to other routes than those that call models, by HTTP status"),),
+    (MetricSpec("yout_http_requests_total", "Requests to routes that do not call models, by HTTP status"),),
 )
 DATABASE = Group(
     "database",
@@ -70,7 +70,7 @@ PROCESS = Group(
     "process",
     (),
     (
-        MetricSpec("yout_overrun_credits_total", "Cost of calls above what could be charged"),
+        MetricSpec("yout_overrun_credits_total", "Cost of calls in excess of what could be charged"),
         MetricSpec("yout_streams_stopped_total", "Streams ended for lack of credits"),
         MetricSpec("yout_credits_held_refusals_total", "Calls refused because other calls held the credits"),
         _histogram("yout_ledger_queue_seconds", "Longest wait for the ledger in each of its batches", QUICK_US, MICROSECONDS),
@@ -100,7 +100,7 @@ _OUTPUT = ROUTES.offset("yout_route_output_tokens_total")
 
 
 class StoredGauges(NamedTuple):
-    """Gauges that are read from the database when Prometheus asks; all processes and machines would report the same."""
+    """Gauges that are read from the database at each scrape. All processes and machines report the same values."""
 
     holds_open: int
     held_credits: int
@@ -221,7 +221,7 @@ class Metrics:
         self._cells[self._degraded] = degraded
 
     def render(self, stored: StoredGauges | None, database_available: bool, redis_available: bool) -> bytes:
-        """Return the sums of all processes in Prometheus' text format. Without `stored` its metrics are left out."""
+        """Return the sums over all processes in Prometheus' text format. Without `stored`, its metrics are left out."""
         return render(self._metrics(self._shared.totals(), stored, database_available, redis_available))
 
     def _metrics(self, totals: Totals, stored: StoredGauges | None, database: bool, redis: bool) -> Iterator[Metric]:
@@ -231,7 +231,7 @@ class Metrics:
             at = ROUTES.offset(part)
             yield CounterMetricFamily(name, help, value=sum(cells[at] for cells in totals[ROUTES.name].values()))
         yield gauge("yout_database_available", "1 while the database accepts writes", database)
-        yield gauge("yout_redis_available", "1 while Redis answers", redis)
+        yield gauge("yout_redis_available", "1 while Redis responds", redis)
         if stored is not None:
             yield from _stored_gauges(stored)
 
@@ -243,7 +243,7 @@ class Metrics:
         return at
 
     def _known_code(self, code: str) -> str:
-        """Return `code`, or `other` after too many distinct ones: some come from providers."""
+        """Return `code`, or `other` if there are too many distinct codes, because some come from providers."""
         if code in self._codes:
             return code
         if len(self._codes) >= MAX_CODES or len(code) > 64:
@@ -252,7 +252,7 @@ class Metrics:
         return code
 
     def _observe(self, at: int, took: float) -> None:
-        """Count a duration in seconds. Only for the thread of the event loop."""
+        """Count a duration in seconds. Call it only in the event loop's thread."""
         value = int(took * MICROSECONDS)
         self._cells[at + bisect_left(QUICK_US, value)] += 1
         self._cells[at + len(QUICK_US) + 1] += value

@@ -60,7 +60,7 @@ class Tracer:
         return CallTrace(self._tracer, span, self._traces_all_providers)
 
     def close(self) -> None:
-        """Send the remaining spans. Blocks for up to some seconds for each batch that the collector does not accept."""
+        """Send the remaining spans. Blocks for up to a few seconds for each batch that the collector does not accept."""
         self._provider.shutdown()
 
 
@@ -106,7 +106,7 @@ class CallTrace:
             return await step
 
     def headers(self, base_url: str) -> tuple[tuple[str, str], ...]:
-        """Return the headers that continue the trace at the provider of the current attempt; empty if it must not know of it."""
+        """Return the headers that propagate the trace to the provider of the current attempt; empty if they must not be sent."""
         if self._attempt is None or not (self._traces_all_providers or is_private(base_url)):
             return ()
         carrier: dict[str, str] = {}
@@ -119,11 +119,11 @@ class CallTrace:
             self._attempt.set_attribute("http.response.status_code", status)
 
     def add(self, name: str, began_ns: int) -> None:
-        """Add the span of a step that began then, in nanoseconds since 1970, and ends now."""
+        """Add the span of a step that began at `began_ns`, in nanoseconds since 1970, and ends now."""
         self._tracer.start_span(name, self._context, start_time=began_ns).end()
 
     def end(self) -> None:
-        """End the span of the call, or after `wait_for` at the end of the settlement, but with the time of this moment."""
+        """End the span of the call now. After `wait_for`, it is sent after the settlement, with the current time as its end."""
         self._ended_at = time.time_ns()
         if not self._settling:
             self._span.end(self._ended_at)
@@ -162,7 +162,7 @@ def error_code(error: BaseException) -> str:
 
 @lru_cache(maxsize=1024)
 def is_private(base_url: str) -> bool:
-    """Return whether a URL names this machine or an address of a private network, so that a trace id stays within it."""
+    """Return whether a URL has the address of this machine or of a private network, which a trace id may be sent to."""
     host = urlsplit(base_url).hostname or ""
     try:
         return ip_address(host).is_private

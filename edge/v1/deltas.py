@@ -122,7 +122,7 @@ def _deltas(delta: _ChunkDelta, logprobs: Any) -> list[Delta]:
 
 
 def _part(part: Any) -> list[Delta]:
-    """Return the deltas of a complete block of an answer with searches, whose text was already sent. Others have none."""
+    """Return the deltas of a complete block of an answer with searches, whose text was already sent; none for other blocks."""
     match part.get("type") if isinstance(part, dict) else None:
         case "text":
             return [Delta("text_end", "", signature=part)]

@@ -1,4 +1,4 @@
-"""The chat, at `/`, which uses only the native API. If visitors are not admitted, signed-out readers get a welcome page."""
+"""The chat at `/`, which uses only the native API. If visitors are not admitted, signed-out readers get a welcome page."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ async def show_chat() -> Response:
     signed_in = session is not None and session.status == "active"
     admitted = signed_in or (session is None and services().visitors.pool_credits > 0)
     if admitted and _has_model(session.plan_models if session is not None else None, free_only=not signed_in):
-        return await page("chat.html", signed_in=signed_in, body_bytes=services().settings.max_body_bytes, rest=_rest())
+        body_bytes = services().settings.max_body_bytes
+        return await page("chat.html", signed_in=signed_in, body_bytes=body_bytes, deferred_urls=_deferred_urls())
     return await _welcome()
 
 
-def _rest() -> list[str]:
-    """Return the URLs of what the chat loads when its message field is ready."""
+def _deferred_urls() -> list[str]:
+    """Return the URLs of the files that the chat loads once its message field is ready."""
     first = module_urls("chat/start.js")
     styles = [asset_url("markdown.css"), asset_url("chat_sidebar.css")]
     return styles + [url for url in module_urls("chat/app.js") if url not in first]

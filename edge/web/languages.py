@@ -46,11 +46,11 @@ async def choose_language() -> None:
 async def switch_language() -> Response:
     """Remember the language, also for the account's emails, and return to the page.
 
-    The form needs no token: it changes only its own cookie, and nothing of an account if another site sends it, because
+    The form needs no CSRF token. A submission from another site can change only the language cookie, not the account, because
     session cookies are `SameSite=Lax`.
 
-    The page comes from the `Referer`, so that no page has to contain its own URL, which an attacker may have crafted.
-    Shares send no `Referer`, so their form contains their path.
+    The page to return to is read from the `Referer`, so that no page has to contain its own URL, which an attacker may have
+    crafted. Shares send no `Referer`, so their form contains their path.
     """
     form = await request.form
     target = safe_redirect(form.get("next"), referring_path(request.headers.get("referer", ""), request.host))
@@ -71,7 +71,7 @@ async def switch_language() -> Response:
 
 
 async def _remember_for_account(language: str) -> None:
-    """Set the language of the emails of the signed-in account, if any. Without the database only the page's language changes."""
+    """Set the language of the emails of the signed-in account, if any. Without a database, only the page's language changes."""
     secret = cookie_value(read_web_headers(cast(Scope, request.scope)).cookie, services().sessions.cookie)
     if not secret:
         return

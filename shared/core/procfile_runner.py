@@ -1,4 +1,4 @@
-"""honcho and foreman: they start every line of a Procfile at once, and stop all processes when one ends."""
+"""Detects honcho and foreman, which start every line of a Procfile at once, and stop all processes when one ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 
 def process_name() -> str | None:
-    """Return the name that such a program gave this process, such as `release.1`; None if another program started it.
+    """Return the name that such a runner gave this process, such as `release.1`; None if it was started in another way.
 
     honcho sets HONCHO_PROCESS_NAME (honcho, "Environment"), and foreman sets PS (foreman, "Process").
     """

@@ -179,7 +179,7 @@ def _channel_urls() -> dict[str, str]:
 
 
 def _connection_failures(urls: Collection[str]) -> dict[str, str]:
-    """Return why each URL cannot be connected to, or "". The threads do not keep the process alive, unlike those of a pool."""
+    """Return why each URL cannot be connected to, or "". Unlike those of a pool, these threads do not block the exit."""
     reasons: dict[str, str] = {}
     remaining = iter(list(urls))
 

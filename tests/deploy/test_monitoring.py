@@ -20,7 +20,7 @@ from tests.upstream import Upstream
 CALLS = 5
 DASHBOARD = ROOT / "deploy" / "grafana" / "yout.json"
 SUFFIXES = re.compile(r"_(bucket|sum|count)$")
-# What Grafana replaces in a query before it sends it.
+# Variables that Grafana replaces in a query.
 VARIABLES = {"$__rate_interval": "1m", "$model": ".*", "$channel": ".*"}
 
 
@@ -61,7 +61,7 @@ def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
         taken |= cells
 
 
-@pytest.mark.usefixtures("start_prometheus")  # which says whether promtool is installed
+@pytest.mark.usefixtures("start_prometheus")  # skips or fails if promtool is not installed
 def test_promtool_accepts_the_rules_and_they_fire() -> None:
     assert "rules found" in promtool("check", "rules", str(FOLDER / "alerts.yml"))
     assert "SUCCESS" in promtool("test", "rules", str(ROOT / "tests" / "deploy" / "alerts_test.yml"))

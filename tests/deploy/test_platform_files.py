@@ -1,4 +1,4 @@
-"""The files for platforms name real settings, start the Procfile's processes, and give a stopping edge enough time."""
+"""The platform files use existing settings, start the Procfile's processes, and give a stopping edge enough time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IMAGE_PATHS = {
 
 
 class Started(NamedTuple):
-    """A process as a file starts it. `stop_seconds` is the time between SIGTERM and SIGKILL, None for the platform's own."""
+    """A process that a file starts. `stop_seconds` is the time between SIGTERM and SIGKILL; None for the platform's default."""
 
     file: str
     command: str
@@ -105,7 +105,7 @@ def test_every_file_migrates_first() -> None:
     assert f"ExecStart=/opt/yout/.venv/bin/{release}\n" in read("deploy/systemd/yout-migrate.service")
 
 
-def test_running_calls_can_end_before_a_process_is_killed() -> None:
+def test_running_calls_can_complete_before_a_process_is_killed() -> None:
     own_time = [(process.file, process.stop_seconds) for process in started() if process.stop_seconds is not None]
     assert len(own_time) > 10
     assert [(file, seconds) for file, seconds in own_time if seconds < STOP_SECONDS] == []
@@ -127,7 +127,7 @@ def test_the_files_name_real_settings() -> None:
     assert named - SETTINGS == set()
 
 
-def test_compose_publishes_on_loopback_only_and_demands_every_secret() -> None:
+def test_compose_publishes_on_loopback_only_and_requires_every_secret() -> None:
     services = compose()["services"]
     ports = [port for service in services.values() for port in service.get("ports", [])]
     assert sorted(ports) == ["127.0.0.1:8000:8000", "127.0.0.1:8001:8000"]
@@ -139,7 +139,7 @@ def test_compose_publishes_on_loopback_only_and_demands_every_secret() -> None:
     assert all(service["cap_drop"] == ["ALL"] and service["read_only"] for service in ours)
 
 
-def test_the_image_has_neither_root_nor_secrets() -> None:
+def test_the_image_runs_unprivileged_and_contains_no_secrets() -> None:
     dockerfile = read("Dockerfile")
     final = dockerfile.rpartition("\nFROM ")[2]
     assert re.findall(r"^USER (.+)$", final, re.MULTILINE) == ["10001"]

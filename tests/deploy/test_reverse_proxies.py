@@ -1,4 +1,4 @@
-"""`deploy/nginx.conf` and `deploy/haproxy.cfg`, each really in front of two edges.
+"""`deploy/nginx.conf` and `deploy/haproxy.cfg`, with real proxies in front of two edges.
 
 Both proxies share the edges, because starting an edge takes longer than all calls here.
 """
@@ -109,20 +109,20 @@ def test_both_proxies_in_front_of_two_edges(
 
 
 def _check_addresses(customer: Customer, stranger: Customer) -> list[int]:
-    """A key that is valid at one address: the statuses of its owner, and of somebody else who forges the address."""
+    """Call with a key that is valid at one address; return the statuses for its owner and for a caller who forges it."""
     path, body = "/v1/chat/completions", chat_body()
     return [customer.chat().status, stranger.send("POST", path, body, x_forwarded_for=CLIENT).status]
 
 
 def _check_links(customer: Customer) -> None:
-    """Links begin with the scheme and host of the request, whatever the client says."""
+    """Check that links begin with the scheme and host of the request, whatever headers the client sends."""
     page = customer.send("GET", "/docs", x_forwarded_host="evil.example", x_forwarded_proto="http").read().decode()
     assert f"https://{HOST}" in page
     assert "evil.example" not in page
 
 
 def _check_stream(customer: Customer, upstream: Upstream) -> None:
-    """An event arrives while the upstream holds back the next one."""
+    """Check that an event arrives while the upstream holds back the next one."""
     gate = Gate()
     upstream.script(stream(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage()))
     response = customer.chat(stream=True)
@@ -142,7 +142,7 @@ def _check_redirect(proxy: ReverseProxy) -> None:
 
 
 def _check_rolling_restart(customers: list[Customer], edge: WebProcess, upstream: Upstream) -> None:
-    """While one of two edges drains, and after its end, no call fails, and its running streams are completed."""
+    """Check that no call fails while one of two edges drains and after it has exited, and that its running streams complete."""
     gates = [Gate() for _ in range(2 * len(customers))]
     upstream.script(*(stream(role(), chunk("Hel"), gate, chunk("lo"), finish(), usage()) for gate in gates))
     running = [customer.chat(stream=True) for customer in customers for _ in range(2)]  # one on each edge, by each proxy

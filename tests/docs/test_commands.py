@@ -95,7 +95,7 @@ def test_the_documents_have_commands() -> None:
     assert len(set(documented())) > 80
 
 
-def test_each_case_of_the_runbook_begins_with_a_command() -> None:
+def test_each_section_of_the_runbook_begins_with_a_command() -> None:
     cases = re.split(r"^## ", read("docs/runbook.md"), flags=re.MULTILINE)[1:]
     assert len(cases) >= 9
     assert [case.splitlines()[0] for case in cases if not re.search(r"`yout [a-z]|^yout [a-z]", case, re.MULTILINE)] == []

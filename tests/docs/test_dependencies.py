@@ -11,8 +11,8 @@ from pathlib import Path
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
 
-ROOMS = ("console", "edge", "shared", "transport", "workers", "yout")
-# Packages that other packages or programs import; the table says which.
+TOP_LEVEL = ("console", "edge", "shared", "transport", "workers", "yout")
+# Packages that only other packages or programs import; the table says which.
 INDIRECT = {"linkify-it-py", "setuptools", "wtf-peewee"}
 
 
@@ -23,8 +23,8 @@ def listed(file: str) -> set[str]:
 
 
 def imported() -> set[str]:
-    """The top-level modules that the rooms import, with `backports.zstd` as one module."""
-    return {name for room in ROOMS for path in (ROOT / room).rglob("*.py") for name in _imports(path)}
+    """The top-level modules that our code imports, with `backports.zstd` as one module."""
+    return {name for folder in TOP_LEVEL for path in (ROOT / folder).rglob("*.py") for name in _imports(path)}
 
 
 def provided(package: str) -> set[str]:
@@ -55,6 +55,6 @@ def test_every_runtime_package_is_used() -> None:
     assert [package for package in needed if used.isdisjoint(provided(package))] == []
 
 
-def test_the_files_of_requirements() -> None:
+def test_the_table_of_requirements_files() -> None:
     table = rows(read("docs/dependencies.md").split("\n## ")[0])
     assert sorted(names(cells[0])[0] for cells in table) == sorted(path.name for path in (ROOT / "requirements").glob("*.in"))

@@ -1,4 +1,4 @@
-"""What an edge logs about calls and about a provider that fails, as JSON."""
+"""The edge's JSON log lines about calls and about a failing provider."""
 
 from __future__ import annotations
 

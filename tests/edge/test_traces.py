@@ -1,4 +1,4 @@
-"""Traces: what a collector gets about a call, and what it never gets."""
+"""Traces: the data about a call that a collector gets, and the data that it must never get."""
 
 from __future__ import annotations
 

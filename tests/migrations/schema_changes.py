@@ -1,4 +1,4 @@
-"""What a migration changed that a process of the last release might not survive, from PostgreSQL's catalog before and after."""
+"""Finds schema changes that could break a process of the last release, from PostgreSQL's catalog before and after a migration."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def read_schema(database: peewee.Database) -> Schema:
 
 
 def breaking_changes(before: Schema, after: Schema) -> list[str]:
-    """Return what code that was written for `before` might not survive on `after`, one line each.
+    """Return the changes from `before` to `after` that could break code written for `before`, one line each.
 
     New tables, columns that are optional or have a default, dropped checks and rules of new columns break nothing.
     """

@@ -1,4 +1,4 @@
-"""Code of the last release runs on the next schema: each migration only adds, or says since when nothing uses what it removes."""
+"""The last release runs on the next schema: a migration only adds, or names the release that stopped using what it removes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from shared.core.schema_version import MIGRATIONS, RELEASE, first_release
 from tests.databases import opened
 from tests.migrations.schema_changes import breaking_changes, read_schema
 
-LAST_UNCHECKED = 25  # migrations of 0.4.0 and older are applied by everybody's next upgrade together with it
-# Changes that are safe although the rules cannot see it: (migration without its number, start of the line) and why.
+LAST_UNCHECKED = 25  # of 0.4.0, which predates the rule
+# Changes that are safe although they break a rule: (migration without its number, start of the line) and the reason.
 REVIEWED = {
     ("add_message_parent", "message: the rule message_check"): "the check holds for NULL, which older code leaves in `parent`",
 }

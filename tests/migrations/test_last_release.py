@@ -1,4 +1,4 @@
-"""The last release runs on today's schema, so that it can serve while the next one is deployed, and be rolled back to.
+"""The last release runs on the current schema, so it can serve while the next one is deployed, and a rollback is possible.
 
 Its code comes from this repository's history, and uses the packages that are installed now.
 """
@@ -85,7 +85,7 @@ def environ(code: Path, postgres_url: str, redis_url: str) -> dict[str, str]:
 
 @pytest.fixture
 def owner(bound_postgres: peewee.Database, release: Release, upstream: Upstream) -> Account:
-    """An account with credits and a model, made by today's code."""
+    """An account with credits and a model, created by the current code."""
     if release.version == "0.4.0":
         _hide_newer_migrations(bound_postgres, release)
     build.model("m-1", build.channel(upstream.url))
@@ -94,7 +94,7 @@ def owner(bound_postgres: peewee.Database, release: Release, upstream: Upstream)
 
 
 def _hide_newer_migrations(database: peewee.Database, release: Release) -> None:
-    """0.4.0 is the last release that refuses to start on a newer schema, although it can run on it."""
+    """Work around 0.4.0: it is the last release that refuses to start on a newer schema, although it can run on it."""
     for path in MIGRATIONS.glob("[0-9]*.py"):
         if path.stem not in release.migrations:
             database.execute_sql("DELETE FROM schema_migration WHERE name = %s", (path.stem,))

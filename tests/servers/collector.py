@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector that keeps the spans that it receives over HTTP."""
+"""An OpenTelemetry collector that stores the spans it receives over HTTP."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 class Scrape:
-    """The samples of one answer."""
+    """The samples of one scrape."""
 
     def __init__(self, port: int, token: str = "") -> None:
         headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -19,7 +19,7 @@ class Scrape:
         self.samples = [sample for family in families for sample in family.samples]
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of all samples with this name and these labels, among others."""
+        """The sum of all samples that have this name and at least these labels."""
         return sum(self.values(name, **labels))
 
     def values(self, name: str, **labels: str) -> list[float]:

@@ -46,7 +46,7 @@ class Prometheus:
         self._process, self._port = start_on_free_port(self._start, lambda process, _: "ready to receive" in process.output())
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """The labels and values that PromQL's `expression` has now. Raises `HTTPError` if it is invalid."""
+        """The labels and current values of a PromQL `expression`. Raises `HTTPError` if it is invalid."""
         return [(sample["metric"], float(sample["value"][1])) for sample in self._get("query", query=expression)["result"]]
 
     def up(self) -> dict[str, bool]:

@@ -29,7 +29,7 @@ http {{
 
 
 def missing_proxies() -> list[str]:
-    """The proxies that this machine lacks; `bin/setup dev` installs Debian's."""
+    """The proxies that are not installed; `bin/setup dev` installs Debian's."""
     return [name for name in ("nginx", "haproxy") if not _program(name)]
 
 
@@ -62,7 +62,7 @@ class ReverseProxy:
                 **self._edge_addresses(),
             },
         )
-        user = "root" if os.geteuid() == 0 else "nobody"  # the folder is readable by its owner only
+        user = "root" if os.geteuid() == 0 else "nobody"  # only its owner can read the folder
         config = self._folder / "nginx.conf"
         config.write_text(_NGINX_MAIN.format(user=user, folder=self._folder, site=site))
         return self._started(port, "nginx", "-c", str(config), "-e", "stderr")
@@ -75,7 +75,7 @@ class ReverseProxy:
                 {
                     "    log /dev/log local0\n    user haproxy\n    group haproxy\n": "",
                     "    log global\n": "",
-                    "maxconn 20000": "maxconn 1000",  # this user may open fewer files
+                    "maxconn 20000": "maxconn 1000",  # the limit of open files is lower for this user
                     "bind :80\n": f"bind 127.0.0.1:{self.plain_port}\n",
                     "bind :443 ssl": f"bind 127.0.0.1:{port} ssl",
                     "/etc/haproxy/api.example.com.pem": str(self._certificate),

@@ -88,7 +88,7 @@ def test_a_condition_that_comes_and_goes_is_one_alert() -> None:
 
 
 @SQLITE
-def test_a_short_condition_is_no_alert() -> None:
+def test_a_short_condition_opens_no_alert() -> None:
     for minute in range(0, 60, 2):
         observe(NOW + minute * MINUTE, "mail_unsent")
         observe(NOW + (minute + 1) * MINUTE - 1)
@@ -96,7 +96,7 @@ def test_a_short_condition_is_no_alert() -> None:
 
 
 @SQLITE
-def test_what_is_undecided_stays_open_for_an_hour() -> None:
+def test_an_undecided_alert_stays_open_for_an_hour() -> None:
     observe(NOW, "mail_unsent")
     observe(NOW + OPEN_AFTER_MS, "mail_unsent")
     undecided = Observation(("mail_unsent",), [], undecided={("mail_unsent", "")})
@@ -127,7 +127,7 @@ def test_many_workers_open_and_close_an_alert_once(bound_database: Any) -> None:
 
 
 def found(settings: Settings, now: int) -> dict[str, dict[str, Any]]:
-    """The details of everything that is wrong in the database, by kind."""
+    """The details of all conditions in the database, by kind."""
     parts = (observe_calls(now), observe_rows(settings, now), observe_expirations(settings, now))
     return {condition.kind: condition.details for observed in parts for condition in observed.active}
 
@@ -183,7 +183,7 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
     key, _ = factories.api_key(owner)
     key.created_at, key.expires_at = now - 60 * 86_400_000, now + 86_400_000
     key.save()
-    short, _ = factories.api_key(owner)  # ends as planned
+    short, _ = factories.api_key(owner)  # meant to expire
     short.expires_at = now + 60_000
     short.save()
     conditions.Account.create(id=conditions.POOL_ACCOUNT_ID, email="visitors", balance=5, plan_credits=5)
@@ -200,7 +200,7 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
 
 
 @SQLITE
-def test_a_full_disk_and_an_ending_certificate(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_and_an_expiring_certificate(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, free = make_settings(), GIB // 2
     monkeypatch.setattr(conditions, "disk_spaces", lambda _: [DiskSpace(Path("/data"), free, 10 * GIB)])
     (observed, host) = observe_machine(settings)
@@ -208,11 +208,11 @@ def test_a_full_disk_and_an_ending_certificate(make_settings: MakeSettings, monk
     free = int(1.1 * GIB)  # not low, but not enough to close an alert
     (observed, _) = observe_machine(settings)
     assert (observed.active, observed.undecided) == ([], {("disk_full", host)})
-    servers = [TlsServer("REDIS_URL", name, 1) for name in ("ends", "lasts", "silent")]
+    servers = [TlsServer("REDIS_URL", name, 1) for name in ("expiring", "valid", "silent")]
     monkeypatch.setattr(conditions, "tls_servers", lambda _: servers)
-    monkeypatch.setattr(conditions, "days_left", lambda server: {"ends": 13, "lasts": 14, "silent": None}[server.host])
+    monkeypatch.setattr(conditions, "days_left", lambda server: {"expiring": 13, "valid": 14, "silent": None}[server.host])
     seen = observe_expirations(settings, now_ms())
-    assert [one.subject for one in seen.active] == ["REDIS_URL ends"]
+    assert [one.subject for one in seen.active] == ["REDIS_URL expiring"]
     assert seen.undecided == {("certificate_expiring", "REDIS_URL silent")}
 
 

@@ -1,4 +1,4 @@
-"""What a worker counts, and who may read it."""
+"""Metrics of a worker, and access to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`yout backup` and `yout restore`: while processes run, after damage, to an empty and a used place; and PostgreSQL's tools."""
+"""`yout backup` and `yout restore`: with running processes, damage, and an existing database; and PostgreSQL's own tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bin/up`: what it leaves out of the installation."""
+"""`bin/up`: parts of the installation that it skips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`yout doctor`: its two outputs and its exit code, also without a database or with settings that are invalid."""
+"""`yout doctor`: its two output formats and its exit code, also without a database or with invalid settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def installation(tmp_path: Path, redis_url: str) -> Installation:
 
 
 def failed(data: dict[str, Any]) -> set[str]:
-    """The names of the failed checks, each of which has an advice."""
+    """The names of the failed checks, each of which has advice."""
     assert all(check["advice"] for check in data["checks"] if not check["ok"])
     return {check["name"] for check in data["checks"] if not check["ok"]}
 
@@ -39,10 +39,10 @@ def test_a_healthy_installation(installation: Installation) -> None:
     assert (done.code, done.err, done.data["ok"], failed(done.data)) == (0, "", True, set())
     assert {check["name"] for check in done.data["checks"]} == CHECKS
     assert all(set(check) == {"name", "ok", "advice"} for check in done.data["checks"])
-    assert installation.yout("doctor").out.endswith("Everything is fine.\n")
+    assert installation.yout("doctor").out.endswith("All checks passed.\n")
 
 
-def test_nothing_runs(tmp_path: Path) -> None:
+def test_no_server_is_running(tmp_path: Path) -> None:
     bare = Installation(tmp_path, REDIS_URL=f"redis://127.0.0.1:{free_port()}")
     done = bare.yout("doctor", "--json")
     assert (done.code, done.data["ok"]) == (1, False)

@@ -1,4 +1,4 @@
-"""Every line of the Procfile, started by honcho at the same moment on a new database."""
+"""honcho starts every line of the Procfile at the same time, on a new database."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from shared.core.settings import Settings
     from yout.backup_file import BackupWriter, Manifest
 
-_PAGE = "docs/backup.md has the whole procedure."
+_DOCS_HINT = "docs/backup.md describes the whole procedure."
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -39,7 +39,7 @@ def _backup(call: CommandContext) -> Result:
     settings, path = call.settings, call.arguments.file.absolute()
     if not settings.uses_sqlite:
         command = f'pg_dump --format=custom --file={path} "$DATABASE_URL"'
-        raise YoutError(f"PostgreSQL has its own tool. Run: {command} – {_PAGE}")
+        raise YoutError(f"Use PostgreSQL's own tool. Run: {command} – {_DOCS_HINT}")
     if path.exists() and (not path.is_file() or path.samefile(_database_path(settings))):
         raise InvalidInput(f"{path} is not a backup file, so it is not replaced. Choose another name.")
     snapshot = path.with_name(f".{path.name}.{os.getpid()}.db")
@@ -56,14 +56,14 @@ def _backup(call: CommandContext) -> Result:
                     writer.add(SECRET, len(keys), [keys])
         finally:
             snapshot.unlink(missing_ok=True)
-        record_audit_entry(call.origin, "backup.create", path.name[:254], after={"files": media})  # alerts look at its age
+        record_audit_entry(call.origin, "backup.create", path.name[:254], after={"files": media})  # alerts check its age
     size = path.stat().st_size
     data = {"id": str(path), "size_bytes": size, "media_files": media, "secret_key": call.arguments.include_secret_key}
     lines = [f"Backed up the database and {media} media files to {path} ({size} bytes)."]
     if settings.media_url:
         lines.append(f"It does not contain the media in {settings.media_url}: back up the bucket.")
     if call.arguments.include_secret_key:
-        lines.append("It contains SECRET_KEY: whoever has the file can read all channel secrets.")
+        lines.append("It contains SECRET_KEY: anyone who has the file can read all channel secrets.")
     else:
         lines.append("It does not contain SECRET_KEY. Keep the key elsewhere: without it, channel secrets are lost.")
     return Result(data, " ".join(lines))
@@ -111,7 +111,7 @@ def _restore(call: CommandContext) -> Result:
     settings, path = call.settings, call.arguments.file.absolute()
     if not settings.uses_sqlite:
         command = f'pg_restore --clean --if-exists --no-owner --exit-on-error --dbname="$DATABASE_URL" {path}'
-        raise YoutError(f"PostgreSQL has its own tool. Stop all processes, then run: {command} – {_PAGE}")
+        raise YoutError(f"Use PostgreSQL's own tool. Stop all processes, then run: {command} – {_DOCS_HINT}")
     if not path.is_file():
         raise InvalidInput(f"There is no file {path}.")
     place = _Place(settings)
@@ -127,7 +127,7 @@ def _restore(call: CommandContext) -> Result:
 
 
 class _Place:
-    """Where a backup is restored to, and the places where it is prepared."""
+    """The paths that a backup is restored to, and those where it is prepared."""
 
     def __init__(self, settings: Settings) -> None:
         from shared.core.settings import SECRET_KEY_FILE
@@ -143,7 +143,7 @@ class _Place:
         return self.database.exists() or (self.media.is_dir() and any(self.media.iterdir()))
 
     def swap(self, time: int) -> Path | None:
-        """Move the prepared files into place. Returns the folder to which the former ones were moved, if there were any."""
+        """Move the prepared files into place. Returns the folder with the former files, or None if there were none."""
         aside = self.media.parent / f"replaced-{time}"
         replaces = [(self.new_database, self.database), (self.new_media, self.media)]
         if self.new_secret.exists():
@@ -200,7 +200,7 @@ def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:
         lines.append(f"The former files are in {aside}; delete them when you no longer need them.")
     if not prepared["secret_key_fits"]:
         lines.append(
-            "SECRET_KEY is not the one of this backup: set it to that key before you start, or run `yout secret rotate --lost`."
+            "SECRET_KEY is not the key of this backup: set it to that key before you start, or run `yout secret rotate --lost`."
         )
     return Result(data, "\n".join(lines), exit_code=0 if clean else 1)
 

@@ -1,4 +1,4 @@
-"""`yout doctor`: check everything that this installation needs, and say what to do."""
+"""`yout doctor`: check everything that this installation needs, and say how to fix it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from shared.core.settings import Settings
 from yout.arguments import CommandContext, Commands, Parser, add_command
 from yout.result import Result
 
-if TYPE_CHECKING:  # they import the tables, which `--help` does not need
+if TYPE_CHECKING:  # these import the tables, which `--help` does not need
     from shared.doctor import Check
 
 ANSWER_SECONDS = 6  # timeout of a database statement, below the deadline of a check
 
 
 def register(commands: Commands[Parser]) -> None:
-    add_command(commands, "doctor", "check the installation and say what to do", _doctor, database=False)
+    add_command(commands, "doctor", "check the installation and say how to fix problems", _doctor, database=False)
 
 
 def _doctor(_call: CommandContext) -> Result:
@@ -25,7 +25,7 @@ def _doctor(_call: CommandContext) -> Result:
 
     from shared.doctor.local import check_settings
 
-    logging.getLogger().addHandler(logging.NullHandler())  # the checks report what the modules that they use would log
+    logging.getLogger().addHandler(logging.NullHandler())  # the checks report the failures that these modules would log
     first, settings = check_settings()
     checks = [first]
     if settings is not None:
@@ -33,7 +33,7 @@ def _doctor(_call: CommandContext) -> Result:
     ok = all(check.ok for check in checks)
     lines = [f"{'ok  ' if check.ok else 'FAIL'} {check.name:13}{check.advice}".rstrip() for check in checks]
     failed = sum(not check.ok for check in checks)
-    summary = "Everything is fine." if ok else f"{failed} of {len(checks)} checks failed."
+    summary = "All checks passed." if ok else f"{failed} of {len(checks)} checks failed."
     data = {"ok": ok, "checks": [check._asdict() for check in checks]}
     return Result(data, "\n".join([*lines, summary]), exit_code=0 if ok else 1)
 
@@ -65,7 +65,7 @@ def _run_all(settings: Settings) -> list[Check]:
     finally:
         database.initialize(former)
         running = any(thread.name.startswith("check ") for thread in threading.enumerate())
-        if isinstance(target, PooledDatabase) and not running:  # a check that still connects holds the pool's lock
+        if isinstance(target, PooledDatabase) and not running:  # a check that is still connecting holds the pool's lock
             target.close_idle()
 
 

@@ -42,16 +42,16 @@ def _rotate(call: CommandContext) -> Result:
     text = f"{sealed} values are now encrypted with SECRET_KEY"
     if arguments.lost:
         return Result(data, f"{text}, {erased} were erased. Enter channel secrets again.")
-    return Result(data, f"{text}. If all processes use it, unset SECRET_KEY_FALLBACK and restart them.")
+    return Result(data, f"{text}. Once all processes use it, unset SECRET_KEY_FALLBACK and restart them.")
 
 
 def _replace_file(call: CommandContext, file: Path) -> Result:
-    """Generate a new key in the key file. Running processes find it there; they use it for new values after a restart."""
+    """Generate a new key in the key file. Running processes can decrypt with it at once, and encrypt with it after a restart."""
     from shared.core.secret_key import MAX_KEYS, read_key_file
     from yout.data_folder import write_private_file
 
     keys = read_key_file(file)
-    _reencrypt(call, keys[1:], keys[0])  # what an interrupted run or a process with an older key has left
+    _reencrypt(call, keys[1:], keys[0])  # values left by an interrupted run or by a process with an older key
     keys = [secrets.token_hex(32), *keys][:MAX_KEYS]
     write_private_file(file, "".join(f"{key}\n" for key in keys))
     sealed, erased = _reencrypt(call, keys[1:], keys[0])
@@ -66,7 +66,7 @@ def _reencrypt(call: CommandContext, former: Sequence[str], current: str) -> tup
     from shared.operations.secret_rotation import rotate_secret_key
 
     files = 0
-    if former and (inputs := open_input_keys()):  # first, so that a failure leaves everything to be repeated
+    if former and (inputs := open_input_keys()):  # first, so that the command can be repeated after a failure
         storage = open_storage(call.settings)
         files = sum(reencrypt_inputs(inputs, storage, key, str(current)) for key in former)
     changed = rotate_secret_key(former, current, lost=call.arguments.lost, origin=call.origin)

@@ -38,7 +38,7 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     settings = ensure_secret_key(settings)
     with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
-        os.environ.setdefault("YOUT_LOG_FORMAT", settings.log_format or "text")  # its output is for a person
+        os.environ.setdefault("YOUT_LOG_FORMAT", settings.log_format or "text")  # its output is read by people
         os.environ.update(demo_environment(settings, Settings.explicit_fields(), local_model=local_model))
         embedded = embedded_processes(settings, local_model=local_model)
         project = procfile_processes(settings, procfile or PROJECT_PROCFILE)

@@ -27,14 +27,14 @@ class Terminal:
             self._print(json_line(name, time.time(), "info", f"yout.{name}", text, {}).decode())
 
     def text(self, text: str) -> None:
-        """Print text for a person: as it is, or in JSON as one message."""
+        """Print human-readable text: as it is, or in JSON as one message."""
         if self._json:
             self.line("yout", text)
         else:
             self._print(text)
 
     def _print(self, text: str) -> None:
-        """Print text. If standard output is closed, it is dropped, so that the stack is still stopped in order."""
+        """Print text. It is dropped if standard output is closed, so that the stack can still stop in order."""
         with self._lock:
             if not self._open:
                 return

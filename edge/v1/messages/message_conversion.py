@@ -82,7 +82,7 @@ def _assistant(content: list[Any], where: str) -> list[Json]:
             case "redacted_thinking":
                 thoughts.append({"type": "redacted_thinking", "data": _string(block, "data", at)})
             case "server_tool_use" | "web_search_tool_result":
-                pass  # kept below, for the provider that made them
+                pass  # kept below, for the provider that created them
             case _:
                 raise _unknown_type(at, "text", "tool_use", "thinking", "redacted_thinking")
     message: Json = {"role": "assistant", "content": text or None}

@@ -76,7 +76,7 @@ class _Conversation:
         if message["role"] == "assistant":
             self._add_reasoning(message)
         else:
-            # Left by an interrupted turn: providers verify that reasoning belongs to the answer after it.
+            # Left by an interrupted turn. Providers verify that reasoning belongs to the answer that follows it.
             self._reasoning_blocks = []
         self._messages.append(message)
 
@@ -115,8 +115,8 @@ class _Conversation:
     def append_output(self, call_id: str, content: Any) -> None:
         """Add a tool output in chat format.
 
-        Further outputs of the same call, which a client sends for a call that is still running, are added to the first one:
-        providers accept one result per call, directly after it.
+        Further outputs of the same call, which a client sends while the call is still running, are appended to the first one:
+        providers accept only one result per call, directly after it.
         """
         texts = self._outputs.get(call_id)
         if texts is not None and isinstance(content, str) and not self._unanswered[call_id]:
@@ -207,9 +207,9 @@ def _additional_tools(conversation: _Conversation, item: Mapping[str, Any], wher
 
 
 def _agent_message(conversation: _Conversation, item: Mapping[str, Any], _: str) -> None:
-    """Add a message between agents of one client as a user message. Parts that OpenAI encrypted are left out.
+    """Add a message between a client's agents as a user message. Parts that OpenAI encrypted are left out.
 
-    Codex takes the part from the arguments of a call, which only OpenAI's models return encrypted. Other models return text.
+    Codex copies the part from the arguments of a tool call. Only OpenAI's models encrypt these; other models return text.
     """
     found = [part.get("text", part.get("encrypted_content")) for part in _parts_in(item.get("content"))]
     texts = [text for text in found if isinstance(text, str) and not _ENCRYPTED.fullmatch(text)]

@@ -23,7 +23,7 @@ _MARGIN = 1.1  # for models whose vocabulary differs from the one used for count
 
 
 class Truncation:
-    """Truncates a call that `inner`, if any, has prepared. `compacts`: its last message is the prompt for a summary."""
+    """Truncates a call, after `inner`, if any, has prepared it. `compacts`: its last message asks for a summary."""
 
     def __init__(self, call: ChatCall, inner: CallExtension | None, *, compacts: bool) -> None:
         self._call = call

@@ -1,4 +1,4 @@
-"""What failed attempts cost the operator: the call's row has the costs of all attempts, each channel's figures its own."""
+"""The operator's cost of failed attempts: the call's row has the cost of all attempts, each channel's figures only its own."""
 
 from __future__ import annotations
 

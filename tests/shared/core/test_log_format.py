@@ -1,4 +1,4 @@
-"""Log lines: the same JSON fields in every process, text where it is asked for, and one line for each outage and its end."""
+"""Log lines: the same JSON fields in every process, text if requested, and one line each for the start and end of an outage."""
 
 from __future__ import annotations
 

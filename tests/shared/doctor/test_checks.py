@@ -1,4 +1,4 @@
-"""The checks of `yout doctor` against real servers: each failure says what to do, and none waits for ever."""
+"""The checks of `yout doctor` against real servers: each failure says what to do, and no check waits forever."""
 
 from __future__ import annotations
 

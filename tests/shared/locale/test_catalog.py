@@ -148,7 +148,7 @@ def test_no_text_of_a_view_is_outside_the_catalogs(room: str) -> None:
 
 
 def test_errors_that_pages_show_are_in_the_catalogs() -> None:
-    """Their first argument is a text of the catalogs, not a literal or an f-string."""
+    """Their first argument must be a gettext call, not a literal or an f-string."""
     outside = {}
     for path in sorted((ROOT / "shared").rglob("*.py")):
         name = path.relative_to(ROOT).as_posix()

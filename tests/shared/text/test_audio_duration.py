@@ -81,7 +81,7 @@ def test_only_one_complete_format_of_plain_samples_in_a_wav_file_is_used(formats
     assert audio_seconds(wav(*formats)) == seconds
 
 
-def test_of_two_sample_rates_in_a_flac_file_the_lower_one_counts() -> None:
+def test_the_lower_of_two_sample_rates_in_a_flac_file_counts() -> None:
     data = encode_audio(sound(10), RATE, "flac")
     for rate, seconds in ((8_000, 30), (96_000, 10)):
         stated = data[:18] + (rate << 4 | data[20] & 15).to_bytes(3, "big") + data[21:]
@@ -127,7 +127,7 @@ def test_arbitrary_bytes_are_handled(head: bytes, rest: bytes) -> None:
 
 @cache
 def contained(format: str, codec: str, seconds: float, live: bool = False) -> bytes:
-    """Encode silence. `live`: like a recorder, which knows no sizes and durations in advance."""
+    """Encode silence. `live`: like a recorder, which does not know sizes and durations in advance."""
     file = BytesIO()
     options = {"live": "1", "cluster_time_limit": "500"} if live else {}
     with av.open(file, "w", format=format, options=options) as output:
@@ -268,7 +268,7 @@ def test_containers_that_are_slow_to_read_are_not_read_to_the_end() -> None:
 @given(st.sampled_from(OPUS), st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_decoder_never_finds_more_than_the_duration(kind: tuple[str, bool], data: st.DataObject) -> None:
-    """Pieces of a file are changed, removed and repeated."""
+    """Parts of a file are changed, removed and repeated."""
     file = bytearray(contained(kind[0], "libopus", 3, kind[1]))
     for _ in range(data.draw(st.integers(0, 4))):
         start = data.draw(st.integers(0, len(file)))

@@ -12,7 +12,7 @@ export const addressedId = () => (location.hash === "#main" ? "" : location.hash
 // Load the files that the page names, all at once. Resolves when the style sheets are applied.
 function loadRest() {
   const styles = [];
-  for (const href of chat.dataset.rest.split(" ")) {
+  for (const href of chat.dataset.deferred.split(" ")) {
     const link = document.createElement("link");
     const isStyle = href.endsWith(".css");
     if (isStyle) styles.push(new Promise((resolve) => { link.onload = link.onerror = resolve; }));
