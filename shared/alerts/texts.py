@@ -27,20 +27,20 @@ Values = dict[str, Any]
 _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
     "channel_failing": (
         lambda values: gettext("Channel {name} is failing: {failed} of {calls} calls in 10 minutes.", **values),
-        lambda: gettext("Read the errors under Usage, test the channel on its page, and pause it if the provider is down."),
+        lambda: gettext("Check the errors under Usage, test the channel on its page, and pause it if the provider is down."),
     ),
     "no_channel": (
-        lambda values: gettext("{failed} calls in 10 minutes found no channel that could serve them.", **values),
+        lambda values: gettext("No channel was available for {failed} calls in the last 10 minutes.", **values),
         lambda: gettext("Check that each model has a route to a channel that is neither paused nor failing."),
     ),
     "channel_flagged": (
-        lambda values: gettext("Channel {name} is flagged: its margin or its token counts are outside the rule.", **values),
-        lambda: gettext("Read the reason on the channel's page, then change prices, the rule, or the provider."),
+        lambda values: gettext("Channel {name} is flagged: its margin or token counts violate its rule.", **values),
+        lambda: gettext("See the reason on the channel's page, then change prices, the rule, or the provider."),
     ),
     "price_below_cost": (
         lambda values: ngettext(
-            "{count} model costs more at the provider than here: {models}",
-            "{count} models cost more at the provider than here: {models}",
+            "{count} model is priced below the provider's list price: {models}",
+            "{count} models are priced below the provider's list price: {models}",
             values["count"],
             models=", ".join(values["models"]),
         ),
@@ -48,7 +48,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
     ),
     "jobs_stuck": (
         lambda values: ngettext("{count} media job is stuck.", "{count} media jobs are stuck.", values["count"]),
-        lambda: gettext("Check workers and Redis with yout doctor. Jobs are sent to the workers again automatically."),
+        lambda: gettext("Check workers and Redis with yout doctor. Jobs are requeued automatically."),
     ),
     "purges_stuck": (
         lambda values: ngettext("{count} purge is overdue.", "{count} purges are overdue.", values["count"]),
@@ -62,24 +62,24 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
     ),
     "holds_stale": (
         lambda values: ngettext(
-            "{count} hold is past its deadline and still holds credits.",
-            "{count} holds are past their deadline and still hold credits.",
+            "{count} expired hold has not released its credits.",
+            "{count} expired holds have not released their credits.",
             values["count"],
         ),
         lambda: gettext("Start a worker, or run yout ledger sweep and then yout ledger verify."),
     ),
     "visitor_pool_empty": (
         lambda values: gettext("The visitors' pool of {credits} credits is used up for today.", **values),
-        lambda: gettext("Look for abuse under Usage, or raise YOUT_VISITOR_POOL_CREDITS. It is refilled at midnight UTC."),
+        lambda: gettext("Look for abuse under Usage, or raise YOUT_VISITOR_POOL_CREDITS. The pool is refilled at midnight UTC."),
     ),
     "disk_full": (
-        lambda values: gettext("The disk of {host} is nearly full: {free} GiB are free at {path}.", **values),
-        lambda: gettext("Free space or enlarge the disk before writes fail."),
+        lambda values: gettext("The disk of {host} is nearly full: {free} GiB free at {path}.", **values),
+        lambda: gettext("Free up space or enlarge the disk before writes fail."),
     ),
     "certificate_expiring": (
         lambda values: ngettext(
-            "The TLS certificate of {host} ({variable}) ends in {count} day.",
-            "The TLS certificate of {host} ({variable}) ends in {count} days.",
+            "The TLS certificate of {host} ({variable}) expires in {count} day.",
+            "The TLS certificate of {host} ({variable}) expires in {count} days.",
             values["days"],
             host=values["host"],
             variable=values["variable"],
@@ -88,9 +88,11 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
     ),
     "keys_expiring": (
         lambda values: ngettext(
-            "{count} long-lived API key ends within 7 days.", "{count} long-lived API keys end within 7 days.", values["count"]
+            "{count} long-lived API key expires within 7 days.",
+            "{count} long-lived API keys expire within 7 days.",
+            values["count"],
         ),
-        lambda: gettext("Ask the owners to rotate them."),
+        lambda: gettext("Ask the owners to rotate their keys."),
     ),
     "backup_old": (
         lambda values: ngettext(

@@ -52,4 +52,4 @@ def _check_successor(model: AIModel, successor: str) -> None:
     while seen[-1] in following and seen[-1] not in seen[:-1]:
         seen.append(following[seen[-1]])
     if seen[-1] in seen[:-1]:
-        raise InvalidInput(lazy_gettext("The successors would be a circle: {models}.", models=" → ".join(seen)))
+        raise InvalidInput(lazy_gettext("The successors would form a cycle: {models}.", models=" → ".join(seen)))

@@ -156,8 +156,8 @@ def test_open_alerts_and_a_silent_worker(signed_in: Callable[[str], Browser]) ->
     Alert.create(kind="mail_unsent", details={"count": 3}, opened_at=seen, closed_at=seen)
     browser = signed_in("readonly")
     text = browser.get("/").text
-    assert "The disk of one is nearly full: 0.5 GiB are free at /data." in text
-    assert "Free space or enlarge the disk" in text
+    assert "The disk of one is nearly full: 0.5 GiB free at /data." in text
+    assert "Free up space or enlarge the disk" in text
     assert "media jobs are stuck" not in text
     assert "not been sent" not in text
     assert "No worker has run yet." in text

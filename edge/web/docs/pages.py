@@ -45,9 +45,7 @@ CHAPTERS = (
     Chapter(
         "streaming", lazy_gettext("Streaming"), lazy_gettext("Server-sent events, usage and cost at the end, errors in a stream.")
     ),
-    Chapter(
-        "errors", lazy_gettext("Errors"), lazy_gettext("The format of errors, every code with what to do, and safe retries.")
-    ),
+    Chapter("errors", lazy_gettext("Errors"), lazy_gettext("The error format, what to do about each code, and safe retries.")),
     Chapter(
         "limits", lazy_gettext("Limits"), lazy_gettext("Requests and tokens per minute, concurrent requests, and limits of keys.")
     ),
@@ -59,7 +57,7 @@ CHAPTERS = (
     Chapter(
         "media",
         lazy_gettext("Images, speech, video"),
-        lazy_gettext("Media calls as jobs: submit, follow, download, and callbacks."),
+        lazy_gettext("Media calls as jobs: submission, progress, download, and callbacks."),
     ),
     Chapter(
         "privacy",

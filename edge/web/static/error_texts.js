@@ -21,7 +21,7 @@ const TEXTS = {
   model_not_found: () => t("This model does not exist, or you do not have access to it."),
   model_shut_down: () => t("This model was shut down."),
   no_upstream_available: () => t("This model is temporarily unavailable. Nothing was charged; try again shortly."),
-  not_found: () => t("This does not exist any more."),
+  not_found: () => t("This no longer exists."),
   plan_required: () => t("Your plan does not include this."),
   purge_in_progress: () => t("Nothing can be stored or shared until the purge is done."),
   rate_limit_exceeded: () => t("Too many requests. Try again shortly."),
@@ -37,5 +37,5 @@ const TEXTS = {
 // are about a field of the request, or come from a provider; then the text has the API's message.
 export function errorText({ code, message }, details = {}) {
   if (Object.hasOwn(TEXTS, code)) return TEXTS[code](details);
-  return t("The request was refused. The server's message: {message}", { message });
+  return t("The request was refused. Message from the server: {message}", { message });
 }

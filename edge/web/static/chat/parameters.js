@@ -35,7 +35,7 @@ export class SettingsDialog {
       create("div", { class: "pair" }, ...this.numberFields, this.effortField),
       this.unsupported,
       create("h3", { textContent: t("In this browser") }),
-      field(t("Show the cost before sending, from (credits)"), this.threshold, t("If a message can cost more than this, the cost is shown next to the send button.")),
+      field(t("Show the cost before sending if above (credits)"), this.threshold, t("If a message can cost more than this, the cost is shown next to the send button.")),
       create("div", { class: "buttons" }, create("button", { class: "primary", textContent: t("Save settings") }), button(t("Cancel"), () => this.dialog.close())),
     );
     this.dialog = create("dialog", { class: "settings", "aria-labelledby": "settings-title", on: { close: () => this.resolve?.(this.saved) } }, this.form);
