@@ -25,7 +25,7 @@ FORMAT = 1
 DATABASE, MANIFEST, SECRET, MEDIA = "yout.db", "manifest.json", "secret.key", "media/"
 _MEDIA_NAME = re.compile(r"media/[0-9a-f]{2}/[0-9a-f]{64}(-thumbnail)?")
 _PIECE = 1 << 20
-# What an archive raises that is damaged, or whose manifest has other types than expected.
+# Errors raised by a damaged archive, or by a manifest with unexpected types.
 _DAMAGE = (tarfile.TarError, EOFError, OSError, RecursionError, ValueError, KeyError, TypeError, AttributeError)
 
 

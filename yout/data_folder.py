@@ -67,5 +67,5 @@ def write_private_file(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())  # so that a power failure leaves the former or the new content
+        os.fsync(file.fileno())  # so that after a power failure, the file has either the former or the new content
     temporary.replace(path)

@@ -31,7 +31,7 @@ def image_size(url: str) -> tuple[int, int] | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Return the bytes of base64 text that may be cut off; none if decoders differ in how they read it."""
+    """Return the bytes of base64 text that may be cut off; none if decoders would read it differently."""
     text = "".join(text.split())
     try:
         return binascii.a2b_base64(text[: len(text) // 4 * 4], strict_mode=True)

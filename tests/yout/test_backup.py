@@ -76,7 +76,7 @@ def with_manifest(change: Callable[[bytes], bytes]) -> Callable[[str, bytes], by
 
 
 def with_content(changed: str, content: bytes) -> Callable[[str, bytes], bytes]:
-    """Another content of one file, with its checksum in the manifest."""
+    """Replace the content of one file, with a matching checksum in the manifest."""
 
     def change(name: str, data: bytes) -> bytes:
         if name != "manifest.json":

@@ -63,7 +63,7 @@ export async function call(path, options = {}) {
   try {
     return await response.json();
   } catch (error) {
-    // The connection was lost, or something else than the API answered.
+    // The connection was lost, or the response is not from the API.
     throw error.name === "AbortError" ? error : networkError();
   }
 }

@@ -188,7 +188,7 @@ export class MessageView {
     );
   }
 
-  // Replace a user message by a form.
+  // Replace a user message with a form.
   edit() {
     const { message } = this;
     const input = create("textarea", { class: "edit-text", value: message.text, rows: 3, dir: "auto", "aria-label": t("Edit your message") });

@@ -45,7 +45,7 @@ function byteLength(text) {
   return new TextEncoder().encode(text).length;
 }
 
-// Return an upper bound of the credits of a body, to decide whether asking for a quote is worth it. Errs on the high side.
+// Return an upper bound of the credits of a body, to decide whether a quote is worth requesting. Errs on the high side.
 function roughBound(body, model) {
   const { credits_per_1k_input: input, credits_per_1k_output: output, credits_per_call: call } = model.pricing;
   const size = byteLength(JSON.stringify(body)) + 64;

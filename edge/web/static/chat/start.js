@@ -9,7 +9,7 @@ const composer = new Composer(document.getElementById("composer"), opening);
 // The conversation that the address names, or "". The fragment #main is that of the skip link.
 export const addressedId = () => (location.hash === "#main" ? "" : location.hash.slice(1));
 
-// Load the files that the page names, all at once. Resolves when the style sheets are applied.
+// Load the deferred files of the page in parallel. Resolves when the style sheets are applied.
 function loadRest() {
   const styles = [];
   for (const href of chat.dataset.deferred.split(" ")) {
