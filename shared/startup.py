@@ -128,6 +128,8 @@ def require_redis(settings: Settings) -> None:
                 reason = _wrong_mode(client, address)
             except redis.RedisError as error:
                 reason = _lasting(error) or _wrong_scheme(server)
+                if address.is_cluster:
+                    reason = reason.replace("://", "+cluster://")
         if reason:
             raise SettingsError(f"REDIS_URL: {reason}")
 

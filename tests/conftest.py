@@ -26,6 +26,7 @@ from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.prometheus import Prometheus, prometheus_path
 from tests.servers.redis import KINDS, RedisServer, binary
+from tests.servers.redis_cluster import RedisCluster
 from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
 from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
@@ -42,6 +43,7 @@ _SLOW_FIXTURES = {
     *("any_database_url", "empty_database_url", "migrated_sqlite", "postgres"),
     *(
         "redis_servers",
+        "redis_cluster",
         "own_redis",
         "s3_server",
         "start_upstream",
@@ -255,7 +257,12 @@ def redis_url(redis_servers: Callable[[str], RedisServer]) -> str:
 
 @pytest.fixture(params=KINDS)
 def any_redis_url(request: pytest.FixtureRequest, redis_servers: Callable[[str], RedisServer]) -> str:
-    """Runs the test on Valkey and on redis-server, both empty. Skipped if redis-server is not installed, except in CI."""
+    """Runs the test on Valkey and on redis-server, both empty. Skipped if redis-server is not installed, except in CI.
+
+    The parameter `cluster` is a Redis Cluster.
+    """
+    if request.param == "cluster":
+        return str(request.getfixturevalue("redis_cluster").url)
     if binary(request.param) is None:
         missing = f"{request.param} is not installed"
         if os.environ.get("CI"):
@@ -264,6 +271,20 @@ def any_redis_url(request: pytest.FixtureRequest, redis_servers: Callable[[str],
     server = redis_servers(request.param)
     server.flush()
     return server.url
+
+
+@pytest.fixture(scope="session")
+def _running_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    cluster = RedisCluster(tmp_path_factory.mktemp("redis-cluster"))
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+def redis_cluster(_running_redis_cluster: RedisCluster) -> RedisCluster:
+    """An empty Redis Cluster of three nodes. A test that kills a node or moves a slot must undo it."""
+    _running_redis_cluster.flush()
+    return _running_redis_cluster
 
 
 @pytest.fixture

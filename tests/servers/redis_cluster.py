@@ -76,9 +76,10 @@ class RedisCluster:
             self.command(number, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
             if number:
                 self.command(0, "CLUSTER", "MEET", "127.0.0.1", node.port)
-        eventually(lambda: all(self._knows_all(number) for number in range(NODES)), "every node knows all slots")
+        eventually(lambda: all(self.knows_all(number) for number in range(NODES)), "every node knows all slots")
 
-    def _knows_all(self, number: int) -> bool:
+    def knows_all(self, number: int) -> bool:
+        """Whether the node sees a complete cluster."""
         state = self.command(number, "CLUSTER", "INFO")
         slots = self.command(number, "CLUSTER", "SLOTS")
         return bool(b"cluster_state:ok" in state and len(slots) == NODES)

@@ -31,7 +31,7 @@ from tests import factories
 from tests.edge.http_calls import Response, Stream, chat, run_concurrently
 from tests.openai_payloads import chunk, completion, role, tokens
 from tests.servers.process import eventually
-from tests.servers.redis import RedisServer
+from tests.servers.redis import KINDS, RedisServer
 from tests.upstream import Upstream
 from tests.upstream_responses import HANG, Gate, delayed, error_response, json_response, stream
 
@@ -65,6 +65,7 @@ def assert_limited(answer: Response, what: str) -> None:
 
 
 @only_sqlite
+@pytest.mark.parametrize("any_redis_url", [*KINDS, "cluster"], indirect=True)
 def test_limits_per_minute_and_concurrency_of_a_key(
     model: None, any_database_url: str, any_redis_url: str, upstream: Upstream, start_edge: Any
 ) -> None:

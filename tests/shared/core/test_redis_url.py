@@ -21,6 +21,14 @@ from shared.core.redis_url import RedisAddress, ignored_options, parse_redis_url
         ("redis://[::1]:6380", {"host": "::1", "port": 6380}),
         ("unix:///run/redis.sock?db=2", {"path": "/run/redis.sock", "db": 2}),
         ("unix://ada:pw@/run/redis%20x.sock", {"path": "/run/redis x.sock", "username": "ada", "password": "pw"}),
+        ("redis+cluster://one", {"host": "one", "seeds": (("one", 6379),)}),
+        (
+            "rediss+cluster://ada:p%40@one:7000,[::1]:7001,two/0?ssl_check_hostname=no",
+            {
+                **{"host": "one", "port": 7000, "username": "ada", "password": "p@", "tls": True, "check_hostname": False},
+                "seeds": (("one", 7000), ("::1", 7001), ("two", 6379)),
+            },
+        ),
         ("rediss://cache?ssl_cert_reqs=none", {"host": "cache", "tls": True, "verify": False}),
         ("rediss://cache?ssl_cert_reqs=CERT_NONE", {"host": "cache", "tls": True, "verify": False}),
         ("rediss://cache?ssl_check_hostname=false", {"host": "cache", "tls": True, "check_hostname": False}),
@@ -49,6 +57,11 @@ def test_accepted_urls(url: str, expected: dict[str, Any]) -> None:
         ("rediss://cache?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
         ("rediss://cache?ssl_check_hostname=perhaps", "ssl_check_hostname"),
         ("rediss://cache?ssl_ca_certs=/nowhere/ca.pem", "does not exist: /nowhere/ca.pem"),
+        ("redis+cluster://one,", "has no host"),
+        ("redis+cluster://one:many,two", "special characters"),
+        ("redis+cluster://one/1", "a cluster does not have"),
+        ("redis+cluster://one?ssl_cert_reqs=none", "requires rediss:// or rediss\\+cluster://"),
+        ("redis+cluster://:hunter,2@one,two:x", "special characters"),
         ("unix://cache", "absolute path"),
         ("unix://run/redis.sock", "absolute path"),
     ],
@@ -84,6 +97,7 @@ def test_ignored_options_are_reported() -> None:
         ("rediss://cache/1?db=2", "rediss://cache/1?db=2&ssl_cert_reqs=none"),
         ("rediss://cache?ssl_cert_reqs=required", "rediss://cache?ssl_cert_reqs=required"),
         ("redis://cache", "redis://cache"),
+        ("rediss+cluster://one,two", "rediss+cluster://one,two?ssl_cert_reqs=none"),
     ],
 )
 def test_any_certificate_is_accepted_unless_the_url_decides(url: str, expected: str) -> None:
