@@ -114,7 +114,7 @@ class Services:
         self.sessions = Sessions(settings, self.database_reader, self.database_writer)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
-        self.job_queue = JobQueue(settings.redis_url)
+        self.job_queue = JobQueue(settings.broker_url)
         self.storage = open_storage(settings)
         self.job_poller = JobPoller(self.database_reader.read)
         self.tracer = _open_tracer(settings) if settings.otlp_endpoint else None

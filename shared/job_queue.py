@@ -1,5 +1,5 @@
-"""Sends messages to workers, and counts those in the queues. A message has an actor's name and ids, never content; the work
-itself is described by a row.
+"""Sends messages to workers, and counts those in the queues, on Redis or RabbitMQ. A message has an actor's name and ids, never
+content; the work itself is described by a row.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dramatiq
 import redis
@@ -15,8 +16,12 @@ from dramatiq.errors import ConnectionClosed
 from redis.exceptions import RedisClusterException
 
 from shared.core.availability import REDIS
+from shared.core.broker_url import is_rabbitmq
 from shared.core.redis_client import open_client
 from shared.core.redis_url import parse_redis_url
+
+if TYPE_CHECKING:
+    from shared.rabbitmq import QuorumBroker
 
 QUEUE = "default"
 MEDIA_QUEUE = "media"
@@ -24,6 +29,7 @@ CONNECT_SECONDS = 2
 ANSWER_SECONDS = 2
 QUEUES = (QUEUE, MEDIA_QUEUE)
 DEPTH_ANSWER_SECONDS = 0.2  # so that a slow Redis does not delay pages
+RABBITMQ_DEPTH_SECONDS = 1.0  # a connection alone takes seven round trips
 
 
 def namespace_of(redis_url: str) -> str:
@@ -32,40 +38,68 @@ def namespace_of(redis_url: str) -> str:
 
 
 class JobQueue:
-    """Message sender for processes without actors. Thread-safe; connects at first use."""
+    """Message sender for processes without actors. Thread-safe; connects at first use. `url` is `Settings.broker_url`."""
 
-    def __init__(self, redis_url: str) -> None:
-        self._url = redis_url
-        self._lock = threading.Lock()
-        self._broker: RedisBroker | None = None
+    def __init__(self, url: str) -> None:
+        self._sender: QuorumBroker | _RedisSender = _open_rabbitmq(url) if is_rabbitmq(url) else _RedisSender(url)
 
     def send(self, actor: str, *ids: str, queue: str = QUEUE) -> bool:
-        """Send one message and return whether Redis accepted it. Blocks for a few seconds at most.
+        """Send one message and return whether the broker accepted it. Blocks for a few seconds at most.
 
         After a failure, the workers' sweeper finds the row.
         """
         message: dramatiq.Message[object] = dramatiq.Message(queue, actor, ids, {}, {})
+        try:
+            self._sender.enqueue(message)
+        except (redis.RedisError, ConnectionClosed):
+            return False
+        return True
+
+    def is_available(self) -> bool:
+        """Return whether the broker responds."""
+        try:
+            self._sender.ping()
+        except (redis.RedisError, ConnectionClosed):
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the connection, if open."""
+        self._sender.close()
+
+
+def _open_rabbitmq(url: str, seconds: float | None = None) -> QuorumBroker:
+    from shared.rabbitmq import QuorumBroker  # 4 MB, only for those who use it
+
+    return QuorumBroker(url) if seconds is None else QuorumBroker(url, seconds=seconds)
+
+
+class _RedisSender:
+    """Sends messages through Redis, and reports outages."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._broker: RedisBroker | None = None
+
+    def enqueue(self, message: dramatiq.Message[object]) -> None:
+        """Send one message. Raises `redis.RedisError` or `ConnectionClosed`."""
         began = time.monotonic()
         try:
             with self._lock:
                 self._open().enqueue(message)
         except (redis.RedisError, ConnectionClosed) as error:
             REDIS.failed(type(error).__name__, began)
-            return False
+            raise
         if not REDIS.is_available:
             REDIS.succeeded(began)
-        return True
 
-    def is_available(self) -> bool:
-        """Return whether Redis responds."""
-        try:
-            with self._lock:
-                return bool(self._open().client.ping())
-        except redis.RedisError:
-            return False
+    def ping(self) -> None:
+        """Make one round trip. Raises `redis.RedisError`."""
+        with self._lock:
+            self._open().client.ping()
 
     def close(self) -> None:
-        """Close the connection, if open."""
         with self._lock:
             if self._broker is not None:
                 self._broker.client.close()
@@ -90,9 +124,23 @@ class QueueDepth:
     dead: int
 
 
-def queue_depths(redis_url: str) -> list[QueueDepth] | None:
-    """Return the depth of every queue, or None if Redis does not answer in time."""
-    client, namespace = open_client(redis_url, DEPTH_ANSWER_SECONDS, DEPTH_ANSWER_SECONDS), namespace_of(redis_url)
+def queue_depths(url: str) -> list[QueueDepth] | None:
+    """Return the depth of every queue, or None if the broker does not answer in time. `url` is `Settings.broker_url`."""
+    return _rabbitmq_depths(url) if is_rabbitmq(url) else _redis_depths(url)
+
+
+def _rabbitmq_depths(url: str) -> list[QueueDepth] | None:
+    broker = _open_rabbitmq(url, seconds=RABBITMQ_DEPTH_SECONDS)
+    try:
+        return [QueueDepth(name, *broker.get_queue_message_counts(name)) for name in QUEUES]
+    except ConnectionClosed:
+        return None
+    finally:
+        broker.close()
+
+
+def _redis_depths(url: str) -> list[QueueDepth] | None:
+    client, namespace = open_client(url, DEPTH_ANSWER_SECONDS, DEPTH_ANSWER_SECONDS), namespace_of(url)
     try:
         with client, client.pipeline(transaction=False) as pipe:
             for name in QUEUES:

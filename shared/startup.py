@@ -1,6 +1,6 @@
-"""Startup checks: database and schema, SECRET_KEY, Redis, media storage, port.
+"""Startup checks: database and schema, SECRET_KEY, Redis, RabbitMQ, media storage, port.
 
-Settings that cannot work raise `SettingsError`. Temporary failures do not prevent the start: Redis and media storage are retried
+Settings that cannot work raise `SettingsError`. Temporary failures do not prevent the start: servers are retried
 while the process runs.
 """
 
@@ -17,13 +17,15 @@ from typing import Any
 
 import peewee
 import redis
+from dramatiq.errors import BrokerConnectionError
 from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from peewee import SQL
 from playhouse.pool import PooledDatabase
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from shared.core import database_url, redis_url
+from shared.core import broker_url, database_url, redis_url
+from shared.core.broker_url import BrokerAddress, parse_broker_url
 from shared.core.database import is_sqlite
 from shared.core.database_errors import is_temporary
 from shared.core.errors import NotFound, SchemaMismatch, SettingsError, StorageUnavailable
@@ -34,12 +36,15 @@ from shared.core.schema_version import require_current
 from shared.core.settings import DEVELOPMENT_SECRET, Settings, unknown_variables
 from shared.core.smtp_url import read_smtp_url
 from shared.files.storage import open_storage
-from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS
+from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS, QUEUES
 from shared.models import Account, CatalogVersion, EdgeProcess
 from shared.sealed_columns import require_secret_key
 
 _NO_TLS = "the server does not use TLS on this port; use redis:// or its TLS port."
 _TLS = "the server uses TLS on this port; use rediss://."
+_AMQP_NO_TLS = "the server does not use TLS on this port; use amqp:// or its TLS port."
+_AMQP_TLS = "the server uses TLS on this port; use amqps://."
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"  # AMQP 0-9-1, "Protocol header"; the answer is a frame of type 1
 _WRITTEN = (EdgeProcess, Account, CatalogVersion)
 
 MIGRATION_SECONDS = 60.0
@@ -64,6 +69,7 @@ def run_startup_checks(settings: Settings, database: peewee.Database, *, media: 
         if isinstance(database, PooledDatabase):
             database.close_idle()  # connections must not be shared across a fork
     require_redis(settings)
+    require_broker(settings)
     if media:
         require_storage(settings)
 
@@ -185,6 +191,36 @@ def _wrong_scheme(address: RedisAddress) -> str:
         return ""
 
 
+def require_broker(settings: Settings) -> None:
+    """Raise `SettingsError` if BROKER_URL can never work. An unavailable server is not an error, because the outage may end."""
+    if not settings.uses_rabbitmq:
+        return
+    from shared.rabbitmq import QuorumBroker, lasting_problem
+
+    broker = QuorumBroker(settings.broker_url)
+    try:
+        broker.declare_queues(QUEUES)
+    except BrokerConnectionError as error:
+        reason = lasting_problem(error) or _wrong_amqp_scheme(parse_broker_url(settings.broker_url))
+        if reason:
+            raise SettingsError(f"BROKER_URL: {reason}") from None
+    finally:
+        broker.close()
+
+
+def _wrong_amqp_scheme(address: BrokerAddress) -> str:
+    """Like `_wrong_scheme`, for RabbitMQ."""
+    try:
+        with socket.create_connection((address.host, address.port), CONNECT_SECONDS) as plain:
+            if address.tls:
+                plain.sendall(_AMQP_HEADER)
+                return _AMQP_NO_TLS if plain.recv(1) == b"\x01" else ""
+            with address._replace(verify=False).ssl_context().wrap_socket(plain):
+                return _AMQP_TLS
+    except OSError:
+        return ""
+
+
 def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
     while error is not None:
         if isinstance(error, ssl.SSLError):
@@ -269,6 +305,8 @@ def setting_warnings(settings: Settings) -> list[str]:
     if not settings.uses_sqlite:
         lines += [_without_effect("DATABASE_URL", name) for name in database_url.ignored_options(settings.database_url)]
     lines += [_without_effect("REDIS_URL", name) for name in redis_url.ignored_options(settings.redis_url)]
+    if settings.uses_rabbitmq:
+        lines += [_without_effect("BROKER_URL", name) for name in broker_url.ignored_options(settings.broker_url)]
     return lines
 
 

@@ -25,6 +25,7 @@ from tests.servers.pgbouncer import PgBouncer, pgbouncer_path
 from tests.servers.postgres import Postgres
 from tests.servers.process import Process
 from tests.servers.prometheus import Prometheus, prometheus_path
+from tests.servers.rabbitmq import RabbitServer, missing_rabbitmq
 from tests.servers.redis import KINDS, RedisServer, binary
 from tests.servers.redis_cluster import RedisCluster
 from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
@@ -45,6 +46,7 @@ _SLOW_FIXTURES = {
         "redis_servers",
         "redis_cluster",
         "own_redis",
+        "rabbitmq_server",
         "s3_server",
         "start_upstream",
         "processes",
@@ -293,6 +295,27 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer("valkey", tmp_path)
     yield server
     server.kill()
+
+
+# RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitServer]:
+    """The RabbitMQ server of this test process. Skipped if it is not installed, also in CI: see docs/testing.md."""
+    if missing := missing_rabbitmq():
+        pytest.skip(missing)
+    server = RabbitServer(tmp_path_factory.mktemp("rabbitmq"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def rabbitmq(rabbitmq_server: RabbitServer, request: pytest.FixtureRequest) -> RabbitServer:
+    """A RabbitMQ server without queues, which the test may kill or freeze if it restarts or thaws it."""
+    assert request.node.get_closest_marker("rabbitmq"), "the default run does not include RabbitMQ"
+    rabbitmq_server.delete_queues()
+    return rabbitmq_server
 
 
 # Storage

@@ -58,7 +58,7 @@ def _work(settings: Settings) -> None:
         signal.signal(number, lambda caught, _frame: signals.put(caught))
     metrics = WorkerMetrics()
     server = MetricsServer(settings, metrics) if settings.metrics_port else None
-    broker = make_broker(settings.redis_url, CountMessages(metrics))
+    broker = make_broker(settings.broker_url, CountMessages(metrics))
     billing.register_actors(broker)
     media = MediaActors(settings, metrics)
     media.register_actors(broker)
@@ -94,6 +94,7 @@ def _work(settings: Settings) -> None:
         log.warning("periodic work did not finish in time and was aborted; its transaction is rolled back")
     worker.stop(timeout=settings.drain_seconds * 1000)
     leases.stop(CLOCK_STOP_SECONDS)
+    broker.close()
     media.close()
     purges.close()
     if server is not None:

@@ -1,7 +1,7 @@
-"""The Dramatiq broker on Redis, which survives Redis outages and keeps exception details out of messages.
+"""The Dramatiq broker on Redis or RabbitMQ, which survives outages and keeps exception details out of messages.
 
-A message is only a hint: it names an actor and ids, and may arrive late, twice, or (if Redis loses it) never. The work to do is
-stored in a row, and periodic tasks find the rows whose message was lost.
+A message is only a hint: it names an actor and ids, and may arrive late, twice, or (if the broker loses it) never. The work to do
+is stored in a row, and periodic tasks find the rows whose message was lost.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dramatiq.errors import ConnectionClosed
 from dramatiq.middleware import Middleware, Retries, ShutdownNotifications, TimeLimit
 
 from shared.core.availability import REDIS
+from shared.core.broker_url import is_rabbitmq
 from shared.core.database import database, drop_connection
 from shared.core.redis_client import ClusterClient, open_client
 from shared.job_queue import namespace_of
@@ -34,20 +35,12 @@ DEAD_AFTER_MS = 60_000  # a worker silent for this long is considered dead; its 
 MAINTENANCE_CHANCE = 50_000
 
 
-def make_broker(redis_url: str, *more_middleware: Middleware) -> RedisBroker:
-    """Create the broker, without actors and not yet connected. `more_middleware` comes last.
+def make_broker(url: str, *more_middleware: Middleware) -> Broker:
+    """Create the broker of `Settings.broker_url`, without actors and not yet connected. `more_middleware` comes last.
 
-    Queues and keys have Dramatiq's default names, so that `RedisBroker(url=…)` elsewhere can send to it; on a cluster, the keys
-    begin with a hash tag. Messages are JSON; results are not stored.
+    Queues and keys have Dramatiq's default names, so that any Dramatiq broker can send to it; on a Redis Cluster, the keys begin
+    with a hash tag. Messages are JSON; results are not stored.
     """
-    client = open_client(
-        redis_url,
-        CONNECT_SECONDS,
-        ANSWER_SECONDS,
-        retries=1,  # so that a stale connection does not count as an outage
-        single=_Client,
-        cluster=_ClusterClient,
-    )
     middleware = [
         TimeLimit(time_limit=TIME_LIMIT_MS),
         ShutdownNotifications(),
@@ -56,10 +49,22 @@ def make_broker(redis_url: str, *more_middleware: Middleware) -> RedisBroker:
         _DatabaseConnection(),
         *more_middleware,
     ]
+    if is_rabbitmq(url):
+        from shared.rabbitmq import QuorumBroker
+
+        return QuorumBroker(url, middleware)
+    client = open_client(
+        url,
+        CONNECT_SECONDS,
+        ANSWER_SECONDS,
+        retries=1,  # so that a stale connection does not count as an outage
+        single=_Client,
+        cluster=_ClusterClient,
+    )
     return RedisBroker(  # type: ignore[no-untyped-call]  # the library has no types here
         client=client,
         middleware=middleware,
-        namespace=namespace_of(redis_url),
+        namespace=namespace_of(url),
         heartbeat_timeout=DEAD_AFTER_MS,
         maintenance_chance=MAINTENANCE_CHANCE,
     )
@@ -130,9 +135,15 @@ class _DatabaseConnection(Middleware):
             drop_connection()
 
 
-_LOGGED_BY_CLIENT = ("Consumer encountered a connection error", "Restarting consumer in", "Failed to post_process_message")
+_LOGGED_ELSEWHERE = (
+    *("Consumer encountered a connection error", "Restarting consumer in", "Failed to post_process_message"),
+    "Failed to ack message: not in known tags",  # RabbitMQ delivers it again after the outage
+)
 
 
 def is_not_repeated_outage(record: logging.LogRecord) -> bool:
-    """Log filter: return False for the lines that Dramatiq's consumers repeat every few seconds during a Redis outage."""
-    return not (record.name.startswith("dramatiq.worker.") and str(record.msg).startswith(_LOGGED_BY_CLIENT))
+    """Log filter: return False for the lines that Dramatiq's consumers repeat during an outage of the broker."""
+    return not (
+        record.name.startswith(("dramatiq.worker.", "dramatiq.brokers.rabbitmq."))
+        and str(record.msg).startswith(_LOGGED_ELSEWHERE)
+    )

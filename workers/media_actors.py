@@ -46,7 +46,7 @@ class MediaActors:
     def __init__(self, settings: Settings, metrics: WorkerMetrics | None = None) -> None:
         self._settings = settings
         self._metrics = metrics or WorkerMetrics()
-        self._jobs = JobQueue(settings.redis_url)
+        self._jobs = JobQueue(settings.broker_url)
         self._storage = open_storage(settings)
         self._maker = JobRunner(settings, self._storage, ProviderClient(settings), self._metrics)
         self._callbacks = WebhookDeliverer(settings)

@@ -13,6 +13,7 @@ from dramatiq import Broker, Message, MessageProxy
 from dramatiq.middleware import Middleware
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from shared.core.broker_url import is_rabbitmq
 from shared.core.settings import Settings
 from shared.job_queue import queue_depths
 from shared.metrics.access import may_read
@@ -81,22 +82,23 @@ class WorkerMetrics:
         self._writer.add(at)
         self._writer.add(at + MEDIA.offset("yout_media_credits_charged_total"), job.credits_charged or 0)
 
-    def render(self, redis_url: str) -> bytes:
-        """Return all metrics in Prometheus' text format. Waits briefly for Redis; if it is down, its metrics are left out."""
-        return render(self._metrics(redis_url))
+    def render(self, broker_url: str) -> bytes:
+        """Return all metrics in Prometheus' text format. Waits briefly for the broker; if it is down, its metrics are left out."""
+        return render(self._metrics(broker_url))
 
-    def _metrics(self, redis_url: str) -> Iterator[Metric]:
+    def _metrics(self, broker_url: str) -> Iterator[Metric]:
         yield build_info("worker")
         yield from collected(GROUPS, self._shared.totals())
-        depths = queue_depths(redis_url)
+        depths = queue_depths(broker_url)
         messages = GaugeMetricFamily(
-            "yout_queue_messages", "Messages in Redis, by queue and state (ready, delayed, dead)", labels=["queue", "state"]
+            "yout_queue_messages", "Messages in the broker, by queue and state (ready, delayed, dead)", labels=["queue", "state"]
         )
         for queue in depths or ():
             for state in ("ready", "delayed", "dead"):
                 messages.add_metric([queue.name, state], getattr(queue, state))
         yield messages
-        yield GaugeMetricFamily("yout_redis_available", "1 while Redis responds", value=depths is not None)
+        name, server = ("rabbitmq", "RabbitMQ") if is_rabbitmq(broker_url) else ("redis", "Redis")
+        yield GaugeMetricFamily(f"yout_{name}_available", f"1 while {server} responds", value=depths is not None)
 
 
 class CountMessages(Middleware):
@@ -123,7 +125,7 @@ class CountMessages(Middleware):
     def after_skip_message(self, _broker: Broker, message: MessageProxy) -> None:
         self._metrics.record_message(message.actor_name, "skipped", time.monotonic() - self._thread.began)
 
-    def before_enqueue(self, _broker: Broker, message: Message[Any], delay: int | None) -> None:
+    def after_enqueue(self, _broker: Broker, message: Message[Any], delay: int | None) -> None:
         """Count a retry, which is enqueued with a delay."""
         if delay is not None and message.options.get("retries"):
             self._metrics.record_retry(message.actor_name)
@@ -148,7 +150,7 @@ class MetricsServer:
                 elif path == "/metrics" and may_read(
                     settings.metrics_token, self.client_address[0], self.headers, self.headers.get("authorization", "")
                 ):
-                    self._send(200, CONTENT_TYPE, metrics.render(settings.redis_url))
+                    self._send(200, CONTENT_TYPE, metrics.render(settings.broker_url))
                 else:
                     self._send(404, "text/plain; charset=utf-8", b"Not found.\n")
 

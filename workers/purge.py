@@ -49,7 +49,7 @@ class PurgeActors:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._jobs = JobQueue(settings.redis_url)
+        self._jobs = JobQueue(settings.broker_url)
         self._steps = (media_step(open_storage(settings)), *STEPS)
 
     def register_actors(self, broker: dramatiq.Broker) -> None:

@@ -37,7 +37,7 @@ def settle_hold(call: UUID, amount: int, reason: str) -> str:
 def poll_job(job: UUID) -> str:
     """Make the job due now and notify the workers. If Redis is unavailable, their next sweep finds the job."""
     media_jobs.poll_job(job, origin=origin())
-    queue = JobQueue(current_app.extensions["yout_settings"].redis_url)
+    queue = JobQueue(current_app.extensions["yout_settings"].broker_url)
     sent = queue.send("make_media", str(job), queue=MEDIA_QUEUE)
     queue.close()
     return (

@@ -13,6 +13,7 @@ from console.views.view import View, page_route
 from shared.alerts.state import last_evaluation, open_alerts
 from shared.alerts.texts import KINDS, AlertText, describe_alert
 from shared.core.clock import now_ms
+from shared.core.settings import Settings
 from shared.job_queue import queue_depths
 from shared.operations.accounts import find_account
 from shared.operations.channel_checks import flagged_channels
@@ -35,6 +36,7 @@ class HomeView(View):
         held = {"range": chosen.name} if chosen is not DEFAULT_RANGE else {}
         channels = id_labels.channel_choices()
         usage = dashboard.usage(_scope(filters), span, now)
+        settings: Settings = current_app.extensions["yout_settings"]
         return self.page(
             "home.html",
             usage=usage,
@@ -49,7 +51,8 @@ class HomeView(View):
             holds=dashboard.holds(now),
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),
-            queues=queue_depths(current_app.extensions["yout_settings"].redis_url),
+            queues=queue_depths(settings.broker_url),
+            broker="RabbitMQ" if settings.uses_rabbitmq else "Redis",
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
             below_cost=len(models_below_cost()),

@@ -104,7 +104,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
         _check_callback(callback_url)
     permit = await own.limiter.acquire(new_id(), terms.caller.limits, 0)
     own.limiter.release(permit, 0)
-    if permit.local:  # Redis is down, so no worker would get the job
+    if permit.local and not own.settings.uses_rabbitmq:  # Redis is down, so no worker would get the job
         raise QueueUnavailable
     async with _stored_inputs(call) as inputs:
         submitted = await write(partial(_submit, call, quote, terms, callback_url, inputs.key, own.settings))

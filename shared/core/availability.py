@@ -47,3 +47,4 @@ class Availability:
 DATABASE = Availability("The database", "retrying")
 REDIS = Availability("Redis", "retrying")
 REDIS_NODE = Availability("A node of the Redis Cluster", "retrying")  # calls of other nodes succeed meanwhile
+RABBITMQ = Availability("RabbitMQ", "retrying")

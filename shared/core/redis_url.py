@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from shared.core.setting_values import is_host_name, split_url
+from shared.core.setting_values import ca_file, is_host_name, split_url
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
@@ -165,22 +164,12 @@ def _boolean(value: str) -> bool:
     return value.lower() in ("true", "yes", "1")
 
 
-def _file(value: str) -> str:
-    if not Path(value).is_file():
-        raise ValueError(f"has a certificate file that does not exist: {value}")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
-    except OSError:  # including ssl.SSLError
-        raise ValueError(f"has a certificate file that is not valid PEM: {value}") from None
-    return value
-
-
 _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
     {
         "db": ("db", lambda value: _number(value, "option db")),
         "ssl_cert_reqs": ("verify", _requirement),
         "ssl_check_hostname": ("check_hostname", _boolean),
-        "ssl_ca_certs": ("ca_file", _file),
+        "ssl_ca_certs": ("ca_file", ca_file),
     }
 )
 

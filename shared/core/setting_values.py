@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
@@ -45,6 +47,17 @@ def is_host_name(text: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def ca_file(value: str) -> str:
+    """Parse the path of a file with certificates of authorities, in PEM format."""
+    if not Path(value).is_file():
+        raise ValueError(f"has a certificate file that does not exist: {value}")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError:  # including ssl.SSLError
+        raise ValueError(f"has a certificate file that is not valid PEM: {value}") from None
+    return value
 
 
 def bind_host(text: str) -> str:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from dotenv import dotenv_values
 
 from shared.core import setting_values
+from shared.core.broker_url import is_rabbitmq, parse_broker_url
 from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
 from shared.core.secret_key import SecretKey, read_key_file
@@ -68,6 +69,11 @@ def _database_url(text: str) -> str:
 
 def _redis_url(text: str) -> str:
     parse_redis_url(text)
+    return text
+
+
+def _broker_url(text: str) -> str:
+    parse_broker_url(text)
     return text
 
 
@@ -168,6 +174,12 @@ class Settings:
         "YOUT_REDIS_TLS_VERIFY",
         _boolean,
         "Whether a `rediss://` server must have a valid certificate; false accepts a self-signed one, such as Heroku's",
+    )
+    broker_url: str = _setting(
+        "",
+        "BROKER_URL",
+        _broker_url,
+        "[RabbitMQ](workers.md#rabbitmq) for jobs, `amqp://user:password@host/vhost` or `amqps://…`; empty means Redis",
     )
     allow_sqlite: bool = _setting(False, "YOUT_ALLOW_SQLITE", _boolean, "Allow SQLite in production; needs a persistent disk")
     allow_embedded_valkey: bool = _setting(
@@ -434,6 +446,11 @@ class Settings:
         return self.redis_url == _embedded_valkey_url(self.data_dir)
 
     @property
+    def uses_rabbitmq(self) -> bool:
+        """Whether `broker_url` is RabbitMQ, not the Redis of `redis_url`."""
+        return is_rabbitmq(self.broker_url)
+
+    @property
     def hold_seconds(self) -> int:
         """Lifetime of a hold: a minute longer than a call's, so that a hold expires only if its process died."""
         return self.call_seconds + 60
@@ -570,6 +587,7 @@ def _fill_defaults(chosen: dict[str, Any], values: Mapping[str, str]) -> None:
         chosen.setdefault(name, port)
     if not chosen.get("redis_tls_verify", True):
         chosen["redis_url"] = without_verification(chosen["redis_url"])
+    chosen.setdefault("broker_url", chosen["redis_url"])
     chosen.setdefault("staff_password_change", chosen.get("environment") == "production")
     key_file = data_dir / SECRET_KEY_FILE
     if "secret_key" not in chosen:

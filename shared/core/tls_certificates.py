@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from cryptography.x509 import load_der_x509_certificate
 
+from shared.core.broker_url import parse_broker_url
 from shared.core.clock import now_ms
 from shared.core.database_url import postgres_arguments
 from shared.core.redis_url import parse_redis_url
@@ -31,7 +32,7 @@ class TlsServer(NamedTuple):
 
 
 def tls_servers(settings: Settings) -> list[TlsServer]:
-    """Return the servers that use, or may use, TLS: those of the public URL, Redis and PostgreSQL. Pure."""
+    """Return the servers that use, or may use, TLS: those of the public URL, Redis, RabbitMQ and PostgreSQL. Pure."""
     found = []
     public = urlsplit(settings.public_url)
     if public.scheme == "https" and public.hostname:
@@ -39,6 +40,10 @@ def tls_servers(settings: Settings) -> list[TlsServer]:
     redis = parse_redis_url(settings.redis_url)
     if redis.tls:
         found.append(TlsServer("REDIS_URL", redis.host, redis.port))
+    if settings.uses_rabbitmq:
+        broker = parse_broker_url(settings.broker_url)
+        if broker.tls:
+            found.append(TlsServer("BROKER_URL", broker.host, broker.port))
     if not settings.uses_sqlite:
         arguments = postgres_arguments(settings.database_url)
         hosts = str(arguments.get("host", "")).split(",")

@@ -28,6 +28,8 @@ def checks_of(settings: Settings, target: peewee.Database | None) -> dict[str, C
             "worker": partial(database.check_worker, target),
             "channels": partial(database.check_channels, target),
         }
+    if settings.uses_rabbitmq:
+        checks["broker"] = partial(servers.check_broker, settings)
     return checks | {
         "clock": partial(database.check_clock, settings, target),
         "redis": partial(servers.check_redis, settings),

@@ -1,4 +1,4 @@
-"""Checks of all servers except the database: Redis, the public URL, certificates, media storage and mail."""
+"""Checks of all servers except the database: Redis, RabbitMQ, the public URL, certificates, media storage and mail."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 import redis
+from dramatiq.errors import BrokerConnectionError
 
 from shared.core.errors import NotFound, StorageUnavailable
 from shared.core.redis_client import ClusterClient, open_client
@@ -18,7 +19,7 @@ from shared.core.tls_certificates import MIN_DAYS, days_left, tls_servers
 from shared.doctor.runner import CheckFailed
 from shared.files.storage import new_key, open_storage
 from shared.mail.smtp import MailDelayed, MailLimits, check_login
-from shared.startup import require_redis, require_storage
+from shared.startup import require_broker, require_redis, require_storage
 
 ANSWER_SECONDS = 4.0
 _MAIL_LIMITS = MailLimits(answer_seconds=4, total_seconds=8)
@@ -52,6 +53,27 @@ def _check_eviction(policy: str, limit: int) -> str:
         if limit:
             raise CheckFailed(advice)
         return advice  # without a limit nothing is evicted
+    return ""
+
+
+def check_broker(settings: Settings) -> str:
+    """Fail if RabbitMQ cannot be reached, or refuses queues or messages."""
+    require_broker(settings)  # certificate, login, virtual host, permissions, scheme
+    from shared.rabbitmq import QuorumBroker, describe, is_blocked
+
+    broker = QuorumBroker(settings.broker_url, seconds=ANSWER_SECONDS)
+    try:
+        broker.check_publishing()
+    except BrokerConnectionError as error:
+        if is_blocked(error):
+            raise CheckFailed(
+                "RabbitMQ accepts no messages, because it is low on memory or disk. `rabbitmq-diagnostics alarms` says which."
+            ) from None
+        raise CheckFailed(
+            f"RabbitMQ of BROKER_URL is unavailable: {describe(error)}. Check its address, and that the server runs."
+        ) from None
+    finally:
+        broker.close()
     return ""
 
 

@@ -275,11 +275,13 @@ def test_which_servers_have_certificates(make_settings: MakeSettings) -> None:
     settings = make_settings(
         public_url="https://yout.example",
         redis_url="rediss://cache:6380",
+        broker_url="amqps://u:p@mq/yout",
         database_url="postgres://u:p@one:5433,two/yout?sslmode=require",
     )
     assert tls_servers(settings) == [
         TlsServer("YOUT_PUBLIC_URL", "yout.example", 443),
         TlsServer("REDIS_URL", "cache", 6380),
+        TlsServer("BROKER_URL", "mq", 5671),
         TlsServer("DATABASE_URL", "one", 5433, is_postgres=True),
         TlsServer("DATABASE_URL", "two", 5432, is_postgres=True),
     ]
