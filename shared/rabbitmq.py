@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import dramatiq
 import pika
@@ -37,6 +37,7 @@ from shared.core.availability import RABBITMQ
 from shared.core.broker_url import BrokerAddress, parse_broker_url
 
 T = TypeVar("T")
+_Commands: TypeAlias = "SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None]"
 
 CONNECT_SECONDS = 2
 ANSWER_SECONDS = 4.0  # for one command, including the connection if there is none
@@ -57,7 +58,7 @@ class QuorumBroker(RabbitmqBroker):
         logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs each failed step of an outage, which is reported here
         super().__init__(confirm_delivery=True, middleware=list(middleware), **_parameters(parse_broker_url(url)))
         self._seconds = seconds
-        self._commands: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._commands: _Commands = SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._busy_since: float | None = None
@@ -123,7 +124,7 @@ class QuorumBroker(RabbitmqBroker):
 
     def _run(self, work: Callable[[], T]) -> T:
         """Run `work` in the thread that has the connection, and return its result. Raises `ConnectionClosed`."""
-        if threading.current_thread() is self._thread:
+        if getattr(self.state, "owns_connection", False):
             return work()
         began = time.monotonic()
         future: Future[T] = Future()
@@ -144,15 +145,17 @@ class QuorumBroker(RabbitmqBroker):
     def _submit(self, work: Callable[[], T], future: Future[T]) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="rabbitmq", daemon=True)
+                self._commands = SimpleQueue()
+                self._thread = threading.Thread(target=self._serve, args=(self._commands,), name="rabbitmq", daemon=True)
                 self._thread.start()
             self._commands.put((work, future))
 
-    def _serve(self) -> None:
+    def _serve(self, commands: _Commands) -> None:
         """Run commands until `close`, and answer heartbeats while there are none."""
+        self.state.owns_connection = True
         while True:
             try:
-                command = self._commands.get(timeout=IDLE_SECONDS)
+                command = commands.get(timeout=IDLE_SECONDS)
             except Empty:
                 command = (self._answer_heartbeats, Future())
             if command is None:

@@ -9,6 +9,7 @@ from flask import current_app
 from console.actions.origin import origin
 from console.metrics import current_metrics
 from shared.core.formats import format_credits
+from shared.core.settings import Settings
 from shared.job_queue import MEDIA_QUEUE, JobQueue
 from shared.operations import holds, media_jobs
 from shared.text.translation import gettext
@@ -35,15 +36,16 @@ def settle_hold(call: UUID, amount: int, reason: str) -> str:
 
 
 def poll_job(job: UUID) -> str:
-    """Make the job due now and notify the workers. If Redis is unavailable, their next sweep finds the job."""
+    """Make the job due now and notify the workers. If the broker is unavailable, their next sweep finds the job."""
     media_jobs.poll_job(job, origin=origin())
-    queue = JobQueue(current_app.extensions["yout_settings"].broker_url)
+    settings: Settings = current_app.extensions["yout_settings"]
+    queue = JobQueue(settings.broker_url)
     sent = queue.send("make_media", str(job), queue=MEDIA_QUEUE)
     queue.close()
     return (
         gettext("A worker is checking the job now.")
         if sent
-        else gettext("Redis is unavailable. A worker will check the job in its next sweep.")
+        else gettext("{server} is unavailable. A worker will check the job in its next sweep.", server=settings.broker_name)
     )
 
 

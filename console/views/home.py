@@ -52,7 +52,7 @@ class HomeView(View):
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),
             queues=queue_depths(settings.broker_url),
-            broker="RabbitMQ" if settings.uses_rabbitmq else "Redis",
+            broker=settings.broker_name,
             accounts=dashboard.count_accounts(),
             offered=dashboard.count_models(),
             below_cost=len(models_below_cost()),

@@ -451,6 +451,10 @@ class Settings:
         return is_rabbitmq(self.broker_url)
 
     @property
+    def broker_name(self) -> str:
+        return "RabbitMQ" if self.uses_rabbitmq else "Redis"
+
+    @property
     def hold_seconds(self) -> int:
         """Lifetime of a hold: a minute longer than a call's, so that a hold expires only if its process died."""
         return self.call_seconds + 60

@@ -18,6 +18,7 @@ from shared.rollup import update_sums
 from tests import factories
 from tests.console.conftest import Browser
 from tests.console.test_pages import hold, usage_row
+from tests.servers.process import free_port
 
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -132,6 +133,12 @@ def test_queued_messages_and_jobs_are_counted(bound_database, make_settings, red
     text = visitor.get("/").text
     assert figures_of(text).items() >= {"Queued messages": "2", "Media jobs open": "1", "Media jobs failed": "1"}.items()
     assert "1 delayed · 1 dead" in text
+
+
+def test_an_unavailable_broker_is_named(bound_database, make_settings, staff: Callable[[str], Any]):
+    visitor = Browser(create_app(make_settings(broker_url=f"amqp://127.0.0.1:{free_port()}")).test_client())
+    visitor.sign_in(staff("owner").email)
+    assert "RabbitMQ is unavailable" in visitor.get("/").text
 
 
 def test_a_lagging_rollup_is_reported(signed_in):

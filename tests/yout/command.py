@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 from yout.cli import main
 
-MARKERS = ("YOUT_", "DATABASE_URL", "REDIS_URL", "SECRET_KEY", "PORT", "WEB_CONCURRENCY")
+MARKERS = ("YOUT_", "DATABASE_URL", "REDIS_URL", "BROKER_URL", "SECRET_KEY", "PORT", "WEB_CONCURRENCY")
 
 
 class Finished(NamedTuple):
