@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
@@ -65,11 +65,12 @@ class Till:
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
         self._cost = call_charge(price, USAGE)
         rows = [create_account(f"bench-{number}@example.com", CREDITS, origin=ORIGIN) for number in range(accounts)]
-        self._digests = cycle([create_key(row.id, "bench", origin=ORIGIN).row.digest for row in rows])
+        self._keys = cycle([(KeyPayer(create_key(row.id, "bench", origin=ORIGIN).row.digest), row.id) for row in rows])
 
     def asks(self, size: int) -> list[Reservation]:
         expires = now_ms() + CALL_MS
-        return [Reservation(new_id(), MODEL, self._quote, expires, KeyPayer(next(self._digests))) for _ in range(size)]
+        keys = islice(self._keys, size)
+        return [Reservation(new_id(), MODEL, self._quote, expires, payer, account=account) for payer, account in keys]
 
     def bills(self, asks: Sequence[Reservation], answers: Sequence[object]) -> list[Settlement]:
         return [self._bill(ask.call, taken) for ask, taken in zip(asks, answers, strict=True)]

@@ -65,12 +65,18 @@ class Step(NamedTuple):
 
 def _shares(purge: Purge, _: Any) -> StepResult:
     some = Share.select(Share.id).where(Share.account == purge.account).limit(BATCH)
-    return _progress({"shares": Share.delete().where(Share.id.in_(some)).execute()})
+    return _progress({"shares": Share.delete().where(Share.account == purge.account, Share.id.in_(some)).execute()})
 
 
 def _responses(purge: Purge, _: Any) -> StepResult:
     some = StoredResponse.select(StoredResponse.id).where(StoredResponse.account == purge.account).limit(BATCH)
-    return _progress({"responses": StoredResponse.delete().where(StoredResponse.id.in_(some)).execute()})
+    return _progress(
+        {
+            "responses": StoredResponse.delete()
+            .where(StoredResponse.account == purge.account, StoredResponse.id.in_(some))
+            .execute()
+        }
+    )
 
 
 def _mails(purge: Purge, _: Any) -> StepResult:

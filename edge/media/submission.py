@@ -111,7 +111,7 @@ async def submit(call: MediaCall, terms: SubmissionContext, callback_url: str | 
         sent = not submitted.is_new or await asyncio.to_thread(
             own.job_queue.send, "make_media", str(submitted.job.id), queue=MEDIA_QUEUE
         )
-        if not sent and await write(partial(media.undo_submission, submitted.job.id, now_ms())):
+        if not sent and await write(partial(media.undo_submission, terms.caller.account, submitted.job.id, now_ms())):
             raise QueueUnavailable
         inputs.has_job = submitted.is_new
     return SubmittedJob(submitted, permit.rate_limit_state)

@@ -279,8 +279,8 @@ class LedgerBatcher:
             return
         try:
             with batch_transaction():
-                accounts = {POOL_ACCOUNT_ID if isinstance(ask.payer, VisitorPayer) else ask.account for ask in self._uncertain}
-                release([ask.call for ask in self._uncertain], now, [account for account in accounts if account is not None])
+                accounts = (POOL_ACCOUNT_ID if isinstance(ask.payer, VisitorPayer) else ask.account for ask in self._uncertain)
+                release([ask.call for ask in self._uncertain], now, filter(None, accounts))  # the edge knows every account
         except Exception as error:  # re-raised unless another transaction holds the lock
             if classify_error(error) is not ErrorKind.CONFLICT:
                 raise

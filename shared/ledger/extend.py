@@ -141,4 +141,5 @@ def _write(grown: dict[tuple[UUID, UUID], _Growth]) -> None:
         "hold.id = v.column1 AND hold.account_id = v.column2 AND hold.state = 'held'",
         _COLUMNS,
         [(*id, *growth) for id, growth in grown.items()],
+        "hold.account_id",
     )

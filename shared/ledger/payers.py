@@ -1,18 +1,18 @@
 """Payers: API keys and web sessions of a batch, read by the statements that lock their accounts.
 
-Nothing is cached. So every edge process sees a revoked key, an ended session, a suspended account or an empty pool at the next
-call.
+Callers remember only the account of a key or session, because it never changes. Everything else is read under the lock, so every
+edge process sees a revoked key, an ended session, a suspended account or an empty pool at the next call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
 from shared.core.database import is_sqlite
 from shared.identity.payer import KeyAndPlanLimits, KeyPayer, ParentKey, Payer, PayerRow, SessionPayer
-from shared.ledger.sql import AccountState, as_list, as_uuid, execute
+from shared.ledger.sql import AccountState, as_list, as_uuid, execute, lock_accounts
 
 PayerRows = dict[Payer, PayerRow]  # of keys and sessions
 Pools = dict[UUID, AccountState]
@@ -25,35 +25,50 @@ _ACCOUNT = (
 _JOINS = (
     " JOIN account a ON a.id = k.account_id"
     " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
-    " WHERE k.digest IN ? ORDER BY a.id"
+    " WHERE k.digest IN ? AND a.id IN ? ORDER BY a.id"
 )
 _KEY = (
     "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, coalesce(k.meter, k.id), k.rpm, k.tpm, k.concurrency,"
     " coalesce(c.meter, c.id), c.monthly_credit_limit, c.rpm, c.tpm, c.concurrency"
 )
-_CREATOR = " LEFT JOIN api_key c ON c.id = k.parent"
+_SELECT_KEYS = f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k LEFT JOIN api_key c ON c.id = k.parent{_JOINS}"
+_SELECT_SESSIONS = f"SELECT {_ACCOUNT}, k.digest FROM web_session k{_JOINS}"
 
 
-def lock_payers(payers: Collection[Payer]) -> tuple[PayerRows, Pools]:
-    """Lock the accounts of keys and sessions in the order of their ids. Returns the rows found, and their pools."""
-    keys = sorted({payer.digest for payer in payers if isinstance(payer, KeyPayer)})
-    sessions = sorted({payer.digest for payer in payers if isinstance(payer, SessionPayer)})
+def lock_payers(payers: Mapping[Payer, UUID | None]) -> tuple[PayerRows, Pools]:
+    """Lock the accounts of keys and sessions in the order of their ids. Returns the rows found, and their pools.
+
+    Each payer comes with its account, or None if that is unknown and must be looked up first. A key or session of another account
+    than given is not found.
+    """
+    keys = _with_accounts("api_key", {payer.digest: id for payer, id in payers.items() if isinstance(payer, KeyPayer)})
+    sessions = _with_accounts(
+        "web_session", {payer.digest: id for payer, id in payers.items() if isinstance(payer, SessionPayer)}
+    )
     if keys and sessions and not is_sqlite():
         # Two statements could lock accounts out of order, so one locks all of them first. Its result is not needed.
-        execute(
-            "SELECT id FROM account WHERE id IN (SELECT account_id FROM api_key WHERE digest IN ?"
-            " UNION SELECT account_id FROM web_session WHERE digest IN ?) ORDER BY id FOR NO KEY UPDATE",
-            [keys, sessions],
-        )
-    key_rows = _lock(f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k{_CREATOR}", keys)
-    session_rows = _lock(f"SELECT {_ACCOUNT}, k.digest FROM web_session k", sessions)
+        lock_accounts({*keys.values(), *sessions.values()})
+    key_rows, session_rows = _lock(_SELECT_KEYS, keys), _lock(_SELECT_SESSIONS, sessions)
     pools: Pools = {}
     return _read(key_rows, pools) | _read(session_rows, pools), pools
 
 
-def _lock(select: str, digests: Sequence[str]) -> Any:
+def _with_accounts(table: str, known: dict[str, UUID | None]) -> dict[str, UUID]:
+    """Return the account of each digest; those that do not exist are left out. Reads `table` only for those without one."""
+    unknown = sorted(digest for digest, account in known.items() if account is None)
+    found = {digest: account for digest, account in known.items() if account is not None}
+    if unknown:
+        rows = execute(f"SELECT digest, account_id FROM {table} WHERE digest IN ?", [unknown])
+        found.update((digest, as_uuid(account)) for digest, account in rows)
+    return found
+
+
+def _lock(select: str, accounts: Mapping[str, UUID]) -> Any:
+    """Run `select` for these digests. It names their accounts, so that a distributed database can route it to one shard."""
     lock = "" if is_sqlite() else " FOR NO KEY UPDATE OF a"
-    return execute(f"{select}{_JOINS}{lock}", [digests]) if digests else None
+    if not accounts:
+        return None
+    return execute(f"{select}{lock}", [sorted(accounts), sorted(set(accounts.values()))])
 
 
 def _read(cursor: Any, pools: Pools) -> PayerRows:

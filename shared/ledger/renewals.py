@@ -54,22 +54,27 @@ def renew_subscriptions(now: int) -> int:
     Runs its own short transactions and can run in several processes at once. Missed periods are processed one by one. While an
     account or subscription is suspended, its periods wait; those that are over by then are skipped.
     """
-    rows = execute("SELECT id FROM subscription WHERE status = 'active' AND renews_at <= ? ORDER BY renews_at", [now]).fetchall()
+    rows = execute(
+        "SELECT id, account_id FROM subscription WHERE status = 'active' AND renews_at <= ? ORDER BY renews_at", [now]
+    ).fetchall()
     done = 0
-    for (id,) in rows:
-        while _step(as_uuid(id), now):
+    for id, account in rows:
+        while _step(as_uuid(account), as_uuid(id), now):
             done += 1
     return done + _close_ended(now)
 
 
-def _step(subscription: UUID, now: int) -> bool:
+def _step(account: UUID, subscription: UUID, now: int) -> bool:
     with transaction():
-        return start_period(subscription, now)
+        return start_period(account, subscription, now)
 
 
-def start_period(subscription: UUID, now: int, actor: str = ACTOR) -> bool:
-    """Start the period that is due, or end a cancelled subscription. Returns whether it did. Run inside a transaction."""
-    due = _lock_due(subscription)
+def start_period(account: UUID, subscription: UUID, now: int, actor: str = ACTOR) -> bool:
+    """Start the period of an account's subscription that is due, or end it if it is cancelled. Returns whether it did.
+
+    Run inside a transaction.
+    """
+    due = _lock_due(account, subscription)
     if due is None or due.status != "active" or due.renews_at > now:
         return False
     if due.cancelled:
@@ -85,26 +90,26 @@ def start_period(subscription: UUID, now: int, actor: str = ACTOR) -> bool:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         [due.id, due.renews_at, ends_at, due.plan, "skipped" if due.paused else "granted", granted, expired, now],
     )
-    execute("UPDATE subscription SET renews_at = ?, plan_id = ?, next_plan = NULL WHERE id = ?", [ends_at, due.plan, due.id])
+    execute(
+        "UPDATE subscription SET renews_at = ?, plan_id = ?, next_plan = NULL WHERE id = ? AND account_id = ?",
+        [ends_at, due.plan, due.id, due.account],
+    )
     return True
 
 
-def _lock_due(subscription: UUID) -> _Due | None:
-    row = execute("SELECT account_id FROM subscription WHERE id = ?", [subscription]).fetchone()
-    if row is None:
-        return None
-    lock_accounts([as_uuid(row[0])])
+def _lock_due(account: UUID, subscription: UUID) -> _Due | None:
+    lock_accounts([account])
     row = execute(
         "SELECT s.id, s.account_id, s.status, s.renews_at, s.anchor_day, s.cancelled_at IS NOT NULL, s.suspended_at IS NOT NULL,"
         " a.status, p.id, p.name, p.monthly_credits, p.rollover_cap FROM subscription s JOIN account a ON a.id = s.account_id"
-        " JOIN plan p ON p.id = coalesce(s.next_plan, s.plan_id) WHERE s.id = ?",
-        [subscription],
+        " JOIN plan p ON p.id = coalesce(s.next_plan, s.plan_id) WHERE s.id = ? AND a.id = ?",
+        [subscription, account],
     ).fetchone()
     if row is None or row[3] is None:
         return None
-    id, account, status, renews_at, anchor, cancelled, suspended, account_status, plan, *terms = row
+    id, owner, status, renews_at, anchor, cancelled, suspended, account_status, plan, *terms = row
     return _Due(
-        *(as_uuid(id), as_uuid(account), status, renews_at, anchor, bool(cancelled), bool(suspended), account_status),
+        *(as_uuid(id), as_uuid(owner), status, renews_at, anchor, bool(cancelled), bool(suspended), account_status),
         *(as_uuid(plan), *terms),
     )
 
@@ -147,20 +152,23 @@ def end_subscription(account: UUID, subscription: UUID, now: int) -> None:
 
     Amounts that running calls hold are billed or expire after those calls have ended.
     """
-    execute("UPDATE subscription SET status = 'ended', ended_at = ?, next_plan = NULL WHERE id = ?", [now, subscription])
+    execute(
+        "UPDATE subscription SET status = 'ended', ended_at = ?, next_plan = NULL WHERE id = ? AND account_id = ?",
+        [now, subscription, account],
+    )
     bill_overage(account, subscription, now)
     expire_plan_credits(account)
 
 
 def bill_overage(account: UUID, subscription: UUID, now: int) -> int:
     """Write a bill entry for the overage used so far, reset the counter and return the amount. Needs the account's lock."""
-    used = execute("SELECT overage_used FROM subscription WHERE id = ?", [subscription]).fetchone()[0]
+    used = execute("SELECT overage_used FROM subscription WHERE id = ? AND account_id = ?", [subscription, account]).fetchone()[0]
     if used:
         execute(
             "INSERT INTO overage_entry (id, account_id, subscription, kind, amount, created_at) VALUES (?, ?, ?, 'bill', ?, ?)",
             [new_id(), account, subscription, -used, now],
         )
-        execute("UPDATE subscription SET overage_used = 0 WHERE id = ?", [subscription])
+        execute("UPDATE subscription SET overage_used = 0 WHERE id = ? AND account_id = ?", [subscription, account])
     return int(used)
 
 

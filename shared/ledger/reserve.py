@@ -44,8 +44,9 @@ NO_METER = Meter(0)
 class Reservation(NamedTuple):
     """Request for one call's hold. Times in milliseconds UTC.
 
-    `account` is the payer's if known. It is used only to lock accounts in order (`lock_in_order`), not for decisions. `fallbacks`
-    are other models that may serve the call; the payer needs access to each of them.
+    `account` is that of a key or session, which callers remember because it never changes; None if it is unknown, and for
+    visitors. Without it one more statement looks it up. It only says which accounts to lock: decisions depend on the row that is
+    read then. `fallbacks` are other models that may serve the call; the payer needs access to each of them.
 
     An `elastic` reservation holds only `expected` credits if the pool is tight; without `expected`, a tight pool raises
     `PoolIsTight`, so that the cost is computed only where it is needed.
@@ -158,7 +159,7 @@ def reserve(
 
 
 def _read_state(reservations: Sequence[Reservation], now: int, visitors: VisitorSettings) -> _BatchState:
-    payers, pools = lock_payers([reservation.payer for reservation in reservations])
+    payers, pools = lock_payers({reservation.payer: reservation.account for reservation in reservations})
     meters, free_models = {}, frozenset[str]()
     visits = [reservation for reservation in reservations if isinstance(reservation.payer, VisitorPayer)]
     if visits and visitors.pool_credits:

@@ -148,15 +148,19 @@ _NO_POOL, _EMPTY_METER = AccountState(0, 0, 0), Meter(0)
 _NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
-def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID] = ()) -> None:
-    """Release the holds of `calls`, if they exist, without a usage row. For reservations whose commit was not confirmed.
+def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID]) -> None:
+    """Release the holds of `calls` of these accounts, if they exist, without a usage row.
 
-    Locking `accounts` first waits for a commit that is still running, so its holds are found.
+    For reservations whose commit was not confirmed. Locking the accounts first waits for a commit that is still running, so its
+    holds are found.
     """
-    in_order = list(accounts)
-    if in_order:
-        lock_accounts(in_order)
-    rows = execute("SELECT id, account_id FROM hold WHERE id IN ? AND state = 'held'", [list(calls)]).fetchall()
+    owners = sorted(set(accounts))
+    if not owners:
+        return
+    lock_accounts(owners)
+    rows = execute(
+        "SELECT id, account_id FROM hold WHERE id IN ? AND account_id IN ? AND state = 'held'", [list(calls), owners]
+    ).fetchall()
     if rows:
         settle([Settlement(as_uuid(call), as_uuid(account), 0, has_claim=True) for call, account in rows], now)
 

@@ -166,11 +166,21 @@ def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], co
     database.execute_sql(f"INSERT INTO {table} ({names}) {source} {conflict}", values)
 
 
-def update_from(update: str, where: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Run `update` for `rows` in one statement, if there are any: its values are `v.column1`, `v.column2`, …"""
-    if rows:
-        source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
-        database.execute_sql(f"{update} FROM ({source}) AS v WHERE {where}", values)
+def update_from(update: str, where: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], accounts: str) -> None:
+    """Run `update` for `rows` in one statement, if there are any: its values are `v.column1`, `v.column2`, …
+
+    `accounts` names the updated table's account column, which one of the values must equal. On PostgreSQL the accounts are also
+    listed, because a distributed database does not route by a join.
+    """
+    if not rows:
+        return
+    source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+    if not is_sqlite():
+        position = columns.index("account_id")
+        ids = sorted({row[position] for row in rows})
+        where += f" AND {accounts} = %s" if len(ids) == 1 else f" AND {accounts} = ANY(%s)"
+        values += ids if len(ids) == 1 else [ids]
+    database.execute_sql(f"{update} FROM ({source}) AS v WHERE {where}", values)
 
 
 def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
@@ -254,17 +264,22 @@ def change_accounts(changes: dict[UUID, Change]) -> None:
 
     The table's CHECK constraints are the last safeguard: a wrong difference fails the batch and never overdraws an account.
     """
-    if not changes:
+    if len(changes) == 1:
+        [(account, difference)] = changes.items()
+        execute(
+            "UPDATE account SET balance = balance + ?, held = held + ?, ledger_seq = ledger_seq + ?,"
+            " plan_credits = plan_credits + ? WHERE id = ?",
+            [*difference, account],
+        )
         return
-    source, values = _source(_CHANGE_TYPES, [(id, *difference) for id, difference in sorted(changes.items())])
-    database.execute_sql(
+    update_from(
         "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4,"
-        f" plan_credits = plan_credits + v.column5 FROM ({source}) AS v WHERE account.id = v.column1",
-        values,
+        " plan_credits = plan_credits + v.column5",
+        "account.id = v.column1",
+        ("account_id", "balance", "held", "ledger_seq", "plan_credits"),
+        [(id, *difference) for id, difference in sorted(changes.items())],
+        "account.id",
     )
-
-
-_CHANGE_TYPES = ("uuid", "bigint", "bigint", "bigint", "bigint")
 
 
 def add_change(changes: dict[UUID, Change], account: UUID, before: AccountState, after: AccountState) -> None:

@@ -76,12 +76,13 @@ def submit(reservation: Reservation, request: JobRequest, now: int) -> Submitted
     return Submitted(job, is_new=True)
 
 
-def undo_submission(job: UUID, now: int) -> bool:
-    """Undo a submission whose message could not be sent. Returns whether it was undone. Run inside a transaction.
+def undo_submission(account: UUID, job: UUID, now: int) -> bool:
+    """Undo an account's submission whose message could not be sent. Returns whether it was undone. Run inside a transaction.
 
     A job that a worker has leased already is not undone: it will run.
     """
-    if not MediaJob.delete().where((MediaJob.id == job) & (MediaJob.status == "queued") & (MediaJob.attempts == 0)).execute():
+    own = (MediaJob.id == job) & (MediaJob.account == account)
+    if not MediaJob.delete().where(own & (MediaJob.status == "queued") & (MediaJob.attempts == 0)).execute():
         return False
-    release([job], now)
+    release([job], now, [account])
     return True

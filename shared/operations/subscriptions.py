@@ -55,7 +55,7 @@ def subscribe(email_or_id: str | UUID, plan: str | UUID, *, origin: Origin) -> S
             )
         chosen, now = _offered(plan), now_ms()
         row = Subscription.create(account=account, plan=chosen, started_at=now, renews_at=now, anchor_day=anchor_day(now))
-        renewals.start_period(row.id, now, origin.actor)
+        renewals.start_period(account.id, row.id, now, origin.actor)
         record_audit_entry(origin, "subscription.create", row.id, after={"account": str(account.id), "plan": chosen.name})
         return Subscription.get_by_id(row.id)
 

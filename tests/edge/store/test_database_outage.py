@@ -277,7 +277,7 @@ async def test_a_reservation_with_an_unconfirmed_commit_is_released(
     claim = Claim("a" * 64, "b" * 64)
     lose_next_commit_confirmation(monkeypatch)
     with pytest.raises(DatabaseUnavailable):
-        await ledger.reserve(reservation_of(digest, 60, claim))
+        await ledger.reserve(reservation_of(digest, 60, claim)._replace(account=owner.id))
     assert held(owner) == 60
     assert isinstance(await ledger.reserve(reservation_of(digest, 100, claim)), HoldTaken)
     await ledger.close(5)

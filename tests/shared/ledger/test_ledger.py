@@ -318,7 +318,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, picked: Sequence[int]) -> None:
         calls = list(self.oracle.calls.values())
         chosen = [calls[index % len(calls)] for index in picked]
-        ledger.release([call.ask.call for call in chosen], self.now)
+        ledger.release([call.ask.call for call in chosen], self.now, [call.account for call in chosen])
         for call in chosen:
             if call.state == "held":
                 self.oracle.settle(Settlement(call.ask.call, call.account, 0))
@@ -458,7 +458,7 @@ def test_releasing_a_reservation_releases_its_idempotency_key(owner: Account, di
     first, second = (ask(digest, 60, claim=Claim("a" * 64, "b" * 64)) for _ in range(2))
     reserve(first)
     with transaction():
-        ledger.release([first.call], START)
+        ledger.release([first.call], START, [owner.id])
     assert isinstance(reserve(second)[0], HoldTaken)
 
 

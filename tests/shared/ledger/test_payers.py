@@ -472,11 +472,26 @@ def test_a_limit_added_later_counts_spent_and_held_credits(bound_database: peewe
         update_key(row.id, {"monthly_credit_limit": -5}, origin=ORIGIN)
 
 
+def test_a_remembered_account_does_not_admit_a_revoked_or_another_accounts_key(bound_database: peewee.Database) -> None:
+    owner, other = factories.account(100), factories.account(100)
+    key, revoked = (factories.api_key(owner)[0] for _ in range(2))
+    digest, ended = session(owner), session(owner, revoked_at=NOON - 1)
+    asks = [keyed(key, 10), signed_in(digest, 10), keyed(revoked, 10), signed_in(ended, 10)]
+    ApiKey.update(revoked_at=NOON - 1).where(ApiKey.id == revoked.id).execute()
+    results = reserve(*(ask._replace(account=owner.id) for ask in asks))
+    assert amounts(*results) == [10, 10, InvalidApiKey, InvalidSession]
+    results = reserve(*(ask._replace(account=other.id) for ask in asks[:2]))
+    assert amounts(*results) == [InvalidApiKey, InvalidSession]
+    results = reserve(asks[0]._replace(call=new_id()), asks[1]._replace(call=new_id()))  # the account is looked up
+    assert amounts(*results) == [10, 10]
+    assert_ledger_verifies()
+
+
 def test_a_plain_call_needs_a_fixed_number_of_statements(
     bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner = factories.account(1_000)
-    asks = [keyed(factories.api_key(owner)[0], 10) for _ in range(5)]
+    asks = [keyed(factories.api_key(owner)[0], 10)._replace(account=owner.id) for _ in range(5)]
     statements: list[str] = []
     execute = type(bound_database).execute_sql
 

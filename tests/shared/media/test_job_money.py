@@ -122,7 +122,7 @@ class MediaOperations(RuleBasedStateMachine):
     def withdraw(self, job: int) -> None:
         if (id := self.picked_job(job)) is not None:
             with transaction():
-                if media.undo_submission(id, now_ms()):
+                if media.undo_submission(self.account, id, now_ms()):
                     self.withdrawn.add(id)
 
     @rule(job=jobs)
