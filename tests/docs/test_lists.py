@@ -25,6 +25,7 @@ from shared.core import errors
 from shared.core.settings import Settings
 from shared.media.failure_messages import MESSAGES
 from shared.models import MODELS
+from tests.distribution import ACCOUNT_COLUMNS
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
 from workers import alerts, billing, mail, margins, rollup, usage_retention
@@ -101,9 +102,13 @@ def test_the_pages_of_the_console() -> None:
 def test_the_tables_and_their_distribution() -> None:
     listed = [name for cells in rows(section("docs/scaling.md", "## Distribution by account")) for name in names(cells[0])]
     assert sorted(listed) == sorted(model._meta.table_name for model in MODELS)
+    distributed = set()
     for cells in rows(section("docs/scaling.md", "## Distribution by account")):
+        if "distributed by account" in cells[1]:
+            distributed.update(names(cells[0]))
         if "part of the primary key" in cells[1]:
             assert [name for name in names(cells[0]) if name != "account" and not _has_account_in_key(name)] == []
+    assert distributed == set(ACCOUNT_COLUMNS)
     growing = [name for cells in rows(section("docs/scaling.md", "## PostgreSQL").split("###")[0]) for name in names(cells[0])]
     assert set(growing) <= set(listed)
 
