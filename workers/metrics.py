@@ -83,7 +83,7 @@ class WorkerMetrics:
         self._writer.add(at + MEDIA.offset("yout_media_credits_charged_total"), job.credits_charged or 0)
 
     def render(self, broker_url: str) -> bytes:
-        """Return all metrics in Prometheus' text format. Waits briefly for the broker; if it is down, its metrics are left out."""
+        """Return all metrics in Prometheus' text format. Waits briefly for the broker; if down, its metrics are left out."""
         return render(self._metrics(broker_url))
 
     def _metrics(self, broker_url: str) -> Iterator[Metric]:
