@@ -40,7 +40,7 @@ def unrouted_tables(statement: str) -> list[str]:
     return sorted(set(_check(tree, frozenset())))
 
 
-def _check(statement: exp.Expression, outer: _Named) -> Iterator[str]:
+def _check(statement: exp.Expr, outer: _Named) -> Iterator[str]:
     """Yield the tables that `statement`, or one in it, does not name. `outer` columns are those of enclosing statements."""
     named = outer
     if isinstance(statement, exp.Insert):
@@ -64,7 +64,7 @@ def _check_insert(insert: exp.Insert) -> Iterator[str]:
         yield table.name
 
 
-def _inner(node: exp.Expression) -> Iterator[exp.Expression]:
+def _inner(node: exp.Expr) -> Iterator[exp.Expr]:
     """Yield the statements directly within a node."""
     for child in node.iter_expressions():
         if isinstance(child, exp.Select | exp.Update | exp.Delete | exp.Insert):
@@ -73,7 +73,7 @@ def _inner(node: exp.Expression) -> Iterator[exp.Expression]:
             yield from _inner(child)
 
 
-def _tables(statement: exp.Expression) -> Iterator[tuple[str, str]]:
+def _tables(statement: exp.Expr) -> Iterator[tuple[str, str]]:
     """Yield alias and name of each table of a statement's own FROM, JOIN, UPDATE or DELETE."""
     from_ = statement.args.get("from_")
     sources = [from_.this, *(join.this for join in from_.this.args.get("joins") or ())] if from_ is not None else []
@@ -84,7 +84,7 @@ def _tables(statement: exp.Expression) -> Iterator[tuple[str, str]]:
             yield source.alias_or_name, source.name
 
 
-def _named(statement: exp.Expression, aliases: list[str], outer: _Named) -> _Named:
+def _named(statement: exp.Expr, aliases: list[str], outer: _Named) -> _Named:
     """Return the columns that the conditions of a statement fix, including those of `outer`."""
     named = set(outer)
     equal: list[tuple[_Column, _Column]] = []  # the first is fixed if the second is
@@ -113,7 +113,7 @@ def _add(named: set[_Column], column: _Column, only: str | None) -> None:
         named.add(column)
 
 
-def _conditions(statement: exp.Expression) -> Iterator[tuple[exp.Expression, str | None]]:
+def _conditions(statement: exp.Expr) -> Iterator[tuple[exp.Expr, str | None]]:
     """Yield each condition that all rows meet, and the only table that it restricts: an outer join's keeps rows of the other."""
     where = statement.args.get("where")
     if where is not None:
@@ -123,7 +123,7 @@ def _conditions(statement: exp.Expression) -> Iterator[tuple[exp.Expression, str
             yield from ((condition, join.this.alias_or_name if join.side else None) for condition in _conjuncts(join.args["on"]))
 
 
-def _conjuncts(condition: exp.Expression) -> Iterator[exp.Expression]:
+def _conjuncts(condition: exp.Expr) -> Iterator[exp.Expr]:
     condition = condition.unnest()
     if isinstance(condition, exp.And):
         yield from _conjuncts(condition.left)
@@ -132,14 +132,14 @@ def _conjuncts(condition: exp.Expression) -> Iterator[exp.Expression]:
         yield condition
 
 
-def _column(node: exp.Expression, aliases: list[str]) -> _Column | None:
+def _column(node: exp.Expr, aliases: list[str]) -> _Column | None:
     node = node.unnest()
     if not isinstance(node, exp.Column) or not (node.table or len(aliases) == 1):
         return None
     return _Column(node.table or aliases[0], node.name)
 
 
-def _is_given(node: exp.Expression) -> bool:
+def _is_given(node: exp.Expr) -> bool:
     """Return whether a value is a parameter, a literal, or `ANY` of an array that is one."""
     node = node.unnest()
     while isinstance(node, exp.Any | exp.Cast):

@@ -256,13 +256,19 @@ def run_media(customer: Customer, now: int) -> None:
     assert media.finish(jobs[1], JobResult("succeeded", cost=10), lease_id=None) is not None
 
 
+def renews_at(customer: Customer) -> int:
+    due = Subscription.get(Subscription.account == customer.id).renews_at
+    assert due is not None
+    return due
+
+
 def renew(customers: list[Customer]) -> None:
     first, second = customers
     change_subscription(second.id, "large", "now", origin=ORIGIN)
-    due = int(Subscription.get(Subscription.account == second.id).renews_at)
+    due = renews_at(second)
     assert ledger.renew_subscriptions(due) == 2
     cancel_subscription(second.id, "next_period", origin=ORIGIN)
-    due = int(Subscription.get(Subscription.account == second.id).renews_at)
+    due = renews_at(second)
     held = Calls(now_ms()).reserve(Calls(now_ms()).ask(first.keys[0], first.id, 20))
     cancel_subscription(first.id, "now", origin=ORIGIN)
     Calls(now_ms()).settle(*held, cost=0, status="failed")
