@@ -284,7 +284,7 @@ def _running_redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def redis_cluster(_running_redis_cluster: RedisCluster) -> RedisCluster:
-    """An empty Redis Cluster of three nodes. A test that kills a node or moves a slot must undo it."""
+    """An empty Redis Cluster of three nodes. A test that kills a node must restart it; slots may have moved."""
     _running_redis_cluster.flush()
     return _running_redis_cluster
 

@@ -145,7 +145,6 @@ async def test_redirections_are_followed_while_a_slot_moves_key_by_key(redis_clu
         assert await remaining() == (1, False)  # MOVED
         assert redis_cluster.command(target, "ZCARD", keys[1]) == 4
         assert REDIS_NODE.is_available
-    move_back(redis_cluster, slot, source)
 
 
 async def test_no_call_is_lost_or_granted_twice_while_a_slot_moves_at_once(redis_cluster: RedisCluster) -> None:
@@ -174,15 +173,6 @@ async def test_no_call_is_lost_or_granted_twice_while_a_slot_moves_at_once(redis
     assert {one for one in found if isinstance(one, str)} == {REQUESTS}
     assert 200 <= len(granted) <= 200 + 200 * (time.monotonic() - began) / 60 + 1  # the bucket refills meanwhile
     assert redis_cluster.command(target, "ZCARD", f"yout:leases:{{{limits.account.hex}}}") == len(granted)
-    move_back(redis_cluster, slot, source)
-
-
-def move_back(cluster: RedisCluster, slot: int, number: int) -> None:
-    cluster.flush()
-    if cluster.owner(slot) != number:
-        for node in (number, *(other for other in range(NODES) if other != number)):
-            cluster.command(node, "CLUSTER", "SETSLOT", slot, "NODE", cluster.name(number))
-        eventually(lambda: cluster.owner(slot) == number, "the slot is back")
 
 
 async def test_without_a_node_only_its_accounts_are_limited_by_the_process(
