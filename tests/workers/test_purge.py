@@ -13,7 +13,7 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import is_sqlite
 from shared.files import certificates
 from shared.job_queue import JobQueue
-from shared.ledger import Claim
+from shared.ledger import Claim, sweep
 from shared.ledger.verify import verify_ledger
 from shared.models import (
     Account,
@@ -61,6 +61,8 @@ def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4
     for number in range(calls):
         [call] = customer.hold(lasts_ms=HOUR_MS, claim=Claim(f"{number:064}", "b" * 64))
         customer.settle(call, 10 * (number % 2), has_claim=True)
+    customer.hold(calls, lasts_ms=-5)
+    sweep(now_ms())  # expired holds stay for a week
     return {
         "conversations": conversations,
         "messages": 4 * conversations,
@@ -71,7 +73,7 @@ def create_history(customer: Customer, *, conversations: int = 3, calls: int = 4
         "ledger_entries": 1 + calls // 2,
         "mails": 0,
         "overage_entries": 0,
-        "usage_rows": calls,
+        "usage_rows": 2 * calls,
         "usage_sums": 0,
         "holds": calls,
         "idempotency_claims": calls,
