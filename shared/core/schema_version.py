@@ -12,7 +12,7 @@ from playhouse.migrations import Runner
 from shared.core.database import is_sqlite
 from shared.core.errors import SchemaMismatch
 
-RELEASE = (0, 4)  # major and minor version of this code, as in pyproject.toml
+RELEASE = (0, 5)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
 _SINCE = re.compile(r"_since_(\d+)_(\d+)$")

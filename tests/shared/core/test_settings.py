@@ -85,7 +85,10 @@ def test_proxies(load: Any) -> None:
         ({"YOUT_FAST_HTTP": "maybe"}, "YOUT_FAST_HTTP must be true or false, not 'maybe'."),
         ({"YOUT_ENV": "prod"}, "YOUT_ENV must be development or production, not 'prod'."),
         ({"DATABASE_URL": "mysql://db/yout"}, "DATABASE_URL must start with sqlite:///, postgres:// or postgresql://."),
-        ({"REDIS_URL": "http://cache"}, "REDIS_URL must start with redis://, rediss:// or unix://, or with redis+cluster:// or rediss+cluster://."),
+        (
+            {"REDIS_URL": "http://cache"},
+            "REDIS_URL must start with redis://, rediss:// or unix://, or with redis+cluster:// or rediss+cluster://.",
+        ),
         ({"YOUT_LOG_LEVEL": "loud"}, "YOUT_LOG_LEVEL must be debug, info, warning or error."),
         (
             {"YOUT_TRUSTED_PROXIES": "10.0.0.0/8, proxy"},
