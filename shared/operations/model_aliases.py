@@ -1,4 +1,4 @@
-"""Creates, changes and deletes aliases of models. An alias may point to another alias, but not in a circle."""
+"""Creates, changes and deletes aliases of models. An alias may point to another alias, but not in a cycle."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def test_unknown_models(models: None, model: str, successor: str | None) -> None
         create("new", model, successor=successor)
 
 
-def test_an_alias_may_point_to_an_alias_but_never_in_a_circle(models: None) -> None:
+def test_an_alias_may_point_to_an_alias_but_never_in_a_cycle(models: None) -> None:
     create("a", "m-1")
     create("b", "a")
     create("c", "b")

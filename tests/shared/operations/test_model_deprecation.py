@@ -69,7 +69,7 @@ def test_a_chain_of_successors() -> None:
     deprecate("old", shutdown_at=PAST, successor="new")
     deprecate("new", shutdown_at=PAST + DAY_MS, successor="newest")
     assert served("old") == served("alias") == served("new") == "newest"
-    with pytest.raises(InvalidInput, match="circle: newest → alias → old → new → newest"):
+    with pytest.raises(InvalidInput, match="cycle: newest → alias → old → new → newest"):
         deprecate("newest", successor="alias")
 
 
@@ -87,8 +87,8 @@ def test_a_deprecation_can_be_changed_and_removed() -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"successor": "old"}, "circle: old → old"),
-        ({"successor": "alias"}, "circle: old → alias → old"),
+        ({"successor": "old"}, "cycle: old → old"),
+        ({"successor": "alias"}, "cycle: old → alias → old"),
         ({"successor": "painter"}, "of the kind chat"),
         ({"shutdown_at": PAST, "deprecated_at": FUTURE}, "must not be before"),
         ({"shutdown_at": 10**15}, "before the year 10000"),

@@ -89,7 +89,9 @@ class RawServer:
             task.cancel()
         results = await asyncio.gather(*self._tasks, return_exceptions=True)
         for peer in self.peers:
-            peer.writer.transport.abort()
+            transport = peer.writer.transport
+            if not transport.is_closing() or transport.get_write_buffer_size():  # asyncio cannot abort one that has closed
+                transport.abort()
         await self._server.wait_closed()
         await asyncio.sleep(0.01)  # the aborted transports close on the next turns of the loop
         for result in results:
