@@ -92,7 +92,9 @@ kinds = st.sampled_from(["cached_input", "cache_write", "cache_write_1h", "audio
 lengths = st.sampled_from([1_000, 200_000])
 steps = st.tuples(kinds, st.just(0)) | st.tuples(st.sampled_from(["input", "output"]), lengths)
 further = st.dictionaries(steps, st.integers(0, 500))
-extra = st.none() | st.builds(ExtraUsage, web_searches=st.integers(0, 3), service_tier=st.sampled_from(["", "flex"]))
+extra = st.none() | st.builds(
+    lambda searches, tier: ExtraUsage(web_searches=searches, service_tier=tier), st.integers(0, 3), st.sampled_from(["", "flex"])
+)
 
 
 @given(further, st.integers(0, 300_000), st.integers(0, 9_999), st.integers(0, 900), st.integers(0, 99), extra)
