@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,7 @@ def _check(stack: Stack, upstream: Upstream) -> None:
     processes = [stack.start(module, port) for module, port in ports.items()]
     with _step("edge, console and worker"):
         for process in processes:
-            process.wait_ready(lambda port=ports[process.name]: _is_healthy(stack, port))  # type: ignore[misc]
+            process.wait_ready(partial(_is_healthy, stack, ports[process.name]))
     upstream.script(stream(role(), chunk("Hello"), finish(), usage()))
     print(f"container image: {_call(ports['edge'], key)}", flush=True)
     with _step("SIGTERM"):

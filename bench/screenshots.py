@@ -354,12 +354,12 @@ def contact_sheets(folder: Path) -> Iterator[Path]:
     (folder / "sheets").mkdir(exist_ok=True)
     for look in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "sheets"):
         columns, rows, width = SHEETS[look.name.partition("-")[0]]
-        pictures, height = sorted(look.glob("*.png")), SHEET_HEIGHT // rows
-        for first in range(0, len(pictures), columns * rows):
+        screenshots, height = sorted(look.glob("*.png")), SHEET_HEIGHT // rows
+        for first in range(0, len(screenshots), columns * rows):
             sheet = Image.new("RGB", (columns * (width + 8), rows * (height + 8)), "#888888")
-            for place, path in enumerate(pictures[first : first + columns * rows]):
-                with Image.open(path) as picture:
-                    cut = picture.convert("RGB").crop((0, 0, picture.width, min(picture.height, MAX_HEIGHT)))
+            for place, path in enumerate(screenshots[first : first + columns * rows]):
+                with Image.open(path) as screenshot:
+                    cut = screenshot.convert("RGB").crop((0, 0, screenshot.width, min(screenshot.height, MAX_HEIGHT)))
                     cut = cut.resize((width, cut.height * width // cut.width)).crop((0, 0, width, height))
                 left, top = place % columns * (width + 8), place // columns * (height + 8)
                 sheet.paste(cut, (left, top))

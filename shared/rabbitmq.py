@@ -168,7 +168,7 @@ class QuorumBroker(RabbitmqBroker):
                     future.set_result(work())
             except BrokerConnectionError as error:
                 future.set_exception(error)
-            except Exception as error:
+            except Exception as error:  # pika raises many kinds; the waiting thread must get each of them
                 del self.connection
                 future.set_exception(_closed(error))
             finally:

@@ -114,7 +114,7 @@ class Admission:
     async def __aenter__(self) -> UpstreamCall:
         try:
             return await self._admit()
-        except Exception as error:
+        except Exception as error:  # counted whatever it is, and raised
             self.services.metrics.record_refusal(self._caller.surface, self._model, error_spec(error).code)
             raise
 
@@ -175,7 +175,7 @@ class Admission:
         except asyncio.CancelledError:
             limiter.withdraw(requested)
             raise
-        except Exception:
+        except Exception:  # whatever rejected the hold, the limit may still be granted; the caller of this method gives it back
             self.permit = await self._traced("limiter", limiter.granted(requested))
             raise
         try:

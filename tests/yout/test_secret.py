@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def is_rotated(installation: Installation, key: str, upstream: Upstream, *edges:
     created = installation.yout("model", "create", "m-2", "--channel", "c", "--input", "10", "--output", "20")
     assert created.code == 0, created
     for edge in edges:
-        eventually(lambda edge=edge: calls_with_the_channel_secret(edge, key, upstream, "m-2"), "a call after the rotation")  # type: ignore[misc]
+        eventually(partial(calls_with_the_channel_secret, edge, key, upstream, "m-2"), "a call after the rotation")
     verified = installation.yout("ledger", "verify", "--json")
     assert (verified.code, verified.data["clean"]) == (0, True)
 

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def test_the_login_of_the_mail_server_is_tried_without_a_mail(make_settings: Mak
             if works:
                 assert check_mail(settings) == ""
             else:
-                assert failure(lambda settings=settings: check_mail(settings)).startswith("The mail server of YOUT_SMTP_URL")  # type: ignore[misc]
+                assert failure(partial(check_mail, settings)).startswith("The mail server of YOUT_SMTP_URL")
         assert server.mails == []
     finally:
         server.close()
