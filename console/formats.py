@@ -11,6 +11,7 @@ from console.security.roles import is_allowed
 from shared.billing.price_text import PriceLine, price_summary, price_summary_usd
 from shared.billing.rates import PriceList
 from shared.core.formats import (
+    code_spans,
     format_credits,
     format_duration,
     format_exact_time,
@@ -66,6 +67,7 @@ def install(app: Flask, settings: Settings) -> None:
         duration=format_duration,
         percent=format_percent,
         when=time_element,
+        codes=code_spans,
         short_id=short_id,
         usd=in_usd,
         exact=format_exact_time,

@@ -175,6 +175,5 @@ def create_codes(form: CodesForm) -> tuple[str, str]:
     return str(batch.row.id), " ".join(batch.codes)
 
 
-def void_codes(batch: UUID) -> str:
-    voided = redeem_codes.void_codes(batch, origin=origin())
-    return ngettext("{number} unused code voided.", "{number} unused codes voided.", voided, number=format_credits(voided))
+def void_codes(batch: UUID) -> None:
+    redeem_codes.void_codes(batch, origin=origin())

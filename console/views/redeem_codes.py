@@ -11,7 +11,7 @@ from flask_admin.model.template import macro
 
 from console.actions import customers as actions
 from console.forms.customers import CodesForm
-from console.views.form_handling import run_action, submit_with_secret, take_shown_secret
+from console.views.form_handling import submit_with_secret, take_shown_secret
 from console.views.list_view import Filter, ListView, bulk_action
 from console.views.view import action_route, page_route
 from shared.core.timestamps import format_timestamp
@@ -25,8 +25,8 @@ class CodesView(ListView):
     has_aside = True
     row_name = "label"
     list_template = "codes/list.html"
-    column_list = ("created_at", "note", "credits", "open", "redeemed", "voided", "expires_at", "actions")
-    column_export_list = ("id", "created_at", "created_by", *column_list[1:-1])
+    column_list = ("created_at", "note", "credits", "open", "redeemed", "voided", "expires_at")
+    column_export_list = ("id", "created_at", "created_by", *column_list[1:])
     column_labels = {
         "created_at": lazy_gettext("Created"),
         "note": lazy_gettext("Note"),
@@ -35,7 +35,6 @@ class CodesView(ListView):
         "redeemed": lazy_gettext("Redeemed"),
         "voided": lazy_gettext("Void"),
         "expires_at": lazy_gettext("Expires"),
-        "actions": "",
     }
     column_sortable_list = ("created_at", "note", "credits", "expires_at")
     column_default_sort = ("created_at", True)
@@ -87,10 +86,6 @@ class CodesView(ListView):
             advice = gettext("If the codes were not copied, void the batch and create another.")
             return self.page("shown.html", what=gettext("The batch of codes"), advice=advice, back=url_for("codes.index"))
         return self.page("codes/made.html", batch=CodeBatch.get_by_id(UUID(batch)), codes=codes.split())
-
-    @action_route("/<uuid:batch_id>/void", "code.edit")
-    def void(self, batch_id: UUID) -> ResponseReturnValue:
-        return run_action(lambda: actions.void_codes(batch_id), url_for("codes.index"))
 
     def _page(self, form: CodesForm) -> str:
         return self.list_page(form=form)

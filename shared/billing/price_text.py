@@ -58,7 +58,7 @@ _WITHOUT_TOKENS = (*_MEDIA, "transcription")
 _PER_CALL: dict[str, tuple[LazyText, Unit]] = {
     "image": (lazy_gettext("Image"), "image"),
     "video": (lazy_gettext("Video"), "video"),
-    "rerank": (lazy_gettext("Search"), "search"),
+    "rerank": (lazy_gettext("Search unit"), "search"),
 }
 _MAIN = ("input", "output")
 _MAX_DECIMALS = 6

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from math import floor, log10
 from uuid import UUID
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from shared.core.clock import now_ms
 from shared.text.translation import SOURCE_LANGUAGE, current_language, gettext, lazy_gettext, translated
@@ -109,8 +110,21 @@ def short_id(value: UUID | str) -> Markup:
     return Markup('<code class="id" title="{}" data-copy="{}">{}…{}</code>').format(text, text, text[:8], text[-4:])
 
 
+def code_spans(text: str) -> Markup:
+    """Return text as HTML in the current language, with its parts in backticks as code."""
+    parts = translated(text).split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
+    )
+
+
+def breakable(name: str) -> Markup:
+    """Return an identifier such as `messages[].tool_calls` as HTML that a narrow column may break after `_` and before `.`."""
+    return Markup("<wbr>.").join(Markup("_<wbr>").join(part.split("_")) for part in name.split("."))
+
+
 def format_usd(amount: int, credits_per_usd: int) -> str:
-    """Format the value of credits as `≈ 12.50 USD`."""
+    """Format the value of credits as `≈ 12.50 USD`; below 1 USD with four decimals, or as many as its first digit requires."""
     worth = amount / credits_per_usd
-    digits = 2 if abs(worth) >= 1 or worth == 0 else 4
+    digits = 2 if abs(worth) >= 1 or worth == 0 else max(4, -floor(log10(abs(worth))))
     return with_decimal_symbol(f"≈{NARROW_SPACE}{worth:,.{digits}f} USD".replace(",", NARROW_SPACE).replace("-", MINUS))

@@ -107,12 +107,17 @@
           fill: bars ? color(found.colors[index]) : undefined,
           width: bars ? 0 : 2,
           paths: bars ? uPlot.paths.bars({ size: [0.7, 48], align: 0 }) : undefined,
-          points: { show: !bars && found.labels.length < 3 },
+          points: { show: !bars, filter: (plot, series) => isolated(plot.data[series]) },
         })),
       ],
       plugins: [tooltip(found)],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     };
+  }
+
+  // Values without neighbors, which no line reaches: they are drawn as points.
+  function isolated(values) {
+    return [...values.keys()].filter((at) => values[at] != null && values[at - 1] == null && values[at + 1] == null);
   }
 
   // Half a step of margin, so that the first and last bar are not cut off.

@@ -13,7 +13,18 @@ from shared.core.clock import now_ms
 from shared.core.database import database
 from shared.identity.account_links import PASSWORD, proves, read_token
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, AccountNote, ApiKey, AuditEntry, CodeBatch, OutgoingMail, Plan, PurgeJob, Subscription
+from shared.models import (
+    Account,
+    AccountNote,
+    ApiKey,
+    AuditEntry,
+    CodeBatch,
+    OutgoingMail,
+    Plan,
+    PurgeJob,
+    RedeemCode,
+    Subscription,
+)
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import revoke_key
@@ -116,7 +127,9 @@ def test_codes_are_shown_once_redeemed_once_and_can_be_voided(signed_in):
     assert Account.get().balance == 700
     page = browser.get("/codes/").text
     assert not any(code in page for code in codes)
-    assert "2 unused codes voided" in browser.submit_form("/codes/", f"/codes/{CodeBatch.get().id}/void").text
+    confirm = f"/codes/selected?action=void&rowid={CodeBatch.get().id}"
+    assert "1 row changed." in browser.submit_form(confirm, "/codes/selected/void").text
+    assert RedeemCode.select().where(RedeemCode.voided_at.is_null(False)).count() == 2
     wrong = browser.submit_form("/codes/", "/codes/", credits="0", count="1", days="", note="")
     assert wrong.status_code == 422
 

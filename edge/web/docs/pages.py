@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import orjson
-from markupsafe import Markup, escape
 from quart import Blueprint, Response, current_app, render_template, request
 
 from edge.http.public_url import edge_url
@@ -19,9 +18,11 @@ from edge.web.docs.search_index import as_rows, chapter_entries, section_entries
 from edge.web.models import priced_models
 from edge.web.pages import page
 from shared.core.errors import NotFound
+from shared.core.formats import breakable, code_spans
 from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, current_language, lazy_gettext, set_language, translated
 
 docs = Blueprint("docs", __name__)
+_FORMATS = {"codes": code_spans, "breakable": breakable}
 MAX_CACHED_URLS = 4  # an installation has one public URL; without a setting it is the Host header
 
 
@@ -108,7 +109,7 @@ async def show_search_index() -> Response:
     if key not in cache:
         entries = []
         for chapter in CHAPTERS:
-            html = await render_template("docs/chapter_text.html", chapter=chapter.slug, codes=with_code, **_facts())
+            html = await render_template("docs/chapter_text.html", chapter=chapter.slug, **_FORMATS, **_facts())
             entries += chapter_entries(chapter.url, translated(chapter.title), html)
         for section in _sections({}):
             entries += section_entries(f"/docs/reference/{section.slug}", section)
@@ -134,7 +135,7 @@ async def _chapter_page(chapter: Chapter) -> Response:
 
 def _frame(url: str) -> dict[str, Any]:
     """Return what the menu shows."""
-    return {"chapters": CHAPTERS, "menu": _sections({}), "url": url, "canonical": edge_url() + url, "codes": with_code}
+    return {"chapters": CHAPTERS, "menu": _sections({}), "url": url, "canonical": edge_url() + url, **_FORMATS}
 
 
 def _facts() -> dict[str, Any]:
@@ -170,11 +171,3 @@ def _document() -> dict[str, Any]:
             cache.clear()
         cache[url] = openapi(current_app, current_app.extensions["endpoints"], url)
     return cache[url]
-
-
-def with_code(text: str) -> Markup:
-    """Return text as HTML in the language of the request, with its parts in backticks as code."""
-    parts = translated(text).split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part) for number, part in enumerate(parts)
-    )

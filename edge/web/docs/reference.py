@@ -203,11 +203,17 @@ def type_name(schema: Mapping[str, Any]) -> str:
     if schema.get("maxLength"):
         return gettext("{kind}, max {count} characters", kind=kind, count=_number(schema["maxLength"]))
     if schema.get("items"):
-        items = type_name(schema["items"])
+        items = _item_name(schema["items"])
         return (
             gettext("{kind} of objects", kind=kind) if items == "object" else gettext("{kind} of {items}", kind=kind, items=items)
         )
     return kind
+
+
+def _item_name(schema: Mapping[str, Any]) -> str:
+    """Describe the items of an array: an only value as itself, since "array of always text" would not be English."""
+    values = schema["enum"] if len(schema.get("enum", ())) == 1 else [schema["const"]] if "const" in schema else []
+    return f'"{values[0]}"' if values else type_name(schema)
 
 
 def _number(value: float) -> str:

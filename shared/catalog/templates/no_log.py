@@ -11,10 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.catalog.templates.providers import TEMPLATES, ChannelTemplate
+from shared.text.translation import gettext, lazy_gettext, translated
 
 _SENT = ("body", "headers")  # channel settings that contain signals
 _CHECKED = ("deny", "allow")  # values of `data_collection` with which staff confirm the provider's policy
-_CONFIRM = "Then set `data_collection` to `deny` if the provider does not store calls or train on them, or to `allow` otherwise."
+_CONFIRM = lazy_gettext(
+    "Then set `data_collection` to `deny` if the provider does not store calls or train on them, or to `allow` otherwise."
+)
 Settings = Mapping[str, Any]
 
 
@@ -29,17 +32,25 @@ def with_no_log_signals(dialect: str, base_url: str, settings: Settings) -> dict
 
 
 def no_log_warning(dialect: str, base_url: str, settings: Settings) -> str | None:
-    """Return a warning for staff if a channel sends no known no-log signal and `data_collection` is not set, or else None."""
+    """Return a warning, in the current language, if a channel sends no known no-log signal and has no `data_collection`."""
     if settings.get("data_collection") in _CHECKED or _is_private(base_url):
         return None
     template = _template_of(dialect, base_url)
     if template is None:
         host = urlsplit(base_url).hostname
-        return f"No no-log signal is known for {host}. If its documentation has one, add it to `body` or `headers`. {_CONFIRM}"
+        unknown = gettext(
+            "No no-log signal is known for {host}. If its documentation has one, add it to `body` or `headers`.", host=host
+        )
+        return f"{unknown} {translated(_CONFIRM)}"
     signals = _signals(template)
     if signals:
-        return None if _sends(settings, signals) else f"The no-log signal of {template.name} is not sent. {template.note}"
-    return f"{template.name} has no no-log signal. {template.note} Check your account and contract. {_CONFIRM}"
+        return None if _sends(settings, signals) else f"{_not_sent(template)} {translated(template.note)}"
+    none = gettext("{provider} has no no-log signal.", provider=template.name)
+    return " ".join([none, translated(template.note), gettext("Check your account and contract."), translated(_CONFIRM)])
+
+
+def _not_sent(template: ChannelTemplate) -> str:
+    return gettext("The no-log signal of {provider} is not sent.", provider=template.name)
 
 
 def _signals(template: ChannelTemplate) -> dict[str, Any]:

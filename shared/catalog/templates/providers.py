@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from shared.catalog.templates import known_models as known
 from shared.catalog.templates.known_models import KnownModel
+from shared.text.translation import lazy_gettext
 
 
 class ChannelTemplate(NamedTuple):
@@ -55,7 +56,9 @@ _ALL = (
             "history": [],
         },
         models=known.OPENAI,
-        note="`store: false` excludes calls from stored completions; retention for abuse monitoring depends on the contract.",
+        note=lazy_gettext(
+            "`store: false` excludes calls from stored completions; retention for abuse monitoring depends on the contract."
+        ),
     ),
     ChannelTemplate(
         "openai-responses",
@@ -69,7 +72,7 @@ _ALL = (
             "sampling": known.OPENAI_SAMPLING,
         },
         models=known.OPENAI,
-        note="No response is stored (`store: false`); retention for abuse monitoring depends on the contract.",
+        note=lazy_gettext("No response is stored (`store: false`); retention for abuse monitoring depends on the contract."),
     ),
     ChannelTemplate(
         "anthropic",
@@ -86,7 +89,9 @@ _ALL = (
             "system_in_place": known.SYSTEM_IN_PLACE,
         },
         models=known.ANTHROPIC,
-        note="API data is not used for training. Retention depends on the contract; there is no setting per request.",
+        note=lazy_gettext(
+            "API data is not used for training. Retention depends on the contract; there is no setting per request."
+        ),
     ),
     ChannelTemplate(
         "google",
@@ -98,7 +103,7 @@ _ALL = (
             "efforts": known.GOOGLE_EFFORTS,
         },
         models=known.GOOGLE,
-        note="Only paid projects are excluded from training; there is no setting per request.",
+        note=lazy_gettext("Only paid projects are excluded from training; there is no setting per request."),
     ),
     ChannelTemplate(
         "openrouter",
@@ -106,7 +111,9 @@ _ALL = (
         "openai",
         "https://openrouter.ai/api/v1",
         {"body": {"provider": {"data_collection": "deny", "zdr": True}}, "data_collection": "deny"},
-        note="`data_collection: deny` and `zdr` route only to providers that neither store requests nor train on them.",
+        note=lazy_gettext(
+            "`data_collection: deny` and `zdr` route only to providers that neither store requests nor train on them."
+        ),
     ),
     ChannelTemplate(
         "groq",
@@ -115,7 +122,7 @@ _ALL = (
         "https://api.groq.com/openai/v1",
         {"roles": known.FOUR_ROLES, "efforts": known.GROQ_EFFORTS, "history": ["reasoning"]},
         models=known.GROQ,
-        note="Retention is an account setting.",
+        note=lazy_gettext("Retention is an account setting."),
     ),
     ChannelTemplate(
         "mistral",
@@ -131,7 +138,7 @@ _ALL = (
             "history": ["thinking"],
         },
         models=known.MISTRAL,
-        note="Usage in streams is always sent; `stream_options` is refused. Training is an account setting.",
+        note=lazy_gettext("Usage in streams is always sent; `stream_options` is refused. Training is an account setting."),
     ),
     ChannelTemplate(
         "deepseek",
@@ -146,7 +153,7 @@ _ALL = (
             "history": ["reasoning_content"],
         },
         models=known.DEEPSEEK,
-        note="No documented way to opt out of retention or training.",
+        note=lazy_gettext("No documented way to opt out of retention or training."),
     ),
     ChannelTemplate(
         "xai",
@@ -155,7 +162,7 @@ _ALL = (
         "https://api.x.ai/v1",
         {"body": {"store": False}, "efforts": known.X_AI_EFFORTS, "history": ["reasoning_content"]},
         models=known.X_AI,
-        note="Retained for 30 days by default.",
+        note=lazy_gettext("Retained for 30 days by default."),
     ),
     ChannelTemplate(
         "together",
@@ -164,7 +171,7 @@ _ALL = (
         "https://api.together.xyz/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "history": ["reasoning", "reasoning_content"]},
         models=known.TOGETHER,
-        note="Retention is an account setting.",
+        note=lazy_gettext("Retention is an account setting."),
     ),
     ChannelTemplate(
         "fireworks",
@@ -173,7 +180,7 @@ _ALL = (
         "https://api.fireworks.ai/inference/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "history": ["reasoning_content"]},
         models=known.FIREWORKS,
-        note="Prompts to open models are not retained by default.",
+        note=lazy_gettext("Prompts to open models are not retained by default."),
     ),
     ChannelTemplate(
         "azure-openai",
@@ -189,7 +196,7 @@ _ALL = (
             "tool_ids": _AT_MOST_40,
             "history": [],
         },
-        note="Use the deployment's name as the provider's model name. Abuse monitoring depends on the contract.",
+        note=lazy_gettext("Use the deployment's name as the provider's model name. Abuse monitoring depends on the contract."),
     ),
     ChannelTemplate(
         "vllm",
@@ -198,7 +205,7 @@ _ALL = (
         "http://{host}:8000/v1",
         {"roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="Self-hosted.",
+        note=lazy_gettext("Self-hosted."),
     ),
     ChannelTemplate(
         "ollama",
@@ -207,7 +214,7 @@ _ALL = (
         "http://127.0.0.1:11434/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="Self-hosted.",
+        note=lazy_gettext("Self-hosted."),
     ),
     ChannelTemplate(
         "llama.cpp",
@@ -216,7 +223,7 @@ _ALL = (
         "http://127.0.0.1:8080/v1",
         {"max_tokens": "max_tokens", "roles": known.FOUR_ROLES, "data_collection": "deny"},
         needs_secret=False,
-        note="Self-hosted.",
+        note=lazy_gettext("Self-hosted."),
     ),
 )
 TEMPLATES: Mapping[str, ChannelTemplate] = MappingProxyType({template.id: template for template in _ALL})

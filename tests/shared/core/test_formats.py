@@ -61,3 +61,27 @@ def test_numbers_and_dates_are_in_the_language_of_the_request(language, duration
             formats.format_date(NOW),
         )
     assert tuple(text.replace(formats.NARROW_SPACE, " ") for text in found) == (duration, percent, usd, date)
+
+
+@pytest.mark.parametrize(
+    ("amount", "usd"),
+    [
+        (0, "≈ 0.00 USD"),
+        (12_345, "≈ 0.0123 USD"),
+        (100, "≈ 0.0001 USD"),
+        (20, "≈ 0.00002 USD"),
+        (2, "≈ 0.000002 USD"),
+        (-2, "≈ −0.000002 USD"),
+    ],
+)
+def test_small_amounts_in_usd_are_not_rounded_to_zero(amount, usd):
+    assert formats.format_usd(amount, 1_000_000).replace(formats.NARROW_SPACE, " ") == usd
+
+
+def test_code_in_text_is_marked_and_escaped():
+    assert formats.code_spans("Send `a<b` & wait.") == "Send <code>a&lt;b</code> &amp; wait."
+
+
+def test_identifiers_break_only_between_words_and_are_escaped():
+    assert formats.breakable("messages[].tool_calls") == "messages[]<wbr>.tool_<wbr>calls"
+    assert formats.breakable("a<b") == "a&lt;b"
