@@ -18,6 +18,7 @@ def register(commands: Commands[Parser]) -> None:
 def _verify(call: CommandContext) -> Result:
     import json
 
+    from shared.core import signing
     from shared.core.errors import InvalidInput
     from shared.files import certificates
 
@@ -28,7 +29,7 @@ def _verify(call: CommandContext) -> Result:
     if isinstance(document, dict) and isinstance(document.get("certificate"), dict) and "signature" not in document:
         document = document["certificate"]  # the response of GET /api/chat/purge/<id>/
     pem = call.arguments.key
-    key = certificates.parse_public_key(pem.read_bytes()) if pem else certificates.public_key(call.settings.secret_key)
+    key = signing.parse_public_key(pem.read_bytes()) if pem else certificates.public_key(call.settings.secret_key)
     certificate = certificates.verify_certificate(document, key)
     removed = ", ".join(f"{count} {store.replace('_', ' ')}" for store, count in certificate.get("removed", {}).items() if count)
     owner = f"account {certificate['account']}" if "account" in certificate else "a visitor"

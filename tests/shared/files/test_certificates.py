@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from shared.core import signing
 from shared.core.errors import InvalidInput
 from shared.files import certificates
 from tests.yout.command import Installation
@@ -33,9 +34,7 @@ def signed() -> dict[str, Any]:
 
 def test_a_certificate_is_verified() -> None:
     assert certificates.verify_certificate(signed(), certificates.public_key(SECRET)) == CERTIFICATE
-    assert (
-        certificates.verify_certificate(signed(), certificates.parse_public_key(certificates.public_pem(SECRET))) == CERTIFICATE
-    )
+    assert certificates.verify_certificate(signed(), signing.parse_public_key(certificates.public_pem(SECRET))) == CERTIFICATE
 
 
 @pytest.mark.parametrize(
@@ -60,7 +59,7 @@ def test_another_key_does_not_verify() -> None:
         certificates.verify_certificate(signed(), certificates.public_key(SECRET[::-1]))
     for pem in (b"", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"):
         with pytest.raises(InvalidInput, match="Not an Ed25519"):
-            certificates.parse_public_key(pem)
+            signing.parse_public_key(pem)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
