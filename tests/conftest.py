@@ -211,7 +211,7 @@ def start_prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
 
 @pytest.fixture
 def start_proxy(processes: list[Process], tmp_path: Path) -> Callable[[str, Sequence[int], Path], ReverseProxy]:
-    """`start_proxy("nginx", [port, port], certificate)`: Debian's nginx or haproxy with our configuration, before two edges."""
+    """`start_proxy("nginx", [port, port], certificate)`: Debian's nginx or haproxy with our configuration, before edges."""
     _require(missing_proxies())
 
     def start(name: str, edges: Sequence[int], certificate: Path) -> ReverseProxy:

@@ -6,20 +6,17 @@ Both proxies share the edges, because starting an edge takes longer than all cal
 from __future__ import annotations
 
 import http.client
-import json
 import signal
-import socket
-import ssl
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import peewee
 import pytest
 from cryptography import x509
 
 from tests import factories as build
+from tests.deploy.customer import HOST, Customer
 from tests.edge.http_calls import chat_body
 from tests.openai_payloads import chunk, finish, role, usage
 from tests.servers.authority import Authority
@@ -28,7 +25,6 @@ from tests.servers.reverse_proxy import ReverseProxy
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, stream
 
-HOST = "api.example.com"
 CLIENT, OTHER_CLIENT = "127.0.0.2", "127.0.0.3"  # the edges trust 127.0.0.1, where the proxies connect from
 
 
@@ -58,39 +54,6 @@ def proxies(
     return [start_proxy(name, [edge.port for edge in edges], certificate) for name in ("nginx", "haproxy")]
 
 
-class Customer:
-    """Calls a proxy over TLS from a loopback address of its own. `stack` closes its connections."""
-
-    def __init__(
-        self, proxy: ReverseProxy, context: ssl.SSLContext, secret: str, stack: ExitStack, address: str = CLIENT
-    ) -> None:
-        self._proxy, self._context, self._secret, self._stack, self._address = proxy, context, secret, stack, address
-
-    def send(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPResponse:
-        """Send a request on a new connection; the response is not read yet."""
-        connection = self._stack.enter_context(closing(_Https(self._proxy.port, self._context, self._address)))
-        data = json.dumps(body).encode() if body is not None else None
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        sent = {"authorization": f"Bearer {self._secret}", "content-type": "application/json", **named}
-        connection.request(method, path, data, sent)
-        return self._stack.enter_context(connection.getresponse())
-
-    def chat(self, **fields: Any) -> http.client.HTTPResponse:
-        return self.send("POST", "/v1/chat/completions", chat_body(**fields))
-
-
-class _Https(http.client.HTTPSConnection):
-    """Connects to 127.0.0.1, but expects the certificate of `HOST`."""
-
-    def __init__(self, port: int, context: ssl.SSLContext, source: str) -> None:
-        super().__init__(HOST, port, timeout=20, context=context)
-        self._source = source
-
-    def connect(self) -> None:
-        plain = socket.create_connection(("127.0.0.1", self.port), 20, source_address=(self._source, 0))
-        self.sock = self._context.wrap_socket(plain, server_hostname=HOST)
-
-
 def test_both_proxies_in_front_of_two_edges(
     proxies: list[ReverseProxy], edges: list[WebProcess], authority: Authority, upstream: Upstream, secret: str
 ) -> None:
@@ -105,7 +68,7 @@ def test_both_proxies_in_front_of_two_edges(
             assert customer.send("POST", "/v1/chat/completions", content_length="21000000").status == 413
             assert customer.chat(messages=[{"role": "user", "content": "word " * 100_000}]).status == 200
             _check_redirect(proxy)
-        _check_rolling_restart([Customer(proxy, context, secret, stack) for proxy in proxies], edges[0], upstream)
+        _check_rolling_restart([Customer(proxy, context, secret, stack, CLIENT) for proxy in proxies], edges[0], upstream)
 
 
 def _check_addresses(customer: Customer, stranger: Customer) -> list[int]:

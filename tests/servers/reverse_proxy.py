@@ -1,4 +1,4 @@
-"""nginx and haproxy with the configuration in `deploy/`, in front of two edges on other ports."""
+"""nginx and haproxy with the configuration in `deploy/`, in front of edges on other ports."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def _program(name: str) -> str | None:
 
 
 class ReverseProxy:
-    """A proxy with TLS on `port` of 127.0.0.1, and without TLS on `plain_port`. `certificate` is a PEM file with its key."""
+    """A proxy with TLS on `port` of 127.0.0.1, and without TLS on `plain_port`. `certificate` is a PEM file with its key.
+
+    The configuration has two edges; haproxy accepts more.
+    """
 
     def __init__(self, name: str, folder: Path, edges: Sequence[int], certificate: Path) -> None:
         self.name = name
@@ -82,11 +85,12 @@ class ReverseProxy:
                     **self._edge_addresses(),
                 },
             )
+            + "".join(f"    server edge-{port} 127.0.0.1:{port}\n" for port in self._edges[2:])
         )
         return self._started(port, "haproxy", "-db", "-f", str(config))
 
     def _edge_addresses(self) -> dict[str, str]:
-        return {f"127.0.0.1:{name}": f"127.0.0.1:{port}" for name, port in zip((8000, 8010), self._edges, strict=True)}
+        return {f"127.0.0.1:{name}": f"127.0.0.1:{port}" for name, port in zip((8000, 8010), self._edges[:2], strict=True)}
 
     def _started(self, port: int, program: str, *arguments: str) -> Process:
         argv = dies_with_parent([str(_program(program)), *arguments])
