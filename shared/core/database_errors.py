@@ -79,6 +79,10 @@ SQLITE_CODES = MappingProxyType(
 )
 
 
+# Classes whose messages are about the connection, the login or the state of the server, never about a statement's values.
+_SERVER_CLASSES = {"08", "28", "3D", "53", "57"}
+
+
 def classify_error(error: BaseException) -> ErrorKind:
     """Return the fault of a Peewee or driver error according to the tables. Any other exception is a bug."""
     if isinstance(error, MaxConnectionsExceeded):
@@ -112,11 +116,16 @@ def sqlstate(error: BaseException) -> str | None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return `error` for a log line: class and code. The message is omitted because it may quote values."""
+    """Return `error` for a log line: class, code, and the message if it is about the connection or the server.
+
+    Other messages are omitted because they may quote values.
+    """
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)
-    name = type(driver or error).__name__
-    return f"{name} ({code})" if code else name
+    name = f"{type(driver or error).__name__}{f' ({code})' if code else ''}"
+    if isinstance(driver, psycopg.OperationalError) and (code is None or code[:2] in _SERVER_CLASSES):
+        return f"{name}: {str(driver).partition(chr(10))[0]}"
+    return name
 
 
 def _driver_error(error: BaseException) -> psycopg.Error | sqlite3.Error | None:

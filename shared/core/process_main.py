@@ -37,6 +37,7 @@ def run_process(
         handler.setFormatter(log_formatter(settings, name))
         logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
         logging.getLogger("peewee").setLevel(logging.INFO)  # its debug messages contain stored values
+        logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns of each connection that an outage has broken
         share_database(settings)
         return serve(settings)
     except (peewee.PeeweeException, DatabaseUnavailable) as error:

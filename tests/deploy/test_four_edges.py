@@ -1,4 +1,4 @@
-"""Four edges behind haproxy, on one PostgreSQL and one Valkey, behave like one: keys, limits, channels, metrics and money.
+"""Four edges behind haproxy, on one PostgreSQL and one Valkey, behave like one.
 
 The checks share the edges, because starting four takes longer than all calls here.
 """
@@ -6,6 +6,7 @@ The checks share the edges, because starting four takes longer than all calls he
 from __future__ import annotations
 
 import http.client
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -28,6 +29,7 @@ from tests.openai_payloads import chunk, finish, role, usage
 from tests.servers.authority import Authority
 from tests.servers.edge import WebProcess
 from tests.servers.metrics import Scrape
+from tests.servers.postgres import Postgres
 from tests.servers.process import eventually
 from tests.servers.reverse_proxy import ReverseProxy
 from tests.upstream import Upstream, default_script
@@ -42,6 +44,7 @@ class Site(NamedTuple):
     """Four edges, and haproxy in front of them. `customer(secret)` calls through haproxy on connections of its own."""
 
     edges: list[WebProcess]
+    proxy: ReverseProxy
     customer: Callable[[str], Customer]
     working: Upstream
     failing: Upstream
@@ -69,10 +72,11 @@ def site(
     authority = Authority(tmp_path)
     proxy = start_proxy("haproxy", [edge.port for edge in edges], authority.certificate(x509.DNSName(HOST)))
     with ExitStack() as stack:
-        yield Site(edges, lambda secret: Customer(proxy, authority.client_context(), secret, stack), working, failing, busy)
+        context = authority.client_context()
+        yield Site(edges, proxy, lambda secret: Customer(proxy, context, secret, stack), working, failing, busy)
 
 
-def test_four_edges_behave_like_one(site: Site) -> None:
+def test_four_edges_behave_like_one(site: Site, postgres: Postgres, postgres_url: str) -> None:
     _check_revocation(site)
     _check_rate_limit_of_a_key(site)
     _check_rate_limit_of_an_account(site)
@@ -82,6 +86,7 @@ def test_four_edges_behave_like_one(site: Site) -> None:
     _check_busy_provider(site)
     _check_metrics(site)
     _check_killed_edge(site)
+    _check_database_outage(site, postgres, postgres_url)
 
 
 def _check_revocation(site: Site) -> None:
@@ -197,6 +202,22 @@ def _check_killed_edge(site: Site) -> None:
     rows = [Account.get_by_id(owner.id) for owner in owners]
     assert [row.held for row in rows] == [0, 0, 0]
     assert verify_ledger(later_on).problems == ()
+
+
+def _check_database_outage(site: Site, postgres: Postgres, url: str) -> None:
+    """Check that calls get the edges' own 503 even while haproxy counts no edge as ready."""
+    customer = site.customer(build.api_key(build.account())[1])
+    postgres.cut_off(url)
+    # The names of the first two are those in deploy/haproxy.cfg.
+    names = ["edge-8000", "edge-8010", *(f"edge-{edge.port}" for edge in site.edges[2:])]
+    eventually(lambda: all(f"yout_edge/{name} is DOWN" in site.proxy.process.output() for name in names), "all edges are unready")
+    responses = [customer.chat() for _ in range(4)]
+    assert [(response.status, json.load(response)["error"]["code"]) for response in responses] == [
+        (503, "service_unavailable")
+    ] * 4
+    assert all(response.headers["retry-after"] for response in responses)
+    postgres.reconnect(url)
+    eventually(lambda: customer.chat().status == 200, "calls are served again", interval=0.2)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -105,6 +105,17 @@ def test_every_file_migrates_first() -> None:
     assert f"ExecStart=/opt/yout/.venv/bin/{release}\n" in read("deploy/systemd/yout-migrate.service")
 
 
+def test_the_command_line_runs_like_the_services() -> None:
+    worker = read("deploy/systemd/yout-worker.service")
+    _, command = read("deploy/systemd/yout").split("exec ")
+    words = shlex.split(command)
+    assert {"--uid=yout", "--wait"} <= set(words)
+    assert "User=yout\n" in worker
+    assert "--property=EnvironmentFile=/etc/yout/yout.env" in words
+    assert "EnvironmentFile=/etc/yout/yout.env\n" in worker
+    assert words[-2:] == ["/opt/yout/.venv/bin/yout", "$@"]
+
+
 def test_running_calls_can_complete_before_a_process_is_killed() -> None:
     own_time = [(process.file, process.stop_seconds) for process in started() if process.stop_seconds is not None]
     assert len(own_time) > 10

@@ -85,7 +85,10 @@ class ReverseProxy:
                     **self._edge_addresses(),
                 },
             )
-            + "".join(f"    server edge-{port} 127.0.0.1:{port}\n" for port in self._edges[2:])
+            + "".join(
+                f"    server edge-{port} 127.0.0.1:{port}\n    server unready-{port} 127.0.0.1:{port} backup no-check\n"
+                for port in self._edges[2:]
+            )
         )
         return self._started(port, "haproxy", "-db", "-f", str(config))
 

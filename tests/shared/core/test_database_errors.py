@@ -70,6 +70,21 @@ def test_errors_without_a_code(error: Exception, fault: ErrorKind) -> None:
     assert classify_error(error) is fault
 
 
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (psycopg.OperationalError("connection failed:\nIs it running?"), "OperationalError: connection failed:"),
+        (psycopg.errors.ProtocolViolation("login fails"), "ProtocolViolation (08P01): login fails"),
+        (psycopg.errors.QueryCanceled("statement timeout"), "QueryCanceled (57014): statement timeout"),
+        (psycopg.errors.DeadlockDetected("while locking tuple"), "DeadlockDetected (40P01)"),
+        (psycopg.errors.UniqueViolation("(email)=(ada@example.com)"), "UniqueViolation (23505)"),
+        (psycopg.DataError("value ada"), "DataError"),
+    ],
+)
+def test_only_messages_about_the_server_are_logged(error: Exception, text: str) -> None:
+    assert describe_error(error) == text
+
+
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Database, any_database_url: str) -> None:
     with pytest.raises(peewee.OperationalError) as wrong:
