@@ -1,12 +1,12 @@
 """A model of Yout at 1,000, 10,000 and 100,000 calls per second: machines, the next bottleneck, latency, and monthly cost.
 
     python -m bench.call_costs > costs.json
-    python -m bench.capacity --costs costs.json [--edge-us 230] [--rates 1000,10000,100000]
+    python -m bench.capacity --costs costs.json [--edge-us 292] [--rates 1000,10000,100000]
 
-No load is generated: the first table multiplies the measured costs of one call. The second is a simulation of the one part that
+No load is generated: the first two tables multiply the measured costs of one call. The third is a simulation of the one part that
 does not scale linearly, the ledger's batches. Each edge commits its queued calls in one transaction, which locks their accounts
 until it is durable, so a busy account's batches on different edges wait for each other. Calls arrive at random; an account's
-share of them falls with its rank (Zipf). The prices of machines are assumptions, which options can change.
+share of them falls with its rank (Zipf). The limits and prices of machines are assumptions, which options can change.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from typing import NamedTuple
 
 MAX_BATCH = 256  # as in edge/store/ledger_batcher.py
 BUSY = 0.6  # planned share of a core: the rest is for peaks, and for the load of a failed machine
-GB = 1e9
+GB, TB = 1e9, 1e12
 
 
 class Costs(NamedTuple):
-    """Costs of one call: CPU in microseconds, and bytes. `row_bytes` are kept as long as usage, `hold_bytes` for a week."""
+    """Costs of one call: CPU in microseconds, and bytes with indexes. Both kinds of rows are kept; holds reuse their space."""
 
     edge_us: float
     database_us: float
     limiter_us: float
     wal_bytes: float
-    row_bytes: float
-    hold_bytes: float
+    usage_bytes: float
+    entry_bytes: float
 
 
 class Limits(NamedTuple):
@@ -44,6 +44,7 @@ class Limits(NamedTuple):
 
     database_cores: float
     wal_mb: float  # per second, of one database's disk
+    disk_tb: float  # of one database
     commit_ms: float  # from the first statement of a batch until it is durable, without its calls
     commit_call_us: float  # per call of a batch
 
@@ -55,36 +56,55 @@ class Prices(NamedTuple):
     disk_gb: float
 
 
+class Kept(NamedTuple):
+    """Days that rows are kept: of usage until its retention, and of the ledger so far, because charges are never deleted."""
+
+    usage_days: float
+    ledger_days: float
+
+
 class Parts(NamedTuple):
-    """The number of machines, and their load without spare capacity."""
+    """The number of machines, and USD a month. `saturates` are calls per second by part."""
 
     edges: int
     databases: int
     limiters: int
-    disk_gb: float
-    usd: float
-    next_limit: str
+    disk_tb: float
+    cores_usd: float
+    disk_usd: float
+    saturates: dict[str, float]
 
 
-def parts(rate: float, costs: Costs, limits: Limits, prices: Prices, days: int) -> Parts:
-    """Return what a rate of calls per second needs, with usage kept for `days`. `next_limit` is the fullest part."""
-    edges = rate * costs.edge_us / 1e6
-    database_cores = rate * costs.database_us / 1e6
-    wal_mb = rate * costs.wal_bytes / 1e6
-    limiters = rate * costs.limiter_us / 1e6
-    databases = max(1, math.ceil(max(database_cores / limits.database_cores, wal_mb / limits.wal_mb) / BUSY))
-    needed = Parts(max(2, math.ceil(edges / BUSY)), databases, max(1, math.ceil(limiters / BUSY)), 0, 0, "")
-    disk_gb = rate * 86_400 * (costs.row_bytes * days + costs.hold_bytes * 7) / GB
-    cores = needed.edges + max(database_cores / BUSY, 2 * databases) + needed.limiters
-    use = {
-        "edge CPU": edges / needed.edges,
-        "database CPU": database_cores / limits.database_cores / databases,
-        "database WAL": wal_mb / limits.wal_mb / databases,
-        "Redis CPU": limiters / needed.limiters,
+def unit_rates(costs: Costs, limits: Limits, kept: Kept) -> dict[str, float]:
+    """Return the calls per second at which one edge process, one database and one Redis node are full, by part."""
+    kept_bytes = 86_400 * (costs.usage_bytes * kept.usage_days + costs.entry_bytes * kept.ledger_days)
+    return {
+        "edge CPU": 1e6 / costs.edge_us,
+        "database CPU": limits.database_cores * 1e6 / costs.database_us,
+        "database WAL": limits.wal_mb * 1e6 / costs.wal_bytes,
+        "database disk": limits.disk_tb * TB / kept_bytes,
+        "Redis CPU": 1e6 / costs.limiter_us,
     }
-    fullest = max(use, key=use.__getitem__)
-    usd = cores * prices.core + 2 * disk_gb * prices.disk_gb  # and a standby's copy
-    return needed._replace(disk_gb=disk_gb, usd=usd, next_limit=f"{fullest} ({use[fullest]:.0%})")
+
+
+def parts(rate: float, costs: Costs, limits: Limits, prices: Prices, kept: Kept) -> Parts:
+    """Return what a rate of calls per second needs. Disks may be full at the end of the time; other parts have spare capacity."""
+    unit = unit_rates(costs, limits, kept)
+    counts = {part: math.ceil(rate / each / (1 if part == "database disk" else BUSY)) for part, each in unit.items()}
+    edges = max(2, counts["edge CPU"])
+    databases = max(count for part, count in counts.items() if part.startswith("database"))
+    machines = {"edge CPU": edges, "Redis CPU": counts["Redis CPU"]}
+    disk_tb = rate / unit["database disk"] * limits.disk_tb
+    database_cores = max(2 * databases, rate * costs.database_us / 1e6 / BUSY)
+    return Parts(
+        edges,
+        databases,
+        counts["Redis CPU"],
+        disk_tb,
+        (edges + 2 * database_cores + counts["Redis CPU"]) * prices.core,  # a standby has the same cores and disk
+        2 * disk_tb * TB / GB * prices.disk_gb,
+        {part: each * machines.get(part, databases) for part, each in unit.items()},
+    )
 
 
 class Waits(NamedTuple):
@@ -134,15 +154,19 @@ def _commit_all(queues: Sequence[deque[tuple[float, int]]], limits: Limits, arri
     return Waits(waits[len(waits) // 2], waits[len(waits) * 99 // 100], statistics.mean(sizes), len(waits) / arrivals)
 
 
-def report(rates: Sequence[float], costs: Costs, limits: Limits, prices: Prices, days: int, accounts: int) -> str:
-    """Return both tables as Markdown."""
-    lines = ["| calls/s | edge processes | databases | Redis nodes | disk TB | USD a month | fullest part |"]
-    lines.append("| ---: | ---: | ---: | ---: | ---: | ---: | --- |")
-    needed = {rate: parts(rate, costs, limits, prices, days) for rate in rates}
+def report(rates: Sequence[float], costs: Costs, limits: Limits, prices: Prices, kept: Kept, accounts: int) -> str:
+    """Return the three tables as Markdown."""
+    lines = ["| one part | is full at, calls/s |", "| --- | ---: |"]
+    lines += [f"| {part} | {each:,.0f} |" for part, each in unit_rates(costs, limits, kept).items()]
+    lines += ["", "| calls/s | edge processes | databases | Redis nodes | disk TB | USD: cores | USD: disk | saturates next |"]
+    lines.append("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
+    needed = {rate: parts(rate, costs, limits, prices, kept) for rate in rates}
     for rate, part in needed.items():
-        sizes = f"{part.edges} | {part.databases} | {part.limiters} | {part.disk_gb / 1e3:,.1f} | {part.usd:,.0f}"
-        lines.append(f"| {rate:,.0f} | {sizes} | {part.next_limit} |")
-    lines += ["", "| calls/s | calls go to | hold p50 ms | p99 ms | calls a batch | of the calls, held within 2 s |"]
+        sizes = f"{part.edges} | {part.databases} | {part.limiters} | {part.disk_tb:,.1f}"
+        first = min(part.saturates, key=part.saturates.__getitem__)
+        next_limit = f"{first}, at {part.saturates[first]:,.0f} calls/s"
+        lines.append(f"| {rate:,.0f} | {sizes} | {part.cores_usd:,.0f} | {part.disk_usd:,.0f} | {next_limit} |")
+    lines += ["", "| calls/s | calls go to | hold p50 ms | p99 ms | calls a batch | held within 2 s |"]
     lines.append("| ---: | --- | ---: | ---: | ---: | ---: |")
     for rate, part in needed.items():
         for by_account, name in ((False, "any edge"), (True, "their account's edge")):
@@ -155,29 +179,32 @@ def report(rates: Sequence[float], costs: Costs, limits: Limits, prices: Prices,
 def read_costs(path: Path, edge_us: float) -> Costs:
     """Read what `bench.call_costs` has printed."""
     found = json.loads(path.read_text())
-    rows = found["usage_ledger_bytes"] + found["ledger_entry_bytes"]
-    return Costs(edge_us, found["database_us"], found["limiter_us"], found["wal_bytes"], rows, found["hold_bytes"])
+    names = ("database_us", "limiter_us", "wal_bytes", "usage_ledger_bytes", "ledger_entry_bytes")
+    return Costs(edge_us, *(found[name] for name in names))
 
 
 def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(prog="python -m bench.capacity", description="What 1,000 to 100,000 calls a second need.")
     parser.add_argument("--costs", type=Path, required=True, help="the output of bench.call_costs")
-    parser.add_argument("--edge-us", type=float, default=230, help="CPU of an edge for a call (bench.gateway)")
+    parser.add_argument("--edge-us", type=float, default=292, help="CPU of an edge for a call (docs/performance.md)")
     parser.add_argument("--rates", default="1000,10000,100000", help="calls per second")
-    parser.add_argument("--days", type=int, default=90, help="that usage rows are kept")
+    parser.add_argument("--days", type=float, default=90, help="that usage rows are kept")
+    parser.add_argument("--ledger-days", type=float, default=365, help="of charges in the ledger, which are never deleted")
     parser.add_argument("--accounts", type=int, default=10_000)
     parser.add_argument("--database-cores", type=float, default=16, help="of one database")
     parser.add_argument("--wal-mb", type=float, default=200, help="per second, of one database's disk")
+    parser.add_argument("--disk-tb", type=float, default=16, help="of one database")
     parser.add_argument("--commit-ms", type=float, default=3, help="of a batch, without its calls")
     parser.add_argument("--commit-call-us", type=float, default=50, help="per call of a batch")
     parser.add_argument("--usd-core", type=float, default=25, help="per month, with 4 GB")
     parser.add_argument("--usd-gb", type=float, default=0.1, help="per month, of disk")
     options = parser.parse_args()
     costs = read_costs(options.costs, options.edge_us)
-    limits = Limits(options.database_cores, options.wal_mb, options.commit_ms, options.commit_call_us)
+    limits = Limits(options.database_cores, options.wal_mb, options.disk_tb, options.commit_ms, options.commit_call_us)
+    kept = Kept(options.days, options.ledger_days)
     rates = [float(rate) for rate in options.rates.split(",")]
-    print(report(rates, costs, limits, Prices(options.usd_core, options.usd_gb), options.days, options.accounts))
+    print(report(rates, costs, limits, Prices(options.usd_core, options.usd_gb), kept, options.accounts))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import pytest
 from cryptography import x509
 
 from shared.core.clock import now_ms
+from shared.core.database import database
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS, sweep
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, ChannelModel, Plan, Subscription, UsageLedger
@@ -85,6 +86,7 @@ def test_four_edges_behave_like_one(site: Site, postgres: Postgres, postgres_url
     _check_failing_provider(site)
     _check_busy_provider(site)
     _check_metrics(site)
+    _check_connections()
     _check_killed_edge(site)
     _check_database_outage(site, postgres, postgres_url)
 
@@ -177,6 +179,12 @@ def _check_metrics(site: Site) -> None:
     assert sum(scrape.total("yout_credits_charged_total") for scrape in scrapes) == charged
     assert [scrape.total("yout_holds_open") for scrape in scrapes] == [0] * EDGES
     assert [scrape.total("yout_edge_processes") for scrape in scrapes] == [1] * EDGES
+
+
+def _check_connections() -> None:
+    """Check that each edge has at most five connections to the database (docs/scaling.md)."""
+    statement = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    assert database.execute_sql(statement).fetchone()[0] <= 5 * EDGES
 
 
 def _check_killed_edge(site: Site) -> None:
