@@ -669,6 +669,9 @@ class LedgerEntry(BaseModel):
         ],
     )
 
+    # The month of the call, or of the entry if it has none: 202612. 0: written by release 0.5. PostgreSQL partitions by it.
+    month = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+
     class Meta:
         primary_key = CompositeKey("account", "seq")
         constraints = [

@@ -35,6 +35,11 @@ def new_id() -> UUID:
     return UUID(int=(tick // _TICKS_PER_MS << 80) | _VERSION_7 | (tick % _TICKS_PER_MS << 64) | _VARIANT | low)
 
 
+def id_time(id: UUID) -> int:
+    """Return when a version 7 UUID was created, in milliseconds UTC."""
+    return id.int >> 80
+
+
 # Random bytes are read for many ids at once: one system call per id would cost 2.5 % of a call's CPU time.
 _RANDOM_BYTES = 4096
 _random_words: list[int] = []

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import logging
 import re
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import peewee
 from playhouse.migrations import Runner
 
 from shared.core.database import is_sqlite
+from shared.core.database_errors import sqlstate
 from shared.core.errors import SchemaMismatch
 
 RELEASE = (0, 5)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
+_LOCK_NOT_AVAILABLE = "55P03"
+LOCK_TIMEOUT_MS = 1_000  # of a migration's statement; shorter than that of calls, which wait behind it
+LOCK_PAUSE_SECONDS = 1.0
+LOCK_SECONDS = 600.0  # how long a migration waits for locks in total, e.g. for a backup that reads the table
 _SINCE = re.compile(r"_since_(\d+)_(\d+)$")
 
 log = logging.getLogger("yout.schema")
@@ -40,11 +48,39 @@ def migrate(database: peewee.Database) -> list[str]:
 def _migrate_to(runner: Runner, name: str) -> list[str]:
     """Apply `name` unless another release has done so.
 
-    The lock ends with the transaction. A session lock would stay on a pooler's connection.
+    A migration may have steps to `PREPARE` it, each a function of the database, which run in short transactions of their own, and
+    a function `CANCEL`, which reverses them after a failure. They must be safe to repeat.
     """
-    with runner.database.atomic():
-        runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
-        return list(runner.up(name))
+    module = next(row for row in runner.status() if row.name == name).load()
+    try:
+        for step in getattr(module, "PREPARE", ()):
+            _run_alone(runner, name, partial(step, runner.database))
+        return _run_alone(runner, name, partial(runner.up, name))
+    except BaseException:
+        if hasattr(module, "CANCEL"):
+            _run_alone(runner, name, partial(module.CANCEL, runner.database))
+        raise
+
+
+def _run_alone(runner: Runner, name: str, step: Callable[[], object]) -> list[str]:
+    """Run `step` in a transaction, unless another release has applied `name`. Returns the names that it returns.
+
+    The advisory lock ends with the transaction. A session lock would stay on a pooler's connection. A statement that waits for a
+    table's lock makes all calls wait behind it: so it waits only shortly, and the transaction is repeated.
+    """
+    ends_at = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            with runner.database.atomic():
+                runner.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_ADVISORY_LOCK,))
+                if name in runner.applied():
+                    return []
+                runner.database.execute_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
+                return list(step() or ())  # type: ignore[call-overload]
+        except peewee.OperationalError as error:
+            if sqlstate(error) != _LOCK_NOT_AVAILABLE or time.monotonic() >= ends_at:
+                raise
+        time.sleep(LOCK_PAUSE_SECONDS)
 
 
 def _renumber(runner: Runner) -> None:

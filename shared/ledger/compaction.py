@@ -17,7 +17,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.clock import new_id
-from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.ledger.sql import as_uuid, change_accounts, entry_month, execute, insert, lock_accounts
 
 OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `verify.py`)
 OPENING_REASON = "opening balance"
@@ -157,12 +157,12 @@ _FINISHED = (
     " AND h.state = 'held')"
 )
 _ENTRIES = "SELECT seq, balance_after, call, actor, plan_amount FROM ledger_entry WHERE account_id = ?"
-_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at")
+_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at", "month")
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "created_at")
 
 
 def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int) -> None:
-    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now)
+    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now, entry_month(None, now))
     insert("ledger_entry", _COLUMNS, [entry])
 
 

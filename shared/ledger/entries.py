@@ -6,7 +6,7 @@ from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.ledger.sql import AccountState, change_accounts, execute, lock_accounts
+from shared.ledger.sql import AccountState, change_accounts, entry_month, execute, lock_accounts
 from shared.models import LedgerEntry
 from shared.text.translation import lazy_gettext
 
@@ -56,6 +56,7 @@ def post_entry(
         )
     plan_amount = _plan_part(pool, kind, amount, account, call, plan)
     change_accounts({account: (amount, 0, 1, plan_amount)})
+    now = now_ms()
     return LedgerEntry.create(
         account=account,
         seq=pool.ledger_seq + 1,
@@ -65,8 +66,9 @@ def post_entry(
         call=call,
         actor=actor,
         reason=reason,
-        created_at=now_ms(),
+        created_at=now,
         plan_amount=plan_amount,
+        month=entry_month(call, now),
     )
 
 

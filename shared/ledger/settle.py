@@ -14,7 +14,17 @@ from uuid import UUID
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import new_id
 from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
-from shared.ledger.sql import AccountState, Change, add_change, as_uuid, change_accounts, execute, insert, lock_accounts
+from shared.ledger.sql import (
+    AccountState,
+    Change,
+    add_change,
+    as_uuid,
+    change_accounts,
+    entry_month,
+    execute,
+    insert,
+    lock_accounts,
+)
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
 
 NO_USAGE = TokenUsage(0, 0)
@@ -135,7 +145,8 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         add_change(changes, item.account, pool, after)
         if after.ledger_seq != pool.ledger_seq:
             amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
-            entries.append((item.account, after.ledger_seq, "charge", amount, after.balance, item.call, now, plan))
+            month = entry_month(item.call, now)
+            entries.append((item.account, after.ledger_seq, "charge", amount, after.balance, item.call, now, plan, month))
         results.append(settled)
     _forget_expiry(was_expired)
     _write(items, results, changes, entries, now)
@@ -287,7 +298,9 @@ def _forget_expiry(was_expired: Sequence[Settlement]) -> None:
         )
 
 
-_ENTRY_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount")
+_ENTRY_COLUMNS = (
+    *("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount", "month"),
+)
 _USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
@@ -302,7 +315,7 @@ def _write(
     items: Sequence[Settlement],
     results: Sequence[Settled],
     changes: dict[UUID, Change],
-    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int, int]],
+    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int, int, int]],
     now: int,
 ) -> None:
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]

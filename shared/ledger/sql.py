@@ -16,6 +16,8 @@ from uuid import UUID
 import peewee
 import psycopg
 
+from shared.core.billing_periods import month_of
+from shared.core.clock import id_time
 from shared.core.database import (
     BATCH_TIMEOUT_MS,
     IDLE_TIMEOUT_MS,
@@ -231,6 +233,14 @@ def as_list(value: Any) -> list[str] | None:
     """Convert a JSON list from the database: decoded on PostgreSQL, text on SQLite."""
     decoded: list[str] | None = json.loads(value) if isinstance(value, str) else value
     return decoded
+
+
+def entry_month(call: UUID | None, at: int) -> int:
+    """Return the month of a ledger entry: that of its call, otherwise of the time `at` (ms UTC).
+
+    PostgreSQL partitions entries by it: charges of a call must be in one partition, whose unique index allows one.
+    """
+    return month_of(id_time(call) if call is not None else at)
 
 
 def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]:

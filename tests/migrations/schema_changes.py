@@ -8,7 +8,8 @@ import peewee
 
 _COLUMNS = """
     SELECT table_name, column_name, data_type, character_maximum_length, is_nullable = 'YES', column_default IS NOT NULL
-    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'"""
+    FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'
+        AND NOT (SELECT relispartition FROM pg_class WHERE oid = table_name::regclass)"""
 _CONSTRAINTS = """
     SELECT c.conrelid::regclass::text, c.conname, c.contype::text, pg_get_constraintdef(c.oid),
         ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey))

@@ -21,17 +21,36 @@ from tests.threads import run_threads
 HISTORY = "schema_migration"  # the runner's own table, which has no model
 
 # Column order and constraint names are ignored, because a column added by a later migration comes last in its table.
+# Partitions are left out, except for keys that all of them have and their table has not: these are compared as the table's.
+_PARTITIONS = """
+    WITH part AS (
+        SELECT inhrelid AS oid, inhparent::regclass::text AS parent, inhrelid::regclass::text AS name,
+            count(*) OVER (PARTITION BY inhparent) AS number
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhparent WHERE relkind = 'p')"""
 _POSTGRES_SCHEMA = {
     "columns": """
         SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
-        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'""",
-    "constraints": """
-        SELECT conrelid::regclass::text, contype, pg_get_constraintdef(oid)
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migration'
+            AND NOT (SELECT relispartition FROM pg_class WHERE oid = table_name::regclass)""",
+    "constraints": f"""
+        {_PARTITIONS}
+        SELECT conrelid::regclass::text, contype::text, pg_get_constraintdef(oid)
         FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'schema_migration'""",
-    "indexes": """
-        SELECT tablename, indexname, indexdef
-        FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'schema_migration'""",
+        WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'schema_migration'
+            AND conrelid NOT IN (SELECT oid FROM part)
+        UNION ALL SELECT parent, contype::text, pg_get_constraintdef(c.oid)
+        FROM pg_constraint c JOIN part ON part.oid = conrelid
+        WHERE contype = 'p' AND conparentid = 0 GROUP BY 1, 2, 3, number HAVING count(*) = number""",
+    "indexes": f"""
+        {_PARTITIONS}
+        SELECT tablename, indexname, replace(indexdef, ' ON ONLY ', ' ON ')
+        FROM pg_indexes WHERE schemaname = 'public' AND tablename <> 'schema_migration'
+            AND NOT EXISTS (SELECT FROM part WHERE name = tablename)
+        UNION ALL SELECT parent, replace(i.indexrelid::regclass::text, name, parent),
+            replace(pg_get_indexdef(i.indexrelid), name, parent)
+        FROM pg_index i JOIN part ON part.oid = i.indrelid
+        WHERE NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = i.indexrelid)
+        GROUP BY 1, 2, 3, number HAVING count(*) = number""",
 }
 
 Schema = dict[str, list[tuple[Any, ...]]]
