@@ -10,10 +10,12 @@ import logging
 import time
 from uuid import UUID
 
+from shared.core.billing_periods import month_start
 from shared.core.clock import now_ms
-from shared.core.database import transaction
+from shared.core.database import is_sqlite, transaction
 from shared.core.settings import Settings
-from shared.ledger import retention
+from shared.ledger import partitions, retention
+from shared.ledger.partitions import Partition
 from shared.rollup import summed_until
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
@@ -24,6 +26,7 @@ RUN_SECONDS = 10.0
 MAX_SECONDS = 2.0  # the scheduler has other tasks; the next run continues
 PAUSE_MS = 600_000  # between passes
 BATCH = 500  # calls per transaction
+FORGET_BATCH = 2_000  # calls per transaction whose references are removed
 PAGE = 500  # accounts per query
 _START = UUID(int=0)
 
@@ -35,6 +38,7 @@ class UsageRetention:
         self._days = days
         self._after = _START  # the last account of this pass that is done
         self._due_at = 0  # of the next pass
+        self._forgotten = "", _START  # a partition to drop, and the last of its calls without references
         self._deleted = 0  # calls in this pass
 
     def run(self, now: int, seconds: float = MAX_SECONDS) -> int:
@@ -48,6 +52,8 @@ class UsageRetention:
         before = self._deleted
         if self._days is not None or retention.has_plan_with_usage_days():
             until = summed_until(now)
+            if not self._drop_partitions(now, until, deadline):
+                return 0
             while self._visit_page(now, until, deadline):
                 if time.monotonic() >= deadline:
                     return self._deleted - before
@@ -56,6 +62,35 @@ class UsageRetention:
             log.info("deleted %d calls whose retention period is over", self._deleted)
         self._after, self._deleted, self._due_at = _START, 0, now + PAUSE_MS
         return deleted
+
+    def _drop_partitions(self, now: int, summed: int, deadline: float) -> bool:
+        """Drop the partitions of ended months that are empty, or whose calls are all expired. Returns False if time ran out."""
+        days = partitions.longest_period(self._days)
+        expired = 0 if days is None else min(retention.kept_since(days, now), summed)
+        for partition in () if is_sqlite() or not partitions.is_owner() else partitions.list_partitions("usage_ledger"):
+            if partition.until <= expired and partitions.can_drop(partition):
+                if not self._forget_calls(partition, deadline):
+                    return False
+                dropped = partitions.drop_partition(partition.name)
+            else:
+                dropped = partition.until <= month_start(now) and partitions.drop_partition(partition.name, if_empty=True)
+            if dropped:
+                log.info("dropped the partition %s, because the retention period of its calls is over", partition.name)
+        return True
+
+    def _forget_calls(self, partition: Partition, deadline: float) -> bool:
+        """Remove all references to the calls of a partition. Returns False if time ran out."""
+        name, last = self._forgotten
+        after = last if name == partition.name else _START
+        while True:
+            with transaction():
+                done = partitions.forget_next_calls(partition, after, FORGET_BATCH)
+            if done is None:
+                return True
+            after = done
+            self._forgotten = partition.name, after
+            if time.monotonic() >= deadline:
+                return False
 
     def _visit_page(self, now: int, summed: int, deadline: float) -> bool:
         """Delete the old calls of the next accounts, until time runs out. Returns False after the last account."""

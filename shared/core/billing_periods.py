@@ -25,6 +25,16 @@ def month_of(ms: int) -> int:
     return date.year * 100 + date.month
 
 
+def month_time(month: int) -> int:
+    """Return the start of a month given as a readable number, in ms: the reverse of `month_of`."""
+    return _milliseconds(datetime(month // 100, month % 100, 1, tzinfo=UTC))
+
+
+def format_month(ms: int) -> str:
+    """Format the calendar month for names: 2026_12."""
+    return _date(ms).strftime("%Y_%m")
+
+
 def month_start(ms: int) -> int:
     """Return the start of the calendar month."""
     return _milliseconds(_date(ms).replace(day=1, hour=0, minute=0, second=0, microsecond=0))

@@ -62,7 +62,7 @@ def _migrate_to(runner: Runner, name: str) -> list[str]:
         raise
 
 
-def _run_alone(runner: Runner, name: str, step: Callable[[], object]) -> list[str]:
+def _run_alone(runner: Runner, name: str, step: Callable[[], list[str] | None]) -> list[str]:
     """Run `step` in a transaction, unless another release has applied `name`. Returns the names that it returns.
 
     The advisory lock ends with the transaction. A session lock would stay on a pooler's connection. A statement that waits for a
@@ -76,7 +76,7 @@ def _run_alone(runner: Runner, name: str, step: Callable[[], object]) -> list[st
                 if name in runner.applied():
                     return []
                 runner.database.execute_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
-                return list(step() or ())  # type: ignore[call-overload]
+                return step() or []
         except peewee.OperationalError as error:
             if sqlstate(error) != _LOCK_NOT_AVAILABLE or time.monotonic() >= ends_at:
                 raise

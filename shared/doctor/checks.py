@@ -8,12 +8,14 @@ from types import MappingProxyType
 
 import peewee
 
+from shared.core.database import is_sqlite
 from shared.core.settings import Settings
 from shared.doctor import database, local, servers
 
 # Checks that are skipped if another one fails.
 NEEDS = MappingProxyType(
-    dict.fromkeys(("migrations", "secret_key", "worker", "channels", "clock"), "database") | {"limiter": "redis"}
+    dict.fromkeys(("migrations", "secret_key", "worker", "channels", "clock"), "database")
+    | {"limiter": "redis", "partitions": "migrations"}
 )
 
 
@@ -28,6 +30,8 @@ def checks_of(settings: Settings, target: peewee.Database | None) -> dict[str, C
             "worker": partial(database.check_worker, target),
             "channels": partial(database.check_channels, target),
         }
+        if not is_sqlite(target):
+            checks["partitions"] = partial(database.check_partitions, target)
     if settings.uses_rabbitmq:
         checks["broker"] = partial(servers.check_broker, settings)
     return checks | {

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import peewee
 import redis
 
+from shared.core.billing_periods import next_month_start
 from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.database_errors import is_temporary
@@ -24,6 +25,7 @@ from shared.core.redis_client import open_client
 from shared.core.schema_version import require_current
 from shared.core.settings import Settings
 from shared.doctor.runner import CheckFailed
+from shared.ledger.partitions import TABLES, has_default_rows, is_owner, list_partitions
 from shared.ledger.probe import probe_writes
 from shared.models import AIModel, AlertCheck, AuditEntry, Channel, ChannelModel
 from shared.sealed_columns import count_undecryptable, require_secret_key
@@ -153,6 +155,22 @@ def check_worker(target: peewee.Database) -> str:
         return ""
     since = f"No worker has run for {timedelta(seconds=age)}" if checked_at else "No worker has run yet"
     raise CheckFailed(f"{since}. Start one (`worker` in the Procfile, or `yout up`), and read its log if it exits.")
+
+
+def check_partitions(target: peewee.Database) -> str:
+    """Fail if `usage_ledger` or `ledger_entry` has no partition for the next month, or rows outside of its partitions."""
+    with target.connection_context():
+        needed = next_month_start(next_month_start(now_ms()))
+        missing = [table for table in TABLES if not any(each.until >= needed for each in list_partitions(table))]
+        misplaced = [f"{table}_default" for table in TABLES if has_default_rows(table)]
+        advice = "Read the worker's log." if is_owner() else "Run `yout migrate` as their owner, at least once a month."
+    if missing:
+        raise CheckFailed(f"Without a partition for the next month: {', '.join(missing)}. {advice}")
+    if misplaced:
+        raise CheckFailed(
+            f"There are rows in {', '.join(misplaced)}, because a partition was missing or a machine's clock was wrong. {advice}"
+        )
+    return ""
 
 
 def check_channels(target: peewee.Database) -> str:

@@ -5,6 +5,8 @@
     lock_old_calls(…)      lock a batch of calls that can be deleted
     delete_calls(…)        delete them, with the references to them
 
+Whole partitions of old calls are dropped by `shared.ledger.partitions`.
+
 The caller must not delete calls that the usage sums do not include yet (`shared.rollup.summed_until`).
 """
 
@@ -77,8 +79,7 @@ def lock_old_calls(account: UUID, since: int, until: int, limit: int) -> list[Ol
     lock = "" if is_sqlite() else " FOR UPDATE OF u SKIP LOCKED"
     rows = execute(
         "SELECT u.id, u.created_at FROM usage_ledger u WHERE u.account_id = ? AND u.created_at >= ? AND u.created_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM media_job j WHERE j.id = u.id"
-        " AND (j.finished_at IS NULL OR j.files_expire_at IS NOT NULL OR j.input_key IS NOT NULL))"
+        f" AND NOT EXISTS (SELECT 1 FROM media_job j WHERE j.id = u.id AND {OPEN_JOB})"
         f" ORDER BY u.created_at LIMIT ?{lock}",
         [account, since, until, limit],
     )
@@ -99,4 +100,5 @@ def delete_calls(account: UUID, calls: Sequence[UUID]) -> None:
     execute("DELETE FROM usage_ledger WHERE account_id = ? AND id IN ?", [account, ids])
 
 
+OPEN_JOB = "(j.finished_at IS NULL OR j.files_expire_at IS NOT NULL OR j.input_key IS NOT NULL)"
 _PLANS = "account a LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"

@@ -10,7 +10,9 @@ import pytest
 
 from shared.core.clock import new_id
 from shared.core.database import database
+from shared.ledger.partitions import Partition, create_partitions, list_partitions
 from shared.ledger.retention import kept_since, read_usage_days
+from shared.ledger.sql import entry_month
 from shared.models import (
     Account,
     LedgerEntry,
@@ -200,3 +202,84 @@ def test_workers_share_the_calls_of_an_account(bound_postgres: peewee.Database, 
     run_threads(work, 3)
     assert sum(deleted) == 100
     assert ages(owner) == []
+
+
+# Partitions, on PostgreSQL
+
+
+@pytest.fixture
+def ended(bound_postgres: peewee.Database) -> Partition:
+    """A partition of one month whose calls are summed, and expired at `long_after` it, as are all of the first partition."""
+    create_partitions(list_partitions("usage_ledger")[0].until)
+    found = list_partitions("usage_ledger")[1]
+    RollupState.update(rolled_until=long_after(found)).execute()
+    return found
+
+
+def long_after(partition: Partition) -> int:
+    return partition.until + 60 * DAY
+
+
+def charged_call(account: UUID, partition: Partition, number: int) -> UUID:
+    """A call in the partition that was charged 1 credit."""
+    id = UUID(int=new_id().int & (1 << 80) - 1 | (partition.until - 1) << 80)
+    call(account, partition.until - 1, id=id, credits=1)
+    entry = {"kind": "charge", "amount": -1, "balance_after": 100 - number, "call": id, "month": entry_month(id, 0)}
+    LedgerEntry.create(account=account, seq=1 + number, **entry)
+    Account.update(balance=100 - number, ledger_seq=1 + number).where(Account.id == account).execute()
+    return id
+
+
+def months() -> set[str]:
+    return {partition.name for partition in list_partitions("usage_ledger")}
+
+
+def test_a_partition_of_expired_calls_is_dropped(ended: Partition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_retention, "FORGET_BATCH", 2)
+    owners = [factories.account(100).id for _ in range(2)]
+    calls = [charged_call(owner, ended, number) for owner in owners for number in (1, 2, 3)]
+    now = long_after(ended)
+    times = {"created_at": ended.until - 1, "due_at": 0, "deadline_at": 0, "finished_at": now}
+    MediaJob.create(
+        id=calls[0], account=owners[0], kind="image", model="m", price=calls[0], credits_held=1, status="failed", **times
+    )
+    recent = call(owners[0], now, id=UUID(int=new_id().int & (1 << 80) - 1 | now << 80))
+    retention = UsageRetention(30)
+    for _ in range(4):  # an interrupted pass continues; each step leaves a ledger that verifies
+        retention.run(now, seconds=0)
+        holds.assert_ledger_verifies()
+    assert ended.name not in months()
+    assert [row.id for row in UsageLedger.select()] == [recent.id]
+    assert not LedgerEntry.select().where(LedgerEntry.call.is_null(False)).exists()
+    assert not MediaJob.select().exists()
+    assert sorted(row.balance for row in Account.select()) == [97, 97]
+    assert create_partitions(now)[0] > ended.name
+
+
+@pytest.mark.parametrize("reason", ["setting", "plan", "files", "purge", "sums"])
+def test_a_partition_with_calls_to_keep_stays(ended: Partition, reason: str) -> None:
+    owner = subscriber(400 if reason == "plan" else None)
+    id = charged_call(owner, ended, 1)
+    Account.update(balance=0, ledger_seq=1).where(Account.id == owner).execute()
+    if reason == "files":
+        times = {"due_at": 0, "deadline_at": 0, "finished_at": 1, "files_expire_at": 1}
+        MediaJob.create(id=id, account=owner, kind="image", model="m", price=id, credits_held=1, status="failed", **times)
+    if reason == "purge":
+        PurgeJob.create(account=owner, boundary=NOON)
+    if reason == "sums":
+        RollupState.update(rolled_until=ended.until - 1).execute()
+    UsageRetention(None if reason == "setting" else 30).run(long_after(ended))
+    assert ended.name in months()
+    assert [(row.id) for row in UsageLedger.select()] == [id]
+    assert LedgerEntry.select().where(LedgerEntry.call == id).exists()
+
+
+def test_an_empty_partition_is_dropped_after_its_month(ended: Partition) -> None:
+    account = subscriber(30)
+    charged_call(account, ended, 1)
+    retention = UsageRetention(None)  # other accounts keep their calls, so it deletes row by row
+    assert retention.run(ended.until - DAY) == 0
+    assert ended.name in months()
+    assert retention.run(long_after(ended)) == 1
+    retention.run(long_after(ended) + usage_retention.PAUSE_MS)
+    assert ended.name not in months()

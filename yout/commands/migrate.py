@@ -14,8 +14,10 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _migrate(call: CommandContext) -> Result:
+    from shared.core.clock import now_ms
     from shared.core.procfile_runner import process_name
     from shared.core.schema_version import MIGRATIONS, migrate, require_current
+    from shared.ledger.partitions import create_partitions
     from shared.sealed_columns import require_secret_key
     from yout.command_database import database_session
     from yout.secret_key import ensure_secret_key
@@ -23,6 +25,7 @@ def _migrate(call: CommandContext) -> Result:
     settings = ensure_secret_key(call.settings)
     with database_session(settings, check_schema=False) as database:
         applied = migrate(database)
+        create_partitions(now_ms())  # for workers that may not create tables
         require_current(database)
         require_secret_key(database, settings.secret_key)
     current = max(path.stem for path in MIGRATIONS.glob("[0-9]*.py"))

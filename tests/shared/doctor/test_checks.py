@@ -10,12 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import peewee
 import psycopg
 import pytest
 import redis
 from cryptography import x509
 
-from shared.core.clock import now_ms
+from shared.core.billing_periods import DAY_MS
+from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database, database, open_database
 from shared.core.machine import GIB, DiskSpace, exposed_files
 from shared.core.settings import Settings, setting_problems, unknown_variables
@@ -24,8 +26,10 @@ from shared.doctor import NEEDS, CheckFailed, checks_of, run_checks
 from shared.doctor import database as database_checks
 from shared.doctor.local import check_files
 from shared.doctor.servers import _check_eviction, check_mail, check_public_url, check_redis
-from shared.models import AlertCheck, AuditEntry
+from shared.ledger.partitions import create_partitions, id_bound, list_partitions
+from shared.models import AlertCheck, AuditEntry, UsageLedger
 from tests import factories
+from tests.databases import opened
 from tests.servers.authority import Authority
 from tests.servers.postgres import Postgres
 from tests.servers.process import free_port
@@ -128,6 +132,26 @@ def test_a_healthy_installation_passes(
         assert failed() == {}
         assert AuditEntry.select().where(AuditEntry.actor == "doctor").count() == 0  # the trial was rolled back
         assert upstream.calls == []
+
+
+def test_missing_partitions_are_reported(
+    bound_postgres: peewee.Database, postgres: Postgres, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = list_partitions("usage_ledger")[0]
+    monkeypatch.setattr(database_checks, "now_ms", lambda: first.until - 40 * DAY_MS)
+    assert database_checks.check_partitions(bound_postgres) == ""
+    monkeypatch.setattr(database_checks, "now_ms", lambda: first.until - DAY_MS)
+    advice = failure(lambda: database_checks.check_partitions(bound_postgres))
+    assert advice == "Without a partition for the next month: usage_ledger, ledger_entry. Read the worker's log."
+    with opened(postgres.application(postgres_url)) as other:
+        bind_database(other)
+        assert failure(lambda: database_checks.check_partitions(other)).endswith("at least once a month.")
+    bind_database(bound_postgres)
+    call = {"id": id_bound(first.until + 100 * DAY_MS), "model": "m", "price": new_id(), "status": "completed", "streamed": True}
+    UsageLedger.create(account=factories.account(), **call)
+    create_partitions(first.until - DAY_MS)
+    advice = failure(lambda: database_checks.check_partitions(bound_postgres))
+    assert advice.startswith("There are rows in usage_ledger_default")
 
 
 @pytest.mark.usefixtures("bound_database")
