@@ -21,7 +21,7 @@ from typing import Any
 from flask.testing import FlaskClient
 
 from bench.gateway.postgres import DurablePostgres
-from bench.synthetic_usage import arguments, fill
+from bench.synthetic_usage import arguments, prepare
 from console.app import create_app
 from shared.core.clock import new_id
 from shared.core.database import bind_database, database
@@ -121,11 +121,12 @@ def main() -> int:
     parser.add_argument("--url", help="an existing PostgreSQL (default: start one)")
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds, at least 2")
     chosen = parser.parse_args()
+    target: Any
     with nullcontext(chosen.url) if chosen.url else own_postgres() as url, opened(url) as target:
+        target.answer_seconds = 0  # no limit
         bind_database(target)
         migrate(target)
-        if chosen.rows:
-            fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
+        prepare(chosen)
         with TemporaryDirectory(prefix="yout-bench-") as folder:
             return 1 if report(max(2, chosen.rounds), folder) else 0
 

@@ -1,10 +1,13 @@
 """Fills a database with millions of synthetic calls, distributed like a real platform's.
 
-    python -m bench.synthetic_usage DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40]
+    python -m bench.synthetic_usage DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40] [--copies 0]
 
 For PostgreSQL (COPY). An empty database is migrated first; never use one with real data. A few accounts and models make most of
-the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. At the end
-the usage rollups are built, as a worker would.
+the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. Each call
+with a cost has its charge in the ledger. Then the usage rollups are built, as a worker would.
+
+`--copies 9` makes ten times as many calls, much faster: it repeats calls and rollups, but not charges, in nine earlier periods of
+`--days`, each in its own partition. To continue in a filled database, use `--rows 0`, with `--from-copy` if it has some already.
 """
 
 from __future__ import annotations
@@ -14,15 +17,17 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.core.billing_periods import month_of
 from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
+from shared.ledger.partitions import id_bound, list_partitions
 from shared.models import (
     Account,
     AccountTotal,
@@ -31,6 +36,7 @@ from shared.models import (
     ApiKey,
     Channel,
     ChannelModel,
+    KeyUsage,
     PlatformUsage,
     Price,
     RollupState,
@@ -40,6 +46,7 @@ from shared.rollup import update_sums
 from tests.databases import opened
 
 CHUNK = 200_000
+SAMPLE = 1_000_000  # calls that are made one by one; more are repetitions of these at other times of their hour
 HOUR_MS = 3_600_000
 COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
@@ -184,23 +191,34 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
         raise SystemExit("Only PostgreSQL is supported.")
     world = build_world(accounts, models)
     until = now_ms()
+    split_past(until - days * 24 * HOUR_MS)
+    since = until - days * 24 * HOUR_MS
     began = time.monotonic()
     indexes = [index for index in UsageLedger._meta.fields_to_index() if index._name]
+    columns = ", ".join(COLUMNS)
+    sample = min(rows, SAMPLE)
     with database.atomic():
         for index in indexes:
             database.execute_sql(f"DROP INDEX {index._name}")
-        database.execute_sql(
-            "SET LOCAL session_replication_role = replica"
-        )  # referenced rows exist, so foreign key checks can be skipped
-        with database.connection().cursor().copy(f"COPY usage_ledger ({', '.join(COLUMNS)}) FROM STDIN") as copy:
-            for chunk in lines(world, rows, until - days * 24 * HOUR_MS, until, seed):
+        # Referenced rows exist, so foreign key checks can be skipped.
+        database.execute_sql("SET LOCAL session_replication_role = replica")
+        database.execute_sql("CREATE TEMPORARY TABLE sample (LIKE usage_ledger INCLUDING DEFAULTS) ON COMMIT DROP")
+        with database.connection().cursor().copy(f"COPY sample ({columns}) FROM STDIN") as copy:
+            for chunk in lines(world, sample, since, until, seed):
                 copy.write(chunk)
+        database.execute_sql("CREATE INDEX ON sample (created_at)")
+        _say("sample written", began)
+        for start in range(since, until, HOUR_MS):
+            span = min(HOUR_MS, until - start)
+            database.execute_sql(REPEAT.format(columns=columns, times=rows // sample, start=start, span=span))
         _say("calls written", began)
         for index in indexes:
             database.execute(index)
         _say("indexes created", began)
     database.execute_sql("VACUUM ANALYZE usage_ledger")
     _say("vacuumed", began)
+    fill_ledger(since)
+    _say("charges written", began)
     AccountTotal.delete().execute()
     AccountUsage.delete().execute()
     PlatformUsage.delete().execute()
@@ -212,8 +230,106 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
     _say("rollups built", began)
 
 
+# Parameters: columns, repetitions, start and length of an hour (ms).
+REPEAT = """
+    INSERT INTO usage_ledger ({columns})
+    SELECT (left(hex, 8) || '-' || right(hex, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
+        account_id, api_key, model, channel, price, status, error_code, streamed, estimated, input_tokens, cached_tokens,
+        output_tokens, reasoning_tokens, credits, overrun_credits, attempts, first_token_ms, duration_ms, moved
+    FROM (
+        SELECT *, lpad(to_hex(moved), 12, '0') AS hex FROM (
+            SELECT *, {start} + floor(random() * {span})::bigint AS moved FROM sample, generate_series(1, {times})
+            WHERE created_at >= {start} AND created_at < {start} + {span}
+        ) AS repeated
+    ) AS calls ORDER BY moved
+"""
+# An account's charges follow its one grant. Parameters: the grant's credits, the time before all calls (ms UTC) and its month.
+ENTRIES = """
+    WITH owners AS (
+        UPDATE account SET balance = {grant} - coalesce(used, 0), ledger_seq = 1 + coalesce(charges, 0)
+        FROM account a LEFT JOIN (
+            SELECT account_id, sum(credits) AS used, count(*) AS charges FROM usage_ledger WHERE credits > 0 GROUP BY 1
+        ) u ON u.account_id = a.id WHERE account.id = a.id AND account.ledger_seq = 0 RETURNING account.id
+    )
+    INSERT INTO ledger_entry
+        (account_id, seq, kind, amount, balance_after, call, actor, reason, created_at, plan_amount, month)
+    SELECT id, 1, 'grant', {grant}, {grant}, NULL, 'bench', '', {began}, 0, {month} FROM owners
+    UNION ALL SELECT account_id, 1 + row_number() OVER w, 'charge', -credits, {grant} - sum(credits) OVER w, id, 'edge', '',
+        created_at + duration_ms, 0,
+        to_char(to_timestamp(created_at / 1000) AT TIME ZONE 'UTC', 'YYYYMM')::int
+    FROM usage_ledger WHERE credits > 0 AND account_id IN (SELECT id FROM owners)
+    WINDOW w AS (PARTITION BY account_id ORDER BY id)
+"""
+GRANT = 10**12
+
+
+def fill_ledger(began: int) -> None:
+    """Insert the charges of all calls of the new accounts; `began` is before the first call (ms UTC)."""
+    keys = {"ledger_entry_created_at": "created_at"}
+    with database.atomic():
+        database.execute_sql("SET LOCAL session_replication_role = replica")
+        for name in keys:
+            database.execute_sql(f"DROP INDEX {name}")
+        database.execute_sql(ENTRIES.format(grant=GRANT, began=began, month=month_of(began)))
+        for name, columns in keys.items():
+            database.execute_sql(f"CREATE INDEX {name} ON ledger_entry ({columns})")
+    database.execute_sql("VACUUM ANALYZE ledger_entry")
+
+
+def split_past(since: int) -> None:
+    """Replace the empty first partition of calls by one that begins at `since` (ms UTC), to make room for earlier ones."""
+    first = list_partitions("usage_ledger")[0]
+    database.execute_sql(f"DROP TABLE {first.name}")
+    _attach("usage_ledger_now", since, first.until)
+
+
+def _attach(name: str, since: int, until: int, rows: str = "") -> None:
+    """Add a partition with the result of the query `rows`. Its indexes are built afterwards."""
+    with database.atomic():
+        database.execute_sql(f"CREATE TABLE {name} (LIKE usage_ledger INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        if rows:
+            database.execute_sql(f"INSERT INTO {name} {rows}")
+        bounds = f"'{id_bound(since)}'", f"'{id_bound(until)}'"
+        database.execute_sql(f"ALTER TABLE {name} ADD CHECK (id >= {bounds[0]} AND id < {bounds[1]})")  # attaches without a scan
+        database.execute_sql(f"ALTER TABLE usage_ledger ATTACH PARTITION {name} FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})")
+    database.execute_sql(f"VACUUM ANALYZE {name}")
+
+
+def copy_period(number: int, days: int) -> None:
+    """Repeat the calls and their sums `number` periods earlier."""
+    shift = number * days * 24 * HOUR_MS
+    (since,) = (partition.since for partition in list_partitions("usage_ledger") if partition.name == "usage_ledger_now")
+    assert since is not None
+    names = [column.name for column in database.get_columns("usage_ledger")]
+    time = f"lpad(to_hex(created_at - {shift}), 12, '0')"
+    earlier = {
+        "id": f"(left({time}, 8) || '-' || right({time}, 4) || substr(id::text, 14))::uuid",
+        "created_at": f"created_at - {shift}",
+    }
+    rows = f"SELECT {', '.join(earlier.get(name, name) for name in names)} FROM usage_ledger_now"
+    _attach(f"usage_ledger_copy_{number}", since - shift, since - shift + days * 24 * HOUR_MS, rows)
+    for model in (PlatformUsage, AccountUsage, AccountTotal, KeyUsage):
+        table, columns = model._meta.table_name, model._meta.columns
+        kept = "" if model is PlatformUsage else " AND grain_hours = 24"  # account hours are kept for eight days
+        values = ", ".join(f"at - {shift}" if column == "at" else column for column in columns)
+        database.execute_sql(
+            f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE at >= {since}{kept}"
+            " ON CONFLICT DO NOTHING"
+        )
+
+
 def _say(what: str, began: float) -> None:
     print(f"{time.monotonic() - began:6.1f} s  {what}", file=sys.stderr)
+
+
+def prepare(chosen: argparse.Namespace) -> None:
+    """Fill the bound database as the options say."""
+    if chosen.rows:
+        fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
+    began = time.monotonic()
+    for number in range(chosen.from_copy, chosen.from_copy + chosen.copies):
+        copy_period(number, chosen.days)
+        _say(f"copy {number} made", began)
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -221,6 +337,8 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--days", type=int, default=30, help="days covered, up to now")
     parser.add_argument("--accounts", type=int, default=2_000)
     parser.add_argument("--models", type=int, default=40)
+    parser.add_argument("--copies", type=int, default=0, help="earlier periods with the same calls")
+    parser.add_argument("--from-copy", type=int, default=1, metavar="NUMBER", help="the first of the copies")
     return parser
 
 
@@ -228,10 +346,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.synthetic_usage", description=str(__doc__).splitlines()[0])
     parser.add_argument("url", metavar="DATABASE_URL")
     chosen = arguments(parser).parse_args()
+    target: Any
     with opened(chosen.url) as target:
+        target.answer_seconds = 0  # no limit
         bind_database(target)
         migrate(target)
-        fill(chosen.rows, chosen.days, chosen.accounts, chosen.models)
+        prepare(chosen)
     return 0
 
 
