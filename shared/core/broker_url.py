@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
-from shared.core.setting_values import ca_file, is_host_name, split_url
+from shared.core.setting_values import (
+    UNREADABLE_URL,
+    OptionReaders,
+    ca_file,
+    ignored_url_options,
+    server_of_url,
+    split_url,
+    tls_context,
+    url_options,
+)
 
 SCHEMES = ("amqp", "amqps")
 DEFAULT_PORTS = MappingProxyType({"amqp": 5672, "amqps": 5671})
@@ -20,7 +28,6 @@ IGNORED = frozenset(
         *("blocked_connection_timeout", "connection_attempts", "retry_delay", "stack_timeout", "tcp_options"),
     }
 )
-_UNREADABLE = "cannot be parsed; percent-encode special characters in its password (%XX)"
 
 
 class BrokerAddress(NamedTuple):
@@ -38,12 +45,7 @@ class BrokerAddress(NamedTuple):
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a context for a `tls` connection."""
-        context = ssl.create_default_context()
-        context.check_hostname = self.verify
-        context.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
-        if self.ca_file:
-            context.load_verify_locations(self.ca_file)
-        return context
+        return tls_context(verify=self.verify, check_hostname=True, ca_file=self.ca_file)
 
 
 def is_rabbitmq(url: str) -> bool:
@@ -60,8 +62,8 @@ def parse_broker_url(url: str) -> BrokerAddress:
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with amqp:// or amqps://; leave it empty to use the server of REDIS_URL")
     if parts.fragment:
-        raise ValueError(_UNREADABLE)
-    host, port = _server(parts)
+        raise ValueError(UNREADABLE_URL)
+    host, port = server_of_url(parts, DEFAULT_PORTS[parts.scheme])
     if (parts.username is None) != (parts.password is None):
         raise ValueError("must have both a user and a password, or neither")
     vhost = parts.path.removeprefix("/")
@@ -75,19 +77,7 @@ def parse_broker_url(url: str) -> BrokerAddress:
 
 def ignored_options(url: str) -> list[str]:
     """Return the names of options in `url` that are ignored."""
-    return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True) if name in IGNORED]
-
-
-def _server(parts: SplitResult) -> tuple[str, int]:
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(_UNREADABLE) from None
-    if not host:
-        raise ValueError("has no host")
-    if port == 0 or not is_host_name(unquote(host)):
-        raise ValueError("has no valid host and port")
-    return unquote(host), DEFAULT_PORTS[parts.scheme] if port is None else port
+    return ignored_url_options(url, IGNORED)
 
 
 def _verification(value: str) -> bool:
@@ -96,23 +86,14 @@ def _verification(value: str) -> bool:
     return value == "verify_peer"
 
 
-_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
-    {"verify": ("verify", _verification), "cacertfile": ("ca_file", ca_file)}
-)
+_READERS: OptionReaders = MappingProxyType({"verify": ("verify", _verification), "cacertfile": ("ca_file", ca_file)})
 
 
 def _options(parts: SplitResult) -> dict[str, Any]:
     """Return the fields of `BrokerAddress` that the query sets."""
     found = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in IGNORED:
-            continue
-        if not name.isidentifier():  # an unescaped question mark in the password
-            raise ValueError(_UNREADABLE)
-        if name not in _READERS:
-            raise ValueError(f"has an unknown option {name!r}; remove it")
+    for name, field, value in url_options(parts, _READERS, IGNORED):
         if parts.scheme != "amqps":
             raise ValueError(f"has the option {name!r}, which requires amqps://")
-        field, read = _READERS[name]
-        found[field] = read(value)
+        found[field] = value
     return found

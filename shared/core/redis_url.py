@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from shared.core.setting_values import ca_file, is_host_name, split_url
+from shared.core.setting_values import (
+    UNREADABLE_URL,
+    OptionReaders,
+    ca_file,
+    ignored_url_options,
+    server_of_url,
+    split_url,
+    tls_context,
+    url_options,
+)
 
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "redis+cluster", "rediss+cluster", "unix")
@@ -19,7 +27,6 @@ IGNORED = frozenset(
         *("retry_on_error", "retry_on_timeout", "socket_connect_timeout", "socket_keepalive", "socket_timeout", "timeout"),
     }
 )
-_UNREADABLE = "cannot be parsed; percent-encode special characters in its password (%XX)"
 NO_VERIFICATION = "ssl_cert_reqs=none"
 
 
@@ -53,12 +60,7 @@ class RedisAddress(NamedTuple):
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a context for a `tls` connection without redis-py."""
-        context = ssl.create_default_context()
-        context.check_hostname = self.check_hostname and self.verify
-        context.verify_mode = ssl.CERT_REQUIRED if self.verify else ssl.CERT_NONE
-        if self.ca_file:
-            context.load_verify_locations(self.ca_file)
-        return context
+        return tls_context(verify=self.verify, check_hostname=self.check_hostname, ca_file=self.ca_file)
 
     def client_options(self) -> dict[str, Any]:
         """Return keyword arguments for `redis.Redis`, or, without a server, for `redis.RedisCluster`."""
@@ -83,7 +85,7 @@ def parse_redis_url(url: str) -> RedisAddress:
     if parts.scheme not in SCHEMES:
         raise ValueError("must start with redis://, rediss:// or unix://, or with redis+cluster:// or rediss+cluster://")
     if parts.fragment:
-        raise ValueError(_UNREADABLE)
+        raise ValueError(UNREADABLE_URL)
     servers = _servers(parts)
     (host, port), *_ = servers
     address = RedisAddress(
@@ -106,7 +108,7 @@ def parse_redis_url(url: str) -> RedisAddress:
 
 def ignored_options(url: str) -> list[str]:
     """Return the names of options in `url` that are ignored."""
-    return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True) if name in IGNORED]
+    return ignored_url_options(url, IGNORED)
 
 
 def without_verification(url: str) -> str:
@@ -125,19 +127,11 @@ def _servers(parts: SplitResult) -> list[tuple[str, int]]:
 
 
 def _server(parts: SplitResult) -> tuple[str, int]:
-    try:
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise ValueError(_UNREADABLE) from None
-    if parts.scheme == "unix":
-        if not parts.path or host:
-            raise ValueError("must have the absolute path of a socket after unix://, such as unix:///run/redis.sock")
-        return "", DEFAULT_PORT
-    if not host:
-        raise ValueError("has no host")
-    if port == 0 or not is_host_name(unquote(host)):
-        raise ValueError("has no valid host and port")
-    return unquote(host), DEFAULT_PORT if port is None else port
+    if parts.scheme != "unix":
+        return server_of_url(parts, DEFAULT_PORT)
+    if not parts.path or parts.netloc.rpartition("@")[2]:
+        raise ValueError("must have the absolute path of a socket after unix://, such as unix:///run/redis.sock")
+    return "", DEFAULT_PORT
 
 
 def _database(path: str) -> int:
@@ -164,7 +158,7 @@ def _boolean(value: str) -> bool:
     return value.lower() in ("true", "yes", "1")
 
 
-_READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
+_READERS: OptionReaders = MappingProxyType(
     {
         "db": ("db", lambda value: _number(value, "option db")),
         "ssl_cert_reqs": ("verify", _requirement),
@@ -177,15 +171,8 @@ _READERS: Mapping[str, tuple[str, Callable[[str], Any]]] = MappingProxyType(
 def _options(parts: SplitResult) -> dict[str, Any]:
     """Return the fields of `RedisAddress` that the query sets."""
     found = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if name in IGNORED:
-            continue
-        if not name.isidentifier():  # an unescaped question mark in the password
-            raise ValueError(_UNREADABLE)
-        if name not in _READERS:
-            raise ValueError(f"has an unknown option {name!r}; remove it")
+    for name, field, value in url_options(parts, _READERS, IGNORED):
         if name.startswith("ssl_") and not parts.scheme.startswith("rediss"):
             raise ValueError(f"has the option {name!r}, which requires rediss:// or rediss+cluster://")
-        field, read = _READERS[name]
-        found[field] = read(value)
+        found[field] = value
     return found

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from typing import Any
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _NOT_IN_ADDRESSES = re.compile(r"[\s<>\"\\^`{|}]")  # RFC 3986, appendix A: must be percent-encoded (%XX)
 _QUOTES = "\"'`“”‘’"
+UNREADABLE_URL = "cannot be parsed; percent-encode special characters in its password (%XX)"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -37,7 +39,52 @@ def split_url(text: str) -> SplitResult:
     try:
         return urlsplit(text)
     except ValueError:
-        raise ValueError("cannot be parsed; percent-encode special characters in its password (%XX)") from None
+        raise ValueError(UNREADABLE_URL) from None
+
+
+def server_of_url(parts: SplitResult, default_port: int) -> tuple[str, int]:
+    """Return the host and the port of a URL."""
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(UNREADABLE_URL) from None
+    if not host:
+        raise ValueError("has no host")
+    if port == 0 or not is_host_name(unquote(host)):
+        raise ValueError("has no valid host and port")
+    return unquote(host), default_port if port is None else port
+
+
+# A query's options: the field that each sets, and how its value is parsed.
+OptionReaders = Mapping[str, tuple[str, Callable[[str], Any]]]
+
+
+def url_options(parts: SplitResult, readers: OptionReaders, ignored: Collection[str]) -> Iterator[tuple[str, str, Any]]:
+    """Yield name, field and value of each option in a URL's query. Unknown options are an error, `ignored` ones are left out."""
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in ignored:
+            continue
+        if not name.isidentifier():  # an unescaped question mark in the password
+            raise ValueError(UNREADABLE_URL)
+        if name not in readers:
+            raise ValueError(f"has an unknown option {name!r}; remove it")
+        field, read = readers[name]
+        yield name, field, read(value)
+
+
+def ignored_url_options(url: str, ignored: Collection[str]) -> list[str]:
+    """Return the names of options in `url` that are ignored."""
+    return [name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True) if name in ignored]
+
+
+def tls_context(*, verify: bool, check_hostname: bool, ca_file: str) -> ssl.SSLContext:
+    """Return a context for a client. `ca_file` is trusted in addition to system CAs."""
+    context = ssl.create_default_context()
+    context.check_hostname = check_hostname and verify
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_NONE
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
 
 
 def is_host_name(text: str) -> bool:
