@@ -61,7 +61,7 @@ async def readyz() -> Response:
         "database": database.responds,
         "database_writes": database.accepts_writes,
         "redis": redis,
-        "models": len(services.catalog.models),
+        "models": len(services.catalog.listed),
     }
     response = Response(orjson.dumps(body), status=200 if ready else 503, content_type="application/json")
     if not ready:

@@ -26,6 +26,7 @@ from yout.commands import (
     model,
     plan,
     prices,
+    prove_cap,
     purge,
     secret,
     staff,
@@ -50,6 +51,7 @@ NOUNS = (
     alias,
     staff,
     ledger,
+    prove_cap,
     purge,
 )
 CODES: dict[type[BaseException], str] = {

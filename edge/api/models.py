@@ -73,7 +73,7 @@ async def list_models() -> Response:
             return admits_visitors and model.kind == "chat" and model.is_free
         return found.row.may_use(model, now)
 
-    models = sorted(services().catalog.models.values(), key=lambda model: model.id)
+    models = sorted(services().catalog.listed.values(), key=lambda model: model.id)
     priced = [(model, model.price_at(now)) for model in models]
     documents = [_document(model, price, may_use(model)) for model, price in priced if price is not None]
     return json_response({"credits_per_usd": services().settings.credits_per_usd, "models": documents})

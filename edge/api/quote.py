@@ -84,7 +84,7 @@ async def quote_call() -> Response:
     def may_use(model: CatalogModel) -> bool:
         return found.row.may_use(model, now) if isinstance(found, AccountCaller) else model.is_free
 
-    usable = [model for model in services().catalog.models.values() if may_use(model)]
+    usable = [model for model in services().catalog.listed.values() if may_use(model)]
     try:
         offers = find_candidates(services().catalog, call, cap)
     except InsufficientCredits as refusal:

@@ -71,5 +71,5 @@ async def complete_refusal(services: Services, call: ChatCall, refusal: Insuffic
     except YoutError:  # the 402 error is sent without them
         return
     now = now_ms()
-    usable = (model for model in services.catalog.models.values() if holder.may_use(model, now))
+    usable = (model for model in services.catalog.listed.values() if holder.may_use(model, now))
     refusal.alternatives = cheapest_alternatives(usable, call, refusal.available)

@@ -16,7 +16,7 @@ async def default_model(services: Services, caller: Caller, *kinds: str) -> str:
     key = await services.keys.look_up(caller.payer.digest)
     now = now_ms()
     for kind in kinds:
-        found = sorted(m.id for m in services.catalog.models.values() if m.kind == kind and key.may_use(m, now))
+        found = sorted(m.id for m in services.catalog.listed.values() if m.kind == kind and key.may_use(m, now))
         if len(found) == 1:
             return found[0]
         if found:

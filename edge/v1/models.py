@@ -126,7 +126,7 @@ async def get_model(model_id: str) -> Response:
 def _named(now: int) -> list[Named]:
     """Return all models and aliases, sorted by name, except aliases that were shut down before `now`."""
     catalog = services().catalog
-    found: dict[str, Named] = {id: (model, catalog.deprecations.get(id)) for id, model in catalog.models.items()}
+    found: dict[str, Named] = {id: (model, catalog.deprecations.get(id)) for id, model in catalog.listed.items()}
     for name, alias in catalog.aliases.items():
         if alias.model in catalog.models and not alias.is_shut_down(now):
             found[name] = (catalog.models[alias.model], alias)

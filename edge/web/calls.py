@@ -67,7 +67,7 @@ async def show_calls() -> Response:
         "chosen": chosen,
         "chips": [(FILTERS[name], _shown(name, value, keys), _query({**chosen, name: ""})) for name, value in chosen.items()],
         "keys": keys,
-        "models": sorted(services().catalog.models),
+        "models": sorted(services().catalog.listed),
         "statuses": USAGE_STATUSES,
         "usage_days": usage_days,
     }

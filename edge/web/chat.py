@@ -39,13 +39,13 @@ def _has_model(plan_models: list[str] | None, *, free_only: bool) -> bool:
     now = now_ms()
     return any(
         model.kind == "chat" and model.is_usable(now, plan_models) and (model.is_free or not free_only)
-        for model in services().catalog.models.values()
+        for model in services().catalog.listed.values()
     )
 
 
 async def _welcome() -> Response:
     now = now_ms()
-    models = sorted(services().catalog.models.values(), key=lambda model: (not model.is_free, model.id))
+    models = sorted(services().catalog.listed.values(), key=lambda model: (not model.is_free, model.id))
     priced = [(model, price_summary(model.kind, price)) for model in models if (price := model.price_at(now)) is not None]
     example = next((model.id for model, _ in priced if model.kind == "chat"), "a-model")
     shown, more = priced[:SHOWN_MODELS], len(priced) - SHOWN_MODELS

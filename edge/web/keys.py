@@ -103,7 +103,7 @@ def _caller() -> AccountCaller:
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
     rows, older = await read_slow(partial(_read, require_session().account, read_after()))
-    models = sorted(services().catalog.models)
+    models = sorted(services().catalog.listed)
     context = {"rows": rows, "older": older, "models": models, "now": now_ms()}
     return await page("account/keys.html", status, form=form or MultiDict(), wrong=wrong or {}, **context)
 
@@ -112,7 +112,7 @@ async def _edit_page(
     row: ApiKey, status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None
 ) -> Response:
     # Allowed models that are no longer in the catalog are still listed, so that saving does not remove them.
-    models = sorted({*services().catalog.models, *(row.allowed_models or ())})
+    models = sorted({*services().catalog.listed, *(row.allowed_models or ())})
     shown = _filled(row) if form is None else form
     return await page("account/key_edit.html", status, key=row, models=models, form=shown, wrong=wrong or {})
 
@@ -181,4 +181,4 @@ def _read_form(form: MultiDict[str, str]) -> dict[str, Any]:
 
 
 def _example() -> str:
-    return next((model.id for model in services().catalog.models.values() if model.kind == "chat"), "a-model")
+    return next((model.id for model in services().catalog.listed.values() if model.kind == "chat"), "a-model")

@@ -158,7 +158,7 @@ def _kind(text: str | None) -> str:
 
 def _models(kind: str) -> list[CatalogModel]:
     """Return the models of a kind that have a price and a route."""
-    models = services().catalog.models.values()
+    models = services().catalog.listed.values()
     return sorted((model for model in models if model.kind == kind and model.routes and model.price_at(now_ms())), key=_id)
 
 

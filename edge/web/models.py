@@ -133,7 +133,7 @@ async def show_robots() -> Response:
 def priced_models() -> list[PricedModel]:
     """Return the active models with their current price."""
     now = now_ms()
-    return [(model, price) for model in services().catalog.models.values() if (price := model.price_at(now)) is not None]
+    return [(model, price) for model in services().catalog.listed.values() if (price := model.price_at(now)) is not None]
 
 
 def model_path(model_id: str) -> str:

@@ -14,6 +14,8 @@ from shared.billing.provider_cost import CostPrices
 from shared.billing.rates import PriceList
 from shared.core.errors import ModelShutDown
 
+UNLISTED_PREFIX = "yout-proof/"  # of the random model ids of `yout prove-cap` and `yout privacy-check`
+
 
 class Route(NamedTuple):
     """One way to serve a model: a channel, and the provider's name for the model. `sealed_secret` is still encrypted.
@@ -126,6 +128,11 @@ class Catalog(NamedTuple):
     stale_at: int | None = None
     aliases: Mapping[str, Alias] = MappingProxyType({})
     deprecations: Mapping[str, Alias] = MappingProxyType({})
+
+    @property
+    def listed(self) -> dict[str, CatalogModel]:
+        """The models to show and to suggest. Unlisted ones can be called by those who know their random ids."""
+        return {id: model for id, model in self.models.items() if not id.startswith(UNLISTED_PREFIX)}
 
     def notice_of(self, name: str) -> Alias | None:
         """Return what the headers of an answer announce about a name: its alias, or its model's deprecation; None for others."""

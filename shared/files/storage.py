@@ -32,6 +32,7 @@ _PARTS_AT_ONCE = 2
 THUMBNAIL_SUFFIX = "-thumbnail"
 """Ends the key of an image's thumbnail, which is stored in the same folder."""
 _KEY = re.compile(rf"[0-9a-f]{{2}}/[0-9a-f]{{64}}({THUMBNAIL_SUFFIX})?")
+_DOCUMENT = re.compile(r"[a-z-]{3,40}/[a-z0-9][a-z0-9.-]{0,99}")
 # The library's defaults would retry for three minutes while a job or a customer waits.
 _RETRY: RetryConfig = {"max_retries": 3}
 
@@ -120,6 +121,16 @@ class Storage:
         with _translated(), suppress(FileNotFoundError):
             obstore.delete(self._store, _checked(key))
 
+    def put_document(self, name: str, data: bytes) -> None:
+        """Store a document of the installation, such as `reports/prove-cap.json`. `list` leaves it out, so it is kept."""
+        with _translated():
+            obstore.put(self._store, _checked(name, _DOCUMENT), data)
+
+    def get_document(self, name: str) -> bytes:
+        """Return a document. Raises `NotFound`."""
+        with _translated():
+            return bytes(obstore.get(self._store, _checked(name, _DOCUMENT)).bytes())
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield every object, or those in one of the 256 folders (`prefix` is the first two characters of the keys).
 
@@ -170,8 +181,8 @@ def _translated() -> Iterator[None]:
         raise StorageUnavailable from error
 
 
-def _checked(key: str) -> str:
-    if not _KEY.fullmatch(key):
+def _checked(key: str, pattern: re.Pattern[str] = _KEY) -> str:
+    if not pattern.fullmatch(key):
         raise ValueError(f"not a storage key: {key!r}")
     return key
 

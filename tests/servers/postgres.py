@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from psycopg import sql
 
 from shared.core.schema_version import migrate
 from tests.databases import opened
-from tests.servers.process import START_SECONDS, Process, dies_with_parent, start_on_free_port
+from tests.servers.process import START_SECONDS, Process, StartFailed, dies_with_parent, start_on_free_port
 
 _TEMPLATE = "template_migrated"
 _NOBODY = 65534
@@ -93,9 +94,10 @@ def suitable_launcher() -> Callable[[Path], Launcher]:
 
 
 class Postgres:
-    """A cluster in a temporary folder. Databases are copies of one migrated template."""
+    """A cluster in a temporary folder. Databases are copies of one migrated template. `options` are server settings."""
 
-    def __init__(self, launch: Callable[[Path], Launcher] | None = None) -> None:
+    def __init__(self, launch: Callable[[Path], Launcher] | None = None, **options: str) -> None:
+        self._options = {**_SERVER_OPTIONS, **options}
         self._folder = Path(tempfile.mkdtemp(prefix="yout-postgres-"))
         self._made = 0
         self._has_template = False
@@ -116,10 +118,29 @@ class Postgres:
             raise AssertionError(f"initdb failed:\n{done.stdout}{done.stderr}")
 
     def _start(self, port: int) -> Process:
-        named = {**_SERVER_OPTIONS, "unix_socket_directories": str(self.socket_folder)}
+        named = {**self._options, "unix_socket_directories": str(self.socket_folder)}
         options = [word for name, value in named.items() for word in ("-c", f"{name}={value}")]
         argv = self._launcher.wrap("postgres", "-D", str(self._folder / "data"), "-p", str(port), *options)
         return Process("postgres", argv, env=os.environ, cwd=self._folder, log=self._folder / f"{port}.log")
+
+    def kill(self) -> None:
+        """Kill the server, like a crash; its sessions end by themselves."""
+        self._process.kill()
+
+    def restart(self) -> None:
+        """Start it again on the same port after `kill`; it recovers what was committed."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            self._process.kill()
+            self._process.log.write_bytes(b"")
+            self._process = self._start(self.port)
+            try:
+                self._process.wait_ready(lambda: _accepts(self._process, self.port))
+                return
+            except StartFailed:  # sessions of the killed server may still be ending
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def stop(self) -> None:
         """Stop the server and delete the cluster."""

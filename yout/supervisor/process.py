@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from shared.core.errors import SettingsError
 
@@ -22,18 +22,27 @@ class Child:
     """A started process. Each line of its output is prefixed with `name`.
 
     It leads its own process group, so that Ctrl-C reaches only the supervisor, which then stops everything in order. If the
-    supervisor is killed, the kernel sends the child SIGTERM (Linux only).
+    supervisor is killed, the kernel sends the child SIGTERM (Linux only). `environment` has further variables. `ended` is called
+    after its last line.
     """
 
-    def __init__(self, name: str, arguments: Sequence[str], show: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        show: Callable[[str, str], None],
+        environment: Mapping[str, str] | None = None,
+        ended: Callable[[], None] = lambda: None,
+    ) -> None:
         self.name = name
+        self._ended = ended
         try:
             self._process = subprocess.Popen(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
                 text=True,
                 errors="replace",
                 process_group=0,
@@ -68,6 +77,12 @@ class Child:
         self._reader.join(timeout=1)  # read its last output; a grandchild outside the group could keep the pipe open
         return exited
 
+    def kill(self) -> None:
+        """Kill the whole group at once, like a crash."""
+        self._end_group()
+        self._process.wait()
+        self._reader.join(timeout=1)
+
     def _signal(self, number: signal.Signals) -> None:
         if self.exit_code() is None:
             self._process.send_signal(number)
@@ -84,6 +99,7 @@ class Child:
         with self._process.stdout as output:
             for line in output:
                 show(self.name, line.rstrip())
+        self._ended()
 
 
 def _exit_with_parent(parent: int) -> Callable[[], None] | None:

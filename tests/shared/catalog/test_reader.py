@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.catalog.reader import load_catalog
+from shared.catalog.snapshot import UNLISTED_PREFIX
 from shared.core.clock import now_ms
 from shared.models import Channel
 from shared.operations.model_routes import pause_channel
@@ -72,3 +73,12 @@ def test_reasoning_beyond_the_output_limit_is_known_by_the_providers_model() -> 
     factories.model("all", for_all)
     limits = {name: model.reasoning_tokens for name, model in load_catalog().models.items()}
     assert limits == {"both": 32_000, "quick": 0, "all": 8_000}
+
+
+def test_unlisted_models_are_served_but_not_listed() -> None:
+    channel = factories.channel("https://a.example.com", name="a")
+    factories.model("m", channel)
+    factories.model(f"{UNLISTED_PREFIX}0123/chat", channel)
+    catalog = load_catalog()
+    assert list(catalog.listed) == ["m"]
+    assert catalog.find(f"{UNLISTED_PREFIX}0123/chat", now_ms()) is not None

@@ -126,6 +126,18 @@ def test_only_our_own_keys_are_accepted(storage: Storage, key: str) -> None:
             use(key)
 
 
+def test_documents_have_names_and_are_not_listed(storage: Storage) -> None:
+    storage.put_document("reports/prove-cap.json", b"first")
+    storage.put_document("reports/prove-cap.json", b"{}")
+    assert storage.get_document("reports/prove-cap.json") == b"{}"
+    assert list(storage.list()) == []
+    with pytest.raises(NotFound):
+        storage.get_document("reports/other.json")
+    for name in ("reports/../x", "../x", "reports", "ab/" + "0" * 200):
+        with pytest.raises(ValueError, match="not a storage key"):
+            storage.put_document(name, b"")
+
+
 def test_keys_are_unguessable_and_valid(storage: Storage) -> None:
     keys = {new_key() for _ in range(1_000)}
     assert len(keys) == 1_000
