@@ -14,6 +14,7 @@ import peewee
 
 from shared.core.database_errors import sqlstate
 from shared.core.database_url import postgres_arguments, sqlite_path
+from shared.core.direct_statements import DirectStatements
 from shared.core.errors import SettingsError
 from shared.core.postgres import TCP_LIMITS, Postgres
 
@@ -69,7 +70,11 @@ def _open_sqlite(url: str) -> peewee.SqliteDatabase:
     except OSError as error:
         reason = f"The folder {folder} of the SQLite database cannot be created: {error.strerror}."
         raise SettingsError(f"{reason} Set DATABASE_URL or YOUT_DATA_DIR to another place.") from None
-    return peewee.SqliteDatabase(path, pragmas=SQLITE_PRAGMAS, cached_statements=SQLITE_STATEMENTS)
+    return _Sqlite(path, pragmas=SQLITE_PRAGMAS, cached_statements=SQLITE_STATEMENTS)
+
+
+class _Sqlite(DirectStatements, peewee.SqliteDatabase):
+    """SQLite with cheaper statements."""
 
 
 def _make_private_folder(folder: Path) -> None:

@@ -15,6 +15,8 @@ import psycopg
 from playhouse.pool import PooledPostgresqlDatabase
 from psycopg.abc import RV, PQGen
 
+from shared.core.direct_statements import DirectStatements
+
 # Names as in libpq ("Database Connection Control Functions"). They close a connection about 7 s after its peer stops responding;
 # `tcp_user_timeout` (milliseconds, Linux) covers sent data that is not acknowledged.
 TCP_LIMITS: Mapping[str, int] = MappingProxyType(
@@ -71,7 +73,7 @@ def _is_direct(connection: Connection) -> bool:
     return row is not None and row[0] == connection.info.backend_pid
 
 
-class Postgres(PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
+class Postgres(DirectStatements, PooledPostgresqlDatabase):  # type: ignore[misc]  # the library has no types
     """A connection pool. `answer_seconds` limits each wait for a result; 0 means no limit.
 
     `prepares` allows prepared statements on new direct connections.
