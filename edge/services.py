@@ -31,6 +31,7 @@ from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
 from edge.store.model_health import ModelHealth
 from edge.store.output_sizes import OutputSizes
+from edge.store.sharded_ledger import ShardedLedger
 from edge.store.token_counts import TokenCounts
 from edge.store.token_sampling import TokenSampling
 from shared import tokenizer
@@ -45,6 +46,7 @@ from shared.core.errors import DatabaseUnavailable, ServerStopping, SettingsErro
 from shared.core.log_format import writes_json
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
+from shared.core.shards import is_distributed
 from shared.files.storage import open_storage
 from shared.identity import pseudonyms
 from shared.identity.hash_queue import HashQueue
@@ -107,7 +109,7 @@ class Services:
         self.keys = Keys(settings, self.database_reader, RefusedKeys(settings, self.limiter))
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
-        self.ledger = LedgerBatcher(self.visitors, self.metrics)
+        self.ledger = LedgerBatcher(self.visitors, self.metrics)  # `start` replaces it if the database is distributed
         # SQLite has one writer at a time, so its other writes run in the ledger's thread.
         self.database_writer = self.ledger.writer if is_sqlite() else DatabaseWriter(WriterThread("writer"))
         self.hashes = HashQueue()
@@ -139,6 +141,9 @@ class Services:
         """Load the catalog, register the process, and start polling. Raises `DatabaseUnavailable`."""
         services = cls(settings, metrics)
         await services._load_catalog()
+        if await services.database_reader.read(is_distributed):
+            await services.ledger.close(1)  # it has nothing to do yet
+            services.ledger = ShardedLedger(services.database_reader, services.visitors, services.metrics)
         await services.ledger.writer.run(services._register)
         loops = (
             services._poll_catalog(),

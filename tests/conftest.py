@@ -18,6 +18,7 @@ from shared.core.schema_version import migrate
 from shared.core.settings import Settings
 from tests.databases import opened
 from tests.servers.browser import chromium, chromium_path, open_page
+from tests.servers.citus import Citus, missing_citus
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
 from tests.servers.network import Network, missing_programs
 from tests.servers.node import NodeSdk, install_node_sdk
@@ -229,6 +230,23 @@ def network() -> Iterator[Network]:
     made = Network()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def citus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Citus]:
+    """A Citus cluster. Skipped without one, also in CI: see docs/testing.md. A test that crashes a node must restart it."""
+    if missing := missing_citus():
+        pytest.skip(missing)
+    cluster = Citus(tmp_path_factory.mktemp("citus"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def citus_url(citus: Citus, request: pytest.FixtureRequest) -> str:
+    """A distributed database for this test only, at the current schema."""
+    assert request.node.get_closest_marker("citus"), "the default run does not include Citus"
+    return citus.create_distributed()
 
 
 # Redis

@@ -15,7 +15,7 @@ from uuid import UUID
 from peewee import JOIN
 
 from edge.identity.invalid_key_limits import BatchedReads, RefusedKeys
-from edge.store.database_reader import DatabaseReader, with_plan
+from edge.store.database_reader import DatabaseReader, of_digests, with_plan
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidApiKey, InvalidRequest, RequestRefused
@@ -227,7 +227,7 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
     query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
     found: dict[str, KeyRow | RequestRefused] = {digest: InvalidApiKey() for digest in digests}
     now = now_ms()
-    for row in query.where(ApiKey.digest.in_(list(digests))).tuples():
+    for row in of_digests(query, ApiKey, digests).tuples():
         digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
         *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
         bound = ParentKey(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None

@@ -7,14 +7,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any
+from uuid import UUID
+
+import peewee
 
 from edge.identity.keys import key_error
 from edge.store.inflight import InflightCall, InflightCalls
 from shared.core.clock import now_ms
+from shared.core.database import drop_connection
+from shared.core.database_errors import is_temporary
 from shared.core.errors import DatabaseUnavailable, InvalidApiKey, InvalidSession, RequestRefused, UpstreamTimeout
+from shared.core.shards import group_by_shard, is_distributed
 from shared.identity.payer import Payer, SessionPayer, VisitorPayer
 from shared.models import Account, ApiKey, WebSession
 
@@ -85,6 +91,25 @@ def _refusals(payers: Sequence[Payer]) -> dict[Payer, RequestRefused]:
 
 def _rows(model: Any, digests: Sequence[str]) -> dict[str, tuple[int | None, int | None, str]]:
     """Return `revoked_at`, `expires_at` and the account's status of keys or sessions, by digest."""
-    columns = (model.digest, model.revoked_at, model.expires_at, Account.status)
-    rows = model.select(*columns).join(Account).where(model.digest.in_(digests)).tuples()
+    columns = (model.digest, model.revoked_at, model.expires_at)
+    if is_distributed():
+        owners = list(model.select(*columns, model.account).where(model.digest.in_(digests)).tuples())
+        statuses = _read_statuses({owner for *_, owner in owners})
+        rows = [(*row, statuses.get(owner, "active")) for *row, owner in owners]
+    else:
+        rows = model.select(*columns, Account.status).join(Account).where(model.digest.in_(digests)).tuples()
     return {digest: (revoked_at, expires_at, status) for digest, revoked_at, expires_at, status in rows}
+
+
+def _read_statuses(accounts: Collection[UUID]) -> dict[UUID, str]:
+    """Return the status of each account. Those of a shard that is down are left out: it must not hide the others."""
+    statuses: dict[UUID, str] = {}
+    for group in group_by_shard(accounts):
+        try:
+            rows: Any = Account.select(Account.id, Account.status).where(Account.id.in_(group)).tuples()
+            statuses.update(rows)
+        except peewee.PeeweeException as error:
+            if not is_temporary(error):
+                raise
+            drop_connection(error)
+    return statuses

@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from edge.store.database_reader import DatabaseReader, with_plan
+from edge.store.database_reader import DatabaseReader, of_digests, with_plan
 from edge.store.database_writer import DatabaseWriter
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
@@ -100,7 +100,7 @@ def _read_session(digest: str) -> SessionRow:
         *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
         *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
     )
-    row = with_plan(query).where(WebSession.digest == digest).tuples().first()
+    row = of_digests(with_plan(query), WebSession, [digest]).tuples().first()
     if row is None:
         raise InvalidSession
     expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from shared.core.availability import DATABASE
 from shared.core.database import connection_generation, drop_connection
 from shared.core.database_errors import describe_error, is_temporary
 from shared.core.errors import DatabaseUnavailable
+from shared.core.shards import is_distributed
 from shared.models import Account, Plan, Subscription
 
 T = TypeVar("T")
@@ -68,3 +69,15 @@ def with_plan(query: Any) -> Any:
     """Join `query`, whose rows belong to an account, with that account and its active plan, if any."""
     in_force = (Subscription.account == Account.id) & (Subscription.status == "active")
     return query.join(Account).join(Subscription, peewee.JOIN.LEFT_OUTER, on=in_force).join(Plan, peewee.JOIN.LEFT_OUTER)
+
+
+def of_digests(query: Any, model: Any, digests: Collection[str]) -> Any:
+    """Limit `query`, which joins accounts, to keys or sessions with these digests.
+
+    On a distributed database it also names their accounts, so that it is sent to their shards only.
+    """
+    query = query.where(model.digest.in_(list(digests)))
+    if is_distributed():
+        owners = model.select(model.account).where(model.digest.in_(list(digests))).tuples()
+        query = query.where(Account.id.in_([account for (account,) in owners]))
+    return query

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from edge.store.database_writer import DatabaseWriter, WriterThread
 from edge.store.metrics import Metrics
-from shared.core.availability import DATABASE
+from shared.core.availability import DATABASE, Availability
 from shared.core.clock import now_ms
 from shared.core.database import drop_connection
 from shared.core.database_errors import ErrorKind, classify_error, describe_error
@@ -80,10 +80,17 @@ class _Batch(NamedTuple):
 class LedgerBatcher:
     """The edge's only access to the ledger. Create it inside the running loop; `close` commits the queue.
 
-    `writer` runs other jobs in the ledger's thread, between its batches.
+    `writer` runs other jobs in the ledger's thread, between its batches. `availability` gets the outages of the database, or of
+    the shard if the batcher is for one of a distributed database.
     """
 
-    def __init__(self, visitors: VisitorSettings = VISITORS_DISABLED, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        visitors: VisitorSettings = VISITORS_DISABLED,
+        metrics: Metrics | None = None,
+        availability: Availability = DATABASE,
+    ) -> None:
+        self._availability = availability
         self._visitors = visitors
         self._metrics = metrics or Metrics()
         self._waiting_since = 0.0  # when the item that has waited longest for its first batch was queued; 0 if none waits
@@ -229,12 +236,12 @@ class LedgerBatcher:
             results = self._transact(batch)
         except Exception as error:  # any database error; `classify_error` says whether it is temporary
             fault = classify_error(error)
-            if fault is ErrorKind.TEMPORARY:
-                DATABASE.failed(describe_error(error), began)
+            parts = _by_account(batch) if fault in (ErrorKind.CONFLICT, ErrorKind.UNSUPPORTED) else _one_by_one(batch)
+            if fault is ErrorKind.TEMPORARY or (fault is ErrorKind.UNSUPPORTED and len(parts) == 1):
+                self._availability.failed(describe_error(error), began)
                 drop_connection(error)
                 self._uncertain += self._committing
                 return _postpone(batch, _RETRY)
-            parts = _by_account(batch) if fault is ErrorKind.CONFLICT else _one_by_one(batch)
             if len(parts) > 1:
                 return self._commit_separately(parts)
             if fault is ErrorKind.CONFLICT:
@@ -242,8 +249,8 @@ class LedgerBatcher:
                 return _postpone(batch, _LATER)
             log.exception("the database rejected the ledger entry of a call; the sweeper will release its hold")
             return _postpone(batch, DatabaseUnavailable())
-        if not DATABASE.is_available:
-            DATABASE.succeeded(began)
+        if not self._availability.is_available:
+            self._availability.succeeded(began)
         return results
 
     def _commit_separately(self, parts: list[_Batch]) -> list[tuple[_Waiting, Any]]:

@@ -21,12 +21,15 @@ class ErrorKind(Enum):
 
     TEMPORARY   the database is unavailable, refuses or is overloaded: retry later, on a new connection
     CONFLICT    another transaction holds a lock: retry, if possible in a separate transaction
+    UNSUPPORTED a distributed database does not run the statement for rows of several shards, or a migration made its plan
+                outdated: retry on a new connection, if possible in a transaction for each account
     CONSTRAINT  the statement violates a constraint: do not retry
     BUG         the statement is wrong: do not retry
     """
 
     TEMPORARY = "temporary"
     CONFLICT = "conflict"
+    UNSUPPORTED = "unsupported"
     CONSTRAINT = "constraint"
     BUG = "bug"
 
@@ -34,7 +37,8 @@ class ErrorKind(Enum):
 # Two characters stand for a class of codes; a full code takes precedence over its class. Any other code is a bug.
 SQLSTATES = MappingProxyType(
     {
-        "0A": ErrorKind.TEMPORARY,  # feature not supported: e.g. "cached plan must not change result type" after a migration
+        # feature not supported: Citus's refusal to lock rows of several shards; "cached plan must not change result type"
+        "0A": ErrorKind.UNSUPPORTED,
         # connection exception; also PgBouncer's refusals (08P01), e.g. "server login has been failing"
         "08": ErrorKind.TEMPORARY,
         "23": ErrorKind.CONSTRAINT,  # integrity constraint violation
@@ -106,7 +110,7 @@ def classify_error(error: BaseException) -> ErrorKind:
 
 def is_temporary(error: BaseException) -> bool:
     """Return whether a retry may succeed."""
-    return classify_error(error) in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT)
+    return classify_error(error) in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT, ErrorKind.UNSUPPORTED)
 
 
 def sqlstate(error: BaseException) -> str | None:

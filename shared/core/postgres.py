@@ -84,6 +84,7 @@ class Postgres(DirectStatements, PooledPostgresqlDatabase):  # type: ignore[misc
     def __init__(self, name: str, *, statement_timeout_seconds: float, **options: Any) -> None:
         self.answer_seconds = statement_timeout_seconds
         self.prepares_statements = True
+        self.is_distributed: bool | None = None  # unknown until `shared.core.shards` has looked
         super().__init__(name, prefer_psycopg3=True, **options)
 
     def _is_closed(self, connection: Connection) -> bool:

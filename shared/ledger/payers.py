@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.core.database import is_sqlite
+from shared.core.shards import is_distributed
 from shared.identity.payer import KeyAndPlanLimits, KeyPayer, ParentKey, Payer, PayerRow, SessionPayer
 from shared.ledger.sql import AccountState, as_list, as_uuid, execute, lock_accounts
 
@@ -33,6 +34,8 @@ _KEY = (
 )
 _SELECT_KEYS = f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k LEFT JOIN api_key c ON c.id = k.parent{_JOINS}"
 _SELECT_SESSIONS = f"SELECT {_ACCOUNT}, k.digest FROM web_session k{_JOINS}"
+# Citus takes the account of joined rows from an equality with one value, but not from an array.
+_NAME_SUBSCRIPTIONS = "s.account_id = a.id", "s.account_id = a.id AND s.account_id IN ?"
 
 
 def lock_payers(payers: Mapping[Payer, UUID | None]) -> tuple[PayerRows, Pools]:
@@ -68,7 +71,10 @@ def _lock(select: str, accounts: Mapping[str, UUID]) -> Any:
     lock = "" if is_sqlite() else " FOR NO KEY UPDATE OF a"
     if not accounts:
         return None
-    return execute(f"{select}{lock}", [sorted(accounts), sorted(set(accounts.values()))])
+    digests, ids = sorted(accounts), sorted(set(accounts.values()))
+    if is_distributed():
+        return execute(f"{select.replace(*_NAME_SUBSCRIPTIONS)}{lock}", [ids, digests, ids])
+    return execute(f"{select}{lock}", [digests, ids])
 
 
 def _read(cursor: Any, pools: Pools) -> PayerRows:

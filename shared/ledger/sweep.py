@@ -12,6 +12,7 @@ from uuid import UUID
 
 from shared.core.billing_periods import day_of
 from shared.core.database import transaction
+from shared.core.shards import group_by_shard
 from shared.ledger.allowances import MeterId, read_allowances, read_overages, write_meters
 from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
 from shared.models import FORM_SECRET_MS
@@ -26,6 +27,7 @@ ABANDONED_HOLDS_SQL = (
 )
 KEEP_VISITOR_DAYS = 8  # longer than closed holds, which a late settlement may need
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
+DEAD_PROCESS_MS = 3600 * 1000  # the row of a process that has been silent for this long is deleted, unless a hold refers to it
 
 
 GRACE_MS = 3 * HEARTBEAT_MS  # after an outage, enough for every edge process to send a heartbeat
@@ -60,26 +62,28 @@ def sweep(now: int, *, expire_silent: bool = True) -> int:
     """
     expired = 0
     while True:
-        with transaction():
-            found, closed = _expire_batch(now, now - HEARTBEAT_TIMEOUT_MS if expire_silent else 0)
-        expired += closed
-        if found < BATCH:
+        found = _find_abandoned(now, now - HEARTBEAT_TIMEOUT_MS if expire_silent else 0)
+        calls: dict[UUID, list[UUID]] = defaultdict(list)
+        for call, account in found:
+            calls[account].append(call)
+        for accounts in group_by_shard(calls):
+            with transaction():
+                expired += _expire([call for account in accounts for call in calls[account]], accounts, now)
+        if len(found) < BATCH:
             break
     with transaction():
         _forget(now)
     return expired
 
 
-def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
-    """Expire one batch. Returns how many abandoned holds were found, and how many of them were still open."""
-    rows = execute(
-        f"SELECT h.id, h.account_id FROM {ABANDONED_HOLDS_SQL} LIMIT ?",
-        [now, seen_before, BATCH],
-    ).fetchall()
-    if not rows:
-        return 0, 0
-    accounts = sorted({as_uuid(account) for _, account in rows})
-    calls = [as_uuid(call) for call, _ in rows]
+def _find_abandoned(now: int, seen_before: int) -> list[tuple[UUID, UUID]]:
+    """Return up to `BATCH` abandoned holds, each as call and account."""
+    rows = execute(f"SELECT h.id, h.account_id FROM {ABANDONED_HOLDS_SQL} LIMIT ?", [now, seen_before, BATCH]).fetchall()
+    return [(as_uuid(call), as_uuid(account)) for call, account in rows]
+
+
+def _expire(calls: list[UUID], accounts: list[UUID], now: int) -> int:
+    """Expire those of `calls` whose holds are still open, all of these `accounts`. Returns their number."""
     lock_accounts(accounts)()
     closed = execute(
         "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
@@ -93,7 +97,7 @@ def _expire_batch(now: int, seen_before: int) -> tuple[int, int]:
     change_accounts({account: (0, -amount, 0, 0) for account, amount in released.items()})
     _release_meters(closed)
     _record([row[:7] for row in closed], now)
-    return len(rows), len(closed)
+    return len(closed)
 
 
 def _release_meters(closed: list[tuple[Any, ...]]) -> None:
@@ -139,8 +143,9 @@ def _forget(now: int) -> None:
     execute("UPDATE form_submission SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < ?", [now - FORM_SECRET_MS])
     execute("DELETE FROM form_submission WHERE expires_at < ?", [now])
     execute("DELETE FROM allowance WHERE kind = 'visitor' AND period < ? AND held = 0", [day_of(now) - KEEP_VISITOR_DAYS])
-    execute(
-        "DELETE FROM edge_process WHERE seen_at < ?"
-        " AND NOT EXISTS (SELECT 1 FROM hold h WHERE h.edge_process = edge_process.id AND h.state = 'held')",
-        [now - 3_600_000],
-    )
+    dead = {as_uuid(id) for (id,) in execute("SELECT id FROM edge_process WHERE seen_at < ?", [now - DEAD_PROCESS_MS]).fetchall()}
+    if dead:
+        held = execute("SELECT DISTINCT edge_process FROM hold WHERE edge_process IN ? AND state = 'held'", [sorted(dead)])
+        dead -= {as_uuid(id) for (id,) in held.fetchall()}
+    if dead:
+        execute("DELETE FROM edge_process WHERE id IN ? AND seen_at < ?", [sorted(dead), now - DEAD_PROCESS_MS])

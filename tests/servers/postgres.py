@@ -59,6 +59,10 @@ class Launcher:
     def wrap(self, program: str, *arguments: str) -> list[str]:
         return self.prefixed(dies_with_parent([str(self.binaries / program), *arguments], "INT"))
 
+    def of(self, binaries: Path) -> Launcher:
+        """The same for the programs of another installation."""
+        return Launcher(binaries, self._prefix)
+
     def prefixed(self, argv: Sequence[str]) -> list[str]:
         """Any command line, run as a user other than root."""
         return [*self._prefix, *argv]

@@ -16,6 +16,7 @@ import pytest
 
 from edge.store.ledger_batcher import LedgerBatcher
 from shared.billing.pricing import PriceList, Quote
+from shared.core.availability import DATABASE
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database, is_sqlite, transaction
 from shared.core.errors import DatabaseUnavailable
@@ -268,6 +269,35 @@ async def test_a_locked_account_delays_only_its_own_calls(owner: Account, digest
     assert (await settlement).credits == 5
     await ledger.close(5)
     assert (held(owner), held(other)) == (0, 30)
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+async def test_a_batch_that_the_database_does_not_support_is_split_by_account(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(function: Any) -> Any:
+        def run(items: Any, *rest: Any) -> Any:
+            if len({item.account for item in items}) > 1:  # as a distributed database does for accounts of two shards
+                database.execute_sql("DO $$ BEGIN RAISE feature_not_supported; END $$")
+            return function(items, *rest)
+
+        return run
+
+    for name, function in (("reserve", reserve), ("settle", settle)):
+        monkeypatch.setattr(f"edge.store.ledger_batcher.{name}", refusing(function))
+    ledger = LedgerBatcher()
+    other = factories.account(100)
+    calls = [
+        reservation_of(digest, 20)._replace(account=owner.id),
+        reservation_of(str(factories.api_key(other)[0].digest), 20)._replace(account=other.id),
+    ]
+    assert [type(taken) for taken in await asyncio.gather(*map(ledger.reserve, calls))] == [HoldTaken, HoldTaken]
+    settled = await asyncio.gather(
+        *(ledger.settle(settlement_of(call, one, 5)) for call, one in zip(calls, (owner, other), strict=True))
+    )
+    assert [one.credits for one in settled] == [5, 5]
+    await ledger.close(5)
+    assert DATABASE.is_available
 
 
 async def test_a_reservation_with_an_unconfirmed_commit_is_released(

@@ -39,8 +39,9 @@ from tests.servers.postgres import Postgres
         ),
         *(
             (code, ErrorKind.TEMPORARY)
-            for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "0A000", "XX000")
+            for code in ("42501", "42P05", "53100", "53200", "53300", "55000", "57P01", "57P02", "57P03", "XX000")
         ),
+        ("0A000", ErrorKind.UNSUPPORTED),
         *((code, ErrorKind.CONFLICT) for code in ("40001", "40P01", "55006", "55P03", "57014")),
         *((code, ErrorKind.CONSTRAINT) for code in ("23502", "23503", "23505", "23514", "40002")),
         *((code, ErrorKind.BUG) for code in ("22003", "25P02", "42601", "42703", "42P01", "XX001", "XX002", "P0001")),
@@ -50,7 +51,7 @@ def test_a_code_takes_precedence_over_its_class(code: str, fault: ErrorKind) -> 
     driver = type("Refused", (psycopg.Error,), {"sqlstate": code})("refused")
     assert classify_error(driver) is fault
     assert classify_error(peewee.InternalError(driver, "refused")) is fault
-    assert is_temporary(driver) is (fault in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT))
+    assert is_temporary(driver) is (fault in (ErrorKind.TEMPORARY, ErrorKind.CONFLICT, ErrorKind.UNSUPPORTED))
 
 
 @pytest.mark.parametrize(
