@@ -113,6 +113,21 @@ def test_the_tables_and_their_distribution() -> None:
     assert set(growing) <= set(listed)
 
 
+def test_the_script_for_citus_places_tables_as_documented() -> None:
+    script = (ROOT / "deploy" / "citus" / "distribute.sql").read_text()
+    lists = [re.findall(r"'(\w+)'", found) for found in re.findall(r"ARRAY\[([^\]]+)\]", script)]
+    references = {
+        name
+        for cells in rows(section("docs/scaling.md", "## Distribution by account"))
+        if cells[1].startswith("reference tables")
+        for name in names(cells[0])
+    }
+    assert [sorted(found) for found in lists] == [
+        sorted(references),
+        *(sorted(name for name, column in ACCOUNT_COLUMNS.items() if column == wanted) for wanted in ("account_id", "account")),
+    ]
+
+
 def _has_account_in_key(table: str) -> bool:
     [meta] = [model._meta for model in MODELS if model._meta.table_name == table]
     return "account" in (meta.primary_key.field_names if meta.composite_key else (meta.primary_key.name,))
