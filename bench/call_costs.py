@@ -74,7 +74,9 @@ def written_bytes() -> int:
 
 def _sizes() -> dict[str, int]:
     """Return the bytes of each table of calls with its indexes."""
-    return {table: int(database.execute_sql("SELECT pg_total_relation_size(%s)", (table,)).fetchone()[0]) for table in TABLES}
+    sql = """SELECT coalesce(sum(pg_total_relation_size(relid)), pg_total_relation_size(%s::regclass))
+        FROM pg_partition_tree(%s::regclass)"""  # a table without partitions has no tree
+    return {table: int(database.execute_sql(sql, (table, table)).fetchone()[0]) for table in TABLES}
 
 
 async def limiter_us(url: str, calls: int, accounts: int) -> float:

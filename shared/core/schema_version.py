@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -57,8 +58,9 @@ def _migrate_to(runner: Runner, name: str) -> list[str]:
             _run_alone(runner, name, partial(step, runner.database))
         return _run_alone(runner, name, partial(runner.up, name))
     except BaseException:
-        if hasattr(module, "CANCEL"):
-            _run_alone(runner, name, partial(module.CANCEL, runner.database))
+        with suppress(peewee.PeeweeException):  # of a lost connection; the error that is raised says more
+            if hasattr(module, "CANCEL"):
+                _run_alone(runner, name, partial(module.CANCEL, runner.database))
         raise
 
 

@@ -15,6 +15,7 @@ from shared.core.database import database
 from shared.ledger import partitions
 from shared.ledger.partitions import create_partitions, drop_partition, list_partitions
 from shared.ledger.sql import entry_month
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, UsageLedger
 from tests import factories
 from tests.servers.postgres import Postgres
@@ -70,6 +71,14 @@ def test_a_call_of_another_month_is_refused(months: Months) -> None:
     ):
         with pytest.raises(peewee.IntegrityError, match="_calls"):
             charge(owner, 2, call_at(started), month_of(wrong))
+
+
+def test_a_repeated_number_is_found(months: Months) -> None:
+    """The unique index of a partition does not see the others; the account's counter, which is locked, prevents it."""
+    customer = holds.Customer(10)
+    LedgerEntry.create(account=customer.account, seq=1, kind="grant", amount=5, balance_after=15, month=month_of(months.four))
+    Account.update(balance=15).where(Account.id == customer.account).execute()
+    assert any("the chain says" in problem for problem in verify_ledger(now_ms()).problems)
 
 
 def test_entries_of_the_last_release_are_charged_once_with_ours(months: Months) -> None:
