@@ -164,18 +164,18 @@ class ChannelsView(ListView):
     def test(self, channel_id: UUID) -> ResponseReturnValue:
         return self.page("channels/tested.html", results=actions.test_channels(_probe_routes(_find(channel_id).id)))
 
-    @action_route("/<uuid:channel_id>/rest", "channel.status")
-    def rest(self, channel_id: UUID) -> ResponseReturnValue:
+    @action_route("/<uuid:channel_id>/pause", "channel.status")
+    def pause(self, channel_id: UUID) -> ResponseReturnValue:
         channel, form = _find(channel_id), PauseForm()
         done = submit_form(
             form,
             lambda: actions.pause_channel(channel.name, form.minutes.required_value(), form.reason.data),
             _channel_url(channel_id),
         )
-        return done or (self._page(channel, rest=form), 422)
+        return done or (self._page(channel, pause=form), 422)
 
-    @action_route("/<uuid:channel_id>/rest/end", "channel.status")
-    def end_rest(self, channel_id: UUID) -> ResponseReturnValue:
+    @action_route("/<uuid:channel_id>/resume", "channel.status")
+    def resume(self, channel_id: UUID) -> ResponseReturnValue:
         channel = _find(channel_id)
         return run_action(lambda: actions.pause_channel(channel.name, 0, ""), _channel_url(channel_id))
 
@@ -221,7 +221,7 @@ class ChannelsView(ListView):
         *,
         secret: SecretForm | None = None,
         edit: ChannelForm | None = None,
-        rest: PauseForm | None = None,
+        pause: PauseForm | None = None,
         drafts: DraftModelsForm | None = None,
         allow: AllowForm | None = None,
         rule: ChannelRuleForm | None = None,
@@ -237,7 +237,7 @@ class ChannelsView(ListView):
             channel=channel,
             form=secret or SecretForm(formdata=None),
             edit=edit or ChannelForm(formdata=None, base_url=channel.base_url, settings=quirks),
-            rest=rest or PauseForm(formdata=None, minutes=30),
+            pause=pause or PauseForm(formdata=None, minutes=30),
             drafts=drafts or DraftModelsForm(formdata=None, markup=20),
             allow=allow or AllowForm(formdata=None),
             allowed=(channel.settings or {}).get(ALLOWED) or {},

@@ -48,7 +48,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
     ),
     "jobs_stuck": (
         lambda values: ngettext("{count} media job is stuck.", "{count} media jobs are stuck.", values["count"]),
-        lambda: gettext("Check workers and Redis with yout doctor. Jobs are requeued automatically."),
+        lambda: gettext("Check workers and the broker (Redis or RabbitMQ) with yout doctor. Jobs are requeued automatically."),
     ),
     "purges_stuck": (
         lambda values: ngettext("{count} purge is overdue.", "{count} purges are overdue.", values["count"]),

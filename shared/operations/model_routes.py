@@ -83,7 +83,7 @@ def pause_channel(name: str, ms: int, reason: str, *, origin: Origin) -> Channel
         if not ms:
             _restart_check(channel, now_ms())
         after = {"out_until": values["out_until"], "out_reason": values["out_reason"]}
-        record_audit_entry(origin, "channel.rest", channel.name, before=before, after=after)
+        record_audit_entry(origin, "channel.pause" if ms else "channel.resume", channel.name, before=before, after=after)
         bump_catalog_version()
         return Channel.get_by_id(channel.id)
 

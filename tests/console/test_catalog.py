@@ -216,13 +216,13 @@ def test_a_second_route_is_added_edited_and_removed(signed_in):
 def test_a_channel_is_paused_and_resumed(signed_in):
     channel = factories.channel("https://a.example.com/v1", name="a")
     browser, page = signed_in("support"), f"/channels/{channel.id}"
-    answer = browser.submit_form(page, f"{page}/rest", minutes="30", reason="Their status page is red")
+    answer = browser.submit_form(page, f"{page}/pause", minutes="30", reason="Their status page is red")
     assert "Their status page is red" in answer.text
     assert 29 * 60_000 < Channel.get().out_until - now_ms() <= 30 * 60_000
     assert "paused" in browser.get("/channels/").text
-    assert browser.submit_form(page, f"{page}/rest/end").status_code == 200
+    assert browser.submit_form(page, f"{page}/resume").status_code == 200
     assert (Channel.get().out_until, Channel.get().out_reason) == (None, None)
-    assert browser.submit_form(page, f"{page}/rest", minutes="99999", reason="x").status_code == 422
+    assert browser.submit_form(page, f"{page}/pause", minutes="99999", reason="x").status_code == 422
 
 
 def test_only_owners_change_the_base_url_of_a_channel(signed_in):

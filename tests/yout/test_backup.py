@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
 import tarfile
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -25,6 +29,7 @@ from tests.threads import run_threads
 from tests.upstream import Upstream
 from tests.yout.command import Finished, Installation
 from tests.yout.test_secret import with_catalog
+from yout.commands.backup import _Place
 
 StartEdge = Callable[..., WebProcess]
 
@@ -160,6 +165,56 @@ def test_a_backup_from_before_a_rotation_still_fits(installation: Installation, 
     assert installation.yout("secret", "rotate").code == 0
     assert installation.yout("restore", str(backup), "--force", "--json").data["secret_key_fits"]
     assert installation.yout("ledger", "verify").code == 0
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+def database_with_log(path: Path, value: str) -> None:
+    """A SQLite database whose only row is still in its log, as after a crash."""
+    with closing(sqlite3.connect(path.with_name("source.db"))) as source:
+        source.execute("PRAGMA journal_mode = WAL")
+        source.execute("CREATE TABLE installation (name TEXT)")
+        source.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        source.execute("INSERT INTO installation VALUES (?)", (value,))
+        source.commit()
+        for suffix in ("", "-wal"):
+            shutil.copy(path.with_name(f"source.db{suffix}"), path.with_name(path.name + suffix))
+
+
+def test_a_restore_that_is_killed_leaves_a_complete_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for last in itertools.count():
+        folder = tmp_path / str(last)
+        (folder / "media").mkdir(parents=True)
+        place = _Place(Settings.load({"YOUT_DATA_DIR": str(folder)}, dotenv=None))
+        database_with_log(place.database, "former")
+        with closing(sqlite3.connect(place.new_database)) as restored, restored:
+            restored.execute("CREATE TABLE installation AS SELECT 'restored' AS name")
+        place.new_media.mkdir()
+        steps = 0
+
+        def counted(step: Callable[..., Any], last: int = last) -> Callable[..., Any]:
+            def run(*arguments: Any, **options: Any) -> Any:
+                nonlocal steps
+                if steps == last:
+                    raise Killed
+                steps += 1
+                return step(*arguments, **options)
+
+            return run
+
+        with monkeypatch.context() as patched, suppress(Killed):
+            for owner, name in ((Path, "replace"), (Path, "unlink"), (Path, "mkdir"), (os, "link"), (shutil, "move")):
+                patched.setattr(owner, name, counted(getattr(owner, name)))
+            place.swap(1)
+        with closing(sqlite3.connect(place.database)) as left:
+            found.append(left.execute("SELECT name FROM installation").fetchone()[0])
+        if found[-1] == "restored":
+            break
+    assert steps == last  # it was not killed: the last of its steps replaces the database
+    assert len(found) > 5
 
 
 DAMAGES = ("changed", "missing", "foreign", "cut off", "no archive", "list", "files", "time", "deep", "no database", "no key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,20 +143,28 @@ class _Place:
         return self.database.exists() or (self.media.is_dir() and any(self.media.iterdir()))
 
     def swap(self, time: int) -> Path | None:
-        """Move the prepared files into place. Returns the folder with the former files, or None if there were none."""
+        """Move the prepared files into place. Returns the folder with the former files, or None if there were none.
+
+        A database is in place at every moment, the former or the new one, and the last step replaces it. So if the process dies
+        here, the restore can be repeated, and nothing starts on an empty database meanwhile.
+        """
+        logs = [self.database.with_name(self.database.name + suffix) for suffix in ("-wal", "-shm")]
+        _write_log_into(self.database)
+        targets = [(self.new_media, self.media), (self.new_secret, self.secret), (self.new_database, self.database)]
+        former = [path for path in (self.database, *logs, self.media, self.secret) if path.exists()]
+        former = [path for path in former if path != self.secret or self.new_secret.exists()]
         aside = self.media.parent / f"replaced-{time}"
-        replaces = [(self.new_database, self.database), (self.new_media, self.media)]
-        if self.new_secret.exists():
-            replaces.append((self.new_secret, self.secret))
-        for suffix in ("-wal", "-shm"):  # of the former database
-            replaces.append((Path(os.devnull), self.database.with_name(self.database.name + suffix)))
-        former = [target for _, target in replaces if target.exists()]
         if former:
             aside.mkdir(mode=0o700)
-        for target in former:
-            shutil.move(target, aside / target.name)
-        for new, target in replaces:
-            if new != Path(os.devnull) and new.exists():
+        for path in former:
+            if path.is_file():
+                _copy(path, aside / path.name)
+        if self.media.exists():
+            shutil.move(self.media, aside / self.media.name)
+        for path in logs:
+            path.unlink(missing_ok=True)
+        for new, target in targets:
+            if new.exists():
                 new.replace(target)
         return aside if former else None
 
@@ -166,6 +174,21 @@ class _Place:
         self.new_secret.unlink(missing_ok=True)
         for suffix in ("", "-wal", "-shm"):
             self.new_database.with_name(self.new_database.name + suffix).unlink(missing_ok=True)
+
+
+def _write_log_into(path: Path) -> None:
+    """Let SQLite write the log of a database into it and delete the log. A damaged database is left as it is."""
+    if path.exists():
+        with closing(sqlite3.connect(path)) as former, suppress(sqlite3.Error):
+            former.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file without its data if the file system has hard links."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copy2(path, target)
 
 
 def _restore_to(place: _Place, path: Path, settings: Settings) -> Result:

@@ -117,7 +117,7 @@ def test_a_channel_is_paused_by_its_rule_until_it_is_resumed(bound_database: obj
     assert paused.out_reason == "The margin of −100.0 % is below 15 %."
     assert load_catalog().models["m-1"].routes == ()
     actions = [row.action for row in AuditEntry.select().where(AuditEntry.target == "losing").order_by(AuditEntry.id)]
-    assert actions == ["channel.rule", "channel.flag", "channel.rest"]
+    assert actions == ["channel.rule", "channel.flag", "channel.pause"]
     assert check_channels(now + 1) == []
     assert ChannelCheck.get().problems == ["margin"], "the flag stays while the channel is paused"
 
