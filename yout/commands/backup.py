@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from shared.core.settings import Settings
     from yout.backup_file import BackupWriter, Manifest
 
+# `pg_restore --clean` cannot drop the tables itself, because partitions depend on each other.
+EMPTY_POSTGRES = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
 _DOCS_HINT = "docs/backup.md describes the whole procedure."
 
 
@@ -110,8 +112,9 @@ def _restore(call: CommandContext) -> Result:
 
     settings, path = call.settings, call.arguments.file.absolute()
     if not settings.uses_sqlite:
-        command = f'pg_restore --clean --if-exists --no-owner --exit-on-error --dbname="$DATABASE_URL" {path}'
-        raise YoutError(f"Use PostgreSQL's own tool. Stop all processes, then run: {command} – {_DOCS_HINT}")
+        empty = f'psql "$DATABASE_URL" --command="{EMPTY_POSTGRES}"'
+        command = f'{empty} && pg_restore --no-owner --exit-on-error --dbname="$DATABASE_URL" {path}'
+        raise YoutError(f"Use PostgreSQL's own tools. Stop all processes, then run: {command} – {_DOCS_HINT}")
     if not path.is_file():
         raise InvalidInput(f"There is no file {path}.")
     place = _Place(settings)
