@@ -31,6 +31,7 @@ from uuid import UUID
 from peewee import (
     SQL,
     BigIntegerField,
+    BlobField,
     BooleanField,
     CharField,
     Check,
@@ -124,6 +125,10 @@ class Account(BaseModel):
         default=0, constraints=[SQL("DEFAULT 0"), named_check("account_pending_credits", "pending_credits >= 0")]
     )
     language = CharField(max_length=8, default="en", constraints=[SQL("DEFAULT 'en'")])  # of emails: last used on a page
+    # Hashes of 32 bytes: of the latest witnessed ledger entry, and of the latest one that a purge removed, which the oldest
+    # remaining entry follows. NULL: none.
+    ledger_head = BlobField(null=True)
+    ledger_origin = BlobField(null=True)
 
     class Meta:
         constraints = [
@@ -645,7 +650,11 @@ class FormSubmission(BaseModel):
 
 
 class LedgerEntry(BaseModel):
-    """An immutable movement of credits. `seq` counts from 1 without gaps in each account."""
+    """A movement of credits. `seq` counts from 1 without gaps in each account.
+
+    The database refuses to change or delete an entry, except that a purge deletes an account's entries, and that `call` and
+    `salt` can become NULL.
+    """
 
     account = ForeignKeyField(Account, backref="entries", on_delete="CASCADE", index=False)
     seq = BigIntegerField()
@@ -668,6 +677,10 @@ class LedgerEntry(BaseModel):
             ),
         ],
     )
+    # See `shared.ledger.witness`. NULL in entries that were written by release 0.5 or older.
+    entry_hash = BlobField(null=True)
+    commitment = BlobField(null=True)
+    salt = BlobField(null=True)
 
     # The month of the call, or of the entry if it has none: 202612. 0: written by release 0.5. PostgreSQL partitions by it.
     month = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
@@ -790,6 +803,7 @@ class UsageLedger(BaseModel):
             named_check("usage_ledger_overage_part", "overage_credits >= 0 AND overage_credits <= credits"),
         ],
     )
+    request_sha256 = BlobField(null=True)  # of the body that the serving provider got
 
     class Meta:
         primary_key = CompositeKey("id", "account")

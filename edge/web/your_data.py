@@ -66,6 +66,11 @@ async def _page(status: int = 200, wrong: str = "") -> Response:
     return await page("account/data.html", status, job=job, wrong=wrong, email=session.email, balance=balance)
 
 
+def _text(value: object) -> str:
+    """Return an id, or a hash in hexadecimal."""
+    return bytes(value).hex() if isinstance(value, bytes | memoryview) else str(value)
+
+
 async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
     """Yield one JSON object with a list of rows per table, page by page."""
     yield b"{"
@@ -74,7 +79,7 @@ async def _export(services: Services, account: UUID) -> AsyncIterator[bytes]:
         after: tuple[Any, ...] | None = None
         while True:
             rows, last = await services.slow_reader.read(partial(read_rows, table, account, after))
-            yield (b",\n" if after is not None and rows else b"") + b",\n".join(orjson.dumps(row, default=str) for row in rows)
+            yield (b",\n" if after is not None and rows else b"") + b",\n".join(orjson.dumps(row, default=_text) for row in rows)
             if len(rows) < PAGE_SIZE:
                 break
             after = last

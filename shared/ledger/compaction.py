@@ -8,16 +8,19 @@
 The first three are repeated, each in a short transaction, until they remove nothing.
 
 `fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
-meanwhile. Between any two of these transactions the ledger is consistent and passes `verify_ledger`.
+meanwhile. `account.ledger_origin` keeps the hash of that entry, which the opening entry and the next one follow: so the chain
+outlives what was deleted. Between any two of these transactions the ledger is consistent and passes `verify_ledger`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.core.clock import new_id
 from shared.ledger.sql import as_uuid, change_accounts, entry_month, execute, insert, lock_accounts
+from shared.ledger.witness import NO_HEAD, Witness, entry_details, witness_entry
 
 OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `verify.py`)
 OPENING_REASON = "opening balance"
@@ -61,7 +64,9 @@ def merge_oldest_entries(account: UUID, now: int, batch: int = BATCH) -> Removed
     seq, balance = rows[-1][:2]
     usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
     execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
-    _insert_opening(account, seq, balance, sum(row[4] for row in rows), now)
+    origin = _last_hash(account, rows)
+    _insert_opening(account, seq, balance, sum(row[4] for row in rows), now, origin)
+    _set_origin(account, origin)
     return RemovedRows(entries=_count_entries(rows), usage=usage)
 
 
@@ -81,7 +86,7 @@ def merge_overage(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
     calls = [call for _, _, _, call in rows if call is not None]
     execute("DELETE FROM overage_entry WHERE account_id = ? AND id IN ?", [account, [id for id, *_ in rows]])
     if calls:
-        execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, calls])
+        execute("UPDATE ledger_entry SET call = NULL, salt = NULL WHERE account_id = ? AND call IN ?", [account, calls])
     totals: dict[UUID, int] = {}
     for _, subscription, amount, _ in rows:
         totals[as_uuid(subscription)] = totals.get(as_uuid(subscription), 0) + amount
@@ -121,9 +126,9 @@ def compact_ledger(account: UUID, now: int) -> tuple[RemovedRows, RemainingLedge
         claims=execute(f"DELETE FROM idempotency_claim WHERE account_id = ? AND {_FINISHED}", [account]).rowcount,
     )
     entries = 1 if pool.balance else 0
-    if entries:
-        _insert_opening(account, 1, pool.balance, pool.plan_credits, now)
-    change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)})
+    heads = {account: _insert_opening(account, 1, pool.balance, pool.plan_credits, now, pool.head)} if entries else {}
+    change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)}, heads)
+    _set_origin(account, pool.head)
     return removed, RemainingLedger(pool.balance, pool.plan_credits, pool.held, entries)
 
 
@@ -137,7 +142,7 @@ def delete_visitor_calls(pool: UUID, allowance: str) -> RemovedRows:
     calls = [row[0] for row in execute(f"SELECT id FROM hold WHERE {ended}", [pool, allowance]).fetchall()]
     if not calls:
         return RemovedRows()
-    execute("UPDATE ledger_entry SET call = NULL WHERE account_id = ? AND call IN ?", [pool, calls])
+    execute("UPDATE ledger_entry SET call = NULL, salt = NULL WHERE account_id = ? AND call IN ?", [pool, calls])
     return RemovedRows(
         usage=_delete_usage(pool, calls),
         holds=execute("DELETE FROM hold WHERE account_id = ? AND id IN ?", [pool, calls]).rowcount,
@@ -156,14 +161,34 @@ _FINISHED = (
     "NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = idempotency_claim.call AND h.account_id = idempotency_claim.account_id"
     " AND h.state = 'held')"
 )
-_ENTRIES = "SELECT seq, balance_after, call, actor, plan_amount FROM ledger_entry WHERE account_id = ?"
-_COLUMNS = ("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at", "month")
+_ENTRIES = "SELECT seq, balance_after, call, actor, plan_amount, entry_hash FROM ledger_entry WHERE account_id = ?"
+_COLUMNS = (
+    *("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at", "month"),
+    *Witness._fields,
+)
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "created_at")
 
 
-def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int) -> None:
-    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now, entry_month(None, now))
+def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int, origin: bytes | None) -> bytes:
+    """Insert an opening entry and return its hash. It follows `origin`, the hash of the latest entry that it replaces."""
+    details = entry_details(OPENING_ACTOR, OPENING_REASON, None, None)
+    witness = witness_entry(origin or NO_HEAD, account, seq, "adjustment", balance, balance, plan, now, details)
+    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now, entry_month(None, now), *witness)
     insert("ledger_entry", _COLUMNS, [entry])
+    return witness.entry_hash
+
+
+def _last_hash(account: UUID, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
+    """Return the hash in these oldest entries that the next witnessed entry follows. It may be that of an earlier purge."""
+    for seq, _, _, actor, _, entry_hash in reversed(rows):
+        if entry_hash is not None and (actor != OPENING_ACTOR or seq == 1):
+            return bytes(entry_hash)
+    origin = execute("SELECT ledger_origin FROM account WHERE id = ?", [account]).fetchone()[0]
+    return None if origin is None else bytes(origin)
+
+
+def _set_origin(account: UUID, origin: bytes | None) -> None:
+    execute("UPDATE account SET ledger_origin = ? WHERE id = ?", [origin, account])
 
 
 def _count_entries(rows: list[tuple[object, ...]]) -> int:

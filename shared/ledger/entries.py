@@ -7,6 +7,7 @@ from uuid import UUID
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.ledger.sql import AccountState, change_accounts, entry_month, execute, lock_accounts
+from shared.ledger.witness import NO_HEAD, entry_details, witness_entry
 from shared.models import LedgerEntry
 from shared.text.translation import lazy_gettext
 
@@ -55,20 +56,23 @@ def post_entry(
             )
         )
     plan_amount = _plan_part(pool, kind, amount, account, call, plan)
-    change_accounts({account: (amount, 0, 1, plan_amount)})
-    now = now_ms()
+    seq, balance, now = pool.ledger_seq + 1, pool.balance + amount, now_ms()
+    details = entry_details(actor, reason, call, None)
+    witness = witness_entry(pool.head or NO_HEAD, account, seq, kind, amount, balance, plan_amount, now, details)
+    change_accounts({account: (amount, 0, 1, plan_amount)}, {account: witness.entry_hash})
     return LedgerEntry.create(
         account=account,
-        seq=pool.ledger_seq + 1,
+        seq=seq,
         kind=kind,
         amount=amount,
-        balance_after=pool.balance + amount,
+        balance_after=balance,
         call=call,
         actor=actor,
         reason=reason,
         created_at=now,
         plan_amount=plan_amount,
         month=entry_month(call, now),
+        **witness._asdict(),
     )
 
 

@@ -94,8 +94,8 @@ def delete_calls(account: UUID, calls: Sequence[UUID]) -> None:
     ids = list(calls)
     if not ids:
         return
-    for table in ("ledger_entry", "overage_entry"):
-        execute(f"UPDATE {table} SET call = NULL WHERE account_id = ? AND call IN ?", [account, ids])
+    execute("UPDATE ledger_entry SET call = NULL, salt = NULL WHERE account_id = ? AND call IN ?", [account, ids])
+    execute("UPDATE overage_entry SET call = NULL WHERE account_id = ? AND call IN ?", [account, ids])
     execute("DELETE FROM media_job WHERE account_id = ? AND id IN ?", [account, ids])
     execute("DELETE FROM usage_ledger WHERE account_id = ? AND id IN ?", [account, ids])
 

@@ -26,6 +26,7 @@ from shared.ledger.sql import (
     lock_accounts,
 )
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
+from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry, new_salts
 
 NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
@@ -59,7 +60,8 @@ class Settlement(NamedTuple):
     """One finished call. `cost` is its full cost in credits, `cap` the caller's limit. Times in milliseconds.
 
     `provider_cost` is what the providers of all attempts charge us, in credits; None if it is unknown. `failed_costs` are the
-    parts of it that channels other than `channel` caused. Neither affects a charge.
+    parts of it that channels other than `channel` caused. Neither affects a charge. `request_sha256` is of the body that
+    `channel` got.
 
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
     """
@@ -84,6 +86,7 @@ class Settlement(NamedTuple):
     details: UsageDetails | None = None
     provider_cost: int | None = None
     failed_costs: Sequence[FailedCost] = ()
+    request_sha256: bytes | None = None
 
 
 class Settled(NamedTuple):
@@ -117,6 +120,17 @@ class _ExtraHold(NamedTuple):
     allowances: tuple[str, ...]
 
 
+class _Charge(NamedTuple):
+    """A new ledger entry: the charge of a call."""
+
+    item: Settlement
+    settled: Settled
+    seq: int
+    amount: int
+    balance: int
+    plan: int
+
+
 CallId = tuple[UUID, UUID]  # a call and its account
 
 
@@ -124,10 +138,11 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     """Settle every item in order. Run inside a transaction. Raises only database errors."""
     read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
     pools, holds = read_pools(), read_holds()
+    heads = {account: pool.head or NO_HEAD for account, pool in pools.items()}
     extra_holds, meters = _read_extra_holds(holds)
     read = dict(meters)
     changes: dict[UUID, Change] = {}
-    entries, results, was_expired = [], [], []
+    charges, results, was_expired = [], [], []
     charged = _read_charges(items, holds)
     for item in items:
         id = item.call, item.account
@@ -145,11 +160,10 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         add_change(changes, item.account, pool, after)
         if after.ledger_seq != pool.ledger_seq:
             amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
-            month = entry_month(item.call, now)
-            entries.append((item.account, after.ledger_seq, "charge", amount, after.balance, item.call, now, plan, month))
+            charges.append(_Charge(item, settled, after.ledger_seq, amount, after.balance, plan))
         results.append(settled)
     _forget_expiry(was_expired)
-    _write(items, results, changes, entries, now)
+    _write(items, results, changes, charges, heads, now)
     write_meters(read, meters)
     _write_overage(items, results, extra_holds, now)
     return results
@@ -300,11 +314,12 @@ def _forget_expiry(was_expired: Sequence[Settlement]) -> None:
 
 _ENTRY_COLUMNS = (
     *("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount", "month"),
+    *("entry_hash", "commitment", "salt"),
 )
 _USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
-    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost"),
+    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256"),
 )
 _ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", *UsageDetails._fields)
 _FAILOVER_COLUMNS = ("id", "created_at", "model", "channel", "last_channel", "provider_cost")
@@ -315,13 +330,15 @@ def _write(
     items: Sequence[Settlement],
     results: Sequence[Settled],
     changes: dict[UUID, Change],
-    entries: Sequence[tuple[UUID, int, str, int, int, UUID, int, int, int]],
+    charges: Sequence[_Charge],
+    heads: dict[UUID, bytes],
     now: int,
 ) -> None:
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]
     _close_holds(fresh, now)
-    change_accounts(changes)
-    insert("ledger_entry", _ENTRY_COLUMNS, [(*entry[:6], "edge", "", *entry[6:]) for entry in entries])
+    entries = _entry_rows(charges, heads, now)
+    change_accounts(changes, {charge.item.account: heads[charge.item.account] for charge in charges})
+    insert("ledger_entry", _ENTRY_COLUMNS, entries)
     recorded = [(item, settled) for item, settled in fresh if item.status]
     if any(_is_rare(item, settled) for item, settled in recorded):
         insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
@@ -329,6 +346,29 @@ def _write(
         insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
     _write_failed_costs([item for item, _ in recorded])
     _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
+
+
+def _entry_rows(charges: Sequence[_Charge], heads: dict[UUID, bytes], now: int) -> list[tuple[object, ...]]:
+    """Return the rows of new entries. Each follows the entry of its account in `heads`, and takes its place there."""
+    rows: list[tuple[object, ...]] = []
+    for charge, salt in zip(charges, new_salts(len(charges)), strict=True):
+        item, settled, seq, amount, balance, plan = charge
+        commitment = commit(salt, entry_details("edge", "", item.call, _usage_details(item, settled)))
+        head = hash_entry(heads[item.account], item.account, seq, "charge", amount, balance, plan, now, commitment)
+        heads[item.account] = head
+        details = ("charge", amount, balance, item.call, "edge", "", now, plan, entry_month(item.call, now))
+        rows.append((item.account, seq, *details, head, commitment, salt))
+    return rows
+
+
+def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
+    """Return what a charge's entry commits to, as `shared.ledger.witness.entry_details` lists it."""
+    usage, request = item.usage, item.request_sha256
+    return (
+        *(item.model, item.price, item.status, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens),
+        *(usage.output_tokens, usage.reasoning_tokens, usage.estimated, _extra_counts(usage), settled.credits),
+        *(settled.overage, settled.uncharged_cost, item.created_at, None if request is None else request.hex()),
+    )
 
 
 def _close_holds(fresh: Sequence[tuple[Settlement, Settled]], now: int) -> None:
@@ -356,7 +396,7 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
         *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
         *(item.streamed, usage.estimated, usage.input_tokens, usage.cached_tokens, usage.output_tokens),
         *(usage.reasoning_tokens, settled.credits, settled.uncharged_cost, item.attempts, item.first_token_ms),
-        *(item.duration_ms, item.created_at, item.provider_cost),
+        *(item.duration_ms, item.created_at, item.provider_cost, item.request_sha256),
     )
 
 
@@ -366,9 +406,14 @@ def _is_rare(item: Settlement, settled: Settled) -> bool:
 
 
 def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
-    extra = item.usage.extra
-    written = None if extra is None else json.dumps({name: value for name, value in extra._asdict().items() if value})
+    extra = _extra_counts(item.usage)
+    written = None if extra is None else json.dumps(extra)
     return (settled.overage, item.usage.cache_write_tokens, written, *(item.details or UsageDetails()))
+
+
+def _extra_counts(usage: TokenUsage) -> dict[str, int | str] | None:
+    """Return the counts other than text that are not zero, and the service tier."""
+    return None if usage.extra is None else {name: value for name, value in usage.extra._asdict().items() if value}
 
 
 def _write_failed_costs(items: Sequence[Settlement]) -> None:

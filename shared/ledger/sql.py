@@ -7,10 +7,11 @@ running it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -31,12 +32,16 @@ from shared.core.database import (
 
 
 class AccountState(NamedTuple):
-    """A locked account's amounts in credits, as a batch reads and changes them."""
+    """A locked account's amounts in credits, as a batch reads and changes them.
+
+    `head` is the hash of the latest witnessed ledger entry (`shared.ledger.witness`), as `lock_accounts` read it; None: no entry.
+    """
 
     balance: int
     held: int
     ledger_seq: int
     plan_credits: int = 0
+    head: bytes | None = None
 
     @property
     def available(self) -> int:
@@ -226,6 +231,7 @@ _TYPES = {
     **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),
     **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
+    **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "request_sha256"), "bytea"),
     "extra_usage": "jsonb",
 }
 
@@ -256,7 +262,8 @@ def lock_accounts(ids: Iterable[UUID]) -> Callable[[], dict[UUID, AccountState]]
     """
     lock = "" if is_sqlite() else " FOR NO KEY UPDATE"  # on SQLite, BEGIN IMMEDIATE has locked the whole file
     cursor = execute(
-        f"SELECT id, balance, held, ledger_seq, plan_credits FROM account WHERE id IN ? ORDER BY id{lock}", [sorted(set(ids))]
+        f"SELECT id, balance, held, ledger_seq, plan_credits, ledger_head FROM account WHERE id IN ? ORDER BY id{lock}",
+        [sorted(set(ids))],
     )
     return lambda: {as_uuid(id): AccountState(*numbers) for id, *numbers in cursor}
 
@@ -275,25 +282,29 @@ def lock_in_order(ids: Iterable[UUID]) -> None:
 Change = tuple[int, int, int, int]  # differences of balance, held, ledger_seq and plan_credits
 
 
-def change_accounts(changes: dict[UUID, Change]) -> None:
+def change_accounts(changes: dict[UUID, Change], heads: Mapping[UUID, bytes] = MappingProxyType({})) -> None:
     """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts in one statement.
 
-    The table's CHECK constraints are the last safeguard: a wrong difference fails the batch and never overdraws an account.
+    `heads` are the hashes of their latest entries, for accounts with new entries. The table's CHECK constraints are the last
+    safeguard: a wrong difference fails the batch and never overdraws an account.
     """
     if len(changes) == 1:
         [(account, difference)] = changes.items()
+        head = ", ledger_head = ?" if account in heads else ""
         execute(
             "UPDATE account SET balance = balance + ?, held = held + ?, ledger_seq = ledger_seq + ?,"
-            " plan_credits = plan_credits + ? WHERE id = ?",
-            [*difference, account],
+            f" plan_credits = plan_credits + ?{head} WHERE id = ?",
+            [*difference, *((heads[account],) if head else ()), account],
         )
         return
+    head = ", ledger_head = coalesce(v.column6, ledger_head)" if heads else ""
+    rows = sorted(changes.items())
     update_from(
         "UPDATE account SET balance = balance + v.column2, held = held + v.column3, ledger_seq = ledger_seq + v.column4,"
-        " plan_credits = plan_credits + v.column5",
+        f" plan_credits = plan_credits + v.column5{head}",
         "account.id = v.column1",
-        ("account_id", "balance", "held", "ledger_seq", "plan_credits"),
-        [(id, *difference) for id, difference in sorted(changes.items())],
+        ("account_id", "balance", "held", "ledger_seq", "plan_credits", *(("ledger_head",) if heads else ())),
+        [(id, *change, heads.get(id)) for id, change in rows] if heads else [(id, *change) for id, change in rows],
         "account.id",
     )
 

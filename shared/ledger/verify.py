@@ -1,11 +1,14 @@
-"""Verifies the ledger: every balance is the sum of its entries, and no hold is stale."""
+"""Verifies the ledger: every balance is the sum of its entries, every entry has the hash that follows, and no hold is stale."""
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from shared.core.database import snapshot
 from shared.ledger.compaction import OPENING_ACTOR
+from shared.ledger.dump import read_ledger
+from shared.ledger.dump_check import check_chains
 from shared.ledger.sql import as_uuid, execute
 from shared.ledger.sweep import ABANDONED_HOLDS_SQL, HEARTBEAT_TIMEOUT_MS
 
@@ -14,21 +17,27 @@ MAX_PROBLEMS = 20  # maximum number of problems of a kind to report
 
 
 class VerificationReport(NamedTuple):
-    """Numbers of rows checked, and one line for each problem found."""
+    """Numbers of rows checked, and one line for each problem found.
+
+    `unwitnessed` entries have no hash, because an older release wrote them.
+    """
 
     accounts: int
     entries: int
     open_holds: int
     problems: tuple[str, ...]
+    unwitnessed: int = 0
 
 
 def verify_ledger(now: int) -> VerificationReport:
     """Check all accounts in one snapshot of the database. Changes nothing."""
     with snapshot():
         problems = [*_balances(), *_balance_chains(), *_held_sums(), *_stale(now), *_charges(), *_plan_credits(), *_meters()]
+        problems += islice(check_chains(read_ledger()), MAX_PROBLEMS)
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
-    return VerificationReport(counts[0], counts[1], open_holds, tuple(problems))
+        unwitnessed = execute("SELECT count(*) FROM ledger_entry WHERE entry_hash IS NULL", []).fetchone()[0]
+    return VerificationReport(counts[0], counts[1], open_holds, tuple(problems), unwitnessed)
 
 
 def _balances() -> list[str]:

@@ -19,6 +19,7 @@ from shared.operations.audit import Origin
 from tests import factories
 from tests.console.test_home import figures_of
 from tests.console.test_pages import all_matches, rows_of, usage_row
+from tests.databases import allow_tampering
 from tests.shared.operations.test_media_jobs import open_job, succeeded_job
 from tests.workers.holds import AMOUNT, HOUR_MS, Customer, state_of
 
@@ -130,6 +131,7 @@ def ledger(bound_database) -> dict[str, Any]:
     with transaction():
         post_entry(first.id, "refund", 5, actor="worker", reason="=cmd()", call=used.id)
     adjust_credits(second.id, -300, "taken back", origin=Origin("ana@yout.example"))
+    allow_tampering(bound_database)
     LedgerEntry.update(created_at=1_700_000_000_000).where(LedgerEntry.account == second, LedgerEntry.seq == 1).execute()
     return {"first": first, "second": second, "used": used}
 

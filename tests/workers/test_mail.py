@@ -330,7 +330,7 @@ def test_the_mail_of_a_killed_worker_is_sent_by_the_next(
 
 
 def test_deleting_an_account_deletes_its_mails(bound_database: peewee.Database) -> None:
-    owner = factories.account()
+    owner = factories.account(credits=0)
     assert request_verification(owner.id, origin=ORIGIN)
     assert OutgoingMail.select().count() == 1
     Account.delete().where(Account.id == owner.id).execute()

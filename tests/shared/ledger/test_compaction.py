@@ -18,8 +18,9 @@ from shared.identity.payer import KeyPayer
 from shared.ledger import Reservation, Settlement, retention
 from shared.ledger.compaction import RemovedRows, compact_ledger, delete_calls, merge_oldest_entries, merge_overage
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, LedgerEntry, OverageEntry, Plan, Subscription, UsageLedger
+from shared.models import Account, LedgerEntry, OverageEntry, Plan, PurgeJob, Subscription, UsageLedger
 from tests import factories
+from tests.databases import allow_tampering
 from tests.workers.holds import HOUR_MS, PRICE, Customer
 
 pytestmark = pytest.mark.usefixtures("bound_database")
@@ -31,8 +32,9 @@ def pool(account: UUID) -> tuple[int, int, int]:
 
 
 def run_all(account: UUID, batch: int) -> list[RemovedRows]:
-    """Run every step of compaction, verifying the ledger after each."""
+    """Run every step of compaction as a purge does, verifying the ledger after each."""
     before, done = pool(account), []
+    job = PurgeJob.create(account=account, boundary=0)
     for step in (
         lambda: delete_calls(account, batch),
         lambda: merge_overage(account, now_ms(), batch),
@@ -50,6 +52,7 @@ def run_all(account: UUID, batch: int) -> list[RemovedRows]:
         removed, remains = compact_ledger(account, now_ms())
     assert verify_ledger(now_ms()).problems == ()
     assert (remains.balance, remains.held, remains.plan_credits) == before == pool(account)
+    PurgeJob.update(status="done").where(PurgeJob.id == job.id).execute()
     return [*done, removed]
 
 
@@ -137,6 +140,7 @@ def test_overage_keeps_its_total_but_not_its_calls(deleted: bool) -> None:
 
 def test_a_gap_is_still_found(bound_database: peewee.Database) -> None:
     customer = Customer(1_000)
+    allow_tampering(bound_database)
     with transaction():
         ledger.post_entry(customer.account, "purchase", 5, actor="test", reason="more")
     LedgerEntry.update(seq=3).where((LedgerEntry.account == customer.account) & (LedgerEntry.seq == 2)).execute()

@@ -37,6 +37,7 @@ from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, ApiKey, EdgeProcess, Hold, IdempotencyClaim, LedgerEntry, UsageLedger
 from tests import factories
+from tests.databases import allow_tampering
 from tests.threads import run_threads
 
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)  # one credit per output token: affordable tokens = free credits
@@ -539,6 +540,10 @@ def test_posting_to_an_unknown_account(bound_database: peewee.Database) -> None:
         ("UPDATE account SET held = held + 1", "its open holds sum to"),
         ("UPDATE account SET ledger_seq = 9", "should have 9 entries"),
         ("UPDATE ledger_entry SET balance_after = 7 WHERE seq = 1", "the chain says 100"),
+        ("UPDATE ledger_entry SET created_at = 7 WHERE seq = 1", "entry 1: its hash does not follow"),
+        ("UPDATE ledger_entry SET reason = 'x' WHERE seq = 1", "entry 1: its details are not those"),
+        ("UPDATE usage_ledger SET output_tokens = 7", "entry 2: its details are not those"),
+        ("UPDATE account SET ledger_head = NULL", "its last entry has the hash"),
         ("UPDATE usage_ledger SET credits = 999", "its usage row says 999"),
         ("UPDATE hold SET expires_at = 1 WHERE state = 'held'", "yout ledger sweep"),
     ],
@@ -548,6 +553,7 @@ def test_verify_detects_damage(bound_database: peewee.Database, owner: Account, 
     reserve(charged, running)
     settle(settlement(charged, owner.id, 5))
     assert verify_ledger(START).problems == ()
+    allow_tampering(bound_database)
     bound_database.execute_sql(damage)
     assert any(complaint in problem for problem in verify_ledger(START).problems)
 

@@ -1,0 +1,88 @@
+"""Witnessed entries: hashes that chain an account's ledger entries, so that a later change of any of them can be proved. Pure.
+
+    commitment = SHA-256(salt ‖ details)
+    entry_hash = SHA-256(tag ‖ previous entry_hash ‖ account ‖ seq ‖ kind ‖ amount ‖ balance_after ‖ plan_amount ‖ created_at
+                         ‖ commitment)
+
+The details are a JSON array (`entry_details`). A purge or the usage retention can delete them with the salt: the commitment
+stays, so the chain can still be checked, but without the salt nobody can test a guess of the details.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from struct import Struct
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+NO_HEAD = bytes(32)  # the hash before an account's first witnessed entry
+SALT_BYTES = 16
+TAG = b"yout ledger v1"
+_ENTRY = Struct(">16s32s16sq16sqqqq32s")  # strings are padded with zero bytes
+_pack = _ENTRY.pack
+
+
+class Witness(NamedTuple):
+    """The columns that make an entry checkable: its hash (32 bytes), and the commitment to its details with its salt."""
+
+    entry_hash: bytes
+    commitment: bytes
+    salt: bytes
+
+
+def new_salts(count: int) -> list[bytes]:
+    """Return `count` random salts, read at once: a system call per entry would take longer than hashing it."""
+    pool = os.urandom(SALT_BYTES * count)
+    return [pool[start : start + SALT_BYTES] for start in range(0, len(pool), SALT_BYTES)]
+
+
+def entry_details(actor: str, reason: str, call: UUID | None, usage: Sequence[Any] | None) -> bytes:
+    """Return the details as JSON without whitespace: `[actor, reason, call, usage]`, with the `usage` of a charge or null.
+
+    The usage is `[model, price, status, input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
+    estimated, extra_usage, credits, overage_credits, overrun_credits, created_at, request_sha256]`.
+    """
+    return orjson.dumps((actor, reason, call, usage), option=orjson.OPT_SORT_KEYS)
+
+
+def commit(salt: bytes, details: bytes) -> bytes:
+    """Return the commitment to an entry's details."""
+    return sha256(salt + details).digest()
+
+
+def hash_entry(
+    previous: bytes,
+    account: UUID,
+    seq: int,
+    kind: str,
+    amount: int,
+    balance_after: int,
+    plan_amount: int,
+    created_at: int,
+    commitment: bytes,
+) -> bytes:
+    """Return an entry's hash. `previous` is the hash of the witnessed entry before it, or `NO_HEAD`."""
+    entry = _pack(TAG, previous, account.bytes, seq, kind.encode(), amount, balance_after, plan_amount, created_at, commitment)
+    return sha256(entry).digest()
+
+
+def witness_entry(
+    previous: bytes,
+    account: UUID,
+    seq: int,
+    kind: str,
+    amount: int,
+    balance_after: int,
+    plan_amount: int,
+    created_at: int,
+    details: bytes,
+) -> Witness:
+    """Return the witness of a new entry, with a random salt."""
+    salt = os.urandom(SALT_BYTES)
+    commitment = commit(salt, details)
+    hashed = hash_entry(previous, account, seq, kind, amount, balance_after, plan_amount, created_at, commitment)
+    return Witness(hashed, commitment, salt)
