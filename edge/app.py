@@ -14,6 +14,7 @@ from edge.api import chat_stream
 from edge.api.account_limits import limit
 from edge.api.conversations import conversations
 from edge.api.keys import keys
+from edge.api.ledger_heads import ledger_heads
 from edge.api.media import api as media
 from edge.api.models import catalog_models
 from edge.api.purge import purge_routes
@@ -87,6 +88,7 @@ BLUEPRINTS = (
     conversations,
     share_routes,
     purge_routes,
+    ledger_heads,
     assets,
     share_page,
     reference,

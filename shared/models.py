@@ -715,6 +715,35 @@ LedgerEntry.add_index(
 )
 
 
+class LedgerSeal(BaseModel):
+    """One signed hash of all ledger entries that are new since the seal before it (`shared/ledger/seal.py`)."""
+
+    number = BigIntegerField(primary_key=True)
+    started_at = BigIntegerField(default=now_ms)
+    sealed_at = BigIntegerField(null=True)  # NULL: its leaves are still being written
+    document = TextField(null=True)  # JSON: the signed statement
+    public_key = TextField(null=True)  # PEM, of the signature
+    chunks = BlobField(null=True)  # the roots of each 1,024 leaves, so that a proof reads only one chunk
+
+
+class LedgerLeaf(BaseModel):
+    """A leaf of a seal's tree: entries `first_seq` to `seq` of an account. The account is no foreign key: the row outlives it."""
+
+    seal = BigIntegerField()
+    position = BigIntegerField()
+    account_id = UUIDField()
+    first_seq = BigIntegerField()
+    seq = BigIntegerField()
+    head = BlobField()  # the hash of entry `seq`
+    root = BlobField()  # of the tree of these entries
+
+    class Meta:
+        primary_key = CompositeKey("seal", "position")
+
+
+LedgerLeaf.add_index(LedgerLeaf.index(LedgerLeaf.account_id, LedgerLeaf.seal, LedgerLeaf.position, name="ledger_leaf_by_account"))
+
+
 # Visitors
 
 
@@ -1493,6 +1522,8 @@ MODELS: tuple[type[Any], ...] = (
     IdempotencyClaim,
     FormSubmission,
     LedgerEntry,
+    LedgerSeal,
+    LedgerLeaf,
     Allowance,
     VisitorPoolDay,
     UsageLedger,

@@ -20,7 +20,7 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
-from workers import alerts, billing, mail, margins, partitions, rollup, usage_retention
+from workers import alerts, billing, ledger_seals, mail, margins, partitions, rollup, usage_retention
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
@@ -70,6 +70,7 @@ def _work(settings: Settings) -> None:
         *rollup.PERIODIC,
         *partitions.PERIODIC,
         *usage_retention.periodic_tasks(settings),
+        *ledger_seals.periodic_tasks(settings),
         *margins.periodic_tasks(settings),
     )
     watched: dict[str, Any] = {"is_outage": is_temporary, "observe": metrics.record_task, "database": DATABASE}

@@ -28,6 +28,7 @@ from yout.commands import (
     prices,
     prove_cap,
     purge,
+    receipt,
     secret,
     staff,
     up,
@@ -52,6 +53,7 @@ NOUNS = (
     staff,
     ledger,
     prove_cap,
+    receipt,
     purge,
 )
 CODES: dict[type[BaseException], str] = {

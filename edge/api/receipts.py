@@ -25,6 +25,7 @@ from shared.core.errors import InvalidApiKey, InvalidRequest, NotFound
 from shared.core.timestamps import format_timestamp
 from shared.identity.payer import VisitorPayer
 from shared.ledger.allowances import visitor_allowance
+from shared.ledger.receipt_proof import read_proof
 from shared.ledger.retention import read_usage_days
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Hold, MediaJob, UsageLedger
@@ -65,7 +66,8 @@ async def show_receipt(id: str) -> Response:
         pause = min(2 * pause, 1.0)
     account = POOL_ACCOUNT_ID if isinstance(found, VisitorPayer) else found.account
     found_call = await read(partial(find_call, account, id, services().settings.usage_days))
-    return uncached_json(_document(*found_call, services().catalog))
+    proof = await read(partial(read_proof, account, found_call[0].id))
+    return uncached_json(receipt_document(*found_call, services().catalog, proof))
 
 
 def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
@@ -109,7 +111,10 @@ def _call_id(id: str) -> UUID:
         raise NotFound(NO_SUCH_CALL) from None
 
 
-def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, catalog: Catalog) -> dict[str, Any]:
+def receipt_document(
+    call: UsageLedger, price: PriceList | None, job: MediaJob | None, catalog: Catalog, proof: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the receipt of a call, with the `proof` of its charge if it has one."""
     receipt = compute_receipt(call, price, job)
     extra = stored_extra(call.extra_usage) or NO_EXTRA
     return {
@@ -144,6 +149,9 @@ def _document(call: UsageLedger, price: PriceList | None, job: MediaJob | None, 
         "cut": {"upstream": call.cut, "estimated": call.estimated} if call.status == "cancelled" or call.cut else None,
         "first_token_ms": call.first_token_ms,
         "duration_ms": call.duration_ms,
+        "request_sha256": None if call.request_sha256 is None else bytes(call.request_sha256).hex(),
+        "entry_hash": None if proof is None else proof["entry"]["hash"],
+        "proof": proof,
     }
 
 

@@ -316,6 +316,7 @@ class Admission:
             details=self._usage_details(outcome, status),
             provider_cost=provider_cost,
             failed_costs=failed_costs,
+            request_sha256=outcome.request_sha256,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled
         settlement = self.services.ledger.settle(item)

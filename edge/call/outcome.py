@@ -44,6 +44,7 @@ class Outcome(NamedTuple):
     provider_status  HTTP status of the last response of a provider; None without one
     answer, reader  what was received: a complete answer or a stream
     failed_attempts  attempts that failed before anything was relayed, if their cost can be computed
+    request_sha256  of the body of the last request; None if none was sent
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
     be extended, and it was cancelled. `provider_working`: a provider was processing the request, and bills the prompt even if we
@@ -67,6 +68,7 @@ class Outcome(NamedTuple):
     held: int
     credits_used_up: bool = False
     failed_attempts: Sequence[FailedAttempt] = ()
+    request_sha256: bytes | None = None
 
     @property
     def delivered(self) -> bool:

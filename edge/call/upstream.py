@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -144,7 +145,17 @@ class UpstreamCall:
     __slots__ = (
         *("_answer", "_attempts", "_call_id", "_candidate", "_candidates", "_clamp", "_failed_attempts", "_failures"),
         *("_first_token_at", "_output_exceeded", "_payer", "_provider_working", "_reader", "_requested", "_reserved", "_routed"),
-        *("_credits_used_up", "_hold", "_prompt", "_provider_status", "_route", "_services", "_started_at", "_trace"),
+        *(
+            "_credits_used_up",
+            "_hold",
+            "_prompt",
+            "_provider_status",
+            "_request_sha256",
+            "_route",
+            "_services",
+            "_started_at",
+            "_trace",
+        ),
     )
 
     def __init__(
@@ -175,6 +186,7 @@ class UpstreamCall:
         self._route: Route | None = None  # the last route tried
         self._routed = False  # no further attempt follows
         self._provider_status: int | None = None  # HTTP status of the last response
+        self._request_sha256: bytes | None = None  # of the body of the last request
         self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
         self._answer: Answer | None = None
         self._reader: StreamReader | None = None
@@ -279,6 +291,7 @@ class UpstreamCall:
             held=self._reserved.amount if self._hold is None else self._hold.amount,
             credits_used_up=self._credits_used_up,
             failed_attempts=self._failed_attempts,
+            request_sha256=self._request_sha256,
         )
 
     def _growing_hold(self) -> StreamHold | None:
@@ -482,6 +495,7 @@ class UpstreamCall:
             request = request._replace(headers=(*request.headers, *self._trace.headers(route.base_url)))
         self._attempts += 1
         self._route = route
+        self._request_sha256 = sha256(request.body).digest()
         self._provider_working = False
         self._provider_status = None
         try:

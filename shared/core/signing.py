@@ -12,7 +12,7 @@ import binascii
 import hashlib
 import json
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
@@ -22,6 +22,7 @@ from shared.core.secrets import derive_key
 # Labels, not secrets. Changing a label changes the key.
 PURGE_CERTIFICATE = "purge-certificate"
 PROOF_REPORT = "proof-report"
+LEDGER_HEADS = "ledger-heads"
 
 
 def canonical_json(statement: object) -> bytes:
@@ -62,7 +63,7 @@ def parse_public_key(data: bytes) -> Ed25519PublicKey:
     """Parse a public key in PEM. Raises `InvalidInput`."""
     try:
         key = load_pem_public_key(data)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
         raise InvalidInput("Not an Ed25519 public key in PEM format.")

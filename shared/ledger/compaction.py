@@ -173,7 +173,19 @@ def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int, 
     """Insert an opening entry and return its hash. It follows `origin`, the hash of the latest entry that it replaces."""
     details = entry_details(OPENING_ACTOR, OPENING_REASON, None, None)
     witness = witness_entry(origin or NO_HEAD, account, seq, "adjustment", balance, balance, plan, now, details)
-    entry = (account, seq, "adjustment", balance, balance, plan, OPENING_ACTOR, OPENING_REASON, now, entry_month(None, now), *witness)
+    entry = (
+        account,
+        seq,
+        "adjustment",
+        balance,
+        balance,
+        plan,
+        OPENING_ACTOR,
+        OPENING_REASON,
+        now,
+        entry_month(None, now),
+        *witness,
+    )
     insert("ledger_entry", _COLUMNS, [entry])
     return witness.entry_hash
 

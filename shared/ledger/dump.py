@@ -1,8 +1,13 @@
 """Reads the whole ledger as documents that can be checked without the database (`shared.ledger.dump_check`).
 
+    {"ledger": {…}}     the version of the format
     {"account": {…}}    its balance, held credits and hashes; followed by
+    {"leaf": {…}}       its leaves in the trees of seals
     {"entry": {…}}      its entries, by number
     {"hold": {…}}       its open holds
+    {"seal": {…}}       after the accounts: a seal's signed document, followed by
+    {"leaves": […]}     the hashes of all its leaves
+    {"end": {…}}        the number of lines before it, and their SHA-256
 
 Accounts are in the order of their ids, hashes in hexadecimal. Queries read pages, so memory does not grow with the ledger. Run
 all of it in one snapshot.
@@ -10,26 +15,45 @@ all of it in one snapshot.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from typing import Any
+from itertools import chain, islice
+from typing import Any, BinaryIO
 from uuid import UUID
 
 import orjson
 
+from shared.core.database import snapshot
+from shared.ledger.seal import read_documents, read_leaves
 from shared.ledger.sql import as_uuid, execute
 
+VERSION = 1
 PAGE = 2_000  # rows per query
 _START = UUID(int=0)
 Document = dict[str, Any]
 
 
+def write_dump(file: BinaryIO, now: int) -> int:
+    """Write the whole ledger to `file`, a document per line, as of one snapshot. Returns the number of lines."""
+    digest, lines = hashlib.sha256(), 0
+    with snapshot():
+        header = {"ledger": {"version": VERSION, "created_at": now}}
+        for document in chain([header], read_ledger(), _read_seals()):
+            line = orjson.dumps(document) + b"\n"
+            digest.update(line)
+            file.write(line)
+            lines += 1
+    file.write(orjson.dumps({"end": {"lines": lines, "sha256": digest.hexdigest()}}) + b"\n")
+    return lines + 1
+
+
 def read_ledger() -> Iterator[Document]:
-    """Yield each account with its entries and open holds. Run inside a snapshot."""
-    entries, holds = _Section(read_entries(), "entry"), _Section(_read_holds(), "hold")
+    """Yield each account with its leaves, entries and open holds. Run inside a snapshot."""
+    sections = _Section(_read_leaves(), "leaf"), _Section(read_entries(), "entry"), _Section(_read_holds(), "hold")
     for account in _read_accounts():
         yield {"account": account}
-        yield from entries.of(account["id"])
-        yield from holds.of(account["id"])
+        for section in sections:
+            yield from section.of(account["id"])
 
 
 class _Section:
@@ -110,6 +134,37 @@ def _usage(row: list[Any]) -> list[Any]:
     return [
         *(model, str(as_uuid(price)), status, *counts, bool(estimated), extra, credits, overage, overrun, created, _hex(request))
     ]
+
+
+def _read_leaves() -> Iterator[Document]:
+    after = (_START, 0, 0)
+    while True:
+        rows = execute(
+            "SELECT l.account_id, l.seal, l.position, l.first_seq, l.seq, l.head, l.root FROM ledger_leaf l"
+            " JOIN ledger_seal s ON s.number = l.seal AND s.sealed_at IS NOT NULL"
+            " WHERE (l.account_id, l.seal, l.position) > (?, ?, ?) ORDER BY l.account_id, l.seal, l.position LIMIT ?",
+            [*after, PAGE],
+        ).fetchall()
+        for account, seal, position, first, last, head, root in rows:
+            yield {
+                **{"account": str(as_uuid(account)), "seal": seal, "position": position, "first_seq": first, "seq": last},
+                **{"head": _hex(head), "root": _hex(root)},
+            }
+        if len(rows) < PAGE:
+            return
+        after = as_uuid(rows[-1][0]), rows[-1][1], rows[-1][2]
+
+
+def _read_seals() -> Iterator[Document]:
+    since = 1
+    while documents := read_documents(since, 100):
+        for document, public_key in documents:
+            number = document["head"]["number"]
+            yield {"seal": {**document, "public_key": public_key}}
+            hashes = (leaf.hash.hex() for leaf in read_leaves(number))
+            while page := list(islice(hashes, PAGE)):
+                yield {"leaves": page}
+            since = number + 1
 
 
 def _read_holds() -> Iterator[Document]:

@@ -1,15 +1,22 @@
 """Checks the documents of a ledger (`shared.ledger.dump`) from the first line to the last. Pure: needs no database.
 
 Every entry must follow from the one before it, in its number, its balance and its hash, and every charge from the usage of its
-call. The sums must be those of the account.
+call. The sums must be those of the account. What a seal covers must still be there, unless a purge replaced it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 from uuid import UUID
 
+from shared.core import signing
+from shared.core.errors import InvalidInput
+from shared.ledger.merkle import TreeBuilder, leaf_hash
+from shared.ledger.seal import Leaf, statement_hash
 from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry
 
 Document = dict[str, Any]
@@ -27,16 +34,25 @@ class AccountCheck:
         self._follows_opening = False
         self._seq = self._balance = self._plan = self._held = 0
         self.unwitnessed = 0  # entries without a hash
+        self._leaves: list[_SealedRange] = []  # by seal
+        self._open: list[_SealedRange] = []  # those that the next entries may belong to
+
+    def leaf(self, leaf: Document) -> bytes:
+        """Add a leaf, which comes before the entries. Returns its hash."""
+        found = Leaf(self._id, leaf["first_seq"], leaf["seq"], bytes.fromhex(leaf["head"]), bytes.fromhex(leaf["root"]))
+        self._leaves.append(_SealedRange(leaf["seal"], found, TreeBuilder()))
+        self._open = sorted(self._leaves, key=lambda sealed: -sealed.leaf.first_seq)
+        return found.hash
 
     def entry(self, entry: Document) -> Iterator[str]:
         """Yield what is wrong with the next entry."""
         name = f"account {self._id}, entry {entry['seq']}"
-        yield from (f"{name}: {problem}" for problem in (*self._amounts(entry), *self._chain(entry), *_details(entry)))
+        yield from (f"{name}: {problem}" for problem in (*self._amounts(entry), *self._chain(entry), *details_problems(entry)))
 
     def chain(self, entry: Document) -> Iterator[str]:
         """Yield what is wrong with the hashes of the next entry only."""
         name = f"account {self._id}, entry {entry['seq']}"
-        yield from (f"{name}: {problem}" for problem in (*self._chain(entry), *_details(entry)))
+        yield from (f"{name}: {problem}" for problem in (*self._chain(entry), *details_problems(entry)))
 
     def hold(self, hold: Document) -> Iterator[str]:
         """Count an open hold."""
@@ -51,6 +67,13 @@ class AccountCheck:
             if self.account[name] != total:
                 yield f"account {self._id}: {name} is {self.account[name]}, but its rows say {total}"
         yield from self.end_of_chain()
+        # Only what is older than everything that is still there can have been replaced by a purge.
+        sealed = [range.is_found for range in self._leaves]
+        first = sealed.index(True) if True in sealed and self.account["origin"] is not None else 0
+        if not any(sealed) and self.account["origin"] is not None:
+            return
+        for number, leaf, _ in (range for range in self._leaves[first:] if not range.is_found):
+            yield f"account {self._id}, entries {leaf.first_seq} to {leaf.seq}: not those in seal {number}"
 
     def end_of_chain(self) -> Iterator[str]:
         """Yield how the account's head differs from its last witnessed entry."""
@@ -78,19 +101,43 @@ class AccountCheck:
         if entry["hash"] is None:
             self.unwitnessed += 1
             return
-        entry_hash = bytes.fromhex(entry["hash"])
-        if not any(_hash(before, entry) == entry_hash for before in self._heads()):
+        hashed = bytes.fromhex(entry["hash"])
+        if not any(entry_hash(before, entry) == hashed for before in self._heads()):
             yield "its hash does not follow from it and the entry before it"
         self._follows_opening = self._head == self._origin and entry["actor"] == OPENING_ACTOR
-        self._head = entry_hash
+        self._head = hashed
+        self._count_sealed(entry["seq"], leaf_hash(hashed))
+
+    def _count_sealed(self, seq: int, hashed: bytes) -> None:
+        """Add an entry to the trees that cover its number."""
+        while self._open and self._open[-1].leaf.seq < seq:
+            self._open.pop()
+        for sealed in reversed(self._open):
+            if sealed.leaf.first_seq > seq:
+                return
+            if sealed.leaf.seq >= seq:
+                sealed.tree.add(hashed)
 
 
-def _hash(before: bytes, entry: Document) -> bytes:
+class _SealedRange(NamedTuple):
+    """A leaf, and the tree of the entries that were found for it."""
+
+    seal: int
+    leaf: Leaf
+    tree: TreeBuilder
+
+    @property
+    def is_found(self) -> bool:
+        return self.tree.root == self.leaf.root
+
+
+def entry_hash(before: bytes, entry: Document) -> bytes:
+    """Return the hash of an entry that follows the hash `before`."""
     amounts = (entry["amount"], entry["balance_after"], entry["plan_amount"], entry["created_at"])
     return hash_entry(before, UUID(entry["account"]), entry["seq"], entry["kind"], *amounts, bytes.fromhex(entry["commitment"]))
 
 
-def _details(entry: Document) -> Iterator[str]:
+def details_problems(entry: Document) -> Iterator[str]:
     """Yield what is wrong with an entry's details. Without a salt they were deleted."""
     usage = entry["usage"]
     if entry["kind"] == "charge" and entry["call"] is not None:
@@ -119,3 +166,138 @@ def check_chains(documents: Iterable[Document]) -> Iterator[str]:
             yield from check.chain(entry)
     if check is not None:
         yield from check.end_of_chain()
+
+
+class DumpCheck:
+    """The check of a dump, line by line. `heads` are published documents (`shared.ledger.seal.published`) to compare it with."""
+
+    def __init__(self, heads: Document | None = None) -> None:
+        self._heads = {document["head"]["number"]: document for document in (heads or {}).get("heads", ())}
+        self._keys: dict[str, str] = (heads or {}).get("keys", {})
+        self._account: AccountCheck | None = None
+        self._seal: Document | None = None
+        self._tree = TreeBuilder()
+        self._position = 0
+        self._leaves = 0  # sums of hashes: leaves of accounts must be those of the seals, in any order
+        self._previous: str | None = None
+        self._digest = hashlib.sha256()
+        self._lines = 0
+        self._is_complete = False
+        self._last_id = ""
+        self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0}
+
+    def run(self, lines: Iterable[bytes]) -> Iterator[str]:
+        """Yield what is wrong with the lines. A malformed line ends the check."""
+        for line in lines:
+            if self._is_complete:
+                yield "lines follow the last one"
+                return
+            try:
+                [(kind, content)] = json.loads(line).items()
+                yield from _READERS[kind](self, content)
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, struct.error, InvalidInput):
+                yield f"line {self._lines + 1} is malformed{self._near()}"
+                return
+            self._digest.update(line)
+            self._lines += 1
+        if not self._is_complete:
+            yield "the dump is incomplete: its last line is missing"
+
+    def _near(self) -> str:
+        return "" if self._account is None else f", near account {self._account.account['id']}"
+
+    def _read_header(self, header: Document) -> Iterator[str]:
+        if self._lines or header["version"] != 1:
+            yield "not a dump of version 1"
+
+    def _read_account(self, account: Document) -> Iterator[str]:
+        yield from self._end_account()
+        if account["id"] <= self._last_id:
+            yield f"account {account['id']}: not in order"
+        self._last_id = account["id"]
+        self._account = AccountCheck(account)
+        self.counts["accounts"] += 1
+
+    def _end_account(self) -> Iterator[str]:
+        if self._account is not None:
+            yield from self._account.end()
+            self.counts["unwitnessed"] += self._account.unwitnessed
+            self._account = None
+
+    def _read_leaf(self, leaf: Document) -> Iterator[str]:
+        self._count_leaf(leaf["seal"], leaf["position"], self._current.leaf(leaf), 1)
+        yield from ()
+
+    def _read_entry(self, entry: Document) -> Iterator[str]:
+        self.counts["entries"] += 1
+        yield from self._current.entry(entry)
+
+    def _read_hold(self, hold: Document) -> Iterator[str]:
+        self.counts["holds"] += 1
+        yield from self._current.hold(hold)
+
+    @property
+    def _current(self) -> AccountCheck:
+        if self._account is None:
+            raise ValueError("no account")
+        return self._account
+
+    def _read_seal(self, seal: Document) -> Iterator[str]:
+        yield from self._end_account()
+        yield from self._end_seal()
+        self._seal, self._tree, self._position = seal, TreeBuilder(), 0
+        self.counts["seals"] += 1
+        statement = seal["head"]
+        name = f"seal {statement['number']}"
+        if statement["number"] != self.counts["seals"] or statement["previous"] != self._previous:
+            yield f"{name}: does not follow the one before it"
+        self._previous = statement_hash(statement)
+        pem: str = self._keys.get(seal["key_id"]) or seal["public_key"]
+        key = signing.parse_public_key(pem.encode())
+        if signing.key_id(key) != seal["key_id"] or not signing.is_valid(statement, seal["signature"], key):
+            yield f"{name}: its signature is invalid"
+        known = self._heads.pop(statement["number"], None)
+        if known is not None and known["head"] != statement:
+            yield f"{name}: not the published one"
+
+    def _read_leaves(self, hashes: list[str]) -> Iterator[str]:
+        if self._seal is None:
+            raise ValueError("no seal")
+        for hashed in map(bytes.fromhex, hashes):
+            self._count_leaf(self._seal["head"]["number"], self._position, hashed, -1)
+            self._tree.add(hashed)
+            self._position += 1
+        yield from ()
+
+    def _count_leaf(self, seal: int, position: int, hashed: bytes, sign: int) -> None:
+        digest = hashlib.sha256(b"%d %d %s" % (seal, position, hashed)).digest()
+        self._leaves += sign * int.from_bytes(digest, "big")
+
+    def _end_seal(self) -> Iterator[str]:
+        if self._seal is not None:
+            statement = self._seal["head"]
+            if self._tree.root.hex() != statement["root"] or self._position != statement["leaves"]:
+                yield f"seal {statement['number']}: its leaves do not lead to its root"
+
+    def _read_end(self, end: Document) -> Iterator[str]:
+        yield from self._end_account()
+        yield from self._end_seal()
+        self._seal, self._is_complete = None, True
+        if self._leaves:
+            yield "the leaves of the accounts are not those of the seals"
+        missing = [number for number in self._heads if number <= self.counts["seals"]]
+        yield from (f"seal {number}: published, but not in the dump" for number in missing)
+        if end["lines"] != self._lines or end["sha256"] != self._digest.hexdigest():
+            yield "the lines are not those that the last line names"
+
+
+_READERS: dict[str, Callable[[DumpCheck, Any], Iterator[str]]] = {
+    "ledger": DumpCheck._read_header,
+    "account": DumpCheck._read_account,
+    "leaf": DumpCheck._read_leaf,
+    "entry": DumpCheck._read_entry,
+    "hold": DumpCheck._read_hold,
+    "seal": DumpCheck._read_seal,
+    "leaves": DumpCheck._read_leaves,
+    "end": DumpCheck._read_end,
+}

@@ -231,7 +231,7 @@ _TYPES = {
     **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),
     **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
-    **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "request_sha256"), "bytea"),
+    **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "head", "root", "request_sha256"), "bytea"),
     "extra_usage": "jsonb",
 }
 

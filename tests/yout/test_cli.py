@@ -102,7 +102,10 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("key create ada@example.com --monthly-credit-limit 70", {"monthly_credit_limit": 70}),
     ("code create 25 --count 2 --days 9 --note spring", {"credits": 25}),
     ("ledger renew", {"renewed": 0}),
-    ("ledger verify", {"clean": True, "accounts": 1, "entries": 6, "open_holds": 0, "problems": []}),
+    ("ledger verify", {"clean": True, "accounts": 1, "entries": 6, "open_holds": 0, "problems": [], "unwitnessed": 0}),
+    ("ledger seal", {"id": "1"}),
+    ("ledger export ledger.jsonl", {"lines": 12}),
+    ("ledger verify --dump ledger.jsonl", {"clean": True, "accounts": 1, "entries": 6, "seals": 1, "unwitnessed": 0}),
     ("ledger sweep", {"expired": 0}),
 ]
 SECRET_OF = {"key create": "secret", "staff create": "password", "staff password": "password"}

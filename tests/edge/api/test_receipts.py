@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+from functools import reduce
+from operator import getitem
 from uuid import uuid4
 
 import pytest
 
+from shared.core.clock import now_ms
+from shared.ledger.receipt_proof import check_receipt
+from shared.ledger.seal import seal_ledger
 from shared.models import Subscription
 from shared.operations.plans import create_plan
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
@@ -36,6 +43,40 @@ def computed(found: Json) -> int:
         + counted["output"] * price["credits_per_1k_output"]
     )
     return int(max(price["minimum_credits"], price["credits_per_call"] - (-thousandths // 1000)))
+
+
+def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
+    """Before and after the day's seal. Every change of what it says is found."""
+    request = {"messages": [{"role": "user", "content": SECRET_WORDS}]}
+    called = sandbox.chat(**request)
+    id = called.headers["x-request-id"]
+    found = receipt(sandbox, id)
+    assert found["request_sha256"] == hashlib.sha256(sandbox.provider.calls[-1].body).hexdigest()
+    assert (check_receipt(found), found["proof"]["seal"], found["entry_hash"]) == ([], None, found["proof"]["entry"]["hash"])
+    document = seal_ledger(now_ms(), "0123456789abcdef" * 2, "https://edge.example")
+    sealed = receipt(sandbox, id)
+    assert sealed["proof"]["seal"] == document
+    assert check_receipt(sealed) == []
+    published = sandbox.get("/.well-known/yout-ledger-heads.json").json
+    assert document in published["heads"]
+    assert check_receipt(sealed, published["keys"]) == []
+    changes: list[tuple[tuple[str | int, ...], object]] = [
+        (("credits_charged",), 9),
+        (("tokens", "output"), 9),
+        (("price", "id"), str(uuid4())),
+        (("request_sha256",), None),
+        (("steps", 0, "result"), 9),
+        (("entry_hash",), "00" * 32),
+        (("proof", "entry", "reason"), "x"),
+        (("proof", "entry", "amount"), -9),
+        (("proof", "leaf", "root"), "00" * 32),
+        (("proof", "leaf", "seq"), 10**6),
+        (("proof", "seal", "head", "sealed_at"), "2026-01-01T00:00:00Z"),
+    ]
+    for (*way, last), value in changes:
+        changed = copy.deepcopy(sealed)
+        reduce(getitem, way, changed)[last] = value
+        assert check_receipt(changed) != [], (way, last)
 
 
 def test_a_charge_can_be_recomputed(sandbox: Sandbox) -> None:

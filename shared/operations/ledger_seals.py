@@ -1,0 +1,20 @@
+"""Seals the ledger, and stores the signed document in the media store too, so that it does not depend on the database alone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from shared.core.settings import Settings
+from shared.files.storage import open_storage
+from shared.ledger.seal import seal_ledger
+
+
+def seal_and_store(settings: Settings, now: int) -> dict[str, Any]:
+    """Seal all new ledger entries and return the signed document.
+
+    Raises `StorageUnavailable` if the complete seal could not be stored outside the database.
+    """
+    document = seal_ledger(now, settings.secret_key, settings.edge_url)
+    open_storage(settings).put_document(f"ledger-heads/{document['head']['number']:08}.json", json.dumps(document).encode())
+    return document

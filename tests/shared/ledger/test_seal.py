@@ -1,0 +1,193 @@
+"""Seals cover every entry, prove single ones, and outlive a purge; a dump is checked without the database."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import peewee
+import pytest
+
+from shared import ledger
+from shared.core import signing
+from shared.core.clock import now_ms
+from shared.core.database import transaction
+from shared.ledger import seal
+from shared.ledger.compaction import compact_ledger
+from shared.ledger.dump import write_dump
+from shared.ledger.dump_check import DumpCheck
+from shared.ledger.merkle import leaf_hash, path_of, root_from, root_of
+from shared.models import LedgerEntry, LedgerLeaf, PurgeJob
+from tests.databases import allow_tampering
+from tests.servers.process import ROOT
+from tests.shared.ledger.test_witness import head_of, whole
+from tests.workers.holds import HOUR_MS, Customer
+
+SECRET = "0123456789abcdef" * 2
+
+
+def seal_now() -> dict[str, Any]:
+    return seal.seal_ledger(now_ms(), SECRET, "https://edge.example")
+
+
+def dump() -> bytes:
+    file = io.BytesIO()
+    write_dump(file, now_ms())
+    return file.getvalue()
+
+
+def check(data: bytes, heads: dict[str, Any] | None = None) -> list[str]:
+    return list(DumpCheck(heads).run(io.BytesIO(data)))
+
+
+@pytest.fixture
+def customers(bound_database: peewee.Database) -> list[Customer]:
+    """Two customers with a call each; the first has an open hold."""
+    found = [Customer(1_000), Customer(500)]
+    for customer in found:
+        [call] = customer.hold(lasts_ms=HOUR_MS)
+        customer.settle(call, 10, request_sha256=bytes(range(32)))
+    found[0].hold(lasts_ms=HOUR_MS)
+    return found
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_every_path_leads_to_the_root(size: int) -> None:
+    leaves = [leaf_hash(b"%d" % number) for number in range(size)]
+    for index, leaf in enumerate(leaves):
+        path = path_of(leaves, index)
+        assert root_from(leaf, path) == root_of(leaves)
+        assert root_from(leaf_hash(b"other"), path) != root_of(leaves)
+
+
+def test_the_rfc_s_trees() -> None:
+    """RFC 6962 has no vectors; these are of its reference implementation (certificate-transparency, merkletree tests)."""
+    leaves = [leaf_hash(bytes.fromhex(data)) for data in ("", "00", "10", "2021", "3031", "40414243")]
+    assert root_of([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert root_of(leaves[:1]).hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    assert root_of(leaves[:3]).hex() == "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"
+    assert root_of(leaves).hex() == "76e67dadbcdf1e10e1b74ddc608abd2f98dfb16fbce75277b5232a127f2087ef"
+
+
+def test_seals_are_numbered_chained_and_cover_new_entries_only(
+    customers: list[Customer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seal, "PAGE", 1)
+    first = seal_now()
+    with transaction():
+        ledger.post_entry(customers[0].account, "grant", 5, actor="test", reason="")
+    second = seal_now()
+    assert (first["head"]["number"], first["head"]["leaves"], first["head"]["previous"]) == (1, 2, None)
+    assert (second["head"]["number"], second["head"]["leaves"]) == (2, 1)
+    assert second["head"]["previous"] == seal.statement_hash(first["head"])
+    key = signing.public_key(SECRET, signing.LEDGER_HEADS)
+    assert signing.is_valid(second["head"], second["signature"], key)
+    assert [leaf.first_seq for leaf in LedgerLeaf.select().order_by(LedgerLeaf.seal, LedgerLeaf.position)] == [1, 1, 3]
+    assert [document for document, _ in seal.read_documents()] == [first, second]
+
+
+def test_an_entry_is_proved(customers: list[Customer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seal, "CHUNK", 1)
+    monkeypatch.setattr(seal, "MAX_ENTRIES", 1)
+    entries = list(LedgerEntry.select())
+    assert seal.find_inclusion(customers[0].account, 1, whole(entries[0].entry_hash)) is None
+    document = seal_now()
+    for entry in entries:
+        proof = seal.find_inclusion(entry.account.id, entry.seq, whole(entry.entry_hash))
+        assert proof is not None
+        assert root_from(leaf_hash(whole(entry.entry_hash)), proof.entries_path) == proof.leaf.root
+        assert root_from(proof.leaf.hash, proof.leaves_path).hex() == proof.document["head"]["root"]
+        assert proof.document == document
+
+
+def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> None:
+    seal_now()
+    heads = seal.published(seal.read_documents())
+    assert check(dump(), heads) == []
+    account = customers[1].account
+    head = head_of(customers[1])
+    PurgeJob.create(account=account, boundary=0)
+    with transaction():
+        compact_ledger(account, now_ms())
+    data = dump()
+    assert check(data, heads) == []
+    assert head.hex().encode() in data
+    seal_now()
+    assert check(dump(), seal.published(seal.read_documents())) == []
+
+
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_every_flipped_byte_of_a_dump_is_found(customers: list[Customer]) -> None:
+    seal_now()
+    data = dump()
+    lines = data.splitlines(keepends=True)
+    position = 0
+    for line in lines:
+        entry = json.loads(line).get("entry")
+        for offset in range(0, len(line)):
+            changed = bytearray(data)
+            changed[position + offset] ^= 1
+            problem = next(DumpCheck().run(io.BytesIO(bytes(changed))), None)
+            assert problem is not None, (position + offset, line)
+            if entry is not None and line[offset : offset + 1].isalnum():
+                assert "line" in problem or entry["account"][1:-1] in problem, problem
+        position += len(line)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        ("UPDATE ledger_entry SET amount = 7, balance_after = 7 WHERE seq = 1", "entry 1: its hash does not follow"),
+        ("UPDATE account SET held = 0", "held is 0, but its rows say 100"),
+        ("DELETE FROM ledger_leaf WHERE position = 1", "its leaves do not lead to its root"),
+        ("UPDATE ledger_seal SET document = replace(document, 'edge.example', 'edge.exampl3')", "its signature is invalid"),
+    ],
+)
+def test_damage_is_found_in_a_dump(bound_database: peewee.Database, customers: list[Customer], damage: str, problem: str) -> None:
+    seal_now()
+    allow_tampering(bound_database)
+    bound_database.execute_sql(damage)
+    assert any(problem in line for line in check(dump()))
+
+
+def test_a_rewritten_history_contradicts_its_seal(bound_database: peewee.Database, customers: list[Customer]) -> None:
+    """All hashes of an account are computed anew, so its chain is whole."""
+    seal_now()
+    allow_tampering(bound_database)
+    account = customers[1].account
+    LedgerEntry.delete().where(LedgerEntry.account == account).execute()
+    bound_database.execute_sql("UPDATE account SET balance = 0, ledger_seq = 0, ledger_head = NULL WHERE balance < 600")
+    with transaction():
+        ledger.post_entry(account, "grant", 490, actor="test", reason="forged")
+        ledger.post_entry(account, "grant", 1, actor="test", reason="forged")
+    assert check(dump()) == [f"account {account}, entries 1 to 2: not those in seal 1"]
+
+
+def test_the_program_in_the_documents(customers: list[Customer], tmp_path: Path) -> None:
+    """It needs nothing of Yout, and comes to the same results."""
+    [program] = re.findall(r"```python\n(.*?)^```", (ROOT / "docs" / "ledger.md").read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "check.py").write_text(program)
+
+    def run(data: bytes) -> str:
+        (tmp_path / "dump").write_bytes(data)
+        (tmp_path / "heads").write_text(json.dumps(seal.published(seal.read_documents())))
+        command = [sys.executable, "-I", "check.py", "dump", "heads"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        return done.stdout if done.returncode == 0 else done.stderr
+
+    seal_now()
+    account = customers[1].account
+    PurgeJob.create(account=account, boundary=0)
+    with transaction():
+        compact_ledger(account, now_ms())
+    seal_now()
+    data = dump()
+    assert run(data) == "2 accounts and 2 seals: everything adds up.\n"
+    assert "entry 2: other details" in run(data.replace(b'"edge"', b'"edgy"'))
+    assert "does not follow" in run(data.replace(b'"amount":-10', b'"amount":-11'))
+    assert "entry 1: its hash does not follow" in run(data.replace(b'"plan_amount":0', b'"plan_amount":1', 1))

@@ -1,0 +1,35 @@
+"""Seals the ledger once a day (UTC), soon after midnight."""
+
+from __future__ import annotations
+
+import logging
+
+from shared.core.billing_periods import day_of
+from shared.core.clock import now_ms
+from shared.core.settings import Settings
+from shared.ledger.seal import last_sealed_at
+from shared.operations.ledger_seals import seal_and_store
+from workers.scheduler import PeriodicTask
+from workers.task_connection import task_connection
+
+log = logging.getLogger("yout.worker.ledger_seals")
+
+CHECK_SECONDS = 300.0
+
+
+def seal_if_due(settings: Settings, now: int) -> bool:
+    """Seal the ledger unless that was done on the day of `now` (ms UTC). Returns whether it was."""
+    if day_of(last_sealed_at()) >= day_of(now):
+        return False
+    head = seal_and_store(settings, now)["head"]
+    log.info("sealed the ledger: number %d, %d leaves", head["number"], head["leaves"])
+    return True
+
+
+def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
+    """Return the periodic task."""
+
+    def run() -> None:
+        seal_if_due(settings, now_ms())
+
+    return (PeriodicTask("ledger seals", CHECK_SECONDS, task_connection()(run)),)
