@@ -18,7 +18,6 @@ from shared.core.schema_version import migrate
 from shared.core.settings import Settings
 from tests.databases import opened
 from tests.servers.browser import chromium, chromium_path, open_page
-from tests.servers.citus import Citus, missing_citus
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
 from tests.servers.network import Network, missing_programs
 from tests.servers.node import NodeSdk, install_node_sdk
@@ -32,6 +31,7 @@ from tests.servers.redis_cluster import RedisCluster
 from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
 from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
+from tests.servers.shards import Citus, Cluster, ForeignShards
 from tests.upstream import Upstream
 
 # Generating examples can be slow on a busy machine; that must not fail a test.
@@ -232,21 +232,28 @@ def network() -> Iterator[Network]:
     made.close()
 
 
-@pytest.fixture(scope="session")
-def citus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Citus]:
-    """A Citus cluster. Skipped without one, also in CI: see docs/testing.md. A test that crashes a node must restart it."""
-    if missing := missing_citus():
-        pytest.skip(missing)
-    cluster = Citus(tmp_path_factory.mktemp("citus"))
-    yield cluster
-    cluster.stop()
+_CLUSTERS = {"foreign": ForeignShards, "citus": Citus}
+
+
+@pytest.fixture(scope="session", params=_CLUSTERS)
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """PostgreSQL on three servers; runs the test on both kinds. Skipped if one is not installed, also in CI: see docs/testing.md.
+
+    A test that crashes a node must restart it.
+    """
+    kind = _CLUSTERS[request.param]
+    if kind.binaries() is None:
+        pytest.skip(f"{kind.__name__} is not installed")
+    made = kind(tmp_path_factory.mktemp(request.param))
+    yield made
+    made.stop()
 
 
 @pytest.fixture
-def citus_url(citus: Citus, request: pytest.FixtureRequest) -> str:
+def cluster_url(cluster: Cluster, request: pytest.FixtureRequest) -> str:
     """A distributed database for this test only, at the current schema."""
-    assert request.node.get_closest_marker("citus"), "the default run does not include Citus"
-    return citus.create_distributed()
+    assert request.node.get_closest_marker("cluster"), "the default run does not include clusters"
+    return cluster.create_distributed()
 
 
 # Redis

@@ -12,7 +12,7 @@ DECLARE
 BEGIN
     FOR key IN
         SELECT conrelid::regclass AS owner, conname FROM pg_constraint
-        WHERE contype = 'f' AND confrelid IN ('account'::regclass, 'subscription'::regclass)
+        WHERE contype = 'f' AND conparentid = 0 AND confrelid IN ('account'::regclass, 'subscription'::regclass)
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', key.owner, key.conname);
     END LOOP;
