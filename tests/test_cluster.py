@@ -112,6 +112,8 @@ def test_every_path_runs_on_accounts_of_one_shard(
     paths.delete_old_calls(customers[1], now)
     paths.renew(customers)
     paths.store_and_purge(customers[0], make_settings())
+    with pytest.raises(peewee.IntegrityError, match="cannot be changed"):
+        LedgerEntry.update(amount=1).where(LedgerEntry.account == customers[1].id).execute()
     assert verify_ledger(now_ms()).problems == ()
 
 

@@ -169,14 +169,14 @@ class ForeignShards(Cluster):
                 migrate(database)
             with psycopg.connect(node.url(name), autocommit=True) as each:
                 _drop_foreign_keys(each, sorted(set(_tables(each)) - set(FOREIGN)))
+                # The trigger that protects ledger entries reads `purge_job`. postgres_fdw sets an empty search_path.
+                each.execute("ALTER FUNCTION protect_ledger_entry() SET search_path = public")
+                _add_server(each, "coordinator", self.coordinator, name)
+                each.execute("ALTER TABLE purge_job RENAME TO local_purge_job")
+                each.execute("CREATE FOREIGN TABLE purge_job (account_id uuid, status text) SERVER coordinator")
         _drop_foreign_keys(connection, sorted(FOREIGN))
-        connection.execute("CREATE EXTENSION postgres_fdw")
         for number, node in enumerate(self.nodes):
-            connection.execute(
-                f"CREATE SERVER node{number} FOREIGN DATA WRAPPER postgres_fdw"
-                f" OPTIONS (host '127.0.0.1', port '{node.port}', dbname '{name}')"
-            )
-            connection.execute(f"CREATE USER MAPPING FOR PUBLIC SERVER node{number} OPTIONS (user 'postgres')")
+            _add_server(connection, f"node{number}", node, name)
         for table, column in FOREIGN.items():
             connection.execute(f"ALTER TABLE {table} RENAME TO local_{table}")
             connection.execute(f"CREATE TABLE {table} (LIKE local_{table} INCLUDING DEFAULTS) PARTITION BY HASH ({column})")
@@ -199,6 +199,15 @@ class ForeignShards(Cluster):
 
 
 FOREIGN = {table: column for table, column in ACCOUNT_COLUMNS.items() if table != "allowance"}
+
+
+def _add_server(connection: psycopg.Connection[Any], server: str, node: Node, database: str) -> None:
+    connection.execute("CREATE EXTENSION IF NOT EXISTS postgres_fdw")
+    connection.execute(
+        f"CREATE SERVER {server} FOREIGN DATA WRAPPER postgres_fdw"
+        f" OPTIONS (host '127.0.0.1', port '{node.port}', dbname '{database}')"
+    )
+    connection.execute(f"CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS (user 'postgres')")
 
 
 def _tables(connection: psycopg.Connection[Any]) -> list[str]:
