@@ -1,6 +1,6 @@
 """Every database table, in this order:
 
-    Accounts         customers, their keys and sessions
+    Accounts         pools of credits, the people in them, keys and sessions
     Plans            limits, monthly credits and overage
     Catalog          channels, models, their aliases, routes and prices
     Calls            holds of running calls, and the processes that serve them
@@ -51,11 +51,13 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import database
 
 ACCOUNT_STATUSES = ("active", "suspended", "closed")
+MEMBER_ROLES = ("owner", "admin", "billing", "developer", "viewer")  # `shared/identity/roles.py` says what each may do
 STAFF_ROLES = ("owner", "billing", "support", "readonly")
 HOLD_STATES = ("held", "settled", "released", "expired")
 PERIOD_STATES = ("granted", "skipped")
 OVERAGE_KINDS = ("charge", "bill")
 LEDGER_KINDS = ("grant", "purchase", "charge", "refund", "adjustment", "expiry")
+ALLOWANCE_KINDS = ("key", "visitor", "keyday", "member", "memberday")
 USAGE_STATUSES = ("completed", "cancelled", "failed", "expired")
 MESSAGE_STATUSES = ("complete", "partial")  # partial: the answer was cut off
 PURGE_STATUSES = ("queued", "running", "done")
@@ -103,7 +105,11 @@ class BaseModel(Model):
 
 
 class Account(BaseModel):
-    """Owner of one pool of credits. New calls can reserve `balance - held`."""
+    """One pool of credits, shared by its members. New calls can reserve `balance - held`.
+
+    `email`, `password_hash`, `email_verified_at` and `language` are copies of its owner's sign-in, which the previous release
+    reads and writes (`shared/operations/people.py`).
+    """
 
     id = UUIDField(primary_key=True, default=new_id)
     email = CharField(max_length=254, unique=True)  # stored in lower case
@@ -137,6 +143,89 @@ class Account(BaseModel):
             Check("held <= balance"),
             Check("email = lower(email)"),
         ]
+
+
+class Person(BaseModel):
+    """Someone who signs in with an email address and a password, and belongs to any number of accounts."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    email = CharField(max_length=254, unique=True)  # stored in lower case
+    password_hash = CharField(max_length=255, null=True)  # NULL: no password set
+    email_verified_at = BigIntegerField(null=True)
+    language = CharField(max_length=8, default="en")  # of emails
+    last_account = UUIDField(null=True)  # the account that was last chosen, for the next sign-in
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [named_check("person_email", "email = lower(email)")]
+
+
+class Member(BaseModel):
+    """A person in an account, with a role and limits on what their keys and sessions may spend.
+
+    The first owner has the id of the account; columns that refer to members are NULL for them. Rows stay after a person left
+    (`removed_at`), because keys and usage refer to them.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="members", on_delete="CASCADE", index=False)
+    person = ForeignKeyField(Person, backref="memberships", on_delete="RESTRICT")
+    role = CharField(max_length=16)
+    # Maximum cost in credits of the member's calls per calendar month and per day (UTC). NULL: no limit. The owner has none.
+    monthly_credit_limit = BigIntegerField(null=True)
+    daily_credit_limit = BigIntegerField(null=True)
+    created_at = BigIntegerField(default=now_ms)
+    suspended_at = BigIntegerField(null=True)
+    removed_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            named_check("member_role", f"role IN ({', '.join(repr(role) for role in MEMBER_ROLES)})"),
+            named_check("member_limits", "monthly_credit_limit > 0 AND daily_credit_limit > 0"),
+            named_check(
+                "member_owner",
+                "role <> 'owner' OR monthly_credit_limit IS NULL AND daily_credit_limit IS NULL"
+                " AND suspended_at IS NULL AND removed_at IS NULL",
+            ),
+        ]
+
+
+Member.add_index(Member.index(Member.account, Member.person, unique=True, name="member_once"))
+Member.add_index(Member.index(Member.account, unique=True, where=SQL("role = 'owner'"), name="member_one_owner"))
+
+
+class Invitation(BaseModel):
+    """An invitation to join an account. Its link is signed and not stored (`shared/operations/invitations.py`)."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="invitations", on_delete="CASCADE", index=False)
+    email = CharField(max_length=254)
+    role = CharField(max_length=16)
+    monthly_credit_limit = BigIntegerField(null=True)
+    daily_credit_limit = BigIntegerField(null=True)
+    language = CharField(max_length=8, default="en")  # of the email
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField()  # also changes with each email, so that only the latest link works
+    accepted_at = BigIntegerField(null=True)
+    revoked_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            named_check("invitation_role", f"role IN ({', '.join(repr(role) for role in MEMBER_ROLES[1:])})"),
+            named_check("invitation_limits", "monthly_credit_limit > 0 AND daily_credit_limit > 0"),
+            named_check("invitation_email", "email = lower(email)"),
+        ]
+
+
+Invitation.add_index(
+    Invitation.index(
+        Invitation.account,
+        Invitation.email,
+        unique=True,
+        where=SQL("accepted_at IS NULL AND revoked_at IS NULL"),
+        name="invitation_open_once",
+    )
+)
 
 
 class AccountNote(BaseModel):
@@ -175,6 +264,9 @@ class ApiKey(BaseModel):
     parent = UUIDField(null=True)
     # The first key of a chain of rotations, which share one monthly count and rate limits. NULL: the key itself.
     meter = UUIDField(null=True)
+    # Maximum cost in credits of its calls per day (UTC). NULL: no limit of its own.
+    daily_credit_limit = BigIntegerField(null=True, constraints=[named_check("api_key_daily_limit", "daily_credit_limit > 0")])
+    member = UUIDField(null=True)  # the member whose key it is. NULL: the first owner (`Member`)
 
     class Meta:
         constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
@@ -183,6 +275,7 @@ class ApiKey(BaseModel):
 ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
 ApiKey.add_index(ApiKey.index(ApiKey.parent, where=SQL("parent IS NOT NULL"), name="api_key_by_parent"))
 ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name="api_key_by_meter"))
+ApiKey.add_index(ApiKey.index(ApiKey.member, where=SQL("member IS NOT NULL"), name="api_key_by_member"))
 
 
 class WebSession(BaseModel):
@@ -198,9 +291,13 @@ class WebSession(BaseModel):
     seen_at = BigIntegerField(default=now_ms)
     expires_at = BigIntegerField(index=True)
     revoked_at = BigIntegerField(null=True)
+    member = UUIDField(null=True)  # the member who is signed in. NULL: the first owner (`Member`)
 
     class Meta:
         constraints = [Check("length(digest) = 64")]
+
+
+WebSession.add_index(WebSession.index(WebSession.member, where=SQL("member IS NOT NULL"), name="web_session_by_member"))
 
 
 # Plans
@@ -595,6 +692,8 @@ class Hold(BaseModel):
     subscription = UUIDField(null=True)
     allowance = CharField(max_length=96, null=True)
     parent_allowance = CharField(max_length=96, null=True)  # allowance of the key that created this one, if limited
+    more_allowances = TextField(null=True)  # names of further ones that count it, separated by spaces
+    member = UUIDField(null=True)  # the member who calls. NULL: the first owner (`Member`), or a visitor
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -748,7 +847,7 @@ LedgerLeaf.add_index(LedgerLeaf.index(LedgerLeaf.account_id, LedgerLeaf.seal, Le
 
 
 class Allowance(BaseModel):
-    """Credits that a key or visitor may use in a period, in addition to what the pool has. Names: `shared/ledger/allowances.py`.
+    """Credits that a key, member or visitor may use in a period, besides what the pool has (`shared/ledger/allowances.py`).
 
     A row is inserted by the first call of a period. `used + held` never exceeds `allowed`.
     """
@@ -756,7 +855,7 @@ class Allowance(BaseModel):
     account = ForeignKeyField(Account, on_delete="CASCADE", index=False)  # the pool that pays
     name = CharField(max_length=96)
     kind = CharField(max_length=16)
-    period = IntegerField()  # for a key the month (202612), for a visitor the day since 1970-01-01
+    period = IntegerField()  # the month (202612) for `key` and `member`, otherwise the day since 1970-01-01
     allowed = BigIntegerField()
     used = BigIntegerField(default=0)
     held = BigIntegerField(default=0)
@@ -764,7 +863,7 @@ class Allowance(BaseModel):
     class Meta:
         primary_key = CompositeKey("account", "name")
         constraints = [
-            check_one_of("kind", ("key", "visitor")),
+            check_one_of("kind", ALLOWANCE_KINDS),
             *check_not_negative("allowed", "used", "held"),
             Check("used + held <= allowed"),
         ]
@@ -822,6 +921,7 @@ class UsageLedger(BaseModel):
     failed_attempts = CharField(max_length=200, null=True)  # error codes of the failed attempts: `status_503,timeout`
     cut = CharField(max_length=32, null=True)
     tag = CharField(max_length=64, null=True)  # the caller's label (`edge.http.tags`)
+    member = UUIDField(null=True)  # the member who called. NULL: the first owner (`Member`)
     # What the providers of all attempts charge us, in credits; NULL: unknown. Only for staff, never shown to customers.
     provider_cost = BigIntegerField(null=True, constraints=[named_check("usage_ledger_provider_cost", "provider_cost >= 0")])
     # Part of `credits` charged to overage.
@@ -971,7 +1071,7 @@ class KeySum(BaseModel):
     grain_hours = SmallIntegerField()
     at = BigIntegerField()
     account = UUIDField()
-    api_key = UUIDField()  # NO_KEY for calls of web sessions
+    api_key = UUIDField()  # for calls of web sessions the member, or NO_KEY for the first owner
     calls = BigIntegerField()
     failed = BigIntegerField()
     input_tokens = BigIntegerField()
@@ -1500,6 +1600,9 @@ AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, 
 
 MODELS: tuple[type[Any], ...] = (
     Account,
+    Person,
+    Member,
+    Invitation,
     AccountNote,
     ApiKey,
     WebSession,

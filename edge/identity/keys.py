@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
-from peewee import JOIN
+from peewee import JOIN, fn
 
 from edge.identity.invalid_key_limits import BatchedReads, RefusedKeys
 from edge.store.database_reader import DatabaseReader, of_digests, with_plan
@@ -23,14 +23,15 @@ from shared.core.settings import Settings
 from shared.core.token_bucket import KeyLimits, RateLimits, effective_limits
 from shared.identity import api_key_format
 from shared.identity.payer import KeyPayer, ParentKey, Payer
+from shared.identity.roles import OWNER, SUSPENDED, may, refusal
 from shared.ledger import HoldTaken, KeyAndPlanLimits
-from shared.models import Account, ApiKey, Plan
+from shared.models import Account, ApiKey, Member, Plan
 
 MAX_CACHED_KEYS = 50_000
 
 
 class KeyRow(NamedTuple):
-    """A valid key, as read from the database."""
+    """A valid key, as read from the database. `member` is None for the account's first owner; `role` is the member's."""
 
     digest: str
     key: UUID
@@ -43,6 +44,9 @@ class KeyRow(NamedTuple):
     own_limits: KeyAndPlanLimits
     monthly_credit_limit: int | None = None
     can_manage: bool = False
+    daily_credit_limit: int | None = None
+    member: UUID | None = None
+    role: str = OWNER
 
     @property
     def payer(self) -> KeyPayer:
@@ -58,7 +62,8 @@ class KeyRow(NamedTuple):
     def has_limits(self) -> bool:
         """Whether the key has any limit. Such a key can manage only the keys that it created."""
         own = self.own_limits
-        limits = (own.key_rpm, own.key_tpm, own.key_concurrency, self.monthly_credit_limit, self.allowed_models, self.allowed_ips)
+        credits = (self.monthly_credit_limit, self.daily_credit_limit)
+        limits = (own.key_rpm, own.key_tpm, own.key_concurrency, *credits, self.allowed_models, self.allowed_ips)
         return any(limit is not None for limit in limits)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
@@ -208,6 +213,15 @@ def key_error(revoked_at: int | None, expires_at: int | None, account_status: st
     return None
 
 
+def member_error(role: str, suspended_at: int | None, removed_at: int | None) -> RequestRefused | None:
+    """Return the error that rejects a key of a member with these columns, or None if the member may use it."""
+    if removed_at is not None:
+        return InvalidApiKey()
+    if suspended_at is not None:
+        return AccessDenied(SUSPENDED, "member_suspended")
+    return None if may(role, "call") else refusal(role)
+
+
 def _read_key(digest: str) -> KeyRow:
     found = _read_keys((digest,))[digest]
     if isinstance(found, RequestRefused):
@@ -223,15 +237,23 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
         *(ApiKey.allowed_models, ApiKey.allowed_ips, Plan.allowed_models, ApiKey.monthly_credit_limit, ApiKey.can_manage),
         *(ApiKey.rpm, ApiKey.tpm, ApiKey.concurrency, Plan.rpm, Plan.tpm, Plan.concurrency),
         *(ApiKey.meter, creator.id, creator.meter, creator.monthly_credit_limit, creator.rpm, creator.tpm, creator.concurrency),
+        *(creator.daily_credit_limit, ApiKey.daily_credit_limit),
+        *(ApiKey.member, Member.role, Member.suspended_at, Member.removed_at),
     )
     query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
+    is_member = Member.id == fn.COALESCE(ApiKey.member, ApiKey.account)
+    query = query.join(Member, JOIN.LEFT_OUTER, on=is_member, src=ApiKey)
     found: dict[str, KeyRow | RequestRefused] = {digest: InvalidApiKey() for digest in digests}
     now = now_ms()
     for row in of_digests(query, ApiKey, digests).tuples():
         digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
-        *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency = limits
-        bound = ParentKey(parent_meter or parent, monthly_of_parent, rpm, tpm, concurrency) if parent is not None else None
+        *limits, member, role, suspended_at, removed_at = limits
+        *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency, daily_of_parent, daily = limits
+        of_parent = (monthly_of_parent, rpm, tpm, concurrency, daily_of_parent)
+        bound = ParentKey(parent_meter or parent, *of_parent) if parent is not None else None
         own = KeyAndPlanLimits(*rates)._replace(meter=meter or key, parent=bound)
         valid = KeyRow(digest, key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
-        found[digest] = key_error(revoked_at, expires_at, status, now) or valid
+        valid = valid._replace(daily_credit_limit=daily, member=member, role=role or OWNER)
+        error = key_error(revoked_at, expires_at, status, now) or member_error(valid.role, suspended_at, removed_at)
+        found[digest] = error or valid
     return found

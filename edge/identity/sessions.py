@@ -12,6 +12,8 @@ from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
+from peewee import JOIN, fn
+
 from edge.store.database_reader import DatabaseReader, of_digests, with_plan
 from edge.store.database_writer import DatabaseWriter
 from shared.catalog.snapshot import CatalogModel
@@ -21,16 +23,17 @@ from shared.core.secrets import derive_key
 from shared.core.settings import Settings
 from shared.identity import web_sessions
 from shared.identity.payer import SessionPayer
+from shared.identity.roles import OWNER, SUSPENDED
 from shared.ledger import KeyAndPlanLimits
-from shared.models import Account, Plan, WebSession
-from shared.operations.web_accounts import account_actor, touch_session
+from shared.models import Account, Member, Person, Plan, WebSession
+from shared.operations.web_accounts import member_actor, touch_session
 
 COOKIE_NAME = "yout_session"
 FORM_COOKIE_NAME = "yout_form"  # of pages without a session
 
 
 class SessionRow(NamedTuple):
-    """A valid session, as read from the database."""
+    """A valid session of a member of an account, as read from the database. `email` is the member's."""
 
     digest: str
     account: UUID
@@ -39,6 +42,10 @@ class SessionRow(NamedTuple):
     seen_at: int
     plan_models: list[str] | None
     own_limits: KeyAndPlanLimits
+    member: UUID
+    role: str
+    person: UUID
+    member_suspended: bool = False
 
     @property
     def payer(self) -> SessionPayer:
@@ -47,8 +54,8 @@ class SessionRow(NamedTuple):
 
     @property
     def actor(self) -> str:
-        """The name of the account's owner in the audit trail."""
-        return account_actor(self.account)
+        """The member's name in the audit trail."""
+        return member_actor(self.member, self.account)
 
     def may_use(self, model: CatalogModel, now: int) -> bool:
         """Return whether the plan allows `model`, and it has a price at `now` (milliseconds UTC)."""
@@ -90,21 +97,35 @@ class Sessions:
 
 
 def require_active(row: SessionRow) -> None:
-    """Raise `AccessDenied` unless the account is active."""
+    """Raise `AccessDenied` unless the account and the member are active."""
     if row.status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    if row.member_suspended:
+        raise AccessDenied(SUSPENDED, "member_suspended")
 
 
 def _read_session(digest: str) -> SessionRow:
     query = WebSession.select(
         *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
         *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
+        *(Member.id, Member.role, Member.suspended_at, Member.removed_at, Person.id, Person.email),
     )
-    row = of_digests(with_plan(query), WebSession, [digest]).tuples().first()
+    is_member = Member.id == fn.COALESCE(WebSession.member, WebSession.account)
+    query = with_plan(query).join(Member, JOIN.LEFT_OUTER, on=is_member, src=WebSession).join(Person, JOIN.LEFT_OUTER)
+    row = of_digests(query, WebSession, [digest]).tuples().first()
     if row is None:
         raise InvalidSession
-    expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency = row
+    expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency, *member = row
     if revoked_at is not None or expires_at <= now_ms() or status == "closed":
         raise InvalidSession
+    id, role, suspended_at, removed_at, person, own_email = member
+    if removed_at is not None:
+        raise InvalidSession
+    if id is None:  # the previous release created the account; its owner is added with the first change
+        id, role, person = account, OWNER, account
+    elif role != OWNER:
+        email = own_email
     own = KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
-    return SessionRow(digest, account, email, status, seen_at, plan_models, own)
+    return SessionRow(
+        digest, account, email, status, seen_at, plan_models, own, id, role, person, member_suspended=suspended_at is not None
+    )

@@ -19,7 +19,7 @@ from shared.identity.attempt_limits import AttemptLimits, AttemptOrigin, confirm
 from shared.identity.emails import normalize_for_lookup
 from shared.identity.passwords import check_password
 from shared.identity.web_sessions import agent_label
-from shared.models import Account
+from shared.operations.people import find_sign_in
 from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
 from shared.text.translation import lazy_gettext
@@ -31,16 +31,16 @@ MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
 MAX_NETWORK_VERIFICATION_MAILS = 10  # per network in 15 minutes
 
 
-class VerifiedAccount(NamedTuple):
-    """An account with a verified password, its email address and current hash."""
+class VerifiedPerson(NamedTuple):
+    """A person with a verified password, their email address and current hash."""
 
-    account: UUID
+    person: UUID
     email: str
     password_hash: str
 
 
-async def verify_password(email: str, password: str) -> VerifiedAccount | None:
-    """Return the account with this email address and password, or None. Takes equal time for all failures.
+async def verify_password(email: str, password: str) -> VerifiedPerson | None:
+    """Return the person with this email address and password, or None. Takes equal time for all failures.
 
     Raises `TooManyAttempts`, and `SignInQueueFull` if too many passwords are being checked.
     """
@@ -49,9 +49,9 @@ async def verify_password(email: str, password: str) -> VerifiedAccount | None:
     return await _prove(email, password, password_limits(KIND, email, place), place)
 
 
-async def confirm_password(session: SessionRow, password: str) -> VerifiedAccount | None:
+async def confirm_password(session: SessionRow, password: str) -> VerifiedPerson | None:
     """Verify the password of a signed-in member, who must enter it again. Returns and raises the same as `prove`."""
-    limits = confirmation_limits(KIND, str(session.account), session.digest)
+    limits = confirmation_limits(KIND, str(session.person), session.digest)
     return await _prove(session.email, password, limits, AttemptOrigin(network_of(address()), session.digest))
 
 
@@ -92,7 +92,7 @@ def browser_label() -> str:
     return agent_label(request.headers.get("user-agent", ""))
 
 
-async def _prove(email: str, password: str, limits: AttemptLimits, place: AttemptOrigin) -> VerifiedAccount | None:
+async def _prove(email: str, password: str, limits: AttemptLimits, place: AttemptOrigin) -> VerifiedPerson | None:
     with services().hashes.slot(place.network, known=place.browser_is_known):
         await _begin(limits.keys)
         try:
@@ -107,13 +107,13 @@ async def _prove(email: str, password: str, limits: AttemptLimits, place: Attemp
         return await _renew(found, password) if verdict.outdated else found
 
 
-async def _renew(found: VerifiedAccount, password: str) -> VerifiedAccount:
+async def _renew(found: VerifiedPerson, password: str) -> VerifiedPerson:
     """Replace an outdated hash, unless the queue is full."""
     try:
         fresh = await _hash(lambda: passwords.hash_password(password))
     except SignInQueueFull:
         return found
-    await write(partial(renew_hash, found.account, found.password_hash, fresh))
+    await write(partial(renew_hash, found.person, found.password_hash, fresh))
     return found._replace(password_hash=fresh)
 
 
@@ -127,8 +127,7 @@ def _hash(work: Callable[[], T]) -> Awaitable[T]:
     return asyncio.wrap_future(services().hashes.submit(work))
 
 
-def _find(email: str) -> VerifiedAccount | None:
-    """Return the account with this email address, if it can sign in."""
-    open_one = (Account.email == email) & (Account.status != "closed") & Account.password_hash.is_null(False)
-    row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
-    return VerifiedAccount(*row) if row is not None else None
+def _find(email: str) -> VerifiedPerson | None:
+    """Return the person with this email address, if they can sign in."""
+    found = find_sign_in(email)
+    return VerifiedPerson(found.person, found.email, found.password_hash) if found and found.password_hash else None

@@ -8,6 +8,7 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.http.errors import error_spec
+from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, confirm_password, hash_new
@@ -16,10 +17,10 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, SignInQueueFull, TooManyAttempts
 from shared.identity.emails import normalize_email
 from shared.models import WebSession
-from shared.operations.accounts import change_email
+from shared.operations.accounts import change_person_email
 from shared.operations.audit import Origin
 from shared.operations.verification import request_verification
-from shared.operations.web_accounts import change_password, end_own_session
+from shared.operations.web_accounts import change_password, end_own_session, sessions_of
 from shared.text.translation import current_language, gettext
 
 sessions = Blueprint("sessions", __name__)
@@ -34,7 +35,7 @@ async def show_sessions() -> Response:
 @sessions.post("/account/sessions/<digest>/end")
 async def end(digest: str) -> Response:
     session = require_session()
-    await write(partial(end_own_session, session.account, digest))
+    await write(partial(end_own_session, session.person, digest))
     return redirect_to("/account/sessions", "session-ended")
 
 
@@ -52,7 +53,8 @@ async def new_password() -> Response:
         password_hash = await hash_new(form.get("password", ""), session.email)
     except (InvalidInput, SignInQueueFull) as error:
         return await _page(503 if isinstance(error, SignInQueueFull) else 422, {"password": str(error)})
-    change = partial(change_password, session.account, proven.password_hash, password_hash, browser_label(), address=address())
+    hashes = (proven.password_hash, password_hash)
+    change = partial(change_password, session.person, *hashes, browser_label(), account=session.account, address=address())
     response = set_session(redirect_to("/account/sessions", "password-changed"), await write(change))
     return remember_browser(response, session.email)
 
@@ -76,22 +78,22 @@ async def new_email() -> Response:
         return await _page(422, {"password_now": gettext("Incorrect password.")}, email)
     try:
         mails = services().settings.sends_mail
-        change = partial(_change_email, session.account, email, current_language(), origin_of(session.account), mails)
+        change = partial(_change_email, session, email, current_language(), origin_of(session.account), mails)
         verifying = await write(change)
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
     return remember_browser(redirect_to("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
 
 
-def _change_email(account: UUID, email: str, language: str, origin: Origin, sends_mail: bool) -> bool:
+def _change_email(session: SessionRow, email: str, language: str, origin: Origin, sends_mail: bool) -> bool:
     """Change the address and return whether a verification email is sent. It needs no throttle, because it has a daily limit."""
-    change_email(account, email, origin=origin)
-    return sends_mail and request_verification(account, language=language, origin=origin)
+    owned = change_person_email(session.person, email, origin=origin)
+    return owned is not None and sends_mail and request_verification(owned, language=language, origin=origin)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
     session = require_session()
-    rows = await read(partial(_open_sessions, session.account))
+    rows = await read(partial(_open_sessions, session.person))
     context = {
         "rows": rows,
         "most": SESSIONS_SHOWN,
@@ -103,7 +105,7 @@ async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_emai
     return await page("account/sessions.html", status, **context)
 
 
-def _open_sessions(account: UUID) -> list[WebSession]:
+def _open_sessions(person: UUID) -> list[WebSession]:
     active = WebSession.revoked_at.is_null() & (WebSession.expires_at > now_ms())
-    query = WebSession.select().where((WebSession.account == account) & active)
+    query = WebSession.select().where(sessions_of(person) & active)
     return list(query.order_by(WebSession.seen_at.desc()).limit(SESSIONS_SHOWN))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
-from uuid import UUID
 
 from quart import Blueprint, Response, request
 
@@ -27,7 +25,7 @@ from shared.identity.account_links import PASSWORD, AccountLink, proves, read_to
 from shared.identity.emails import MAX_LENGTH, normalize_email
 from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
-from shared.models import Account
+from shared.operations.people import SignIn, find_sign_in_by_id
 from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
 from shared.text.redirects import safe_redirect
 from shared.text.translation import current_language, gettext, lazy_gettext
@@ -61,10 +59,21 @@ async def do_sign_in() -> Response:
         return _wait(await page("sign_in.html", error_spec(error).status, email=email, wrong=str(error)), error)
     if proven is None:
         return await page("sign_in.html", 403, email=email, wrong=WRONG)
+    proof, may_create = proven.password_hash, services().settings.sign_up == "open"
+    try:
+        session = await write(
+            partial(
+                create_session,
+                proven.person,
+                browser_label(),
+                password_hash=proof,
+                address=address(),
+                creates_account=may_create,
+            )
+        )
+    except InvalidRequest as error:  # a person without an account
+        return await page("sign_in.html", 403, email=email, wrong=str(error))
     await _end_current_session()
-    session = await write(
-        partial(create_session, proven.account, browser_label(), password_hash=proven.password_hash, address=address())
-    )
     return remember_browser(set_session(redirect_to(safe_redirect(request.args.get("next"), "/account")), session), proven.email)
 
 
@@ -118,9 +127,9 @@ async def do_sign_out() -> Response:
 
 @sign_in.post("/sign-out-everywhere")
 async def do_sign_out_everywhere() -> Response:
-    """End all other sessions of the account."""
+    """End all other sessions of the person."""
     session = require_session()
-    await write(partial(end_sessions, session.account, except_digest=session.digest))
+    await write(partial(end_sessions, session.person, except_digest=session.digest))
     return redirect_to("/account/sessions", "signed-out-everywhere")
 
 
@@ -145,19 +154,13 @@ async def use_password_link(token: str) -> Response:
         return _wait(await page("password_link.html", 503, email=found.email, wrong=str(error)), error)
     await _end_current_session()
     session = await write(
-        partial(change_password, found.account, found.password_hash, password_hash, browser_label(), address=address())
+        partial(change_password, found.person, found.password_hash, password_hash, browser_label(), address=address())
     )
     return remember_browser(set_session(redirect_to("/account", "password-changed"), session), found.email)
 
 
-class _Linked(NamedTuple):
-    account: UUID
-    email: str
-    password_hash: str | None
-
-
-async def _linked(token: str) -> _Linked | None:
-    """Return the account whose password the link can set, or None for an invalid, used or expired link."""
+async def _linked(token: str) -> SignIn | None:
+    """Return the person whose password the link can set, or None for an invalid, used or expired link."""
     try:
         link = read_token(token)
     except InvalidInput:
@@ -167,10 +170,8 @@ async def _linked(token: str) -> _Linked | None:
     return found if genuine else None
 
 
-def _find(link: AccountLink) -> _Linked | None:
-    open_one = (Account.id == link.account) & (Account.status != "closed")
-    row = Account.select(Account.id, Account.email, Account.password_hash).where(open_one).tuples().first()
-    return _Linked(*row) if row is not None else None
+def _find(link: AccountLink) -> SignIn | None:
+    return find_sign_in_by_id(link.account)  # links are for a person, whose id is that of their first account
 
 
 async def _end_current_session() -> None:

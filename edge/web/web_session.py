@@ -127,8 +127,9 @@ def address() -> str:
 
 
 def origin_of(account: UUID) -> Origin:
-    """Return the origin for the audit log when the owner of `account` acts on a page."""
-    return Origin(account_actor(account), address())
+    """Return the origin for the audit log when the signed-in member of `account`, or by a link its owner, acts on a page."""
+    session = page_session().session
+    return Origin(session.actor if session is not None and session.account == account else account_actor(account), address())
 
 
 def set_session(response: Response, session: NewSession) -> Response:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.errors import AccessDenied
+from shared.identity.roles import SUSPENDED, require
 from shared.text.client_address import normalize_address, normalize_network
 
 
@@ -44,6 +45,17 @@ class ParentKey(NamedTuple):
     rpm: int | None = None
     tpm: int | None = None
     concurrency: int | None = None
+    daily_limit: int | None = None
+
+
+class MemberState(NamedTuple):
+    """The member whose key or session pays, unless it is the first owner. Limits are in credits, None for none."""
+
+    id: UUID
+    role: str
+    suspended: bool = False
+    monthly_limit: int | None = None
+    daily_limit: int | None = None
 
 
 class KeyAndPlanLimits(NamedTuple):
@@ -76,6 +88,8 @@ class PayerRow(NamedTuple):
     allowed_models: list[str] | None = None
     allowed_ips: list[str] | None = None
     monthly_limit: int | None = None
+    daily_limit: int | None = None
+    member: MemberState | None = None
 
     def is_usable(self, now: int) -> bool:
         """Return whether the key or session is neither revoked nor expired."""
@@ -86,12 +100,21 @@ def check_access(payer: PayerRow, model: str, address: str) -> None:
     """Raise `AccessDenied` unless the account is active, and its key and plan allow `model` from this IP address."""
     if payer.account_status != "active":
         raise AccessDenied("This account is suspended. Contact support.", "account_suspended")
+    if payer.member is not None:
+        check_member(payer.member)
     if payer.allowed_ips is not None and not address_allowed(address, payer.allowed_ips):
         raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
     if payer.allowed_models is not None and model not in payer.allowed_models:
         raise AccessDenied(f"Your API key does not have access to the model '{model}'.", "model_not_allowed")
     if payer.plan_models is not None and model not in payer.plan_models:
         raise AccessDenied(f"Your plan does not include the model '{model}'.", "plan_required")
+
+
+def check_member(member: MemberState) -> None:
+    """Raise `AccessDenied` for a suspended member, and for one whose role does not allow calls."""
+    if member.suspended:
+        raise AccessDenied(SUSPENDED, "member_suspended")
+    require(member.role, "call")
 
 
 def address_allowed(address: str, allowed: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ IDLE_TIMEOUT_MS = 7 * 24 * 3600 * 1000  # maximum time without use
 MAX_LIFETIME_MS = 30 * 24 * 3600 * 1000  # maximum lifetime
 TOUCH_INTERVAL_MS = 5 * 60 * 1000  # interval of updates to `seen_at`
 MAX_SECRET_LENGTH = 64
+MEMBER_MARK = "m."  # not in the alphabet of other secrets
 
 # The first match counts: Edge and Opera also contain "Chrome", and Chrome contains "Safari".
 _BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrom", "Chrome"), ("Safari/", "Safari"))
@@ -29,15 +30,20 @@ class NewSession(NamedTuple):
     digest: str
 
 
-def new_session() -> NewSession:
-    """Create a session secret from the system's random source."""
-    secret = secrets.token_urlsafe(32)
+def new_session(*, of_owner: bool = True) -> NewSession:
+    """Create a session secret from the system's random source.
+
+    The secret of another member than the first owner is marked, which changes its digest: the previous release knows no roles,
+    and must not find these sessions.
+    """
+    secret = secrets.token_urlsafe(32) if of_owner else MEMBER_MARK + secrets.token_urlsafe(32)
     return NewSession(secret, digest(secret))
 
 
 def digest(secret: str) -> str:
     """Return the digest by which a session is stored."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    salt = "member session:" if secret.startswith(MEMBER_MARK) else ""
+    return hashlib.sha256((salt + secret).encode()).hexdigest()
 
 
 def expiry(created_at: int, seen_at: int) -> int:

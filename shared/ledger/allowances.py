@@ -1,4 +1,4 @@
-"""Allowances: monthly limits of keys and daily limits of visitors, counted in addition to the pool that pays.
+"""Allowances: limits of keys and members per month and day, and of visitors per day, counted besides the pool that pays.
 
 The overage of subscriptions uses the same arithmetic. All of these are read and changed under the account's lock. Each hold
 references its meters, so every held credit is released or used exactly once.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.core.billing_periods import day_of, month_of, month_start
+from shared.core.billing_periods import DAY_MS, day_of, month_of, month_start
 from shared.ledger.sql import as_uuid, execute, insert
 
 # The account, and the name of an allowance or the id of a subscription (for its overage).
@@ -46,9 +46,29 @@ def key_allowance(meter: UUID, now: int) -> str:
     return f"key/{month_of(now)}/{meter.hex}"
 
 
+def daily_key_allowance(meter: UUID, now: int) -> str:
+    """Return the name of a key's allowance for the day of `now`."""
+    return f"keyday/{day_of(now)}/{meter.hex}"
+
+
+def member_allowance(member: UUID, now: int) -> str:
+    """Return the name of a member's allowance for the month of `now`."""
+    return f"member/{month_of(now)}/{member.hex}"
+
+
+def daily_member_allowance(member: UUID, now: int) -> str:
+    """Return the name of a member's allowance for the day of `now`."""
+    return f"memberday/{day_of(now)}/{member.hex}"
+
+
 def visitor_allowance(visitor: str, now: int) -> str:
     """Return the name of a visitor's allowance for the day of `now`."""
     return f"visitor/{day_of(now)}/{visitor}"
+
+
+def allowance_names(own: str | None, parent: str | None, more: str | None) -> tuple[str, ...]:
+    """Return the names of all allowances that count a hold, from its three columns."""
+    return tuple(dict.fromkeys(name for name in (own, parent, *(more.split() if more else ())) if name))
 
 
 def read_allowances(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
@@ -104,30 +124,53 @@ def month_meters(account: UUID, limits: Mapping[UUID, int], now: int) -> dict[UU
     return {meter: counted.get((account, names[meter]), Meter(0)).with_limit(limit) for meter, limit in limits.items()}
 
 
-def init_key_counter(account: UUID, meter: UUID, limit: int, now: int) -> None:
+def init_key_counter(account: UUID, meter: UUID, limit: int, now: int, *, daily: bool = False) -> None:
     """Set up the counter of a meter whose limit is new or changed. Run inside a transaction that holds the account's lock.
 
-    This month's charges of its keys, and of keys that they created, count as used; the holds of running calls count as held.
+    The charges of its keys in this month or day, and of keys that they created, count as used; the holds of running calls count
+    as held.
     """
-    name = key_allowance(meter, now)
-    counted_before = read_allowances([(account, name)])().get((account, name), Meter(0))
+    name = daily_key_allowance(meter, now) if daily else key_allowance(meter, now)
     own = [as_uuid(id) for (id,) in execute("SELECT id FROM api_key WHERE account_id = ? AND ? IN (id, meter)", [account, meter])]
     created = execute("SELECT id FROM api_key WHERE account_id = ? AND parent IN ?", [account, own]).fetchall()
     children = [as_uuid(id) for (id,) in created]
     for column, keys in (("allowance", own), ("parent_allowance", children)):
-        if keys:
+        if keys and not daily:
             execute(
                 f"UPDATE hold SET {column} = ? WHERE account_id = ? AND api_key_id IN ? AND state = 'held' AND {column} IS NULL",
                 [name, account, keys],
             )
-    held = execute(
-        "SELECT coalesce(sum(amount + overage), 0) FROM hold WHERE account_id = ? AND state = 'held'"
-        " AND ? IN (allowance, parent_allowance)",
-        [account, name],
-    ).fetchone()[0]
+    _init_counter(account, name, limit, ("api_key_id", "api_key"), [*own, *children], _period_start(now, daily))
+
+
+def init_member_counter(account: UUID, member: UUID, limit: int, now: int, *, daily: bool = False) -> None:
+    """The same for a member, whose calls count whether they are paid with a key or a session."""
+    name = daily_member_allowance(member, now) if daily else member_allowance(member, now)
+    _init_counter(account, name, limit, ("member", "member"), [member], _period_start(now, daily))
+
+
+def _period_start(now: int, daily: bool) -> int:
+    return now - now % DAY_MS if daily else month_start(now)
+
+
+def _init_counter(account: UUID, name: str, limit: int, columns: tuple[str, str], ids: list[UUID], since: int) -> None:
+    """Count the calls of `ids`, which are values of `columns` in `hold` and `usage_ledger`."""
+    of_hold, of_usage = columns
+    counted_before = read_allowances([(account, name)])().get((account, name), Meter(0))
+    open_ones = execute(
+        f"SELECT id, amount + overage, allowance, parent_allowance, more_allowances FROM hold"
+        f" WHERE account_id = ? AND {of_hold} IN ? AND state = 'held'",
+        [account, ids],
+    ).fetchall()
+    held = 0
+    for call, amount, *names in open_ones:
+        held += amount
+        if name not in allowance_names(*names):
+            more = " ".join(filter(None, (names[2], name)))
+            execute("UPDATE hold SET more_allowances = ? WHERE id = ? AND account_id = ?", [more, as_uuid(call), account])
     summed = execute(
-        "SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND api_key IN ? AND created_at >= ?",
-        [account, [*own, *children], month_start(now)],
+        f"SELECT coalesce(sum(credits), 0) FROM usage_ledger WHERE account_id = ? AND {of_usage} IN ? AND created_at >= ?",
+        [account, ids, since],
     ).fetchone()[0]
     counted = Meter(0, max(counted_before.used, int(summed)), int(held))  # the sum is smaller if usage rows were purged
     write_meters({}, {(account, name): counted.with_limit(limit)})

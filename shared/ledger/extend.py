@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
+from shared.ledger.allowances import Meter, MeterId, allowance_names, read_allowances, read_overages, write_meters
 from shared.ledger.sql import AccountState, Change, as_uuid, change_accounts, execute, lock_accounts, update_from
 
 _NO_METER = Meter(0)
@@ -28,8 +28,8 @@ class Extension(NamedTuple):
 class Extended(NamedTuple):
     """The credits `granted`. `may_retry`: other calls hold credits that this one could use, once they release them.
 
-    Nothing is granted if the hold is not open, the key was revoked or the account is suspended. `may_retry` is true then, so that
-    the call is cut off for that reason instead of a lack of credits.
+    Nothing is granted if the hold is not open, the key was revoked, or the account or member is suspended. `may_retry` is true
+    then, so that the call is cut off for that reason instead of a lack of credits.
     """
 
     granted: int
@@ -106,25 +106,27 @@ def _extend(
 def _find_holds(items: Sequence[Extension], now: int) -> dict[tuple[UUID, UUID], _OpenHold]:
     """Read the open holds whose key and account are still valid. Must run after their accounts were locked."""
     rows = execute(
-        "SELECT h.id, h.account_id, h.amount, h.overage, h.subscription, h.allowance, h.parent_allowance,"
+        "SELECT h.id, h.account_id, h.amount, h.overage, h.subscription, h.allowance, h.parent_allowance, h.more_allowances,"
         " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END"
         " FROM hold h JOIN account a ON a.id = h.account_id AND a.status = 'active' LEFT JOIN api_key k ON k.id = h.api_key_id"
+        " LEFT JOIN member m ON m.id = h.member"
         " LEFT JOIN subscription s ON s.account_id = h.account_id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
         " WHERE h.id IN ? AND h.account_id IN ? AND h.state = 'held' AND k.revoked_at IS NULL"
-        " AND (k.expires_at IS NULL OR k.expires_at > ?)",
+        " AND (k.expires_at IS NULL OR k.expires_at > ?) AND m.suspended_at IS NULL AND m.removed_at IS NULL",
         [[item.call for item in items], sorted({item.account for item in items}), now],
     ).fetchall()
     return {(as_uuid(id), as_uuid(account)): _open_hold(*rest) for id, account, *rest in rows}
 
 
 def _open_hold(
-    amount: int, overage_amount: int, subscription: Any, own: str | None, parent: str | None, usable: Any
+    amount: int, overage_amount: int, subscription: Any, own: str | None, parent: str | None, more: str | None, usable: Any
 ) -> _OpenHold:
     """Return a row as a hold. It may use the overage of one subscription only, because its row has one column for it."""
     used = as_uuid(subscription) if subscription else None
     overage = as_uuid(usable) if usable else None
-    allowances = tuple(dict.fromkeys(name for name in (own, parent) if name))
-    return _OpenHold(amount, overage_amount, used, allowances, overage if used in (None, overage) else None)
+    return _OpenHold(
+        amount, overage_amount, used, allowance_names(own, parent, more), overage if used in (None, overage) else None
+    )
 
 
 _COLUMNS = ("id", "account_id", "amount", "overage", "subscription")

@@ -12,7 +12,8 @@ from uuid import UUID
 
 from shared.core.database import is_sqlite
 from shared.core.shards import is_distributed
-from shared.identity.payer import KeyAndPlanLimits, KeyPayer, ParentKey, Payer, PayerRow, SessionPayer
+from shared.identity.payer import KeyAndPlanLimits, KeyPayer, MemberState, ParentKey, Payer, PayerRow, SessionPayer
+from shared.identity.roles import OWNER
 from shared.ledger.sql import AccountState, as_list, as_uuid, execute, lock_accounts
 
 PayerRows = dict[Payer, PayerRow]  # of keys and sessions
@@ -21,16 +22,19 @@ Pools = dict[UUID, AccountState]
 # The part of both SELECT lists about the account; `k` is the row of the key or session.
 _ACCOUNT = (
     "a.id, a.status, k.expires_at, k.revoked_at, p.allowed_models, a.balance, a.held, a.ledger_seq, a.plan_credits,"
-    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END, p.rpm, p.tpm, p.concurrency"
+    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END, p.rpm, p.tpm, p.concurrency,"
+    " m.id, m.role, coalesce(m.suspended_at, m.removed_at), m.monthly_credit_limit, m.daily_credit_limit"
 )
 _JOINS = (
     " JOIN account a ON a.id = k.account_id"
+    " LEFT JOIN member m ON m.id = coalesce(k.member, k.account_id)"
     " LEFT JOIN subscription s ON s.account_id = a.id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"
     " WHERE k.digest IN ? AND a.id IN ? ORDER BY a.id"
 )
 _KEY = (
-    "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, coalesce(k.meter, k.id), k.rpm, k.tpm, k.concurrency,"
-    " coalesce(c.meter, c.id), c.monthly_credit_limit, c.rpm, c.tpm, c.concurrency"
+    "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, k.daily_credit_limit, coalesce(k.meter, k.id),"
+    " k.rpm, k.tpm, k.concurrency,"
+    " coalesce(c.meter, c.id), c.monthly_credit_limit, c.rpm, c.tpm, c.concurrency, c.daily_credit_limit"
 )
 _SELECT_KEYS = f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k LEFT JOIN api_key c ON c.id = k.parent{_JOINS}"
 _SELECT_SESSIONS = f"SELECT {_ACCOUNT}, k.digest FROM web_session k{_JOINS}"
@@ -80,17 +84,21 @@ def _lock(select: str, accounts: Mapping[str, UUID]) -> Any:
 def _read(cursor: Any, pools: Pools) -> PayerRows:
     found: PayerRows = {}
     for account, status, expires, revoked, plan_models, *rest in cursor or ():
-        balance, held, seq, plan, overage, rpm, tpm, concurrency, digest, *key = rest
         account = as_uuid(account)
+        balance, held, seq, plan, overage, rpm, tpm, concurrency, member, *rest = rest
+        role, suspended_at, monthly_of_member, daily_of_member, digest, *key = rest
+        state = None
+        if member is not None and (role != OWNER or as_uuid(member) != account):
+            state = MemberState(as_uuid(member), role, suspended_at is not None, monthly_of_member, daily_of_member)
         pools[account] = AccountState(balance, held, seq, plan)
         payer = (account, status, expires, revoked, as_list(plan_models), as_uuid(overage) if overage else None)
         if key:
-            id, models, ips, monthly, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key
+            id, models, ips, monthly, daily, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key
             parent = ParentKey(as_uuid(parent_meter), *creator) if parent_meter is not None else None
             limits = KeyAndPlanLimits(own_rpm, own_tpm, own_concurrency, rpm, tpm, concurrency, as_uuid(meter), parent)
-            found[KeyPayer(digest)] = PayerRow(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly)
+            found[KeyPayer(digest)] = PayerRow(*payer, limits, as_uuid(id), as_list(models), as_list(ips), monthly, daily, state)
         else:
             found[SessionPayer(digest)] = PayerRow(
-                *payer, KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
+                *payer, KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency), member=state
             )
     return found

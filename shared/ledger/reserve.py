@@ -1,13 +1,13 @@
 """Reserves credits: checks who pays and takes the hold, for a batch of calls in one transaction.
 
 A call is paid from an account's pool (identified by API key or web session) or from the visitors' pool. In addition it can count
-toward an allowance (a key's month, a visitor's day) and use a subscription's overage when the pool is empty.
+toward allowances (a key's or member's month and day, a visitor's day) and use a subscription's overage when the pool is empty.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -27,7 +27,10 @@ from shared.identity.payer import KeyAndPlanLimits, Payer, PayerRow, SessionPaye
 from shared.ledger.allowances import (
     Meter,
     MeterId,
+    daily_key_allowance,
+    daily_member_allowance,
     key_allowance,
+    member_allowance,
     read_allowances,
     read_overages,
     visitor_allowance,
@@ -111,6 +114,17 @@ class _Granted(NamedTuple):
     subscription: UUID | None = None
     allowance: str | None = None
     parent_allowance: str | None = None
+    more_allowances: str | None = None
+    member: UUID | None = None
+
+
+class _Limit(NamedTuple):
+    """A limit of a payer in credits, and the name of its allowance. `owner`: of the key, of its parent, or of the member."""
+
+    allowance: str
+    credits: int
+    owner: str
+    is_daily: bool = False
 
 
 class _BatchState(NamedTuple):
@@ -177,7 +191,7 @@ def _read_state(reservations: Sequence[Reservation], now: int, visitors: Visitor
 
 
 def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> None:
-    """Read the allowances of keys with a limit, and the overage of accounts whose pool may be too small for this batch.
+    """Read the allowances of limited keys and members, and the overage of accounts whose pool may be too small for this batch.
 
     Most batches need neither, so they run no statement here.
     """
@@ -188,7 +202,7 @@ def _load_meters(reservations: Sequence[Reservation], state: _BatchState) -> Non
         row = state.payers.get(reservation.payer)
         if row is None:
             continue
-        limited.update((row.account, key_allowance(meter, state.now)) for meter, _ in _monthly_limits(row))
+        limited.update((row.account, limit.allowance) for limit in _limits(row, state.now))
         if row.overage is not None:
             needed[row.account] += reservation.quote.bound
             if needed[row.account] > state.pools[row.account].available:
@@ -221,14 +235,13 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
         check_claim(reservation.claim, state.claims.get((account, reservation.claim.key_digest)), state.now)
     overage = state.meters.get((account, payer.overage), NO_METER) if payer.overage is not None else NO_METER
     funds = _pool_funds(reservation.quote, pool, overage)
-    allowances: dict[UUID | None, str] = {}
     limited: dict[MeterId, Meter] = {}
-    for owner, limit in _monthly_limits(payer):
-        allowances[owner] = key_allowance(owner, state.now)
-        meter = limited[account, allowances[owner]] = state.meters[account, allowances[owner]].with_limit(limit)
+    limits = _limits(payer, state.now)
+    for limit in limits:
+        meter = limited[account, limit.allowance] = state.meters[account, limit.allowance].with_limit(limit.credits)
         funds = funds.limited_by(meter)
         if funds.payable < _admission_minimum(reservation.quote):
-            raise _key_limit_reached(reservation.quote, pool, meter, limit, state.now, of_parent=owner != payer.limits.meter)
+            raise _limit_reached(reservation.quote, pool, meter, limit, state.now)
     amount = hold_amount(reservation, funds)
     state.meters.update((id, meter.hold(amount)) for id, meter in limited.items())
     beyond = max(0, amount - pool.available)
@@ -238,25 +251,42 @@ def _decide(reservation: Reservation, state: _BatchState) -> _Granted:
     if reservation.claim is not None:
         state.claims[account, reservation.claim.key_digest] = _running(reservation, reservation.claim, state.now)
     reserved = HoldTaken(account, payer.api_key, amount, payer.limits, *_beyond(reservation.quote, amount, funds))
-    parent = payer.limits.parent
-    return _Granted(
-        reservation,
-        reserved,
-        reservation.claim,
-        beyond,
-        payer.overage if beyond else None,
-        allowances.get(payer.limits.meter),
-        allowances.get(parent.meter) if parent is not None else None,
-    )
+    subscription = payer.overage if beyond else None
+    member = payer.member.id if payer.member is not None else None
+    return _Granted(reservation, reserved, reservation.claim, beyond, subscription, *_hold_allowances(limits), member)
 
 
-def _monthly_limits(payer: PayerRow) -> Iterator[tuple[UUID, int]]:
-    """Yield the monthly meters that apply to a key, with their limits: its own, and that of the key that created it."""
-    meter, parent = payer.limits.meter, payer.limits.parent
-    if payer.monthly_limit is not None and meter is not None:
-        yield meter, payer.monthly_limit
+def _limits(payer: PayerRow, now: int) -> Sequence[_Limit]:
+    """Return the limits that apply to a call: of its key, of the key that created that one, and of the member."""
+    meter, parent, member = payer.limits.meter, payer.limits.parent, payer.member
+    if payer.monthly_limit is None and payer.daily_limit is None and parent is None and member is None:
+        return ()
+    found = []
+    if meter is not None and payer.monthly_limit is not None:
+        found.append(_Limit(key_allowance(meter, now), payer.monthly_limit, _KEY))
+    if meter is not None and payer.daily_limit is not None:
+        found.append(_Limit(daily_key_allowance(meter, now), payer.daily_limit, _KEY, is_daily=True))
     if parent is not None and parent.monthly_limit is not None:
-        yield parent.meter, parent.monthly_limit
+        found.append(_Limit(key_allowance(parent.meter, now), parent.monthly_limit, _PARENT))
+    if parent is not None and parent.daily_limit is not None:
+        found.append(_Limit(daily_key_allowance(parent.meter, now), parent.daily_limit, _PARENT, is_daily=True))
+    if member is not None and member.monthly_limit is not None:
+        found.append(_Limit(member_allowance(member.id, now), member.monthly_limit, _MEMBER))
+    if member is not None and member.daily_limit is not None:
+        found.append(_Limit(daily_member_allowance(member.id, now), member.daily_limit, _MEMBER, is_daily=True))
+    return found
+
+
+_KEY, _PARENT, _MEMBER = "key", "parent", "member"
+
+
+def _hold_allowances(limits: Sequence[_Limit]) -> tuple[str | None, str | None, str | None]:
+    """Return the columns of a hold that name its allowances. The first two are the months of keys, which older releases know."""
+    if not limits:
+        return None, None, None
+    months = {limit.owner: limit.allowance for limit in limits if not limit.is_daily}
+    own, parent = months.get(_KEY), months.get(_PARENT)
+    return own, parent, " ".join(limit.allowance for limit in limits if limit.allowance not in (own, parent)) or None
 
 
 def _decide_visitor(reservation: Reservation, state: _BatchState) -> _Granted:
@@ -343,29 +373,34 @@ def _beyond(quote: Quote, amount: int, funds: Funds) -> tuple[int, int]:
     return (0, 0) if amount >= quote.bound else (funds.free - amount, funds.payable)
 
 
-def _key_limit_reached(
-    quote: Quote, pool: AccountState, meter: Meter, limit: int, now: int, *, of_parent: bool
-) -> InsufficientCredits:
-    owner = "The limit of the key that created this one" if of_parent else "The key's limit"
+_LIMIT_NAMES = {
+    _KEY: ("The key's limit", "Raise the key's limit or use another key."),
+    _PARENT: ("The limit of the key that created this one", "Raise the key's limit or use another key."),
+    _MEMBER: ("Your limit in this account", "Ask the account's owner to raise it."),
+}
+
+
+def _limit_reached(quote: Quote, pool: AccountState, meter: Meter, limit: _Limit, now: int) -> InsufficientCredits:
+    name, advice = _LIMIT_NAMES[limit.owner]
+    period, ends = ("day", next_day_start(day_of(now))) if limit.is_daily else ("month", next_month_start(now))
     return InsufficientCredits(
         required=quote.minimum,
         balance=pool.balance,
         max_tokens_affordable=affordable_output(quote, meter.available),
         free=min(pool.available, meter.available),
-        message=f"This call needs at least {quote.minimum} credits. {owner} is {limit} credits a month, of which"
-        f" {meter.available}"
-        f" remain until {format_timestamp(next_month_start(now))}. Raise the key's limit or use another key.",
+        message=f"This call needs at least {quote.minimum} credits. {name} is {limit.credits} credits a {period}, of which"
+        f" {meter.available} remain until {format_timestamp(ends)}. {advice}",
     )
 
 
 _COLUMNS = ("id", "account_id", "api_key_id", "edge_process", "model", "price", "amount", "state", "created_at", "expires_at")
-_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance", "parent_allowance")
+_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance", "parent_allowance", "more_allowances", "member")
 
 
 def _write(granted: Sequence[_Granted], now: int) -> None:
     changes: dict[UUID, Change] = {}
     plain, special = [], []
-    for reservation, reserved, _, overage, subscription, *allowances in granted:
+    for reservation, reserved, _, overage, subscription, *counted in granted:
         amount = reserved.amount - overage
         changes[reserved.account] = (0, changes.get(reserved.account, (0, 0, 0, 0))[1] + amount, 0, 0)
         row = (
@@ -379,8 +414,8 @@ def _write(granted: Sequence[_Granted], now: int) -> None:
             ),
             *(amount, "held", now, reservation.expires_at),
         )
-        if overage or any(allowances):
-            special.append((*row, overage, subscription, *allowances))
+        if overage or any(counted):
+            special.append((*row, overage, subscription, *counted))
         else:
             plain.append(row)
     change_accounts(changes)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import new_id
-from shared.ledger.allowances import Meter, MeterId, read_allowances, read_overages, write_meters
+from shared.ledger.allowances import Meter, MeterId, allowance_names, read_allowances, read_overages, write_meters
 from shared.ledger.sql import (
     AccountState,
     Change,
@@ -93,6 +93,7 @@ class Settled(NamedTuple):
     """Result of a settlement: `credits` charged, the `balance` afterwards, and the part of the cost not charged (`overrun`).
 
     overage   credits charged to the subscription's overage, part of `credits`
+    member    who called, unless it was the account's owner or a visitor
     balance   for a visitor, the rest of the daily allowance
     is_first  false if there was no open hold: nothing changed, and `credits` is the first settlement's charge
     """
@@ -102,14 +103,16 @@ class Settled(NamedTuple):
     uncharged_cost: int = 0
     is_first: bool = True
     overage: int = 0
+    member: UUID | None = None
 
 
 class _Hold(NamedTuple):
-    """A hold's row: credits from the pool; `special` if it also uses an allowance or overage."""
+    """A hold's row: credits from the pool; `special` if it also uses an allowance or overage; the member who called."""
 
     amount: int = 0
     state: str = "none"
     special: bool = False
+    member: UUID | None = None
 
 
 class _ExtraHold(NamedTuple):
@@ -154,6 +157,8 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         if hold.state == "expired" and item.status:
             was_expired.append(item)
         settled, after = _charge_special(item, pool, hold, extra_holds[id], meters) if hold.special else _charge(item, pool, hold)
+        if hold.member is not None:
+            settled = settled._replace(member=as_uuid(hold.member))
         holds[id] = _CLOSED
         charged[id] = settled.credits
         pools[item.account] = after
@@ -258,8 +263,8 @@ def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]
     accounts = sorted({item.account for item in items})
     calls = [item.call for item in items]
     cursor = execute(
-        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance) IS NOT NULL OR overage > 0 FROM hold"
-        " WHERE id IN ? AND account_id IN ?",
+        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance, more_allowances) IS NOT NULL OR overage > 0,"
+        " member FROM hold WHERE id IN ? AND account_id IN ?",
         [calls, accounts],
     )
     return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}
@@ -271,12 +276,13 @@ def _read_extra_holds(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHo
     if not special:
         return {}, {}
     rows = execute(
-        "SELECT id, account_id, overage, subscription, allowance, parent_allowance FROM hold WHERE id IN ? AND account_id IN ?",
+        "SELECT id, account_id, overage, subscription, allowance, parent_allowance, more_allowances FROM hold"
+        " WHERE id IN ? AND account_id IN ?",
         [[call for call, _ in special], sorted({account for _, account in special})],
     )
     extra_holds = {
         (as_uuid(id), as_uuid(account)): _ExtraHold(
-            overage, as_uuid(subscription) if subscription else None, tuple(name for name in allowances if name)
+            overage, as_uuid(subscription) if subscription else None, allowance_names(*allowances)
         )
         for id, account, overage, subscription, *allowances in rows
     }
@@ -321,7 +327,7 @@ _USAGE_COLUMNS = (
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256"),
 )
-_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", *UsageDetails._fields)
+_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", "member", *UsageDetails._fields)
 _FAILOVER_COLUMNS = ("id", "created_at", "model", "channel", "last_channel", "provider_cost")
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
@@ -402,13 +408,15 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
 
 def _is_rare(item: Settlement, settled: Settled) -> bool:
     usage = item.usage
-    return bool(item.details is not None or usage.cache_write_tokens or usage.extra is not None or settled.overage)
+    return bool(
+        item.details is not None or usage.cache_write_tokens or usage.extra is not None or settled.overage or settled.member
+    )
 
 
 def _rare_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     extra = _extra_counts(item.usage)
     written = None if extra is None else json.dumps(extra)
-    return (settled.overage, item.usage.cache_write_tokens, written, *(item.details or UsageDetails()))
+    return (settled.overage, item.usage.cache_write_tokens, written, settled.member, *(item.details or UsageDetails()))
 
 
 def _extra_counts(usage: TokenUsage) -> dict[str, int | str] | None:

@@ -226,10 +226,10 @@ def _postgres_values(types: tuple[str, ...]) -> str:
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),
     "last_channel": "uuid",
-    **dict.fromkeys(("subscription", "plan"), "uuid"),
+    **dict.fromkeys(("subscription", "plan", "member"), "uuid"),
     **dict.fromkeys(("model", "state", "status", "error_code", "kind", "actor", "reason", "key_digest", "body_digest"), "text"),
     **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),
-    **dict.fromkeys(("name", "allowance", "parent_allowance"), "text"),
+    **dict.fromkeys(("name", "allowance", "parent_allowance", "more_allowances"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
     **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "head", "root", "request_sha256"), "bytea"),
     "extra_usage": "jsonb",

@@ -13,7 +13,7 @@ from uuid import UUID
 from shared.core.billing_periods import day_of
 from shared.core.database import transaction
 from shared.core.shards import group_by_shard
-from shared.ledger.allowances import MeterId, read_allowances, read_overages, write_meters
+from shared.ledger.allowances import MeterId, allowance_names, read_allowances, read_overages, write_meters
 from shared.ledger.sql import as_uuid, change_accounts, execute, insert, lock_accounts
 from shared.models import FORM_SECRET_MS
 
@@ -26,6 +26,7 @@ ABANDONED_HOLDS_SQL = (
     " OR (h.edge_process IS NOT NULL AND (e.id IS NULL OR e.seen_at < ?)))"
 )
 KEEP_VISITOR_DAYS = 8  # longer than closed holds, which a late settlement may need
+KEEP_LIMIT_DAYS = 8  # of daily limits of keys and members, for the same reason
 KEEP_CLOSED_HOLDS_MS = 7 * 24 * 3600 * 1000
 DEAD_PROCESS_MS = 3600 * 1000  # the row of a process that has been silent for this long is deleted, unless a hold refers to it
 
@@ -88,7 +89,7 @@ def _expire(calls: list[UUID], accounts: list[UUID], now: int) -> int:
     closed = execute(
         "UPDATE hold SET state = 'expired', closed_at = ? WHERE id IN ? AND account_id IN ? AND state = 'held'"
         " RETURNING id, account_id, api_key_id, model, price, amount, created_at, overage, subscription, allowance,"
-        " parent_allowance",
+        " parent_allowance, more_allowances, member",
         [now, calls, accounts],
     ).fetchall()
     released: dict[UUID, int] = defaultdict(int)
@@ -96,17 +97,17 @@ def _expire(calls: list[UUID], accounts: list[UUID], now: int) -> int:
         released[as_uuid(row[1])] += row[5]
     change_accounts({account: (0, -amount, 0, 0) for account, amount in released.items()})
     _release_meters(closed)
-    _record([row[:7] for row in closed], now)
+    _record([(*row[:7], row[-1]) for row in closed], now)
     return len(closed)
 
 
 def _release_meters(closed: list[tuple[Any, ...]]) -> None:
     """Release the allowances and overage that the holds used."""
     held: dict[MeterId, int] = defaultdict(int)
-    for _, account, *_, amount, _, overage, subscription, own_allowance, parent_allowance in closed:
+    for _, account, *_, amount, _, overage, subscription, own, parent, more, _ in closed:
         if subscription is not None:
             held[as_uuid(account), as_uuid(subscription)] += overage
-        for allowance in filter(None, (own_allowance, parent_allowance)):
+        for allowance in allowance_names(own, parent, more):
             held[as_uuid(account), allowance] += amount + overage
     read_allowed = read_allowances([id for id in held if isinstance(id[1], str)])
     read = read_allowed() | read_overages([id for id in held if not isinstance(id[1], str)])()
@@ -116,7 +117,7 @@ def _release_meters(closed: list[tuple[Any, ...]]) -> None:
 _COLUMNS = (
     *("id", "account_id", "api_key", "model", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits", "attempts"),
-    *("duration_ms", "created_at"),
+    *("duration_ms", "created_at", "member"),
 )
 MAX_DURATION_MS = 2**31 - 1
 
@@ -127,8 +128,9 @@ def _record(closed: list[tuple[Any, ...]], now: int) -> None:
         (
             *(as_uuid(call), as_uuid(account), as_uuid(key) if key else None, model, as_uuid(price)),
             *("expired", "hold_expired", False, True, 0, 0, 0, 0, 0, 0, 0, min(now - created, MAX_DURATION_MS), created),
+            as_uuid(member) if member else None,
         )
-        for call, account, key, model, price, _, created in closed
+        for call, account, key, model, price, _, created, member in closed
     ]
     insert("usage_ledger", _COLUMNS, rows)
     if rows:
@@ -142,7 +144,8 @@ def _forget(now: int) -> None:
     execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
     execute("UPDATE form_submission SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < ?", [now - FORM_SECRET_MS])
     execute("DELETE FROM form_submission WHERE expires_at < ?", [now])
-    execute("DELETE FROM allowance WHERE kind = 'visitor' AND period < ? AND held = 0", [day_of(now) - KEEP_VISITOR_DAYS])
+    for kind, days in (("visitor", KEEP_VISITOR_DAYS), ("keyday", KEEP_LIMIT_DAYS), ("memberday", KEEP_LIMIT_DAYS)):
+        execute("DELETE FROM allowance WHERE kind = ? AND period < ? AND held = 0", [kind, day_of(now) - days])
     dead = {as_uuid(id) for (id,) in execute("SELECT id FROM edge_process WHERE seen_at < ?", [now - DEAD_PROCESS_MS]).fetchall()}
     if dead:
         held = execute("SELECT DISTINCT edge_process FROM hold WHERE edge_process IN ? AND state = 'held'", [sorted(dead)])

@@ -136,7 +136,10 @@ def _meters() -> list[str]:
         "SELECT w.name, w.held, coalesce(h.total, 0) FROM allowance w LEFT JOIN"
         " (SELECT account_id, name, sum(credits) AS total FROM"
         " (SELECT account_id, allowance AS name, amount + overage AS credits FROM hold WHERE state = 'held'"
-        " UNION ALL SELECT account_id, parent_allowance, amount + overage FROM hold WHERE state = 'held') taken"
+        " UNION ALL SELECT account_id, parent_allowance, amount + overage FROM hold WHERE state = 'held'"
+        " UNION ALL SELECT h.account_id, m.name, h.amount + h.overage FROM hold h JOIN allowance m ON m.account_id = h.account_id"
+        " AND replace(' ' || h.more_allowances || ' ', ' ' || m.name || ' ', '') <> ' ' || h.more_allowances || ' '"
+        " WHERE h.state = 'held' AND h.more_allowances IS NOT NULL) taken"
         " WHERE name IS NOT NULL GROUP BY account_id, name) h ON h.account_id = w.account_id AND h.name = w.name"
         " WHERE w.held <> coalesce(h.total, 0) LIMIT ?",
         [MAX_PROBLEMS],

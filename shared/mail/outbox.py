@@ -33,18 +33,23 @@ class ClaimedMail(NamedTuple):
     attempt: int
 
 
-def queue_mail(account: UUID, kind: str, recipient: str) -> None:
-    """Queue an email, replacing a queued one of the same kind. Call it inside the transaction that causes it."""
-    cancel_mails(account, kind)
+def queue_mail(account: UUID, kind: str, recipient: str, *, one_recipient: bool = True) -> None:
+    """Queue an email, replacing a queued one of the same kind. Call it inside the transaction that causes it.
+
+    Unless the account's emails of this kind all have `one_recipient`, only those to this one are replaced.
+    """
+    cancel_mails(account, kind, "" if one_recipient else recipient)
     now = now_ms()
     OutgoingMail.create(account=account, kind=kind, recipient=recipient, created_at=now, due_at=now)
 
 
-def cancel_mails(account: UUID, kind: str | None = None) -> None:
-    """Cancel the account's queued emails, of one kind or of all kinds."""
+def cancel_mails(account: UUID, kind: str | None = None, recipient: str = "") -> None:
+    """Cancel the account's queued emails, of one kind or of all kinds, to one recipient or to all."""
     waiting = (OutgoingMail.account == account) & (OutgoingMail.status == "queued")
     if kind is not None:
         waiting &= OutgoingMail.kind == kind
+    if recipient:
+        waiting &= OutgoingMail.recipient == recipient
     OutgoingMail.update(status="cancelled", finished_at=now_ms()).where(waiting).execute()
 
 

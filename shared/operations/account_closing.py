@@ -9,12 +9,13 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.identity.account_links import CLOSED, AccountLink, make_token, proves
 from shared.mail.outbox import cancel_mails
-from shared.models import Account, ApiKey, AuditEntry, PurgeJob
+from shared.models import Account, ApiKey, AuditEntry, Person, PurgeJob
 from shared.operations.accounts import require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.people import adopt_owner, memberships
 from shared.operations.purges import begin_purge, latest_purge
 from shared.operations.subscriptions import active_subscription, cancel_subscription
-from shared.operations.web_accounts import end_sessions
+from shared.operations.web_accounts import end_account_sessions
 from shared.text.translation import lazy_gettext
 
 ACTION = "account.close"  # in the audit log
@@ -36,9 +37,15 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         if active_subscription(id) is not None:
             cancel_subscription(id, "now", origin=origin)
         active = (ApiKey.account == id) & ApiKey.revoked_at.is_null()
-        ended = {"keys_revoked": ApiKey.update(revoked_at=now_ms()).where(active).execute(), "sessions_ended": end_sessions(id)}
+        ended = {
+            "keys_revoked": ApiKey.update(revoked_at=now_ms()).where(active).execute(),
+            "sessions_ended": end_account_sessions(id),
+        }
         cancel_mails(id)
+        owner = adopt_owner(id).person.id
         Account.update(status="closed", password_hash=None, pending_credits=0).where(Account.id == id).execute()
+        if not memberships(owner):
+            Person.update(password_hash=None).where(Person.id == owner).execute()
         after = {"status": "closed", **ended, "purge": str(job.id)}
         record_audit_entry(origin, ACTION, id, before={"status": account.status}, after=after)
         return job

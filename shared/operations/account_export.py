@@ -20,10 +20,12 @@ from shared.models import (
     AuditEntry,
     Conversation,
     Hold,
+    Invitation,
     KeyUsage,
     LedgerEntry,
     MediaJob,
     MediaOutput,
+    Member,
     Message,
     OutgoingMail,
     OverageEntry,
@@ -64,6 +66,8 @@ class ExportTable(NamedTuple):
 
 TABLES = (
     ExportTable("account", Account, lambda id: Account.id == id),
+    ExportTable("members", Member, lambda id: Member.account == id),
+    ExportTable("invitations", Invitation, lambda id: Invitation.account == id),
     ExportTable("subscriptions", Subscription, lambda id: Subscription.account == id),
     ExportTable("subscription_periods", SubscriptionPeriod, lambda id: Subscription.account == id, Subscription),
     ExportTable("api_keys", ApiKey, lambda id: ApiKey.account == id),

@@ -13,8 +13,9 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.outbox import cancel_mails
-from shared.models import Account, LedgerEntry
+from shared.models import Account, LedgerEntry, Person
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.people import adopt_owner, change_sign_in, current_sign_in, find_sign_in, owned_account
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 from shared.text.translation import lazy_gettext
 
@@ -68,6 +69,7 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
             ) from None
         if credits:
             ledger.post_entry(account.id, "grant", credits, actor=origin.actor, reason="opening credits")
+        adopt_owner(account.id)
         record_audit_entry(origin, "account.create", account.id, after={"email": email, "credits": credits})
         return Account.get_by_id(account.id)
 
@@ -85,7 +87,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
         former = account.email
         if new_email == former:
             return account
-        if Account.select().where(Account.email == new_email).exists():
+        if find_sign_in(new_email) is not None or Account.select().where(Account.email == new_email).exists():
             raise InvalidInput(
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             )
@@ -96,9 +98,33 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
             raise InvalidInput(
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             ) from None
-        cancel_mails(account.id)
+        adopt_owner(account.id)
+        cancel_mails(account.id, recipient=former)
         record_audit_entry(origin, "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
+
+
+def change_person_email(person: UUID, new_email: str, *, origin: Origin) -> UUID | None:
+    """Change the email address that a person signs in with, and that of the account that they own, if any. Returns its id.
+
+    Raises `InvalidInput` if the address is invalid or taken.
+    """
+    with transaction():
+        current_sign_in(person)
+        owned = owned_account(person)
+        if owned is not None:
+            return change_email(owned.id, new_email, origin=origin).id
+        new_email = normalize_email(new_email)
+        former = Person.get_by_id(person).email
+        if new_email == former:
+            return None
+        if find_sign_in(new_email) is not None or Account.select().where(Account.email == new_email).exists():
+            raise InvalidInput(
+                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
+            )
+        change_sign_in(person, email=new_email, email_verified_at=None)
+        record_audit_entry(origin, "person.email", person, before={"email": former}, after={"email": new_email})
+        return None
 
 
 def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, origin: Origin) -> CreditAdjustment:

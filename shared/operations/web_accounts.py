@@ -1,4 +1,4 @@
-"""Web accounts: sign up, create and end sessions, change the password.
+"""Web accounts: sign up, create and end sessions, switch the account, change the password.
 
 Callers check and hash passwords before they call these functions (`shared.identity.passwords`): hashing takes tens of
 milliseconds, too long for a transaction. In the audit log the actor is `account:` and the account's id.
@@ -7,28 +7,37 @@ milliseconds, too long for a transaction. In the audit log the actor is `account
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.core.database import is_sqlite, transaction
 from shared.core.errors import InvalidInput, InvalidSession, NotFound
 from shared.identity.account_links import LASTS_MS, PASSWORD, make_token
+from shared.identity.emails import normalize_for_lookup
+from shared.identity.roles import OWNER
 from shared.identity.web_sessions import NewSession, expiry, new_session
 from shared.ledger.sql import execute
-from shared.models import Account, AuditEntry, WebSession
+from shared.models import Account, AuditEntry, Member, Person, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.people import Membership, adopt_owner, change_sign_in, current_sign_in, find_sign_in, memberships
 from shared.operations.verification import queue_verification
 from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
 
 MAX_CREDITED_SIGN_UPS = 3  # per network and UTC day
 SIGN_UP_CREDITS = "account.sign_up_credits"  # the action in the audit log
-MAX_SESSIONS = 50  # per account; a new session replaces the one unused for longest
+MAX_SESSIONS = 50  # per member; a new session replaces the one unused for longest
 
 
 def account_actor(account: UUID | str) -> str:
-    """Return the actor for the audit log when a customer acts."""
+    """Return the actor for the audit log when an account's first owner acts."""
     return f"account:{account}"
+
+
+def member_actor(member: UUID, account: UUID) -> str:
+    """Return the actor for the audit log when a member of an account acts."""
+    return account_actor(account) if member == account else f"member:{member}"
 
 
 def sign_up(
@@ -50,10 +59,13 @@ def sign_up(
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
             credits = 0
+        if find_sign_in(normalize_for_lookup(email)) is not None:
+            raise InvalidInput(lazy_gettext("An account with this email address already exists."))
         account = create_account(email, 0 if verify else credits, origin=Origin("sign-up", address))
         account.password_hash, account.language = password_hash, language
         account.pending_credits = credits if verify else 0
         account.save(only=[Account.password_hash, Account.language, Account.pending_credits])
+        adopt_owner(account.id)
         if verify:
             queue_verification(account.id, origin=Origin("sign-up", address))
         return account
@@ -70,17 +82,53 @@ def _count_credited_sign_up(network: str, address: str) -> bool:
     return True
 
 
-def create_session(account: UUID, agent: str, *, password_hash: str, address: str = "") -> NewSession:
-    """Create a session for a user who has proved knowledge of the password with the hash `password_hash`.
+def create_session(
+    person: UUID, agent: str, *, password_hash: str, address: str = "", creates_account: bool = False
+) -> NewSession:
+    """Create a session for a person who has proved knowledge of the password with the hash `password_hash`.
 
-    Raises `InvalidSession` if the password was changed or the account closed since then.
+    It is for the account that they last chose, or their own. Raises `InvalidSession` if the password was changed since then, and
+    `InvalidInput` if they belong to no account any more, unless `creates_account` gives them a new one without credits.
     """
     with transaction():
-        current = (Account.id == account) & (Account.password_hash == password_hash) & (Account.status != "closed")
-        if not Account.select().where(current).exists():
+        try:
+            current = current_sign_in(person)
+        except NotFound:
+            raise InvalidSession from None
+        if current.password_hash != password_hash:
             raise InvalidSession
-        fresh = _insert_session(account, agent)
-        record_audit_entry(Origin(account_actor(account), address), "account.sign_in", account)
+        if creates_account and not memberships(person):
+            create_account(current.email, origin=Origin("sign-in", address))
+        fresh, chosen = open_session(person, agent)
+        record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.sign_in", chosen.account)
+        return fresh
+
+
+def open_session(person: UUID, agent: str, account: UUID | None = None) -> tuple[NewSession, Membership]:
+    """Create a session of a person for `account`, or for the one they last chose or own. Run inside a transaction.
+
+    Raises `NotFound` if they do not belong to `account`, `InvalidInput` if they belong to none.
+    """
+    found = [one for one in memberships(person) if not one.suspended]
+    if account is not None:
+        found = [one for one in found if one.account == account]
+        if not found:
+            raise NotFound(lazy_gettext("There is no such account."))
+    if not found:
+        raise InvalidInput(lazy_gettext("You do not belong to an account any more. Ask for an invitation."))
+    last = account or Person.get_by_id(person).last_account
+    chosen = next((one for one in found if one.account == last), found[0])
+    if last != chosen.account or account is not None:
+        Person.update(last_account=chosen.account).where(Person.id == person).execute()
+    return _insert_session(chosen, agent), chosen
+
+
+def switch_account(session: str, person: UUID, account: UUID, agent: str, *, address: str = "") -> NewSession:
+    """Replace the session with this digest by one for another account of the person. Raises `NotFound`, `InvalidInput`."""
+    with transaction():
+        fresh, chosen = open_session(person, agent, account)
+        end_session(session)
+        record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.switch", chosen.account)
         return fresh
 
 
@@ -90,24 +138,49 @@ def end_session(digest: str) -> bool:
     return bool(WebSession.update(revoked_at=now_ms()).where(open_one).execute())
 
 
-def end_own_session(account: UUID, digest: str) -> None:
-    """End one of the account's sessions. Raises `NotFound` for unknown sessions and those of other accounts."""
-    own = WebSession.select().where((WebSession.digest == digest) & (WebSession.account == account))
+def end_own_session(person: UUID, digest: str) -> None:
+    """End one of the person's sessions. Raises `NotFound` for unknown sessions and those of others."""
+    own = WebSession.select().where((WebSession.digest == digest) & sessions_of(person))
     if not own.exists():
         raise NotFound(lazy_gettext("No such session."))
     end_session(digest)
 
 
-def end_sessions(account: UUID, *, except_digest: str = "") -> int:
-    """End all sessions of the account except the one with the digest `except_digest`. Returns their number."""
-    others = (WebSession.account == account) & WebSession.revoked_at.is_null() & (WebSession.digest != except_digest)
-    return int(WebSession.update(revoked_at=now_ms()).where(others).execute())
+def sessions_of(person: UUID) -> Any:
+    """Return the query condition for a person's sessions, in all their accounts. The first owner has the id of the account."""
+    members = Member.select(Member.id).where(Member.person == person)
+    unnamed = WebSession.member.is_null()
+    return WebSession.member.in_(members) | (unnamed & (WebSession.account.in_(members) | (WebSession.account == person)))
+
+
+def end_sessions(person: UUID, *, except_digest: str = "") -> int:
+    """End all sessions of a person except the one with the digest `except_digest`. Returns their number."""
+    return _end(sessions_of(person) & (WebSession.digest != except_digest))
+
+
+def end_account_sessions(account: UUID) -> int:
+    """End all sessions for an account. Returns their number."""
+    return _end(WebSession.account == account)
+
+
+def end_member_sessions(account: UUID, member: UUID) -> int:
+    """End a member's sessions for an account. Returns their number."""
+    return _end((WebSession.account == account) & _of_member(account, member))
+
+
+def _end(condition: Any) -> int:
+    return int(WebSession.update(revoked_at=now_ms()).where(condition & WebSession.revoked_at.is_null()).execute())
+
+
+def _of_member(account: UUID, member: UUID) -> Any:
+    own = WebSession.member == member
+    return own | WebSession.member.is_null() if member == account else own
 
 
 def end_all_sessions(account: UUID, *, origin: Origin) -> int:
-    """End all sessions of an account, as staff or operator. Its API keys stay valid. Returns the number of sessions."""
+    """End all sessions for an account, as staff or operator. Its API keys stay valid. Returns the number of sessions."""
     with transaction():
-        ended = end_sessions(account)
+        ended = end_account_sessions(account)
         record_audit_entry(origin, "account.sign_out", account, after={"sessions_ended": ended})
         return ended
 
@@ -122,25 +195,36 @@ def touch_session(digest: str) -> None:
     WebSession.update(later).where((WebSession.digest == digest) & WebSession.revoked_at.is_null()).execute()
 
 
-def renew_hash(account: UUID, former_hash: str, password_hash: str) -> None:
+def renew_hash(person: UUID, former_hash: str, password_hash: str) -> None:
     """Replace an outdated hash, unless the password was changed concurrently."""
-    Account.update(password_hash=password_hash).where((Account.id == account) & (Account.password_hash == former_hash)).execute()
+    with transaction():
+        if current_sign_in(person).password_hash == former_hash:
+            change_sign_in(person, password_hash=password_hash)
 
 
-def change_password(account: UUID, former_hash: str | None, password_hash: str, agent: str, *, address: str = "") -> NewSession:
-    """Replace the password, end all sessions, and create a new one for the caller.
+def change_password(
+    person: UUID,
+    former_hash: str | None,
+    password_hash: str,
+    agent: str,
+    *,
+    account: UUID | None = None,
+    address: str = "",
+) -> NewSession:
+    """Replace the password, end all sessions of the person, and create a new one for the caller.
 
-    `former_hash` is the hash that the caller proved (by password or link; None if there was no password). Raises `InvalidInput`
-    if it is no longer the account's, because of a concurrent change.
+    `former_hash` is the hash that the caller proved (by password or link; None if there was no password). The new session is for
+    `account`. Raises `InvalidInput` if the hash is no longer the person's, because of a concurrent change, and like
+    `open_session`.
     """
     with transaction():
-        unchanged = Account.password_hash.is_null() if former_hash is None else Account.password_hash == former_hash
-        changed = Account.update(password_hash=password_hash).where((Account.id == account) & unchanged).execute()
-        if not changed:
+        if current_sign_in(person).password_hash != former_hash:
             raise InvalidInput(lazy_gettext("The password was changed in the meantime. Sign in with the new one."))
-        end_sessions(account)
-        record_audit_entry(Origin(account_actor(account), address), "account.password", account)
-        return _insert_session(account, agent)
+        change_sign_in(person, password_hash=password_hash)
+        end_sessions(person)
+        fresh, chosen = open_session(person, agent, account)
+        record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.password", chosen.account)
+        return fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,30 +237,40 @@ class NewPasswordLink:
 
 
 def create_password_link(email_or_id: str, secret_key: str, *, origin: Origin) -> NewPasswordLink:
-    """Create a link for setting the account's password, valid until the password changes. Raises `NotFound`, `InvalidInput`."""
+    """Create a link for setting the password of the account's owner, valid until the password changes.
+
+    Raises `NotFound`, `InvalidInput`.
+    """
     with transaction():
         account = find_account(email_or_id)
         if account.status == "closed":
             raise InvalidInput(lazy_gettext("The account {email} is closed and cannot be signed in to.", email=account.email))
         expires_at = now_ms() + LASTS_MS
         record_audit_entry(origin, "account.password_link", account.id, after={"expires_at": expires_at})
-        return NewPasswordLink(
-            account, make_token(secret_key, PASSWORD, account.id, account.password_hash, expires_at), expires_at
-        )
+        person = adopt_owner(account.id).person.id
+        return NewPasswordLink(account, make_token(secret_key, PASSWORD, person, account.password_hash, expires_at), expires_at)
 
 
-def _insert_session(account: UUID, agent: str) -> NewSession:
-    now, fresh = now_ms(), new_session()
-    _forget_ended(account, now)
+def _insert_session(chosen: Membership, agent: str) -> NewSession:
+    """Insert a session. Other members' sessions than the first owner's have digests that the previous release does not find."""
+    now, first_owner = now_ms(), chosen.role == OWNER and chosen.member == chosen.account
+    fresh = new_session(of_owner=first_owner)
+    _forget_ended(chosen, now)
     WebSession.create(
-        digest=fresh.digest, account=account, agent=agent[:64], created_at=now, seen_at=now, expires_at=expiry(now, now)
+        digest=fresh.digest,
+        account=chosen.account,
+        member=None if first_owner else chosen.member,
+        agent=agent[:64],
+        created_at=now,
+        seen_at=now,
+        expires_at=expiry(now, now),
     )
     return fresh
 
 
-def _forget_ended(account: UUID, now: int) -> None:
-    """Delete the account's ended sessions, and the least recently used ones if there are `MAX_SESSIONS` or more."""
-    own = WebSession.account == account
+def _forget_ended(chosen: Membership, now: int) -> None:
+    """Delete the member's ended sessions, and the least recently used ones if there are `MAX_SESSIONS` or more."""
+    own = (WebSession.account == chosen.account) & _of_member(chosen.account, chosen.member)
     WebSession.delete().where(own & (WebSession.revoked_at.is_null(False) | (WebSession.expires_at <= now))).execute()
     newest = WebSession.select(WebSession.digest).where(own).order_by(WebSession.seen_at.desc()).limit(MAX_SESSIONS - 1)
     kept = [row.digest for row in newest]
