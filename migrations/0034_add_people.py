@@ -1,7 +1,7 @@
 """Adds people, the members of accounts and invitations, and limits on what members and keys spend in a day or month.
 
-The tables stay empty: `add_owners` fills them in a transaction of its own, because this one blocks writes to `account` until it is
-committed. The models are a frozen copy of `shared/models.py`, so that this migration never changes.
+The tables stay empty: `add_owners` fills them in a transaction of its own, because this one blocks writes to `account` until it
+is committed. The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
 from peewee import SQL, BigIntegerField, CharField, ForeignKeyField, Model, SqliteDatabase, UUIDField

@@ -4,13 +4,13 @@ It reads `account` and locks its rows only against deletion, so calls and sign-i
 creates afterwards get their owner when they are first used (`shared/operations/people.py`).
 """
 
-CUSTOMERS = "email <> 'visitors'"  # the visitors' pool has no owner
 
 
 def up(migrator, db):
     db.execute_sql(
         "INSERT INTO person (id, email, password_hash, email_verified_at, language, created_at)"
-        f" SELECT id, email, password_hash, email_verified_at, language, created_at FROM account WHERE {CUSTOMERS}"
+        " SELECT id, email, password_hash, email_verified_at, language, created_at FROM account"
+        " WHERE email <> 'visitors'"  # their pool has no owner
     )
     db.execute_sql(
         "INSERT INTO member (id, account_id, person_id, role, created_at)"
