@@ -16,6 +16,7 @@ from edge.http.headers import Scope, deprecation_headers, read_headers
 from edge.http.request_body import receive_from
 from edge.http.web_headers import SAFE_METHODS, read_web_headers
 from edge.identity.keys import KeyRow
+from edge.identity.route_permissions import require_route
 from edge.identity.sessions import SessionRow
 from edge.services import Services
 from shared.catalog.snapshot import CatalogModel
@@ -40,6 +41,11 @@ class AccountCaller(NamedTuple):
     def account(self) -> UUID:
         """The account's id."""
         return self.row.account
+
+    @property
+    def member(self) -> UUID:
+        """The id of the member whose key or session it is."""
+        return self.row.member or self.row.account
 
     @property
     def origin(self) -> Origin:
@@ -69,6 +75,7 @@ async def key_caller() -> AccountCaller:
     key = await services().keys.authenticate(sent.authorization, sent.x_api_key, address)
     if key.allowed_ips is not None and not address_allowed(address, key.allowed_ips):
         raise AccessDenied("Your API key cannot be used from your IP address.", "ip_not_allowed")
+    require_role(key.role)
     return AccountCaller(key, services().keys.effective_limits(key.account, key.key, key.own_limits), address)
 
 
@@ -107,7 +114,15 @@ async def caller() -> AccountCaller | VisitorPayer:
         if request.method not in SAFE_METHODS:
             require_own_origin(sent, services().settings)
         return visitor_payer(services(), scope, sent)
+    require_role(row.role)
     return AccountCaller(row, session_limits(services(), row), client_address(services(), scope, sent))
+
+
+def require_role(role: str) -> None:
+    """Raise `AccessDenied` if members with this role may not use the request's route."""
+    rule = request.url_rule
+    if rule is not None:
+        require_route(role, request.method, rule.rule)
 
 
 def find_model(name: str) -> CatalogModel | None:

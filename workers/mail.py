@@ -15,7 +15,7 @@ from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
-from shared.operations import verification
+from shared.operations import invitations, verification
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -90,4 +90,6 @@ class MailWork:
         secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
         if mail.kind == verification.KIND:
             return verification.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
+        if mail.kind == invitations.KIND:
+            return invitations.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
         raise ValueError(f"unknown kind of email: {mail.kind}")

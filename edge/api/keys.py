@@ -44,10 +44,11 @@ from shared.core.billing_periods import month_start, next_month_start
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.core.timestamps import format_timestamp
+from shared.identity.roles import may
 from shared.ledger import month_meters, month_spending
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
-from shared.operations.keys import CreatedKey, KeyOptions, create_key, revoke_key
+from shared.operations.keys import CreatedKey, KeyOptions, create_key, of_member, revoke_key
 from shared.rollup import last_days, read_breakdown
 
 MAX_KEYS = 100  # active keys of an account
@@ -166,12 +167,15 @@ async def revoke(key_id: str) -> Response:
     return uncached_json({"id": str(row.id), "revoked_at": format_timestamp(row.revoked_at)})
 
 
-def _visible(caller: AccountCaller) -> Any:
+def visible(caller: AccountCaller) -> Any:
     """Return the query condition for the keys that the caller may see (and change with `can_manage`).
 
-    These are all the account's keys, or for a key with limits or without `can_manage`, itself and the keys it created.
+    These are all the account's keys, or the member's, as the role allows; for a key with limits or without `can_manage`, itself
+    and the keys it created.
     """
     own = ApiKey.account == caller.account
+    if not may(caller.row.role, "all_keys"):
+        own &= of_member(caller.account, caller.member)
     family = _family(caller)
     return own if family is None else own & family
 
@@ -187,7 +191,7 @@ def _family(caller: AccountCaller) -> Any:
 def visible_keys(caller: AccountCaller) -> list[UUID] | None:
     """Return the ids of the keys that the caller may see, revoked ones included, or None for the whole account."""
     family = _family(caller)
-    return None if family is None else [row.id for row in ApiKey.select(ApiKey.id).where(_visible(caller))]
+    return None if family is None else [row.id for row in ApiKey.select(ApiKey.id).where(visible(caller))]
 
 
 def _active(account: UUID) -> Any:
@@ -199,7 +203,7 @@ def _active(account: UUID) -> Any:
 def _list(caller: AccountCaller) -> list[dict[str, Any]]:
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
     query: Any = ApiKey.select(ApiKey, last_call.alias("last_call"))
-    rows = list(query.where(_active(caller.account) & _visible(caller)).order_by(ApiKey.id))
+    rows = list(query.where(_active(caller.account) & visible(caller)).order_by(ApiKey.id))
     spent = month_spending(caller.account, now_ms())
     days = last_days(caller.account) if any(row.last_call is None for row in rows) else {}
     return [_document(row, row.last_call or days.get(row.id), spent.get(row.id, 0)) for row in rows]
@@ -211,29 +215,23 @@ def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
         raise InvalidRequest(f"The account has reached the limit of {MAX_KEYS} active keys. Revoke an unused key first.")
     fields = requested._asdict()
     parent = caller.key.key if caller.key is not None else None
-    return create_key(caller.account, fields.pop("name"), KeyOptions(**fields), parent=parent, origin=caller.origin)
+    name, member = fields.pop("name"), caller.member
+    return create_key(caller.account, name, KeyOptions(**fields), parent=parent, member=member, origin=caller.origin)
 
 
 def update_own(caller: AccountCaller, key_id: str, changes: dict[str, Any]) -> ApiKey:
     """Update a key visible to the caller. Raises `NotFound`, and `InvalidInput` as `update_key` does."""
-    return update_key(_find(caller, key_id).id, changes, origin=caller.origin)
+    return update_key(find_visible(caller, key_id).id, changes, origin=caller.origin)
 
 
 def revoke_own(caller: AccountCaller, key_id: str) -> ApiKey:
     """Revoke a key visible to the caller. Raises `NotFound`."""
-    return revoke_key(_find(caller, key_id).id, origin=caller.origin)
+    return revoke_key(find_visible(caller, key_id).id, origin=caller.origin)
 
 
-def find_own(account: UUID, key_id: str) -> ApiKey:
-    """Return a key of the account, revoked or not. Raises `NotFound`."""
-    return _one(key_id, ApiKey.account == account)
-
-
-def _find(caller: AccountCaller, key_id: str) -> ApiKey:
-    return _one(key_id, _visible(caller))
-
-
-def _one(key_id: str, condition: Any) -> ApiKey:
+def find_visible(caller: AccountCaller, key_id: str) -> ApiKey:
+    """Return a key that the caller may see, revoked or not. Raises `NotFound`."""
+    condition = visible(caller)
     try:
         condition = (ApiKey.id == UUID(key_id)) & condition
     except ValueError:

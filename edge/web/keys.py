@@ -11,7 +11,7 @@ from quart import Blueprint, Response, request
 from werkzeug.datastructures import MultiDict
 
 from edge.api.key_request import UNLIMITED, KeyRequest, check_key_changes, check_key_request
-from edge.api.keys import create, find_own, revoke_own, update_own
+from edge.api.keys import create, find_visible, revoke_own, update_own, visible
 from edge.call.web_auth import session_limits
 from edge.http.paging import split_page
 from edge.http.public_url import edge_url
@@ -58,13 +58,13 @@ async def show_created_key(form_id: str) -> Response:
     found = await shown(form_id)
     if found is None:
         raise NotFound(gettext("Key not found. See API keys for your keys."))
-    key = await read(partial(find_own, require_session().account, found.result))
+    key = await read(partial(find_visible, _caller(), found.result))
     return await page("account/key_made.html", key=key, secret=found.secret, edge=edge_url(), example=_example())
 
 
 @keys.get("/account/keys/<key_id>/revoke")
 async def show_revoke(key_id: str) -> Response:
-    row = await read(partial(find_own, require_session().account, key_id))
+    row = await read(partial(find_visible, _caller(), key_id))
     return await page("account/key_revoke.html", key=row)
 
 
@@ -76,13 +76,13 @@ async def do_revoke(key_id: str) -> Response:
 
 @keys.get("/account/keys/<key_id>/edit")
 async def show_edit(key_id: str) -> Response:
-    return await _edit_page(await read(partial(find_own, require_session().account, key_id)))
+    return await _edit_page(await read(partial(find_visible, _caller(), key_id)))
 
 
 @keys.post("/account/keys/<key_id>/edit")
 async def do_edit(key_id: str) -> Response:
     form = await request.form
-    row = await read(partial(find_own, require_session().account, key_id))
+    row = await read(partial(find_visible, _caller(), key_id))
     try:
         changes = check_key_changes(_read_changes(form, row), UNLIMITED, services().catalog.models, now_ms())
         await write(partial(update_own, _caller(), key_id, changes))
@@ -102,7 +102,7 @@ def _caller() -> AccountCaller:
 
 
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: dict[str, str] | None = None) -> Response:
-    rows, older = await read_slow(partial(_read, require_session().account, read_after()))
+    rows, older = await read_slow(partial(_read, _caller(), read_after()))
     models = sorted(services().catalog.listed)
     context = {"rows": rows, "older": older, "models": models, "now": now_ms()}
     return await page("account/keys.html", status, form=form or MultiDict(), wrong=wrong or {}, **context)
@@ -146,12 +146,13 @@ class KeyRow(NamedTuple):
     spent: int
 
 
-def _read(account: UUID, after: UUID | None) -> tuple[list[KeyRow], UUID | None]:
+def _read(caller: AccountCaller, after: UUID | None) -> tuple[list[KeyRow], UUID | None]:
     """Return a page of keys after the id `after`, and the id for the next page. Active keys come first, then newest first."""
+    account = caller.account
     spent = month_spending(account, now_ms())
     revoked = ApiKey.revoked_at.is_null(False)
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
-    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(ApiKey.account == account)
+    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where(visible(caller))
     previous = ApiKey.get_or_none((ApiKey.id == after) & (ApiKey.account == account)) if after is not None else None
     if previous is not None:
         older = ApiKey.id < previous.id

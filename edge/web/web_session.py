@@ -17,7 +17,7 @@ from edge.call.web_auth import client_address, require_own_origin
 from edge.http.headers import Scope
 from edge.http.web_headers import SAFE_METHODS, WebHeaders, cookie_value, read_web_headers
 from edge.identity.sessions import SessionRow, require_active
-from edge.request_context import refuse_unstorable, services
+from edge.request_context import refuse_unstorable, require_role, services
 from edge.web.page_request import MAX_FORM_BYTES
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InvalidSession, RequestTooLarge, YoutError
@@ -113,11 +113,21 @@ def csrf_token() -> str:
 
 
 def require_session() -> SessionRow:
-    """Return the session. Raises `SignInRequired`, and `AccessDenied` for a suspended account."""
+    """Return the session of a member who may use the route.
+
+    Raises `SignInRequired`, and `AccessDenied` for a suspended account or member, and for other roles.
+    """
+    session = require_person()
+    require_active(session)
+    require_role(session.role)
+    return session
+
+
+def require_person() -> SessionRow:
+    """Return the session, whatever the state of its account. Raises `SignInRequired`."""
     session = page_session().session
     if session is None:
         raise SignInRequired
-    require_active(session)
     return session
 
 

@@ -19,6 +19,7 @@ from shared.text.translation import lazy_gettext
 PASSWORD = "password-link"  # labels of the signing keys; changing one invalidates its links
 VERIFY_EMAIL = "verify-email-link"
 CLOSED = "closed-account-link"
+INVITATION = "invitation-link"  # for the invitation's id
 LASTS_MS = 24 * 3600 * 1000
 _SIGNATURE_BYTES = 24
 _LENGTH = 16 + 8 + _SIGNATURE_BYTES

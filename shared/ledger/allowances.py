@@ -117,6 +117,24 @@ def month_spending(account: UUID, now: int) -> dict[UUID, int]:
     return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
 
 
+def member_spending(account: UUID, now: int, *, daily: bool = False) -> dict[UUID, int]:
+    """Return the credits charged in the month (or day) of `now` by member of an account, without members who have no charges."""
+    summed = execute(
+        "SELECT coalesce(member, account_id), sum(credits) FROM usage_ledger WHERE account_id = ? AND created_at >= ? GROUP BY 1",
+        [account, _period_start(now, daily)],
+    ).fetchall()
+    kind, period = ("memberday", day_of(now)) if daily else ("member", month_of(now))
+    counted = execute(
+        "SELECT name, used FROM allowance WHERE account_id = ? AND kind = ? AND period = ?", [account, kind, period]
+    ).fetchall()
+    spent = {as_uuid(member): int(credits) for member, credits in summed}
+    # A member with a limit has a counter, which deleting usage rows does not change.
+    for name, used in counted:
+        member = UUID(name.rpartition("/")[2])
+        spent[member] = max(used, spent.get(member, 0))
+    return spent
+
+
 def month_meters(account: UUID, limits: Mapping[UUID, int], now: int) -> dict[UUID, Meter]:
     """Return the counters of the month of `now` by meter of a key, for the monthly `limits` of these meters in credits."""
     names = {meter: key_allowance(meter, now) for meter in limits}

@@ -34,6 +34,19 @@ def verify_email(email: str, link: str, credits: int, link_hours: int) -> MailTe
     return _with_button(gettext("Verify your email"), lead, gettext("Verify email"), link, f"{expiry} {ignore}")
 
 
+def invitation_mail(account_name: str, link: str, link_days: int) -> MailText:
+    """Return the email that invites someone to an account."""
+    lead = gettext("You are invited to share the credits and API access of {account}.", account=account_name)
+    expiry = ngettext(
+        "This link expires in {count} day and can be used once.",
+        "This link expires in {count} days and can be used once.",
+        link_days,
+    )
+    ignore = gettext("If you did not expect this invitation, ignore this email.")
+    subject = gettext("Invitation to {account}", account=account_name)
+    return _with_button(subject, lead, gettext("View invitation"), link, f"{expiry} {ignore}")
+
+
 def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
     """Return the email about an alert that opened or closed. It is in English: operators have no account with a language."""
     state, note = ("Closed", "This alert is closed. There is nothing to do.") if closed else ("Alert", advice)

@@ -38,6 +38,7 @@ def rotate_key(key_id: UUID, grace_ms: int, *, origin: Origin) -> CreatedKey:
             old.name,
             KeyOptions(**{field: getattr(old, field) for field in (*LIMIT_FIELDS, "expires_at", "can_manage")}),
             parent=old.parent,
+            member=old.member or old.account.id,
             origin=origin,
         )
         created.row.meter = old.meter or old.id

@@ -16,6 +16,7 @@ from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_bounds import required_restrictions
+from shared.operations.people import adopt_owner
 from shared.operations.validation import check_integer, check_text
 from shared.text.client_address import normalize_network
 from shared.text.translation import lazy_gettext
@@ -58,9 +59,17 @@ NO_OPTIONS = KeyOptions()
 
 
 def create_key(
-    email_or_id: str | UUID, name: str, options: KeyOptions = NO_OPTIONS, *, parent: UUID | None = None, origin: Origin
+    email_or_id: str | UUID,
+    name: str,
+    options: KeyOptions = NO_OPTIONS,
+    *,
+    parent: UUID | None = None,
+    member: UUID | None = None,
+    origin: Origin,
 ) -> CreatedKey:
     """Create a key for an account. `parent` is the key that creates this one, whose limits apply to both together.
+
+    It belongs to `member`, or to the account's owner.
 
     Raises `InvalidInput`, and `NotFound` for an unknown account or a revoked parent.
     """
@@ -78,8 +87,15 @@ def create_key(
             can_manage = parent is None and all(values[limit] is None for limit in LIMIT_FIELDS)
         if parent is not None:
             lock_accounts([account.id])()  # the parent could be changed or revoked concurrently
+        owner = member or adopt_owner(account.id).id
         row = ApiKey.create(
-            account=account, digest=fresh.digest, prefix=fresh.prefix, can_manage=can_manage, parent=parent, **values
+            account=account,
+            digest=fresh.digest,
+            prefix=fresh.prefix,
+            can_manage=can_manage,
+            parent=parent,
+            member=None if owner == account.id else owner,
+            **values,
         )
         if parent is not None:
             _require_good_parent(row, find_key(parent))
@@ -96,6 +112,12 @@ def _require_good_parent(row: ApiKey, parent: ApiKey) -> None:
         raise InvalidInput(
             lazy_gettext("The {what} must be within those of the key that creates this one.", what=beyond.replace("_", " "))
         )
+
+
+def of_member(account: UUID, member: UUID) -> Any:
+    """Return the query condition for the keys of a member. The first owner's have no member."""
+    own = ApiKey.member == member
+    return (own | ApiKey.member.is_null()) & (ApiKey.account == account) if member == account else own
 
 
 def revoke_key(key_id: str | UUID, *, origin: Origin) -> ApiKey:

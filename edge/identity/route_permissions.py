@@ -1,0 +1,101 @@
+"""What a member needs to use each route: the one table of roles and routes. Calls of models are checked by the ledger.
+
+Routes that are not listed are refused to everybody but the owner. `tests/edge/identity/test_route_permissions.py` compares the
+table with the routes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shared.identity.roles import OWNER, Permission, may, refusal
+
+# public: also without signing in. self: every member, about their own sign-in.
+Need = Permission | Literal["public", "self"]
+
+_TABLE: dict[Need, tuple[str, ...]] = {
+    "public": (
+        *("GET /", "GET /models", "GET /models/<path:model_id>", "GET /playground", "GET /robots.txt", "GET /sitemap.xml"),
+        *("GET /docs", "GET /docs/<chapter>", "GET /docs/reference", "GET /docs/reference/<section>", "GET /docs/search.json"),
+        *("GET /openapi.json", "GET /healthz", "GET /readyz", "GET /metrics", "GET /assets/<path:name>", "POST /language"),
+        *("GET /c/<slug>", "GET /closed/<proof>", "GET /closed/<proof>/certificate.json"),
+        *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
+        *("GET /password/<token>", "POST /password/<token>", "GET /invitation/<token>", "POST /invitation/<token>"),
+        *("GET /verify-email/<link>", "POST /verify-email/<link>", "POST /verify-email/<link>/resend"),
+        "GET /.well-known/yout-purge-key.pem",
+    ),
+    "self": (
+        *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
+        *("POST /account/password", "POST /account/email"),
+        *("GET /accounts", "POST /accounts/<account_id>/switch", "GET /account/leave", "POST /account/leave"),
+    ),
+    "read": (
+        *("GET /account", "GET /account/usage", "GET /account/members"),
+        *("GET /calls", "GET /calls.csv", "GET /calls/<id>"),
+        *("GET /api/usage/", "GET /api/receipts/<id>/", "GET /api/chat/limit/", "GET /api/chat/models/", "POST /api/quote/"),
+        *("GET /api/key/", "GET /v1/models", "GET /v1/models/<path:model_id>", "POST /v1/messages/count_tokens"),
+    ),
+    "call": (
+        *("GET /account/conversations", "GET /account/conversations/<conversation_id>/delete"),
+        *("POST /account/conversations/<conversation_id>/delete", "GET /account/shares", "GET /account/shares/<slug>/revoke"),
+        *("POST /account/shares/<slug>/revoke", "GET /account/media", "POST /account/media", "GET /account/media/jobs/<id>"),
+        *("POST /account/media/jobs/<id>/cancel", "GET /account/media/price"),
+        *("GET /api/chat/conversations/", "GET /api/chat/conversations/<conversation_id>/"),
+        *("PUT /api/chat/conversations/<conversation_id>/", "DELETE /api/chat/conversations/<conversation_id>/"),
+        *("POST /api/chat/share/", "GET /api/chat/share/", "DELETE /api/chat/share/<slug>/"),
+        *(
+            "POST /api/media/<any(image, video, speech):kind>/",
+            "GET /api/media/files/<id>",
+            "GET /api/media/files/<id>/thumbnail",
+        ),
+        *(
+            "GET /api/media/jobs/",
+            "GET /api/media/jobs/<id>/",
+            "DELETE /api/media/jobs/<id>/",
+            "POST /api/media/jobs/<id>/cancel/",
+        ),
+        *("GET /api/media/webhook-secret/", "POST /v1/audio/speech", "POST /v1/images/edits", "POST /v1/images/generations"),
+        *("POST /v1/images/variations", "GET /v1/responses/<id>", "DELETE /v1/responses/<id>", "POST /v1/responses/<id>/cancel"),
+        *("GET /v1/responses/<id>/input_items", "POST /v1/videos", "GET /v1/videos", "GET /v1/videos/<id>"),
+        *("DELETE /v1/videos/<id>", "GET /v1/videos/<id>/content"),
+    ),
+    "keys": (
+        *("GET /account/keys", "POST /account/keys", "GET /account/keys/created/<form_id>"),
+        *("GET /account/keys/<key_id>/edit", "POST /account/keys/<key_id>/edit"),
+        *("GET /account/keys/<key_id>/revoke", "POST /account/keys/<key_id>/revoke"),
+        *(
+            "GET /api/chat/keys/",
+            "POST /api/chat/keys/",
+            "PATCH /api/chat/keys/<key_id>/",
+            "POST /api/chat/keys/<key_id>/revoke/",
+        ),
+    ),
+    "all_keys": ("POST /api/media/webhook-secret/",),
+    "pay": ("POST /account/redeem",),
+    "members": (
+        *("POST /account/members/invite", "POST /account/members/invitations/<invitation_id>/resend"),
+        *("POST /account/members/invitations/<invitation_id>/revoke", "GET /account/members/<member_id>"),
+        *("POST /account/members/<member_id>", "POST /account/members/<member_id>/suspend"),
+        *("POST /account/members/<member_id>/resume", "POST /account/members/<member_id>/remove"),
+    ),
+    "account": (
+        *("GET /account/close", "POST /account/close", "GET /account/data", "GET /account/export.json", "POST /account/purge"),
+        *("GET /account/purge/<purge_id>/certificate.json", "POST /account/verify-email"),
+        *("POST /account/members/<member_id>/transfer", "POST /api/chat/purge/", "GET /api/chat/purge/<purge_id>/"),
+    ),
+}
+NEEDS: dict[str, Need] = {route: need for need, routes in _TABLE.items() for route in routes}
+
+
+def is_allowed(role: str, method: str, rule: str) -> bool:
+    """Return whether a member with this role may send `method` to the route `rule`."""
+    need = NEEDS.get(f"{'GET' if method in ('HEAD', 'OPTIONS') else method} {rule}")
+    if need is None:
+        return role == OWNER
+    return need == "public" or need == "self" or may(role, need)
+
+
+def require_route(role: str, method: str, rule: str) -> None:
+    """Raise `AccessDenied` unless a member with this role may send `method` to the route `rule`."""
+    if not is_allowed(role, method, rule):
+        raise refusal(role)
