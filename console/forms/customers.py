@@ -121,6 +121,9 @@ class KeyForm(LocalizedForm):
     monthly_credit_limit = WholeNumber(
         lazy_gettext("Credits per month"), optional=True, description=lazy_gettext("Leave empty for no limit.")
     )
+    daily_credit_limit = WholeNumber(
+        lazy_gettext("Credits per day"), optional=True, description=lazy_gettext("Leave empty for no limit.")
+    )
     rpm = WholeNumber(lazy_gettext("Requests per minute"), optional=True, description=_PLAN_DEFAULT_HELP)
     tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLAN_DEFAULT_HELP)
     concurrency = WholeNumber(lazy_gettext("Concurrent requests"), optional=True, description=_PLAN_DEFAULT_HELP)
@@ -149,7 +152,8 @@ class KeyForm(LocalizedForm):
 
     def key_changes(self, key: ApiKey) -> dict[str, Any]:
         """Return the fields for `shared.operations.key_changes`. An unchanged expiry date keeps its time of day."""
-        fields = {name: self[name].data for name in ("name", "monthly_credit_limit", "rpm", "tpm", "concurrency")}
+        numbers = ("monthly_credit_limit", "daily_credit_limit", "rpm", "tpm", "concurrency")
+        fields = {name: self[name].data for name in ("name", *numbers)}
         fields |= {name: _split_list(self[name].data) for name in ("allowed_models", "allowed_ips")}
         if self.expires.data != _day(key.expires_at):
             fields["expires_at"] = _end_of_day(self.expires.data)

@@ -39,6 +39,7 @@ class KeyFields(ClosedBody, kw_only=True):
     tpm: Annotated[Limit | None, Meta(description="Maximum tokens per minute.")] = None
     concurrency: Annotated[Limit | None, Meta(description="Maximum concurrent requests.")] = None
     monthly_credit_limit: Annotated[Limit | None, Meta(description="Maximum credits per calendar month.")] = None
+    daily_credit_limit: Annotated[Limit | None, Meta(description="Maximum credits per day (UTC).")] = None
     allowed_models: Annotated[Entries | None, Meta(description="Ids of the models that the key may use. Null: all.")] = None
     allowed_ips: Annotated[Entries | None, Meta(description="Addresses or networks that may use the key. Null: all.")] = None
     can_manage: Annotated[bool | None, Meta(description="Whether the key may manage keys and delete data.")] = None
@@ -72,6 +73,7 @@ class KeyRequest(NamedTuple):
     allowed_ips: list[str] | None
     monthly_credit_limit: int | None = None
     can_manage: bool | None = None
+    daily_credit_limit: int | None = None
 
 
 UNLIMITED = KeyRequest("", None, None, None, None, None, None)  # for web sessions
@@ -84,7 +86,14 @@ def limits_for_new_keys(creator: KeyRow | None) -> KeyRequest:
     own = creator.own_limits
     limits = (own.key_rpm, own.key_tpm, own.key_concurrency)
     return KeyRequest(
-        "", creator.expires_at, *limits, creator.allowed_models, creator.allowed_ips, creator.monthly_credit_limit, False
+        "",
+        creator.expires_at,
+        *limits,
+        creator.allowed_models,
+        creator.allowed_ips,
+        creator.monthly_credit_limit,
+        can_manage=False,
+        daily_credit_limit=creator.daily_credit_limit,
     )
 
 
@@ -131,6 +140,7 @@ def _within_bounds(name: str, fields: KeyFields, bounds: KeyRequest, models: Col
         _addresses(fields.allowed_ips, bounds.allowed_ips),
         _limit("monthly_credit_limit", fields.monthly_credit_limit, bounds.monthly_credit_limit),
         _can_manage(fields.can_manage, bounds.can_manage),
+        _limit("daily_credit_limit", fields.daily_credit_limit, bounds.daily_credit_limit),
     )
 
 

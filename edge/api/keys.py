@@ -66,6 +66,7 @@ _KEY = {
     "limits": OPEN_OBJECT,
     "can_manage": BOOLEAN,
     "created_by": nullable(ID),
+    "member": ID,
 }
 
 
@@ -281,11 +282,13 @@ def _document(row: ApiKey, last_call: int | None = None, spent: int = 0) -> dict
         "spent_this_month": spent,
         "can_manage": row.can_manage,
         "created_by": str(row.parent) if row.parent is not None else None,
+        "member": str(row.member or row.__data__["account"]),
         "limits": {
             "rpm": row.rpm,
             "tpm": row.tpm,
             "concurrency": row.concurrency,
             "monthly_credit_limit": row.monthly_credit_limit,
+            "daily_credit_limit": row.daily_credit_limit,
             "allowed_models": row.allowed_models,
             "allowed_ips": row.allowed_ips,
         },

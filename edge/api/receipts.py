@@ -126,6 +126,7 @@ def receipt_document(
         "error": call.error_code,
         "streamed": call.streamed,
         "tag": call.tag,
+        "member": str(call.member or call.account.id),
         "tokens": {
             "input": call.input_tokens,
             "cached_input": call.cached_tokens,

@@ -1,4 +1,4 @@
-"""`GET /api/usage/`: usage by day, model, key or tag, as JSON or CSV, with an API key or a web session."""
+"""`GET /api/usage/`: usage by day, model, key, member or tag, as JSON or CSV, with an API key or a web session."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edge.http.api_spec import (
 from edge.request_context import AccountCaller, account_caller, count_request, services, uncached_json
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, RateLimited
-from shared.models import ApiKey
+from shared.models import ApiKey, Member, Person
 from shared.rollup import OTHER_TAGS, Breakdown, UsageSums, read_breakdown
 from shared.text.csv_rows import csv_header, csv_rows
 
@@ -76,8 +76,12 @@ def end_of_day(day: date) -> int:
 
 _SUMS = dict.fromkeys(UsageSums._fields, INTEGER)
 _ROW = response_schema(
-    {"day": DATE, "model": STRING, "key": nullable(ID), "key_name": nullable(STRING), "tag": nullable(STRING), **_SUMS},
-    optional=("day", "model", "key", "key_name", "tag"),
+    {
+        **{"day": DATE, "model": STRING, "key": nullable(ID), "key_name": nullable(STRING), "tag": nullable(STRING)},
+        **{"member": ID, "member_email": nullable(STRING)},
+        **_SUMS,
+    },
+    optional=("day", "model", "key", "key_name", "member", "member_email", "tag"),
 )
 _REPORT = response_schema(
     {"from": DATE, "to": DATE, "by": enum(*BREAKDOWNS), "rows": array(_ROW), "total": response_schema(_SUMS)}
@@ -150,11 +154,20 @@ def usage_rows(account: UUID, requested: UsageRequest, keys: list[UUID] | None =
     if requested.by == "tag":
         groups = _limited(groups)
     ranked = sorted(groups.items(), key=lambda group: (-group[1].credits, -group[1].calls, str(group[0] or "")))
+    if requested.by == "member":
+        emails = member_emails(account)
+        return [{"member": str(id), "member_email": emails.get(id), **sums._asdict()} for id, sums in ranked], total
     if requested.by != "key":
         return [{requested.by: name, **sums._asdict()} for name, sums in ranked], total
     rows: Any = ApiKey.select(ApiKey.id, ApiKey.name).where(ApiKey.id.in_([key for key in groups if key is not None])).tuples()
     names = dict(rows)
     return [{"key": key and str(key), "key_name": names.get(key), **sums._asdict()} for key, sums in ranked], total
+
+
+def member_emails(account: UUID) -> dict[UUID, str]:
+    """Return the email address of each member of an account, former ones included."""
+    found: Any = Member.select(Member.id, Person.email).join(Person).where(Member.account == account).tuples()
+    return dict(found)
 
 
 def _limited(groups: dict[Any, UsageSums]) -> dict[Any, UsageSums]:
@@ -170,7 +183,8 @@ def _limited(groups: dict[Any, UsageSums]) -> dict[Any, UsageSums]:
 
 
 def _csv(requested: UsageRequest, rows: list[dict[str, Any]]) -> Response:
-    columns = (requested.by, *(("key_name",) if requested.by == "key" else ()), *UsageSums._fields)
+    names = {"key": ("key_name",), "member": ("member_email",)}.get(requested.by, ())
+    columns = (requested.by, *names, *UsageSums._fields)
     body = csv_header(columns) + csv_rows(tuple(row[column] for column in columns) for row in rows)
     response = Response(body, content_type="text/csv; charset=utf-8")
     name = f"yout-usage-by-{requested.by}-{requested.first}-to-{requested.last}.csv"

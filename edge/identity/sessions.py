@@ -45,6 +45,7 @@ class SessionRow(NamedTuple):
     member: UUID
     role: str
     person: UUID
+    account_name: str = ""
     member_suspended: bool = False
 
     @property
@@ -109,6 +110,7 @@ def _read_session(digest: str) -> SessionRow:
         *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
         *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
         *(Member.id, Member.role, Member.suspended_at, Member.removed_at, Person.id, Person.email),
+        *(Account.name, Account.email),
     )
     is_member = Member.id == fn.COALESCE(WebSession.member, WebSession.account)
     query = with_plan(query).join(Member, JOIN.LEFT_OUTER, on=is_member, src=WebSession).join(Person, JOIN.LEFT_OUTER)
@@ -118,7 +120,7 @@ def _read_session(digest: str) -> SessionRow:
     expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency, *member = row
     if revoked_at is not None or expires_at <= now_ms() or status == "closed":
         raise InvalidSession
-    id, role, suspended_at, removed_at, person, own_email = member
+    id, role, suspended_at, removed_at, person, own_email, name, owner_email = member
     if removed_at is not None:
         raise InvalidSession
     if id is None:  # the previous release created the account; its owner is added with the first change
@@ -126,6 +128,5 @@ def _read_session(digest: str) -> SessionRow:
     elif role != OWNER:
         email = own_email
     own = KeyAndPlanLimits(plan_rpm=rpm, plan_tpm=tpm, plan_concurrency=concurrency)
-    return SessionRow(
-        digest, account, email, status, seen_at, plan_models, own, id, role, person, member_suspended=suspended_at is not None
-    )
+    who = (id, role, person, name or owner_email, suspended_at is not None)
+    return SessionRow(digest, account, email, status, seen_at, plan_models, own, *who)

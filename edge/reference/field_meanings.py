@@ -31,7 +31,10 @@ _PRICING = {
     "credits_per_1k_output": 600,
     "credits_per_call": 0,
 }
-_LIMITS = {"rpm": 60, "tpm": 100_000, "concurrency": 4, "monthly_credit_limit": None, "allowed_models": None, "allowed_ips": None}
+_LIMITS = {
+    **{"rpm": 60, "tpm": 100_000, "concurrency": 4, "monthly_credit_limit": None, "daily_credit_limit": None},
+    **{"allowed_models": None, "allowed_ips": None},
+}
 _RATE_LIMITS = {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concurrency": 4}
 
 FIELDS: Mapping[str, Meaning] = {
@@ -102,6 +105,8 @@ FIELDS: Mapping[str, Meaning] = {
     "limits": Meaning("The key's own limits; null values mean that the account's apply.", _LIMITS),
     "max_completion_tokens": Meaning("Maximum output tokens; null if unknown.", 16_384),
     "max_output_tokens": Meaning("Maximum output tokens; null if unknown.", 16_384),
+    "member": Meaning("Id of the member whose key or session it is; the first owner's is the account's id.", _ID),
+    "member_email": Meaning("Email address of the member, when grouped by member.", "ada@example.com"),
     "message_count": Meaning("Number of messages.", 2),
     "messages": Meaning("The messages, oldest first."),
     "meta": Meaning("Billed units.", {"billed_units": {"search_units": 1}}),

@@ -11,7 +11,7 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.api.receipts import find_call, serving_channel
-from edge.api.usage import end_of_day, parse_date, start_of_day
+from edge.api.usage import end_of_day, member_emails, parse_date, start_of_day
 from edge.http.errors import request_id
 from edge.http.paging import split_page
 from edge.request_context import read, services
@@ -33,6 +33,7 @@ FILTERS = {
     "to": lazy_gettext("To"),
     "model": lazy_gettext("Model"),
     "key": lazy_gettext("Key"),
+    "member": lazy_gettext("Member"),
     "tag": lazy_gettext("Tag"),
     "status": lazy_gettext("Status"),
 }
@@ -57,6 +58,7 @@ async def show_calls() -> Response:
     """List the account's calls. The filters are in the URL."""
     account, chosen = require_session().account, _chosen()
     rows, keys = await read_slow(partial(_read, account, _parse(chosen), read_after(), chosen.get("key")))
+    emails = {str(id): email for id, email in (await read(partial(member_emails, account))).items()}
     usage_days = await read(partial(read_usage_days, account, services().settings.usage_days))
     listed, last = split_page(rows, PAGE_SIZE)
     context: dict[str, Any] = {
@@ -65,8 +67,11 @@ async def show_calls() -> Response:
         "first": "after" not in request.args,
         "query": _query(chosen),
         "chosen": chosen,
-        "chips": [(FILTERS[name], _shown(name, value, keys), _query({**chosen, name: ""})) for name, value in chosen.items()],
+        "chips": [
+            (FILTERS[name], _shown(name, value, keys, emails), _query({**chosen, name: ""})) for name, value in chosen.items()
+        ],
         "keys": keys,
+        "members": emails if len(emails) > 1 else {},
         "models": sorted(services().catalog.listed),
         "statuses": USAGE_STATUSES,
         "usage_days": usage_days,
@@ -91,12 +96,14 @@ async def show_call(id: str) -> Response:
     account = require_session().account
     call, price, job = await read(partial(find_call, account, id, services().settings.usage_days))
     key, entries = await read(partial(_read_around, account, call.id, call.api_key))
+    emails = await read(partial(member_emails, account))
     context: dict[str, Any] = {
         "id": request_id(call.id),
         "call": call,
         "price": price,
         "job": job,
         "key": key,
+        "member": emails.get(call.member or account) if len(emails) > 1 else None,
         "entries": entries,
         "receipt": compute_receipt(call, price, job),
         "channel": serving_channel(call, services().catalog),
@@ -124,6 +131,7 @@ def _parse(chosen: dict[str, str]) -> CallFilters:
         by_session=key == WEB_SESSION,
         tag=chosen.get("tag"),
         status=status,
+        member=None if chosen.get("member") is None else _member_id(chosen["member"]),
     )
 
 
@@ -134,13 +142,22 @@ def _key_id(text: str) -> UUID:
         raise InvalidRequest(gettext("'key' must be the id of a key, or '{web}'.", web=WEB_SESSION), "key") from None
 
 
+def _member_id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise InvalidRequest(gettext("'member' must be the id of a member."), "member") from None
+
+
 def _query(values: dict[str, str]) -> str:
     """Return the query string for a link, or "" without values."""
     query = urlencode({name: value for name, value in values.items() if value})
     return f"?{query}" if query else ""
 
 
-def _shown(name: str, value: str, keys: list[_Key]) -> str:
+def _shown(name: str, value: str, keys: list[_Key], members: dict[str, str]) -> str:
+    if name == "member":
+        return members.get(value, value)
     if name != "key":
         return value
     return gettext("Web sessions") if value == WEB_SESSION else next((key.name for key in keys if key.id == value), value)

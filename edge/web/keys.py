@@ -28,7 +28,7 @@ from shared.rollup import last_days
 from shared.text.translation import gettext
 
 keys = Blueprint("account_keys", __name__)
-_NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit")
+_NUMBERS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "daily_credit_limit")
 PAGE_SIZE = 50  # keys on a page
 _DATE_LENGTH = len("2027-01-31")
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from jinja2 import StrictUndefined
 from quart import Quart, Response, render_template, request
 
+from edge.identity.route_permissions import is_allowed
 from edge.request_context import services
 from edge.web.assets import asset_url, module_urls
 from edge.web.flash_messages import FLASH_MESSAGES
@@ -51,9 +52,16 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
         here=request.path.rstrip("/") or "/",
         sign_up_open=services().settings.sign_up == "open",
         sends_mail=services().settings.sends_mail,
+        allows=_allows,
         **context,
     )
     return Response(html, status=status, content_type="text/html; charset=utf-8")
+
+
+def _allows(route: str) -> bool:
+    """Return whether the signed-in member may use a route, such as `POST /account/redeem`."""
+    session = page_session().session
+    return session is not None and is_allowed(session.role, *route.split(" ", 1))
 
 
 async def add_headers(response: Response) -> Response:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from quart import Blueprint, Response
 
 from edge.web.account_closing import account_closing
+from edge.web.accounts import accounts
 from edge.web.calls import calls
 from edge.web.chat import chat
 from edge.web.conversations import stored_content
 from edge.web.docs.pages import docs
 from edge.web.keys import keys
 from edge.web.media import media
+from edge.web.members import members
 from edge.web.models import models
 from edge.web.overview import overview
 from edge.web.pages import add_headers
@@ -33,6 +35,8 @@ for blueprint in (
     docs,
     sign_in,
     overview,
+    members,
+    accounts,
     keys,
     calls,
     usage,

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from peewee import fn
+
 from shared.models import ApiKey, UsageLedger
 
 PAGE_SIZE = 50  # calls on a page
@@ -25,6 +27,7 @@ class CallFilters(NamedTuple):
     by_session: bool = False
     tag: str | None = None
     status: str | None = None
+    member: UUID | None = None
 
 
 class CallUsage(NamedTuple):
@@ -81,5 +84,7 @@ def _conditions(filters: CallFilters) -> Iterator[Any]:
         yield calls.created_at < filters.until
     if filters.by_session:
         yield calls.api_key.is_null()
+    if filters.member is not None:  # the first owner has the account's id
+        yield fn.COALESCE(calls.member, calls.account) == filters.member
     columns = {calls.model: filters.model, calls.api_key: filters.key, calls.tag: filters.tag, calls.status: filters.status}
     yield from (column == value for column, value in columns.items() if value is not None)

@@ -23,9 +23,9 @@ CHANGEABLE = ("name", "expires_at", *LIMIT_FIELDS, "can_manage")
 def update_key(key_id: str | UUID, changes: Mapping[str, Any], *, origin: Origin) -> ApiKey:
     """Change the fields in `changes` (of `CHANGEABLE`, values as for `create_key`), effective with the next call.
 
-    A new monthly limit includes this month's charges and the holds of running calls. Keys created by this one are restricted to
-    its models, addresses and expiry; those left without a model or address are revoked. Changed limits also apply to the keys
-    that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key or invalid values.
+    A new limit of credits includes this month's or day's charges and the holds of running calls. Keys created by this one are
+    restricted to its models, addresses and expiry; those left without a model or address are revoked. Changed limits also apply
+    to the keys that this one replaced. Raises `NotFound`, and `InvalidInput` for a revoked key or invalid values.
     """
     with transaction():
         found = find_key(key_id)
@@ -58,9 +58,9 @@ def _store(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:
     for field, value in changed.items():
         setattr(key, field, value)
     key.save(only=list(changed))
-    limit = changed.get("monthly_credit_limit")
-    if limit is not None:
-        init_key_counter(key.account.id, key.meter or key.id, limit, now_ms())
+    for limit, daily in ((changed.get("monthly_credit_limit"), False), (changed.get("daily_credit_limit"), True)):
+        if limit is not None:
+            init_key_counter(key.account.id, key.meter or key.id, limit, now_ms(), daily=daily)
 
 
 def _narrow_children(key: ApiKey, changed: Mapping[str, Any], origin: Origin) -> None:

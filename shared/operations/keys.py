@@ -25,7 +25,10 @@ MAX_LIMIT = 10**12
 YEAR_10000 = 253_402_300_800_000  # ms UTC
 MAX_NAME_LENGTH = 100
 # The fields of a key that are limits.
-LIMIT_FIELDS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips")
+LIMIT_FIELDS = (
+    *("rpm", "tpm", "concurrency", "monthly_credit_limit", "daily_credit_limit"),
+    *("allowed_models", "allowed_ips"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class KeyOptions:
     """Expiry, limits and rights of a new key. None means no expiry, the plan's limits, all models, all addresses.
 
     `expires_at` is in ms UTC and must be in the future. `allowed_ips` are addresses or networks (`10.0.0.0/8`, `2001:db8::/32`).
-    `monthly_credit_limit` is the maximum cost of its calls in a calendar month (UTC). `can_manage` allows it to manage keys and
-    purge the account; by default only keys without limits can.
+    `monthly_credit_limit` and `daily_credit_limit` are the maximum cost of its calls in a calendar month and day (UTC).
+    `can_manage` allows it to manage keys and purge the account; by default only keys without limits can.
     """
 
     expires_at: int | None = None
@@ -53,6 +56,7 @@ class KeyOptions:
     allowed_ips: Sequence[str] | None = None
     monthly_credit_limit: int | None = None
     can_manage: bool | None = None
+    daily_credit_limit: int | None = None
 
 
 NO_OPTIONS = KeyOptions()

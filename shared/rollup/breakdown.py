@@ -1,4 +1,4 @@
-"""An account's usage by day, model, key or tag, for the account's own reports.
+"""An account's usage by day, model, key, member or tag, for the account's own reports.
 
 Whole days and hours are read from the sums by key and tag, the rest from the calls: less than two hours of calls while the worker
 runs.
@@ -14,7 +14,7 @@ from shared.ledger.sql import as_uuid, execute
 from shared.models import NO_KEY
 from shared.rollup.sql import DAY_MS, HOUR_MS, KEY_CALL_MEASURES, KEY_MEASURES
 
-Breakdown = Literal["day", "model", "key", "tag"]
+Breakdown = Literal["day", "model", "key", "member", "tag"]
 
 
 class UsageSums(NamedTuple):
@@ -48,8 +48,8 @@ def read_breakdown(
 ) -> dict[Any, UsageSums]:
     """Return the usage of an account, or of some of its `keys`, in [since, until), by `by`. Both are starts of UTC days, in ms.
 
-    A group is the start of a day, a model id, a key (None: web sessions) or a tag (None: no tag; `OTHER_TAGS`).
-    One statement reads everything, so calls that are being summed up are counted once.
+    A group is the start of a day, a model id, a key (None: web sessions), a member or a tag (None: no tag; `OTHER_TAGS`).
+    One statement reads all sums, so calls that are being summed up are counted once.
     """
     restriction, values = ("", [account]) if keys is None else (" AND api_key IN ?", [account, list(keys)])
     statements: list[str] = []
@@ -62,8 +62,9 @@ def read_breakdown(
     if not statements:
         return {}
     groups: dict[Any, UsageSums] = {}
+    members = _members(account) if by in ("key", "member") else {}
     for name, *sums in execute(" UNION ALL ".join(statements), parameters).fetchall():
-        group = _group(by, name)
+        group = _group(by, name, account, members)
         groups[group] = groups.get(group, UsageSums()).plus(UsageSums(*(int(value or 0) for value in sums)))
     return {group: sums for group, sums in groups.items() if sums.calls}
 
@@ -78,8 +79,12 @@ def _pieces(since: int, until: int) -> Iterator[_Piece]:
     return (piece for piece in pieces if piece.since < piece.until)
 
 
-_CALL_GROUPS = {"day": f"created_at / {DAY_MS} * {DAY_MS}", "model": "model", "key": "api_key", "tag": "COALESCE(tag, '')"}
-_SUM_GROUPS = {"day": f"at / {DAY_MS} * {DAY_MS}", "model": "model", "key": "api_key"}
+_CALL_GROUPS = {"day": f"created_at / {DAY_MS} * {DAY_MS}", "model": "model", "key": "api_key"} | {
+    "member": "member",
+    "tag": "COALESCE(tag, '')",
+}
+# Sums have no member, but its key; for calls of web sessions the member takes the place of the key.
+_SUM_GROUPS = {"day": f"at / {DAY_MS} * {DAY_MS}", "model": "model", "key": "api_key", "member": "api_key"}
 
 
 def _selects(piece: _Piece, by: Breakdown) -> Iterator[str]:
@@ -100,8 +105,17 @@ def _select_sums(table: str, group: str, sign: str = "") -> str:
     return f"SELECT {group}, {measures} FROM {table} WHERE grain_hours = ? AND at >= ? AND at < ?"
 
 
-def _group(by: Breakdown, name: Any) -> Any:
-    if by == "key":
-        key = as_uuid(name) if name is not None else NO_KEY
-        return None if key == NO_KEY else key
+def _members(account: UUID) -> dict[UUID, UUID]:
+    """Return the member of each key of an account, and each member by its own id."""
+    keys = execute("SELECT id, coalesce(member, account_id) FROM api_key WHERE account_id = ?", [account]).fetchall()
+    members = execute("SELECT id, id FROM member WHERE account_id = ?", [account]).fetchall()
+    return {as_uuid(id): as_uuid(member) for id, member in (*keys, *members)}
+
+
+def _group(by: Breakdown, name: Any, account: UUID, members: dict[UUID, UUID]) -> Any:
+    if by in ("key", "member"):
+        id = as_uuid(name) if name is not None else NO_KEY
+        if by == "member":
+            return members.get(id, account)
+        return None if id == NO_KEY or members.get(id) == id else id
     return name or None if by == "tag" else name

@@ -142,14 +142,14 @@ _PLACED_TAG = f"CASE WHEN place <= {MAX_TAGS} THEN tag ELSE '{OTHER_TAGS}' END"
 # Parameters: NO_KEY, start of the hour, start of the next hour.
 SUM_KEYS = (
     f"INSERT INTO key_usage (grain_hours, at, account, api_key, model, {', '.join(KEY_MEASURES)})"
-    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, ?), model, {', '.join(KEY_CALL_MEASURES)}"
-    f" FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, member, ?), model,"
+    f" {', '.join(KEY_CALL_MEASURES)} FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND account_id NOT IN {_PURGING}"
     " GROUP BY 2, 3, 4, 5"
 )
 # Parameters: NO_KEY, then twice the start of the hour and the start of the next hour.
 SUM_TAGS = (
     f"INSERT INTO tag_usage (grain_hours, at, account, api_key, tag, {', '.join(KEY_MEASURES)})"
-    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, ?), {_PLACED_TAG},"
+    f" SELECT 1, created_at / {HOUR_MS} * {HOUR_MS}, account_id, COALESCE(api_key, member, ?), {_PLACED_TAG},"
     f" {', '.join(KEY_CALL_MEASURES)} FROM usage_ledger JOIN ("
     "SELECT account_id, tag, ROW_NUMBER() OVER (PARTITION BY account_id ORDER BY COUNT(*) DESC, tag) AS place"
     " FROM usage_ledger WHERE created_at >= ? AND created_at < ? AND tag IS NOT NULL GROUP BY account_id, tag"

@@ -60,11 +60,15 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("text"),
         lazy_gettext("audio"),
         lazy_gettext("file"),
-        # roles of staff
+        # roles of staff; "owner" and "billing" are also roles of members
         lazy_gettext("owner"),
         lazy_gettext("billing"),
         lazy_gettext("support"),
         lazy_gettext("readonly"),
+        # roles of members
+        lazy_gettext("admin"),
+        lazy_gettext("developer"),
+        lazy_gettext("viewer"),
         # answers
         lazy_gettext("yes"),
         lazy_gettext("no"),

@@ -13,6 +13,7 @@ _NUMBERS = {
     "tpm": "tokens per minute",
     "concurrency": "concurrent requests",
     "monthly_credit_limit": "maximum credits per calendar month (UTC)",
+    "daily_credit_limit": "maximum credits per day (UTC)",
 }
 _DAY_MS = 24 * 3600 * 1000
 
@@ -26,6 +27,8 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--tpm", type=int, metavar="N", help="tokens per minute")
     create.add_argument("--concurrency", type=int, metavar="N", help="concurrent requests")
     create.add_argument("--monthly-credit-limit", type=int, metavar="N", help="maximum credits per calendar month (UTC)")
+    create.add_argument("--daily-credit-limit", type=int, metavar="N", help="maximum credits per day (UTC)")
+    create.add_argument("--member", metavar="EMAIL", help="email or ID of the member whose key it is (default the owner)")
     create.add_argument("--allow-model", action="append", metavar="ID", help="allowed model (repeatable; default all)")
     create.add_argument("--allow-ip", action="append", metavar="NETWORK", help="allowed network (repeatable; default all)")
     create.add_argument("--days", type=int, metavar="N", help="days until it expires (default never)")
@@ -50,7 +53,9 @@ def register(commands: Commands[Parser]) -> None:
 
 def _create(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
+    from shared.operations.accounts import find_account
     from shared.operations.keys import KeyOptions, create_key
+    from shared.operations.members import find_member
 
     arguments = call.arguments
     options = KeyOptions(
@@ -62,8 +67,11 @@ def _create(call: CommandContext) -> Result:
         allowed_ips=arguments.allow_ip,
         monthly_credit_limit=arguments.monthly_credit_limit,
         can_manage=True if arguments.manage else None,
+        daily_credit_limit=arguments.daily_credit_limit,
     )
-    created = create_key(arguments.email, arguments.name, options, origin=call.origin)
+    account = find_account(arguments.email).id
+    member = find_member(account, arguments.member).id if arguments.member else None
+    created = create_key(account, arguments.name, options, member=member, origin=call.origin)
     row = created.row
     data = {
         "id": str(row.id),
@@ -73,6 +81,8 @@ def _create(call: CommandContext) -> Result:
         "account": str(row.account.id),
         "expires_at": row.expires_at,
         "monthly_credit_limit": row.monthly_credit_limit,
+        "daily_credit_limit": row.daily_credit_limit,
+        "member": str(row.member or row.account.id),
         "can_manage": row.can_manage,
     }
     return Result(data, f"{created.secret}\nCreated key {row.id} ({row.name}). Store the secret now; it will not be shown again.")
