@@ -14,9 +14,12 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.ledger import month_spending
+from shared.ledger.allowances import member_spending
 from shared.ledger.verify import verify_ledger
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, Allowance, LedgerEntry, Subscription, UsageLedger
+from shared.operations.keys import create_key
+from shared.operations.members import MemberTerms, add_member, set_member_suspended
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
 from tests import factories
@@ -73,6 +76,30 @@ def test_concurrent_calls_stop_at_the_keys_monthly_limit(
     )
     assert month_spending(owner.id, now_ms()) == {key.id: 7_000}
     assert Account.get_by_id(owner.id).balance == 993_000
+    assert_ledger_verifies()
+
+
+@POSTGRES
+@pytest.mark.usefixtures("bound_database")
+def test_200_concurrent_calls_of_two_members_stop_at_their_limits(
+    any_database_url: str, redis_url: str, upstream: Upstream, start_edge: Any
+) -> None:
+    edges = start_two_edges(
+        *(upstream, start_edge), database_url=any_database_url, redis_url=redis_url, default_rpm=10_000, default_concurrency=1_000
+    )
+    owner = factories.account(1_000_000)
+    terms = {"ben": MemberTerms("developer", monthly_credit_limit=7_500), "eve": MemberTerms("admin", None, 12_000)}
+    members = [add_member(owner.id, f"{name}@example.com", term, origin=ORIGIN).member for name, term in terms.items()]
+    secrets = [[create_key(owner.id, "k", member=member.id, origin=ORIGIN).secret for _ in range(2)] for member in members]
+    answers = run_concurrently(
+        200, lambda number: chat(edges[number % 2], secrets[number // 2 % 2][number // 4 % 2], model="dear")
+    )
+    assert outcomes(answers) == {"paid": 19, "refused": 181}
+    assert member_spending(owner.id, now_ms()) == {members[0].id: 7_000, members[1].id: 12_000}
+    assert Account.get_by_id(owner.id).balance == 981_000
+    set_member_suspended(owner.id, members[1].id, True, origin=ORIGIN)
+    for edge in edges:
+        assert chat(edge, secrets[1][0], model="dear").code == "member_suspended"
     assert_ledger_verifies()
 
 
