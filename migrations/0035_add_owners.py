@@ -5,7 +5,6 @@ creates afterwards get their owner when they are first used (`shared/operations/
 """
 
 
-
 def up(migrator, db):
     db.execute_sql(
         "INSERT INTO person (id, email, password_hash, email_verified_at, language, created_at)"

@@ -9,9 +9,12 @@ from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaF
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
-from shared.models import ApiKey
+from shared.identity.roles import GIVEN_ROLES
+from shared.models import ApiKey, Member
+from shared.operations.members import MemberTerms
 from shared.operations.subscriptions import CHANGE_TIMES
 from shared.text.translation import gettext, lazy_gettext
+from shared.text.words import WORDS
 
 _PLAN_DEFAULT_HELP = lazy_gettext("Leave empty to use the plan's limit.")
 _PLATFORM_DEFAULT_HELP = lazy_gettext("Leave empty to use the platform default.")
@@ -112,6 +115,31 @@ class PurgeForm(LocalizedForm):
     confirmation = StringField(
         lazy_gettext("Type the account's email to confirm"), [InputRequired(lazy_gettext("Type the email."))]
     )
+
+
+class MemberForm(LocalizedForm):
+    """A member's role and limits."""
+
+    role = SelectField(lazy_gettext("Role"), choices={role: WORDS[role] for role in GIVEN_ROLES})
+    monthly_credit_limit = WholeNumber(
+        lazy_gettext("Credits per month"), optional=True, description=lazy_gettext("Leave empty for no limit.")
+    )
+    daily_credit_limit = WholeNumber(
+        lazy_gettext("Credits per day"), optional=True, description=lazy_gettext("Leave empty for no limit.")
+    )
+
+    @classmethod
+    def from_member(cls, member: Member) -> MemberForm:
+        """Return the form filled in with a member's current values."""
+        return cls(formdata=None, obj=member)
+
+    def terms(self) -> MemberTerms:
+        """Return the values for `shared.operations.members`."""
+        return MemberTerms(self.role.data, self.monthly_credit_limit.data, self.daily_credit_limit.data)
+
+
+class NewMemberForm(SingleUseForm, MemberForm):
+    email = StringField(lazy_gettext("Email"), [InputRequired(lazy_gettext("Enter their email.")), Length(max=254)])
 
 
 class KeyForm(LocalizedForm):

@@ -12,6 +12,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "account.create": frozenset({"owner", "billing", "support"}),
     "account.credits": frozenset({"owner", "billing"}),
     "account.email": frozenset({"owner", "support"}),
+    "account.members": frozenset({"owner", "support"}),
     "account.note": frozenset({"owner", "billing", "support"}),
     "account.password": frozenset({"owner", "support"}),
     "account.plan": frozenset({"owner", "billing"}),

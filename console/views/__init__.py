@@ -14,6 +14,7 @@ from console.views.jobs import JobsView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
 from console.views.list_prices import ListPricesView
+from console.views.members import MembersView
 from console.views.model_aliases import AliasesView
 from console.views.model_routes import RoutesView
 from console.views.models import ModelsView
@@ -50,6 +51,7 @@ def views() -> list[BaseView]:
         StaffView(name=lazy_gettext("Staff"), category=lazy_gettext("Console"), endpoint="staff", url="/staff"),
         AuditView(name=lazy_gettext("Audit log"), category=lazy_gettext("Console"), endpoint="audit", url="/audit"),
         AccountCareView(name=lazy_gettext("Account"), endpoint="account_care", url="/account"),
+        MembersView(name=lazy_gettext("Members"), endpoint="members", url="/members"),
         RoutesView(name=lazy_gettext("Routes"), endpoint="routes", url="/routes"),
         MeView(name=lazy_gettext("Your account"), endpoint="me", url="/me"),
     ]

@@ -12,6 +12,7 @@ from console.actions import accounts
 from console.forms.customers import (
     EmailForm,
     NewAccountForm,
+    NewMemberForm,
     NoteForm,
     OverageForm,
     PasswordLinkForm,
@@ -32,6 +33,8 @@ from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscrip
 from shared.operations.account_closing import closing_entry
 from shared.operations.account_notes import list_notes
 from shared.operations.accounts import find_account
+from shared.operations.invitations import open_invitations
+from shared.operations.members import list_members
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
@@ -141,6 +144,9 @@ class AccountsView(View):
             note=NoteForm(formdata=None),
             notes=list_notes(account.id),
             email=EmailForm(formdata=None),
+            new_member=NewMemberForm(formdata=None),
+            members=list_members(account.id),
+            invitations=open_invitations(account.id),
             mails=unsent_mails(account.id),
             sends_mail=settings().sends_mail,
             purge=PurgeForm(formdata=None),

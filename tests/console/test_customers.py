@@ -19,6 +19,8 @@ from shared.models import (
     ApiKey,
     AuditEntry,
     CodeBatch,
+    Invitation,
+    Member,
     OutgoingMail,
     Plan,
     PurgeJob,
@@ -27,7 +29,8 @@ from shared.models import (
 )
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_rotation import revoke_keys, rotate_key
-from shared.operations.keys import revoke_key
+from shared.operations.keys import create_key, revoke_key
+from shared.operations.members import MemberTerms, add_member
 from shared.operations.plans import create_plan
 from shared.operations.redeem_codes import create_codes, redeem
 from shared.operations.verification import confirm_email
@@ -312,3 +315,32 @@ def test_actors_have_names_and_links(signed_in):
     ]
     assert "account:nobody" in page
     assert owner.get("/audit/?actor=ada@example.com").text.count("<tr>") == 2  # the head and the account's own entry
+
+
+def test_members_are_invited_changed_suspended_made_owner_and_removed(signed_in):
+    account = factories.account(email="ada@example.com")
+    browser, page = signed_in("support"), f"/accounts/{account.id}"
+    asked = {"email": "eve@example.com", "role": "viewer"}
+    assert "eve@example.com is invited." in browser.submit_form(page, f"/members/{account.id}", **asked).text
+    revoke = f"/members/{account.id}/invitations/{Invitation.get().id}/revoke"
+    assert "Invitation of eve@example.com revoked." in browser.submit_form(page, revoke).text
+    member = add_member(account.id, "ben@example.com", MemberTerms("developer"), origin=ORIGIN).member
+    key = create_key(account.id, "ben's laptop", member=member.id, origin=ORIGIN).row
+    address = f"/members/{account.id}/{member.id}"
+    assert "ben&#39;s laptop" in browser.get(address).text
+    limits = {"role": "admin", "monthly_credit_limit": "5 000", "daily_credit_limit": ""}
+    assert "ben@example.com updated." in browser.submit_form(address, address, **limits).text
+    assert (Member.get_by_id(member.id).role, Member.get_by_id(member.id).monthly_credit_limit) == ("admin", 5_000)
+    assert "/ 5" in browser.get(page).text
+    assert "ben@example.com is suspended." in browser.submit_form(address, f"{address}/suspend").text
+    assert "ben@example.com is active again." in browser.submit_form(address, f"{address}/resume").text
+    assert "ben@example.com owns the account now." in browser.submit_form(address, f"{address}/transfer").text
+    assert Account.get_by_id(account.id).email == "ben@example.com"
+    former = f"/members/{account.id}/{account.id}"
+    assert "ada@example.com is removed" in browser.submit_form(former, f"{former}/remove").text
+    assert ApiKey.get_by_id(key.id).revoked_at is None
+    actions = [entry.action for entry in AuditEntry.select().where(AuditEntry.actor == "support@yout.example")]
+    expected = ("invite", "revoke_invitation", "change", "suspend", "resume", "transfer", "remove")
+    assert [action for action in actions if action.startswith("member.")] == [f"member.{verb}" for verb in expected]
+    other = factories.account(email="zoe@example.com")
+    assert browser.get(f"/members/{other.id}/{member.id}").status_code == 404

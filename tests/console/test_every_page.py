@@ -33,7 +33,7 @@ from tests.workers.holds import HOUR_MS, Customer
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
 LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark", "locale": "de-DE"}]
-APART = {"/login", "/login/code", "/healthz", "/metrics"} | {"/account/", "/routes/"}  # the last two only redirect
+APART = {"/login", "/login/code", "/healthz", "/metrics"} | {"/account/", "/members/", "/routes/"}  # the last three only redirect
 
 LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
 
