@@ -31,6 +31,7 @@ OWN_CODES: Mapping[type[BaseException], tuple[str, ...]] = {
     errors.UpstreamRejected: ("invalid_request", "content_filter"),
     errors.AccessDenied: (
         *("model_not_allowed", "plan_required", "ip_not_allowed", "account_suspended", "insufficient_scope"),
+        *("member_suspended", "role_not_allowed"),
         *("csrf_failed", "foreign_origin"),
     ),
 }

@@ -36,7 +36,7 @@ FOREIGN = {
     "DIR/litellm/venv/bin/pip": "downloads packages",
 }
 # Words in capitals that stand for a value, where the parser wants a number or a choice.
-VALUES = {"N": "5", "CREDITS": "5", "PERCENT": "5", "DIALECT": "openai", "KIND": "chat"}
+VALUES = {"N": "5", "CREDITS": "5", "ROLE": "viewer", "PERCENT": "5", "DIALECT": "openai", "KIND": "chat"}
 PYTHON = re.compile(r"(?:\.venv/bin/)?python3?$")
 BIN = re.compile(r"(?:\./)?bin/\w+$")
 FIRST = re.compile(r"^(?:yout|python3?|make|honcho|curl|npm|pytest|openssl|\.venv/bin/\w+|(?:\./)?bin/\w+)(?: |$)")

@@ -41,7 +41,7 @@ ENTRY_CODES = {"upgrade_required", "method_not_allowed", "method_not_implemented
 # Paths of files and of page fragments, which people do not open directly.
 PARTS = re.compile(r"/static/|\.json$|\.csv$|/created/|/delete$|/revoke$|/edit$|/account/media/")
 # Pages of the console that are reached from another page and described with it.
-INNER_PAGES = {"Account"}
+INNER_PAGES = {"Members", "Account"}
 
 
 @pytest.fixture
