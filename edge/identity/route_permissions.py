@@ -20,7 +20,12 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /openapi.json", "GET /healthz", "GET /readyz", "GET /metrics", "GET /assets/<path:name>", "POST /language"),
         *("GET /c/<slug>", "GET /closed/<proof>", "GET /closed/<proof>/certificate.json"),
         *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
-        *("GET /password/<token>", "POST /password/<token>", "GET /invitation/<token>", "POST /invitation/<token>"),
+        *(
+            "GET /password/<token>",
+            "POST /password/<token>",
+            "GET /invitation/<invitation_token>",
+            "POST /invitation/<invitation_token>",
+        ),
         *("GET /verify-email/<link>", "POST /verify-email/<link>", "POST /verify-email/<link>/resend"),
         "GET /.well-known/yout-purge-key.pem",
     ),

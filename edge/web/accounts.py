@@ -73,16 +73,16 @@ async def leave() -> Response:
     return set_session(redirect_to("/account", "account-left"), fresh)
 
 
-@accounts.get("/invitation/<token>")
-async def show_invitation(token: str) -> Response:
-    found = await _look_up(token)
+@accounts.get("/invitation/<invitation_token>")
+async def show_invitation(invitation_token: str) -> Response:
+    found = await _look_up(invitation_token)
     return await _invitation_page(*found) if found else await page("invitation_invalid.html", 404)
 
 
-@accounts.post("/invitation/<token>")
-async def accept_invitation(token: str) -> Response:
+@accounts.post("/invitation/<invitation_token>")
+async def accept_invitation(invitation_token: str) -> Response:
     """Accept an invitation: as the signed-in person with the invited address, or as a new one with a password."""
-    found = await _look_up(token)
+    found = await _look_up(invitation_token)
     if found is None:
         return await page("invitation_invalid.html", 404)
     row, person = found

@@ -14,7 +14,8 @@ import orjson
 import pytest
 from playwright.async_api import Page
 
-from shared.models import Account
+from shared.core.settings import Settings
+from shared.models import Account, OutgoingMail
 from shared.operations.web_accounts import create_session, sign_up
 from tests import factories
 from tests.edge.conftest import OpenBooks
@@ -22,12 +23,15 @@ from tests.edge.ledger_fixture import LedgerDatabase
 from tests.edge.shared_edge import Reply, read
 from tests.servers.edge import WebProcess, environment_of, start_edge
 from tests.servers.redis import RedisServer
+from tests.servers.smtp import SmtpServer
 from tests.upstream import Upstream
 from tests.upstream_responses import WAIT_SECONDS
+from workers.mail import MailWork
 
 COOKIE = "yout_session"  # the cookie's name when served over plain HTTP
 PASSWORD = "correct horse battery"
 AGENT = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+MAIL_FROM = "Yout <no-reply@yout.example>"
 _numbers = iter(range(1, 100_000))
 
 
@@ -184,3 +188,42 @@ def browser(site: Site) -> Browser:
 @pytest.fixture
 def member(site: Site) -> Browser:
     return site.member()
+
+
+class MailSite:
+    """A site that sends email to a scripted SMTP server."""
+
+    def __init__(self, site: Site, server: SmtpServer, make_settings: Callable[..., Settings]) -> None:
+        self.site, self.server = site, server
+        self.settings = {"smtp_url": server.url, "mail_from": MAIL_FROM, "public_url": "http://yout.test"}
+        self._work = MailWork(make_settings(**self.settings))
+
+    def browser(self) -> Browser:
+        return self.site.browser(**self.settings)
+
+    def link(self) -> str:
+        """Wait for the next email; returns the path of its link."""
+        self.send()
+        return self.server.mails.pop(0).link()
+
+    def send(self) -> None:
+        self._work.send_due()
+
+    def signed_up(self) -> tuple[Browser, Account]:
+        """A browser signed in to a new account."""
+        browser = self.browser()
+        return browser, self.site.account(browser.sign_up())
+
+
+@pytest.fixture(scope="module")
+def smtp_server() -> Iterator[SmtpServer]:
+    server = SmtpServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def mail_site(site: Site, smtp_server: SmtpServer, make_settings: Callable[..., Settings]) -> Iterator[MailSite]:
+    yield MailSite(site, smtp_server, make_settings)
+    OutgoingMail.delete().execute()
+    smtp_server.mails.clear()

@@ -20,12 +20,15 @@ from shared.operations.account_closing import certificate_token
 from shared.operations.audit import Origin
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.form_idempotency import submit_once
+from shared.operations.invitations import invitation_token, invite
+from shared.operations.members import MemberTerms, add_member
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
 from shared.operations.web_accounts import create_password_link
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.factories import ORIGIN
 from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
@@ -72,6 +75,11 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     with submit_once(account.id, "the-token-of-a-form", "x") as form:
         form.result = str(key.id)
         form.store_secret("yout-" + "x" * 43, member.cookies[COOKIE])
+    colleague = add_member(
+        account.id, f"{new_id().hex}{'c' * 31}@example.com", MemberTerms("developer", 500_000), origin=ORIGIN
+    ).member
+    terms = MemberTerms("viewer", None, 1_000)
+    invitation = invite(account.id, f"{new_id().hex}{'i' * 31}@example.com", terms, sends_mail=False, origin=ORIGIN)
     token = create_password_link(account.email, SECRET_KEY, origin=Origin("operator:test")).token
     call = UsageLedger.create(
         account=account,
@@ -91,6 +99,8 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         "conversation_id": str(keeping.conversation),
         "slug": share.slug,
         "token": token,
+        "member_id": str(colleague.id),
+        "invitation_token": invitation_token(invitation, SECRET_KEY),
         "proof": certificate_token(begin_purge(factories.account().id, origin=Origin("test")), SECRET_KEY),
         "form_id": form.id,
         "link": make_verification_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms() + 3_600_000),

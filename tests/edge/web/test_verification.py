@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,61 +10,18 @@ from playwright.async_api import expect
 
 from shared.core import formats
 from shared.core.clock import now_ms
-from shared.core.settings import Settings
 from shared.identity.account_links import VERIFY_EMAIL, make_token
 from shared.mail.outbox import OVERDUE_MS
 from shared.models import Account, LedgerEntry, OutgoingMail
 from tests.conftest import OpenPage
-from tests.edge.web.conftest import PASSWORD, Browser, Site
+from tests.edge.web.conftest import PASSWORD, MailSite, Site
 from tests.page_checks import check_page
 from tests.servers.browser import DESKTOP, PHONE
 from tests.servers.edge import SECRET_KEY
-from tests.servers.smtp import SmtpServer
-from workers.mail import MailWork
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 CREDITS = 500_000
 SHOWN = formats.format_credits(CREDITS)
-FROM = "Yout <no-reply@yout.example>"
-
-
-class MailSite:
-    """A site that sends email to a scripted SMTP server."""
-
-    def __init__(self, site: Site, server: SmtpServer, make_settings: Callable[..., Settings]) -> None:
-        self.site, self.server = site, server
-        self.settings = {"smtp_url": server.url, "mail_from": FROM, "public_url": "http://yout.test"}
-        self._work = MailWork(make_settings(**self.settings))
-
-    def browser(self) -> Browser:
-        return self.site.browser(**self.settings)
-
-    def link(self) -> str:
-        """Wait for the next email; returns the path of its link."""
-        self.send()
-        return self.server.mails.pop(0).link()
-
-    def send(self) -> None:
-        self._work.send_due()
-
-    def signed_up(self) -> tuple[Browser, Account]:
-        """A browser signed in to a new account."""
-        browser = self.browser()
-        return browser, self.site.account(browser.sign_up())
-
-
-@pytest.fixture(scope="module")
-def smtp_server() -> Iterator[SmtpServer]:
-    server = SmtpServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def mail_site(site: Site, smtp_server: SmtpServer, make_settings: Callable[..., Settings]) -> Iterator[MailSite]:
-    yield MailSite(site, smtp_server, make_settings)
-    OutgoingMail.delete().execute()
-    smtp_server.mails.clear()
 
 
 def test_an_email_is_in_the_language_of_the_page_that_requested_it(mail_site: MailSite) -> None:
