@@ -32,7 +32,7 @@ CREATE INDEX account_email ON account (email);
 
 SELECT create_reference_table(name) FROM unnest(ARRAY[
     'plan', 'model', 'model_alias', 'channel', 'channel_check', 'channel_model', 'price', 'price_rate', 'price_draft',
-    'price_check', 'catalog_version', 'api_key', 'web_session', 'media_job', 'purge_job'
+    'price_check', 'catalog_version', 'api_key', 'web_session', 'person', 'member', 'invitation', 'media_job', 'purge_job'
 ]) AS name;
 
 SELECT create_distributed_table('account', 'id', colocate_with => 'none');
