@@ -1,11 +1,11 @@
-"""Group commit: everything queued while one transaction commits goes into the next one.
+"""Group commit: everything queued while one transaction commits goes into the next one, if the queue is crowded.
 
 One thread owns one database connection and runs `shared.ledger` on batches. There is no timer: a single call is committed
 at once, and batches grow with the load. Settlements go first, because they release credits. Extensions are next, then new
 reservations: running calls are served before waiting ones.
 
-Calls that are committed together also return from their upstreams together, and then wait for each other again. So batches are
-small, which spreads the calls, unless the queue is so crowded that only large batches keep up.
+Calls that are committed together also return from their upstreams together, and then wait for each other again. So a queue that
+is not crowded is committed item by item, which spreads the calls. Reservations then do not wait for the disk, as charges do.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -47,9 +47,9 @@ from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 log = logging.getLogger("yout.ledger")
 
 MAX_BATCH = 256
-SMALL_BATCH = 2  # maximum of each kind, unless the queue is crowded
-CROWDED_SECONDS = 0.01  # the queue is crowded once batches have run back to back for this long,
-PAUSE_SECONDS = 0.02  # and no longer once none has run for this long
+CROWDED_ITEMS = 16  # the queue is crowded when more items than this wait,
+CROWDED_SECONDS = 0.03  # or when it was not empty for this long,
+CALM_ITEMS = 2  # until at most this many wait
 _RETRY = object()  # the database is unavailable: retry soon, before anything else
 _LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
@@ -100,8 +100,8 @@ class LedgerBatcher:
         self._reservations: list[_Waiting] = []
         self._busy = False
         self._scheduled = False
-        self._busy_since = self._idle_since = 0.0
         self._crowded = False
+        self._last_kind = 0  # of the last item that was committed alone, as a position in `_Batch`
         self._failures = 0
         self._postponed = 0  # postponed settlements
         # Owned by the thread: reservations being committed, and those whose commit has an unknown outcome.
@@ -170,30 +170,38 @@ class LedgerBatcher:
     def _start_batch(self) -> None:
         self._scheduled = False
         waiting = self._settlements, self._extensions, self._reservations
-        was_busy, self._busy = self._busy, any(waiting)
+        self._busy = any(waiting)
         if self._busy:
-            limit = MAX_BATCH if self._is_crowded(was_busy) else SMALL_BATCH
-            batch = _Batch(*(part[:limit] for part in waiting))
-            for part in waiting:
-                del part[:limit]
-            self._metrics.record_ledger_wait(time.monotonic() - self._waiting_since)
+            now = time.monotonic()
+            waited_seconds = now - (self._waiting_since or now)  # 0 if only retries wait
+            batch = self._take_all(waiting) if self._is_crowded(waited_seconds) else self._take_one(waiting)
+            self._metrics.record_ledger_wait(waited_seconds)
             if not any(waiting):
                 self._waiting_since = 0.0
             self._thread.submit(partial(self._work, batch))
-        else:
-            self._idle_since = self._loop.time()
-            if not self._postponed:
-                self._idle.set()
+        elif not self._postponed:
+            self._idle.set()
 
-    def _is_crowded(self, was_busy: bool) -> bool:
-        """Return whether calls arrive so fast that only large batches keep up. `was_busy`: it directly follows another."""
-        now = self._loop.time()
-        if was_busy:
-            self._crowded = self._crowded or now - self._busy_since > CROWDED_SECONDS
-        else:
-            self._crowded = self._crowded and now - self._idle_since < PAUSE_SECONDS
-            self._busy_since = now
+    def _is_crowded(self, waited_seconds: float) -> bool:
+        """Return whether calls arrive so fast, or the database is so slow, that only large batches keep up."""
+        count = len(self._settlements) + len(self._extensions) + len(self._reservations)
+        if count > CROWDED_ITEMS or waited_seconds > CROWDED_SECONDS:
+            self._crowded = True
+        elif count <= CALM_ITEMS:
+            self._crowded = False
         return self._crowded
+
+    def _take_all(self, waiting: Sequence[list[_Waiting]]) -> _Batch:
+        batch = _Batch(*(part[:MAX_BATCH] for part in waiting))
+        for part in waiting:
+            del part[:MAX_BATCH]
+        return batch
+
+    def _take_one(self, waiting: Sequence[list[_Waiting]]) -> _Batch:
+        """Take one item, of each kind in turn."""
+        kinds = (*range(self._last_kind + 1, len(waiting)), *range(self._last_kind + 1))
+        self._last_kind = next(kind for kind in kinds if waiting[kind])
+        return _part(self._last_kind, waiting[self._last_kind].pop(0))
 
     def _finish(self, results: list[tuple[_Waiting, Any]]) -> None:
         again: list[_Waiting] = []

@@ -169,6 +169,7 @@ async def test_every_charge_is_synced_to_disk_and_a_hold_alone_is_not(
 
     for name, function in (("reserve", reserve), ("settle", settle)):
         monkeypatch.setattr(f"edge.store.ledger_batcher.{name}", recording(name, function))
+    monkeypatch.setattr("edge.store.ledger_batcher.CROWDED_SECONDS", -1.0)
     ledger = LedgerBatcher()
     first = reservation_of(digest, 10)
     await ledger.reserve(first)
@@ -181,9 +182,16 @@ async def test_every_charge_is_synced_to_disk_and_a_hold_alone_is_not(
     assert synced == [("reserve", normal), ("job", full), ("settle", full), ("reserve", full)]
 
 
-@pytest.mark.parametrize(("crowded_seconds", "sizes"), [(60.0, [2, 2, 1]), (-1.0, [2, 3])])
-async def test_batches_are_small_unless_the_queue_is_crowded(
-    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch, crowded_seconds: float, sizes: list[int]
+@pytest.mark.parametrize(
+    ("crowded_items", "crowded_seconds", "sizes"), [(5, 60.0, [1, 1, 1, 1, 1]), (4, 60.0, [5]), (5, -1.0, [5])]
+)
+async def test_items_are_committed_one_by_one_unless_the_queue_is_crowded(
+    owner: Account,
+    digest: str,
+    monkeypatch: pytest.MonkeyPatch,
+    crowded_items: int,
+    crowded_seconds: float,
+    sizes: list[int],
 ) -> None:
     committed: list[int] = []
 
@@ -192,6 +200,7 @@ async def test_batches_are_small_unless_the_queue_is_crowded(
         return reserve(reservations, *rest)
 
     monkeypatch.setattr("edge.store.ledger_batcher.reserve", recorded)
+    monkeypatch.setattr("edge.store.ledger_batcher.CROWDED_ITEMS", crowded_items)
     monkeypatch.setattr("edge.store.ledger_batcher.CROWDED_SECONDS", crowded_seconds)
     ledger = LedgerBatcher()
     await asyncio.gather(*(ledger.reserve(reservation_of(digest, 10)) for _ in range(5)))
