@@ -317,6 +317,7 @@ class Admission:
             provider_cost=provider_cost,
             failed_costs=failed_costs,
             request_sha256=outcome.request_sha256,
+            held=outcome.held,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled
         settlement = self.services.ledger.settle(item)

@@ -38,7 +38,7 @@ from shared.ledger.allowances import (
 )
 from shared.ledger.idempotency import CLAIM_MS, Claim, Claims, StoredClaim, check_claim, read_claims, write_claims
 from shared.ledger.payers import PayerRows, Pools, lock_payers
-from shared.ledger.sql import AccountState, Change, change_accounts, execute, insert
+from shared.ledger.sql import AccountState, Change, change_accounts, execute, insert, require_durability
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID, VISITORS_DISABLED, VisitorSettings, lock_pool
 
 NO_METER = Meter(0)
@@ -421,4 +421,7 @@ def _write(granted: Sequence[_Granted], now: int) -> None:
     change_accounts(changes)
     insert("hold", _COLUMNS, plain)
     insert("hold", _SPECIAL, special)
-    write_claims([(one.reservation.call, one.reserved.account, one.claim) for one in granted if one.claim is not None], now)
+    claims = [(one.reservation.call, one.reserved.account, one.claim) for one in granted if one.claim is not None]
+    write_claims(claims, now)
+    if special or claims:  # a lost hold is settled from the pool alone
+        require_durability()

@@ -2,6 +2,9 @@
 
 Exactly once: a settled hold is deleted, so a second settlement of the same call finds none and changes nothing. Holds of visitors
 are kept for a week instead: only they show which visitor made a call.
+
+A crash of the database can lose a hold, because it is committed without waiting for the disk. Its call has neither a hold nor a
+usage row, and is charged from the available credits.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry, ne
 NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
 MIN_MARGIN_CREDITS = 100
-OPEN_STATES = ("held", "expired")  # states of holds that can be settled; an expired one has released its credits
+OPEN_STATES = ("held", "expired", "lost")  # states of holds that can be settled; only "held" ones still hold their credits
 
 
 class UsageDetails(NamedTuple):
@@ -64,6 +67,8 @@ class Settlement(NamedTuple):
     `channel` got.
 
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
+
+    `held` is the number of credits that the call held. It limits the charge if the database lost the hold; 0 if it cannot.
     """
 
     call: UUID
@@ -87,6 +92,7 @@ class Settlement(NamedTuple):
     provider_cost: int | None = None
     failed_costs: Sequence[FailedCost] = ()
     request_sha256: bytes | None = None
+    held: int = 0
 
 
 class Settled(NamedTuple):
@@ -147,6 +153,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     changes: dict[UUID, Change] = {}
     charges, results, was_expired = [], [], []
     charged = _read_charges(items, holds)
+    holds |= _lost_holds(items, holds, charged)
     for item in items:
         id = item.call, item.account
         hold = holds.get(id, _NO_HOLD)
@@ -307,6 +314,24 @@ def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> di
         [*scope, *scope],
     )
     return {(as_uuid(call), as_uuid(account)): int(credits) for call, account, credits in rows}
+
+
+def _lost_holds(items: Sequence[Settlement], holds: Iterable[CallId], charged: Iterable[CallId]) -> dict[CallId, _Hold]:
+    """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either."""
+    known = {*holds, *charged}
+    missing = {
+        (item.call, item.account): item.held
+        for item in items
+        if item.held and item.status and item.account != POOL_ACCOUNT_ID and (item.call, item.account) not in known
+    }
+    if not missing:
+        return {}
+    rows = execute(
+        "SELECT id, account_id FROM usage_ledger WHERE id IN ? AND account_id IN ?",
+        [[call for call, _ in missing], sorted({account for _, account in missing})],
+    )
+    settled = {(as_uuid(id), as_uuid(account)) for id, account in rows}
+    return {id: _Hold(amount, "lost") for id, amount in missing.items() if id not in settled}
 
 
 def _forget_expiry(was_expired: Sequence[Settlement]) -> None:

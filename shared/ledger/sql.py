@@ -105,18 +105,24 @@ def batch_transaction(*, durable: bool = True) -> AbstractContextManager[None]:
     appear at the end. The connection is then closed, because a failed pipeline cannot be rolled back. Raises Peewee's errors,
     including those found while reading rows.
 
-    Unless it is `durable`, a commit on SQLite does not wait for the disk: a power failure may undo it, but the edge that made it
-    fails at the same moment. SQLite, "PRAGMA synchronous": with a write-ahead log, `NORMAL` keeps the database consistent.
+    Unless it is `durable`, the commit does not wait for the disk: a crash of the database may undo it, but leaves the database
+    consistent. SQLite, "PRAGMA synchronous"; PostgreSQL, "Asynchronous Commit". `settle` charges calls whose hold was lost.
     """
-    return _sqlite_transaction(durable) if is_sqlite() else _pipelined_transaction()
+    return _sqlite_transaction(durable) if is_sqlite() else _pipelined_transaction(durable)
+
+
+def require_durability() -> None:
+    """Make the current `batch_transaction` on PostgreSQL durable. On SQLite, a crash ends the edge and its calls, too."""
+    if not is_sqlite():
+        database.execute_sql("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 @contextmanager
-def _pipelined_transaction() -> Iterator[None]:
+def _pipelined_transaction(durable: bool) -> Iterator[None]:
     try:
         with database.connection().pipeline():
             database.execute_sql("BEGIN")
-            database.execute_sql(_limits(database.server_version))
+            database.execute_sql(_limits(database.server_version, durable))
             yield
             database.execute_sql("COMMIT")
     except BaseException as error:
@@ -147,13 +153,15 @@ def _sqlite_transaction(durable: bool) -> Iterator[None]:
 
 
 @lru_cache(maxsize=4)
-def _limits(server_version: int) -> str:
+def _limits(server_version: int, durable: bool) -> str:
     """Return SQL that sets timeouts for this transaction. Otherwise a lost client would keep its accounts locked for hours."""
-    limits = {
+    limits: dict[str, int | str] = {
         "lock_timeout": LOCK_TIMEOUT_MS,
         "statement_timeout": STATEMENT_TIMEOUT_MS,
         "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
     }
+    if not durable:
+        limits["synchronous_commit"] = "off"
     if server_version >= 170_000:
         limits["transaction_timeout"] = BATCH_TIMEOUT_MS  # also covers a client that is lost while sending
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
