@@ -10,11 +10,11 @@ from uuid import UUID
 
 from quart import Blueprint, Response, request
 
-from edge.api.receipts import find_call, serving_channel
+from edge.api.receipts import find_call, receipt_document, serving_channel
 from edge.api.usage import end_of_day, member_emails, parse_date, start_of_day
 from edge.http.errors import request_id
 from edge.http.paging import split_page
-from edge.request_context import read, services
+from edge.request_context import read, services, uncached_json
 from edge.services import Services
 from edge.web.pages import page, read_after, read_slow
 from edge.web.web_session import require_session
@@ -22,6 +22,7 @@ from shared.billing.calls import BATCH_SIZE, PAGE_SIZE, CallFilters, CallPositio
 from shared.billing.receipts import compute_receipt
 from shared.core.errors import InvalidRequest
 from shared.core.timestamps import format_timestamp
+from shared.ledger.receipt_proof import read_proof
 from shared.ledger.retention import read_usage_days
 from shared.models import USAGE_STATUSES, ApiKey, LedgerEntry
 from shared.text.csv_rows import csv_header, csv_rows
@@ -97,6 +98,7 @@ async def show_call(id: str) -> Response:
     call, price, job = await read(partial(find_call, account, id, services().settings.usage_days))
     key, entries = await read(partial(_read_around, account, call.id, call.api_key))
     emails = await read(partial(member_emails, account))
+    proof = await read(partial(read_proof, account, call.id))
     context: dict[str, Any] = {
         "id": request_id(call.id),
         "call": call,
@@ -107,8 +109,20 @@ async def show_call(id: str) -> Response:
         "entries": entries,
         "receipt": compute_receipt(call, price, job),
         "channel": serving_channel(call, services().catalog),
+        "proof": proof,
     }
     return await page("account/receipt.html", **context)
+
+
+@calls.get("/calls/<id>/receipt.json")
+async def download_receipt(id: str) -> Response:
+    """Return the receipt with its proof, as the API does, to be checked without this service."""
+    account = require_session().account
+    found = await read(partial(find_call, account, id, services().settings.usage_days))
+    proof = await read(partial(read_proof, account, found[0].id))
+    response = uncached_json(receipt_document(*found, services().catalog, proof))
+    response.headers["content-disposition"] = f'attachment; filename="yout-receipt-{found[0].id}.json"'
+    return response
 
 
 def _chosen() -> dict[str, str]:

@@ -131,6 +131,8 @@ def _usage(row: list[Any]) -> list[Any]:
     model, price, status, *counts, estimated, extra, credits, overage, overrun, created, request = row
     if isinstance(extra, str):  # SQLite
         extra = orjson.loads(extra)
+    if extra is not None:
+        extra = dict(sorted(extra.items()))  # as in the entry's details
     return [
         *(model, str(as_uuid(price)), status, *counts, bool(estimated), extra, credits, overage, overrun, created, _hex(request))
     ]
