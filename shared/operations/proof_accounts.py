@@ -39,6 +39,7 @@ from shared.models import (
     OutputSize,
     Plan,
     PlatformUsage,
+    PurgeJob,
     Share,
     StoredResponse,
     Subscription,
@@ -167,9 +168,13 @@ def _delete_media(account: UUID, storage: Storage) -> None:
 
 
 def _collapse_ledger(account: UUID) -> None:
-    """Remove the balance, and collapse the ledger with the steps of a purge."""
+    """Remove the balance, and collapse the ledger with the steps of a purge. Without its row, the database refuses them."""
+    now = now_ms()
     with transaction():
         pool = lock_accounts([account])()[account]
+        if not PurgeJob.select().where((PurgeJob.account == account) & (PurgeJob.status != "done")).exists():
+            # If this process is killed, a worker purges the account later.
+            PurgeJob.create(account=account, status="running", boundary=now, due_at=now + LEFTOVER_MS)
         if pool.available:
             ledger.post_entry(account, "adjustment", -pool.available, actor="system", reason="end of proof")
     for step in (merge_overage, delete_calls, merge_oldest_entries):
@@ -181,6 +186,7 @@ def _collapse_ledger(account: UUID) -> None:
     with transaction():
         rollup.delete_account_sums(account)
         compact_ledger(account, now_ms())
+        PurgeJob.update(status="done", finished_at=now_ms()).where(PurgeJob.account == account).execute()
 
 
 def _delete_sums(account: UUID, prefix: str) -> None:
