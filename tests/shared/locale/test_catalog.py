@@ -38,8 +38,10 @@ NO_TEXT = {
 IGNORED_CALLS = frozenset({"error", "warning", "info", "debug", "describe_route", "ResponseSpec", "MetricSpec"})
 PAGE_ERRORS = {"InvalidInput", "NotFound"}
 OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
+    "shared/core/signing.py",
     "shared/files/certificates.py",
     "shared/files/storage.py",
+    "shared/ledger/receipt_proof.py",
     "shared/operations/secret_rotation.py",
 }
 PYTHON_PAGES = ("console", "edge/web", "shared/mail")
@@ -56,6 +58,7 @@ ENGLISH_TEXTS = {
     "console/security/request_check.py": {"Invalid Host header.\n"},  # plain text for clients without a page
     "edge/web/docs/reference.py": {"Chat completions", "Responses", "Messages", "Embeddings", "Rerank"},  # names of APIs
     "edge/web/static/docs_search.js": {"input, textarea, select"},  # a selector
+    "edge/web/static/receipt.js": {"yout ledger v1"},  # a tag of hashes
     "edge/web/models.py": {
         "Disallow: /account",
         "Disallow: /models?",
