@@ -129,17 +129,8 @@ class _ExtraHold(NamedTuple):
     allowances: tuple[str, ...]
 
 
-class _Charge(NamedTuple):
-    """A new ledger entry: the charge of a call."""
-
-    item: Settlement
-    settled: Settled
-    seq: int
-    amount: int
-    balance: int
-    plan: int
-
-
+# A new ledger entry: the call and its result, the entry's number, amount, balance and plan credits.
+_Charge = tuple[Settlement, Settled, int, int, int, int]
 CallId = tuple[UUID, UUID]  # a call and its account
 
 
@@ -172,7 +163,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         add_change(changes, item.account, pool, after)
         if after.ledger_seq != pool.ledger_seq:
             amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
-            charges.append(_Charge(item, settled, after.ledger_seq, amount, after.balance, plan))
+            charges.append((item, settled, after.ledger_seq, amount, after.balance, plan))
         results.append(settled)
     _forget_expiry(was_expired)
     _write(items, results, changes, charges, heads, now)
@@ -368,7 +359,7 @@ def _write(
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]
     _close_holds(fresh, now)
     entries = _entry_rows(charges, heads, now)
-    change_accounts(changes, {charge.item.account: heads[charge.item.account] for charge in charges})
+    change_accounts(changes, {item.account: heads[item.account] for item, *_ in charges})
     insert("ledger_entry", _ENTRY_COLUMNS, entries)
     recorded = [(item, settled) for item, settled in fresh if item.status]
     if any(_is_rare(item, settled) for item, settled in recorded):
@@ -384,11 +375,13 @@ def _entry_rows(charges: Sequence[_Charge], heads: dict[UUID, bytes], now: int) 
     rows: list[tuple[object, ...]] = []
     for charge, salt in zip(charges, new_salts(len(charges)), strict=True):
         item, settled, seq, amount, balance, plan = charge
-        commitment = commit(salt, entry_details("edge", "", item.call, _usage_details(item, settled)))
-        head = hash_entry(heads[item.account], item.account, seq, "charge", amount, balance, plan, now, commitment)
-        heads[item.account] = head
-        details = ("charge", amount, balance, item.call, "edge", "", now, plan, entry_month(item.call, now))
-        rows.append((item.account, seq, *details, head, commitment, salt))
+        account, call = item.account, item.call
+        commitment = commit(salt, entry_details("edge", "", call, _usage_details(item, settled)))
+        head = hash_entry(heads[account], account, seq, "charge", amount, balance, plan, now, commitment)
+        heads[account] = head
+        month = entry_month(call, now)
+        # Written out: unpacking tuples into each other takes longer than hashing.
+        rows.append((account, seq, "charge", amount, balance, call, "edge", "", now, plan, month, head, commitment, salt))
     return rows
 
 
@@ -396,9 +389,21 @@ def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
     """Return what a charge's entry commits to, as `shared.ledger.witness.entry_details` lists it."""
     usage, request = item.usage, item.request_sha256
     return (
-        *(item.model, item.price, item.status, usage.input_tokens, usage.cached_tokens, usage.cache_write_tokens),
-        *(usage.output_tokens, usage.reasoning_tokens, usage.estimated, _extra_counts(usage), settled.credits),
-        *(settled.overage, settled.uncharged_cost, item.created_at, None if request is None else request.hex()),
+        item.model,
+        item.price,
+        item.status,
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.estimated,
+        None if usage.extra is None else _extra_counts(usage),
+        settled.credits,
+        settled.overage,
+        settled.uncharged_cost,
+        item.created_at,
+        None if request is None else request.hex(),
     )
 
 
