@@ -52,8 +52,8 @@ PROCESSES = 2  # of each edge
 WHOLE_EDGE = 0.05  # share of an edge's kills that kill all of its processes
 CONCURRENT = 24
 KILLS_PER_RUN = 100
-KILL_CALLS = (1, 25)  # calls between two kills, at random
-BURSTS = (5, 3, 2)  # weights of one, two and three kills at the same moment
+KILL_CALLS = (1, 20)  # calls between kills, at random
+BURSTS = (3, 3, 3, 2, 2)  # weights of one to five kills at the same moment
 PLANNED = 20_000  # more calls than a run makes
 POOL, REFILL = 4_000, 2_000  # credits
 REFILL_BELOW = 2_000
@@ -224,7 +224,7 @@ async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.
                 if calls.done() or time.monotonic() > deadline:
                     raise ProcessFailed("The calls have ended before the kills.")
                 await asyncio.sleep(0.02)
-            for _ in range(min(chance.choices((1, 2, 3), BURSTS)[0], kills - counts.total())):
+            for _ in range(min(chance.choices(range(1, len(BURSTS) + 1), BURSTS)[0], kills - counts.total())):
                 counts[await asyncio.to_thread(partial(stack.kill_one, chance))] += 1
     finally:
         done.set()

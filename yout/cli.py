@@ -27,6 +27,7 @@ from yout.commands import (
     model,
     plan,
     prices,
+    privacy_check,
     prove_cap,
     purge,
     receipt,
@@ -56,6 +57,7 @@ NOUNS = (
     ledger,
     prove_cap,
     receipt,
+    privacy_check,
     purge,
 )
 CODES: dict[type[BaseException], str] = {

@@ -22,7 +22,7 @@ from yout.proof.accounting import (
     cost_of,
 )
 from yout.proof.answers import Order
-from yout.proof.surfaces import SURFACES, make_call, request_of
+from yout.proof.surfaces import SURFACES, TEXT, make_call, request_of
 
 CALL_SECONDS = 60.0  # a call that takes longer counts as left by its caller
 MAX_CONCURRENT = 64
@@ -30,7 +30,6 @@ MAX_TRIES = 60  # of a call that is refused because other calls hold the credits
 RETRY_SECONDS = 0.1
 AVOID_SECONDS = 1.0
 POOL_PERCENT = 55  # of the demand that the pool pays for
-_TEXT = ("chat", "completions", "responses", "messages", "native")
 # Plans of the provider, by how often they are chosen. The second kind fails; each of these has a model and a channel of its own.
 _GOOD = {"whole": 40, "slow": 14, "no_usage": 6, "odd_usage": 4, "empty": 2, "endless": 4}
 _BAD = {
@@ -72,11 +71,11 @@ def models() -> dict[str, ProofModel]:
 
 def plan_calls(number: int, chance: random.Random, *, media: bool) -> list[Planned]:
     """Choose `number` calls: at first one of each surface and mode, then at random."""
-    surfaces = [*_TEXT, "embeddings", *(MEDIA if media else ())]
+    surfaces = [*TEXT, "embeddings", *(MEDIA if media else ())]
     first = [Planned(name, "whole", 6, streamed, None) for name in surfaces for streamed in _modes(name)]
     found = first[:number]
     while len(found) < number:
-        surface = chance.choices(surfaces, [4] * len(_TEXT) + [2] * (len(surfaces) - len(_TEXT)))[0]
+        surface = chance.choices(surfaces, [4] * len(TEXT) + [2] * (len(surfaces) - len(TEXT)))[0]
         found.append(_plan(surface, chance))
     chance.shuffle(found)
     return found
@@ -89,7 +88,7 @@ def _modes(surface: str) -> tuple[bool, ...]:
 
 def _plan(surface: str, chance: random.Random) -> Planned:
     streamed, words = chance.choice(_modes(surface)), chance.randint(4, 30)
-    if surface not in _TEXT:
+    if surface not in TEXT:
         return Planned(surface, "whole", words, False, None)
     plans = _GOOD | _BAD
     plan = chance.choices(list(plans), list(plans.values()))[0]

@@ -15,6 +15,7 @@ from yout.proof.accounting import LIMIT_FACTOR, Call
 from yout.proof.answers import WORD, Order
 
 TAG_HEADER = "x-yout-tag"
+TEXT = ("chat", "completions", "responses", "messages", "native")  # endpoints that answer with text
 _WORD = WORD.strip().encode()
 _CUT = re.compile(rb'"(?:finish_reason|stop_reason|reason)": ?"(?:length|max_tokens|max_output_tokens|credits)"')
 _CODE = re.compile(rb'"code": ?"([a-z_]+)"')
@@ -123,7 +124,7 @@ def _read(call: Call, received: bytes) -> None:
     else:
         complete = body.endswith(b"0\r\n\r\n")
         body = _without_chunks(body)
-    call.words = call.status == 200 and (_WORD in body or not call.streamed)
+    call.words = call.status == 200 and (_WORD in body or call.surface not in TEXT)
     call.cut = _CUT.search(body) is not None
     call.failed = call.status == 200 and _FAILED.search(body) is not None
     if call.status >= 400 and (found := _CODE.search(body)):

@@ -30,6 +30,7 @@ def call(plan: str = "whole", number: int = 1, *, surface: str = "chat", streame
         (call("no_usage", **WHOLE), Sent(1, 10), (10, 60)),
         (call(**WHOLE, cut=True), Sent(1, 10), (10, 57)),
         (call("empty", status=200, whole=True), Sent(1, 0), (0, 37)),
+        (call("empty", status=200, whole=True, streamed=False), Sent(1, 0), (0, 37)),
         (call("error_event", **WHOLE, failed=True), Sent(1, 5), (10, 53)),
         (call("error_event", **WHOLE, failed=True, killed=True), Sent(1, 5), (0, 53)),
         (call("slow", status=200, words=True, left=True), Sent(1, 4), (10, 44)),

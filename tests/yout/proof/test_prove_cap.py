@@ -3,46 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
+from obstore.store import LocalStore
 
 from shared.core import signing
+from shared.core.clock import now_ms
 from shared.core.database import bind_database
+from shared.files.storage import Storage
+from shared.models import Account
+from shared.operations.audit import Origin
+from shared.operations.proof_accounts import create_proof_account, leftover_proof_accounts, remove_proof_account
 from tests.databases import opened
 from tests.servers.edge import start_edge
 from tests.servers.process import eventually
 from tests.yout.command import Installation
+from tests.yout.proof.conftest import SECRET_KEY
 from tests.yout.proof.faults import MONEY, plant
+from yout.proof.load import models
 from yout.proof.reports import verify_report
 
-SECRET_KEY = "0123456789abcdef" * 2
-KEPT = {"audit_entry", "catalog_version", "rollup_state", "price_check", "alert_check"}
+Rows = Callable[[], dict[str, int]]
 
 
-@pytest.fixture
-def installation(tmp_path: Path, migrated_sqlite: Path, redis_url: str) -> Installation:
-    (tmp_path / "var").mkdir(mode=0o700)
-    shutil.copy(migrated_sqlite, tmp_path / "var" / "yout.db")
-    return Installation(tmp_path, REDIS_URL=redis_url, SECRET_KEY=SECRET_KEY, YOUT_DRAIN_SECONDS="5")
-
-
-def rows(installation: Installation) -> dict[str, int]:
-    """The number of rows of each table that may keep none."""
-    with installation.database() as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        counts = {table: database.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] for table in tables}
-    return {table: count for table, count in counts.items() if table not in KEPT}
-
-
-def test_the_deployed_stack_is_proved_and_left_as_it_was(installation: Installation) -> None:
-    before = rows(installation)
+def test_the_deployed_stack_is_proved_and_left_as_it_was(installation: Installation, rows: Rows) -> None:
+    before = rows()
     done = installation.yout("prove-cap", "--calls", "40", "--seed", "1", "--json")
     report = done.data
     assert (done.code, report["overdraft"], report["lost"], report["doubled"]) == (0, 0, 0, 0), report
@@ -51,7 +40,7 @@ def test_the_deployed_stack_is_proved_and_left_as_it_was(installation: Installat
     assert {surface for surface, seen in report["surfaces"].items() if seen.get("completed")} >= {
         *("chat", "completions", "responses", "messages", "native", "embeddings")
     }
-    assert rows(installation) == before
+    assert rows() == before
     key = signing.public_key(SECRET_KEY, signing.PROOF_REPORT)
     assert verify_report(report, key) == report
     assert json.loads((installation.folder / "var/media/reports/prove-cap.json").read_text()) == report
@@ -99,8 +88,8 @@ def test_killed_edges_lose_nothing(installation: Installation) -> None:
 
 @pytest.mark.proofs
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_proof_removes_its_account(installation: Installation, number: signal.Signals) -> None:
-    before = rows(installation)
+def test_an_interrupted_proof_removes_its_account(installation: Installation, rows: Rows, number: signal.Signals) -> None:
+    before = rows()
     running = subprocess.Popen(
         [sys.executable, "-m", "yout", "prove-cap", "--calls", "5000"],
         cwd=installation.folder,
@@ -109,35 +98,24 @@ def test_an_interrupted_proof_removes_its_account(installation: Installation, nu
         stderr=subprocess.STDOUT,
     )
     try:
-        eventually(lambda: rows(installation)["ledger_entry"] > 5, "some calls are charged", 60)
+        eventually(lambda: rows()["ledger_entry"] > 5, "some calls are charged", 60)
         running.send_signal(number)
         output = running.communicate(timeout=60)[0]
     finally:
         running.kill()
     assert running.returncode == 130, output
-    assert rows(installation) == before
+    assert rows() == before
 
 
-def test_leftovers_of_killed_proofs_are_removed(installation: Installation) -> None:
-    from shared.core.clock import now_ms
-    from shared.files.storage import Storage
-    from shared.models import Account
-    from shared.operations.audit import Origin
-    from shared.operations.proof_accounts import create_proof_account, leftover_proof_accounts, remove_proof_account
-    from yout.proof.load import models
-
-    before = rows(installation)
-    storage: Any = None
+def test_leftovers_of_killed_proofs_are_removed(installation: Installation, rows: Rows) -> None:
+    before = rows()
     with opened(f"sqlite:///{installation.folder}/var/yout.db") as database:
         bind_database(database)
         made = create_proof_account("http://127.0.0.1:9", 500, models(), SECRET_KEY, origin=Origin("test"))
         assert leftover_proof_accounts(now_ms()) == []
         Account.update(created_at=now_ms() - 2 * 3_600_000).execute()
         assert leftover_proof_accounts(now_ms()) == [made.id]
-        from obstore.store import LocalStore
-
         storage = Storage(LocalStore(installation.folder / "var"))
         for _ in range(2):
             remove_proof_account(made.id, storage, origin=Origin("test"))
-    assert rows(installation) == before
-    assert os.environ.get("DATABASE_URL") is None
+    assert rows() == before
