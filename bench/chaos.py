@@ -52,11 +52,11 @@ PROCESSES = 2  # of each edge
 WHOLE_EDGE = 0.05  # share of an edge's kills that kill all of its processes
 CONCURRENT = 24
 KILLS_PER_RUN = 100
-KILL_CALLS = (1, 20)  # calls between kills, at random
-BURSTS = (3, 3, 3, 2, 2)  # weights of one to five kills at the same moment
+KILL_CALLS = (1, 20)  # answered calls between kills, at random
+BURSTS = (4, 3, 2, 1)  # weights of one to four kills at the same moment
 PLANNED = 20_000  # more calls than a run makes
 POOL, REFILL = 4_000, 2_000  # credits
-REFILL_BELOW = 2_000
+REFILL_BELOW = 1_000  # of those that no call holds; a killed edge's calls hold theirs for half a minute
 SETTLE_SECONDS = 180
 WEIGHTS = {"edge": 50, "worker": 10, "database": 20, "redis": 20}
 SETTINGS = {
@@ -217,9 +217,9 @@ async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.
     calls = asyncio.create_task(load.run(plan_calls(PLANNED, chance, media=True), CONCURRENT, done.is_set))
     try:
         while counts.total() < kills:
-            target = len(load.calls) + chance.randint(*KILL_CALLS)
+            target = _served(load) + chance.randint(*KILL_CALLS)
             deadline = time.monotonic() + SETTLE_SECONDS
-            while len(load.calls) < target or not await asyncio.to_thread(_serves, stack):
+            while _served(load) < target or not await asyncio.to_thread(_serves, stack):
                 stack.revive()
                 if calls.done() or time.monotonic() > deadline:
                     raise ProcessFailed("The calls have ended before the kills.")
@@ -229,6 +229,11 @@ async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.
     finally:
         done.set()
         await calls
+
+
+def _served(load: Load) -> int:
+    """Return the number of calls that an edge answered."""
+    return sum(call.status > 0 for call in load.calls)
 
 
 def _serves(stack: Stack) -> bool:
@@ -257,7 +262,7 @@ def _refill(account: UUID, granted: list[int], done: threading.Event) -> None:
             row, reason = Account.get_by_id(account), f"refill after {granted[0]}"
             if LedgerEntry.select().where((LedgerEntry.account == account) & (LedgerEntry.reason == reason)).exists():
                 granted[0] += REFILL
-            elif row.balance < REFILL_BELOW:
+            elif row.balance - row.held < REFILL_BELOW:
                 with transaction():
                     post_entry(account, "grant", REFILL, actor="system", reason=reason)
     with connected():

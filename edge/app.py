@@ -20,6 +20,7 @@ from edge.api.models import catalog_models
 from edge.api.purge import purge_routes
 from edge.api.quote import quote_routes
 from edge.api.receipts import receipts
+from edge.api.reports import reports
 from edge.api.share import share_routes
 from edge.api.usage import usage_routes
 from edge.call.asgi_routes import Handler, call_handler
@@ -89,6 +90,7 @@ BLUEPRINTS = (
     share_routes,
     purge_routes,
     ledger_heads,
+    reports,
     assets,
     share_page,
     reference,

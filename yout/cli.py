@@ -31,6 +31,7 @@ from yout.commands import (
     prove_cap,
     purge,
     receipt,
+    report,
     secret,
     staff,
     up,
@@ -58,6 +59,7 @@ NOUNS = (
     prove_cap,
     receipt,
     privacy_check,
+    report,
     purge,
 )
 CODES: dict[type[BaseException], str] = {

@@ -37,7 +37,7 @@ from yout.proof.places import (
 )
 from yout.proof.processes import ProofEdge, ProofProcess, child_environment
 from yout.proof.prove_cap import STOP_SECONDS, remove_leftovers, stop_edges, uninterrupted
-from yout.proof.scripted_upstream import Received, ScriptedUpstream
+from yout.proof.scripted_upstream import Answer, Received, ScriptedUpstream
 from yout.proof.speaker import (
     Speaker,
     own_address,
@@ -179,7 +179,7 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
     return PrivacyReport(list(canaries), places, speaker.sent)
 
 
-def _answer(request: Received, canaries: Mapping[str, str]) -> Any:
+def _answer(request: Received, canaries: Mapping[str, str]) -> Answer:
     if b"proof-image_error" in request.body:
         request = replace(request, body=b"proof-error_400")
     return answer_with(request, canaries["answer"], canaries["output"], canaries["error_code"])

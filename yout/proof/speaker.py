@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import Any, NamedTuple
@@ -284,8 +285,6 @@ def speak_media(speaker: Speaker, models: Mapping[str, str]) -> int:
 
 
 def _wait_for_job(speaker: Speaker, path: str, tries: int = 150) -> str:
-    import time
-
     for _ in range(tries):
         status = str(speaker.request("GET", path).json.get("status"))
         if status not in ("queued", "running", "in_progress"):

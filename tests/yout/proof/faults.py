@@ -15,7 +15,7 @@ write = reserve._write
 everything = reserve.Funds(10**12, 10**12, 10**12)
 reserve._pool_funds = lambda quote, pool, overage: everything
 reserve._write = lambda granted, now: write(
-    [one._replace(reserved=one.reserved._replace(amount=0)) for one in granted], now)
+    [one._replace(reserved=one.reserved._replace(amount=0), overage=0) for one in granted], now)
 """,
     "every call is charged twice": """
 settle = import_module("shared.ledger.settle")

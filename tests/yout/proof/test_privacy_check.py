@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 
+import psycopg
 import pytest
 
 from edge.app import ENDPOINTS, create_app
@@ -65,6 +66,9 @@ def test_the_bytes_of_postgresql_are_searched(installation: Installation, postgr
     [place] = [place for place in done.data["places"] if place["name"] == "database: bytes of its files"]
     assert place["size"] > 0, place
     assert ("stored", "plain") in {(hit["canary"], hit["form"]) for hit in done.data["kept"] if "bytes" in hit["place"]}
+    with psycopg.connect(postgres_url) as connection:
+        for table in ("account", "channel", "model", "ledger_entry", "usage_ledger", "media_job", "plan"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), table
 
 
 def test_every_page_and_form_is_included() -> None:
