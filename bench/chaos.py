@@ -49,16 +49,16 @@ from yout.proof.prove_cap import OrderedUpstream, summarize, temporary_account
 
 EDGES, WORKERS = 2, 2
 PROCESSES = 2  # of each edge
-WHOLE_EDGE = 0.05  # share of an edge's kills that kill all of its processes
+WHOLE_EDGE = 0.02  # share of an edge's kills that kill all of its processes
 CONCURRENT = 24
-KILLS_PER_RUN = 100
+KILLS_PER_RUN = 50
 KILL_CALLS = (1, 20)  # answered calls between kills, at random
 BURSTS = (4, 3, 2, 1)  # weights of one to four kills at the same moment
 PLANNED = 20_000  # more calls than a run makes
 POOL, REFILL = 4_000, 2_000  # credits
 REFILL_BELOW = 1_000  # of those that no call holds; a killed edge's calls hold theirs for half a minute
 SETTLE_SECONDS = 180
-WEIGHTS = {"edge": 50, "worker": 10, "database": 20, "redis": 20}
+WEIGHTS = {"edge": 50, "worker": 6, "database": 20, "redis": 24}
 SETTINGS = {
     "YOUT_DRAIN_SECONDS": "5",
     "YOUT_MEDIA_ANSWER_SECONDS": "10",
@@ -76,7 +76,8 @@ class Stack:
         stack.callback(self.postgres.stop)
         self.redis = RedisServer("valkey", folder)
         stack.callback(self.redis.kill)
-        # Servers end with the thread that started them, so the threads that restart them must live as long.
+        # A process ends with the thread that started it, so these threads must live as long.
+        self.killing = stack.enter_context(ThreadPoolExecutor(1, "kill"))
         self._restarts = stack.enter_context(ThreadPoolExecutor(2, "restart"))
         os.environ.update(
             DATABASE_URL=self.postgres.create_migrated(),
@@ -213,7 +214,7 @@ def run(stack: Stack, kills: int, seed: int) -> Run:
 
 async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.Random, counts: Counter[str]) -> None:
     """Make calls all the time, and kill after a random number of them."""
-    done = asyncio.Event()
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
     calls = asyncio.create_task(load.run(plan_calls(PLANNED, chance, media=True), CONCURRENT, done.is_set))
     try:
         while counts.total() < kills:
@@ -223,9 +224,9 @@ async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.
                 stack.revive()
                 if calls.done() or time.monotonic() > deadline:
                     raise ProcessFailed("The calls have ended before the kills.")
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
             for _ in range(min(chance.choices(range(1, len(BURSTS) + 1), BURSTS)[0], kills - counts.total())):
-                counts[await asyncio.to_thread(partial(stack.kill_one, chance))] += 1
+                counts[await loop.run_in_executor(stack.killing, partial(stack.kill_one, chance))] += 1
     finally:
         done.set()
         await calls
@@ -312,6 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100, help="number of kills (default 100)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the choices (default 1)")
     parser.add_argument("--per-run", type=int, default=KILLS_PER_RUN, help=f"kills per run (default {KILLS_PER_RUN})")
+    parser.add_argument("--first", type=int, default=1, metavar="RUN", help="number of the first run, to continue a series")
     options = parser.parse_args(arguments)
     bad = 0
     total: Counter[str] = Counter()
@@ -320,7 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stack = Stack(ending, folder)
         bind_database(open_database(stack.settings.database_url))
         print(HEAD, flush=True)
-        for number in range(-(-options.kills // options.per_run)):
+        for number in range(options.first - 1, -(-options.kills // options.per_run)):
             kills = min(options.per_run, options.kills - number * options.per_run)
             found = run(stack, kills, options.seed * 1_000_003 + number)
             total.update(found.kills)

@@ -20,6 +20,7 @@ ANSWER_SECONDS = 60
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 _BOUNDARY = "proof-boundary"
+ANSWERED, GENERATED, STORED = 27, 5, 3  # what `speak_calls`, `speak_media` and `speak_stored` return if everything works
 Json = dict[str, Any]
 # Pages, which are not in the OpenAPI document. `{}` is replaced by a canary.
 PAGES = (
@@ -230,7 +231,9 @@ def speak_calls(speaker: Speaker, models: Mapping[str, str]) -> int:
     for dialect in ("chat", "anthropic", "gemini", "responses"):
         for streamed in (False, True):
             mode: Json = {"stream": True} if streamed else {}
-            more = identifiers(say) if dialect == "chat" else {"user": say("user")}
+            more: Json = identifiers(say) if dialect == "chat" else {"user": say("user")}
+            if dialect == "responses":
+                more["stop"] = None  # its providers have no stop sequences
             claim = {"idempotency-key": say("idempotency_key") + dialect + str(streamed), "x-yout-tag": say("tag")}
             count(speaker.request("POST", "/v1/chat/completions", chat_body(say, models[dialect], **more, **mode), claim))
             count(speaker.request("POST", "/v1/messages", messages_body(say, models[dialect], **mode)))

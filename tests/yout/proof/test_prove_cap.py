@@ -98,7 +98,7 @@ def test_an_interrupted_proof_removes_its_account(installation: Installation, ro
         stderr=subprocess.STDOUT,
     )
     try:
-        eventually(lambda: rows()["ledger_entry"] > 5, "some calls are charged", 60)
+        eventually(lambda: rows()["ledger_entry"] > 5, "some calls are charged", 150)
         running.send_signal(number)
         output = running.communicate(timeout=60)[0]
     finally:
