@@ -48,7 +48,7 @@ log = logging.getLogger("yout.ledger")
 
 MAX_BATCH = 256
 CROWDED_ITEMS = 16  # the queue is crowded when more items than this wait,
-CROWDED_SECONDS = 0.03  # or when it was not empty for this long,
+CROWDED_SECONDS = 0.02  # or when it was not empty for this long,
 CALM_ITEMS = 2  # until at most this many wait
 _RETRY = object()  # the database is unavailable: retry soon, before anything else
 _LATER = object()  # another transaction holds a lock: retry this item later, continue with the others
