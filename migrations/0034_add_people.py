@@ -4,6 +4,8 @@ The tables stay empty: `add_owners` fills them in a transaction of its own, beca
 is committed. The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
+from functools import partial
+
 from peewee import SQL, BigIntegerField, CharField, ForeignKeyField, Model, SqliteDatabase, UUIDField
 
 OLD = "CHECK (kind IN ('key', 'visitor'))"
@@ -88,33 +90,55 @@ Invitation.add_index(
     )
 )
 TABLES = (Person, Member, Invitation)
+CHANGED = ("api_key", "web_session", "hold", "usage_ledger")
+INDEXED = ("api_key", "web_session")
+
+
+def _add_columns(table, db):
+    if "member" in {column.name for column in db.get_columns(table)}:
+        return
+    sqlite = isinstance(db, SqliteDatabase)
+    uuid, integer = ("TEXT", "INTEGER") if sqlite else ("UUID", "BIGINT")
+    db.execute_sql(f"ALTER TABLE {table} ADD COLUMN member {uuid}")
+    if table == "hold":
+        db.execute_sql("ALTER TABLE hold ADD COLUMN more_allowances TEXT")
+    if table == "api_key":
+        db.execute_sql(
+            f"ALTER TABLE api_key ADD COLUMN daily_credit_limit {integer}"
+            " CONSTRAINT api_key_daily_limit CHECK (daily_credit_limit > 0)"
+        )
+    if table in INDEXED:
+        db.execute_sql(f'CREATE INDEX "{table}_by_member" ON "{table}" ("member") WHERE member IS NOT NULL')
+
+
+def _widen_kinds(db):
+    if not isinstance(db, SqliteDatabase):
+        found = "SELECT pg_get_constraintdef(oid) LIKE %s FROM pg_constraint WHERE conname = 'allowance_kind_check'"
+        if db.execute_sql(found, ("%memberday%",)).fetchone()[0]:
+            return
+    _replace_kinds(db, OLD, NEW)
+
+
+# Each step locks one table, so that none of them can deadlock with a call. PostgreSQL only.
+PREPARE = (*(partial(_add_columns, table) for table in CHANGED), _widen_kinds)
 
 
 def up(migrator, db):
-    sqlite = isinstance(db, SqliteDatabase)
-    uuid, integer = ("TEXT", "INTEGER") if sqlite else ("UUID", "BIGINT")
     with db.bind_ctx((Account, *TABLES)):
         db.create_tables(TABLES)
-    for table in ("api_key", "web_session", "hold", "usage_ledger"):
-        db.execute_sql(f"ALTER TABLE {table} ADD COLUMN member {uuid}")
-    db.execute_sql("ALTER TABLE hold ADD COLUMN more_allowances TEXT")
-    db.execute_sql(
-        f"ALTER TABLE api_key ADD COLUMN daily_credit_limit {integer}"
-        " CONSTRAINT api_key_daily_limit CHECK (daily_credit_limit > 0)"
-    )
-    for table in ("api_key", "web_session"):
-        db.execute_sql(f'CREATE INDEX "{table}_by_member" ON "{table}" ("member") WHERE member IS NOT NULL')
-    _replace_kinds(db, OLD, NEW)
+    for table in CHANGED:
+        _add_columns(table, db)
+    _widen_kinds(db)
 
 
 def down(migrator, db):
     db.execute_sql("DELETE FROM allowance WHERE kind NOT IN ('key', 'visitor')")
     _replace_kinds(db, NEW, OLD)
-    for table in ("api_key", "web_session"):
+    for table in INDEXED:
         db.execute_sql(f"DROP INDEX {table}_by_member")
     db.execute_sql("ALTER TABLE api_key DROP COLUMN daily_credit_limit")
     db.execute_sql("ALTER TABLE hold DROP COLUMN more_allowances")
-    for table in ("api_key", "web_session", "hold", "usage_ledger"):
+    for table in CHANGED:
         db.execute_sql(f"ALTER TABLE {table} DROP COLUMN member")
     with db.bind_ctx((Account, *TABLES)):
         db.drop_tables(TABLES[::-1])

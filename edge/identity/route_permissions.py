@@ -27,7 +27,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "POST /invitation/<invitation_token>",
         ),
         *("GET /verify-email/<link>", "POST /verify-email/<link>", "POST /verify-email/<link>/resend"),
-        "GET /.well-known/yout-purge-key.pem",
+        *("GET /.well-known/yout-purge-key.pem", "GET /.well-known/yout-ledger-heads.json"),
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
