@@ -36,7 +36,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
     ),
     "read": (
         *("GET /account", "GET /account/usage", "GET /account/members"),
-        *("GET /calls", "GET /calls.csv", "GET /calls/<id>"),
+        *("GET /calls", "GET /calls.csv", "GET /calls/<id>", "GET /calls/<id>/receipt.json"),
         *("GET /api/usage/", "GET /api/receipts/<id>/", "GET /api/chat/limit/", "GET /api/chat/models/", "POST /api/quote/"),
         *("GET /api/key/", "GET /v1/models", "GET /v1/models/<path:model_id>", "POST /v1/messages/count_tokens"),
     ),

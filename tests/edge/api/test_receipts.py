@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import re
+import subprocess
+import sys
 from functools import reduce
 from operator import getitem
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -18,7 +23,7 @@ from shared.operations.plans import create_plan
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
 from tests.factories import ORIGIN
 from tests.openai_payloads import Json, chunk, completion, role, tokens
-from tests.servers.process import eventually
+from tests.servers.process import ROOT, eventually
 from tests.upstream_responses import HANG, Gate, error_response, json_response, stream
 
 SECRET_WORDS = "a canary in the coal mine"
@@ -43,6 +48,21 @@ def computed(found: Json) -> int:
         + counted["output"] * price["credits_per_1k_output"]
     )
     return int(max(price["minimum_credits"], price["credits_per_call"] - (-thousandths // 1000)))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_caller_can_compute_the_hash_of_what_the_provider_got(sandbox: Sandbox, tmp_path: Path, streamed: bool) -> None:
+    """With the program in the documents."""
+    request = {"model": sandbox.model, "messages": [{"role": "user", "content": "Grüße \U0001f30d"}], "temperature": 0.5}
+    request |= {"stream": True} if streamed else {}
+    called = sandbox.post(json.dumps(request).encode())
+    assert called.status == 200
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    (tmp_path / "receipt.json").write_text(json.dumps(receipt(sandbox, called.headers["x-request-id"])))
+    [program] = re.findall(r"```python\n([^`]*request_sha256[^`]*)```", (ROOT / "docs" / "privacy.md").read_text())
+    program = program.replace("gpt-4o-mini", sandbox.provider.calls[-1].json["model"])
+    done = subprocess.run([sys.executable, "-Ic", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:

@@ -40,7 +40,13 @@ SAID = [
 LONG_MODEL = "laboratory/" + "x" * 48  # contains no point at which a browser can break the line
 FILES = {
     *("/assets/<path:name>", "/robots.txt", "/sitemap.xml", "/docs/search.json"),
-    *("/account/export.json", "/calls.csv", "/account/purge/<purge_id>/certificate.json", "/closed/<proof>/certificate.json"),
+    *(
+        "/account/export.json",
+        "/calls.csv",
+        "/calls/<id>/receipt.json",
+        "/account/purge/<purge_id>/certificate.json",
+        "/closed/<proof>/certificate.json",
+    ),
 }
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
 
