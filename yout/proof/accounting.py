@@ -142,7 +142,7 @@ def prove(calls: Sequence[Call], sent: Mapping[int, Sent], books: Books, samples
     for call in calls:
         least, most = bounds(call, sent.get(call.order.number, Sent()))
         charged = books.charged.get(call.order.number, 0)
-        value += least
+        value += min(max(least, charged), most)
         if charged < least:
             lost += least - charged
             problems.append(f"lost: {call.name} delivered {least} credits, but {charged} were charged")

@@ -57,7 +57,7 @@ class Expected(NamedTuple):
 def search_tables(finder: Finder, account: UUID, expected: Expected) -> Place:
     """Search every column of every table by SQL. The account's own rows are also searched for compressed values."""
     hits: set[Hit] = set()
-    tables = database.get_tables()
+    tables = _tables()
     for table in tables:
         columns = [column.name for column in database.get_columns(table)]
         for row in _suspicious_rows(table, columns, finder, account):
@@ -66,6 +66,17 @@ def search_tables(finder: Finder, account: UUID, expected: Expected) -> Place:
                     place = f"{table}.{column}"
                     hits.add(Hit(*found, f"database: {place}", expected.allows(place, found.canary)))
     return Place("database: every column of every table", len(tables), "tables", sorted(hits))
+
+
+def _tables() -> list[str]:
+    """Return all tables. On PostgreSQL, a partitioned one includes its partitions."""
+    if is_sqlite():
+        return list(database.get_tables())
+    rows = database.execute_sql(
+        "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition ORDER BY relname"
+    )
+    return [name for (name,) in rows]
 
 
 def _suspicious_rows(table: str, columns: Sequence[str], finder: Finder, account: UUID) -> Iterator[Sequence[Any]]:
