@@ -27,7 +27,11 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "POST /invitation/<invitation_token>",
         ),
         *("GET /verify-email/<link>", "POST /verify-email/<link>", "POST /verify-email/<link>/resend"),
-        *("GET /.well-known/yout-purge-key.pem", "GET /.well-known/yout-ledger-heads.json"),
+        *(
+            "GET /.well-known/yout-purge-key.pem",
+            "GET /.well-known/yout-ledger-heads.json",
+            "GET /.well-known/yout-report-key.pem",
+        ),
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
