@@ -56,6 +56,13 @@ BEGIN
 END
 $$;
 
+-- Statements that change all shards use one connection per node, because a transaction may change a reference table afterwards.
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I SET citus.multi_shard_modify_mode = sequential', current_database());
+END
+$$;
+
 -- The shard of an account: edges group their calls by it.
 CREATE FUNCTION yout_shard_of(account uuid) RETURNS bigint LANGUAGE sql STABLE
     RETURN get_shard_id_for_distribution_column('account', account);
