@@ -8,6 +8,8 @@ unfinished, and the usage retention sets `call` to NULL. The salt goes with the 
 deleted details.
 """
 
+from functools import partial
+
 from peewee import SqliteDatabase
 
 BINARY = {"entry_hash": 32, "commitment": 32, "salt": 16}
@@ -20,15 +22,25 @@ REFUSAL = "ledger entries cannot be changed or deleted"
 PURGED = "EXISTS (SELECT 1 FROM purge_job WHERE account_id = OLD.account_id AND status <> 'done')"
 
 
+COLUMNS = {"account": ("ledger_head", "ledger_origin"), "ledger_entry": tuple(BINARY), "usage_ledger": ("request_sha256",)}
+
+
+def _add_columns(table, db):
+    kind = "BLOB" if isinstance(db, SqliteDatabase) else "BYTEA"
+    present = {column.name for column in db.get_columns(table)}
+    for column in COLUMNS[table]:
+        if column not in present:
+            db.execute_sql(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+
+# Each step locks one table, so that none of them can deadlock with a call. PostgreSQL only.
+PREPARE = tuple(partial(_add_columns, table) for table in COLUMNS)
+
+
 def up(migrator, db):
-    sqlite = isinstance(db, SqliteDatabase)
-    kind = "BLOB" if sqlite else "BYTEA"
-    for column in BINARY:
-        db.execute_sql(f"ALTER TABLE ledger_entry ADD COLUMN {column} {kind}")
-    for column in ("ledger_head", "ledger_origin"):
-        db.execute_sql(f"ALTER TABLE account ADD COLUMN {column} {kind}")
-    db.execute_sql(f"ALTER TABLE usage_ledger ADD COLUMN request_sha256 {kind}")
-    (_add_sqlite_triggers if sqlite else _add_postgres_triggers)(db)
+    for table in COLUMNS:
+        _add_columns(table, db)
+    (_add_sqlite_triggers if isinstance(db, SqliteDatabase) else _add_postgres_triggers)(db)
 
 
 def _add_sqlite_triggers(db):
@@ -80,8 +92,6 @@ def down(migrator, db):
         for trigger in ("protected", "not_truncated"):
             db.execute_sql(f"DROP TRIGGER ledger_entry_{trigger} ON ledger_entry")
         db.execute_sql("DROP FUNCTION protect_ledger_entry()")
-    for column in BINARY:
-        db.execute_sql(f"ALTER TABLE ledger_entry DROP COLUMN {column}")
-    for column in ("ledger_head", "ledger_origin"):
-        db.execute_sql(f"ALTER TABLE account DROP COLUMN {column}")
-    db.execute_sql("ALTER TABLE usage_ledger DROP COLUMN request_sha256")
+    for table, columns in COLUMNS.items():
+        for column in columns:
+            db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")

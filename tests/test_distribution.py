@@ -36,8 +36,12 @@ from shared.ledger import (
     UsageDetails,
     VisitorSettings,
     batch_transaction,
+    compaction,
     retention,
 )
+from shared.ledger.allowances import member_spending
+from shared.ledger.receipt_proof import read_proof
+from shared.ledger.sql import execute
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.media.finish_job import JobResult
 from shared.models import ApiKey, EdgeProcess, LedgerEntry, PurgeJob, Subscription, WebSession
@@ -58,7 +62,7 @@ EXCEPTIONS = {
     "SELECT h.id, h.account_id FROM hold h LEFT JOIN edge_process": "the sweeper searches abandoned holds of all accounts",
     "DELETE FROM hold WHERE state <> 'held' AND closed_at <": "the sweeper deletes old rows of all accounts",
     "DELETE FROM idempotency_claim WHERE expires_at <": "the sweeper deletes old rows of all accounts",
-    "DELETE FROM allowance WHERE kind = 'visitor' AND period <": "the sweeper deletes old rows of all accounts",
+    "DELETE FROM allowance WHERE kind = %s AND period <": "the sweeper deletes old rows of all accounts",
     "SELECT DISTINCT edge_process FROM hold": "the sweeper keeps a process while any account has a hold of it",
     "SELECT a.id, p.usage_days FROM account a": "the worker pages through all accounts to delete old calls",
     "SELECT id, account_id FROM subscription WHERE status = 'active' AND renews_at <=": "the worker searches due renewals",
@@ -66,8 +70,8 @@ EXCEPTIONS = {
     'SELECT "t1"."id", "t1"."account_id", "t1"."plan_id"': "a change of a plan reads the subscription by its id",
     'UPDATE "subscription" SET "plan_id"': "a change of a plan writes the subscription by its id",
 }
-# Modules of the ledger that no call uses: the check of the whole ledger, readiness, and the upkeep of partitions.
-NOT_HOT = {"verify.py", "probe.py", "partitions.py"}
+# Modules of the ledger that no call uses: checks and seals of the whole ledger, readiness, and the upkeep of partitions.
+NOT_HOT = {"verify.py", "probe.py", "partitions.py", "seal.py", "dump.py"}
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)
 TERMS = VisitorSettings(1_000, 300)
 HOUR_MS = 3_600_000
@@ -223,6 +227,10 @@ def lose_holds(customers: list[Customer], now: int) -> None:
     EdgeProcess.create(host="gone", pid=1, seen_at=0)
     assert ledger.sweep(now + 2 * HOUR_MS) == 2
     calls.settle(*late)
+    crashed = calls.reserve(calls.ask(owner.keys[1], owner.id))  # the database loses its row
+    execute("DELETE FROM hold WHERE id = ? AND account_id = ?", [crashed[0][0].call, owner.id])
+    execute("UPDATE account SET held = held - ? WHERE id = ?", [crashed[0][1].amount, owner.id])
+    calls.settle(*crashed, held=crashed[0][1].amount)
 
 
 def post_entries(customer: Customer) -> None:
@@ -230,6 +238,7 @@ def post_entries(customer: Customer) -> None:
     with transaction():
         ledger.post_entry(customer.id, "grant", 50, actor="test", reason="test", plan=True)
         ledger.post_entry(customer.id, "refund", 1, actor="test", reason="test", call=charge.call)
+    assert read_proof(customer.id, charge.call) is not None
     key = ApiKey.get(ApiKey.digest == customer.keys[0].digest)
     update_key(key.id, {"monthly_credit_limit": 10 * CREDITS}, origin=ORIGIN)
 
@@ -281,6 +290,7 @@ def store_and_purge(customer: Customer, settings: Settings) -> None:
     assert store_response(ResponseState(customer.id, None, True, 0, [], 0), call, [], {}, model="free")
     find_response(customer.id, f"resp_{call.hex}")
     share_messages(customer.id, "A share", [ChatMessage("user", "Hi")])
+    assert compaction._last_hash(customer.id, ()) is None  # no entry has a hash yet
     job = begin_purge(customer.id, origin=ORIGIN)
     PurgeActors(settings).purge(str(job.id))
     assert PurgeJob.get_by_id(job.id).status == "done"
@@ -302,6 +312,7 @@ def test_every_hot_statement_names_the_account(
         run_media(customers[0], now)
         lose_holds(customers, now)
         ledger.month_spending(customers[0].id, now)
+        member_spending(customers[0].id, now)
         use_overage(customers, now)
         post_entries(customers[0])
         delete_old_calls(customers[1], now)
