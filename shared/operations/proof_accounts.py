@@ -37,6 +37,7 @@ from shared.models import (
     MediaJob,
     MediaOutput,
     OutputSize,
+    Person,
     Plan,
     PlatformUsage,
     PurgeJob,
@@ -129,6 +130,7 @@ def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> 
         FormSubmission.delete().where(FormSubmission.owner == account).execute()
         if not LedgerEntry.select().where(LedgerEntry.account == account).exists():
             Account.delete().where(Account.id == account).execute()
+            Person.delete().where(Person.email == row.email).execute()
         Plan.delete().where(Plan.name == prefix, Plan.id.not_in(Subscription.select(Subscription.plan))).execute()
         record_audit_entry(origin, "proof.remove", account)
 

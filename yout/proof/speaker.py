@@ -41,6 +41,7 @@ PAGES = (
     *("/account/media", "/account/media/price", "/account/media/jobs/{}", "/account/conversations", "/account/shares"),
     *("/account/conversations/{}/delete", "/account/shares/{}/revoke", "/account/close", "/calls", "/calls.csv", "/calls/{}"),
     *("/assets/{}", "/sitemap.xml", "/robots.txt", "/openapi.json", "/healthz", "/readyz", "/metrics"),
+    *("/account/members", "/account/members/{}", "/accounts", "/account/leave", "/invitation/{}", "/calls/{}/receipt.json"),
 )
 FORMS = (
     *("/sign-in", "/sign-up", "/sign-out", "/sign-out-everywhere", "/password/{}", "/language"),
@@ -48,6 +49,9 @@ FORMS = (
     *("/account/redeem", "/account/keys", "/account/keys/{}/edit", "/account/keys/{}/revoke", "/account/sessions/{}/end"),
     *("/account/password", "/account/email", "/account/verify-email", "/account/purge", "/account/close", "/account/media"),
     *("/account/media/jobs/{}/cancel", "/account/conversations/{}/delete", "/account/shares/{}/revoke"),
+    *("/account/members/invite", "/account/members/invitations/{}/resend", "/account/members/invitations/{}/revoke"),
+    *("/account/members/{}", "/account/members/{}/suspend", "/account/members/{}/resume", "/account/members/{}/remove"),
+    *("/account/members/{}/transfer", "/accounts/{}/switch", "/account/leave", "/invitation/{}"),
 )
 # Fields of the forms; those of other forms are ignored.
 _FORM_FIELDS = (
