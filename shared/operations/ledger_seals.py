@@ -7,14 +7,16 @@ from typing import Any
 
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
-from shared.ledger.seal import seal_ledger
+from shared.ledger.seal import read_documents, seal_ledger
 
 
 def seal_and_store(settings: Settings, now: int) -> dict[str, Any]:
     """Seal all new ledger entries and return the signed document.
 
-    Raises `StorageUnavailable` if the complete seal could not be stored outside the database.
+    Raises `StorageUnavailable` if the complete seal could not be stored outside the database. The next one stores it too.
     """
     document = seal_ledger(now, settings.secret_key, settings.edge_url)
-    open_storage(settings).put_document(f"ledger-heads/{document['head']['number']:08}.json", json.dumps(document).encode())
+    storage = open_storage(settings)
+    for latest, _ in read_documents(document["head"]["number"] - 1, 2):
+        storage.put_document(f"ledger-heads/{latest['head']['number']:08}.json", json.dumps(latest).encode())
     return document

@@ -1,0 +1,50 @@
+"""A worker seals the ledger once a day, and stores the statement outside the database."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import peewee
+import pytest
+
+from shared.core.billing_periods import DAY_MS
+from shared.core.secret_key import SecretKey
+from shared.core.settings import Settings
+from shared.files.storage import open_storage
+from shared.ledger.dump_check import DumpCheck
+from shared.ledger.seal import published, read_documents
+from shared.models import LedgerSeal
+from tests import factories
+from tests.shared.ledger.test_seal import dump
+from workers.ledger_seals import seal_if_due
+
+NOON = 20_800 * DAY_MS + DAY_MS // 2
+pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+
+
+def test_one_seal_a_day(bound_database: peewee.Database, media_settings: Settings) -> None:
+    factories.account()
+    sealed = [seal_if_due(media_settings, NOON + hours * 3_600_000) for hours in (0, 1, 11, 12, 13)]
+    assert sealed == [True, False, False, True, False]
+    documents = [document for document, _ in read_documents()]
+    stored = [json.loads(open_storage(media_settings).get_document(f"ledger-heads/0000000{number}.json")) for number in (1, 2)]
+    assert stored == documents
+    assert [document["head"]["leaves"] for document in documents] == [1, 0]
+
+
+def test_a_seal_that_was_interrupted_is_continued(bound_database: peewee.Database, media_settings: Settings) -> None:
+    factories.account()
+    LedgerSeal.create(number=1, started_at=NOON)
+    assert seal_if_due(media_settings, NOON)
+    assert LedgerSeal.select().count() == 1
+
+
+def test_seals_stay_valid_when_the_secret_key_changes(bound_database: peewee.Database, media_settings: Settings) -> None:
+    factories.account()
+    changed = dataclasses.replace(media_settings, secret_key=SecretKey("another secret key of 32 characters"))
+    for settings, at in ((media_settings, NOON), (changed, NOON + DAY_MS)):
+        assert seal_if_due(settings, at)
+    heads = published(read_documents())
+    assert len(heads["keys"]) == 2
+    assert list(DumpCheck(heads).run(dump().splitlines(keepends=True))) == []
