@@ -20,7 +20,7 @@ from shared.core.errors import SchemaMismatch
 RELEASE = (0, 5)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
-_LOCK_NOT_AVAILABLE = "55P03"
+_LOCK_FAILURES = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 LOCK_TIMEOUT_MS = 1_000  # of a migration's statement; shorter than that of calls, which wait behind it
 LOCK_PAUSE_SECONDS = 1.0
 LOCK_SECONDS = 600.0  # how long a migration waits for locks in total, e.g. for a backup that reads the table
@@ -80,7 +80,7 @@ def _run_alone(runner: Runner, name: str, step: Callable[[], list[str] | None]) 
                 runner.database.execute_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
                 return step() or []
         except peewee.OperationalError as error:
-            if sqlstate(error) != _LOCK_NOT_AVAILABLE or time.monotonic() >= ends_at:
+            if sqlstate(error) not in _LOCK_FAILURES or time.monotonic() >= ends_at:
                 raise
         time.sleep(LOCK_PAUSE_SECONDS)
 
