@@ -125,15 +125,22 @@ def test_a_poll_is_queued_for_the_workers(bound_database, redis_url, make_settin
 
 
 @pytest.fixture
-def ledger(bound_database) -> dict[str, Any]:
+def untouched_ledger(bound_database) -> dict[str, Any]:
     first, second = factories.account(credits=1_000), factories.account(credits=2_000)
     used = usage_row(first, credits=5)
     with transaction():
         post_entry(first.id, "refund", 5, actor="worker", reason="=cmd()", call=used.id)
     adjust_credits(second.id, -300, "taken back", origin=Origin("ana@yout.example"))
-    allow_tampering(bound_database)
-    LedgerEntry.update(created_at=1_700_000_000_000).where(LedgerEntry.account == second, LedgerEntry.seq == 1).execute()
     return {"first": first, "second": second, "used": used}
+
+
+@pytest.fixture
+def ledger(bound_database, untouched_ledger) -> dict[str, Any]:
+    """With one entry of 2023, whose hash is wrong."""
+    allow_tampering(bound_database)
+    old = LedgerEntry.account == untouched_ledger["second"], LedgerEntry.seq == 1
+    LedgerEntry.update(created_at=1_700_000_000_000).where(*old).execute()
+    return untouched_ledger
 
 
 def test_the_ledger_is_filtered_totaled_and_exported(signed_in, ledger):
@@ -159,14 +166,14 @@ def test_the_ledger_is_filtered_totaled_and_exported(signed_in, ledger):
     assert browser.get(f"/ledger/?request={new_id()}").status_code == 404
 
 
-def test_verifying_the_ledger_names_each_problem(signed_in, ledger, monkeypatch):
+def test_verifying_the_ledger_names_each_problem(signed_in, untouched_ledger, monkeypatch):
     browser = signed_in("support")
     token = browser.form("/ledger/", "/ledger/verify")
     assert "The ledger balances. Verified 2 accounts, 4 entries" in browser.post("/ledger/verify", token).text
-    Account.update(balance=Account.balance + 7).where(Account.id == ledger["first"].id).execute()
+    Account.update(balance=Account.balance + 7).where(Account.id == untouched_ledger["first"].id).execute()
     text = browser.post("/ledger/verify", token).text
     assert "The ledger does not balance" in text
-    assert str(ledger["first"].id) in text
+    assert str(untouched_ledger["first"].id) in text
     monkeypatch.setattr(ledger_view, "run_with_timeout", lambda query, seconds=3.0: None)
     assert "yout ledger verify" in browser.post("/ledger/verify", token).text
 

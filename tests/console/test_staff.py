@@ -172,7 +172,7 @@ def test_sessions_are_paginated(signed_in) -> None:
         older = unescape(re.search(r'href="([^"]+)" rel="next"', first).group(1))
         second = owner.get(older).text
         oldest = f"/me/sessions/{mine.created_at - PAGE_SIZE}/end"
-        assert [page.count("<tr><td>") for page in (first, second)] == [PAGE_SIZE, 1]
+        assert [page.count("<tr><td") for page in (first, second)] == [PAGE_SIZE, 1]
         assert (oldest in second) == (address == "/me/")
     assert owner.get("/me/?before=x").status_code == 400
     owner.post(f"/me/sessions/{mine.created_at - PAGE_SIZE}/end", owner.form("/me/", "/me/sessions/end-others"))

@@ -126,8 +126,9 @@ class MediaStack:
         return Storage(LocalStore(self.ledger_database.folder / "media"))
 
     def files(self) -> int:
-        """The number of stored files."""
-        return sum(1 for path in (self.ledger_database.folder / "media").rglob("*") if path.is_file())
+        """The number of stored files, without the ledger's seals, which the worker stores."""
+        folder = self.ledger_database.folder / "media"
+        return sum(1 for path in folder.rglob("*") if path.is_file() and "ledger-heads" not in path.parts)
 
 
 class Customer:
