@@ -76,7 +76,7 @@ def test_the_same_limits_as_the_creator_are_allowed() -> None:
         "allowed_ips": ["10.0.0.0/8", "10.9.0.0/16", "2001:db8::7", "::ffff:10.0.0.1"],
         "monthly_credit_limit": 700,
     }
-    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], body["allowed_ips"], 700, None)
+    assert read(body, BOUND)[1:] == (NOW + 60_000, 5, 499, 2, ["m-2"], body["allowed_ips"], 700, None, None)
 
 
 WIDER: list[dict[str, Any]] = [

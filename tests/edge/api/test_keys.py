@@ -53,7 +53,7 @@ def test_a_created_key_works_immediately(customer: Customer, path: str) -> None:
     key = answer.json
     assert key["prefix"] == key["secret"][:9] + "…"
     assert (key["name"], key["last_used"], key["expires_at"]) == ("production", None, None)
-    assert key["limits"] == dict.fromkeys(("rpm", "tpm", "concurrency", "monthly_credit_limit", "allowed_models", "allowed_ips"))
+    assert key["limits"] == dict.fromkeys(LIMIT_FIELDS)
     assert customer.with_key(key["secret"]).stream().status == 200
 
 
@@ -64,7 +64,7 @@ def test_a_created_key_is_listed_with_its_limits(customer: Customer) -> None:
     document = create(customer, expires_at=expires_at, **limits)
     secret = document.pop("secret")
     assert document["expires_at"] == expires_at
-    assert document["limits"] == {**limits, "allowed_ips": ["127.0.0.1/32"]}
+    assert document["limits"] == {**limits, "daily_credit_limit": None, "allowed_ips": ["127.0.0.1/32"]}
     assert listed(customer)["production"] == document
     refused = customer.with_key(secret).stream(model="m-2")
     assert (refused.status, refused.error["code"]) == (403, "model_not_allowed")
