@@ -15,7 +15,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from shared.billing.token_usage import TokenUsage
-from shared.core.clock import new_id
+from shared.core.clock import id_time, new_id
 from shared.ledger.allowances import Meter, MeterId, allowance_names, read_allowances, read_overages, write_meters
 from shared.ledger.sql import (
     AccountState,
@@ -308,7 +308,10 @@ def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> di
 
 
 def _lost_holds(items: Sequence[Settlement], holds: Iterable[CallId], charged: Iterable[CallId]) -> dict[CallId, _Hold]:
-    """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either."""
+    """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either.
+
+    A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again.
+    """
     known = {*holds, *charged}
     missing = {
         (item.call, item.account): item.held
@@ -317,12 +320,18 @@ def _lost_holds(items: Sequence[Settlement], holds: Iterable[CallId], charged: I
     }
     if not missing:
         return {}
-    rows = execute(
-        "SELECT id, account_id FROM usage_ledger WHERE id IN ? AND account_id IN ?",
-        [[call for call, _ in missing], sorted({account for _, account in missing})],
-    )
+    calls, accounts = [call for call, _ in missing], sorted({account for _, account in missing})
+    rows = execute("SELECT id, account_id FROM usage_ledger WHERE id IN ? AND account_id IN ?", [calls, accounts]).fetchall()
     settled = {(as_uuid(id), as_uuid(account)) for id, account in rows}
-    return {id: _Hold(amount, "lost") for id, amount in missing.items() if id not in settled}
+    purges = execute(
+        "SELECT account_id, max(boundary) FROM purge_job WHERE account_id IN ? GROUP BY account_id", [accounts]
+    ).fetchall()
+    purged = {as_uuid(account): int(boundary) for account, boundary in purges}
+    return {
+        (call, account): _Hold(amount, "lost")
+        for (call, account), amount in missing.items()
+        if (call, account) not in settled and id_time(call) > purged.get(account, -1)
+    }
 
 
 def _forget_expiry(was_expired: Sequence[Settlement]) -> None:

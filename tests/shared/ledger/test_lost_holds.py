@@ -16,8 +16,10 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database, drop_connection, transaction
 from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, Reservation, Settled, Settlement, batch_transaction
+from shared.ledger.compaction import compact_ledger
 from shared.ledger.verify import verify_ledger
 from shared.models import Account, Hold, LedgerEntry, UsageLedger
+from shared.operations.purges import begin_purge
 from tests import factories
 from tests.databases import opened
 from tests.servers.postgres import Postgres
@@ -101,6 +103,25 @@ def test_a_call_that_never_started_is_not_settled_without_its_hold(bound_databas
         [settled] = ledger.settle([Settlement(taken.call, owner.id, 0, held=HELD)], now_ms())
     assert not settled.is_first
     assert UsageLedger.select().count() == 0
+
+
+@pytest.mark.parametrize("is_settled", [True, False], ids=["settled", "expired"])
+def test_a_purged_call_is_not_charged_again(bound_database: peewee.Database, is_settled: bool) -> None:
+    owner = factories.account(1_000)
+    digest = factories.api_key(owner)[0].digest
+    taken = reservation(digest)
+    reserve(taken)
+    if is_settled:
+        settle(taken, owner.id, 150)
+    else:
+        assert ledger.sweep(taken.expires_at + 1) == 1
+    begin_purge(owner.id, origin=factories.ORIGIN)
+    with transaction():
+        compact_ledger(owner.id, now_ms())
+    balance = 850 if is_settled else 1_000
+    assert settle(taken, owner.id, 150) == Settled(0, balance, is_first=False)
+    assert UsageLedger.select().count() == 0
+    assert verify_ledger(now_ms()).problems == ()
 
 
 @pytest.fixture
