@@ -17,7 +17,7 @@ from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.identity.roles import OWNER, check_given_role
 from shared.ledger.allowances import init_member_counter, member_spending
 from shared.ledger.sql import lock_accounts
-from shared.models import Account, ApiKey, Member, Person
+from shared.models import Account, ApiKey, Invitation, Member, Person
 from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import of_member, revoke_with_children
@@ -156,7 +156,7 @@ def set_member_suspended(account: UUID, member: UUID | str, suspended: bool, *, 
 
 
 def remove_member(account: UUID, member: UUID | str, *, origin: Origin) -> Member:
-    """Remove a member, or let them leave: their keys are revoked, and their sessions for the account end.
+    """Remove a member, or let them leave: their keys and open invitations are revoked, and their sessions for the account end.
 
     Raises `NotFound`, and `InvalidInput` for the owner.
     """
@@ -166,6 +166,8 @@ def remove_member(account: UUID, member: UUID | str, *, origin: Origin) -> Membe
         revoked = revoke_with_children(keys, now, origin) if keys else 0
         ended = end_member_sessions(account, row.id)
         Member.update(removed_at=now).where(Member.id == row.id).execute()
+        open_ones = (Invitation.account == account) & Invitation.accepted_at.is_null() & Invitation.revoked_at.is_null()
+        Invitation.update(revoked_at=now).where(open_ones & (Invitation.email == row.person.email)).execute()
         after = {"member": str(row.id), "keys_revoked": revoked, "sessions_ended": ended}
         record_audit_entry(origin, "member.remove", account, after=after)
         return row

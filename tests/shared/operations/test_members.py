@@ -304,6 +304,15 @@ def test_a_link_ends_when_it_is_replaced_revoked_expired_or_the_account_closes()
         accept_as_new(other.id, "hash", verified=True, origin=ORIGIN)
 
 
+def test_an_open_invitation_ends_with_the_membership() -> None:
+    """The person was added without it."""
+    account = factories.account()
+    token = invitation_token(invite(account.id, BEN, MemberTerms("admin"), sends_mail=False, origin=ORIGIN), KEY)
+    member = join(account)
+    remove_member(account.id, member.id, origin=ORIGIN)
+    assert find_invitation(token, KEY) is None
+
+
 def test_an_invitation_sends_one_email_per_recipient_without_its_token() -> None:
     account = factories.account(email=ADA)
     first = invited(account)
