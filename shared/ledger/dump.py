@@ -57,7 +57,7 @@ def read_ledger() -> Iterator[Document]:
 
 
 class _Section:
-    """Rows in the order of their accounts, taken account by account."""
+    """Rows in the order of their accounts, taken account by account. Those of accounts that are gone are left out."""
 
     def __init__(self, rows: Iterator[Document], name: str) -> None:
         self._rows = rows
@@ -65,8 +65,9 @@ class _Section:
         self._next = next(rows, None)
 
     def of(self, account: str) -> Iterator[Document]:
-        while self._next is not None and self._next["account"] == account:
-            yield {self._name: self._next}
+        while self._next is not None and self._next["account"] <= account:
+            if self._next["account"] == account:
+                yield {self._name: self._next}
             self._next = next(self._rows, None)
 
 

@@ -200,6 +200,13 @@ def _finish(number: int, now: int, secret_key: str, issuer: str) -> dict[str, An
     return document
 
 
+def is_sealed(account: UUID) -> bool:
+    """Return whether any leaf is of this account. Waits for a running page of a seal. Run inside a transaction."""
+    lock = "" if is_sqlite() else " FOR UPDATE"
+    execute(f"SELECT number FROM ledger_seal WHERE sealed_at IS NULL{lock}", []).fetchall()
+    return execute("SELECT 1 FROM ledger_leaf WHERE account_id = ? LIMIT 1", [account]).fetchone() is not None
+
+
 class Inclusion(NamedTuple):
     """The proof that a seal covers an entry: from the entry's hash to the leaf's `root`, and from the leaf to the seal's root."""
 

@@ -19,6 +19,7 @@ from shared.core.database import transaction
 from shared.core.secrets import seal
 from shared.files.storage import Storage
 from shared.ledger.compaction import compact_ledger, delete_calls, merge_oldest_entries, merge_overage
+from shared.ledger.seal import is_sealed
 from shared.ledger.sql import execute, lock_accounts
 from shared.media.finish_job import CANCELLED, finish
 from shared.media.inputs import delete_inputs
@@ -114,7 +115,8 @@ def create_proof_account(
 def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> None:
     """Remove an account and everything about it. Safe to repeat; does nothing for one that is gone, or is not of a proof.
 
-    The ledger is collapsed as by a purge. If it keeps an entry, the account stays, closed and empty. Raises `StorageUnavailable`.
+    The ledger is collapsed as by a purge. If it keeps an entry, or a seal names the account, it stays, closed and empty. Raises
+    `StorageUnavailable`.
     """
     row = Account.get_or_none(Account.id == account)
     if row is None or not row.email.endswith(EMAIL_DOMAIN):
@@ -128,7 +130,8 @@ def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> 
         for table in (Share, Conversation, StoredResponse):
             table.delete().where(table.account == account).execute()
         FormSubmission.delete().where(FormSubmission.owner == account).execute()
-        if not LedgerEntry.select().where(LedgerEntry.account == account).exists():
+        kept = LedgerEntry.select().where(LedgerEntry.account == account).exists() or is_sealed(account)
+        if not kept:
             Account.delete().where(Account.id == account).execute()
             Person.delete().where(Person.email == row.email).execute()
         Plan.delete().where(Plan.name == prefix, Plan.id.not_in(Subscription.select(Subscription.plan))).execute()

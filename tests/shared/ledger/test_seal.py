@@ -12,23 +12,29 @@ from typing import Any
 
 import peewee
 import pytest
+from obstore.store import LocalStore
 
 from shared import ledger
 from shared.core import signing
 from shared.core.clock import now_ms
 from shared.core.database import transaction
+from shared.files.storage import Storage
 from shared.ledger import seal
 from shared.ledger.compaction import compact_ledger
 from shared.ledger.dump import write_dump
 from shared.ledger.dump_check import DumpCheck
 from shared.ledger.merkle import leaf_hash, path_of, root_from, root_of
-from shared.models import LedgerEntry, LedgerLeaf, PurgeJob
+from shared.models import Account, LedgerEntry, LedgerLeaf, PurgeJob
+from shared.operations.prices import Rates
+from shared.operations.proof_accounts import ProofModel, create_proof_account, remove_proof_account
 from tests.databases import allow_tampering
+from tests.factories import ORIGIN
 from tests.servers.process import ROOT
 from tests.shared.ledger.test_witness import head_of, whole
 from tests.workers.holds import HOUR_MS, Customer
 
 SECRET = "0123456789abcdef" * 2
+MODELS = {"chat": ProofModel("chat", Rates(input=1))}
 
 
 def seal_now() -> dict[str, Any]:
@@ -118,6 +124,22 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     assert check(data, heads) == []
     assert head.hex().encode() in data
     seal_now()
+    assert check(dump(), seal.published(seal.read_documents())) == []
+
+
+def test_a_sealed_account_of_a_proof_stays(customers: list[Customer], tmp_path: Path) -> None:
+    """A seal covers its leaf for good."""
+    sealed, fresh = [create_proof_account("http://127.0.0.1:9", 500, MODELS, SECRET, origin=ORIGIN) for _ in range(2)]
+    PurgeJob.create(account=fresh.id, boundary=0)
+    with transaction():
+        ledger.post_entry(fresh.id, "adjustment", -500, actor="test", reason="")
+        compact_ledger(fresh.id, now_ms())
+    PurgeJob.update(status="done").execute()
+    seal_now()
+    for made in (sealed, fresh):
+        remove_proof_account(made.id, Storage(LocalStore(tmp_path)), origin=ORIGIN)
+    assert Account.get_or_none(Account.id == fresh.id) is None
+    assert Account.get_by_id(sealed.id).status == "closed"
     assert check(dump(), seal.published(seal.read_documents())) == []
 
 
