@@ -144,7 +144,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     changes: dict[UUID, Change] = {}
     charges, results, was_expired = [], [], []
     charged = _read_charges(items, holds)
-    holds |= _lost_holds(items, holds, charged)
+    holds |= _lost_holds(items, pools, holds, charged)
     for item in items:
         id = item.call, item.account
         hold = holds.get(id, _NO_HOLD)
@@ -307,10 +307,13 @@ def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> di
     return {(as_uuid(call), as_uuid(account)): int(credits) for call, account, credits in rows}
 
 
-def _lost_holds(items: Sequence[Settlement], holds: Iterable[CallId], charged: Iterable[CallId]) -> dict[CallId, _Hold]:
+def _lost_holds(
+    items: Sequence[Settlement], accounts_found: Iterable[UUID], holds: Iterable[CallId], charged: Iterable[CallId]
+) -> dict[CallId, _Hold]:
     """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either.
 
-    A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again.
+    A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again; neither are
+    calls of a deleted account.
     """
     known = {*holds, *charged}
     missing = {
@@ -326,11 +329,11 @@ def _lost_holds(items: Sequence[Settlement], holds: Iterable[CallId], charged: I
     purges = execute(
         "SELECT account_id, max(boundary) FROM purge_job WHERE account_id IN ? GROUP BY account_id", [accounts]
     ).fetchall()
-    purged = {as_uuid(account): int(boundary) for account, boundary in purges}
+    found, purged = set(accounts_found), {as_uuid(account): int(boundary) for account, boundary in purges}
     return {
         (call, account): _Hold(amount, "lost")
         for (call, account), amount in missing.items()
-        if (call, account) not in settled and id_time(call) > purged.get(account, -1)
+        if account in found and (call, account) not in settled and id_time(call) > purged.get(account, -1)
     }
 
 

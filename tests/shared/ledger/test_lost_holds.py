@@ -124,6 +124,11 @@ def test_a_purged_call_is_not_charged_again(bound_database: peewee.Database, is_
     assert verify_ledger(now_ms()).problems == ()
 
 
+def test_a_call_of_a_deleted_account_is_not_charged(bound_database: peewee.Database) -> None:
+    taken = reservation("0" * 64)
+    assert settle(taken, new_id(), 150) == Settled(0, 0, is_first=False)
+
+
 @pytest.fixture
 def crashing_postgres() -> Iterator[Postgres]:
     """A server that writes a commit at once only if it is durable: the next write of the others is seconds away."""
