@@ -127,10 +127,12 @@ def _new_leaves(
     number: int, id: Any, ledger_seq: int, _head: bytes | None, sealed: bytes | None, sealed_seq: int | None
 ) -> Iterator[Leaf]:
     account, start = as_uuid(id), 1
+    again = execute(
+        "SELECT 1 FROM ledger_leaf WHERE account_id = ? AND seal = ? AND seq > ?", [account, number, sealed_seq or 0]
+    ).fetchone()
+    if again:
+        return  # another process was faster
     if sealed is not None and sealed_seq is not None:
-        again = execute(
-            "SELECT 1 FROM ledger_leaf WHERE account_id = ? AND seal = ? AND seq > ?", [account, number, sealed_seq]
-        ).fetchone()
         kept = execute("SELECT entry_hash FROM ledger_entry WHERE account_id = ? AND seq = ?", [account, sealed_seq]).fetchone()
         if again:
             return  # another process was faster

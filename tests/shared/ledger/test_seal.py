@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import peewee
 import pytest
@@ -125,6 +126,22 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     assert head.hex().encode() in data
     seal_now()
     assert check(dump(), seal.published(seal.read_documents())) == []
+
+
+def test_two_workers_add_a_new_account_once(customers: list[Customer], monkeypatch: pytest.MonkeyPatch) -> None:
+    read = seal._read_accounts
+    ran: list[bool] = []
+
+    def overtaken(after: UUID) -> list[tuple[Any, ...]]:
+        """Another worker adds the page after this one has read it."""
+        accounts = read(after)
+        if accounts and not ran:
+            ran.append(seal._add_leaves(1, accounts))
+        return accounts
+
+    monkeypatch.setattr(seal, "_read_accounts", overtaken)
+    assert seal_now()["head"]["leaves"] == len(customers)
+    assert ran == [True]
 
 
 def test_a_sealed_account_of_a_proof_stays(customers: list[Customer], tmp_path: Path) -> None:
