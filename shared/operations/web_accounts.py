@@ -88,7 +88,8 @@ def create_session(
     """Create a session for a person who has proved knowledge of the password with the hash `password_hash`.
 
     It is for the account that they last chose, or their own. Raises `InvalidSession` if the password was changed since then, and
-    `InvalidInput` if they belong to no account any more, unless `creates_account` gives them a new one without credits.
+    `InvalidInput` if they belong to no account any more, unless `creates_account` gives them a new one without credits, which it
+    does not do for the address of a closed account.
     """
     with transaction():
         try:
@@ -97,7 +98,8 @@ def create_session(
             raise InvalidSession from None
         if current.password_hash != password_hash:
             raise InvalidSession
-        if creates_account and not memberships(person):
+        kept = Account.select().where(Account.email == current.email)  # of a closed account
+        if creates_account and not memberships(person) and not kept.exists():
             create_account(current.email, origin=Origin("sign-in", address))
         fresh, chosen = open_session(person, agent)
         record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.sign_in", chosen.account)

@@ -196,12 +196,15 @@ def test_an_invited_address_cannot_sign_up_again() -> None:
 
 def test_closing_keeps_the_sign_in_of_an_owner_who_belongs_to_other_accounts() -> None:
     own, other = sign_up(BEN, "hash", 0), factories.account(email=ADA)
-    join(other)
+    member = join(other)
     close_account(own.id, origin=ORIGIN)
     found = find_sign_in(BEN)
     assert found is not None
     session = create_session(found.person, "", password_hash="hash")
     assert WebSession.get_by_id(session.digest).account.id == other.id
+    remove_member(other.id, member.id, origin=ORIGIN)
+    with pytest.raises(InvalidInput, match="do not belong to an account"):  # the closed account keeps the address
+        create_session(found.person, "", password_hash="hash", creates_account=True)
     alone = sign_up(EVE, "hash", 0)
     close_account(alone.id, origin=ORIGIN)
     with pytest.raises(InvalidSession):
