@@ -8,6 +8,7 @@ path is a list of `["left" or "right", "hex"]`: the side and the hash of each si
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
@@ -74,7 +75,7 @@ def check_receipt(receipt: Document, keys: dict[str, str] | None = None) -> list
     """
     try:
         return list(_check(receipt, keys))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, struct.error):
         raise InvalidInput("Not a receipt with a proof. Save the answer of GET /api/receipts/<request id>/ as a file.") from None
 
 

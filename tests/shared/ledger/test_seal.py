@@ -19,12 +19,14 @@ from shared import ledger
 from shared.core import signing
 from shared.core.clock import now_ms
 from shared.core.database import transaction
+from shared.core.errors import InvalidInput
 from shared.files.storage import Storage
 from shared.ledger import seal
 from shared.ledger.compaction import compact_ledger
 from shared.ledger.dump import write_dump
 from shared.ledger.dump_check import DumpCheck
 from shared.ledger.merkle import leaf_hash, path_of, root_from, root_of
+from shared.ledger.receipt_proof import check_receipt
 from shared.models import Account, LedgerEntry, LedgerLeaf, PurgeJob
 from shared.operations.prices import Rates
 from shared.operations.proof_accounts import ProofModel, create_proof_account, remove_proof_account
@@ -126,6 +128,18 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     assert head.hex().encode() in data
     seal_now()
     assert check(dump(), seal.published(seal.read_documents())) == []
+
+
+@pytest.mark.parametrize("number", ["1", 2**70, None])
+def test_a_receipt_with_impossible_numbers_is_malformed(number: object) -> None:
+    usage = ["m", None, "completed", 0, 0, 0, 0, 0, False, None, 1, 0, 0, 0, None]
+    amounts = {"seq": number, "amount": -1, "balance_after": 1, "plan_amount": 0, "created_at": 1}
+    ids = {"account": str(UUID(int=1)), "call": str(UUID(int=2)), "kind": "charge", "usage": usage, "salt": None}
+    entry = {**amounts, **ids, "commitment": "00" * 32, "hash": ""}
+    said = {"model": "m", "status": "completed", "credits_charged": 1, "of_it_overage": 0, "not_charged": 0, "price": None}
+    receipt = {**said, "request_id": UUID(int=2).hex, "request_sha256": None, "tokens": {}, "steps": [], "entry_hash": ""}
+    with pytest.raises(InvalidInput, match="Not a receipt"):
+        check_receipt({**receipt, "proof": {"entry": entry, "previous": "00" * 32, "seal": None}})
 
 
 def test_two_workers_add_a_new_account_once(customers: list[Customer], monkeypatch: pytest.MonkeyPatch) -> None:
