@@ -33,7 +33,7 @@ def change_member(account: UUID, member: UUID, form: MemberForm) -> str:
 
 def suspend_member(account: UUID, member: UUID) -> str:
     row = members.set_member_suspended(account, member, True, origin=origin())
-    return gettext("{email} is suspended. Requests with their keys are rejected.", email=row.person.email)
+    return gettext("{email} is suspended. Requests with their keys are refused.", email=row.person.email)
 
 
 def resume_member(account: UUID, member: UUID) -> str:
@@ -43,9 +43,9 @@ def resume_member(account: UUID, member: UUID) -> str:
 
 def remove_member(account: UUID, member: UUID) -> str:
     row = members.remove_member(account, member, origin=origin())
-    return gettext("{email} is removed, and their keys are revoked.", email=row.person.email)
+    return gettext("{email} removed. Their API keys are revoked.", email=row.person.email)
 
 
 def transfer_ownership(account: UUID, member: UUID) -> str:
     row = members.transfer_ownership(account, member, origin=origin())
-    return gettext("{email} owns the account now.", email=row.person.email)
+    return gettext("{email} now owns the account.", email=row.person.email)

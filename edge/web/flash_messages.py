@@ -15,7 +15,7 @@ FLASH_MESSAGES = {
     "invited": lazy_gettext("Invitation sent."),
     "invited-link": lazy_gettext("Invitation created. Send its link to the recipient."),
     "invitation-revoked": lazy_gettext("Invitation revoked. Its link no longer works."),
-    "invitation-accepted": lazy_gettext("Welcome. You are a member of this account now."),
+    "invitation-accepted": lazy_gettext("Welcome. You are now a member of this account."),
     "member-changed": lazy_gettext("Member updated. Changes take effect with the next call."),
     "member-suspended": lazy_gettext("Member suspended. Their API keys are refused from now on."),
     "member-resumed": lazy_gettext("Member reinstated."),

@@ -50,16 +50,16 @@ def invite(
         adopt_owner(account)
         members = Member.select().join(Person).where((Member.account == account) & Member.removed_at.is_null())
         if members.where(Person.email == email).exists():
-            raise InvalidInput(lazy_gettext("{email} is a member already.", email=email))
+            raise InvalidInput(lazy_gettext("{email} is already a member.", email=email))
         if len(open_invitations(account)) >= MAX_OPEN:
-            raise InvalidInput(lazy_gettext("There are too many open invitations. Revoke some first."))
+            raise InvalidInput(lazy_gettext("Too many invitations are open. Revoke some first."))
         try:
             with transaction():  # a savepoint
                 row = Invitation.create(
                     account=account, email=email, language=language, expires_at=now_ms() + LASTS_MS, **asdict(terms)
                 )
         except peewee.IntegrityError:
-            raise InvalidInput(lazy_gettext("{email} is invited already.", email=email)) from None
+            raise InvalidInput(lazy_gettext("{email} is already invited.", email=email)) from None
         after = {"invitation": str(row.id), "email": email, **asdict(terms)}
         record_audit_entry(origin, "member.invite", account, after=after)
         _mail(row, sends_mail, origin)

@@ -112,7 +112,7 @@ def join(account: UUID, person: UUID, terms: MemberTerms, *, origin: Origin) -> 
     values = asdict(terms)
     earlier = Member.get_or_none((Member.account == account) & (Member.person == person))
     if earlier is not None and earlier.removed_at is None:
-        raise InvalidInput(lazy_gettext("This person is a member already."))
+        raise InvalidInput(lazy_gettext("This person is already a member."))
     if earlier is None:
         member = Member.create(account=account, person=person, **values)
     else:
@@ -204,7 +204,7 @@ def _changeable(account: UUID, member: UUID | str) -> Member:
     lock_accounts([account])()
     row = find_member(account, member)
     if row.role == OWNER:
-        raise InvalidInput(lazy_gettext("This is the account's owner. Transfer the ownership first."))
+        raise InvalidInput(lazy_gettext("This is the account's owner. Transfer ownership first."))
     return row
 
 

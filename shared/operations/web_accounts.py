@@ -117,7 +117,7 @@ def open_session(person: UUID, agent: str, account: UUID | None = None) -> tuple
         if not found:
             raise NotFound(lazy_gettext("There is no such account."))
     if not found:
-        raise InvalidInput(lazy_gettext("You do not belong to an account any more. Ask for an invitation."))
+        raise InvalidInput(lazy_gettext("You no longer belong to an account. Ask for an invitation."))
     last = account or Person.get_by_id(person).last_account
     chosen = next((one for one in found if one.account == last), found[0])
     if last != chosen.account or account is not None:

@@ -334,10 +334,10 @@ def test_members_are_invited_changed_suspended_made_owner_and_removed(signed_in)
     assert "/ 5" in browser.get(page).text
     assert "ben@example.com is suspended." in browser.submit_form(address, f"{address}/suspend").text
     assert "ben@example.com is active again." in browser.submit_form(address, f"{address}/resume").text
-    assert "ben@example.com owns the account now." in browser.submit_form(address, f"{address}/transfer").text
+    assert "ben@example.com now owns the account." in browser.submit_form(address, f"{address}/transfer").text
     assert Account.get_by_id(account.id).email == "ben@example.com"
     former = f"/members/{account.id}/{account.id}"
-    assert "ada@example.com is removed" in browser.submit_form(former, f"{former}/remove").text
+    assert "ada@example.com removed" in browser.submit_form(former, f"{former}/remove").text
     assert ApiKey.get_by_id(key.id).revoked_at is None
     actions = [entry.action for entry in AuditEntry.select().where(AuditEntry.actor == "support@yout.example")]
     expected = ("invite", "revoke_invitation", "change", "suspend", "resume", "transfer", "remove")

@@ -59,7 +59,7 @@ export async function* checkReceipt(receipt, heads) {
     && usage[10] - usage[11] === -entry.amount;
   const details = utf8(JSON.stringify([entry.actor, entry.reason, entry.call, usage]));
   const committed = toHex(await sha(fromHex(entry.salt), details)) === entry.commitment;
-  yield [t("The charge and the token counts are those that the ledger entry commits to."), says && committed];
+  yield [t("The charge and the token counts match the ledger entry."), says && committed];
   const hash = await hashOf(entry, previous);
   yield [t("The hash covers the entry and the one before it."), toHex(hash) === entry.hash && entry.hash === receipt.entry_hash];
   if (seal === null) return;
@@ -68,7 +68,7 @@ export async function* checkReceipt(receipt, heads) {
   const inSeal = toHex(root) === leaf.root && toHex(await climb(sealed, leaves_path)) === seal.head.root;
   yield [t("The entry is in seal {number}.", { number: seal.head.number }), inSeal];
   const published = heads.heads.find(({ head }) => head.number === seal.head.number);
-  yield [t("The seal is the published one."), published !== undefined && published.signature === seal.signature];
+  yield [t("The seal matches the published one."), published !== undefined && published.signature === seal.signature];
   let signed;
   try {
     signed = await isSigned(seal, heads.keys[seal.key_id]);

@@ -50,7 +50,7 @@ async def share_an_account(mail_site: MailSite, open_page: OpenPage, axe: str, c
     await phone.fill("#password", PASSWORD)
     await check_page(phone, axe, "invitation")
     await submit(phone, "Accept invitation")
-    await expect(phone.locator(".flash")).to_contain_text("You are a member of this account now")
+    await expect(phone.locator(".flash")).to_contain_text("You are now a member of this account")
 
     await phone.goto(f"{edge.url}/account/keys")
     await phone.fill("#name", "laptop")
@@ -84,18 +84,18 @@ async def share_an_account(mail_site: MailSite, open_page: OpenPage, axe: str, c
     other.submit_form("/account/members/invite", {"email": email, "role": "viewer"}, page="/account/members")
     await phone.goto(edge.url + mail_site.link())
     await submit(phone, "Accept invitation")
-    await expect(phone.locator("main")).to_contain_text(f"Account of {second.email}. Your role is viewer.")
+    await expect(phone.locator("main")).to_contain_text(f"Account: {second.email}. Your role: viewer.")
     assert await phone.locator("nav a[href='/account/keys']").count() == 0
     await phone.click("text=Switch account")
     await check_page(phone, axe, "accounts")
     await phone.click(f"tr:has-text('{account.email}') >> button")
-    await expect(phone.locator("main")).to_contain_text(f"Account of {account.email}. Your role is developer.")
+    await expect(phone.locator("main")).to_contain_text(f"Account: {account.email}. Your role: developer.")
 
     await phone.goto(f"{edge.url}/account/members")
     await phone.click("main a:text-is('Leave')")
     await check_page(phone, axe, "leave")
     await submit(phone, "Leave this account")
     await expect(phone.locator(".flash")).to_have_text("You have left the account.")
-    await expect(phone.locator("main")).to_contain_text(f"Account of {second.email}.")
+    await expect(phone.locator("main")).to_contain_text(f"Account: {second.email}.")
     with pytest.raises(openai.AuthenticationError):
         await client.models.list()

@@ -50,7 +50,7 @@ def test_a_new_person_joins_calls_switches_and_leaves(site: Site) -> None:
     assert "12 characters or more" in guest.get(link).body.decode()
     assert guest.submit_form(link, {"password": "short"}).status == 422
     page = guest.follow(guest.submit_form(link, {"password": PASSWORD})).body.decode()
-    assert "You are a member of this account now" in page
+    assert "You are now a member of this account" in page
     assert owner.account.email in page
     assert guest.get(link).status == 404
     guest.follow(guest.submit_form("/account/keys", {"name": "laptop"}))

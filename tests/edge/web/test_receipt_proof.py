@@ -45,7 +45,7 @@ async def test_from_the_request_id_to_a_verified_receipt(site: Site, open_page: 
     page = await open_page()
     await member.copy_session_to(page)
     await page.goto(f"{site.edge().url}/calls/{id}")
-    await expect(page.locator("#proof")).to_contain_text("within a day")
+    await expect(page.locator("#proof")).to_contain_text("pending, within a day")
     await page.click("text=Check in this browser")
     await expect(page.locator("#proof [role=status]")).to_have_text("This receipt is valid.")
     assert await page.locator("#proof li").count() == 2

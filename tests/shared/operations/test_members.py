@@ -66,7 +66,7 @@ def test_an_account_has_one_owner_and_members() -> None:
     account = factories.account(email=ADA)
     member = join(account)
     assert roles(account) == {ADA: OWNER, BEN: "developer"}
-    with pytest.raises(InvalidInput, match="a member already"):
+    with pytest.raises(InvalidInput, match="already a member"):
         join(account)
     changed = change_member(account.id, member.id, MemberTerms("viewer", 500, 50), origin=ORIGIN)
     assert (changed.role, changed.monthly_credit_limit, changed.daily_credit_limit) == ("viewer", 500, 50)
