@@ -118,14 +118,14 @@ class Waits(NamedTuple):
 
 def simulate(rate: float, edges: int, accounts: int, limits: Limits, *, by_account: bool, seconds: float, seed: int) -> Waits:
     """Simulate holds. `by_account`: each account's calls go to one edge; otherwise to any."""
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     shares = list(accumulate(1 / rank for rank in range(1, accounts + 1)))
     arrivals = int(rate * seconds)
-    times = sorted(chance.random() * seconds for _ in range(arrivals))
-    owners = chance.choices(range(accounts), cum_weights=shares, k=arrivals)
+    times = sorted(rng.random() * seconds for _ in range(arrivals))
+    owners = rng.choices(range(accounts), cum_weights=shares, k=arrivals)
     queues: list[deque[tuple[float, int]]] = [deque() for _ in range(edges)]
     for at, owner in zip(times, owners, strict=True):
-        queues[hash((owner, seed)) % edges if by_account else chance.randrange(edges)].append((at, owner))
+        queues[hash((owner, seed)) % edges if by_account else rng.randrange(edges)].append((at, owner))
     return _commit_all(queues, limits, arrivals, seconds)
 
 
@@ -156,7 +156,7 @@ def _commit_all(queues: Sequence[deque[tuple[float, int]]], limits: Limits, arri
 
 def report(rates: Sequence[float], costs: Costs, limits: Limits, prices: Prices, kept: Kept, accounts: int) -> str:
     """Return the three tables as Markdown."""
-    lines = ["| one part | is full at, calls/s |", "| --- | ---: |"]
+    lines = ["| part | saturated at, calls/s |", "| --- | ---: |"]
     lines += [f"| {part} | {each:,.0f} |" for part, each in unit_rates(costs, limits, kept).items()]
     lines += ["", "| calls/s | edge processes | databases | Redis nodes | disk TB | USD: cores | USD: disk | saturates next |"]
     lines.append("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |")
@@ -166,7 +166,7 @@ def report(rates: Sequence[float], costs: Costs, limits: Limits, prices: Prices,
         first = min(part.saturates, key=part.saturates.__getitem__)
         next_limit = f"{first}, at {part.saturates[first]:,.0f} calls/s"
         lines.append(f"| {rate:,.0f} | {sizes} | {part.cores_usd:,.0f} | {part.disk_usd:,.0f} | {next_limit} |")
-    lines += ["", "| calls/s | calls go to | hold p50 ms | p99 ms | calls a batch | held within 2 s |"]
+    lines += ["", "| calls/s | calls go to | hold p50 ms | p99 ms | calls per batch | held within 2 s |"]
     lines.append("| ---: | --- | ---: | ---: | ---: | ---: |")
     for rate, part in needed.items():
         for by_account, name in ((False, "any edge"), (True, "their account's edge")):

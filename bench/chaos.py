@@ -2,10 +2,10 @@
 
     python -m bench.chaos --kills 1000 --seed 1
 
-Two edges of two processes each, two workers, PostgreSQL and Redis run on this machine. Calls over every surface, streaming and
-not, are made all the time, to a provider that answers, fails, breaks off and hangs in every way, and by callers some of whom
-disconnect. The pool is always tight. Every kill is a SIGKILL, also while a process starts. The proof after each run is that of
-`yout prove-cap`, and `yout ledger verify`. The exit code is 1 if a credit is overdrawn, lost or doubled.
+Two edges of two processes each, two workers, PostgreSQL and Redis run on this machine. Calls to every endpoint, streaming and
+not, run all the time. Their provider answers, fails, breaks off and hangs in every way, and some callers disconnect. The pool is
+always nearly used up. Every kill is a SIGKILL, also while a process starts. Each run is followed by the proof of `yout prove-cap`
+and by `yout ledger verify`. The exit code is 1 if a credit is overdrawn, lost or doubled.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from shared.operations.audit import Origin
 from tests.servers.edge import SECRET_KEY
 from tests.servers.postgres import Postgres
 from tests.servers.redis import RedisServer
+from yout.proof.account_state import Sampler, read_account_state, wait_until_settled
 from yout.proof.accounting import Call, Proof, prove
-from yout.proof.books import Sampler, read_books, wait_until_settled
 from yout.proof.load import Load, plan_calls
 from yout.proof.processes import ProcessFailed, ProofEdge, ProofProcess
-from yout.proof.prove_cap import OrderedUpstream, summarize, temporary_account
+from yout.proof.prove_cap import LoadUpstream, summarize, temporary_account
 
 EDGES, WORKERS = 2, 2
 PROCESSES = 2  # of each edge
@@ -98,15 +98,15 @@ class Stack:
     def processes(self) -> list[ProofProcess]:
         return [*self.edges, *self.workers]
 
-    def kill_one(self, chance: random.Random) -> str:
+    def kill_one(self, rng: random.Random) -> str:
         """Kill something, and start it again without waiting. Returns its kind."""
-        kind = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        kind = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         if kind == "edge":
-            number = chance.randrange(EDGES)
-            self._kill_edge(self.edges[number], chance)
+            number = rng.randrange(EDGES)
+            self._kill_edge(self.edges[number], rng)
             self.kills[number].append(time.monotonic())
         elif kind == "worker":
-            self._restart(chance.choice(self.workers))
+            self._restart(rng.choice(self.workers))
         else:
             server: Any = self.postgres if kind == "database" else self.redis
             if kind in self._running:
@@ -139,15 +139,15 @@ class Stack:
                 raise ProcessFailed(f"Not everything was ready {SETTLE_SECONDS} s after the last kill.")
             time.sleep(0.1)
 
-    def _kill_edge(self, edge: ProofEdge, chance: random.Random) -> None:
+    def _kill_edge(self, edge: ProofEdge, rng: random.Random) -> None:
         """Kill one of its processes, which it starts again, or sometimes all at once."""
         children = Path(f"/proc/{edge.pid}/task/{edge.pid}/children")
         serving = children.read_text().split() if children.exists() else []
-        if not serving or chance.random() < WHOLE_EDGE:
+        if not serving or rng.random() < WHOLE_EDGE:
             self._restart(edge)
             return
         with suppress(ProcessLookupError):
-            os.kill(int(chance.choice(serving)), signal.SIGKILL)
+            os.kill(int(rng.choice(serving)), signal.SIGKILL)
 
     @staticmethod
     def _restart(process: ProofProcess) -> None:
@@ -182,51 +182,51 @@ class Run(NamedTuple):
 
 
 HEAD = (
-    "| run | edges | workers | database | Redis | calls | completed | refused | failed | left | granted | charged | overdraft"
-    " | lost | doubled |\n| --- |" + " ---: |" * 14
+    "| run | edges | workers | database | Redis | calls | completed | refused | failed | disconnected | granted | charged |"
+    " overdraft | lost | doubled |\n| --- |" + " ---: |" * 14
 )
 
 
 def run(stack: Stack, kills: int, seed: int) -> Run:
     """Kill `kills` times under load, and prove that no credit is missing."""
-    chance = random.Random(seed)
-    upstream = OrderedUpstream()
+    rng = random.Random(seed)
+    upstream = LoadUpstream()
     stack.wait_ready()
     with closing(upstream), connected():
         granted, counts = [POOL], Counter[str]()
         with temporary_account(upstream.base_url, POOL, stack.settings, ORIGIN) as account:
             upstream.secret = account.channel_secret
-            load = Load(account, stack.edges, chance)
+            load = Load(account, stack.edges, rng)
             with Sampler(account.id) as sampler, refilled(account.id, granted):
-                asyncio.run(_kill_under_load(stack, load, kills, chance, counts))
+                asyncio.run(_kill_under_load(stack, load, kills, rng, counts))
             stack.wait_ready()
             load.mark_killed(stack.kills)
             reconnect()
             _forget_dead()
             settled = wait_until_settled(account.id, seconds=SETTLE_SECONDS)
-            books = read_books(account.id, granted[0])
-            proof = prove(load.calls, upstream.sent(), books, [sampler.worst] if sampler.worst else [])
+            state = read_account_state(account.id, granted[0])
+            proof = prove(load.calls, upstream.sent(), state, [sampler.worst] if sampler.worst else [])
             problems = verify_ledger(now_ms()).problems
     if not settled:
         problems = (*problems, f"calls or jobs were still open {SETTLE_SECONDS} s after the last kill")
     return Run(counts, load.calls, granted[0], proof, (*proof.problems, *problems))
 
 
-async def _kill_under_load(stack: Stack, load: Load, kills: int, chance: random.Random, counts: Counter[str]) -> None:
+async def _kill_under_load(stack: Stack, load: Load, kills: int, rng: random.Random, counts: Counter[str]) -> None:
     """Make calls all the time, and kill after a random number of them."""
     done, loop = asyncio.Event(), asyncio.get_running_loop()
-    calls = asyncio.create_task(load.run(plan_calls(PLANNED, chance, media=True), CONCURRENT, done.is_set))
+    calls = asyncio.create_task(load.run(plan_calls(PLANNED, rng, media=True), CONCURRENT, done.is_set))
     try:
         while counts.total() < kills:
-            target = _served(load) + chance.randint(*KILL_CALLS)
+            target = _served(load) + rng.randint(*KILL_CALLS)
             deadline = time.monotonic() + SETTLE_SECONDS
             while _served(load) < target or not await asyncio.to_thread(_serves, stack):
                 stack.revive()
                 if calls.done() or time.monotonic() > deadline:
                     raise ProcessFailed("The calls have ended before the kills.")
                 await asyncio.sleep(0.05)
-            for _ in range(min(chance.choices(range(1, len(BURSTS) + 1), BURSTS)[0], kills - counts.total())):
-                counts[await loop.run_in_executor(stack.killing, partial(stack.kill_one, chance))] += 1
+            for _ in range(min(rng.choices(range(1, len(BURSTS) + 1), BURSTS)[0], kills - counts.total())):
+                counts[await loop.run_in_executor(stack.killing, partial(stack.kill_one, rng))] += 1
     finally:
         done.set()
         await calls

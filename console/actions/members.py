@@ -33,7 +33,7 @@ def change_member(account: UUID, member: UUID, form: MemberForm) -> str:
 
 def suspend_member(account: UUID, member: UUID) -> str:
     row = members.set_member_suspended(account, member, True, origin=origin())
-    return gettext("{email} is suspended. Requests with their keys are refused.", email=row.person.email)
+    return gettext("{email} is suspended. Requests with their keys are rejected.", email=row.person.email)
 
 
 def resume_member(account: UUID, member: UUID) -> str:

@@ -17,7 +17,7 @@ FLASH_MESSAGES = {
     "invitation-revoked": lazy_gettext("Invitation revoked. Its link no longer works."),
     "invitation-accepted": lazy_gettext("Welcome. You are now a member of this account."),
     "member-changed": lazy_gettext("Member updated. Changes take effect with the next call."),
-    "member-suspended": lazy_gettext("Member suspended. Their API keys are refused from now on."),
+    "member-suspended": lazy_gettext("Member suspended. Their API keys are rejected from now on."),
     "member-resumed": lazy_gettext("Member reinstated."),
     "member-removed": lazy_gettext("Member removed. Their API keys are revoked."),
     "ownership-transferred": lazy_gettext("The account has a new owner. Sign in again to continue as an admin."),

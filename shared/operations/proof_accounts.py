@@ -1,7 +1,7 @@
-"""Throw-away accounts of `yout prove-cap` and `yout privacy-check`: created with unlisted models, and removed without a trace.
+"""Temporary accounts of `yout prove-cap` and `yout privacy-check`: created with unlisted models, and removed completely.
 
-The models have random ids, are in no list, and are served by a server on loopback that the command runs. Only the audit log keeps
-that the account existed.
+The models have random ids, are in no list, and are served by a server on loopback that the command runs. Only the audit log
+records that the account existed.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def create_proof_account(
     stores_content: bool = False,
     origin: Origin,
 ) -> ProofAccount:
-    """Create an account with this many credits, a key, and models that the server at `base_url` (without a path) serves."""
+    """Create an account with this many credits, a key, and models served by `base_url` (without a path)."""
     token = secrets.token_hex(16)
     channel_secret = f"sk-{secrets.token_hex(16)}"
     ids = {name: f"{UNLISTED_PREFIX}{token}/{name}" for name in models}
@@ -113,7 +113,7 @@ def create_proof_account(
 
 
 def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> None:
-    """Remove an account and everything about it. Safe to repeat; does nothing for one that is gone, or is not of a proof.
+    """Remove an account and everything about it. Safe to repeat; does nothing if it is gone, or is not an account of a proof.
 
     The ledger is collapsed as by a purge. If it keeps an entry, or a seal names the account, it stays, closed and empty. Raises
     `StorageUnavailable`.
@@ -139,7 +139,7 @@ def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> 
 
 
 def leftover_proof_accounts(now: int) -> list[UUID]:
-    """Return the accounts of proofs that were killed before they removed them."""
+    """Return the accounts that killed commands left. `now` is in ms UTC."""
     old = Account.email.endswith(EMAIL_DOMAIN) & (Account.created_at < now - LEFTOVER_MS) & (Account.status == "active")
     return [row.id for row in Account.select(Account.id).where(old)]
 
@@ -173,7 +173,10 @@ def _delete_media(account: UUID, storage: Storage) -> None:
 
 
 def _collapse_ledger(account: UUID) -> None:
-    """Remove the balance, and collapse the ledger with the steps of a purge. Without its row, the database refuses them."""
+    """Remove the balance, and collapse the ledger with the steps of a purge.
+
+    The database refuses them without a row in `purge_job`.
+    """
     now = now_ms()
     with transaction():
         pool = lock_accounts([account])()[account]

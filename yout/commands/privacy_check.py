@@ -33,7 +33,7 @@ def _check(call: CommandContext) -> Result:
             f"{place.name}: {place.size} {place.unit} searched{f' ({place.note})' if place.note else ''}"
             for place in found.places
         ),
-        *(f"kept as asked: {hit.canary} ({hit.form}) in {hit.place}" for hit in found.kept),
+        *(f"kept as requested: {hit.canary} ({hit.form}) in {hit.place}" for hit in found.kept),
         *(f"FOUND: {hit.canary} ({hit.form}) in {hit.place}" for hit in hits),
         f"{len(found.canaries)} canaries in {found.requests} requests: {f'{len(hits)} hits' if hits else 'nothing was kept'}.",
         f"Signed report: {stored} in the media store, key {report['key_id']}.",

@@ -1,7 +1,7 @@
-"""Computes overdraft, lost and doubled credits: what the provider sent and the callers saw, against the ledger. Pure.
+"""Computes overdraft, lost and doubled credits: compares what the provider sent and callers received with the ledger. Pure.
 
-The prices of the proof's models are such that a call's cost is a sum of whole numbers. It is computed here once more, without the
-product's own arithmetic.
+The prices of the proof's models are such that a call's cost is a sum of whole numbers. It is computed here again, without the
+code under test.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from yout.proof.answers import INPUT_TOKENS, Order
+from yout.proof.answers import INPUT_TOKENS, Script
 
 CREDITS_PER_INPUT_TOKEN, CREDITS_PER_OUTPUT_TOKEN, MINIMUM = 1, 2, 10
 CREDITS_PER_IMAGE, CREDITS_PER_CHARACTER = 40, 1
 MEDIA = ("images", "speech")  # surfaces whose jobs run in a worker
-LIMIT_FACTOR = 2  # a call's output limit, per word that it orders
+LIMIT_FACTOR = 2  # a call's output limit, per word that its script asks for
 _COUNT_SLACK = 8  # tokens by which a count of a cut answer may exceed its words
 _EXACT = {"whole", "slow", "flaky"}  # plans in which the provider reports the usage
 # Errors of complete answers that were not handed out, because their charge is not durable yet; "" in formats without a code.
@@ -26,7 +26,7 @@ MAX_PROBLEMS = 20
 
 @dataclass(slots=True)
 class Call:
-    """One call: what was ordered, and what its caller saw.
+    """One call: its script, and what its caller received.
 
     status    HTTP status; 0 if the connection failed or ended before the head
     whole     the answer, or the error, was received to its end
@@ -37,7 +37,7 @@ class Call:
     killed    the edge that served it was killed later
     """
 
-    order: Order
+    script: Script
     surface: str
     streamed: bool
     edge: int = 0
@@ -54,18 +54,18 @@ class Call:
     @property
     def name(self) -> str:
         mode = "streamed" if self.streamed else "not streamed"
-        return f"call {self.order.number} ({self.surface}, {mode}, {self.order.plan})"
+        return f"call {self.script.number} ({self.surface}, {mode}, {self.script.plan})"
 
 
 class Sent(NamedTuple):
-    """What the provider sent in all attempts of a call: the most words of one attempt."""
+    """What the provider sent for a call: the number of attempts, and the maximum of words in one of them."""
 
     attempts: int = 0
     words: int = 0
 
 
-class Books(NamedTuple):
-    """The account's rows after the end: credits charged by the number of the call, and by calls that no caller made.
+class AccountState(NamedTuple):
+    """The account's rows after all calls ended. `charged` are credits by number of the call, `unexplained` those of others.
 
     `granted` are the credits that the proof granted, `adjusted` all entries that are neither grants nor charges, and `open_holds`
     the credits of holds that are still open.
@@ -111,69 +111,69 @@ def cost_of(surface: str, prompt: str, words: int) -> int:
     return max(MINIMUM, INPUT_TOKENS * CREDITS_PER_INPUT_TOKEN + output)
 
 
-def _most(call: Call, words: int) -> int:
-    """Return the most that a call may cost if the provider sent this many words: the prompt is counted, one token per byte."""
-    counted = len(call.order.prompt) * CREDITS_PER_INPUT_TOKEN + (words + _COUNT_SLACK) * CREDITS_PER_OUTPUT_TOKEN
-    return max(counted, cost_of(call.surface, call.order.prompt, words))
+def _max_cost(call: Call, words: int) -> int:
+    """Return the maximum cost in credits if the provider sent this many words. The prompt counts one token per byte."""
+    counted = len(call.script.prompt) * CREDITS_PER_INPUT_TOKEN + (words + _COUNT_SLACK) * CREDITS_PER_OUTPUT_TOKEN
+    return max(counted, cost_of(call.surface, call.script.prompt, words))
 
 
 def bounds(call: Call, sent: Sent) -> tuple[int, int]:
-    """Return the least and the most that may be charged for a call, given what was sent and seen."""
+    """Return the minimum and maximum charge for a call in credits, given what was sent and received."""
     refused = call.status >= 400 and (call.status, call.error) not in _UNDELIVERED
     if not sent.attempts or (refused and call.surface not in MEDIA):
         return 0, 0
     if call.surface in MEDIA:
-        exact = cost_of(call.surface, call.order.prompt, 0)
+        exact = cost_of(call.surface, call.script.prompt, 0)
         return (exact if call.status == 200 and call.whole else 0), exact
-    most = _most(call, sent.words)
+    upper = _max_cost(call, sent.words)
     delivered = call.status == 200 and call.whole and not call.failed
-    if delivered and call.order.plan in _EXACT and not call.cut:
-        exact = cost_of(call.surface, call.order.prompt, call.order.words)
+    if delivered and call.script.plan in _EXACT and not call.cut:
+        exact = cost_of(call.surface, call.script.prompt, call.script.words)
         return exact, exact
-    # What a killed edge had relayed is not charged: only it knew. All else is, as soon as a word was seen.
-    least = MINIMUM if call.words and (delivered or not call.killed) else 0
-    return least, most
+    # An answer that a killed edge was relaying is not charged. Any other is, once its caller received a word.
+    lower = MINIMUM if call.words and (delivered or not call.killed) else 0
+    return lower, upper
 
 
-def prove(calls: Sequence[Call], sent: Mapping[int, Sent], books: Books, samples: Iterable[Sample]) -> Proof:
+def prove(calls: Sequence[Call], sent: Mapping[int, Sent], state: AccountState, samples: Iterable[Sample]) -> Proof:
     """Compare every call with its charge, and the account with its entries."""
     lost = doubled = value = 0
     problems: list[str] = []
     for call in calls:
-        least, most = bounds(call, sent.get(call.order.number, Sent()))
-        charged = books.charged.get(call.order.number, 0)
-        value += min(max(least, charged), most)
-        if charged < least:
-            lost += least - charged
-            problems.append(f"lost: {call.name} delivered {least} credits, but {charged} were charged")
-        if charged > most:
-            doubled += charged - most
-            problems.append(f"doubled: {call.name} may cost {most} credits, but {charged} were charged")
-    if books.unexplained:
-        doubled += books.unexplained
-        problems.append(f"doubled: {books.unexplained} credits were charged for calls that nobody made")
-    charged = sum(books.charged.values()) + books.unexplained
-    missing = books.granted + books.adjusted - charged - books.balance
+        lower, upper = bounds(call, sent.get(call.script.number, Sent()))
+        charged = state.charged.get(call.script.number, 0)
+        value += min(max(lower, charged), upper)
+        if charged < lower:
+            lost += lower - charged
+            problems.append(f"lost: {call.name} delivered {lower} credits, but {charged} were charged")
+        if charged > upper:
+            doubled += charged - upper
+            problems.append(f"doubled: {call.name} may cost {upper} credits, but {charged} were charged")
+    if state.unexplained:
+        doubled += state.unexplained
+        problems.append(f"doubled: {state.unexplained} credits were charged for calls that no caller made")
+    charged = sum(state.charged.values()) + state.unexplained
+    missing = state.granted + state.adjusted - charged - state.balance
     if missing:
         lost, doubled = lost + max(missing, 0), doubled + max(-missing, 0)
         problems.append(f"{'lost' if missing > 0 else 'doubled'}: the balance differs from its entries by {abs(missing)} credits")
-    stuck = max(books.held, books.open_holds)
+    stuck = max(state.held, state.open_holds)
     if stuck:
         lost += stuck
         problems.append(f"lost: {stuck} credits are still held after all calls have ended")
     worst = max([0, *(max(-sample.balance, sample.held - sample.balance) for sample in samples)])
-    overdraft = max(worst, value - books.granted, charged - books.granted, 0)
+    overdraft = max(worst, value - state.granted, charged - state.granted, 0)
     if overdraft:
         problems.append(
-            f"overdraft: {max(value, charged)} of {books.granted} credits were used, held beyond the balance: {worst}"
+            f"overdraft: {max(value, charged)} of {state.granted} credits were used, held beyond the balance: {worst}"
         )
     return Proof(overdraft, lost, doubled, charged, tuple(problems[:MAX_PROBLEMS]))
 
 
-def count_sent(records: Iterable[tuple[Order, int]]) -> dict[int, Sent]:
-    """Sum the provider's record, pairs of order and words sent, by the number of the call."""
+def count_sent(records: Iterable[tuple[Script, int]]) -> dict[int, Sent]:
+    """Sum the provider's record, pairs of script and words sent, by the number of the call."""
     found: dict[int, Sent] = defaultdict(Sent)
-    for order, words in records:
-        before = found[order.number]
-        found[order.number] = Sent(before.attempts + 1, max(before.words, words))
+    for script, words in records:
+        before = found[script.number]
+        found[script.number] = Sent(before.attempts + 1, max(before.words, words))
     return dict(found)

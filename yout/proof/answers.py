@@ -1,4 +1,4 @@
-"""Answers of the scripted provider to calls of `yout prove-cap`. The prompt names the plan, the call and the number of words."""
+"""Answers of the scripted provider to calls of `yout prove-cap`. The prompt names the call, the plan and how many words."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _PROMPT = re.compile(rb"proof call (\d+) ([a-z0-9_]+) (\d+)")
 Json = dict[str, Any]
 
 
-class Order(NamedTuple):
-    """What a prompt asks the provider to do: the number of the call, the plan, and how many words to answer."""
+class Script(NamedTuple):
+    """The instructions in a prompt: the number of the call, the plan of the answer, and its number of words."""
 
     number: int
     plan: str
@@ -31,23 +31,23 @@ class Order(NamedTuple):
         return f"proof call {self.number} {self.plan} {self.words}"
 
 
-def read_order(body: bytes) -> Order | None:
-    """Find the order in a request of any dialect."""
+def read_script(body: bytes) -> Script | None:
+    """Return the script in a request of any dialect, or None."""
     found = _PROMPT.search(body)
-    return Order(int(found[1]), found[2].decode(), int(found[3])) if found else None
+    return Script(int(found[1]), found[2].decode(), int(found[3])) if found else None
 
 
-def answer_order(request: Received, attempt: int) -> Answer:
+def answer_script(request: Received, attempt: int) -> Answer:
     """Answer a request as its prompt says. `attempt` counts the requests of the call, from 1."""
-    order = read_order(request.body)
-    if order is None:
-        return json_answer({"error": {"message": "No order.", "type": "invalid_request_error"}}, 400)
-    if order.plan.startswith("status_"):
-        return _error(int(order.plan.removeprefix("status_")))
-    if order.plan == "flaky" and attempt == 1:
+    script = read_script(request.body)
+    if script is None:
+        return json_answer({"error": {"message": "No script.", "type": "invalid_request_error"}}, 400)
+    if script.plan.startswith("status_"):
+        return _error(int(script.plan.removeprefix("status_")))
+    if script.plan == "flaky" and attempt == 1:
         return _error(500)
-    if order.plan in _BEFORE_HEAD:
-        return Answer([_BEFORE_HEAD[order.plan]], status=None)
+    if script.plan in _BEFORE_HEAD:
+        return Answer([_BEFORE_HEAD[script.plan]], status=None)
     if "/embeddings" in request.path:
         return json_answer(_EMBEDDING)
     if "/images" in request.path:
@@ -55,7 +55,7 @@ def answer_order(request: Received, attempt: int) -> Answer:
     if "/audio/speech" in request.path:
         return Answer([MP3], content_type="audio/mpeg", length=len(MP3))
     streamed = b'"stream":true' in request.body.replace(b" ", b"")
-    return (_STREAMS if streamed else _BODIES).get(order.plan, _stream if streamed else _body)(order)
+    return (_STREAMS if streamed else _BODIES).get(script.plan, _stream if streamed else _body)(script)
 
 
 def json_answer(body: Json, status: int = 200, *, words: int = 0) -> Answer:
@@ -69,7 +69,7 @@ def _error(status: int) -> Answer:
 
 
 def tokens(words: int) -> Json:
-    """Return the usage of an answer."""
+    """Return the usage that the provider reports."""
     return {"prompt_tokens": INPUT_TOKENS, "completion_tokens": words, "total_tokens": INPUT_TOKENS + words}
 
 
@@ -93,36 +93,36 @@ _ROLE, _NEXT, _STOP = _delta(role="assistant", content=""), Word(_delta(content=
 _DONE = b"data: [DONE]\n\n"
 
 
-def _body(order: Order) -> Answer:
-    return json_answer(_completion(order.words, tokens(order.words)), words=order.words)
+def _body(script: Script) -> Answer:
+    return json_answer(_completion(script.words, tokens(script.words)), words=script.words)
 
 
-def _stream(order: Order, usage: Json | None = None, pause: float = 0.0) -> Answer:
+def _stream(script: Script, usage: Json | None = None, pause: float = 0.0) -> Answer:
     found: list[Piece] = [_ROLE]
-    for _ in range(order.words):
+    for _ in range(script.words):
         found += [_NEXT, pause] if pause else [_NEXT]
-    return _events(*found, _STOP, _frame([], usage=usage or tokens(order.words)), _DONE)
+    return _events(*found, _STOP, _frame([], usage=usage or tokens(script.words)), _DONE)
 
 
 def _events(*pieces: Piece) -> Answer:
     return Answer(pieces, content_type=_EVENTS)
 
 
-def _half(order: Order, *end: Piece) -> Answer:
-    return _events(_ROLE, *[_NEXT] * (order.words // 2), *end)
+def _half(script: Script, *end: Piece) -> Answer:
+    return _events(_ROLE, *[_NEXT] * (script.words // 2), *end)
 
 
-def _cut_body(order: Order, ending: Ending) -> Answer:
-    data = json.dumps(_completion(order.words, tokens(order.words))).encode()
+def _cut_body(script: Script, ending: Ending) -> Answer:
+    data = json.dumps(_completion(script.words, tokens(script.words))).encode()
     return Answer([data[: len(data) // 2], ending], length=len(data))
 
 
-def _slow_body(order: Order) -> Answer:
-    whole = _body(order)
-    return Answer([*[SLOW_SECONDS] * order.words, *whole.pieces], length=whole.length)
+def _slow_body(script: Script) -> Answer:
+    whole = _body(script)
+    return Answer([*[SLOW_SECONDS] * script.words, *whole.pieces], length=whole.length)
 
 
-def _html(_: Order) -> Answer:
+def _html(_: Script) -> Answer:
     data = b"<html><body><h1>Welcome</h1></body></html>"
     return Answer([data], content_type="text/html", length=len(data))
 
@@ -130,32 +130,32 @@ def _html(_: Order) -> Answer:
 _ODD_USAGE = {"prompt_tokens": -7, "completion_tokens": 3.5, "total_tokens": 10**15}
 _FAILED = {"error": {"message": "Scripted failure.", "type": "server_error", "code": None}}
 _BEFORE_HEAD: Mapping[str, Ending] = {"reset": Ending.RESET, "close": Ending.CLOSE, "silent": Ending.HANG}
-_STREAMS: Mapping[str, Callable[[Order], Answer]] = {
-    "slow": lambda order: _stream(order, pause=SLOW_SECONDS),
-    "no_usage": lambda order: _events(_ROLE, *[_NEXT] * order.words, _STOP, _DONE),
-    "odd_usage": lambda order: _stream(order, _ODD_USAGE),
-    "no_done": lambda order: _events(_ROLE, *[_NEXT] * order.words, _STOP, _frame([], usage=tokens(order.words))),
+_STREAMS: Mapping[str, Callable[[Script], Answer]] = {
+    "slow": lambda script: _stream(script, pause=SLOW_SECONDS),
+    "no_usage": lambda script: _events(_ROLE, *[_NEXT] * script.words, _STOP, _DONE),
+    "odd_usage": lambda script: _stream(script, _ODD_USAGE),
+    "no_done": lambda script: _events(_ROLE, *[_NEXT] * script.words, _STOP, _frame([], usage=tokens(script.words))),
     "empty": lambda _: _events(_ROLE, _STOP, _frame([], usage=tokens(0)), _DONE),
-    "endless": lambda order: _stream(order._replace(words=20 * order.words)),
+    "endless": lambda script: _stream(script._replace(words=20 * script.words)),
     "html": _html,
-    "garbage": lambda order: _half(order, b"data: {no json\n\n"),
-    "error_event": lambda order: _half(order, b"data: " + json.dumps(_FAILED).encode() + b"\n\n"),
-    "reset_amid": lambda order: _half(order, Ending.RESET),
-    "close_amid": lambda order: _half(order, Ending.CLOSE),
-    "hang_amid": lambda order: _half(order, Ending.HANG),
+    "garbage": lambda script: _half(script, b"data: {no json\n\n"),
+    "error_event": lambda script: _half(script, b"data: " + json.dumps(_FAILED).encode() + b"\n\n"),
+    "reset_midway": lambda script: _half(script, Ending.RESET),
+    "close_midway": lambda script: _half(script, Ending.CLOSE),
+    "hang_midway": lambda script: _half(script, Ending.HANG),
 }
-_BODIES: Mapping[str, Callable[[Order], Answer]] = {
+_BODIES: Mapping[str, Callable[[Script], Answer]] = {
     "slow": _slow_body,
-    "no_usage": lambda order: json_answer(_completion(order.words, None), words=order.words),
-    "odd_usage": lambda order: json_answer(_completion(order.words, _ODD_USAGE), words=order.words),
+    "no_usage": lambda script: json_answer(_completion(script.words, None), words=script.words),
+    "odd_usage": lambda script: json_answer(_completion(script.words, _ODD_USAGE), words=script.words),
     "empty": lambda _: json_answer(_completion(0, tokens(0))),
-    "endless": lambda order: json_answer(_completion(20 * order.words, tokens(20 * order.words)), words=20 * order.words),
+    "endless": lambda script: json_answer(_completion(20 * script.words, tokens(20 * script.words)), words=20 * script.words),
     "html": _html,
     "garbage": lambda _: Answer([b"{no json"], length=8),
     "error_event": lambda _: json_answer(_FAILED),
-    "reset_amid": lambda order: _cut_body(order, Ending.RESET),
-    "close_amid": lambda order: _cut_body(order, Ending.CLOSE),
-    "hang_amid": lambda order: _cut_body(order, Ending.HANG),
+    "reset_midway": lambda script: _cut_body(script, Ending.RESET),
+    "close_midway": lambda script: _cut_body(script, Ending.CLOSE),
+    "hang_midway": lambda script: _cut_body(script, Ending.HANG),
 }
 EMBEDDED = [{"object": "embedding", "index": 0, "embedding": [0.5, -0.5]}]
 _EMBEDDING = {

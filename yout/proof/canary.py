@@ -34,7 +34,7 @@ def new_prefix() -> str:
 
 
 def forms(text: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the forms of a text. Those with capital letters are to be found as they are, the others in lower case."""
+    """Yield the encoded forms of a text. Base64 is matched as it is, all others in lower case."""
     data = text.encode()
     yield "plain", data
     yield "hex", data.hex().encode()
@@ -67,7 +67,7 @@ class Finder:
         return [data.decode() for form, data in (*self._needles, *others) if form != "UTF-16"]
 
     def find(self, data: bytes) -> set[Found]:
-        """Return what is in `data`, also compressed with gzip or deflate, and in base64 of that."""
+        """Return the canaries in `data`, also if compressed with gzip or deflate, and base64 of that."""
         found: set[Found] = set()
         for piece, how in _pieces(data, _MAX_DEPTH):
             found.update(Found(one.name, f"{one.form}{how}") for one in self._find(piece))
@@ -84,7 +84,7 @@ class Finder:
             yield from (one for one in self._others if one.is_in(data, lower))
 
     def _named(self, data: bytes, lower: bytes, form: str) -> list[Needle]:
-        """Return which canaries occur in this form; one without a name if it was cut off."""
+        """Return the canaries that occur in this form; one named "truncated" if only the prefix does."""
         named = [one for one in self._forms if one.form == form and one.is_in(data, lower)]
         return named or [Needle("truncated", form, b"")]
 

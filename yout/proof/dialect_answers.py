@@ -10,7 +10,7 @@ from yout.proof.answers import EMBEDDED, MP3, PNG, json_answer
 from yout.proof.scripted_upstream import Answer, Ending, Received
 
 Json = dict[str, Any]
-FAILURES = ("error_400", "error_401", "error_500", "html", "error_event", "garbage", "reset_amid")
+FAILURES = ("error_400", "error_401", "error_500", "html", "error_event", "garbage", "reset_midway")
 MP4 = b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(200)
 _USAGE = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
 _RESPONSES_USAGE = {
@@ -67,7 +67,7 @@ def _failure(name: str, text: str, code: str, *, streamed: bool) -> Answer:
     first, broken = _frame(_chunk(text)), f"data: {{{text}\n\n".encode()
     if not streamed:
         body = json.dumps(error if name == "error_event" else text).encode()[: None if name == "error_event" else -2]
-        return Answer([body, Ending.RESET], length=len(body) + 9) if name == "reset_amid" else Answer([body], length=len(body))
+        return Answer([body, Ending.RESET], length=len(body) + 9) if name == "reset_midway" else Answer([body], length=len(body))
     last: bytes | Ending = {"error_event": _frame(error), "garbage": broken}.get(name, Ending.RESET)
     return Answer([first, last], content_type="text/event-stream")
 

@@ -1,4 +1,4 @@
-"""Calls over every surface, in parallel and in a random order: complete, cut and failing answers, and callers that leave."""
+"""Calls to every endpoint, in parallel and random order: complete, truncated and failing answers, and disconnecting callers."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from yout.proof.accounting import (
     Call,
     cost_of,
 )
-from yout.proof.answers import Order
+from yout.proof.answers import Script
 from yout.proof.surfaces import SURFACES, TEXT, make_call, request_of
 
-CALL_SECONDS = 60.0  # a call that takes longer counts as left by its caller
+CALL_SECONDS = 60.0  # a call that takes longer counts as abandoned by its caller
 MAX_CONCURRENT = 64
 MAX_TRIES = 60  # of a call that is refused because other calls hold the credits
 RETRY_SECONDS = 0.1
 AVOID_SECONDS = 1.0
-POOL_PERCENT = 55  # of the demand that the pool pays for
+POOL_PERCENT = 55  # of the cost of all calls that the pool covers
 # Plans of the provider, by how often they are chosen. The second kind fails; each of these has a model and a channel of its own.
 _GOOD = {"whole": 40, "slow": 14, "no_usage": 6, "odd_usage": 4, "empty": 2, "endless": 4}
 _BAD = {
     **{"flaky": 4, "status_400": 2, "status_401": 1, "status_429": 2, "status_500": 2, "status_503": 2, "html": 2},
     **{"garbage": 3, "error_event": 3, "reset": 2, "close": 2, "silent": 2, "no_done": 2},
-    **{"reset_amid": 3, "close_amid": 3, "hang_amid": 2},
+    **{"reset_midway": 3, "close_midway": 3, "hang_midway": 2},
 }
-_WAITING = ("silent", "hang_amid")  # the caller must leave
+_WAITING = ("silent", "hang_midway")  # the caller must leave
 
 
 class Target(Protocol):
@@ -45,7 +45,7 @@ class Target(Protocol):
 
     @property
     def url(self) -> str:
-        """Its address, without a path."""
+        """Its URL, without a path."""
 
 
 class Planned(NamedTuple):
@@ -69,15 +69,15 @@ def models() -> dict[str, ProofModel]:
     }
 
 
-def plan_calls(number: int, chance: random.Random, *, media: bool) -> list[Planned]:
+def plan_calls(number: int, rng: random.Random, *, media: bool) -> list[Planned]:
     """Choose `number` calls: at first one of each surface and mode, then at random."""
     surfaces = [*TEXT, "embeddings", *(MEDIA if media else ())]
     first = [Planned(name, "whole", 6, streamed, None) for name in surfaces for streamed in _modes(name)]
     found = first[:number]
     while len(found) < number:
-        surface = chance.choices(surfaces, [4] * len(TEXT) + [2] * (len(surfaces) - len(TEXT)))[0]
-        found.append(_plan(surface, chance))
-    chance.shuffle(found)
+        surface = rng.choices(surfaces, [4] * len(TEXT) + [2] * (len(surfaces) - len(TEXT)))[0]
+        found.append(_plan(surface, rng))
+    rng.shuffle(found)
     return found
 
 
@@ -86,27 +86,27 @@ def _modes(surface: str) -> tuple[bool, ...]:
     return (True,) if where.always_streams else (False, True) if where.end else (False,)
 
 
-def _plan(surface: str, chance: random.Random) -> Planned:
-    streamed, words = chance.choice(_modes(surface)), chance.randint(4, 30)
+def _plan(surface: str, rng: random.Random) -> Planned:
+    streamed, words = rng.choice(_modes(surface)), rng.randint(4, 30)
     if surface not in TEXT:
         return Planned(surface, "whole", words, False, None)
     plans = _GOOD | _BAD
-    plan = chance.choices(list(plans), list(plans.values()))[0]
-    leaves = plan in _WAITING or (plan in ("slow", "whole") and chance.random() < 0.2)
-    return Planned(surface, plan, words, streamed, chance.uniform(0.05, 0.6) if leaves else None)
+    plan = rng.choices(list(plans), list(plans.values()))[0]
+    leaves = plan in _WAITING or (plan in ("slow", "whole") and rng.random() < 0.2)
+    return Planned(surface, plan, words, streamed, rng.uniform(0.05, 0.6) if leaves else None)
 
 
 def demand(calls: Sequence[Planned]) -> int:
     """Return the credits that all calls would cost if they were complete."""
-    return sum(cost_of(call.surface, Order(10**3, call.plan, call.words).prompt, call.words) for call in calls)
+    return sum(cost_of(call.surface, Script(10**3, call.plan, call.words).prompt, call.words) for call in calls)
 
 
 class Load:
     """Makes planned calls with an account's key. `calls` has every call made, repeated ones included."""
 
-    def __init__(self, account: ProofAccount, targets: Sequence[Target], chance: random.Random) -> None:
+    def __init__(self, account: ProofAccount, targets: Sequence[Target], rng: random.Random) -> None:
         self.calls: list[Call] = []
-        self._account, self._targets, self._chance = account, targets, chance
+        self._account, self._targets, self._rng = account, targets, rng
         self._numbers = count(1)
         self._avoided: dict[int, float] = {}  # edges that were down, until when
         self._begun: list[float] = []  # of each call, in seconds of `time.monotonic`
@@ -136,17 +136,17 @@ class Load:
             call = await self._call(planned)
             if call.left or call.status not in (0, 429):
                 return
-            await asyncio.sleep(RETRY_SECONDS * self._chance.uniform(0.5, 1.5))
+            await asyncio.sleep(RETRY_SECONDS * self._rng.uniform(0.5, 1.5))
 
     async def _call(self, planned: Planned) -> Call:
-        order = Order(next(self._numbers), planned.plan, planned.words)
+        script = Script(next(self._numbers), planned.plan, planned.words)
         edge = self._choose_edge()
-        call = Call(order, planned.surface, planned.streamed, edge)
+        call = Call(script, planned.surface, planned.streamed, edge)
         self.calls.append(call)
         self._begun.append(time.monotonic())
         name = SURFACES[planned.surface].model
         model = self._account.models[f"{name}-{planned.plan}" if planned.plan in _BAD else name]
-        request = request_of(order, planned.surface, model, self._account.key, streamed=planned.streamed)
+        request = request_of(script, planned.surface, model, self._account.key, streamed=planned.streamed)
         await make_call(call, self._targets[edge].url, request, CALL_SECONDS, planned.leave_after)
         self._avoided[edge] = time.monotonic() + AVOID_SECONDS if call.status == 0 and not call.left else 0.0
         return call
@@ -155,4 +155,4 @@ class Load:
         """Choose an edge at random, but not one that was just down if there is another."""
         now = time.monotonic()
         up = [number for number in range(len(self._targets)) if self._avoided.get(number, 0.0) < now]
-        return self._chance.choice(up or range(len(self._targets)))
+        return self._rng.choice(up or range(len(self._targets)))

@@ -1,4 +1,4 @@
-"""Where a privacy check looks: the database by SQL and by the bytes of its files, Redis, files and folders, and the record."""
+"""Searches for canaries: the database by SQL and by the bytes of its files, Redis, files, and the provider's record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """What users asked to keep: canaries by the columns (`table.column`) that may have them."""
+    """Names of the canaries that users asked to keep, by the column (`table.column`) that may contain them."""
 
     columns: Mapping[str, frozenset[str]]
 

@@ -1,4 +1,4 @@
-"""The privacy check: canaries through every route, page, job and worker, then a search of every place that could keep them."""
+"""The privacy check: sends canaries through every route, page and job, then searches every place that could keep them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,21 @@ from shared.models import WebSession
 from shared.operations.audit import Origin
 from shared.operations.prices import Rates
 from shared.operations.proof_accounts import ProofAccount, ProofModel, create_proof_account, remove_proof_account
-from yout.proof.books import wait_until_settled
+from yout.proof.account_state import wait_until_settled
 from yout.proof.canary import Finder, new_prefix
+from yout.proof.canary_requests import (
+    ANSWERED,
+    GENERATED,
+    STORED,
+    CanaryClient,
+    own_address,
+    send_calls,
+    send_failures,
+    send_media,
+    send_pages,
+    send_refused,
+    send_stored,
+)
 from yout.proof.dialect_answers import FAILURES, answer_with
 from yout.proof.places import (
     Expected,
@@ -38,23 +51,10 @@ from yout.proof.places import (
 from yout.proof.processes import ProofEdge, ProofProcess, child_environment
 from yout.proof.prove_cap import STOP_SECONDS, remove_leftovers, stop_edges, uninterrupted
 from yout.proof.scripted_upstream import Answer, Received, ScriptedUpstream
-from yout.proof.speaker import (
-    ANSWERED,
-    GENERATED,
-    STORED,
-    Speaker,
-    own_address,
-    speak_calls,
-    speak_failures,
-    speak_media,
-    speak_pages,
-    speak_refused,
-    speak_stored,
-)
 
 CREDITS = 10_000_000
 # Canaries by the place in which they are sent.
-CONTENT = ("prompt", "system", "tool", "tool_arguments", "tool_result", "image", "file", "stored")  # that the provider must get
+CONTENT = ("prompt", "system", "tool", "tool_arguments", "tool_result", "image", "file", "stored")  # the provider must get these
 OTHERS = (
     *(
         "answer",
@@ -89,12 +89,12 @@ KEPT: Mapping[str, frozenset[str]] = {
 _KEPT_NAMES = frozenset().union(*KEPT.values())
 
 
-class ChecksNothing(YoutError):
-    """The calls of the check did not work, so that finding nothing would prove nothing."""
+class CheckIncomplete(YoutError):
+    """Some calls of the check failed, so a search without hits would prove nothing."""
 
 
 class PrivacyReport(NamedTuple):
-    """The places that were searched, and the canaries. `requests` were sent."""
+    """The names of the canaries, the places that were searched, and the number of requests sent."""
 
     canaries: Sequence[str]
     places: Sequence[Place]
@@ -102,12 +102,12 @@ class PrivacyReport(NamedTuple):
 
     @property
     def hits(self) -> list[Hit]:
-        """What was found where it must not be."""
+        """Canaries in places where they must not be."""
         return [hit for place in self.places for hit in place.hits if not hit.expected]
 
     @property
     def kept(self) -> list[Hit]:
-        """What was found where users asked to keep it."""
+        """Canaries in places where their user asked to keep them."""
         return [hit for place in self.places for hit in place.hits if hit.expected]
 
     def result(self) -> dict[str, Any]:
@@ -147,8 +147,9 @@ def models() -> dict[str, ProofModel]:
 
 
 def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say: Callable[[str], None]) -> PrivacyReport:
-    """Run the check on the bound database, and remove what it created. Raises `ProcessFailed`, `ChecksNothing`, and errors of the
-    database, Redis and the media store.
+    """Run the check on the bound database, and remove what it created.
+
+    Raises `ProcessFailed`, `CheckIncomplete`, and errors of the database, Redis and the media store.
     """
     remove_leftovers(settings, origin)
     since = time.time()
@@ -165,21 +166,21 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
         with _removed(account, storage, origin):
             upstream.secret = account.channel_secret
             edge, worker = _start(stack, folder)
-            speaker = Speaker(edge.url, account.key, address, canaries.__getitem__)
-            everywhere = {"API key": account.key, **({"address": address} if address else {})}
-            finder = Finder(prefix, canaries, everywhere)
-            _speak(speaker, account, say)
+            client = CanaryClient(edge.url, account.key, address, canaries.__getitem__)
+            caller = {"API key": account.key, **({"address": address} if address else {})}
+            finder = Finder(prefix, canaries, caller)
+            _send_all(client, account, say)
             places = [search_redis(finder, settings.redis_url), search_tables(finder, account.id, Expected(KEPT))]
             stop_edges([edge], settings)
             worker.stop(settings.drain_seconds + STOP_SECONDS)
             wait_until_settled(account.id)
             places += _search_disk(finder, settings, storage, folder, since, logs)
-            identity = Finder(prefix, canaries, everywhere | _identity(account))
+            identity = Finder(prefix, canaries, caller | _identity(account))
             places.append(search_record(upstream.requests, identity, frozenset(CONTENT)))
             say("searching again, after the account was removed")
         places.append(_renamed(search_tables(finder, account.id, Expected({})), "after the removal"))
         places.append(_renamed(search_media(finder, storage, since, frozenset()), "after the removal"))
-    return PrivacyReport(list(canaries), places, speaker.sent)
+    return PrivacyReport(list(canaries), places, client.sent)
 
 
 def _answer(request: Received, canaries: Mapping[str, str]) -> Answer:
@@ -199,7 +200,7 @@ def _removed(account: ProofAccount, storage: Storage, origin: Origin) -> Iterato
 
 
 def _start(stack: ExitStack, folder: Path) -> tuple[ProofEdge, ProofProcess]:
-    """Start an edge and a worker, with a folder of their own for temporary files, and as much logging as there is."""
+    """Start an edge and a worker, with a folder of their own for temporary files, and debug logging."""
     temporary = folder / "tmp"
     temporary.mkdir()
     environment = {**child_environment(), "TMPDIR": str(temporary), "YOUT_LOG_LEVEL": "debug"}
@@ -212,19 +213,17 @@ def _start(stack: ExitStack, folder: Path) -> tuple[ProofEdge, ProofProcess]:
     return edge, worker
 
 
-def _speak(speaker: Speaker, account: ProofAccount, say: Callable[[str], None]) -> None:
-    """Send everything. Raises `ChecksNothing` if what must work does not."""
-    answered = speak_calls(speaker, account.models)
-    speak_failures(speaker, account.models)
-    generated, stored = speak_media(speaker, account.models), speak_stored(speaker, account.models)
-    document = speaker.request("GET", "/openapi.json", key=False).json
-    refused = speak_refused(speaker, document)
-    pages = speak_pages(speaker, _sign_in(account))
-    say(
-        f"{answered} answers, {generated} generated files, {stored} stored, {refused} refused requests, {pages} requests of pages"
-    )
+def _send_all(client: CanaryClient, account: ProofAccount, say: Callable[[str], None]) -> None:
+    """Send all requests. Raises `CheckIncomplete` if a call that must succeed fails."""
+    answered = send_calls(client, account.models)
+    send_failures(client, account.models)
+    generated, stored = send_media(client, account.models), send_stored(client, account.models)
+    document = client.request("GET", "/openapi.json", key=False).json
+    refused = send_refused(client, document)
+    pages = send_pages(client, _sign_in(account))
+    say(f"{answered} answers, {generated} generated files, {stored} stored, {refused} refused requests, {pages} page requests")
     if (answered, generated, stored) != (ANSWERED, GENERATED, STORED):
-        raise ChecksNothing(
+        raise CheckIncomplete(
             f"The calls of the check did not work: {answered} were answered, {generated} files were generated, {stored} were"
             " stored. Look for the reason with `yout doctor`."
         )

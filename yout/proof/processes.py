@@ -1,4 +1,4 @@
-"""Edges and workers that a proof starts beside the deployed ones, with the same settings and a port of their own."""
+"""Edges and workers that a proof starts alongside the deployed ones, with the same settings and ports of their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ProofProcess:
         self.start()
 
     def start(self) -> None:
-        """Start it, also again after it has ended."""
+        """Start it, or start it again after it has exited."""
         self._ready_line.clear()
         output = self.log.open("a", encoding="utf-8")
 
@@ -98,7 +98,7 @@ class ProofEdge(ProofProcess):
     def missing(self) -> str | None:
         return http_ready(f"{self.url}/readyz")()
 
-    def forget(self) -> None:
+    def unregister(self) -> None:
         """Delete the rows of its dead processes, so that the next sweep expires their holds without waiting for a heartbeat."""
         own = (EdgeProcess.host == socket.gethostname()[:255]) & (EdgeProcess.pid == self.pid)
         EdgeProcess.delete().where(own).execute()
@@ -113,5 +113,5 @@ def free_port() -> int:
 
 
 def child_environment() -> dict[str, str]:
-    """Return variables for started processes that are not meant to be watched by people."""
+    """Return environment variables for started processes: JSON logs, unless a format is set."""
     return {"YOUT_LOG_FORMAT": "json"} if "YOUT_LOG_FORMAT" not in os.environ else {}

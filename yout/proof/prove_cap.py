@@ -1,4 +1,4 @@
-"""The cap proof: more calls than a pool pays for, over every surface, and then every credit is accounted for."""
+"""The cap proof: makes more calls than a pool can pay for, to every endpoint, and then accounts for every credit."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from shared.operations.proof_accounts import (
     leftover_proof_accounts,
     remove_proof_account,
 )
+from yout.proof.account_state import Sampler, read_account_state, wait_until_settled
 from yout.proof.accounting import Call, Proof, count_sent, prove
-from yout.proof.answers import answer_order, read_order
-from yout.proof.books import Sampler, read_books, wait_until_settled
+from yout.proof.answers import answer_script, read_script
 from yout.proof.load import MAX_CONCURRENT, POOL_PERCENT, Load, Planned, demand, models, plan_calls
 from yout.proof.processes import ProcessFailed, ProofEdge, child_environment
 from yout.proof.scripted_upstream import Answer, Received, ScriptedUpstream
@@ -61,14 +61,14 @@ class RunningEdge(NamedTuple):
 
 
 class CapReport(NamedTuple):
-    """What happened, for the report."""
+    """The calls that were made, the proof, and `result`: the part of the signed report that is about this proof."""
 
     proof: Proof
     calls: Sequence[Call]
     result: dict[str, Any]
 
 
-class OrderedUpstream(ScriptedUpstream):
+class LoadUpstream(ScriptedUpstream):
     """The scripted provider of the load. Counts the attempts of each call."""
 
     def __init__(self) -> None:
@@ -76,15 +76,15 @@ class OrderedUpstream(ScriptedUpstream):
         super().__init__(self._count_and_answer)
 
     def _count_and_answer(self, request: Received) -> Answer:
-        order = read_order(request.body)
-        if order is not None:
-            self._attempts[order.number] += 1
-        return answer_order(request, self._attempts[order.number] if order else 1)
+        script = read_script(request.body)
+        if script is not None:
+            self._attempts[script.number] += 1
+        return answer_script(request, self._attempts[script.number] if script else 1)
 
     def sent(self) -> dict[int, Any]:
         """Return what was sent, by the number of the call."""
-        orders = [(read_order(request.body), request.words) for request in list(self.requests)]
-        return count_sent((order, words) for order, words in orders if order is not None)
+        scripts = [(read_script(request.body), request.words) for request in list(self.requests)]
+        return count_sent((script, words) for script, words in scripts if script is not None)
 
 
 def prove_cap(options: Options, settings: Settings, origin: Origin, say: Callable[[str], None]) -> CapReport:
@@ -93,12 +93,12 @@ def prove_cap(options: Options, settings: Settings, origin: Origin, say: Callabl
     Raises `ProcessFailed`, and errors of the database and the media store.
     """
     remove_leftovers(settings, origin)
-    chance = random.Random(options.seed if options.seed is not None else secrets.randbits(64))  # noqa: S311  (not a secret)
+    rng = random.Random(options.seed if options.seed is not None else secrets.randbits(64))  # noqa: S311  (not a secret)
     media = worker_is_running()
-    planned = plan_calls(options.calls, chance, media=media)
+    planned = plan_calls(options.calls, rng, media=media)
     credits = max(MIN_CREDITS, demand(planned) * POOL_PERCENT // 100)
     with ExitStack() as stack:
-        upstream = OrderedUpstream()
+        upstream = LoadUpstream()
         stack.callback(upstream.close)
         account = stack.enter_context(temporary_account(upstream.base_url, credits, settings, origin))
         upstream.secret = account.channel_secret
@@ -107,17 +107,17 @@ def prove_cap(options: Options, settings: Settings, origin: Origin, say: Callabl
         targets: Sequence[Any] = edges or [RunningEdge(str(options.edge).rstrip("/"))]
         if not edges:
             wait_for_catalog(targets[0].url, account)
-        load = Load(account, targets, chance)
-        killer = Killer(edges if options.kill else (), chance)
+        load = Load(account, targets, rng)
+        killer = Killer(edges if options.kill else (), rng)
         with Sampler(account.id) as sampler:
             asyncio.run(_run_load(load, planned, killer))
         say(f"all calls have ended; the longest took {max(call.seconds for call in load.calls):.1f} s")
         load.mark_killed(killer.times)
         stop_edges(edges, settings)
         settled = wait_until_settled(account.id)
-        books = read_books(account.id, credits)
+        state = read_account_state(account.id, credits)
         samples = [sampler.worst] if sampler.worst else []
-        proof = prove(load.calls, upstream.sent(), books, samples)
+        proof = prove(load.calls, upstream.sent(), state, samples)
     result = {
         "calls": len(load.calls),
         "overdraft": proof.overdraft,
@@ -136,7 +136,7 @@ def prove_cap(options: Options, settings: Settings, origin: Origin, say: Callabl
 
 
 def summarize(calls: Sequence[Call]) -> dict[str, dict[str, int]]:
-    """Count the calls of each surface by what their callers saw."""
+    """Count the calls to each endpoint by outcome."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for call in calls:
         if call.left:
@@ -152,7 +152,7 @@ def summarize(calls: Sequence[Call]) -> dict[str, dict[str, int]]:
 
 
 def remove_leftovers(settings: Settings, origin: Origin) -> None:
-    """Remove the accounts of proofs that were killed."""
+    """Remove the accounts that killed commands left. Raises `StorageUnavailable`."""
     for account in leftover_proof_accounts(now_ms()):
         remove_proof_account(account, open_storage(settings), origin=origin)
 
@@ -184,7 +184,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
-    """Let SIGTERM raise `KeyboardInterrupt` in the block, as Ctrl-C does."""
+    """Make SIGTERM raise `KeyboardInterrupt` in the block, as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -197,7 +197,7 @@ def terminated_like_interrupted() -> Iterator[None]:
 
 
 def worker_is_running() -> bool:
-    """Return whether a worker ran within the last minutes, so that media jobs will be done."""
+    """Return whether a worker ran within the last minutes, so that media jobs will be processed."""
     row = AlertCheck.get_or_none(AlertCheck.id == 1)
     return row is not None and row.checked_at > now_ms() - WORKER_MS
 
@@ -214,14 +214,14 @@ def start_edges(stack: ExitStack, number: int, settings: Settings) -> list[Proof
 
 
 def stop_edges(edges: Sequence[ProofEdge], settings: Settings) -> None:
-    """Stop edges as a deployment does, at the same time, and forget those that were killed."""
+    """Stop edges as a deployment does, at the same time, and unregister those that were killed."""
     threads = [threading.Thread(target=edge.stop, args=(settings.drain_seconds + STOP_SECONDS,)) for edge in edges]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     for edge in edges:
-        edge.forget()
+        edge.unregister()
 
 
 def wait_for_catalog(url: str, account: ProofAccount) -> None:
@@ -249,20 +249,20 @@ class Killer:
     It runs in the event loop of the main thread: a process ends with the thread that started it (`yout.supervisor.process`).
     """
 
-    def __init__(self, edges: Sequence[ProofEdge], chance: random.Random) -> None:
+    def __init__(self, edges: Sequence[ProofEdge], rng: random.Random) -> None:
         self.times: dict[int, list[float]] = defaultdict(list)
         self._edges = edges
-        self._chance = random.Random(chance.random())  # noqa: S311  (not a secret)
+        self._rng = random.Random(rng.random())  # noqa: S311  (not a secret)
 
     async def run(self) -> None:
         """Kill until cancelled, one edge at a time. Raises `ProcessFailed`."""
         while self._edges:
-            await asyncio.sleep(self._chance.uniform(*KILL_SECONDS))
-            number = self._chance.randrange(len(self._edges))
+            await asyncio.sleep(self._rng.uniform(*KILL_SECONDS))
+            number = self._rng.randrange(len(self._edges))
             edge = self._edges[number]
             edge.kill()
             self.times[number].append(time.monotonic())
-            edge.forget()
+            edge.unregister()
             edge.start()
             await asyncio.to_thread(edge.wait_ready)
 

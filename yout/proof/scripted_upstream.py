@@ -1,4 +1,4 @@
-"""A provider on loopback: answers as its script says, and records every request and how much of the answer it sent."""
+"""A provider on loopback that answers as scripted, and records every request and how much of each answer it sent."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ScriptedUpstream:
                 if not await self._serve(request, reader, writer):
                     break
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            pass  # the edge was killed, or has left
+            pass  # the edge was killed, or has disconnected
         except asyncio.CancelledError:
             pass  # the server stops
         finally:

@@ -1,4 +1,4 @@
-"""One call over any endpoint: its request, and what its caller sees of the response."""
+"""One call to any endpoint: its request, and what its caller receives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from yout.proof.accounting import LIMIT_FACTOR, Call
-from yout.proof.answers import WORD, Order
+from yout.proof.answers import WORD, Script
 
 TAG_HEADER = "x-yout-tag"
 TEXT = ("chat", "completions", "responses", "messages", "native")  # endpoints that answer with text
@@ -65,22 +65,22 @@ SURFACES: Mapping[str, Surface] = {
 }
 
 
-def request_of(order: Order, surface: str, model: str, key: str, *, streamed: bool) -> bytes:
+def request_of(script: Script, surface: str, model: str, key: str, *, streamed: bool) -> bytes:
     """Return the bytes of the request. The tag connects the usage row with the call."""
     where = SURFACES[surface]
-    body = {"model": model, **where.body(order.prompt, order.words * LIMIT_FACTOR)}
+    body = {"model": model, **where.body(script.prompt, script.words * LIMIT_FACTOR)}
     if streamed and not where.always_streams:
         body["stream"] = True
     data = json.dumps(body).encode()
     head = (
         f"POST {where.path} HTTP/1.1\r\nhost: yout\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
-        f"content-type: application/json\r\n{TAG_HEADER}: {order.number}\r\ncontent-length: {len(data)}\r\n\r\n"
+        f"content-type: application/json\r\n{TAG_HEADER}: {script.number}\r\ncontent-length: {len(data)}\r\n\r\n"
     )
     return head.encode() + data
 
 
 async def make_call(call: Call, url: str, request: bytes, deadline: float, leave_after: float | None) -> None:
-    """Send one request and record in `call` what its caller sees. `leave_after`: seconds until the caller disconnects, at the
+    """Send one request and record in `call` what its caller receives. `leave_after`: seconds until the caller disconnects, at the
     first word if it comes earlier; None to stay.
     """
     began = time.monotonic()

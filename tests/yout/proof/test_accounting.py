@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from yout.proof.accounting import Books, Call, Proof, Sample, Sent, bounds, count_sent, prove
-from yout.proof.answers import Order
+from yout.proof.accounting import AccountState, Call, Proof, Sample, Sent, bounds, count_sent, prove
+from yout.proof.answers import Script
 
 WHOLE = {"status": 200, "whole": True, "words": True}
 EXACT = 25 + 2 * 10  # 25 input and 10 output tokens
 
 
 def call(plan: str = "whole", number: int = 1, *, surface: str = "chat", streamed: bool = True, **seen: Any) -> Call:
-    return Call(Order(number, plan, 10), surface, streamed, **seen)
+    return Call(Script(number, plan, 10), surface, streamed, **seen)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def proof(
 ) -> Proof:
     """One complete call of a pool of 100 credits."""
     balance = 100 - charged - twice if balance is None else balance
-    books = Books(100, balance, held, held, {1: charged}, twice, **more)
-    return prove([call(**WHOLE)], {1: Sent(1, 10)}, books, [sample or Sample(100, 60)])
+    state = AccountState(100, balance, held, held, {1: charged}, twice, **more)
+    return prove([call(**WHOLE)], {1: Sent(1, 10)}, state, [sample or Sample(100, 60)])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def proof(
         (proof(charged=40), 0, 5, 0, "lost: call 1 (chat, streamed, whole) delivered 45 credits, but 40 were charged"),
         (proof(charged=0), 0, 45, 0, "but 0 were charged"),
         (proof(charged=90), 0, 0, 45, "doubled: call 1 (chat, streamed, whole) may cost 45 credits, but 90 were charged"),
-        (proof(twice=45), 0, 0, 45, "45 credits were charged for calls that nobody made"),
+        (proof(twice=45), 0, 0, 45, "45 credits were charged for calls that no caller made"),
         (proof(charged=150), 50, 0, 105, "overdraft: 150 of 100 credits were used"),
         (proof(sample=Sample(100, 130)), 30, 0, 0, "held beyond the balance: 30"),
         (proof(sample=Sample(-5, 0)), 5, 0, 0, "overdraft"),
@@ -81,13 +81,13 @@ def test_faults_are_found(found: Proof, overdraft: int, lost: int, doubled: int,
 
 def test_what_is_delivered_beyond_the_pool_is_an_overdraft() -> None:
     calls = [call(number=number, **WHOLE) for number in (1, 2, 3)]
-    books = Books(100, 10, 0, 0, {1: EXACT, 2: EXACT, 3: 0})
-    found = prove(calls, {number: Sent(1, 10) for number in (1, 2, 3)}, books, [])
+    state = AccountState(100, 10, 0, 0, {1: EXACT, 2: EXACT, 3: 0})
+    found = prove(calls, {number: Sent(1, 10) for number in (1, 2, 3)}, state, [])
     assert (found.overdraft, found.lost) == (35, 45)
 
 
 def test_attempts_are_counted_by_call() -> None:
-    assert count_sent([(Order(1, "flaky", 9), 0), (Order(2, "slow", 9), 4), (Order(1, "flaky", 9), 9)]) == {
+    assert count_sent([(Script(1, "flaky", 9), 0), (Script(2, "slow", 9), 4), (Script(1, "flaky", 9), 9)]) == {
         1: Sent(2, 9),
         2: Sent(1, 4),
     }

@@ -15,8 +15,8 @@ from shared.core.settings import Settings
 from tests.yout.command import Installation
 from tests.yout.proof.conftest import SECRET_KEY
 from tests.yout.proof.faults import LEAKS, leaking_code, plant
+from yout.proof.canary_requests import FORMS, PAGES
 from yout.proof.reports import verify_report
-from yout.proof.speaker import FORMS, PAGES
 
 Rows = Callable[[], dict[str, int]]
 

@@ -20,7 +20,7 @@ ANSWER_SECONDS = 60
 JSON_TYPE = "application/json"
 FORM_TYPE = "application/x-www-form-urlencoded"
 _BOUNDARY = "proof-boundary"
-ANSWERED, GENERATED, STORED = 27, 5, 3  # what `speak_calls`, `speak_media` and `speak_stored` return if everything works
+ANSWERED, GENERATED, STORED = 27, 5, 3  # what `send_calls`, `send_media` and `send_stored` return if everything works
 Json = dict[str, Any]
 # Pages, which are not in the OpenAPI document. `{}` is replaced by a canary.
 PAGES = (
@@ -86,26 +86,26 @@ class Reply(NamedTuple):
         return json.loads(self.body)
 
 
-class Speaker:
-    """A caller at one edge, whose requests have a canary in every header. `say(name)` is the canary of a place."""
+class CanaryClient:
+    """A client of one edge, whose requests have a canary in every header. `canary(name)` returns the canary with this name."""
 
-    def __init__(self, url: str, key: str, address: str, say: Callable[[str], str]) -> None:
+    def __init__(self, url: str, key: str, address: str, canary: Callable[[str], str]) -> None:
         self.sent = 0
         self.key = key
-        self.say = say
+        self.canary = canary
         self._address = address
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
 
     def headers(self) -> dict[str, str]:
-        say = self.say
+        canary = self.canary
         return {
-            "user-agent": say("user_agent"),
-            "cookie": f"a={say('cookie')}",
-            "x-canary": say("header"),
-            "referer": f"https://example.com/{say('header')}",
-            "x-forwarded-for": f"203.0.113.9, {say('header')}",
-            "accept-language": say("header"),
+            "user-agent": canary("user_agent"),
+            "cookie": f"a={canary('cookie')}",
+            "x-canary": canary("header"),
+            "referer": f"https://example.com/{canary('header')}",
+            "x-forwarded-for": f"203.0.113.9, {canary('header')}",
+            "accept-language": canary("header"),
         }
 
     def request(
@@ -151,9 +151,9 @@ class Speaker:
         return http.client.HTTPConnection(self._host, self._port, timeout=ANSWER_SECONDS)
 
 
-def own_address(chance: Sequence[int]) -> str:
+def own_address(random_bytes: Sequence[int]) -> str:
     """Return a loopback address made of three bytes, to recognize the caller's address; "" if it cannot be used."""
-    address = ".".join(("127", *(str(1 + byte % 250) for byte in chance)))
+    address = ".".join(("127", *(str(1 + byte % 250) for byte in random_bytes)))
     with socket.socket() as probe:
         try:
             probe.bind((address, 0))
@@ -162,53 +162,53 @@ def own_address(chance: Sequence[int]) -> str:
     return address
 
 
-def chat_body(say: Callable[[str], str], model: str, **fields: Any) -> Json:
+def chat_body(canary: Callable[[str], str], model: str, **fields: Any) -> Json:
     """Return a chat request with canaries in every field that may contain content or identify somebody."""
-    arguments = json.dumps({"q": say("tool_arguments")})
+    arguments = json.dumps({"q": canary("tool_arguments")})
     call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": arguments}}
-    image = {"type": "image_url", "image_url": {"url": data_url("image/png", PNG + say("image").encode())}}
-    parts = [{"type": "text", "text": say("prompt")}, image]
+    image = {"type": "image_url", "image_url": {"url": data_url("image/png", PNG + canary("image").encode())}}
+    parts = [{"type": "text", "text": canary("prompt")}, image]
     return {
         "model": model,
         "messages": [
-            {"role": "system", "content": say("system")},
+            {"role": "system", "content": canary("system")},
             {"role": "user", "content": parts},
             {"role": "assistant", "content": None, "tool_calls": [call]},
-            {"role": "tool", "tool_call_id": "call_1", "content": say("tool_result")},
+            {"role": "tool", "tool_call_id": "call_1", "content": canary("tool_result")},
         ],
         "tools": [
-            {"type": "function", "function": {"name": "look", "description": say("tool"), "parameters": {"type": "object"}}}
+            {"type": "function", "function": {"name": "look", "description": canary("tool"), "parameters": {"type": "object"}}}
         ],
-        "stop": [say("prompt")[:20]],
+        "stop": [canary("prompt")[:20]],
         "max_tokens": 50,
         **fields,
     }
 
 
-def identifiers(say: Callable[[str], str]) -> Json:
+def identifiers(canary: Callable[[str], str]) -> Json:
     """Return the fields that identify the caller's own user. The provider gets pseudonyms at most."""
     return {
-        "user": f"{say('user')}@example.com",
-        "safety_identifier": say("user"),
-        "metadata": {"user_id": say("metadata"), "note": say("metadata")},
-        "prompt_cache_key": say("user"),
+        "user": f"{canary('user')}@example.com",
+        "safety_identifier": canary("user"),
+        "metadata": {"user_id": canary("metadata"), "note": canary("metadata")},
+        "prompt_cache_key": canary("user"),
     }
 
 
-def messages_body(say: Callable[[str], str], model: str, **fields: Any) -> Json:
+def messages_body(canary: Callable[[str], str], model: str, **fields: Any) -> Json:
     """Return a request of the Messages API."""
-    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG + say("image").encode()).decode()}
-    content = [{"type": "text", "text": say("prompt")}, {"type": "image", "source": source}]
-    body = {"model": model, "max_tokens": 50, "system": say("system"), "messages": [{"role": "user", "content": content}]}
-    return {**body, "metadata": {"user_id": say("metadata")}, **fields}
+    source = {"type": "base64", "media_type": "image/png", "data": base64.b64encode(PNG + canary("image").encode()).decode()}
+    content = [{"type": "text", "text": canary("prompt")}, {"type": "image", "source": source}]
+    body = {"model": model, "max_tokens": 50, "system": canary("system"), "messages": [{"role": "user", "content": content}]}
+    return {**body, "metadata": {"user_id": canary("metadata")}, **fields}
 
 
-def responses_body(say: Callable[[str], str], model: str, **fields: Any) -> Json:
+def responses_body(canary: Callable[[str], str], model: str, **fields: Any) -> Json:
     """Return a request of the Responses API."""
-    image = {"type": "input_image", "image_url": data_url("image/png", PNG + say("image").encode())}
-    content = [{"type": "input_text", "text": say("prompt")}, image]
-    body = {"model": model, "instructions": say("system"), "input": [{"role": "user", "content": content}]}
-    return {**body, "max_output_tokens": 50, **identifiers(say), **fields}
+    image = {"type": "input_image", "image_url": data_url("image/png", PNG + canary("image").encode())}
+    content = [{"type": "input_text", "text": canary("prompt")}, image]
+    body = {"model": model, "instructions": canary("system"), "input": [{"role": "user", "content": content}]}
+    return {**body, "max_output_tokens": 50, **identifiers(canary), **fields}
 
 
 def data_url(media_type: str, data: bytes) -> str:
@@ -224,119 +224,128 @@ def multipart(fields: Mapping[str, str], name: str, filename: str, media_type: s
     return body, {"content-type": f"multipart/form-data; boundary={_BOUNDARY}"}
 
 
-def speak_calls(speaker: Speaker, models: Mapping[str, str]) -> int:
+def send_calls(client: CanaryClient, models: Mapping[str, str]) -> int:
     """Make valid calls over every endpoint and dialect. Returns how many were answered."""
-    say, answered = speaker.say, 0
+    canary, answered = client.canary, 0
 
     def count(reply: Reply) -> None:
         nonlocal answered
-        answered += reply.status < 300 and say("answer").encode() in reply.body
+        answered += reply.status < 300 and canary("answer").encode() in reply.body
 
     for dialect in ("chat", "anthropic", "gemini", "responses"):
         for streamed in (False, True):
             mode: Json = {"stream": True} if streamed else {}
-            more: Json = identifiers(say) if dialect == "chat" else {"user": say("user")}
+            more: Json = identifiers(canary) if dialect == "chat" else {"user": canary("user")}
             if dialect == "responses":
                 more["stop"] = None  # its providers have no stop sequences
-            claim = {"idempotency-key": say("idempotency_key") + dialect + str(streamed), "x-yout-tag": say("tag")}
-            count(speaker.request("POST", "/v1/chat/completions", chat_body(say, models[dialect], **more, **mode), claim))
-            count(speaker.request("POST", "/v1/messages", messages_body(say, models[dialect], **mode)))
-            count(speaker.request("POST", "/v1/responses", responses_body(say, models[dialect], **mode)))
-    for body in ({"prompt": say("prompt")}, {"prompt": say("prompt"), "stream": True}):
-        count(speaker.request("POST", "/v1/completions", {"model": models["chat"], "max_tokens": 50, **body}))
-    count(speaker.request("POST", "/api/chat/stream/", {"model": models["chat"], "prompt": say("prompt"), "max_tokens": 50}))
-    speaker.leave("/v1/chat/completions", chat_body(say, models["chat"], stream=True))
+            claim = {"idempotency-key": canary("idempotency_key") + dialect + str(streamed), "x-yout-tag": canary("tag")}
+            count(client.request("POST", "/v1/chat/completions", chat_body(canary, models[dialect], **more, **mode), claim))
+            count(client.request("POST", "/v1/messages", messages_body(canary, models[dialect], **mode)))
+            count(client.request("POST", "/v1/responses", responses_body(canary, models[dialect], **mode)))
+    for body in ({"prompt": canary("prompt")}, {"prompt": canary("prompt"), "stream": True}):
+        count(client.request("POST", "/v1/completions", {"model": models["chat"], "max_tokens": 50, **body}))
+    count(client.request("POST", "/api/chat/stream/", {"model": models["chat"], "prompt": canary("prompt"), "max_tokens": 50}))
+    client.leave("/v1/chat/completions", chat_body(canary, models["chat"], stream=True))
     others: Sequence[tuple[str, str, Json]] = (
-        ("embedding", "/v1/embeddings", {"input": say("prompt"), "user": say("user")}),
-        ("moderation", "/v1/moderations", {"input": say("prompt")}),
-        ("rerank", "/v1/rerank", {"query": say("prompt"), "documents": [say("file")]}),
+        ("embedding", "/v1/embeddings", {"input": canary("prompt"), "user": canary("user")}),
+        ("moderation", "/v1/moderations", {"input": canary("prompt")}),
+        ("rerank", "/v1/rerank", {"query": canary("prompt"), "documents": [canary("file")]}),
     )
     for kind, path, body in others:
-        speaker.request("POST", path, {"model": models[kind], **body})
-    fields = {"model": models["transcription"], "prompt": say("prompt")}
-    form, headers = multipart(fields, "file", f"{say('filename')}.mp3", "audio/mpeg", MP3 + say("file").encode())
+        client.request("POST", path, {"model": models[kind], **body})
+    fields = {"model": models["transcription"], "prompt": canary("prompt")}
+    form, headers = multipart(fields, "file", f"{canary('filename')}.mp3", "audio/mpeg", MP3 + canary("file").encode())
     for path in ("/v1/audio/transcriptions", "/v1/audio/translations", "/api/chat/transcription/"):
-        speaker.request("POST", path, form, headers)
+        client.request("POST", path, form, headers)
     return answered
 
 
-def speak_failures(speaker: Speaker, models: Mapping[str, str]) -> None:
-    """Make calls that the provider fails with a canary in the error, in both modes."""
+def send_failures(client: CanaryClient, models: Mapping[str, str]) -> None:
+    """Make calls to which the provider responds with a failure that contains a canary, streaming and not."""
     for failure in FAILURES:
         for mode in ({}, {"stream": True}):
-            speaker.request("POST", "/v1/chat/completions", chat_body(speaker.say, models[failure], **mode))
-        speaker.request("POST", "/v1/responses", responses_body(speaker.say, models[failure]))
-        speaker.request("POST", "/v1/messages", messages_body(speaker.say, models[failure], stream=True))
+            client.request("POST", "/v1/chat/completions", chat_body(client.canary, models[failure], **mode))
+        client.request("POST", "/v1/responses", responses_body(client.canary, models[failure]))
+        client.request("POST", "/v1/messages", messages_body(client.canary, models[failure], stream=True))
 
 
-def speak_media(speaker: Speaker, models: Mapping[str, str]) -> int:
+def send_media(client: CanaryClient, models: Mapping[str, str]) -> int:
     """Generate an image, speech and a video, edit an image, and fail a job. Returns how many jobs succeeded."""
-    say, tag = speaker.say, {"x-yout-tag": speaker.say("tag")}
-    image = {"model": models["image"], "prompt": say("prompt"), "user": say("user")}
+    canary, tag = client.canary, {"x-yout-tag": client.canary("tag")}
+    image = {"model": models["image"], "prompt": canary("prompt"), "user": canary("user")}
     replies = [
-        speaker.request("POST", "/v1/images/generations", {**image, "response_format": "b64_json"}, tag),
-        speaker.request("POST", "/v1/audio/speech", {"model": models["speech"], "input": say("prompt"), "voice": "alloy"}, tag),
+        client.request("POST", "/v1/images/generations", {**image, "response_format": "b64_json"}, tag),
+        client.request("POST", "/v1/audio/speech", {"model": models["speech"], "input": canary("prompt"), "voice": "alloy"}, tag),
     ]
-    fields = {"model": models["image"], "prompt": say("prompt"), "response_format": "b64_json"}
-    form, headers = multipart(fields, "image", f"{say('filename')}.png", "image/png", PNG + say("image").encode())
-    replies.append(speaker.request("POST", "/v1/images/edits", form, headers))
-    started = speaker.request("POST", "/v1/videos", {"model": models["video"], "prompt": say("prompt"), "seconds": "5"})
-    native = speaker.request("POST", "/api/media/image/", {"model": models["image"], "prompt": say("prompt")})
-    failed = speaker.request("POST", "/api/media/image/", {"model": models["image_error"], "prompt": say("prompt")})
+    fields = {"model": models["image"], "prompt": canary("prompt"), "response_format": "b64_json"}
+    form, headers = multipart(fields, "image", f"{canary('filename')}.png", "image/png", PNG + canary("image").encode())
+    replies.append(client.request("POST", "/v1/images/edits", form, headers))
+    started = client.request("POST", "/v1/videos", {"model": models["video"], "prompt": canary("prompt"), "seconds": "5"})
+    native = client.request("POST", "/api/media/image/", {"model": models["image"], "prompt": canary("prompt")})
+    failed = client.request("POST", "/api/media/image/", {"model": models["image_error"], "prompt": canary("prompt")})
     succeeded = sum(reply.status == 200 for reply in replies)
     jobs = [reply.json["job_uuid"] for reply in (native, failed) if reply.status == 202]
-    succeeded += sum(_wait_for_job(speaker, f"/api/media/jobs/{job}/") == "succeeded" for job in jobs)
+    succeeded += sum(_wait_for_job(client, f"/api/media/jobs/{job}/") == "succeeded" for job in jobs)
     if started.status == 200:
-        succeeded += _wait_for_job(speaker, f"/v1/videos/{started.json['id']}") == "completed"
+        succeeded += _wait_for_job(client, f"/v1/videos/{started.json['id']}") == "completed"
     return succeeded
 
 
-def _wait_for_job(speaker: Speaker, path: str, tries: int = 150) -> str:
+def _wait_for_job(client: CanaryClient, path: str, tries: int = 150) -> str:
     for _ in range(tries):
-        status = str(speaker.request("GET", path).json.get("status"))
+        status = str(client.request("GET", path).json.get("status"))
         if status not in ("queued", "running", "in_progress"):
             return status
         time.sleep(0.2)
     return "waiting"
 
 
-def speak_stored(speaker: Speaker, models: Mapping[str, str]) -> int:
-    """Store a conversation, a share and a response, as a user may ask for. Returns how many were stored."""
-    say = speaker.say
-    kept = [{"role": "user", "content": say("stored")}, {"role": "assistant", "content": say("stored")}]
+def send_stored(client: CanaryClient, models: Mapping[str, str]) -> int:
+    """Store a conversation, a share and a response, as users can. Returns how many were stored."""
+    canary = client.canary
+    kept = [{"role": "user", "content": canary("stored")}, {"role": "assistant", "content": canary("stored")}]
     stored = {"model": models["chat"], "messages": kept[:1], "store": True, "max_tokens": 50}
     replies = [
-        speaker.request("POST", "/api/chat/stream/", stored),
-        speaker.request("POST", "/v1/responses", {"model": models["chat"], "input": say("stored"), "store": True}),
-        speaker.request("POST", "/api/chat/share/", {"title": say("stored"), "messages": kept}),
+        client.request("POST", "/api/chat/stream/", stored),
+        client.request("POST", "/v1/responses", {"model": models["chat"], "input": canary("stored"), "store": True}),
+        client.request("POST", "/api/chat/share/", {"title": canary("stored"), "messages": kept}),
     ]
     if replies[2].status in (200, 201):
-        speaker.request("GET", f"/c/{replies[2].json['slug']}", key=False)
+        client.request("GET", f"/c/{replies[2].json['slug']}", key=False)
     return sum(reply.status in (200, 201) for reply in replies)
 
 
-def speak_refused(speaker: Speaker, document: Json) -> int:
-    """Send what every route of the OpenAPI document refuses: canaries as every field, parameter and part of the path."""
-    say = speaker.say
-    count = speaker.sent
+def send_refused(client: CanaryClient, document: Json) -> int:
+    """Send invalid requests to every route of the OpenAPI document: canaries as every field, parameter and part of the path.
+
+    Returns the number of requests.
+    """
+    canary = client.canary
+    count = client.sent
     for path, operations in document["paths"].items():
-        where = re.sub(r"\{[^}]*\}", say("path"), path)
+        where = re.sub(r"\{[^}]*\}", canary("path"), path)
         for method in operations:
             if path.startswith("/api/chat/purge") and method == "post":
                 continue  # it would remove what the check looks for
-            query = urlencode({"after": say("query"), "limit": say("query"), say("query"): say("query")})
+            query = urlencode({"after": canary("query"), "limit": canary("query"), canary("query"): canary("query")})
             fields = _field_names(operations[method], document)
-            body: Json | None = {name: say("field") for name in fields} if method in ("post", "put", "patch") else None
-            speaker.request(method.upper(), f"{where}?{query}", body)
+            body: Json | None = {name: canary("field") for name in fields} if method in ("post", "put", "patch") else None
+            client.request(method.upper(), f"{where}?{query}", body)
             if body is not None:
-                speaker.request(method.upper(), where, f'{{"{say("field")}": "{say("field")}'.encode())
-                speaker.request(
-                    method.upper(), where, {**body, "model": say("field"), say("field"): {say("field"): [say("field")]}}
+                client.request(method.upper(), where, f'{{"{canary("field")}": "{canary("field")}'.encode())
+                client.request(
+                    method.upper(),
+                    where,
+                    {**body, "model": canary("field"), canary("field"): {canary("field"): [canary("field")]}},
                 )
-    speaker.request(
-        "POST", "/v1/chat/completions", chat_body(say, say("field")), {"authorization": f"Bearer {say('key')}"}, key=False
+    client.request(
+        "POST",
+        "/v1/chat/completions",
+        chat_body(canary, canary("field")),
+        {"authorization": f"Bearer {canary('key')}"},
+        key=False,
     )
-    return speaker.sent - count
+    return client.sent - count
 
 
 def _field_names(operation: Json, document: Json) -> list[str]:
@@ -349,15 +358,19 @@ def _field_names(operation: Json, document: Json) -> list[str]:
     return found
 
 
-def speak_pages(speaker: Speaker, cookie: str) -> int:
+def send_pages(client: CanaryClient, cookie: str) -> int:
     """Open every page, and send every form, without and with a session. Returns the number of requests."""
-    say, count = speaker.say, speaker.sent
-    form = urlencode({name: say("form") for name in _FORM_FIELDS}).encode()
-    for headers in ({}, {"cookie": f"{cookie}; a={say('cookie')}"}):
+    canary, count = client.canary, client.sent
+    form = urlencode({name: canary("form") for name in _FORM_FIELDS}).encode()
+    for headers in ({}, {"cookie": f"{cookie}; a={canary('cookie')}"}):
         for path in PAGES:
-            speaker.request(
-                "GET", path.format(say("path"), say("path")) + f"?q={say('query')}&after={say('query')}", None, headers, key=False
+            client.request(
+                "GET",
+                path.format(canary("path"), canary("path")) + f"?q={canary('query')}&after={canary('query')}",
+                None,
+                headers,
+                key=False,
             )
         for path in FORMS:
-            speaker.request("POST", path.format(say("path")), form, {**headers, "content-type": FORM_TYPE}, key=False)
-    return speaker.sent - count
+            client.request("POST", path.format(canary("path")), form, {**headers, "content-type": FORM_TYPE}, key=False)
+    return client.sent - count

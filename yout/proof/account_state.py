@@ -1,4 +1,4 @@
-"""Reads a proof's account: samples of its balance while calls run, and its ledger, usage and holds after they have ended."""
+"""Reads the account of a proof: samples of its balance while calls run, and its ledger, usage and holds afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.core.clock import now_ms
 from shared.core.database import database, snapshot
 from shared.ledger import sweep
 from shared.models import Account, Hold, LedgerEntry, MediaJob, UsageLedger
-from yout.proof.accounting import Books, Sample
+from yout.proof.accounting import AccountState, Sample
 
 SAMPLE_SECONDS = 0.01
 SETTLE_SECONDS = 60.0
@@ -44,7 +44,7 @@ class Sampler:
             try:
                 with database.connection_context():
                     self._sample()
-            except PeeweeException:  # the database is away; the next sample shows the state after that
+            except PeeweeException:  # the database is down; sampling continues when it is back
                 time.sleep(POLL_SECONDS)
 
     def _sample(self) -> None:
@@ -59,7 +59,7 @@ class Sampler:
 
 
 def wait_until_settled(account: UUID, *, seconds: float = SETTLE_SECONDS) -> bool:
-    """Sweep, and wait until no call of the account holds credits and none of its jobs runs. Returns whether that is so.
+    """Sweep, and wait until no call of the account holds credits and none of its jobs runs. Returns False after `seconds`.
 
     The sweep expires only holds that are past their deadline, or whose edge is not registered any more: not those of edges whose
     heartbeats are late.
@@ -74,7 +74,7 @@ def wait_until_settled(account: UUID, *, seconds: float = SETTLE_SECONDS) -> boo
         time.sleep(POLL_SECONDS)
 
 
-def read_books(account: UUID, granted: int) -> Books:
+def read_account_state(account: UUID, granted: int) -> AccountState:
     """Read everything in one snapshot. A call's number is the tag of its usage row."""
     with snapshot():
         row = Account.get_by_id(account)
@@ -91,4 +91,4 @@ def read_books(account: UUID, granted: int) -> Books:
                 adjusted += entry.amount
         own = (Hold.account == account) & (Hold.state == "held")
         open_holds = Hold.select(fn.COALESCE(fn.SUM(Hold.amount), 0)).where(own).scalar()
-    return Books(granted, row.balance, row.held, int(open_holds), dict(charged), unexplained, adjusted)
+    return AccountState(granted, row.balance, row.held, int(open_holds), dict(charged), unexplained, adjusted)
