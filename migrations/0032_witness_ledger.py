@@ -1,9 +1,9 @@
 """Adds the hash chain of ledger entries, and triggers that prevent changing or deleting entries.
 
 Existing entries stay without a hash. An account's chain begins with its next entry, whose hash covers the balance and the number
-that the older entries lead to. Entries without a hash that the last release adds meanwhile are covered in the same way.
+that the older entries lead to. Entries without a hash that the previous release adds meanwhile are covered in the same way.
 
-The triggers allow what also the last release does: a purge deletes an account's entries while its row in `purge_job` is
+The triggers allow what the previous release also does: a purge deletes an account's entries while its row in `purge_job` is
 unfinished, and the usage retention sets `call` to NULL. The salt goes with the call, so that nobody can test a guess of the
 deleted details.
 """

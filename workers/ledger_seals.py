@@ -18,7 +18,7 @@ CHECK_SECONDS = 300.0
 
 
 def seal_if_due(settings: Settings, now: int) -> bool:
-    """Seal the ledger unless that was done on the day of `now` (ms UTC). Returns whether it was."""
+    """Seal the ledger unless it was already sealed on the day of `now` (ms UTC). Returns whether it was sealed now."""
     if day_of(last_sealed_at()) >= day_of(now):
         return False
     head = seal_and_store(settings, now)["head"]

@@ -26,7 +26,7 @@ RUN_SECONDS = 10.0
 MAX_SECONDS = 2.0  # the scheduler has other tasks; the next run continues
 PAUSE_MS = 600_000  # between passes
 BATCH = 500  # calls per transaction
-FORGET_BATCH = 2_000  # calls per transaction whose references are removed
+CLEAR_BATCH = 2_000  # calls per transaction whose references are removed
 PAGE = 500  # accounts per query
 _START = UUID(int=0)
 
@@ -38,7 +38,7 @@ class UsageRetention:
         self._days = days
         self._after = _START  # the last account of this pass that is done
         self._due_at = 0  # of the next pass
-        self._forgotten = "", _START  # a partition to drop, and the last of its calls without references
+        self._cleared = "", _START  # a partition to drop, and the last of its calls without references
         self._deleted = 0  # calls in this pass
 
     def run(self, now: int, seconds: float = MAX_SECONDS) -> int:
@@ -69,7 +69,7 @@ class UsageRetention:
         expired = 0 if days is None else min(retention.kept_since(days, now), summed)
         for partition in () if is_sqlite() or not partitions.is_owner() else partitions.list_partitions("usage_ledger"):
             if partition.until <= expired and partitions.can_drop(partition):
-                if not self._forget_calls(partition, deadline):
+                if not self._clear_references(partition, deadline):
                     return False
                 dropped = partitions.drop_partition(partition.name)
             else:
@@ -78,17 +78,17 @@ class UsageRetention:
                 log.info("dropped the partition %s, because the retention period of its calls is over", partition.name)
         return True
 
-    def _forget_calls(self, partition: Partition, deadline: float) -> bool:
+    def _clear_references(self, partition: Partition, deadline: float) -> bool:
         """Remove all references to the calls of a partition. Returns False if time ran out."""
-        name, last = self._forgotten
+        name, last = self._cleared
         after = last if name == partition.name else _START
         while True:
             with transaction():
-                done = partitions.forget_next_calls(partition, after, FORGET_BATCH)
+                done = partitions.clear_next_references(partition, after, CLEAR_BATCH)
             if done is None:
                 return True
             after = done
-            self._forgotten = partition.name, after
+            self._cleared = partition.name, after
             if time.monotonic() >= deadline:
                 return False
 

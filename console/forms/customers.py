@@ -9,7 +9,7 @@ from wtforms import BooleanField, DateField, SelectField, StringField, TextAreaF
 from wtforms.validators import InputRequired, Length, Optional, ValidationError
 
 from console.forms.fields import LocalizedForm, SingleUseForm, WholeNumber
-from shared.identity.roles import GIVEN_ROLES
+from shared.identity.roles import ASSIGNABLE_ROLES
 from shared.models import ApiKey, Member
 from shared.operations.members import MemberTerms
 from shared.operations.subscriptions import CHANGE_TIMES
@@ -120,7 +120,7 @@ class PurgeForm(LocalizedForm):
 class MemberForm(LocalizedForm):
     """A member's role and limits."""
 
-    role = SelectField(lazy_gettext("Role"), choices={role: WORDS[role] for role in GIVEN_ROLES})
+    role = SelectField(lazy_gettext("Role"), choices={role: WORDS[role] for role in ASSIGNABLE_ROLES})
     monthly_credit_limit = WholeNumber(
         lazy_gettext("Credits per month"), optional=True, description=lazy_gettext("Leave empty for no limit.")
     )

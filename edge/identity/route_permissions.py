@@ -1,6 +1,6 @@
-"""What a member needs to use each route: the one table of roles and routes. Calls of models are checked by the ledger.
+"""The permission that each route requires of a member. Calls of models are checked by the ledger.
 
-Routes that are not listed are refused to everybody but the owner. `tests/edge/identity/test_route_permissions.py` compares the
+Routes that are not listed are for the owner only. `tests/edge/identity/test_route_permissions.py` compares the
 table with the routes.
 """
 
@@ -10,7 +10,7 @@ from typing import Literal
 
 from shared.identity.roles import OWNER, Permission, may, refusal
 
-# public: also without signing in. self: every member, about their own sign-in.
+# public: also without signing in. self: every member, for their own sign-in.
 Need = Permission | Literal["public", "self"]
 
 _TABLE: dict[Need, tuple[str, ...]] = {

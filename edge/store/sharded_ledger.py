@@ -23,7 +23,7 @@ MAX_KNOWN_ACCOUNTS = 100_000
 
 
 class ShardedLedger(LedgerBatcher):
-    """Passes each item to the batcher of its account's shard, which it creates at the first use.
+    """Passes each item to the batcher of its account's shard, which is created at its first use.
 
     The rare items of accounts whose shard is not known here have a batcher of their own: this object. The database may refuse
     their batches, which are then split by account.

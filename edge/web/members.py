@@ -1,4 +1,4 @@
-"""Account → Members: invite, change, suspend and remove members, and transfer the ownership."""
+"""Account → Members: invite, change, suspend and remove members, and transfer ownership."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edge.web.pages import page, read_slow
 from edge.web.password_auth import confirm_password
 from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.core.errors import InvalidRequest, SignInQueueFull, TooManyAttempts
-from shared.identity.roles import GIVEN_ROLES, OWNER
+from shared.identity.roles import ASSIGNABLE_ROLES, OWNER
 from shared.models import Invitation
 from shared.operations.invitations import (
     invitation_token,
@@ -118,7 +118,7 @@ async def remove(member_id: str) -> Response:
 
 @members.post("/account/members/<member_id>/transfer")
 async def transfer(member_id: str) -> Response:
-    """Transfer the ownership. It requires the password, and signs the former owner out of the account."""
+    """Transfer ownership. Requires the owner's password, and signs the former owner out of the account."""
     session, form = require_session(), await request.form
     try:
         proven = await confirm_password(session, form.get("password_now", ""))
@@ -146,7 +146,7 @@ async def _set_suspended(member_id: str, suspended: bool) -> Response:
 async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wrong: str = "") -> Response:
     found = await read_slow(partial(_read, require_session().account))
     links = {} if services().settings.sends_mail else {row.id: _link(row) for row in found.invitations}
-    context = {"rows": found.rows, "invitations": found.invitations, "links": links, "roles": GIVEN_ROLES}
+    context = {"rows": found.rows, "invitations": found.invitations, "links": links, "roles": ASSIGNABLE_ROLES}
     return await page("account/members.html", status, form=form or MultiDict(), wrong=wrong, owner=OWNER, **context)
 
 
@@ -155,7 +155,7 @@ async def _member_page(member_id: str, status: int = 200, form: MultiDict[str, s
     if form is None:
         limits = {name: str(getattr(row, name) or "") for name in ("monthly_credit_limit", "daily_credit_limit")}
         form = MultiDict({"role": row.role, **limits})
-    context = {"row": row, "roles": GIVEN_ROLES, "owner": OWNER, "form": form, "wrong": wrong}
+    context = {"row": row, "roles": ASSIGNABLE_ROLES, "owner": OWNER, "form": form, "wrong": wrong}
     return await page("account/member.html", status, **context)
 
 

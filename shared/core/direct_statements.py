@@ -11,7 +11,7 @@ _peewee_errors = ExceptionWrapper(EXCEPTIONS)
 
 
 class DirectStatements:
-    """A base class for databases, listed before Peewee's."""
+    """A mixin for databases, to be listed before Peewee's class."""
 
     connection: Callable[[], Any]  # Peewee's
 

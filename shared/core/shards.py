@@ -14,7 +14,7 @@ from shared.core.database import database, is_sqlite
 
 
 def is_distributed() -> bool:
-    """Return whether the bound database is distributed. The answer is remembered, because only a restart can follow a change."""
+    """Return whether the bound database is distributed. Cached: processes must be restarted after a change."""
     if is_sqlite():
         return False
     target = database.obj

@@ -26,7 +26,7 @@ LEDGER_HEADS = "ledger-heads"
 
 
 def canonical_json(statement: object) -> bytes:
-    """Return the bytes to sign."""
+    """Return the bytes that a signature covers."""
     return json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -55,7 +55,7 @@ def public_pem(key: Ed25519PublicKey) -> bytes:
 
 
 def key_id(key: Ed25519PublicKey) -> str:
-    """Return the id of a public key."""
+    """Return the id of a public key: 16 hex digits."""
     return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ ROLES: dict[str, frozenset[Permission]] = {
     "developer": frozenset({"read", "call", "keys"}),
     "viewer": frozenset({"read"}),
 }
-GIVEN_ROLES = tuple(role for role in ROLES if role != OWNER)  # the owner's role is only transferred
+ASSIGNABLE_ROLES = tuple(role for role in ROLES if role != OWNER)  # the owner's role is only transferred
 SUSPENDED = "Your membership in this account is suspended. Contact its owner."
 
 
@@ -46,8 +46,8 @@ def require(role: str, permission: Permission) -> None:
         raise refusal(role)
 
 
-def check_given_role(role: str) -> str:
+def check_assignable_role(role: str) -> str:
     """Return the role if a member can be given it. Raises `InvalidInput`."""
-    if role not in GIVEN_ROLES:
-        raise InvalidInput(lazy_gettext("The role must be one of {roles}.", roles=", ".join(GIVEN_ROLES)))
+    if role not in ASSIGNABLE_ROLES:
+        raise InvalidInput(lazy_gettext("The role must be one of {roles}.", roles=", ".join(ASSIGNABLE_ROLES)))
     return role

@@ -34,7 +34,7 @@ Document = dict[str, Any]
 
 
 def write_dump(file: BinaryIO, now: int) -> int:
-    """Write the whole ledger to `file`, a document per line, as of one snapshot. Returns the number of lines."""
+    """Write the ledger to `file`, a document per line, from one snapshot at `now` (ms UTC). Returns the number of lines."""
     digest, lines = hashlib.sha256(), 0
     with snapshot():
         header = {"ledger": {"version": VERSION, "created_at": now}}
@@ -90,7 +90,7 @@ def _read_accounts() -> Iterator[Document]:
 
 
 def read_entries() -> Iterator[Document]:
-    """Yield all entries by account and number, each charge with what its entry commits to of the call's usage."""
+    """Yield all entries by account and number, charges with the part of the call's usage that they commit to."""
     after = (_START, 0)
     while True:
         rows = execute(f"{_ENTRIES} WHERE (e.account_id, e.seq) > (?, ?) ORDER BY e.account_id, e.seq LIMIT ?", [*after, PAGE])

@@ -1,7 +1,7 @@
 """Checks the documents of a ledger (`shared.ledger.dump`) from the first line to the last. Pure: needs no database.
 
 Every entry must follow from the one before it, in its number, its balance and its hash, and every charge from the usage of its
-call. The sums must be those of the account. What a seal covers must still be there, unless a purge replaced it.
+call. The sums must be those of the account. Sealed entries must still be there, unless a purge replaced them.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class AccountCheck:
         sums = {"balance": self._balance, "plan_credits": self._plan, "held": self._held, "entries": self._seq}
         for name, total in sums.items():
             if self.account[name] != total:
-                yield f"account {self._id}: {name} is {self.account[name]}, but its rows say {total}"
+                yield f"account {self._id}: {name} is {self.account[name]}, but its rows add up to {total}"
         yield from self.end_of_chain()
-        # Only what is older than everything that is still there can have been replaced by a purge.
+        # A purge replaces the oldest entries, so it explains missing leaves only before the first one that is still there.
         sealed = [range.is_found for range in self._leaves]
         first = sealed.index(True) if True in sealed and self.account["origin"] is not None else 0
         if not any(sealed) and self.account["origin"] is not None:
@@ -92,9 +92,9 @@ class AccountCheck:
         if entry["seq"] != self._seq + 1 and not is_opening:
             yield f"follows number {self._seq}"
         if entry["balance_after"] != self._balance + entry["amount"]:
-            yield f"{entry['balance_after']} after it, but {self._balance} before it makes {self._balance + entry['amount']}"
+            yield f"the balance after it is {entry['balance_after']}, but must be {self._balance + entry['amount']}"
         if entry["kind"] == "charge" and -entry["plan_amount"] != min(self._plan, -entry["amount"]):
-            yield f"should have taken the {self._plan} plan credits first"
+            yield f"should have used the {self._plan} plan credits first"
         self._seq, self._balance, self._plan = entry["seq"], entry["balance_after"], self._plan + entry["plan_amount"]
 
     def _chain(self, entry: Document) -> Iterator[str]:

@@ -3,13 +3,13 @@
     create_partitions(…)    create those of the coming months
     longest_period(…)       the longest retention period of any account
     can_drop(…)             whether a partition of expired calls can be dropped
-    forget_next_calls(…)    remove the references to its calls, a batch at a time
+    clear_next_references(…)  remove the references to its calls, a batch at a time
     drop_partition(…)       drop it
     list_partitions(…)      all partitions of a table, the oldest first
     has_default_rows(…)     whether there are rows without a partition
 
 A row for which there is no partition goes to the default partition, so an insert never fails. Calls wait behind a statement that
-waits for the lock of a table. So it waits only shortly, and what it would have changed is left to the next run.
+waits for the lock of a table. So it waits at most `LOCK_TIMEOUT_MS`; then the change is left to the next run.
 """
 
 from __future__ import annotations
@@ -97,14 +97,14 @@ def create_partitions(now: int) -> list[str]:
 
 
 def drop_partition(name: str, *, if_empty: bool = False) -> bool:
-    """Drop a partition of `usage_ledger`. Returns False if it should be empty and is not, or if it cannot be done now.
+    """Drop a partition of `usage_ledger`. Returns False if it has rows despite `if_empty`, or if its table is locked.
 
     The caller must have removed references to its calls.
     """
     if if_empty and _has_rows(name):  # checked before the lock as well, because reading past dead rows takes time
         return False
-    with _unless_locked(), _exclusive() as is_first:
-        if is_first:
+    with _unless_locked(), _exclusive() as acquired:
+        if acquired:
             database.execute_sql("LOCK TABLE usage_ledger IN ACCESS EXCLUSIVE MODE")
             if not (if_empty and _has_rows(name)):
                 database.execute_sql(f"DROP TABLE {name}")
@@ -121,7 +121,7 @@ def longest_period(default: int | None) -> int | None:
 
 
 def can_drop(partition: Partition) -> bool:
-    """Return whether no purge works on calls, and no media job of this partition is open or has files."""
+    """Return whether no purge is running, and no media job of this partition is open or has files."""
     span = [id_bound(partition.since or 0), id_bound(partition.until)]
     row = execute(
         "SELECT 1 WHERE EXISTS (SELECT 1 FROM purge_job WHERE status <> 'done') OR EXISTS (SELECT 1 FROM media_job j"
@@ -131,7 +131,7 @@ def can_drop(partition: Partition) -> bool:
     return row.fetchone() is None
 
 
-def forget_next_calls(partition: Partition, after: UUID, limit: int) -> UUID | None:
+def clear_next_references(partition: Partition, after: UUID, limit: int) -> UUID | None:
     """Remove the references to the next `limit` calls of a partition, in the order of ids. Run inside a transaction.
 
     Returns the id of the last call, to be passed as `after`; None if there are no more calls.
@@ -168,12 +168,12 @@ def _unless_locked() -> Iterator[None]:
     except peewee.PeeweeException as error:
         if classify_error(error) is not ErrorKind.CONFLICT:
             raise
-        log.info("partitions are not changed now, because another transaction has locked their table")
+        log.info("partitions are not changed in this run: another transaction has locked their table")
 
 
 @contextmanager
 def _exclusive() -> Iterator[bool]:
-    """A transaction for changes of partitions. Yields False if another process is in one."""
+    """A transaction for changes of partitions. Yields False if another process is changing them."""
     with transaction():
         database.execute_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}")
         yield bool(database.execute_sql("SELECT pg_try_advisory_xact_lock(%s)", (_ADVISORY_LOCK,)).fetchone()[0])
@@ -181,8 +181,8 @@ def _exclusive() -> Iterator[bool]:
 
 def _create_next(table: str, wanted: int) -> str | None:
     """Create the partition that follows the last one, if that ends before `wanted`."""
-    with _exclusive() as is_first:
-        partitions = list_partitions(table) if is_first else []
+    with _exclusive() as acquired:
+        partitions = list_partitions(table) if acquired else []
         end = partitions[-1].until if partitions else wanted
         if end >= wanted:
             return None
@@ -193,7 +193,7 @@ def _create_next(table: str, wanted: int) -> str | None:
         if newest is not None and oldest is not None and end <= oldest and newest < wanted:
             until = next_month_start(newest)
             name = f"{table}_{format_month(end)}" + (f"_to_{format_month(newest)}" if until > next_month_start(end) else "")
-            _adopt_default(table, Partition(name, end, until))
+            _convert_default(table, Partition(name, end, until))
         else:
             name = f"{table}_{format_month(end)}"
             _create(table, Partition(name, end, next_month_start(end)))
@@ -224,8 +224,8 @@ def _attach(table: str, month: Partition) -> None:
     database.execute_sql(f"ALTER TABLE {table} ATTACH PARTITION {month.name} FOR VALUES FROM ({low}) TO ({high})")
 
 
-def _adopt_default(table: str, months: Partition) -> None:
-    """Make the default partition the partition of `months`, without copying its rows, and create a new one."""
+def _convert_default(table: str, months: Partition) -> None:
+    """Turn the default partition into the partition of `months`, without copying its rows, and create a new default one."""
     default = f"{table}_default"
     database.execute_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
     database.execute_sql(f"ALTER TABLE {table} DETACH PARTITION {default}")

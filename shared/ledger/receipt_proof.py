@@ -29,7 +29,7 @@ _TOKENS = {"input": 3, "cached_input": 4, "cache_write": 5, "output": 6, "reason
 
 
 def read_proof(account: UUID, call: UUID) -> Document | None:
-    """Return the proof for a call's charge, or None if it has no witnessed entry: it cost nothing, or is older."""
+    """Return the proof for a call's charge, or None without a witnessed entry: it cost nothing, or was made before 0.6."""
     entry = read_entry(account, call)
     if entry is None or entry["hash"] is None:
         return None
@@ -49,7 +49,7 @@ def read_proof(account: UUID, call: UUID) -> Document | None:
 
 
 def _previous(account: UUID, entry: Document) -> str:
-    """Return the hash that an entry follows, or "" if a purge is just replacing it."""
+    """Return the hash that an entry follows, or "" while a purge replaces it."""
     rows = execute(
         "SELECT entry_hash FROM ledger_entry WHERE account_id = ? AND seq < ? AND entry_hash IS NOT NULL"
         " ORDER BY seq DESC LIMIT 1",
@@ -71,12 +71,12 @@ def _steps(path: list[list[str]]) -> list[PathStep]:
 def check_receipt(receipt: Document, keys: dict[str, str] | None = None) -> list[str]:
     """Return what is wrong with a receipt. `keys` are public keys in PEM by id; without them, the receipt's own is used.
 
-    Raises `InvalidInput` if it is no receipt with a proof.
+    Raises `InvalidInput` if it is not a receipt with a proof.
     """
     try:
         return list(_check(receipt, keys))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, struct.error):
-        raise InvalidInput("Not a receipt with a proof. Save the answer of GET /api/receipts/<request id>/ as a file.") from None
+        raise InvalidInput("Not a receipt with a proof. Save the response of GET /api/receipts/<request id>/ as a file.") from None
 
 
 def is_sealed(receipt: Document) -> bool:
@@ -98,26 +98,28 @@ def _check(receipt: Document, keys: dict[str, str] | None) -> Iterator[str]:
 
 
 def _check_counts(receipt: Document, entry: Document) -> Iterator[str]:
-    """Compare what the receipt says with what the entry commits to."""
+    """Compare the receipt with the usage that the entry commits to."""
     usage, tokens = entry["usage"], receipt["tokens"]
     if UUID(entry["call"]).hex not in receipt["request_id"]:
         yield "the entry is of another call"
-    said = {"model": usage[0], "status": usage[2], "credits_charged": usage[10], "of_it_overage": usage[11]}
-    said |= {"not_charged": usage[12], "request_sha256": usage[14]}
-    yield from (f"{name} is {receipt[name]}, the entry says {value}" for name, value in said.items() if receipt[name] != value)
+    committed = {"model": usage[0], "status": usage[2], "credits_charged": usage[10], "of_it_overage": usage[11]}
+    committed |= {"not_charged": usage[12], "request_sha256": usage[14]}
+    yield from (
+        f"{name} is {receipt[name]}, but {value} in the entry" for name, value in committed.items() if receipt[name] != value
+    )
     if receipt["price"] is not None and receipt["price"]["id"] != usage[1]:
         yield "the price is not the one that the entry names"
     counts = {name: usage[position] for name, position in _TOKENS.items()}
     counts |= {name: count for name, count in (usage[9] or {}).items() if name != "service_tier"}
     yield from (
-        f"tokens.{name} is {tokens.get(name)}, the entry says {count}"
+        f"tokens.{name} is {tokens.get(name)}, but {count} in the entry"
         for name, count in counts.items()
         if tokens.get(name) != count
     )
 
 
 def _check_steps(receipt: Document) -> Iterator[str]:
-    """Compute the steps from the counts and rates to the cost again."""
+    """Recompute the steps from the counts and rates to the cost."""
     if not receipt["steps"]:
         return
     *lines, total, rounded, with_call, at_least = receipt["steps"]

@@ -5,8 +5,8 @@ account's head), and the root of a Merkle tree of all their hashes. The root of 
 signed, numbered, and names the hash of the statement before it. So the latest statement covers all older ones. Hashes of
 leaves disclose nothing: each contains an entry's hash, which contains a random salt.
 
-Accounts are read in pages, each in a short transaction that locks only the seal's row. A leaf shows its account at the
-time of its page. An interrupted run is continued, and concurrent runs take turns.
+Accounts are read in pages, each in a short transaction that locks only the seal's row. A leaf covers the entries that
+its account had when its page was read. An interrupted run is continued, and concurrent runs take turns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _START = UUID(int=0)
 
 
 class Leaf(NamedTuple):
-    """What a leaf's hash covers."""
+    """The fields that a leaf's hash covers. `head` and `root` have 32 bytes."""
 
     account: UUID
     first_seq: int
@@ -48,7 +48,7 @@ class Leaf(NamedTuple):
 
 
 def seal_ledger(now: int, secret_key: str, issuer: str) -> dict[str, Any]:
-    """Seal all new entries and return the signed document. Runs its own short transactions."""
+    """Seal all new entries at `now` (ms UTC) and return the signed document. Runs its own short transactions."""
     number = _begin(now)
     after = _START
     while (accounts := _read_accounts(after)) and _add_leaves(number, [row for row in accounts if row[2] != row[3]]):
@@ -77,7 +77,7 @@ def published(documents: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]
 
 
 def statement_hash(statement: dict[str, Any]) -> str:
-    """Return the hash that the next statement names."""
+    """Return the SHA-256 in hexadecimal that the next statement has as `previous`."""
     return hashlib.sha256(signing.canonical_json(statement)).hexdigest()
 
 
@@ -135,9 +135,9 @@ def _new_leaves(
     if sealed is not None and sealed_seq is not None:
         kept = execute("SELECT entry_hash FROM ledger_entry WHERE account_id = ? AND seq = ?", [account, sealed_seq]).fetchone()
         if again:
-            return  # another process was faster
+            return  # a concurrent run has added its leaves
         if kept is not None and kept[0] is not None and bytes(kept[0]) == bytes(sealed):
-            start = sealed_seq + 1  # otherwise a purge has numbered the entries anew
+            start = sealed_seq + 1  # otherwise a purge has renumbered the entries
     while hashes := read_hashes(account, start, ledger_seq):
         yield Leaf(account, start, hashes[-1][0], hashes[-1][1], root_of(leaf_hash(entry) for _, entry in hashes))
         start = hashes[-1][0] + 1
@@ -232,7 +232,7 @@ def find_inclusion(account: UUID, seq: int, entry_hash: bytes) -> Inclusion | No
         leaves = [leaf_hash(entry) for _, entry in hashes]
         index = next((index for index, found in enumerate(hashes) if found == (seq, entry_hash)), None)
         if index is None or root_of(leaves) != bytes(root):
-            continue  # of entries before a purge
+            continue  # the leaf covers entries that a purge has replaced
         start = position // CHUNK * CHUNK
         chunk = [leaf.hash for leaf in read_leaves(number, start, CHUNK)]
         roots = [bytes(chunks[offset : offset + 32]) for offset in range(0, len(chunks), 32)]

@@ -125,7 +125,7 @@ def _plan_credits() -> list[str]:
     )
     return [
         *(f"account {as_uuid(id)}: {plan} plan credits, but their movements sum to {total}" for id, plan, total in sums),
-        *(f"account {as_uuid(id)}: charge {seq} should have taken the {before} plan credits first" for id, seq, before in order),
+        *(f"account {as_uuid(id)}: charge {seq} should have used the {before} plan credits first" for id, seq, before in order),
     ]
 
 

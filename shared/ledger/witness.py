@@ -50,7 +50,7 @@ def entry_details(actor: str, reason: str, call: UUID | None, usage: Sequence[An
 
 
 def commit(salt: bytes, details: bytes) -> bytes:
-    """Return the commitment to an entry's details."""
+    """Return the commitment to an entry's details (32 bytes)."""
     return sha256(salt + details).digest()
 
 
@@ -65,7 +65,10 @@ def hash_entry(
     created_at: int,
     commitment: bytes,
 ) -> bytes:
-    """Return an entry's hash. `previous` is the hash of the witnessed entry before it, or `NO_HEAD`."""
+    """Return an entry's hash (32 bytes). Amounts are in credits, `created_at` in ms UTC.
+
+    `previous` is the hash of the witnessed entry before it, or `NO_HEAD`.
+    """
     entry = _pack(TAG, previous, account.bytes, seq, kind.encode(), amount, balance_after, plan_amount, created_at, commitment)
     return sha256(entry).digest()
 
@@ -81,7 +84,7 @@ def witness_entry(
     created_at: int,
     details: bytes,
 ) -> Witness:
-    """Return the witness of a new entry, with a random salt."""
+    """Return the witness of a new entry, with a random salt. The arguments are those of `hash_entry`, and the entry's details."""
     salt = os.urandom(SALT_BYTES)
     commitment = commit(salt, details)
     hashed = hash_entry(previous, account, seq, kind, amount, balance_after, plan_amount, created_at, commitment)

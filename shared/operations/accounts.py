@@ -15,7 +15,7 @@ from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.outbox import cancel_mails
 from shared.models import Account, LedgerEntry, Person
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.people import adopt_owner, change_sign_in, current_sign_in, find_sign_in, owned_account
+from shared.operations.people import change_sign_in, current_sign_in, find_sign_in, owned_account, sync_owner
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 from shared.text.translation import lazy_gettext
 
@@ -69,7 +69,7 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
             ) from None
         if credits:
             ledger.post_entry(account.id, "grant", credits, actor=origin.actor, reason="opening credits")
-        adopt_owner(account.id)
+        sync_owner(account.id)
         record_audit_entry(origin, "account.create", account.id, after={"email": email, "credits": credits})
         return Account.get_by_id(account.id)
 
@@ -98,7 +98,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
             raise InvalidInput(
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             ) from None
-        adopt_owner(account.id)
+        sync_owner(account.id)
         cancel_mails(account.id, recipient=former)
         record_audit_entry(origin, "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account

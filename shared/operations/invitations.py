@@ -22,7 +22,7 @@ from shared.mail.texts import MailText, invitation_mail
 from shared.models import Account, AuditEntry, Invitation, Member, Person
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.members import MemberTerms, join
-from shared.operations.people import adopt_owner, find_sign_in
+from shared.operations.people import find_sign_in, sync_owner
 from shared.operations.purges import lock_account
 from shared.text.translation import SOURCE_LANGUAGE, in_language, lazy_gettext
 
@@ -40,14 +40,14 @@ def invite(
 ) -> Invitation:
     """Invite an email address, by an email in `language` if `sends_mail`.
 
-    Raises `InvalidInput` for invalid values, current members, an address that is invited already, and too many invitations.
+    Raises `InvalidInput` for invalid values, current members, an address that is already invited, and too many invitations.
     """
     email, terms = normalize_email(email), terms.check()
     if sends_mail:
         recipient(email)
     with transaction():
         lock_account(account)
-        adopt_owner(account)
+        sync_owner(account)
         members = Member.select().join(Person).where((Member.account == account) & Member.removed_at.is_null())
         if members.where(Person.email == email).exists():
             raise InvalidInput(lazy_gettext("{email} is already a member.", email=email))
@@ -67,7 +67,10 @@ def invite(
 
 
 def resend_invitation(account: UUID, invitation: str | UUID, *, sends_mail: bool, origin: Origin) -> Invitation:
-    """Send another email, whose link replaces the earlier one and lasts anew. Raises `NotFound`, `InvalidInput`."""
+    """Send another email, whose link replaces the earlier one and is valid for `LASTS_MS` again.
+
+    Raises `NotFound`, and `InvalidInput` for too many emails in a day.
+    """
     with transaction():
         lock_account(account)
         row = _find(account, invitation)
@@ -99,7 +102,7 @@ def invitation_token(row: Invitation, secret_key: str) -> str:
 
 
 def find_invitation(token: str, secret_key: str) -> Invitation | None:
-    """Return the open invitation of a link, with its account, or None if the link does not work (any more)."""
+    """Return the open invitation of a link, with its account, or None if the link is not valid."""
     try:
         link = read_token(token)
     except InvalidInput:

@@ -16,7 +16,7 @@ from shared.models import AIModel, ApiKey
 from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.key_bounds import required_restrictions
-from shared.operations.people import adopt_owner
+from shared.operations.people import sync_owner
 from shared.operations.validation import check_integer, check_text
 from shared.text.client_address import normalize_network
 from shared.text.translation import lazy_gettext
@@ -91,7 +91,7 @@ def create_key(
             can_manage = parent is None and all(values[limit] is None for limit in LIMIT_FIELDS)
         if parent is not None:
             lock_accounts([account.id])()  # the parent could be changed or revoked concurrently
-        owner = member or adopt_owner(account.id).id
+        owner = member or sync_owner(account.id).id
         row = ApiKey.create(
             account=account,
             digest=fresh.digest,

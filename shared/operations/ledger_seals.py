@@ -1,4 +1,4 @@
-"""Seals the ledger, and stores the signed document in the media store too, so that it does not depend on the database alone."""
+"""Seals the ledger, and also stores the signed document in the media store, so that a copy exists outside the database."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from shared.ledger.seal import read_documents, seal_ledger
 
 
 def seal_and_store(settings: Settings, now: int) -> dict[str, Any]:
-    """Seal all new ledger entries and return the signed document.
+    """Seal all new ledger entries at `now` (ms UTC) and return the signed document.
 
-    Raises `StorageUnavailable` if the complete seal could not be stored outside the database. The next one stores it too.
+    Raises `StorageUnavailable` if the finished seal could not be stored in the media store. The next seal stores it, too.
     """
     document = seal_ledger(now, settings.secret_key, settings.edge_url)
     storage = open_storage(settings)

@@ -1,4 +1,4 @@
-"""Members of an account: add, change, suspend and remove them, and transfer the ownership.
+"""Members of an account: add, change, suspend and remove them, and transfer ownership.
 
 An account has exactly one owner, who has no limits and can be neither suspended nor removed. Changes take effect with the next
 call, because the statement that locks an account reads the member.
@@ -14,14 +14,14 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.emails import normalize_email, normalize_for_lookup
-from shared.identity.roles import OWNER, check_given_role
+from shared.identity.roles import OWNER, check_assignable_role
 from shared.ledger.allowances import init_member_counter, member_spending
 from shared.ledger.sql import lock_accounts
 from shared.models import Account, ApiKey, Invitation, Member, Person
 from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import of_member, revoke_with_children
-from shared.operations.people import adopt_owner, current_sign_in, find_sign_in, owned_account
+from shared.operations.people import current_sign_in, find_sign_in, owned_account, sync_owner
 from shared.operations.validation import MAX_AMOUNT, check_integer
 from shared.operations.web_accounts import end_member_sessions
 from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
@@ -31,15 +31,15 @@ _NO_MEMBER = lazy_gettext("There is no such member.")
 
 @dataclass(frozen=True, slots=True)
 class MemberTerms:
-    """A member's role, and the maximum credits that their calls cost per calendar month and per day (UTC); None: no limit."""
+    """A member's role, and the maximum cost of their calls in credits per calendar month and per day (UTC). None: no limit."""
 
     role: str
     monthly_credit_limit: int | None = None
     daily_credit_limit: int | None = None
 
     def check(self) -> MemberTerms:
-        """Return the terms. Raises `InvalidInput` for an unknown role, the owner's, and for limits below 1."""
-        check_given_role(self.role)
+        """Return the terms. Raises `InvalidInput` for the owner's role, unknown ones, and limits below 1."""
+        check_assignable_role(self.role)
         for name, limit in (("monthly", self.monthly_credit_limit), ("daily", self.daily_credit_limit)):
             if limit is not None:
                 check_integer(f"{name} credit limit", limit, 1, MAX_AMOUNT)
@@ -96,7 +96,7 @@ def add_member(email_or_id: str | UUID, email: str, terms: MemberTerms, *, origi
     with transaction():
         account = find_account(email_or_id)
         require_customer_account(account)
-        adopt_owner(account.id)
+        sync_owner(account.id)
         found = find_sign_in(email)
         person = found.person if found is not None else Person.create(email=email, language=SOURCE_LANGUAGE).id
         member = join(account.id, person, terms, origin=origin)
@@ -119,7 +119,7 @@ def join(account: UUID, person: UUID, terms: MemberTerms, *, origin: Origin) -> 
         member = earlier
         fresh = values | {"removed_at": None, "suspended_at": None, "created_at": now_ms()}
         Member.update(**fresh).where(Member.id == member.id).execute()
-    _count(account, member.id, terms)
+    _init_counters(account, member.id, terms)
     record_audit_entry(origin, "member.add", account, after={"member": str(member.id), **values})
     return find_member(account, member.id)
 
@@ -127,7 +127,7 @@ def join(account: UUID, person: UUID, terms: MemberTerms, *, origin: Origin) -> 
 def change_member(account: UUID, member: UUID | str, terms: MemberTerms, *, origin: Origin) -> Member:
     """Set the role and limits of a member. Raises `NotFound`, and `InvalidInput` for the owner and invalid values.
 
-    A new limit includes what this month's or day's calls cost, and the holds of running ones.
+    A new limit counts what earlier calls of this month or day cost, and the holds of running ones.
     """
     terms.check()
     with transaction():
@@ -135,7 +135,7 @@ def change_member(account: UUID, member: UUID | str, terms: MemberTerms, *, orig
         before, after = {field: getattr(row, field) for field in asdict(terms)}, asdict(terms)
         if before != after:
             Member.update(**after).where(Member.id == row.id).execute()
-            _count(account, row.id, terms)
+            _init_counters(account, row.id, terms)
             record_audit_entry(
                 origin, "member.change", account, before={"member": str(row.id), **before}, after={"member": str(row.id), **after}
             )
@@ -187,7 +187,7 @@ def transfer_ownership(account: UUID, member: UUID | str, *, origin: Origin) -> 
         taken = Account.select().where((Account.email == sign_in.email) & (Account.id != account)).exists()
         if taken or owned_account(row.person.id) is not None:
             raise InvalidInput(lazy_gettext("{email} owns another account. A person can own only one.", email=sign_in.email))
-        former = adopt_owner(account)
+        former = sync_owner(account)
         verified = row.person.email_verified_at
         Member.update(role="admin").where(Member.id == former.id).execute()
         owner = {"role": OWNER, "monthly_credit_limit": None, "daily_credit_limit": None}
@@ -208,7 +208,7 @@ def _changeable(account: UUID, member: UUID | str) -> Member:
     return row
 
 
-def _count(account: UUID, member: UUID, terms: MemberTerms) -> None:
+def _init_counters(account: UUID, member: UUID, terms: MemberTerms) -> None:
     """Set up the counters of new limits."""
     if terms.monthly_credit_limit is not None:
         init_member_counter(account, member, terms.monthly_credit_limit, now_ms())

@@ -2,7 +2,7 @@
 
 An account's row has a copy of its owner's sign-in (email address, password hash, verification, language), because the previous
 release reads and writes only that. Everything here writes both. For an owner the account's copy is the current one, as the
-previous release may have changed it; `adopt_owner` copies it to the person, and adds the owner of an account that the previous
+previous release may have changed it; `sync_owner` copies it to the person, and adds the owner of an account that the previous
 release created. A person owns at most one account, so that the copies have the person's email address.
 """
 
@@ -41,7 +41,7 @@ class Membership(NamedTuple):
 
 
 def find_sign_in(email: str) -> SignIn | None:
-    """Return the person with this email address, in the form for look-ups, or None. Writes nothing."""
+    """Return the person with this email address, which must be normalized for lookup, or None. Read-only."""
     account = Account.get_or_none((Account.email == email) & (Account.status != "closed"))
     person = Person.get_or_none(Person.email == email)
     if account is not None and account.id != POOL_ACCOUNT_ID:
@@ -63,7 +63,7 @@ def find_sign_in_by_id(person: UUID) -> SignIn | None:
     row = Person.get_or_none(Person.id == person)
     if row is not None:
         return SignIn(row.id, row.email, row.password_hash) if memberships(person) else None
-    account = Account.get_or_none((Account.id == person) & (Account.status != "closed"))  # before `adopt_owner`
+    account = Account.get_or_none((Account.id == person) & (Account.status != "closed"))  # before `sync_owner`
     return SignIn(person, account.email, account.password_hash) if account is not None else None
 
 
@@ -71,15 +71,15 @@ def current_sign_in(person: UUID) -> SignIn:
     """Return a person's sign-in by id, with both copies made equal. Raises `NotFound`. Run inside a transaction."""
     account = owned_account(person) or Account.get_or_none((Account.id == person) & (Account.status != "closed"))
     if account is not None and account.id != POOL_ACCOUNT_ID:
-        adopt_owner(account.id)
+        sync_owner(account.id)
     row = Person.get_or_none(Person.id == person)
     if row is None:
         raise NotFound(lazy_gettext("There is no such person."))
     return SignIn(row.id, row.email, row.password_hash)
 
 
-def adopt_owner(account: UUID) -> Member:
-    """Return the owner of a customer's account, with the sign-in that the account has. Run inside a transaction."""
+def sync_owner(account: UUID) -> Member:
+    """Return the owner of a customer's account, after copying the account's sign-in to them. Run inside a transaction."""
     row = Account.get_by_id(account)
     member = owner_of(account)
     if member is None:
@@ -91,7 +91,7 @@ def adopt_owner(account: UUID) -> Member:
         member_row.on_conflict_ignore().execute()
         member = owner_of(account)
         assert member is not None  # noqa: S101  (one of two concurrent inserts has succeeded)
-        if person.id != row.id:  # somebody who was invited earlier: their password stays
+        if person.id != row.id:  # a person who was invited earlier keeps their password
             _copy_to_account(person, row.id)
         return member
     person = member.person
@@ -116,7 +116,7 @@ def change_sign_in(person: UUID, **values: Any) -> None:
 
 
 def owner_of(account: UUID) -> Member | None:
-    """Return the owner's membership with its person; None for the visitors' pool, and before `adopt_owner`."""
+    """Return the owner's membership with its person; None for the visitors' pool, and before `sync_owner`."""
     query = Member.select(Member, Person).join(Person).where((Member.account == account) & (Member.role == OWNER))
     found: Member | None = query.first()
     return found

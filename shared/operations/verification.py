@@ -16,7 +16,7 @@ from shared.mail.texts import MailText, verify_email
 from shared.models import Account, AuditEntry
 from shared.operations.accounts import find_account, remember_language
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.people import adopt_owner
+from shared.operations.people import sync_owner
 from shared.operations.purges import lock_account
 from shared.text.translation import in_language, lazy_gettext
 
@@ -85,7 +85,7 @@ def confirm_email(account: UUID, email: str, *, origin: Origin) -> Verified:
             return Verified(email, 0)
         credits = row.pending_credits
         Account.update(email_verified_at=now_ms(), pending_credits=0).where(Account.id == account).execute()
-        adopt_owner(account)
+        sync_owner(account)
         if credits:
             ledger.post_entry(account, "grant", credits, actor="sign-up", reason="opening credits")
         cancel_mails(account, KIND)

@@ -21,7 +21,7 @@ from shared.ledger.sql import execute
 from shared.models import Account, AuditEntry, Member, Person, WebSession
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.people import Membership, adopt_owner, change_sign_in, current_sign_in, find_sign_in, memberships
+from shared.operations.people import Membership, change_sign_in, current_sign_in, find_sign_in, memberships, sync_owner
 from shared.operations.verification import queue_verification
 from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
 
@@ -65,7 +65,7 @@ def sign_up(
         account.password_hash, account.language = password_hash, language
         account.pending_credits = credits if verify else 0
         account.save(only=[Account.password_hash, Account.language, Account.pending_credits])
-        adopt_owner(account.id)
+        sync_owner(account.id)
         if verify:
             queue_verification(account.id, origin=Origin("sign-up", address))
         return account
@@ -249,7 +249,7 @@ def create_password_link(email_or_id: str, secret_key: str, *, origin: Origin) -
             raise InvalidInput(lazy_gettext("The account {email} is closed and cannot be signed in to.", email=account.email))
         expires_at = now_ms() + LASTS_MS
         record_audit_entry(origin, "account.password_link", account.id, after={"expires_at": expires_at})
-        person = adopt_owner(account.id).person.id
+        person = sync_owner(account.id).person.id
         return NewPasswordLink(account, make_token(secret_key, PASSWORD, person, account.password_hash, expires_at), expires_at)
 
 

@@ -235,7 +235,7 @@ def months() -> set[str]:
 
 
 def test_a_partition_of_expired_calls_is_dropped(ended: Partition, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(usage_retention, "FORGET_BATCH", 2)
+    monkeypatch.setattr(usage_retention, "CLEAR_BATCH", 2)
     owners = [factories.account(100).id for _ in range(2)]
     calls = [charged_call(owner, ended, number) for owner in owners for number in (1, 2, 3)]
     now = long_after(ended)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.identity.roles import GIVEN_ROLES
+from shared.identity.roles import ASSIGNABLE_ROLES
 from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
 from yout.result import Result, format_timestamp
 
@@ -15,7 +15,7 @@ def register(commands: Commands[Parser]) -> None:
     update = add_command(verbs, "update", "change a member's role and limits", _update)
     for command in (add, update):
         _identify(command)
-        command.add_argument("--role", choices=GIVEN_ROLES, required=command is add, help="what the member may do")
+        command.add_argument("--role", choices=ASSIGNABLE_ROLES, required=command is add, help="the member's role")
         note = "" if command is add else "; 0 removes the limit"
         command.add_argument("--monthly", type=int, metavar="N", help=f"maximum credits per calendar month (UTC){note}")
         command.add_argument("--daily", type=int, metavar="N", help=f"maximum credits per day (UTC){note}")
@@ -43,7 +43,7 @@ def _add(call: CommandContext) -> Result:
     arguments = call.arguments
     terms = MemberTerms(arguments.role, arguments.monthly, arguments.daily)
     added = add_member(arguments.account, arguments.email, terms, origin=call.origin)
-    data, text = _data(added.member), f"{added.member.person.email} is a member, as {added.member.role}."
+    data, text = _data(added.member), f"{added.member.person.email} added as {added.member.role}."
     if not added.is_new:
         return Result({**data, "url": None}, text)
     expires_at = now_ms() + LASTS_MS
@@ -61,21 +61,21 @@ def _update(call: CommandContext) -> Result:
     given = ((arguments.monthly, row.monthly_credit_limit), (arguments.daily, row.daily_credit_limit))
     limits = [old if new is None else new or None for new, old in given]
     changed = change_member(account, row.id, MemberTerms(arguments.role or row.role, *limits), origin=call.origin)
-    return Result(_data(changed), f"{changed.person.email} is updated. Changes take effect with the next call.")
+    return Result(_data(changed), f"{changed.person.email} updated. Changes take effect with the next call.")
 
 
 def _suspend(call: CommandContext) -> Result:
     from shared.operations.members import set_member_suspended
 
     row = set_member_suspended(_account(call), call.arguments.email, True, origin=call.origin)
-    return Result(_data(row), f"{row.person.email} is suspended.")
+    return Result(_data(row), f"{row.person.email} suspended.")
 
 
 def _resume(call: CommandContext) -> Result:
     from shared.operations.members import set_member_suspended
 
     row = set_member_suspended(_account(call), call.arguments.email, False, origin=call.origin)
-    return Result(_data(row), f"{row.person.email} is reinstated.")
+    return Result(_data(row), f"{row.person.email} reinstated.")
 
 
 def _remove(call: CommandContext) -> Result:
@@ -107,12 +107,12 @@ def _account(call: CommandContext) -> Any:
     """Return the id of the account, whose owner is added if the previous release created it."""
     from shared.core.database import transaction
     from shared.operations.accounts import find_account, require_customer_account
-    from shared.operations.people import adopt_owner
+    from shared.operations.people import sync_owner
 
     with transaction():
         account = find_account(call.arguments.account)
         require_customer_account(account)
-        adopt_owner(account.id)
+        sync_owner(account.id)
         return account.id
 
 

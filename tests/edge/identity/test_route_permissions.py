@@ -10,7 +10,7 @@ import pytest
 from edge.app import create_app
 from edge.identity.route_permissions import NEEDS, Need, is_allowed
 from shared.core.settings import Settings
-from shared.identity.roles import GIVEN_ROLES, OWNER, ROLES
+from shared.identity.roles import ASSIGNABLE_ROLES, OWNER, ROLES
 
 
 def routes_of(app: Any) -> set[str]:
@@ -47,7 +47,7 @@ def test_a_role_may_use_the_routes_of_its_permissions(role: str, needs: set[Need
 
 def test_an_unlisted_route_is_the_owners() -> None:
     assert [role for role in ROLES if is_allowed(role, "POST", "/account/new")] == [OWNER]
-    assert OWNER not in GIVEN_ROLES
+    assert OWNER not in ASSIGNABLE_ROLES
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS"])

@@ -196,7 +196,7 @@ def test_every_flipped_byte_of_a_dump_is_found(customers: list[Customer]) -> Non
     ("damage", "problem"),
     [
         ("UPDATE ledger_entry SET amount = 7, balance_after = 7 WHERE seq = 1", "entry 1: its hash does not follow"),
-        ("UPDATE account SET held = 0", "held is 0, but its rows say 100"),
+        ("UPDATE account SET held = 0", "held is 0, but its rows add up to 100"),
         ("DELETE FROM ledger_leaf WHERE position = 1", "its leaves do not lead to its root"),
         ("UPDATE ledger_seal SET document = replace(document, 'edge.example', 'edge.exampl3')", "its signature is invalid"),
     ],

@@ -38,7 +38,7 @@ from shared.operations.members import (
     set_member_suspended,
     transfer_ownership,
 )
-from shared.operations.people import adopt_owner, find_sign_in, memberships
+from shared.operations.people import find_sign_in, memberships, sync_owner
 from shared.operations.web_accounts import create_session, end_sessions, sign_up, switch_account
 from tests import factories
 from tests.factories import ORIGIN
@@ -241,7 +241,7 @@ def test_an_account_that_the_previous_release_creates_for_an_invited_address_doe
     account = Account.create(email=BEN, password_hash="of somebody else")
     assert find_sign_in(BEN) == (member.person.id, BEN, hashed)
     with transaction():
-        adopt_owner(account.id)
+        sync_owner(account.id)
     assert (Account.get_by_id(account.id).password_hash, roles(account)) == (hashed, {BEN: OWNER})
 
 
