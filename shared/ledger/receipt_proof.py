@@ -76,7 +76,9 @@ def check_receipt(receipt: Document, keys: dict[str, str] | None = None) -> list
     try:
         return list(_check(receipt, keys))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, struct.error):
-        raise InvalidInput("Not a receipt with a proof. Save the response of GET /api/receipts/<request id>/ as a file.") from None
+        raise InvalidInput(
+            "Not a receipt with a proof. Save the response of GET /api/receipts/<request id>/ as a file."
+        ) from None
 
 
 def is_sealed(receipt: Document) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.servers.process import ROOT
 
-# Each patches one function. The guard or scrubber in question is the only thing taken out.
+# Each patches one function. The guard or scrubber in question is the only thing removed.
 MONEY = {
     "the funds are not checked, and nothing is held": """
 reserve = import_module("shared.ledger.reserve")

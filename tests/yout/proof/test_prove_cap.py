@@ -1,4 +1,4 @@
-"""`yout prove-cap` on a running stack: clean on ours, and not on one whose guards were taken out."""
+"""`yout prove-cap` on a running stack: clean on ours, and with faults on one whose guards were removed."""
 
 from __future__ import annotations
 
