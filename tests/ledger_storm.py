@@ -38,7 +38,7 @@ class Payer(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """What a storm did.
+    """The calls that the process made.
 
     charges      credits by call
     refusals     number by error

@@ -23,7 +23,7 @@ def invite(account: UUID, form: NewMemberForm) -> str:
 
 def revoke_invitation(account: UUID, invitation: UUID) -> str:
     row = invitations.revoke_invitation(account, invitation, origin=origin())
-    return gettext("Invitation of {email} revoked.", email=row.email)
+    return gettext("Invitation to {email} revoked.", email=row.email)
 
 
 def change_member(account: UUID, member: UUID, form: MemberForm) -> str:

@@ -277,8 +277,8 @@ class LedgerBatcher:
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
-        # Holds need not be durable: a call whose hold was lost is charged from the available credits. Extensions must be: a hold
-        # that is smaller than its call knows would limit the charge.
+        # Holds need not be durable: a call whose hold was lost is charged from the available credits. Extensions must be: if one
+        # were lost, the smaller hold would limit the charge.
         with batch_transaction(durable=bool(settlements or extensions)):
             if bool(settlements) + bool(extensions) + bool(reservations) > 1:
                 accounts = (item.account for item in (*settlements, *extensions, *reservations))

@@ -165,7 +165,7 @@ def check_partitions(target: peewee.Database) -> str:
         misplaced = [f"{table}_default" for table in TABLES if has_default_rows(table)]
         advice = "Read the worker's log." if is_owner() else "Run `yout migrate` as their owner, at least once a month."
     if missing:
-        raise CheckFailed(f"Without a partition for the next month: {', '.join(missing)}. {advice}")
+        raise CheckFailed(f"No partition for the next month: {', '.join(missing)}. {advice}")
     if misplaced:
         raise CheckFailed(
             f"There are rows in {', '.join(misplaced)}, because a partition was missing or a machine's clock was wrong. {advice}"

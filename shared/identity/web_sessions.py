@@ -33,7 +33,7 @@ class NewSession(NamedTuple):
 def new_session(*, of_owner: bool = True) -> NewSession:
     """Create a session secret from the system's random source.
 
-    The secret of another member than the first owner is marked, which changes its digest: the previous release knows no roles,
+    The secret of a member other than the first owner is marked, which changes its digest: the previous release has no roles,
     and must not find these sessions.
     """
     secret = secrets.token_urlsafe(32) if of_owner else MEMBER_MARK + secrets.token_urlsafe(32)

@@ -281,7 +281,7 @@ _KEY, _PARENT, _MEMBER = "key", "parent", "member"
 
 
 def _hold_allowances(limits: Sequence[_Limit]) -> tuple[str | None, str | None, str | None]:
-    """Return the columns of a hold that name its allowances. The first two are the months of keys, which older releases know."""
+    """Return the columns of a hold that name its allowances. The first two are the months of keys, which older releases use."""
     if not limits:
         return None, None, None
     months = {limit.owner: limit.allowance for limit in limits if not limit.is_daily}

@@ -88,7 +88,7 @@ def create_session(
     """Create a session for a person who has proved knowledge of the password with the hash `password_hash`.
 
     It is for the account that they last chose, or their own. Raises `InvalidSession` if the password was changed since then, and
-    `InvalidInput` if they belong to no account any more, unless `creates_account` gives them a new one without credits, which it
+    `InvalidInput` if they no longer belong to an account, unless `creates_account` gives them a new one without credits, which it
     does not do for the address of a closed account.
     """
     with transaction():

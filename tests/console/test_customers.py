@@ -323,7 +323,7 @@ def test_members_are_invited_changed_suspended_made_owner_and_removed(signed_in)
     asked = {"email": "eve@example.com", "role": "viewer"}
     assert "eve@example.com is invited." in browser.submit_form(page, f"/members/{account.id}", **asked).text
     revoke = f"/members/{account.id}/invitations/{Invitation.get().id}/revoke"
-    assert "Invitation of eve@example.com revoked." in browser.submit_form(page, revoke).text
+    assert "Invitation to eve@example.com revoked." in browser.submit_form(page, revoke).text
     member = add_member(account.id, "ben@example.com", MemberTerms("developer"), origin=ORIGIN).member
     key = create_key(account.id, "ben's laptop", member=member.id, origin=ORIGIN).row
     address = f"/members/{account.id}/{member.id}"

@@ -61,7 +61,7 @@ class Sampler:
 def wait_until_settled(account: UUID, *, seconds: float = SETTLE_SECONDS) -> bool:
     """Sweep, and wait until no call of the account holds credits and none of its jobs runs. Returns False after `seconds`.
 
-    The sweep expires only holds that are past their deadline, or whose edge is not registered any more: not those of edges whose
+    The sweep expires only holds that are past their deadline, or whose edge is no longer registered: not those of edges whose
     heartbeats are late.
     """
     deadline = time.monotonic() + seconds

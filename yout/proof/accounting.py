@@ -18,7 +18,7 @@ CREDITS_PER_IMAGE, CREDITS_PER_CHARACTER = 40, 1
 MEDIA = ("images", "speech")  # surfaces whose jobs run in a worker
 LIMIT_FACTOR = 2  # a call's output limit, per word that its script asks for
 _COUNT_SLACK = 8  # tokens by which a count of a cut answer may exceed its words
-_EXACT = {"whole", "slow", "flaky"}  # plans in which the provider reports the usage
+_EXACT = {"complete", "slow", "flaky"}  # plans in which the provider reports the usage
 # Errors of complete answers that were not handed out, because their charge is not durable yet; "" in formats without a code.
 _UNDELIVERED = {(503, "settlement_pending"), (503, ""), (529, "")}
 MAX_PROBLEMS = 20

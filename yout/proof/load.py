@@ -31,7 +31,7 @@ RETRY_SECONDS = 0.1
 AVOID_SECONDS = 1.0
 POOL_PERCENT = 55  # of the cost of all calls that the pool covers
 # Plans of the provider, by how often they are chosen. The second kind fails; each of these has a model and a channel of its own.
-_GOOD = {"whole": 40, "slow": 14, "no_usage": 6, "odd_usage": 4, "empty": 2, "endless": 4}
+_GOOD = {"complete": 40, "slow": 14, "no_usage": 6, "odd_usage": 4, "empty": 2, "endless": 4}
 _BAD = {
     **{"flaky": 4, "status_400": 2, "status_401": 1, "status_429": 2, "status_500": 2, "status_503": 2, "html": 2},
     **{"garbage": 3, "error_event": 3, "reset": 2, "close": 2, "silent": 2, "no_done": 2},
@@ -72,7 +72,7 @@ def models() -> dict[str, ProofModel]:
 def plan_calls(number: int, rng: random.Random, *, media: bool) -> list[Planned]:
     """Choose `number` calls: at first one of each surface and mode, then at random."""
     surfaces = [*TEXT, "embeddings", *(MEDIA if media else ())]
-    first = [Planned(name, "whole", 6, streamed, None) for name in surfaces for streamed in _modes(name)]
+    first = [Planned(name, "complete", 6, streamed, None) for name in surfaces for streamed in _modes(name)]
     found = first[:number]
     while len(found) < number:
         surface = rng.choices(surfaces, [4] * len(TEXT) + [2] * (len(surfaces) - len(TEXT)))[0]
@@ -89,10 +89,10 @@ def _modes(surface: str) -> tuple[bool, ...]:
 def _plan(surface: str, rng: random.Random) -> Planned:
     streamed, words = rng.choice(_modes(surface)), rng.randint(4, 30)
     if surface not in TEXT:
-        return Planned(surface, "whole", words, False, None)
+        return Planned(surface, "complete", words, False, None)
     plans = _GOOD | _BAD
     plan = rng.choices(list(plans), list(plans.values()))[0]
-    leaves = plan in _WAITING or (plan in ("slow", "whole") and rng.random() < 0.2)
+    leaves = plan in _WAITING or (plan in ("slow", "complete") and rng.random() < 0.2)
     return Planned(surface, plan, words, streamed, rng.uniform(0.05, 0.6) if leaves else None)
 
 

@@ -37,6 +37,8 @@ ADVICE = {
     "no_upstream_available": lazy_gettext("No channel serves the model at the moment. Nothing was charged."),
     "not_found": lazy_gettext("The URL or the object does not exist."),
     "plan_required": lazy_gettext("The account's plan does not include this."),
+    "role_not_allowed": lazy_gettext("Your role in the account does not allow this. Ask an admin of the account."),
+    "member_suspended": lazy_gettext("You are suspended in this account. Ask an admin of the account."),
     "previous_response_not_found": lazy_gettext("The stored response does not exist."),
     "purge_in_progress": lazy_gettext("Nothing can be stored or shared until the purge is done."),
     "rate_limit_exceeded": lazy_gettext("Wait for `retry-after`, at most 60 seconds."),

@@ -1,4 +1,4 @@
-"""The pages of members over HTTP: the whole story without JavaScript, roles, and ids of other accounts."""
+"""The pages of members over HTTP: the whole journey without JavaScript, roles, and ids of other accounts."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ LINES = {
         *("transcription", price(minimum=10, rates=(Rate("second", 0, 100),))),
         [("Audio", "6 000", "0.006", "per minute"), ("Minimum charge", "10", "0.00001", "per call")],
     ),
-    "rerank": ("rerank", price(per_call=2_000), [("Search", "2 000", "0.002", "per search")]),
+    "rerank": ("rerank", price(per_call=2_000), [("Search unit", "2 000", "0.002", "per search")]),
     "free": ("chat", price(minimum=10), []),
 }
 

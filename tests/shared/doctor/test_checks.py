@@ -142,7 +142,7 @@ def test_missing_partitions_are_reported(
     assert database_checks.check_partitions(bound_postgres) == ""
     monkeypatch.setattr(database_checks, "now_ms", lambda: first.until - DAY_MS)
     advice = failure(lambda: database_checks.check_partitions(bound_postgres))
-    assert advice == "Without a partition for the next month: usage_ledger, ledger_entry. Read the worker's log."
+    assert advice == "No partition for the next month: usage_ledger, ledger_entry. Read the worker's log."
     with opened(postgres.application(postgres_url)) as other:
         bind_database(other)
         assert failure(lambda: database_checks.check_partitions(other)).endswith("at least once a month.")

@@ -62,7 +62,7 @@ def test_a_call_is_charged_once(months: Months) -> None:
 
 
 def test_a_call_of_another_month_is_refused(months: Months) -> None:
-    """Otherwise its second charge could be in a partition whose index does not know the first."""
+    """Otherwise its second charge could be in a partition whose index does not contain the first."""
     owner = factories.account().id
     create_partitions(months.one - 1)
     for started, wrong in (

@@ -209,7 +209,7 @@ def test_damage_is_found_in_a_dump(bound_database: peewee.Database, customers: l
 
 
 def test_a_rewritten_history_contradicts_its_seal(bound_database: peewee.Database, customers: list[Customer]) -> None:
-    """All hashes of an account are computed anew, so its chain is whole."""
+    """All hashes of an account are recomputed, so its chain is valid."""
     seal_now()
     allow_tampering(bound_database)
     account = customers[1].account

@@ -67,14 +67,14 @@ def test_an_entry_commits_to_its_call(customer: Customer) -> None:
 
 
 def test_the_last_release_erases_a_call_with_its_salt(bound_database: peewee.Database, customer: Customer) -> None:
-    """It knows no salt. The trigger deletes it, because a call that can be guessed could be tested with it."""
+    """The last release has no salts, so the trigger deletes the salt: a guess of the call could be tested with it."""
     bound_database.execute_sql("UPDATE ledger_entry SET call = NULL")
     assert [entry.salt is None for entry in LedgerEntry.select().order_by(LedgerEntry.seq)] == [False, True]
     assert verify_ledger(now_ms()).problems == ()
 
 
 def test_the_chain_continues_over_entries_without_a_hash(bound_database: peewee.Database, customer: Customer) -> None:
-    """The last release writes them while it runs beside this one. The next hash covers their number and balance."""
+    """The last release writes them while it runs alongside this one. The next hash covers their number and balance."""
     head = head_of(customer)
     with transaction():
         for seq, amount, balance in ((3, 5, 995), (4, -15, 980)):

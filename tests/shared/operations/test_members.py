@@ -167,7 +167,7 @@ def test_a_person_switches_between_accounts() -> None:
 
 
 def test_the_previous_release_does_not_find_sessions_of_members() -> None:
-    """It knows no roles, and looks sessions up by the SHA-256 of the whole cookie."""
+    """It has no roles, and looks sessions up by the SHA-256 of the whole cookie."""
     account = sign_up(ADA, "hash of ada", 0)
     member = join(account)
     owners = create_session(account.id, "", password_hash="hash of ada").secret

@@ -13,7 +13,7 @@ WHOLE = {"status": 200, "whole": True, "words": True}
 EXACT = 25 + 2 * 10  # 25 input and 10 output tokens
 
 
-def call(plan: str = "whole", number: int = 1, *, surface: str = "chat", streamed: bool = True, **seen: Any) -> Call:
+def call(plan: str = "complete", number: int = 1, *, surface: str = "chat", streamed: bool = True, **seen: Any) -> Call:
     return Call(Script(number, plan, 10), surface, streamed, **seen)
 
 
@@ -61,9 +61,9 @@ def proof(
     [
         (proof(), 0, 0, 0, ""),
         (proof(adjusted=-30, balance=25), 0, 0, 0, ""),
-        (proof(charged=40), 0, 5, 0, "lost: call 1 (chat, streamed, whole) delivered 45 credits, but 40 were charged"),
+        (proof(charged=40), 0, 5, 0, "lost: call 1 (chat, streamed, complete) delivered 45 credits, but 40 were charged"),
         (proof(charged=0), 0, 45, 0, "but 0 were charged"),
-        (proof(charged=90), 0, 0, 45, "doubled: call 1 (chat, streamed, whole) may cost 45 credits, but 90 were charged"),
+        (proof(charged=90), 0, 0, 45, "doubled: call 1 (chat, streamed, complete) may cost 45 credits, but 90 were charged"),
         (proof(twice=45), 0, 0, 45, "45 credits were charged for calls that no caller made"),
         (proof(charged=150), 50, 0, 105, "overdraft: 150 of 100 credits were used"),
         (proof(sample=Sample(100, 130)), 30, 0, 0, "held beyond the balance: 30"),
