@@ -91,8 +91,9 @@ def create_partitions(now: int) -> list[str]:
         wanted = next_month_start(wanted)
     with _unless_locked():
         for table in TABLES:
-            while name := _create_next(table, wanted):
-                created.append(name)
+            with _unless_default_overlaps(table):
+                while name := _create_next(table, wanted):
+                    created.append(name)
     return created
 
 
@@ -169,6 +170,15 @@ def _unless_locked() -> Iterator[None]:
         if classify_error(error) is not ErrorKind.CONFLICT:
             raise
         log.info("partitions are not changed in this run: another transaction has locked their table")
+
+
+@contextmanager
+def _unless_default_overlaps(table: str) -> Iterator[None]:
+    """Leave the block if the default partition has rows of a new partition, and others, so that it cannot become one."""
+    try:
+        yield
+    except peewee.IntegrityError:
+        log.error("%s_default has rows of the next partition and of other months: new rows go there until these are moved", table)
 
 
 @contextmanager

@@ -132,6 +132,17 @@ def test_rows_of_the_distant_future_do_not_stop_others(months: Months) -> None:
     assert partitions.has_default_rows("usage_ledger")
 
 
+def test_one_table_with_mixed_rows_does_not_stop_the_other(months: Months, caplog: pytest.LogCaptureFixture) -> None:
+    """A row of a needed month, and one of the distant future, without partitions."""
+    usage = {"model": "m", "price": UUID(int=1), "status": "completed", "streamed": False}
+    account = factories.account()
+    for time in (months.one, months.four + 900 * DAY_MS):
+        UsageLedger.create(id=call_at(time), account=account, **usage)
+    assert create_partitions(months.one) == [f"ledger_entry_{format_month(start)}" for start in months[:3]]
+    assert "usage_ledger_default has rows of the next partition" in caplog.text
+    UsageLedger.create(id=call_at(months.one), account=account, **usage)
+
+
 def test_a_locked_table_is_left_alone(months: Months, postgres_url: str) -> None:
     with psycopg.connect(postgres_url) as reader:
         reader.execute("SELECT 1 FROM usage_ledger LIMIT 1")
