@@ -172,7 +172,7 @@ _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "creat
 def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int, origin: bytes | None) -> bytes:
     """Insert an opening entry and return its hash. It follows `origin`, the hash of the latest entry that it replaces."""
     details = entry_details(OPENING_ACTOR, OPENING_REASON, None, None)
-    witness = witness_entry(origin or NO_HEAD, account, seq, "adjustment", balance, balance, plan, now, details)
+    witness = witness_entry(origin or NO_HEAD, account, seq, "adjustment", (balance, balance, plan), now, details)
     entry = (
         account,
         seq,

@@ -133,8 +133,9 @@ class _SealedRange(NamedTuple):
 
 def entry_hash(before: bytes, entry: Document) -> bytes:
     """Return the hash of an entry that follows the hash `before`."""
-    amounts = (entry["amount"], entry["balance_after"], entry["plan_amount"], entry["created_at"])
-    return hash_entry(before, UUID(entry["account"]), entry["seq"], entry["kind"], *amounts, bytes.fromhex(entry["commitment"]))
+    amounts = entry["amount"], entry["balance_after"], entry["plan_amount"]
+    commitment = bytes.fromhex(entry["commitment"])
+    return hash_entry(before, UUID(entry["account"]), entry["seq"], entry["kind"], amounts, entry["created_at"], commitment)
 
 
 def details_problems(entry: Document) -> Iterator[str]:

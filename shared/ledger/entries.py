@@ -58,7 +58,7 @@ def post_entry(
     plan_amount = _plan_part(pool, kind, amount, account, call, plan)
     seq, balance, now = pool.ledger_seq + 1, pool.balance + amount, now_ms()
     details = entry_details(actor, reason, call, None)
-    witness = witness_entry(pool.head or NO_HEAD, account, seq, kind, amount, balance, plan_amount, now, details)
+    witness = witness_entry(pool.head or NO_HEAD, account, seq, kind, (amount, balance, plan_amount), now, details)
     change_accounts({account: (amount, 0, 1, plan_amount)}, {account: witness.entry_hash})
     return LedgerEntry.create(
         account=account,

@@ -389,7 +389,7 @@ def _entry_rows(charges: Sequence[_Charge], heads: dict[UUID, bytes], now: int) 
         item, settled, seq, amount, balance, plan = charge
         account, call = item.account, item.call
         commitment = commit(salt, entry_details("edge", "", call, _usage_details(item, settled)))
-        head = hash_entry(heads[account], account, seq, "charge", amount, balance, plan, now, commitment)
+        head = hash_entry(heads[account], account, seq, "charge", (amount, balance, plan), now, commitment)
         heads[account] = head
         month = entry_month(call, now)
         # Written out: unpacking tuples into each other takes longer than hashing.

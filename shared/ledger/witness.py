@@ -24,6 +24,7 @@ SALT_BYTES = 16
 TAG = b"yout ledger v1"
 _ENTRY = Struct(">16s32s16sq16sqqqq32s")  # strings are padded with zero bytes
 _pack = _ENTRY.pack
+Amounts = tuple[int, int, int]  # an entry's amount, balance_after and plan_amount, in credits
 
 
 class Witness(NamedTuple):
@@ -59,17 +60,15 @@ def hash_entry(
     account: UUID,
     seq: int,
     kind: str,
-    amount: int,
-    balance_after: int,
-    plan_amount: int,
+    amounts: Amounts,
     created_at: int,
     commitment: bytes,
 ) -> bytes:
-    """Return an entry's hash (32 bytes). Amounts are in credits, `created_at` in ms UTC.
+    """Return an entry's hash (32 bytes). `created_at` is in ms UTC.
 
     `previous` is the hash of the witnessed entry before it, or `NO_HEAD`.
     """
-    entry = _pack(TAG, previous, account.bytes, seq, kind.encode(), amount, balance_after, plan_amount, created_at, commitment)
+    entry = _pack(TAG, previous, account.bytes, seq, kind.encode(), *amounts, created_at, commitment)
     return sha256(entry).digest()
 
 
@@ -78,14 +77,12 @@ def witness_entry(
     account: UUID,
     seq: int,
     kind: str,
-    amount: int,
-    balance_after: int,
-    plan_amount: int,
+    amounts: Amounts,
     created_at: int,
     details: bytes,
 ) -> Witness:
     """Return the witness of a new entry, with a random salt. The arguments are those of `hash_entry`, and the entry's details."""
     salt = os.urandom(SALT_BYTES)
     commitment = commit(salt, details)
-    hashed = hash_entry(previous, account, seq, kind, amount, balance_after, plan_amount, created_at, commitment)
+    hashed = hash_entry(previous, account, seq, kind, amounts, created_at, commitment)
     return Witness(hashed, commitment, salt)

@@ -61,9 +61,10 @@ def test_an_entry_commits_to_its_call(customer: Customer) -> None:
         *("m-1", call.price, "completed", *[0] * 5, False, None, 10, 0, 0, call.created_at, None),
     ]
     commitment = commit(whole(second.salt), entry_details("edge", "", call.id, usage))
-    amounts = (-10, 990, 0, second.created_at)
+    amounts = (-10, 990, 0)
     assert commitment == whole(second.commitment)
-    assert hash_entry(whole(first.entry_hash), customer.account, 2, "charge", *amounts, commitment) == head_of(customer)
+    chained = hash_entry(whole(first.entry_hash), customer.account, 2, "charge", amounts, second.created_at, commitment)
+    assert chained == head_of(customer)
 
 
 def test_the_last_release_erases_a_call_with_its_salt(bound_database: peewee.Database, customer: Customer) -> None:
