@@ -69,9 +69,8 @@ def _create(call: CommandContext) -> Result:
         can_manage=True if arguments.manage else None,
         daily_credit_limit=arguments.daily_credit_limit,
     )
-    account = find_account(arguments.email).id
-    member = find_member(account, arguments.member).id if arguments.member else None
-    created = create_key(account, arguments.name, options, member=member, origin=call.origin)
+    member = find_member(find_account(arguments.email).id, arguments.member).id if arguments.member else None
+    created = create_key(arguments.email, arguments.name, options, member=member, origin=call.origin)
     row = created.row
     data = {
         "id": str(row.id),
