@@ -34,6 +34,8 @@ from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
 from shared.operations.audit import Origin
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
+from shared.operations.invitations import invitation_token, invite
+from shared.operations.members import MemberTerms, add_member
 from shared.operations.model_aliases import create_alias
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
@@ -127,6 +129,8 @@ def seed(upstream: Upstream) -> Seed:
     create_codes(25_000, count=3, note="Workshop", origin=ORIGIN)
     member = sign_up("ada.lovelace@example.com", "known to nobody", 500_000)
     subscribe(member.id, "Studio", origin=ORIGIN)
+    add_member(member.id, "alan.turing@example.com", MemberTerms("developer", 100_000, 10_000), origin=ORIGIN)
+    invited = invite(member.id, "mary.somerville@example.com", MemberTerms("viewer"), sends_mail=False, origin=ORIGIN)
     add_note(member.id, "Asked for an invoice for November.", origin=ORIGIN)
     key, _ = factories.api_key(member, name="production")
     factories.api_key(member, name="A key with a rather long name, of the billing service", rpm=60, monthly_credit_limit=100_000)
@@ -144,13 +148,20 @@ def seed(upstream: Upstream) -> Seed:
     verify = make_token(SECRET_KEY, VERIFY_EMAIL, member.id, member.email, now_ms() + HOUR_MS)
     closed = certificate_token(begin_purge(factories.account().id, origin=ORIGIN), SECRET_KEY)
     link = create_password_link(factories.account(email="grace@example.com").email, SECRET_KEY, origin=ORIGIN).token
+    invitation = invitation_token(invited, SECRET_KEY)
     return Seed(
         session,
         [
             *("/sign-in", "/sign-up", "/nowhere", "/c/missing", "/password/x", "/verify-email/x"),
-            *(f"/c/{share.slug}", f"/verify-email/{verify}", f"/password/{link}", f"/closed/{closed}"),
+            *(
+                f"/c/{share.slug}",
+                f"/verify-email/{verify}",
+                f"/password/{link}",
+                f"/closed/{closed}",
+                f"/invitation/{invitation}",
+            ),
         ],
-        [f"/calls/req_{calls[0].hex}"],
+        [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave"],
         [f"/usage/{calls[0]}"],
     )
 
