@@ -181,7 +181,7 @@ def test_a_person_without_an_account_gets_a_new_one_if_sign_up_is_open() -> None
     member = join(account)
     hashed = with_password(member)
     remove_member(account.id, member.id, origin=ORIGIN)
-    with pytest.raises(InvalidInput, match="do not belong to an account"):
+    with pytest.raises(InvalidInput, match="no longer belong to an account"):
         create_session(member.person.id, "", password_hash=hashed)
     session = create_session(member.person.id, "", password_hash=hashed, creates_account=True)
     own = WebSession.get_by_id(session.digest).account
@@ -203,7 +203,7 @@ def test_closing_keeps_the_sign_in_of_an_owner_who_belongs_to_other_accounts() -
     session = create_session(found.person, "", password_hash="hash")
     assert WebSession.get_by_id(session.digest).account.id == other.id
     remove_member(other.id, member.id, origin=ORIGIN)
-    with pytest.raises(InvalidInput, match="do not belong to an account"):  # the closed account keeps the address
+    with pytest.raises(InvalidInput, match="no longer belong to an account"):  # the closed account keeps the address
         create_session(found.person, "", password_hash="hash", creates_account=True)
     alone = sign_up(EVE, "hash", 0)
     close_account(alone.id, origin=ORIGIN)

@@ -26,9 +26,9 @@ def call(plan: str = "complete", number: int = 1, *, surface: str = "chat", stre
         (call(surface="embeddings", streamed=False, **WHOLE), Sent(1, 0), (25, 25)),
         (call(surface="images", streamed=False, **WHOLE), Sent(1, 0), (40, 40)),
         (call(surface="images", streamed=False, status=504, whole=True), Sent(1, 0), (0, 40)),  # its job goes on
-        (call(surface="speech", streamed=False, **WHOLE), Sent(1, 0), (21, 21)),
+        (call(surface="speech", streamed=False, **WHOLE), Sent(1, 0), (24, 24)),
         (call("no_usage", **WHOLE), Sent(1, 10), (10, 60)),
-        (call(**WHOLE, cut=True), Sent(1, 10), (10, 57)),
+        (call(**WHOLE, cut=True), Sent(1, 10), (10, 60)),
         (call("empty", status=200, whole=True), Sent(1, 0), (0, 37)),
         (call("empty", status=200, whole=True, streamed=False), Sent(1, 0), (0, 37)),
         (call("error_event", **WHOLE, failed=True), Sent(1, 5), (10, 53)),
@@ -39,7 +39,7 @@ def call(plan: str = "complete", number: int = 1, *, surface: str = "chat", stre
         (call("slow", status=0), Sent(), (0, 0)),  # the provider never saw it
         (call("status_500", status=502, whole=True), Sent(3, 0), (0, 0)),
         (call(status=402, whole=True), Sent(), (0, 0)),
-        (call(status=503, error="settlement_pending", whole=True), Sent(1, 10), (0, 57)),
+        (call(status=503, error="settlement_pending", whole=True), Sent(1, 10), (0, 60)),
         (call(status=503, error="service_unavailable", whole=True), Sent(1, 10), (0, 0)),
     ],
 )
