@@ -62,6 +62,7 @@ def test_every_planted_leak_is_named(installation: Installation) -> None:
 @pytest.mark.proofs
 def test_the_bytes_of_postgresql_are_searched(installation: Installation, postgres_url: str) -> None:
     installation.environment["DATABASE_URL"] = postgres_url
+    assert installation.yout("ledger", "seal").code == 0  # as above
     done = installation.yout("privacy-check", "--json")
     assert (done.code, done.data["hits"]) == (0, []), done.err
     [place] = [place for place in done.data["places"] if place["name"] == "database: bytes of its files"]
