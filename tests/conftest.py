@@ -48,6 +48,7 @@ _SLOW_FIXTURES = {
         "redis_cluster",
         "own_redis",
         "rabbitmq_server",
+        "cluster",
         "s3_server",
         "start_upstream",
         "processes",

@@ -227,7 +227,7 @@ def lose_holds(customers: list[Customer], now: int) -> None:
     EdgeProcess.create(host="gone", pid=1, seen_at=0)
     assert ledger.sweep(now + 2 * HOUR_MS) == 2
     calls.settle(*late)
-    crashed = calls.reserve(calls.ask(owner.keys[1], owner.id))  # the database loses its row
+    crashed = calls.reserve(calls.ask(owner.keys[0], owner.id))  # the database loses its row
     execute("DELETE FROM hold WHERE id = ? AND account_id = ?", [crashed[0][0].call, owner.id])
     execute("UPDATE account SET held = held - ? WHERE id = ?", [crashed[0][1].amount, owner.id])
     calls.settle(*crashed, held=crashed[0][1].amount)
