@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
+from yout.json_file import read_json
 from yout.result import Result
 
 
@@ -16,16 +17,10 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _verify(call: CommandContext) -> Result:
-    import json
-
     from shared.core import signing
-    from shared.core.errors import InvalidInput
     from shared.files import certificates
 
-    try:
-        document = json.loads(call.arguments.file.read_text())
-    except ValueError:
-        raise InvalidInput(f"{call.arguments.file} is not JSON.") from None
+    document = read_json(call.arguments.file)
     if isinstance(document, dict) and isinstance(document.get("certificate"), dict) and "signature" not in document:
         document = document["certificate"]  # the response of GET /api/chat/purge/<id>/
     pem = call.arguments.key

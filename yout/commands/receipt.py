@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
+from yout.json_file import read_json
 from yout.result import Result
 
 
@@ -20,16 +21,13 @@ def register(commands: Commands[Parser]) -> None:
 
 
 def _verify(call: CommandContext) -> Result:
-    import json
-
     from shared.core.errors import InvalidInput
     from shared.ledger.receipt_proof import check_receipt, is_sealed
 
-    try:
-        receipt = json.loads(call.arguments.file.read_bytes())
-        heads = json.loads(call.arguments.heads.read_bytes()) if call.arguments.heads else None
-    except ValueError:
-        raise InvalidInput("The receipt and the heads must be JSON files.") from None
+    receipt = read_json(call.arguments.file)
+    heads = read_json(call.arguments.heads) if call.arguments.heads else None
+    if heads is not None and not (isinstance(heads, dict) and {"heads", "keys"} <= heads.keys()):
+        raise InvalidInput("The heads must be those of GET /.well-known/yout-ledger-heads.json.")
     problems = check_receipt(receipt, None if heads is None else heads["keys"])
     sealed = is_sealed(receipt)
     seal = receipt["proof"]["seal"]

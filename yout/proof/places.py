@@ -90,10 +90,10 @@ def _suspicious_rows(table: str, columns: Sequence[str], finder: Finder, account
     condition, parameters = " OR ".join([test] * len(needles)), [needle for needle in needles for _ in range(2)]
     owner = next((column for column in ("account_id", "account", "owner") if column in columns), None)
     quoted = ", ".join(f'"{column}"' for column in columns)
-    yield from database.execute_sql(f'SELECT {quoted} FROM "{table}" t WHERE {condition} LIMIT {MAX_ROWS}', parameters)  # noqa: S608
+    yield from database.execute_sql(f'SELECT {quoted} FROM "{table}" t WHERE {condition} LIMIT {MAX_ROWS}', parameters)  # noqa: S608  # names of the schema
     if owner:
         own, mark = (account.hex, "?") if is_sqlite() else (account, "%s")
-        yield from database.execute_sql(f'SELECT {quoted} FROM "{table}" t WHERE "{owner}" = {mark}', [own])  # noqa: S608
+        yield from database.execute_sql(f'SELECT {quoted} FROM "{table}" t WHERE "{owner}" = {mark}', [own])  # noqa: S608  # the same
 
 
 def _bytes_of(value: Any) -> bytes:

@@ -71,3 +71,5 @@ async def test_from_the_request_id_to_a_verified_receipt(site: Site, open_page: 
     (tmp_path / "changed.json").write_text(json.dumps(changed))
     refused = offline.yout("receipt", "verify", "changed.json")
     assert (refused.code, refused.out.splitlines()[-1]) == (1, "The receipt is NOT VALID.")
+    no_heads = offline.yout("receipt", "verify", "receipt.json", "--heads", "receipt.json", "--json")
+    assert (no_heads.code, no_heads.data["error"]["code"]) == (2, "invalid_input")
