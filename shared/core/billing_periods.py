@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 DAY_MS = 24 * 3600 * 1000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,7 +22,12 @@ def next_day_start(day: int) -> int:
 
 def month_of(ms: int) -> int:
     """Return the calendar month as a readable number: 202612."""
-    date = _date(ms)
+    return _month_of_day(ms // DAY_MS)
+
+
+@lru_cache(maxsize=64)  # every charge needs its month
+def _month_of_day(day: int) -> int:
+    date = _date(day * DAY_MS)
     return date.year * 100 + date.month
 
 

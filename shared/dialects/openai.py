@@ -174,7 +174,9 @@ def _bearer(secret: str) -> str:
 
 def channel_url(route: Route, default_path: str) -> str:
     """Return the URL of calls: the base URL with the channel's `path` and `query`."""
-    path = str(route.settings.get("path") or default_path).replace("{model}", quote(route.upstream_model, safe=""))
+    path = str(route.settings.get("path") or default_path)
+    if "{model}" in path:
+        path = path.replace("{model}", quote(route.upstream_model, safe=""))
     query = route.settings.get("query")
     return route.base_url + path + (f"?{urlencode(query)}" if isinstance(query, dict) and query else "")
 

@@ -10,8 +10,8 @@ usage row, and is charged from the available credits.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.billing.token_usage import TokenUsage
@@ -19,10 +19,10 @@ from shared.core.clock import id_time, new_id
 from shared.ledger.allowances import Meter, MeterId, allowance_names, read_allowances, read_overages, write_meters
 from shared.ledger.sql import (
     AccountState,
-    Change,
-    add_change,
+    as_number,
     as_uuid,
     change_accounts,
+    difference,
     entry_month,
     execute,
     insert,
@@ -34,7 +34,8 @@ from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry, ne
 NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
 MIN_MARGIN_CREDITS = 100
-OPEN_STATES = ("held", "expired", "lost")  # states of holds that can be settled; only "held" ones still hold their credits
+# Holds that can be settled are "held" or "expired", or were lost; only "held" ones still hold their credits.
+_OPEN = "state IN ('held', 'expired')"
 
 
 class UsageDetails(NamedTuple):
@@ -113,12 +114,24 @@ class Settled(NamedTuple):
 
 
 class _Hold(NamedTuple):
-    """A hold's row: credits from the pool; `special` if it also uses an allowance or overage; the member who called."""
+    """A hold's row: credits from the pool and of a subscription's overage; the names of its allowances; the member who called.
 
-    amount: int = 0
-    state: str = "none"
-    special: bool = False
-    member: UUID | None = None
+    Ids are as read (`as_uuid`).
+    """
+
+    amount: int
+    state: str
+    member: Any = None
+    overage: int = 0
+    subscription: Any = None
+    allowance: str | None = None
+    parent_allowance: str | None = None
+    more_allowances: str | None = None
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it uses more than the pool. Most holds do not."""
+        return bool(self.overage or self.allowance or self.parent_allowance or self.more_allowances)
 
 
 class _ExtraHold(NamedTuple):
@@ -131,49 +144,53 @@ class _ExtraHold(NamedTuple):
 
 # A new ledger entry: the call and its result, the entry's number, amount, balance and plan credits.
 _Charge = tuple[Settlement, Settled, int, int, int, int]
-CallId = tuple[UUID, UUID]  # a call and its account
+# A call and its account, as numbers: their hashes are computed in C, but those of `UUID` in Python.
+CallId = tuple[int, int]
 
 
 def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     """Settle every item in order. Run inside a transaction. Raises only database errors."""
-    read_pools, read_holds = lock_accounts(item.account for item in items), _find_holds(items)
+    read_pools, read_holds = lock_accounts(item.account for item in items), _take_holds(items)
     pools, holds = read_pools(), read_holds()
-    heads = {account: pool.head or NO_HEAD for account, pool in pools.items()}
-    extra_holds, meters = _read_extra_holds(holds)
+    before = dict(pools)
+    extra_holds, meters = _read_meters(holds)
     read = dict(meters)
-    changes: dict[UUID, Change] = {}
     charges, results, was_expired = [], [], []
-    charged = _read_charges(items, holds)
-    holds |= _lost_holds(items, pools, holds, charged)
+    charged: dict[CallId, int] = {}
+    has_others = len(holds) < len(items)  # calls that were settled before, or more than once here, or whose hold was lost
+    if has_others:
+        charged = _read_charges(items, holds)
+        holds |= _lost_holds(items, pools, holds, charged)
     for item in items:
-        id = item.call, item.account
-        hold = holds.get(id, _NO_HOLD)
+        id = item.call.int, item.account.int
+        hold = holds.pop(id, None)
         pool = pools.get(item.account, _NO_POOL)
-        if hold.state not in OPEN_STATES:
+        if hold is None:
             results.append(Settled(charged.get(id, 0), pool.balance, is_first=False))
             continue
         if hold.state == "expired" and item.status:
             was_expired.append(item)
-        settled, after = _charge_special(item, pool, hold, extra_holds[id], meters) if hold.special else _charge(item, pool, hold)
+        if hold.is_special:
+            settled, after = _charge_special(item, pool, hold, extra_holds[id], meters)
+        else:
+            settled, after = _charge(item, pool, hold)
         if hold.member is not None:
             settled = settled._replace(member=as_uuid(hold.member))
-        holds[id] = _CLOSED
-        charged[id] = settled.credits
+        if has_others:
+            charged[id] = settled.credits
         pools[item.account] = after
-        add_change(changes, item.account, pool, after)
         if after.ledger_seq != pool.ledger_seq:
             amount, plan = after.balance - pool.balance, after.plan_credits - pool.plan_credits
             charges.append((item, settled, after.ledger_seq, amount, after.balance, plan))
         results.append(settled)
     _forget_expiry(was_expired)
-    _write(items, results, changes, charges, heads, now)
+    _write(items, results, charges, before, pools, now)
     write_meters(read, meters)
     _write_overage(items, results, extra_holds, now)
     return results
 
 
 _NO_POOL, _EMPTY_METER = AccountState(0, 0, 0), Meter(0)
-_NO_HOLD, _CLOSED = _Hold(), _Hold(state="closed")
 
 
 def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID]) -> None:
@@ -257,43 +274,48 @@ def _charge_special(
     return Settled(credits, balance, cost - credits, overage=beyond), after
 
 
-def _find_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]]:
-    accounts = sorted({item.account for item in items})
-    calls = [item.call for item in items]
-    cursor = execute(
-        "SELECT id, account_id, amount, state, coalesce(allowance, parent_allowance, more_allowances) IS NOT NULL OR overage > 0,"
-        " member FROM hold WHERE id IN ? AND account_id IN ?",
-        [calls, accounts],
-    )
-    return lambda: {(as_uuid(id), as_uuid(account)): _Hold(*rest) for id, account, *rest in cursor}
+_HOLD = "id, account_id, amount, state, member, overage, subscription, allowance, parent_allowance, more_allowances"
 
 
-def _read_extra_holds(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHold], dict[MeterId, Meter]]:
-    """Read what special holds use besides the pool, and the meters that count it. Most batches have none."""
-    special = [id for id, hold in holds.items() if hold.special]
-    if not special:
-        return {}, {}
-    rows = execute(
-        "SELECT id, account_id, overage, subscription, allowance, parent_allowance, more_allowances FROM hold"
-        " WHERE id IN ? AND account_id IN ?",
-        [[call for call, _ in special], sorted({account for _, account in special})],
-    )
-    extra_holds = {
-        (as_uuid(id), as_uuid(account)): _ExtraHold(
-            overage, as_uuid(subscription) if subscription else None, allowance_names(*allowances)
+def _take_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]]:
+    """Delete the open holds of these calls, and return a function that reads them. Those of visitors are kept, and only read."""
+    calls = [item.call for item in items if item.account != POOL_ACCOUNT_ID]
+    accounts = sorted({item.account for item in items if item.account != POOL_ACCOUNT_ID})
+    cursors = []
+    if calls:
+        cursors.append(
+            execute(f"DELETE FROM hold WHERE id IN ? AND account_id IN ? AND {_OPEN} RETURNING {_HOLD}", [calls, accounts])
         )
-        for id, account, overage, subscription, *allowances in rows
+    if len(calls) < len(items):
+        visits = [item.call for item in items if item.account == POOL_ACCOUNT_ID]
+        cursors.append(
+            execute(f"SELECT {_HOLD} FROM hold WHERE id IN ? AND account_id = ? AND {_OPEN}", [visits, POOL_ACCOUNT_ID])
+        )
+    return lambda: {(as_number(id), as_number(account)): _Hold(*rest) for cursor in cursors for id, account, *rest in cursor}
+
+
+def _read_meters(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHold], dict[MeterId, Meter]]:
+    """Return what special holds use besides the pool, and read the meters that count it. Most batches have none."""
+    extra_holds = {
+        id: _ExtraHold(
+            hold.overage,
+            as_uuid(hold.subscription) if hold.subscription else None,
+            allowance_names(hold.allowance, hold.parent_allowance, hold.more_allowances),
+        )
+        for id, hold in holds.items()
+        if hold.is_special
     }
-    read_allowed = read_allowances({(id[1], name) for id, extra_hold in extra_holds.items() for name in extra_hold.allowances})
-    read_overdrawn = read_overages(
-        {(id[1], extra_hold.subscription) for id, extra_hold in extra_holds.items() if extra_hold.subscription}
-    )
+    if not extra_holds:
+        return {}, {}
+    used = [(UUID(int=account), extra_hold) for (_, account), extra_hold in extra_holds.items()]
+    read_allowed = read_allowances({(account, name) for account, extra_hold in used for name in extra_hold.allowances})
+    read_overdrawn = read_overages({(account, one.subscription) for account, one in used if one.subscription})
     return extra_holds, read_allowed() | read_overdrawn()
 
 
-def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> dict[CallId, int]:
+def _read_charges(items: Sequence[Settlement], holds: Container[CallId]) -> dict[CallId, int]:
     """Return the charges of calls that were settled before: their first commit may not have been confirmed."""
-    again = [item for item in items if holds.get((item.call, item.account), _NO_HOLD).state not in OPEN_STATES]
+    again = [item for item in items if (item.call.int, item.account.int) not in holds]
     if not again:
         return {}
     scope = [sorted({item.account for item in again}), [item.call for item in again]]
@@ -304,36 +326,35 @@ def _read_charges(items: Sequence[Settlement], holds: dict[CallId, _Hold]) -> di
         " GROUP BY call, account_id",
         [*scope, *scope],
     )
-    return {(as_uuid(call), as_uuid(account)): int(credits) for call, account, credits in rows}
+    return {(as_number(call), as_number(account)): int(credits) for call, account, credits in rows}
 
 
 def _lost_holds(
-    items: Sequence[Settlement], accounts_found: Iterable[UUID], holds: Iterable[CallId], charged: Iterable[CallId]
+    items: Sequence[Settlement], accounts_found: Container[UUID], holds: Container[CallId], charged: Container[CallId]
 ) -> dict[CallId, _Hold]:
     """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either.
 
     A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again; neither are
     calls of a deleted account.
     """
-    known = {*holds, *charged}
-    missing = {
-        (item.call, item.account): item.held
-        for item in items
-        if item.held and item.status and item.account != POOL_ACCOUNT_ID and (item.call, item.account) not in known
-    }
+    missing = {}
+    for item in items:
+        id = item.call.int, item.account.int
+        if item.held and item.status and item.account != POOL_ACCOUNT_ID and id not in holds and id not in charged:
+            missing[id] = item
     if not missing:
         return {}
-    calls, accounts = [call for call, _ in missing], sorted({account for _, account in missing})
+    calls, accounts = [item.call for item in missing.values()], sorted({item.account for item in missing.values()})
     rows = execute("SELECT id, account_id FROM usage_ledger WHERE id IN ? AND account_id IN ?", [calls, accounts]).fetchall()
-    settled = {(as_uuid(id), as_uuid(account)) for id, account in rows}
+    settled = {(as_number(id), as_number(account)) for id, account in rows}
     purges = execute(
         "SELECT account_id, max(boundary) FROM purge_job WHERE account_id IN ? GROUP BY account_id", [accounts]
     ).fetchall()
-    found, purged = set(accounts_found), {as_uuid(account): int(boundary) for account, boundary in purges}
+    purged = {as_uuid(account): int(boundary) for account, boundary in purges}
     return {
-        (call, account): _Hold(amount, "lost")
-        for (call, account), amount in missing.items()
-        if account in found and (call, account) not in settled and id_time(call) > purged.get(account, -1)
+        id: _Hold(item.held, "lost")
+        for id, item in missing.items()
+        if item.account in accounts_found and id not in settled and id_time(item.call) > purged.get(item.account, -1)
     }
 
 
@@ -363,15 +384,18 @@ _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call"
 def _write(
     items: Sequence[Settlement],
     results: Sequence[Settled],
-    changes: dict[UUID, Change],
     charges: Sequence[_Charge],
-    heads: dict[UUID, bytes],
+    before: dict[UUID, AccountState],
+    after: dict[UUID, AccountState],
     now: int,
 ) -> None:
     fresh = [(item, settled) for item, settled in zip(items, results, strict=True) if settled.is_first]
-    _close_holds(fresh, now)
-    entries = _entry_rows(charges, heads, now)
-    change_accounts(changes, {item.account: heads[item.account] for item, *_ in charges})
+    visits = [(item, settled) for item, settled in fresh if item.account == POOL_ACCOUNT_ID]
+    _close_visits([item.call for item, settled in visits if settled.credits], "settled", now)
+    _close_visits([item.call for item, settled in visits if not settled.credits], "released", now)
+    heads: dict[UUID, bytes] = {}
+    entries = _entry_rows(charges, before, heads, now)
+    change_accounts({id: difference(pool, after[id]) for id, pool in before.items() if after[id] is not pool}, heads)
     insert("ledger_entry", _ENTRY_COLUMNS, entries)
     recorded = [(item, settled) for item, settled in fresh if item.status]
     if any(_is_rare(item, settled) for item, settled in recorded):
@@ -382,14 +406,20 @@ def _write(
     _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
 
 
-def _entry_rows(charges: Sequence[_Charge], heads: dict[UUID, bytes], now: int) -> list[tuple[object, ...]]:
-    """Return the rows of new entries. Each follows the entry of its account in `heads`, and takes its place there."""
+def _entry_rows(
+    charges: Sequence[_Charge], pools: Mapping[UUID, AccountState], heads: dict[UUID, bytes], now: int
+) -> list[tuple[object, ...]]:
+    """Return the rows of new entries, and put the hash of each account's last one into `heads`.
+
+    Each entry follows that of its account in `heads`, or else in `pools`.
+    """
     rows: list[tuple[object, ...]] = []
     for charge, salt in zip(charges, new_salts(len(charges)), strict=True):
         item, settled, seq, amount, balance, plan = charge
         account, call = item.account, item.call
         commitment = commit(salt, entry_details("edge", "", call, _usage_details(item, settled)))
-        head = hash_entry(heads[account], account, seq, "charge", (amount, balance, plan), now, commitment)
+        previous = heads.get(account) or pools[account].head or NO_HEAD
+        head = hash_entry(previous, account, seq, "charge", (amount, balance, plan), now, commitment)
         heads[account] = head
         month = entry_month(call, now)
         # Written out: unpacking tuples into each other takes longer than hashing.
@@ -419,18 +449,8 @@ def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
     )
 
 
-def _close_holds(fresh: Sequence[tuple[Settlement, Settled]], now: int) -> None:
-    """Delete holds; keep those of visitors, with their result."""
-    others = [item for item, _ in fresh if item.account != POOL_ACCOUNT_ID]
-    if others:
-        calls, accounts = [item.call for item in others], sorted({item.account for item in others})
-        execute("DELETE FROM hold WHERE id IN ? AND account_id IN ? AND state IN ('held', 'expired')", [calls, accounts])
-    if len(others) < len(fresh):
-        _keep_holds([item.call for item, settled in fresh if settled.credits], "settled", now)
-        _keep_holds([item.call for item, settled in fresh if not settled.credits], "released", now)
-
-
-def _keep_holds(calls: list[UUID], state: str, now: int) -> None:
+def _close_visits(calls: list[UUID], state: str, now: int) -> None:
+    """Keep the holds of visitors' calls, with their result."""
     if calls:
         execute(
             "UPDATE hold SET state = ?, closed_at = ? WHERE id IN ? AND account_id = ? AND state IN ('held', 'expired')",
@@ -479,7 +499,15 @@ def _write_overage(
     items: Sequence[Settlement], results: Sequence[Settled], extra_holds: dict[CallId, _ExtraHold], now: int
 ) -> None:
     rows = [
-        (new_id(), item.account, extra_holds[item.call, item.account].subscription, "charge", settled.overage, item.call, now)
+        (
+            new_id(),
+            item.account,
+            extra_holds[item.call.int, item.account.int].subscription,
+            "charge",
+            settled.overage,
+            item.call,
+            now,
+        )
         for item, settled in zip(items, results, strict=True)
         if settled.overage
     ]

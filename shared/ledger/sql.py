@@ -249,6 +249,11 @@ def as_uuid(value: Any) -> UUID:
     return value if isinstance(value, UUID) else UUID(int=int(value, 16))
 
 
+def as_number(value: Any) -> int:
+    """Convert an id from the database to the number that `UUID.int` is."""
+    return value.int if isinstance(value, UUID) else int(value, 16)
+
+
 def as_list(value: Any) -> list[str] | None:
     """Convert a JSON list from the database: decoded on PostgreSQL, text on SQLite."""
     decoded: list[str] | None = json.loads(value) if isinstance(value, str) else value
@@ -317,12 +322,11 @@ def change_accounts(changes: dict[UUID, Change], heads: Mapping[UUID, bytes] = M
     )
 
 
-def add_change(changes: dict[UUID, Change], account: UUID, before: AccountState, after: AccountState) -> None:
-    """Add the difference between two states of an account to `changes`."""
-    balance, held, seq, plan = changes.get(account, (0, 0, 0, 0))
-    changes[account] = (
-        balance + after.balance - before.balance,
-        held + after.held - before.held,
-        seq + after.ledger_seq - before.ledger_seq,
-        plan + after.plan_credits - before.plan_credits,
+def difference(before: AccountState, after: AccountState) -> Change:
+    """Return the difference between two states of an account."""
+    return (
+        after.balance - before.balance,
+        after.held - before.held,
+        after.ledger_seq - before.ledger_seq,
+        after.plan_credits - before.plan_credits,
     )
