@@ -178,14 +178,13 @@ def _open(data: bytes, _: UUID) -> ParsedRequest:
     return parse(data)
 
 
-_EVENTS = 'Server-sent events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), then `{"done"}` or `{"error"}`.'
 DECLARATION = RouteSpec(
     "Stream a chat completion",
     WEB,
     {
         200: ResponseSpec(
             None,
-            _EVENTS,
+            'Server-sent events: `{"delta"}`, `{"reasoning"}`, `{"image"}` (a data URL), then `{"done"}` or `{"error"}`.',
             (EVENTS,),
         )
     },

@@ -11,6 +11,7 @@ from edge.http.api_spec import ANYBODY, OPEN_OBJECT, ResponseSpec, array, descri
 from edge.http.paging import query_integer
 from edge.request_context import read
 from shared.ledger.seal import published, read_documents
+from shared.text.translation import lazy_gettext
 
 ledger_heads = Blueprint("ledger_heads", __name__)
 PAGE = 1_000
@@ -28,7 +29,7 @@ MAX_NUMBER = 2**53 - 1
         )
     },
     query={"since": integer(0, MAX_NUMBER)},
-    notes=f"Returns up to {PAGE} seals from number `since`. One is added each day.",
+    notes=lazy_gettext("Returns up to {count} seals from number `since`. One is added each day.", count=PAGE),
 )
 async def show_heads() -> Response:
     """Return the signed seals from a number on."""

@@ -32,6 +32,7 @@ from shared.core.errors import InvalidRequest, RateLimited
 from shared.models import ApiKey, Member, Person
 from shared.rollup import OTHER_TAGS, Breakdown, UsageSums, read_breakdown
 from shared.text.csv_rows import csv_header, csv_rows
+from shared.text.translation import lazy_gettext
 
 BREAKDOWNS: tuple[Breakdown, ...] = get_args(Breakdown)
 FORMATS = ("json", "csv")
@@ -94,8 +95,12 @@ _REPORT = response_schema(
     query={"from": DATE, "to": DATE, "by": enum(*BREAKDOWNS), "format": enum(*FORMATS)},
     responses={200: ResponseSpec(_REPORT, "The usage. `format=csv` returns the rows as CSV.", (JSON, CSV))},
     errors=(InvalidRequest, RateLimited),
-    notes=f"`from` and `to` are UTC days, both included, at most {MAX_DAYS} days. The default is the last {DEFAULT_DAYS} days by"
-    " day. A key that has limits or lacks `can_manage` sees its own usage and that of the keys that it created.",
+    notes=lazy_gettext(
+        "`from` and `to` are UTC days, both included, at most {maximum} days. The default is the last {default} days by day. A"
+        " key that has limits or lacks `can_manage` sees its own usage and that of the keys that it created.",
+        maximum=MAX_DAYS,
+        default=DEFAULT_DAYS,
+    ),
 )
 async def show_usage() -> Response:
     """Return the usage of the account, or of the keys that the caller may see."""

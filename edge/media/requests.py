@@ -90,7 +90,7 @@ class SpeechRequest(MediaRequest, kw_only=True):
 
     input: Annotated[Text, Meta(description="The text to speak.")]
     voice: Annotated[
-        str | Object | None, Meta(description=f"Name of a voice. Default: `{DEFAULT_VOICE}`.", extra={"expected": "a voice name"})
+        str | Object | None, Meta(description="Name of a voice. Default: `alloy`.", extra={"expected": "a voice name"})
     ] = None
     instructions: Annotated[
         Annotated[str, Meta(max_length=MAX_PROMPT_LENGTH)] | None, Meta(description="How to speak, such as tone and pace.")
@@ -110,7 +110,7 @@ class VideoRequest(MediaRequest, kw_only=True):
     seconds: Annotated[
         Seconds | None,
         Meta(
-            description=f"Length in seconds, as a number or a string. Default: {DEFAULT_SECONDS}.",
+            description="Length in seconds, as a number or a string. Default: 4.",
             extra={"expected": f"an integer between 1 and {MAX_SECONDS}"},
         ),
     ] = None

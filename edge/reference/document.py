@@ -15,10 +15,12 @@ from edge.http.body_types import Body, body_schemas
 from edge.http.errors import CONFLICTS, ERROR_SPECS, ErrorSpec
 from edge.reference.field_meanings import PARAMETERS, describe, sample, stream_sample
 from shared.core import errors
+from shared.text.translation import lazy_gettext
 
 # HTML pages and their assets are not part of the API.
 HIDDEN_BLUEPRINTS = ("web", "assets", "languages")
 VERSION = "1"
+_DONE = lazy_gettext("Done.")  # the description of an answer that has none
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _ANY_OF = re.compile(r"<any\(([^)]*)\):(\w+)>")
 _PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
@@ -177,7 +179,7 @@ def _answer(operation: str, answer: ResponseSpec) -> dict[str, Any]:
         content[JSON] = {"schema": describe(answer.schema), "example": sample(operation, answer.schema)}
     if EVENTS in content and (events := stream_sample(operation)):
         content[EVENTS] = {"example": events}
-    return {"description": answer.description or "Done.", **({"content": content} if content else {})}
+    return {"description": answer.description or _DONE, **({"content": content} if content else {})}
 
 
 def error_codes(refusals: ErrorTypes) -> dict[int, list[str]]:

@@ -47,7 +47,7 @@ class CompletionRequest(Body):
         Prompt | Annotated[list[Prompt], Meta(min_length=1, max_length=1)],
         Meta(description="A single prompt.", extra={"expected": "a single non-empty string. Send one request per prompt"}),
     ]
-    max_tokens: Annotated[TokenLimit | None, Meta(description=f"Maximum tokens of each choice. Default: {OUTPUT_TOKENS}.")] = None
+    max_tokens: Annotated[TokenLimit | None, Meta(description="Maximum tokens of each choice. Default: 16.")] = None
     temperature: Annotated[Temperature | None, Meta(description="Sampling temperature. Higher values are more random.")] = None
     n: Annotated[Choices | None, Meta(description="Number of choices to generate. Default: 1.")] = None
     best_of: Annotated[Choices | None, Meta(description="Only 1 or the value of `n`.")] = None

@@ -40,7 +40,7 @@ class EmbeddingsRequest(Body):
     input: Annotated[
         Annotated[str, Meta(min_length=1)] | Annotated[list[Any], Meta(min_length=1)],
         Meta(
-            description=f"A text, an array of token ids, or an array of up to {MAX_INPUTS} of either.",
+            description="A text, an array of token ids, or an array of up to 2048 of either.",
             extra={"expected": "a non-empty string, a list of token ids, or a list of either"},
         ),
     ]

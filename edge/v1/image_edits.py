@@ -51,7 +51,7 @@ class EditForm(requests.ImageRequest, kw_only=True):
     images: Annotated[
         Any,
         Meta(
-            description=f"Several images to edit, at most {requests.MAX_INPUT_IMAGES}.",
+            description="Several images to edit, at most 16.",
             extra_json_schema={"type": "array", "items": _FILE},
         ),
     ] = msgspec.field(default=None, name="image[]")
@@ -159,12 +159,18 @@ async def _respond(operation: str) -> Response:
     return await respond_with_images(parsed.call, terms.for_body(parsed.idempotency_body), parsed.response_format)
 
 
-_describe = partial(describe_route, callers=KEY, responses={200: IMAGES}, errors=(*CALL_ERRORS, Unavailable), body_type=FORM)
+_SPEC: dict[str, Any] = {
+    "callers": KEY,
+    "responses": {200: IMAGES},
+    "errors": (*CALL_ERRORS, Unavailable),
+    "body_type": FORM,
+}
 
 
 @image_edits.post("/v1/images/edits")
-@_describe(
+@describe_route(
     "Edit images",
+    **_SPEC,
     body=EditForm,
     notes="Creates a media job and waits until it ends. A JSON body has the images as `images`, a list of objects with a data URL"
     " as `image_url`, and the `mask` as such an object.",
@@ -175,7 +181,12 @@ async def edit() -> Response:
 
 
 @image_edits.post("/v1/images/variations")
-@_describe("Create variations of an image", body=VariationForm, notes="Creates a media job and waits until it ends.")
+@describe_route(
+    "Create variations of an image",
+    **_SPEC,
+    body=VariationForm,
+    notes="Creates a media job and waits until it ends.",
+)
 async def create_variation() -> Response:
     """Create variations of an image."""
     return await _respond("variation")

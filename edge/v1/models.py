@@ -70,10 +70,6 @@ _LIST = response_schema(
     },
     optional=("object", "has_more", "first_id", "last_id"),
 )
-_NOTES = (
-    "Needs no key. With a key, only the models that it may use are returned. With `anthropic-version`, or with the key in"
-    " `x-api-key` alone, the response has Anthropic's format."
-)
 
 
 def is_anthropic_client(headers: Headers) -> bool:
@@ -88,7 +84,8 @@ def is_anthropic_client(headers: Headers) -> bool:
     query={"limit": integer(1, MAX_LIMIT), "after_id": STRING, "before_id": STRING},
     responses={200: ResponseSpec(_LIST, "The models, sorted by id.")},
     errors=(InvalidRequest, *AUTH_ERRORS),
-    notes=f"{_NOTES} Only that format has pages.",
+    notes="Needs no key. With a key, only the models that it may use are returned. With `anthropic-version`, or with the key in"
+    " `x-api-key` alone, the response has Anthropic's format. Only that format has pages.",
 )
 async def list_models() -> Response:
     """List the active models with a price: those that the key may use, or all without a key."""
@@ -107,7 +104,8 @@ async def list_models() -> Response:
     callers=ANYBODY,
     responses={200: ResponseSpec(_MODEL)},
     errors=(InvalidRequest, ModelNotFound, ModelShutDown, *AUTH_ERRORS),
-    notes=_NOTES,
+    notes="Needs no key. With a key, only the models that it may use are returned. With `anthropic-version`, or with the key in"
+    " `x-api-key` alone, the response has Anthropic's format.",
 )
 async def get_model(model_id: str) -> Response:
     """Return one model. Ids may contain slashes, but not at the end."""

@@ -37,6 +37,7 @@ from shared.dialects.base import ChatCall
 from shared.dialects.transcriptions import JSON_FORMATS
 from shared.text.audio_duration import audio_seconds
 from shared.text.media_types import HEAD_BYTES, detect_media_type
+from shared.text.translation import lazy_gettext
 
 # Providers count about ten tokens per second of audio.
 MIN_BYTES_PER_TOKEN = 75  # Opus at 6 kbit/s, the lowest bit rate that they accept
@@ -195,10 +196,12 @@ def _declare(summary: str, says: str, media_types: tuple[str, ...], body: type[B
     return describe_model_call(summary, answer, body=body, body_type=FORM)
 
 
-_COST = "For text, srt and vtt, the cost is in the `x-yout-…` headers."
 _TRANSCRIPTION = _declare(
-    "Create a transcription",
-    f"The transcript. {_COST} With `stream`, its pieces as events (format json only).",
+    lazy_gettext("Create a transcription"),
+    lazy_gettext(
+        "The transcript. For text, srt and vtt, the cost is in the `x-yout-…` headers. With `stream`, its pieces as events"
+        " (format json only)."
+    ),
     (JSON, PLAIN, EVENTS),
     TranscriptionForm,
 )
@@ -210,6 +213,11 @@ NATIVE_TRANSCRIPTIONS = TRANSCRIPTIONS._replace(
 )
 TRANSLATIONS = EndpointAdapter(
     _refuse,
-    declaration=_declare("Translate a recording to English", f"The transcript in English. {_COST}", (JSON, PLAIN), AudioForm),
+    declaration=_declare(
+        lazy_gettext("Translate a recording to English"),
+        lazy_gettext("The transcript in English. For text, srt and vtt, the cost is in the `x-yout-…` headers."),
+        (JSON, PLAIN),
+        AudioForm,
+    ),
     parse_form=partial(_open_form, "translations"),
 )

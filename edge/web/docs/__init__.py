@@ -1,1 +1,1 @@
-"""`/docs`: a guide in chapters, the API reference, and a search over both. The reference's descriptions are in English."""
+"""`/docs`: a guide in chapters, the API reference, and a search over both."""

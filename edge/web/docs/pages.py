@@ -93,7 +93,7 @@ async def show_reference() -> Response:
 
 @docs.get("/docs/reference/<section>")
 async def show_section(section: str) -> Response:
-    found = next((one for one in _sections(_models()) if one.slug == section), None)
+    found = next((one for one in _sections() if one.slug == section), None)
     if found is None:
         raise NotFound(lazy_gettext("Page not found."))
     return await page("docs/section.html", section=found, **_frame(f"/docs/reference/{section}"))
@@ -111,7 +111,7 @@ async def show_search_index() -> Response:
         for chapter in CHAPTERS:
             html = await render_template("docs/chapter_text.html", chapter=chapter.slug, **_FORMATS, **_facts())
             entries += chapter_entries(chapter.url, translated(chapter.title), html)
-        for section in _sections({}):
+        for section in _sections():
             entries += section_entries(f"/docs/reference/{section.slug}", section)
         if len(cache) >= MAX_CACHED_URLS * len(LANGUAGES):
             cache.clear()
@@ -135,7 +135,7 @@ async def _chapter_page(chapter: Chapter) -> Response:
 
 def _frame(url: str) -> dict[str, Any]:
     """Return what the menu shows."""
-    return {"chapters": CHAPTERS, "menu": _sections({}), "url": url, "canonical": edge_url() + url, **_FORMATS}
+    return {"chapters": CHAPTERS, "menu": _sections(), "url": url, "canonical": edge_url() + url, **_FORMATS}
 
 
 def _facts() -> dict[str, Any]:
@@ -158,8 +158,16 @@ def _models() -> dict[str, str]:
     return {model.kind: model.id for model in models}
 
 
-def _sections(models: dict[str, str]) -> list[Section]:
-    return sections(_document(), models)
+def _sections() -> list[Section]:
+    """Return the reference in the language of the request, built once for each public URL and list of models."""
+    cache: dict[tuple[str, str], tuple[dict[str, str], list[Section]]]
+    cache = current_app.extensions.setdefault("docs_sections", {})
+    key, models = (edge_url(), current_language()), _models()
+    if key not in cache or cache[key][0] != models:
+        if len(cache) >= MAX_CACHED_URLS * len(LANGUAGES):
+            cache.clear()
+        cache[key] = (models, sections(_document(), models))
+    return cache[key][1]
 
 
 def _document() -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The API reference in sections, from the OpenAPI document: each operation with its fields, answers and code. Pure."""
+"""The API reference in sections, from the OpenAPI document: each operation with its fields, answers and code. Pure.
+
+Texts are in the language of the request. They are found in the sources as those of pages are (`shared/locale/extraction.py`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any, NamedTuple
 from edge.http.api_spec import EVENTS, FORM, JSON
 from edge.reference.examples import Call, examples, fill_models
 from shared.core.formats import format_credits
-from shared.text.translation import gettext, lazy_gettext, translated
+from shared.text.translation import LazyText, gettext, lazy_gettext, translated
 
 _QUOTES = lazy_gettext("Quotes, receipts and usage")
 # The tag of operations → the slug and the title of their section.
@@ -111,11 +114,11 @@ def _entry(document: Mapping[str, Any], method: str, path: str, operation: Mappi
         anchor=operation["operationId"],
         method=method,
         path=path,
-        summary=operation["summary"],
-        description=operation.get("description", ""),
+        summary=_shown(operation["summary"]),
+        description=_shown(operation.get("description", "")),
         callers=_callers(operation["security"]),
         parameters=[
-            Field(one["name"], type_name(one["schema"]), one["required"], one.get("description", ""))
+            Field(one["name"], type_name(one["schema"]), one["required"], _shown(one.get("description", "")))
             for one in operation.get("parameters", ())
         ],
         fields=list(_fields(schema, objects)) if schema else [],
@@ -131,7 +134,12 @@ def _answer(status: str, answer: Mapping[str, Any], objects: Mapping[str, Any]) 
     schema = content.get(JSON, {}).get("schema")
     samples = [content[kind].get("example") for kind in (JSON, EVENTS) if kind in content]
     shown = [one if isinstance(one, str) else json.dumps(one, indent=2, ensure_ascii=False) for one in samples if one]
-    return Answer(status, answer["description"], [], list(_fields(schema, objects)) if schema else [], shown)
+    return Answer(status, _shown(answer["description"]), [], list(_fields(schema, objects)) if schema else [], shown)
+
+
+def _shown(text: str) -> str:
+    """Return a text of the OpenAPI document, which is in English, in the language of the request."""
+    return translated(text) if isinstance(text, LazyText) or not text else gettext(text)
 
 
 def _callers(security: list[dict[str, Any]]) -> str:
@@ -155,7 +163,7 @@ def _fields(schema: Mapping[str, Any], objects: Mapping[str, Any], path: str = "
             if name in known:
                 continue
             known.add(name)
-            described = value.get("description", "")
+            described = _shown(value.get("description", ""))
             yield Field(path + name, type_name(value), name in required, described)
             yield from _fields(value, objects, f"{path}{name}{'[]' if _is_array(value) else ''}.", inside)
 

@@ -1,4 +1,4 @@
-"""Every field and parameter of the API reference has a meaning, and every example answer fits its schema."""
+"""Every field and parameter of the API reference has a meaning, in every language, and every example answer fits its schema."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import pytest
 
 from edge.app import ENDPOINTS, create_app
 from edge.http.api_spec import EVENTS, JSON
+from edge.media import requests
 from edge.reference.document import openapi
 from edge.reference.field_meanings import FIELDS, PARAMETERS, SAMPLES, STREAMS
+from edge.v1 import completions, embeddings
+from edge.web.docs.reference import sections
 from shared.core.settings import Settings
+from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, in_language
 
 
 @pytest.fixture
@@ -68,3 +72,46 @@ def test_every_example_answer_fits_its_schema(document: dict[str, Any]) -> None:
 def test_streams_have_examples(document: dict[str, Any]) -> None:
     chat = operations(document)["post_v1_chat_completions"]["responses"]["200"]["content"]
     assert chat[EVENTS]["example"].endswith("data: [DONE]\n\n")
+
+
+def described(operation: Mapping[str, Any], objects: Mapping[str, Any], field: str) -> str:
+    """The description of a field of a request."""
+    [schema] = [content["schema"] for content in operation["requestBody"]["content"].values()]
+    return next(str(value["description"]) for path, value in fields(schema, objects, "") if path == f".{field}")
+
+
+@pytest.mark.parametrize(
+    ("operation", "field", "value"),
+    [
+        ("post_v1_completions", "max_tokens", completions.OUTPUT_TOKENS),
+        ("post_v1_embeddings", "input", embeddings.MAX_INPUTS),
+        ("post_v1_images_edits", "image[]", requests.MAX_INPUT_IMAGES),
+        ("post_v1_audio_speech", "voice", f"`{requests.DEFAULT_VOICE}`"),
+        ("post_v1_videos", "seconds", requests.DEFAULT_SECONDS),
+    ],
+)
+def test_descriptions_have_the_values_of_the_code(document: dict[str, Any], operation: str, field: str, value: object) -> None:
+    assert str(value) in described(operations(document)[operation], document["components"]["schemas"], field)
+
+
+def texts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """All texts of the reference in the current language, each with its place."""
+    found = []
+    for section in sections(document, {}):
+        for entry in section.entries:
+            found += [(f"{entry.anchor} summary", entry.summary), (f"{entry.anchor} notes", entry.description)]
+            found += [(f"{entry.anchor} {field.name}", field.description) for field in (*entry.parameters, *entry.fields)]
+            for answer in entry.answers:
+                found.append((f"{entry.anchor} {answer.status}", answer.description))
+                found += [(f"{entry.anchor} {answer.status} {field.name}", field.description) for field in answer.fields]
+    return [(place, text) for place, text in found if text]
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != SOURCE_LANGUAGE])
+def test_every_text_of_the_reference_is_translated(document: dict[str, Any], language: str) -> None:
+    """If this fails for a new text, run `make messages`. If it does not list the text, see `DESCRIPTIONS` there."""
+    english = texts(document)
+    with in_language(language):
+        translations = texts(document)
+    assert len(english) > 1_000
+    assert [place for (place, text), (_, other) in zip(english, translations, strict=True) if text == other] == []

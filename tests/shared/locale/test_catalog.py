@@ -11,7 +11,7 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 
 from shared.locale.__main__ import updated, written
-from shared.locale.extraction import ROOT, extract, sources
+from shared.locale.extraction import ROOT, descriptions, extract, sources
 from shared.text.translation import LANGUAGES, SOURCE_LANGUAGE, catalog_path, read_catalog
 from tests.shared.locale.hardcoded_text import (
     error_literals,
@@ -125,6 +125,21 @@ def test_translations_keep_placeholders_tags_and_edges(language: str) -> None:
             assert sorted(TAG.findall(text)) == sorted(TAG.findall(source)), message.id
             assert TAG.sub("", text).count('"') == TAG.sub("", source).count('"'), message.id
             assert text == text.strip(), message.id
+
+
+def test_descriptions_of_the_api_are_found() -> None:
+    source = """
+@describe_route("Create a key", callers=KEY, responses={200: ResponseSpec(SCHEMA, "The key.")}, notes="Shown " "once.")
+def view() -> None:
+    Meta(ge=0, description="Seconds to wait.", extra={"expected": "no text"})
+    other("no text", description="no text")
+    describe_route(f"no {literal}", notes=CONSTANT)
+FIELDS: Mapping[str, Meaning] = {"id": Meaning("Id of the key.", "no text")}
+PARAMETERS: Mapping[str, str] = {"no text": "Maximum number of results."}
+"""
+    assert set(descriptions(source)) == {
+        *("Create a key", "The key.", "Shown once.", "Seconds to wait.", "Id of the key.", "Maximum number of results."),
+    }
 
 
 def test_texts_are_not_parts_of_sentences() -> None:
