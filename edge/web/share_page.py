@@ -1,6 +1,7 @@
 """`/c/<slug>`: a shared conversation, read-only, as a page or (with `Accept: application/json`) as JSON.
 
-The page runs no scripts, loads only its style sheets, and reveals neither the owner nor the system prompt.
+The page is complete without scripts. If it has code or formulas, a script highlights and typesets them as the chat does. It loads
+only our own assets, and reveals neither the owner nor the system prompt.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# For pages with code or formulas; `connect-src` is for the translations of the script.
+SCRIPT_POLICY = "; ".join((CONTENT_SECURITY_POLICY, "script-src 'self'", "font-src 'self'", "connect-src 'self'"))
+_IMPROVED = ('<figure class="code">', '<code class="math')  # what the script changes
 HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-robots-tag": "noindex, nofollow",
@@ -86,14 +90,18 @@ async def show_share(slug: str) -> Response:
         return _with_headers(json_response(_document(share)))
     messages = await _rendered(share)
     created = {"created": format_timestamp(share.created_at), "day": format_date(share.created_at)}
-    page = await render_template("share.html", title=share.title, slug=slug, messages=messages, **created)
-    return _with_headers(Response(page, content_type="text/html; charset=utf-8"))
+    scripted = any(part in message["html"] for message in messages for part in _IMPROVED)
+    page = await render_template("share.html", title=share.title, slug=slug, messages=messages, scripted=scripted, **created)
+    response = _with_headers(Response(page, content_type="text/html; charset=utf-8"))
+    if scripted:
+        response.headers["content-security-policy"] = SCRIPT_POLICY
+    return response
 
 
 async def _missing(wants_json: bool) -> Response:
     if wants_json:
         return _with_headers(json_response(error_document(NotFound("No such share.")), 404))
-    page = await render_template("share_missing.html")
+    page = await render_template("share_missing.html", scripted=False)
     return _with_headers(Response(page, status=404, content_type="text/html; charset=utf-8"))
 
 

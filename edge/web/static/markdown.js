@@ -1,18 +1,8 @@
 // Shows Markdown in an element. While a text streams in, only its last block is rendered again.
-// The parser, highlighting and math load when they are first needed; until the parser has loaded, the plain text is shown.
+// The parser loads when it is first needed; until then, the plain text is shown.
 
-import { t } from "./i18n.js";
-
-const ELEMENTS = new Set([
-  "p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "s", "a", "sup", "h3", "h4", "h5", "h6", "ul", "ol", "li", "div", "figure",
-  "figcaption", "section", "table", "thead", "tbody", "tr", "th", "td", "span",
-]);
-const ATTRIBUTES = new Set(["dir", "href", "title", "id", "class", "tabindex", "start", "align"]);
-const SAFE_LINK = /^(https?:\/\/|mailto:|#fn)/i;
-const MAX_HIGHLIGHTED = 50_000; // characters of one block of code; more would block the page
-const MAX_FORMULAS = 500; // of one message; the others stay TeX, because thousands would block the page
-const SLICE_MS = 12; // formulas are drawn in slices, with a frame between them
-const MAX_FRAME_WAIT_MS = 200; // frames stop in tabs in the background
+import { formulasNote, improveBlocks, MAX_FORMULAS, nextFrame } from "./code_and_math.js";
+import { sanitize } from "./sanitize_html.js";
 
 let rules; // the parser's module, once it has loaded
 let loading;
@@ -81,18 +71,11 @@ function showPlain(element, text) {
   element.textContent = text;
 }
 
-function nextFrame() {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, MAX_FRAME_WAIT_MS);
-    requestAnimationFrame(() => { clearTimeout(timer); resolve(); });
-  });
-}
-
 function drawRest(element, state, text) {
   const env = { message: state.message, references: { ...state.references } };
   replaceOpen(element, state, rules.renderTokens(rules.parse(text.slice(state.done.length), env), env));
   Object.assign(state, { done: text, kept: element.childNodes.length, code: null, streamed: false });
-  improve(element, state);
+  state.formulas = improveBlocks(element, state.formulas);
   if (state.formulas > MAX_FORMULAS) element.append(formulasNote());
 }
 
@@ -108,7 +91,7 @@ function drawLastBlock(element, state, text) {
   if (cut > 0 && last > 0) {
     state.code = null;
     replaceOpen(element, state, rules.renderTokens(tokens.slice(0, last), env));
-    improve(element, state);
+    state.formulas = improveBlocks(element, state.formulas);
     Object.assign(state, { done: text.slice(0, state.done.length + cut), kept: element.childNodes.length, references: env.references });
   }
   if (state.code && open.length === 1 && open[0].type === "fence" && open[0].content.startsWith(state.code.data)) {
@@ -130,114 +113,6 @@ function startOfLine(text, line) {
 function replaceOpen(element, state, html) {
   while (element.childNodes.length > state.kept) element.lastChild.remove();
   element.append(sanitize(html));
-}
-
-// Return `html` as nodes, with allowed elements and attributes only. The rules already guarantee this; it is a second safeguard.
-function sanitize(html) {
-  const template = document.createElement("template"); // its content is inert: it loads and runs nothing
-  template.innerHTML = html;
-  for (const node of template.content.querySelectorAll("*")) {
-    if (!ELEMENTS.has(node.localName)) node.remove();
-    for (const { name, value } of [...node.attributes]) {
-      if (!ATTRIBUTES.has(name) || (name === "href" && !SAFE_LINK.test(value))) node.removeAttribute(name);
-    }
-    if (node.localName === "a" && !node.hash.startsWith("#fn")) {
-      node.rel = "nofollow noopener noreferrer";
-      node.target = "_blank";
-    }
-  }
-  return template.content;
-}
-
-// Add copy buttons, highlighting and math to blocks that are complete.
-function improve(element, state) {
-  for (const block of element.children) {
-    if ("complete" in block.dataset) continue;
-    block.dataset.complete = "";
-    for (const figure of block.matches("figure.code") ? [block] : block.querySelectorAll("figure.code")) improveCode(figure);
-    for (const code of block.querySelectorAll("code.math")) {
-      state.formulas += 1;
-      if (state.formulas <= MAX_FORMULAS) waiting.push({ element, code });
-    }
-  }
-  if (waiting.length) drawMath();
-}
-
-function improveCode(figure) {
-  const code = figure.querySelector("code");
-  const button = document.createElement("button");
-  button.type = "button";
-  button.className = "copy";
-  button.textContent = t("Copy");
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    button.textContent = t("Copied");
-    setTimeout(() => { button.textContent = t("Copy"); }, 2000);
-  });
-  figure.querySelector("figcaption").append(button);
-  const language = code.className.replace("language-", "");
-  if (language !== "text" && code.textContent.length <= MAX_HIGHLIGHTED) highlight(code, language);
-}
-
-let highlighter;
-
-async function highlight(code, language) {
-  highlighter ??= import("./vendor/highlight.js/highlight.min.js");
-  const { default: library } = await highlighter;
-  if (!library.getLanguage(language)) return;
-  code.replaceChildren(sanitize(library.highlight(code.textContent, { language, ignoreIllegals: true }).value));
-}
-
-let math;
-
-function loadMath() {
-  const style = document.createElement("link");
-  style.rel = "stylesheet";
-  style.href = new URL("./vendor/katex/katex.min.css", import.meta.url).href;
-  const styled = new Promise((resolve) => { style.onload = style.onerror = resolve; });
-  document.head.append(style);
-  return Promise.all([import("./vendor/katex/katex.min.js"), styled]).then(() => globalThis.katex);
-}
-
-const waiting = []; // formulas to draw, with the elements of their messages
-let drawing = false;
-
-async function drawMath() {
-  if (drawing) return;
-  drawing = true;
-  try {
-    math ??= loadMath();
-    const katex = await math;
-    while (waiting.length) {
-      const end = performance.now() + SLICE_MS;
-      do {
-        const { element, code } = waiting.shift();
-        if (element.contains(code)) showFormula(katex, code); // the text may have been drawn again
-      } while (waiting.length && performance.now() < end);
-      await nextFrame();
-    }
-  } finally {
-    drawing = false;
-  }
-}
-
-function showFormula(katex, code) {
-  const shown = document.createElement("span");
-  shown.dir = "ltr";
-  try {
-    // KaTeX builds elements without parsing HTML; `trust` off forbids links, images and ids.
-    katex.render(code.textContent, shown, { displayMode: code.classList.contains("display"), trust: false, strict: "ignore" });
-  } catch {
-    return; // invalid TeX is shown unchanged
-  }
-  code.replaceWith(shown);
-}
-
-function formulasNote() {
-  const note = document.createElement("p");
-  note.className = "small soft";
-  note.textContent = t("Only the first {count} formulas are typeset. The others are shown as TeX.", { count: MAX_FORMULAS });
-  return note;
 }
 
 // Links of footnotes scroll. The address stays, because its fragment may mean something else to the page.

@@ -16,6 +16,7 @@ from tests.servers.process import ROOT
 TABLE: dict[str, Any] = json.loads((ROOT / "tests/markdown_cases.json").read_text())
 CASES: list[dict[str, str]] = TABLE["cases"]
 ATTACKS: list[str] = [*TABLE["attacks"], "> " * 300 + "deep", "*" * 5000, "[" * 2000 + "a"]
+TEX_ATTACKS: list[str] = TABLE["tex_attacks"]  # source until the browser typesets it
 RULES = ROOT / "edge/web/static/markdown_rules.js"
 LEGITIMATE = {
     *("p", "br", "hr", "blockquote", "pre", "code", "em", "strong", "s", "a", "sup", "h3", "h4", "h5", "h6", "ul", "ol", "li"),
@@ -27,7 +28,7 @@ ATTRIBUTES = {"dir", "href", "title", "id", "class", "tabindex", "start", "align
 @pytest.fixture(scope="module")
 def chat_html() -> dict[str, str]:
     """The HTML of all texts by the chat's rules."""
-    texts = [case["text"] for case in CASES] + ATTACKS
+    texts = [case["text"] for case in CASES] + ATTACKS + TEX_ATTACKS
     done = subprocess.run(
         [NODE, ROOT / "tests/node/markdown.mjs", RULES.as_uri()],
         input=json.dumps(texts),
@@ -60,13 +61,13 @@ def assert_harmless(html: str) -> None:
                 assert name != "href" or value.lower().startswith(("https://", "http://", "mailto:", "#fn")), event
 
 
-@pytest.mark.parametrize("text", ATTACKS, ids=range(len(ATTACKS)))
+@pytest.mark.parametrize("text", ATTACKS + TEX_ATTACKS, ids=range(len(ATTACKS + TEX_ATTACKS)))
 def test_a_share_contains_only_harmless_elements(text: str) -> None:
     assert_harmless(render(text))
 
 
 def test_the_chat_contains_only_harmless_elements(chat_html: dict[str, str]) -> None:
-    for text in ATTACKS:
+    for text in ATTACKS + TEX_ATTACKS:
         assert_harmless(chat_html[text])
 
 
