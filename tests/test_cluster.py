@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import peewee
+import psycopg
 import pytest
 from peewee import fn
 
@@ -26,8 +30,9 @@ from shared.ledger import VISITORS_DISABLED, Settlement, sweep
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.ledger.verify import verify_ledger
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
-from shared.models import Allowance, ApiKey, LedgerEntry
-from shared.operations.accounts import set_account_status
+from shared.models import Account, Allowance, ApiKey, LedgerEntry, Member, Person
+from shared.operations import web_accounts
+from shared.operations.accounts import create_account, set_account_status
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
@@ -43,7 +48,8 @@ from tests.ledger_storm import Payer, storm
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import eventually
-from tests.servers.shards import Citus, Cluster, Node
+from tests.servers.shards import SCRIPT, Citus, Cluster, Node
+from tests.threads import run_threads
 from tests.upstream import Upstream
 from tests.upstream_responses import Gate, stream
 from tests.yout.command import Installation
@@ -89,6 +95,42 @@ def test_every_table_is_placed_as_documented(bound_cluster: peewee.Database) -> 
     distributed = {table: (column, place) for table, column, place in rows.fetchall() if column != "<none>"}
     assert {table: column for table, (column, _) in distributed.items()} == ACCOUNT_COLUMNS
     assert len({place for _, place in distributed.values()}) == 1
+
+
+@on_citus
+def test_the_script_places_new_tables_and_leaves_others_alone(cluster: Cluster, cluster_url: str, bound_cluster: Any) -> None:
+    def places() -> list[Any]:
+        sql = "SELECT table_name::text, citus_table_type, distribution_column, colocation_id FROM citus_tables ORDER BY 1"
+        keys = "SELECT conrelid::regclass::text, conname::text FROM pg_constraint WHERE contype IN ('f', 'p') ORDER BY 1, 2"
+        tables, constraints = (bound_cluster.execute_sql(query).fetchall() for query in (sql, keys))
+        return [tables, [row for row in constraints if not re.search(r"_\d+$", row[0])]]  # without the shard of a reference table
+
+    placed = places()
+    bound_cluster.execute_sql("SELECT undistribute_table('invitation')")  # as a migration creates it, with a foreign key
+    bound_cluster.execute_sql("ALTER TABLE invitation ADD FOREIGN KEY (account_id) REFERENCES account")
+    assert "invitation" not in {name for name, kind, *_ in places()[0] if kind == "reference"}
+    for _ in range(2):
+        with psycopg.connect(cluster_url, autocommit=True) as connection:
+            connection.execute(SCRIPT.read_bytes())
+        again = places()
+        assert [[row[:3] for row in rows] for rows in again] == [[row[:3] for row in rows] for rows in placed]
+
+
+@on_citus
+def test_sign_ups_with_one_address_at_the_same_time_are_one_person(
+    bound_cluster: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_have_checked = threading.Barrier(2)
+
+    def create(*args: Any, **options: Any) -> Account:
+        both_have_checked.wait(20)
+        return create_account(*args, **options)
+
+    monkeypatch.setattr(web_accounts, "create_account", create)
+    accounts = run_threads(lambda number: web_accounts.sign_up("a@example.com", f"hash {number}", 0).id, 2)
+    [person] = Person.select()
+    owners = Member.select(Member.account, Member.person).where(Member.role == "owner")
+    assert set(owners.tuples()) == {(account, person.id) for account in accounts}
 
 
 def test_every_path_runs_on_accounts_of_one_shard(
