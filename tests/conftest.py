@@ -32,6 +32,7 @@ from tests.servers.reverse_proxy import ReverseProxy, missing_proxies
 from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.servers.shards import Citus, Cluster, ForeignShards
+from tests.servers.small_disk import SmallDisk, missing_disk
 from tests.upstream import Upstream
 
 # Generating examples can be slow on a busy machine; that must not fail a test.
@@ -229,6 +230,15 @@ def network() -> Iterator[Network]:
     """A network namespace for a server, in which the test can drop packets."""
     _require(missing_programs())
     made = Network()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[SmallDisk]:
+    """A file system of 2 GiB that the test may resize and fill; it takes only the memory of its files."""
+    _require(missing_disk())
+    made = SmallDisk("2g")
     yield made
     made.close()
 

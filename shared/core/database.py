@@ -76,6 +76,11 @@ def _open_sqlite(url: str) -> peewee.SqliteDatabase:
 class _Sqlite(DirectStatements, peewee.SqliteDatabase):
     """SQLite with cheaper statements."""
 
+    def rollback(self) -> None:
+        """Roll back, unless SQLite has done so itself, as it does on a full disk: a second time would hide the first error."""
+        if self.connection().in_transaction:
+            super().rollback()
+
 
 def _make_private_folder(folder: Path) -> None:
     if not folder.is_dir():

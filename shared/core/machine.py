@@ -35,8 +35,10 @@ class DiskSpace(NamedTuple):
 
 
 def disk_spaces(settings: Settings) -> list[DiskSpace]:
-    """Return the space of the file systems of the data folder and of the SQLite file, one entry per file system."""
+    """Return the space of the disks of the data folder, the media folder and the SQLite file, one entry per file system."""
     folders = [settings.data_dir]
+    if not settings.media_url:
+        folders.append(settings.data_dir / "media")
     if settings.uses_sqlite:
         folders.append(Path(sqlite_path(settings.database_url)).absolute().parent)
     found: dict[int, DiskSpace] = {}

@@ -24,7 +24,7 @@ def check_settings(environ: Mapping[str, str] | None = None, dotenv: Path | None
 
 
 def check_disk(settings: Settings) -> str:
-    """Fail if a disk of the data folder or of the SQLite file is nearly full."""
+    """Fail if a disk of the data folder, the media folder or the SQLite file is nearly full."""
     spaces = disk_spaces(settings)
     shown = [f"{space.free / GIB:.1f} GiB ({space.percent_free:.0f} %) free at {space.path}" for space in spaces]
     if any(space.is_low() for space in spaces):

@@ -18,9 +18,11 @@ from shared.alerts.conditions import observe_calls, observe_expirations, observe
 from shared.alerts.state import CLOSE_AFTER_MS, OPEN_AFTER_MS, STALE_MS, Condition, Observation, open_alerts, record_observation
 from shared.alerts.texts import KINDS, describe_alert
 from shared.core.clock import new_id, now_ms
-from shared.core.machine import GIB, DiskSpace
+from shared.core.machine import GIB, DiskSpace, disk_spaces
 from shared.core.settings import Settings
 from shared.core.tls_certificates import TlsServer
+from shared.doctor import CheckFailed
+from shared.doctor.local import check_disk
 from shared.models import (
     Alert,
     AlertCheck,
@@ -34,6 +36,7 @@ from shared.models import (
     UsageLedger,
 )
 from tests import factories
+from tests.servers.small_disk import SmallDisk
 from tests.servers.smtp import SmtpServer
 from tests.threads import run_threads
 from tests.upstream import Upstream
@@ -197,6 +200,39 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
         "keys_expiring": {"count": 1},
         "visitor_pool_empty": {"credits": 1_000},
     }
+
+
+@SQLITE
+def test_a_disk_that_fills_up_and_is_enlarged(make_settings: MakeSettings, small_disk: SmallDisk, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "media").symlink_to(small_disk.path)  # a disk of its own for media
+    settings = make_settings(data_dir=data)
+    low_before = {space.path for space in disk_spaces(settings) if space.is_low()}  # of the machine that runs this test
+
+    def observe_disk(now: int) -> list[str]:
+        observed, _ = observe_machine(settings)
+        media = [one for one in observed.active if one.details["path"] == str(data / "media")]
+        record_observation(Observation(observed.kinds, media, set()), ("webhook",), now)
+        return [describe_alert(alert).title for alert in open_alerts()]
+
+    assert low_before <= {data}
+    assert observe_disk(NOW) == []
+    small_disk.resize("1m")
+    small_disk.fill()
+    with pytest.raises(OSError, match="No space left"):
+        (data / "media" / "output").write_bytes(b"0")
+    with pytest.raises(CheckFailed, match=r"0\.0 GiB \(0 %\) free at .*/data/media"):
+        check_disk(settings)
+    assert observe_disk(NOW + MINUTE) == []
+    [title] = observe_disk(NOW + MINUTE + OPEN_AFTER_MS)
+    assert title.endswith(f" is nearly full: 0.0 GiB free at {data / 'media'}.")
+    small_disk.clear()
+    assert observe_disk(NOW + 3 * MINUTE) == [title]  # a file less does not make it large enough
+    small_disk.resize("2g")
+    assert observe_disk(NOW + 4 * MINUTE) == [title]
+    assert observe_disk(NOW + 4 * MINUTE + CLOSE_AFTER_MS) == []
+    assert events() == ["opened", "closed"]
 
 
 @SQLITE

@@ -101,6 +101,19 @@ def test_sqlite_errors_are_classified_by_result_code(bound_database: peewee.Data
     assert (classify_error(busy.value), describe_error(busy.value)) == (ErrorKind.TEMPORARY, "OperationalError (SQLITE_BUSY)")
 
 
+@pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
+def test_a_full_disk_is_temporary_in_a_transaction(bound_database: peewee.Database, any_database_url: str) -> None:
+    owner = factories.account()
+    database.execute_sql("PRAGMA max_page_count = 1")  # becomes the current size
+    with pytest.raises(peewee.OperationalError, match="disk is full") as full, transaction():
+        Account.update(name="x" * 100_000).where(Account.id == owner.id).execute()
+    assert (classify_error(full.value), describe_error(full.value)) == (ErrorKind.TEMPORARY, "OperationalError (SQLITE_FULL)")
+    database.execute_sql("PRAGMA max_page_count = 1000000")
+    with transaction():
+        Account.update(name="enlarged").where(Account.id == owner.id).execute()
+    assert Account.get().name == "enlarged"
+
+
 @pytest.mark.parametrize("durable", [True, False])
 @pytest.mark.parametrize("action", ["ABORT", "ROLLBACK"])  # with the second, SQLite itself ends the transaction
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
