@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -35,6 +36,7 @@ from edge.store.sharded_ledger import ShardedLedger
 from edge.store.token_counts import TokenCounts
 from edge.store.token_sampling import TokenSampling
 from shared import tokenizer
+from shared.billing.request_shape import RequestShape
 from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog
@@ -54,9 +56,10 @@ from shared.identity.login_throttle import Throttle
 from shared.job_queue import JobQueue
 from shared.ledger import VisitorSettings
 from shared.ledger.probe import probe_writes
+from shared.ledger.request_shapes import RequestShapes, save_shape
 from shared.ledger.sweep import HEARTBEAT_MS
 from shared.models import Account, EdgeProcess
-from transport.http_client import HttpClient
+from transport.http_client import ADDED_HEADERS, HttpClient
 
 if TYPE_CHECKING:
     from edge.store.tracing import Tracer
@@ -126,6 +129,7 @@ class Services:
         self.output_sizes = OutputSizes()
         self.model_health = ModelHealth(self.slow_reader)
         self.token_sampling = TokenSampling()
+        self.request_shapes = RequestShapes(ADDED_HEADERS, self._save_shape)
         self.tight_accounts: set[UUID] = set()  # accounts (or visitors) whose latest call held less than its bound
         self._background: set[asyncio.Task[Any]] = set()
         self._catalog_loaded_at = 0.0
@@ -206,6 +210,15 @@ class Services:
     async def balance_of(self, account: UUID) -> int:
         """Return the account's current balance in credits. Raises `DatabaseUnavailable`."""
         return await self.database_reader.read(lambda: int(Account.get_by_id(account).balance))
+
+    def _save_shape(self, shape: RequestShape) -> None:
+        """Store a shape beside the call, which does not wait for it."""
+
+        def forget_unless_stored(stored: asyncio.Future[None]) -> None:
+            if stored.exception() is not None:
+                self.request_shapes.forget(shape.id)
+
+        self.database_writer.run(partial(save_shape, shape)).add_done_callback(forget_unless_stored)
 
     def secret(self, sealed: str) -> str:
         """Return a channel's decrypted secret. Cached."""

@@ -888,6 +888,16 @@ class VisitorPoolDay(BaseModel):
 # Usage
 
 
+class RequestShape(BaseModel):
+    """The names of the fields and headers of requests to providers (`shared/ledger/request_shapes.py`). Rows never change."""
+
+    id = BlobField(primary_key=True)  # 16 bytes of the SHA-256 of the rest
+    fields = TextField()  # JSON, sorted, like `headers`
+    headers = TextField()
+    other_fields = IntegerField()  # number of fields whose names no API documents
+    created_at = BigIntegerField(default=now_ms)
+
+
 class UsageLedger(BaseModel):
     """One row per call: tokens, credits, model, status, latency. No column stores content; `tag` is written by the caller.
 
@@ -933,6 +943,7 @@ class UsageLedger(BaseModel):
         ],
     )
     request_sha256 = BlobField(null=True)  # of the body that the serving provider got
+    request_shape = BlobField(null=True)  # the id of a `RequestShape`; not a foreign key, because the shape is stored later
 
     class Meta:
         primary_key = CompositeKey("id", "account")
@@ -1225,6 +1236,8 @@ class MediaJob(BaseModel):
     callback_due_at = BigIntegerField(null=True)
     files_expire_at = BigIntegerField(null=True)  # when the outputs will be deleted; NULL: none, or deleted
     input_key = CharField(max_length=80, null=True)
+    request_sha256 = BlobField(null=True)  # of the last request to a provider, for the usage row, like `request_shape`
+    request_shape = BlobField(null=True)
     created_at = BigIntegerField(default=now_ms)
     started_at = BigIntegerField(null=True)
     finished_at = BigIntegerField(null=True)
@@ -1626,6 +1639,7 @@ MODELS: tuple[type[Any], ...] = (
     FormSubmission,
     LedgerEntry,
     LedgerSeal,
+    RequestShape,
     LedgerLeaf,
     Allowance,
     VisitorPoolDay,

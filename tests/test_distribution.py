@@ -19,6 +19,7 @@ import pytest
 import shared.ledger
 from shared import ledger, media
 from shared.billing.pricing import MediaUnits, PriceList, Quote
+from shared.billing.request_shape import request_shape
 from shared.billing.token_usage import TokenUsage
 from shared.core.billing_periods import DAY_MS
 from shared.core.clock import new_id, now_ms
@@ -41,6 +42,7 @@ from shared.ledger import (
 )
 from shared.ledger.allowances import member_spending
 from shared.ledger.receipt_proof import read_proof
+from shared.ledger.request_shapes import read_shape, save_shape
 from shared.ledger.sql import execute
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.media.finish_job import JobResult
@@ -264,6 +266,10 @@ def run_media(customer: Customer, now: int) -> None:
     with transaction():
         assert media.undo_submission(customer.id, jobs[0].id, now)
     assert media.finish(jobs[1], JobResult("succeeded", cost=10), lease_id=None) is not None
+    shape = request_shape(("model", "prompt"), ())
+    with transaction():
+        save_shape(shape)
+    assert read_shape(shape.id) == shape
 
 
 def renews_at(customer: Customer) -> int:

@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Iterable, Iterator
 from functools import partial
+from hashlib import sha256
 from itertools import chain
 from typing import NamedTuple
 from uuid import UUID
@@ -14,10 +15,12 @@ from shared import media
 from shared.billing.cost_effects import unpriced_media_field
 from shared.billing.pricing import MediaUnits, PriceList, media_charge
 from shared.billing.provider_cost import media_cost
+from shared.billing.request_shape import RequestShape
 from shared.catalog import reader
 from shared.catalog.failover import MALFORMED, MAX_COOLDOWN_MS, Failure, Retry
 from shared.catalog.snapshot import EMPTY_CATALOG, Catalog, CatalogModel, Route
 from shared.core.clock import now_ms
+from shared.core.database import transaction
 from shared.core.database_errors import is_temporary
 from shared.core.errors import NotFound, StorageUnavailable
 from shared.core.settings import Settings
@@ -34,9 +37,11 @@ from shared.dialects.media import (
 )
 from shared.dialects.openai_media import MEDIA_DIALECTS
 from shared.files.storage import Storage, new_key
+from shared.ledger.request_shapes import RequestShapes, save_shape
 from shared.media import JobResult, Output
 from shared.media.thumbnails import thumbnail_key
 from shared.models import MediaJob, Plan, Subscription
+from shared.safe_http import ADDED_HEADERS
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 from workers.metrics import WorkerMetrics
 from workers.provider_client import OUTPUT_TOO_LARGE, ProviderClient, ProviderFailed
@@ -76,6 +81,7 @@ class JobRunner:
         self.storage = storage
         self.sender = sender
         self.metrics = metrics
+        self.request_shapes = RequestShapes(ADDED_HEADERS, _save_shape)
         self._catalog: Catalog = EMPTY_CATALOG
 
     def model(self, id: str) -> CatalogModel | None:
@@ -189,7 +195,11 @@ class _Attempt:
     def _begin(self, call: MediaCall, route: Route) -> _Result:
         self._job.channel = route.channel
         dialect, target = self._dialect(call, route), self._target(route)
-        return self._exchange(dialect, dialect.build_request(call, target), call, target)
+        request = dialect.build_request(call, target)
+        account = self._job.__data__["account"]
+        shape = self._maker.request_shapes.find(request.fields, request.headers, route.settings, account)
+        media.store_request(self._job, sha256(request.body).digest(), shape)
+        return self._exchange(dialect, request, call, target)
 
     def _poll(self, call: MediaCall, route: Route, provider_job: str) -> _Result:
         dialect, target = self._dialect(call, route), self._target(route)
@@ -337,6 +347,11 @@ def pause_ms(shortest: int, failure: Failure) -> int:
     """Return a job's pause: `shortest`, or a longer pause if the provider asks for it, up to the longest cooldown of a
     breaker."""
     return max(shortest, min(failure.retry_after_ms or 0, MAX_COOLDOWN_MS))
+
+
+def _save_shape(shape: RequestShape) -> None:
+    with transaction():
+        save_shape(shape)
 
 
 def _units(job: MediaJob) -> MediaUnits:

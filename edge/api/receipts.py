@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from quart import Blueprint, Response
@@ -18,6 +18,7 @@ from edge.v1.model_documents import pricing
 from shared.billing.price_rows import read_price
 from shared.billing.rates import STANDARD_PERMILLE, PriceList
 from shared.billing.receipts import Receipt, ReceiptLine, compute_receipt
+from shared.billing.request_shape import RequestShape
 from shared.billing.token_usage import NO_EXTRA, stored_extra
 from shared.catalog.snapshot import Catalog
 from shared.core.clock import now_ms
@@ -26,6 +27,7 @@ from shared.core.timestamps import format_timestamp
 from shared.identity.payer import VisitorPayer
 from shared.ledger.allowances import visitor_allowance
 from shared.ledger.receipt_proof import read_proof
+from shared.ledger.request_shapes import read_shape
 from shared.ledger.retention import read_usage_days
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Hold, MediaJob, UsageLedger
@@ -66,8 +68,8 @@ async def show_receipt(id: str) -> Response:
         pause = min(2 * pause, 1.0)
     account = POOL_ACCOUNT_ID if isinstance(found, VisitorPayer) else found.account
     found_call = await read(partial(find_call, account, id, services().settings.usage_days))
-    proof = await read(partial(read_proof, account, found_call[0].id))
-    return uncached_json(receipt_document(*found_call, services().catalog, proof))
+    proof = await read(partial(read_proof, account, found_call.call.id))
+    return uncached_json(receipt_document(found_call, services().catalog, proof))
 
 
 def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
@@ -83,8 +85,17 @@ def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
     return hold is not None and hold.state == "held"
 
 
-def find_call(account: UUID, id: str, usage_days: int | None) -> tuple[UsageLedger, PriceList | None, MediaJob | None]:
-    """Return the account's call, the price in force when it started, and its media job if it has one.
+class FoundCall(NamedTuple):
+    """A call, the price in force when it started, its media job if it has one, and the shape of its provider's request."""
+
+    call: UsageLedger
+    price: PriceList | None
+    job: MediaJob | None
+    shape: RequestShape | None
+
+
+def find_call(account: UUID, id: str, usage_days: int | None) -> FoundCall:
+    """Return a call of the account.
 
     `usage_days` is how long calls are kept if the account's plan sets nothing. Raises `NotFound`.
     """
@@ -101,7 +112,8 @@ def find_call(account: UUID, id: str, usage_days: int | None) -> tuple[UsageLedg
                 days=days,
             )
         )
-    return call, read_price(call.price), MediaJob.get_or_none(MediaJob.id == call.id)
+    job = MediaJob.get_or_none(MediaJob.id == call.id)
+    return FoundCall(call, read_price(call.price), job, read_shape(call.request_shape))
 
 
 def _call_id(id: str) -> UUID:
@@ -111,10 +123,9 @@ def _call_id(id: str) -> UUID:
         raise NotFound(NO_SUCH_CALL) from None
 
 
-def receipt_document(
-    call: UsageLedger, price: PriceList | None, job: MediaJob | None, catalog: Catalog, proof: dict[str, Any] | None
-) -> dict[str, Any]:
+def receipt_document(found: FoundCall, catalog: Catalog, proof: dict[str, Any] | None) -> dict[str, Any]:
     """Return the receipt of a call, with the `proof` of its charge if it has one."""
+    call, price, job, shape = found
     receipt = compute_receipt(call, price, job)
     extra = stored_extra(call.extra_usage) or NO_EXTRA
     return {
@@ -151,6 +162,7 @@ def receipt_document(
         "first_token_ms": call.first_token_ms,
         "duration_ms": call.duration_ms,
         "request_sha256": None if call.request_sha256 is None else bytes(call.request_sha256).hex(),
+        "request_shape": None if shape is None else {"id": shape.id.hex(), **shape.document()},
         "entry_hash": None if proof is None else proof["entry"]["hash"],
         "proof": proof,
     }

@@ -317,6 +317,7 @@ class Admission:
             provider_cost=provider_cost,
             failed_costs=failed_costs,
             request_sha256=outcome.request_sha256,
+            request_shape=outcome.request_shape,
             held=outcome.held,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled

@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     answer, reader  what was received: a complete answer or a stream
     failed_attempts  attempts that failed before anything was relayed, if their cost can be computed
     request_sha256  of the body of the last request; None if none was sent
+    request_shape   id of the shape of that request; None also if it has none (`shared.ledger.request_shapes`)
 
     `output_exceeded`: the stream exceeded `paid_output`, and was cancelled. `credits_used_up`: its hold was used up and could not
     be extended, and it was cancelled. `provider_working`: a provider was processing the request, and bills the prompt even if we
@@ -69,6 +70,7 @@ class Outcome(NamedTuple):
     credits_used_up: bool = False
     failed_attempts: Sequence[FailedAttempt] = ()
     request_sha256: bytes | None = None
+    request_shape: bytes | None = None
 
     @property
     def delivered(self) -> bool:

@@ -151,6 +151,7 @@ class UpstreamCall:
             "_prompt",
             "_provider_status",
             "_request_sha256",
+            "_request_shape",
             "_route",
             "_services",
             "_started_at",
@@ -187,6 +188,7 @@ class UpstreamCall:
         self._routed = False  # no further attempt follows
         self._provider_status: int | None = None  # HTTP status of the last response
         self._request_sha256: bytes | None = None  # of the body of the last request
+        self._request_shape: bytes | None = None
         self._provider_working = False  # a provider is processing the request, and bills the prompt even if we cancel
         self._answer: Answer | None = None
         self._reader: StreamReader | None = None
@@ -292,6 +294,7 @@ class UpstreamCall:
             credits_used_up=self._credits_used_up,
             failed_attempts=self._failed_attempts,
             request_sha256=self._request_sha256,
+            request_shape=self._request_shape,
         )
 
     def _growing_hold(self) -> StreamHold | None:
@@ -488,7 +491,8 @@ class UpstreamCall:
             adapted, unpriced = call.for_dialect(route.dialect, route.settings), None
         else:
             adapted, unpriced = priced_call(call, route, quoted.price)
-        request = HttpRequest(*dialect_for(route.dialect, call.kind).build_request(adapted, target))
+        built = dialect_for(route.dialect, call.kind).build_request(adapted, target)
+        request = HttpRequest(built.method, built.url, built.headers, built.body)
         if unpriced is not None:
             raise unpriced
         if self._trace is not None:
@@ -496,6 +500,8 @@ class UpstreamCall:
         self._attempts += 1
         self._route = route
         self._request_sha256 = sha256(request.body).digest()
+        shapes = self._services.request_shapes
+        self._request_shape = shapes.find(built.fields, request.headers, route.settings, self._reserved.account)
         self._provider_working = False
         self._provider_status = None
         try:

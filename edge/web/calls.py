@@ -95,7 +95,8 @@ async def download() -> Response:
 async def show_call(id: str) -> Response:
     """Show the receipt of a call."""
     account = require_session().account
-    call, price, job = await read(partial(find_call, account, id, services().settings.usage_days))
+    found = await read(partial(find_call, account, id, services().settings.usage_days))
+    call, price, job, shape = found
     key, entries = await read(partial(_read_around, account, call.id, call.api_key))
     emails = await read(partial(member_emails, account))
     proof = await read(partial(read_proof, account, call.id))
@@ -110,6 +111,7 @@ async def show_call(id: str) -> Response:
         "receipt": compute_receipt(call, price, job),
         "channel": serving_channel(call, services().catalog),
         "proof": proof,
+        "shape": shape,
     }
     return await page("account/receipt.html", **context)
 
@@ -119,9 +121,9 @@ async def download_receipt(id: str) -> Response:
     """Return the receipt with its proof, as the API does, to be checked without this service."""
     account = require_session().account
     found = await read(partial(find_call, account, id, services().settings.usage_days))
-    proof = await read(partial(read_proof, account, found[0].id))
-    response = uncached_json(receipt_document(*found, services().catalog, proof))
-    response.headers["content-disposition"] = f'attachment; filename="yout-receipt-{found[0].id}.json"'
+    proof = await read(partial(read_proof, account, found.call.id))
+    response = uncached_json(receipt_document(found, services().catalog, proof))
+    response.headers["content-disposition"] = f'attachment; filename="yout-receipt-{found.call.id}.json"'
     return response
 
 

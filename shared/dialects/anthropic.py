@@ -40,7 +40,8 @@ class AnthropicDialect:
         """Return the provider's request for `call`. Raises `UnsupportedField`."""
         version = str(target.route.settings.get("version") or VERSION)
         headers = request_headers(target, {"anthropic-version": version, "x-api-key": target.secret})
-        return ProviderRequest("POST", f"{target.route.base_url}/messages", headers, orjson.dumps(build_body(call, target)))
+        body = build_body(call, target)
+        return ProviderRequest("POST", f"{target.route.base_url}/messages", headers, orjson.dumps(body), tuple(body))
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a message that was not streamed, with the same translation as for streams."""

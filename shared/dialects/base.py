@@ -80,12 +80,13 @@ class Target(NamedTuple):
 
 
 class ProviderRequest(NamedTuple):
-    """An HTTP request to a provider. Header names are in lower case."""
+    """An HTTP request to a provider. Header names are in lower case. `fields` are the names of the body's top-level fields."""
 
     method: str
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    fields: tuple[str, ...] = ()
 
 
 class Answer(NamedTuple):

@@ -47,7 +47,8 @@ class GeminiDialect:
         method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         url = f"{target.route.base_url}/models/{target.route.upstream_model}:{method}"
         headers = request_headers(target, {"x-goog-api-key": target.secret})
-        return ProviderRequest("POST", url, headers, orjson.dumps(build_body(call, target)))
+        body = build_body(call, target)
+        return ProviderRequest("POST", url, headers, orjson.dumps(body), tuple(body))
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse an answer that was not streamed, with the same translation as for streams."""

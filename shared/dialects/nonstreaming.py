@@ -21,7 +21,8 @@ class NonStreamingDialect:
         body = {**call.body, "model": target.route.upstream_model}
         pseudonymize(body, target)
         body.update(target.route.settings.get("body") or {})
-        return ProviderRequest("POST", f"{target.route.base_url}{self.path}", request_headers(target), orjson.dumps(body))
+        url = f"{target.route.base_url}{self.path}"
+        return ProviderRequest("POST", url, request_headers(target), orjson.dumps(body), tuple(body))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> NoReturn:
         """Never called; completes the `Dialect` interface."""

@@ -99,7 +99,7 @@ class OpenAIDialect:
         accepted = settings.get("history")
         if isinstance(accepted, list) and not has_no_answer_fields(data):
             data = orjson.dumps(strip_foreign_fields(body, accepted))
-        return ProviderRequest("POST", channel_url(route, "/chat/completions"), request_headers(target), data)
+        return ProviderRequest("POST", channel_url(route, "/chat/completions"), request_headers(target), data, tuple(body))
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a chat completion. Raises `MalformedStream` for invalid data."""

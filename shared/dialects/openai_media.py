@@ -52,7 +52,8 @@ class _OpenAIMedia:
     def build_request(self, call: MediaCall, target: Target) -> ProviderRequest:
         """Return the request for `call`, with the provider's model name, pseudonyms, and the channel's extra fields."""
         body = self._body(call, target)
-        return ProviderRequest("POST", target.route.base_url + self.path, request_headers(target), orjson.dumps(body))
+        url = target.route.base_url + self.path
+        return ProviderRequest("POST", url, request_headers(target), orjson.dumps(body), tuple(body))
 
     def _body(self, call: MediaCall, target: Target) -> dict[str, Any]:
         body = {**call.body, "model": target.route.upstream_model}
@@ -85,9 +86,11 @@ class OpenAIImages(_OpenAIMedia):
         if path is None:
             return super().build_request(call, target)
         files = [FilePart(file.field, _file_name(file), file.media_type, file.data) for file in call.files]
-        content_type, body = form_body(form_fields(self._body(call, target)), files)
+        fields = list(form_fields(self._body(call, target)))
+        content_type, body = form_body(fields, files)
         headers = {**dict(request_headers(target)), "content-type": content_type}
-        return ProviderRequest("POST", target.route.base_url + path, tuple(headers.items()), body)
+        names = tuple(dict.fromkeys([*(name for name, _ in fields), *(file.field for file in files)]))
+        return ProviderRequest("POST", target.route.base_url + path, tuple(headers.items()), body, names)
 
     def parse_response(self, data: bytes, target: Target) -> MediaAnswer:  # noqa: ARG002  (as in `MediaDialect`)
         """Return the images. A damaged one is left out, as if it had not been delivered."""

@@ -52,7 +52,8 @@ class ResponsesDialect:
     def build_request(self, call: ChatCall, target: Target) -> ProviderRequest:
         """Return the provider's request for `call`. Raises `UnsupportedField`."""
         body = build_body(call, target) if call.responses_body is None else build_relayed_body(call.responses_body(), target)
-        return ProviderRequest("POST", channel_url(target.route, "/responses"), request_headers(target), orjson.dumps(body))
+        url = channel_url(target.route, "/responses")
+        return ProviderRequest("POST", url, request_headers(target), orjson.dumps(body), tuple(body))
 
     def parse_response(self, data: bytes, call: ChatCall, call_id: str, created: int) -> Answer:
         """Parse a response that was not streamed, with the same translation as for streams."""

@@ -48,7 +48,8 @@ class Transcriptions:
         content_type, body = form_body([*fields, *own], [file])
         headers = {**dict(request_headers(target)), "content-type": content_type}
         url = f"{target.route.base_url}/audio/{call.body['endpoint']}"
-        return ProviderRequest("POST", url, tuple(headers.items()), body)
+        names = tuple(dict.fromkeys([*(name for name, _ in (*fields, *own)), file.field]))
+        return ProviderRequest("POST", url, tuple(headers.items()), body, names)
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> TranscriptStream:  # noqa: ARG002  (unused: the events have neither)
         """Return a reader for one stream of the format `json`."""

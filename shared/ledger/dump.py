@@ -110,6 +110,7 @@ def read_entry(account: UUID, call: UUID) -> Document | None:
 _USAGE = (
     *("model", "price", "status", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
     *("estimated", "extra_usage", "credits", "overage_credits", "overrun_credits", "created_at", "request_sha256"),
+    "request_shape",
 )
 _ENTRIES = (
     "SELECT e.account_id, e.seq, e.kind, e.amount, e.balance_after, e.plan_amount, e.created_at, e.actor, e.reason, e.call,"
@@ -129,13 +130,14 @@ def _entry(row: tuple[Any, ...]) -> Document:
 
 
 def _usage(row: list[Any]) -> list[Any]:
-    model, price, status, *counts, estimated, extra, credits, overage, overrun, created, request = row
+    model, price, status, *counts, estimated, extra, credits, overage, overrun, created, request, shape = row
     if isinstance(extra, str):  # SQLite
         extra = orjson.loads(extra)
     if extra is not None:
         extra = dict(sorted(extra.items()))  # as in the entry's details
     return [
-        *(model, str(as_uuid(price)), status, *counts, bool(estimated), extra, credits, overage, overrun, created, _hex(request))
+        *(model, str(as_uuid(price)), status, *counts, bool(estimated), extra, credits, overage, overrun, created, _hex(request)),
+        *(() if shape is None else (_hex(shape),)),
     ]
 
 

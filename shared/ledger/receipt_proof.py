@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from uuid import UUID
 
+from shared.billing.request_shape import shape_id
 from shared.core import signing
 from shared.core.errors import InvalidInput
 from shared.ledger.dump import read_entry
@@ -109,6 +110,11 @@ def _check_counts(receipt: Document, entry: Document) -> Iterator[str]:
     yield from (
         f"{name} is {receipt[name]}, but {value} in the entry" for name, value in committed.items() if receipt[name] != value
     )
+    shape, committed_shape = receipt.get("request_shape"), usage[15] if len(usage) > 15 else None
+    if shape is not None:  # null also if the shape was never stored
+        names = {name: value for name, value in shape.items() if name != "id"}
+        if not shape_id(names).hex() == shape["id"] == committed_shape:
+            yield "the fields and headers sent are not those that the entry names"
     if receipt["price"] is not None and receipt["price"]["id"] != usage[1]:
         yield "the price is not the one that the entry names"
     counts = {name: usage[position] for name, position in _TOKENS.items()}

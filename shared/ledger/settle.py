@@ -65,7 +65,7 @@ class Settlement(NamedTuple):
 
     `provider_cost` is what the providers of all attempts charge us, in credits; None if it is unknown. `failed_costs` are the
     parts of it that channels other than `channel` caused. Neither affects a charge. `request_sha256` is of the body that
-    `channel` got.
+    `channel` got, `request_shape` the id of its shape (`shared.ledger.request_shapes`).
 
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
 
@@ -94,6 +94,7 @@ class Settlement(NamedTuple):
     failed_costs: Sequence[FailedCost] = ()
     request_sha256: bytes | None = None
     held: int = 0
+    request_shape: bytes | None = None
 
 
 class Settled(NamedTuple):
@@ -374,7 +375,7 @@ _ENTRY_COLUMNS = (
 _USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
-    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256"),
+    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256", "request_shape"),
 )
 _ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", "member", *UsageDetails._fields)
 _FAILOVER_COLUMNS = ("id", "created_at", "model", "channel", "last_channel", "provider_cost")
@@ -430,7 +431,7 @@ def _entry_rows(
 def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
     """Return what a charge's entry commits to, as `shared.ledger.witness.entry_details` lists it."""
     usage, request = item.usage, item.request_sha256
-    return (
+    details = (
         item.model,
         item.price,
         item.status,
@@ -447,6 +448,7 @@ def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
         item.created_at,
         None if request is None else request.hex(),
     )
+    return details if item.request_shape is None else (*details, item.request_shape.hex())
 
 
 def _close_visits(calls: list[UUID], state: str, now: int) -> None:
@@ -464,7 +466,7 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
         *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
         *(item.streamed, usage.estimated, usage.input_tokens, usage.cached_tokens, usage.output_tokens),
         *(usage.reasoning_tokens, settled.credits, settled.uncharged_cost, item.attempts, item.first_token_ms),
-        *(item.duration_ms, item.created_at, item.provider_cost, item.request_sha256),
+        *(item.duration_ms, item.created_at, item.provider_cost, item.request_sha256, item.request_shape),
     )
 
 

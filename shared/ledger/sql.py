@@ -239,7 +239,8 @@ _TYPES = {
     **dict.fromkeys(("asked_model", "failed_attempts", "cut", "tag"), "text"),
     **dict.fromkeys(("name", "allowance", "parent_allowance", "more_allowances"), "text"),
     **dict.fromkeys(("streamed", "estimated"), "bool"),
-    **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "head", "root", "request_sha256"), "bytea"),
+    **dict.fromkeys(("entry_hash", "commitment", "salt", "ledger_head", "head", "root"), "bytea"),
+    **dict.fromkeys(("request_sha256", "request_shape"), "bytea"),
     "extra_usage": "jsonb",
 }
 

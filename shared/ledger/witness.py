@@ -45,7 +45,8 @@ def entry_details(actor: str, reason: str, call: UUID | None, usage: Sequence[An
     """Return the details as JSON without whitespace: `[actor, reason, call, usage]`, with the `usage` of a charge or null.
 
     The usage is `[model, price, status, input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-    estimated, extra_usage, credits, overage_credits, overrun_credits, created_at, request_sha256]`.
+    estimated, extra_usage, credits, overage_credits, overrun_credits, created_at, request_sha256]`, with the id of the call's
+    `request_shape` at the end if it has one.
     """
     return orjson.dumps((actor, reason, call, usage), option=orjson.OPT_SORT_KEYS)
 

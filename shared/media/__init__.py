@@ -10,7 +10,15 @@ States change by compare-and-set only. Accounts are locked before jobs.
 
 from shared.media.finish_job import CANCELLED, JobResult, Output, cancel_job, finish
 from shared.media.inputs import delete_inputs, load_inputs, store_inputs
-from shared.media.leases import due_for_resend, lease_job, release_until, renew_leases, store_progress, store_provider_job
+from shared.media.leases import (
+    due_for_resend,
+    lease_job,
+    release_until,
+    renew_leases,
+    store_progress,
+    store_provider_job,
+    store_request,
+)
 from shared.media.submission import REQUESTED_MODEL, JobRequest, Submitted, decrypt_body, encrypt_body, submit, undo_submission
 
 __all__ = [
@@ -33,6 +41,7 @@ __all__ = [
     "store_inputs",
     "store_progress",
     "store_provider_job",
+    "store_request",
     "submit",
     "undo_submission",
 ]

@@ -125,4 +125,6 @@ def _settlement(job: MediaJob, end: JobResult, now: int) -> Settlement:
         created_at=job.created_at,
         details=UsageDetails(asked_model=requested, tag=job.tag) if requested or job.tag else None,
         provider_cost=end.provider_cost,
+        request_sha256=job.request_sha256,
+        request_shape=job.request_shape,
     )

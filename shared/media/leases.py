@@ -55,6 +55,12 @@ def store_provider_job(job: MediaJob, channel: UUID, provider_job: str) -> bool:
     return _change(job, channel=channel, vendor_job=provider_job)
 
 
+def store_request(job: MediaJob, sha256: bytes, shape: bytes | None) -> bool:
+    """Store what identifies the request that is about to be sent: the hash of its body, and the id of its shape."""
+    job.request_sha256, job.request_shape = sha256, shape
+    return _change(job, request_sha256=sha256, request_shape=shape)
+
+
 def store_progress(job: MediaJob, percent: int) -> bool:
     """Store the progress in percent."""
     return _change(job, progress=max(0, min(100, percent)))

@@ -9,7 +9,7 @@
 sends requests. All of it is synchronous, for workers. Only `check_url`, which resolves no names, is suitable for an event loop.
 """
 
-from shared.safe_http.client import Response, SafeHttpClient, Timeouts
+from shared.safe_http.client import ADDED_HEADERS, Response, SafeHttpClient, Timeouts
 from shared.safe_http.url_check import OutboundPolicy, check_url, policy_from_settings
 
-__all__ = ["OutboundPolicy", "Response", "SafeHttpClient", "Timeouts", "check_url", "policy_from_settings"]
+__all__ = ["ADDED_HEADERS", "OutboundPolicy", "Response", "SafeHttpClient", "Timeouts", "check_url", "policy_from_settings"]

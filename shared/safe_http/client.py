@@ -19,6 +19,7 @@ from shared.safe_http.url_check import OutboundPolicy, ParsedUrl, check_scheme_a
 
 MAX_REDIRECTS = 3
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+ADDED_HEADERS = ("host", "accept-encoding", "user-agent", "connection", "content-length")  # to each POST
 _MAX_ADDRESSES = 4  # maximum addresses to try per host
 _HTTP_FAULTS = (OSError, http.client.HTTPException, ValueError)
 

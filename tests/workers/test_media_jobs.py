@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 import redis
 from obstore.store import LocalStore
 
+from shared.billing.request_shape import request_shape
 from shared.catalog.failover import MAX_COOLDOWN_MS, status_failure
 from shared.core.clock import now_ms
 from shared.files.storage import Storage, new_key
+from shared.ledger.request_shapes import read_shape
 from shared.ledger.verify import verify_ledger
 from shared.media.retention import delete_orphans
 from shared.media.thumbnails import thumbnail_key
@@ -214,7 +217,10 @@ def test_a_started_video_is_not_submitted_twice(setup: MediaSetup, work: Callabl
     setup.upstream.default = default_script
     work()
     eventually(lambda: setup.job(ordered).status == "succeeded", "another worker asks after it")
-    assert len(setup.upstream.calls) == 1
+    [submitted] = setup.upstream.calls
+    row = UsageLedger.get()
+    assert bytes(row.request_sha256) == sha256(submitted.body).digest()
+    assert read_shape(row.request_shape) == request_shape(submitted.json, submitted.headers)
     setup.assert_consistent()
 
 

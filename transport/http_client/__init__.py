@@ -23,10 +23,12 @@ from transport.http_client.errors import (
     ProtocolError,
     ReadTimeout,
 )
+from transport.http_client.request_head import ADDED_HEADERS
 from transport.http_client.response import HttpResponse
 from transport.http_client.types import Headers, HttpRequest
 
 __all__ = [
+    "ADDED_HEADERS",
     "BodyTooLarge",
     "ConnectFailed",
     "ConnectTimeout",

@@ -17,6 +17,7 @@ _OWN_HEADERS = frozenset(
     | {"trailer", "expect", "accept-encoding"}
 )
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+ADDED_HEADERS = ("host", "accept-encoding", "content-length")  # to each request with a body, see `render_head`
 
 
 class Origin(NamedTuple):

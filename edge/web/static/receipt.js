@@ -43,6 +43,13 @@ async function hashOf(entry, previous) {
   );
 }
 
+// The names of the fields and headers sent are those whose hash the entry has. They are null if they were never stored.
+async function isNamed(shape, id) {
+  if (!shape) return true;
+  const { fields, headers, other_fields } = shape;
+  return shape.id === id && toHex((await sha(utf8(JSON.stringify({ fields, headers, other_fields }))))).slice(0, 32) === id;
+}
+
 async function isSigned(seal, pem) {
   const der = fromBase64(pem.replace(/-----[^-]+-----|\s/g, ""));
   const key = await crypto.subtle.importKey("spki", der, { name: "Ed25519" }, false, ["verify"]);
@@ -56,7 +63,8 @@ export async function* checkReceipt(receipt, heads) {
   const says = Object.entries(USAGE).every(([name, place]) => receipt[name] === usage[place])
     && Object.entries(TOKENS).every(([name, place]) => receipt.tokens[name] === usage[place])
     && receipt.request_id.endsWith(entry.call.replaceAll("-", ""))
-    && usage[10] - usage[11] === -entry.amount;
+    && usage[10] - usage[11] === -entry.amount
+    && await isNamed(receipt.request_shape, usage[15]);
   const details = utf8(JSON.stringify([entry.actor, entry.reason, entry.call, usage]));
   const committed = toHex(await sha(fromHex(entry.salt), details)) === entry.commitment;
   yield [t("The charge and the token counts match the ledger entry."), says && committed];

@@ -53,16 +53,23 @@ def computed(found: Json) -> int:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_caller_can_compute_the_hash_of_what_the_provider_got(sandbox: Sandbox, tmp_path: Path, streamed: bool) -> None:
     """With the program in the documents."""
-    request = {"model": sandbox.model, "messages": [{"role": "user", "content": "Grüße \U0001f30d"}], "temperature": 0.5}
-    request |= {"stream": True} if streamed else {}
+    request = {
+        "provider": {"sort": "price"},
+        "model": sandbox.model,
+        "messages": [{"role": "user", "content": "Grüße \U0001f30d"}],
+    }
+    request |= {"temperature": 0.5, "store": True, "metadata": {"tag": "x"}} | ({"stream": True} if streamed else {})
     called = sandbox.post(json.dumps(request).encode())
     assert called.status == 200
     (tmp_path / "request.json").write_text(json.dumps(request))
     (tmp_path / "receipt.json").write_text(json.dumps(receipt(sandbox, called.headers["x-request-id"])))
     [program] = re.findall(r"```python\n([^`]*request_sha256[^`]*)```", (ROOT / "docs" / "privacy.md").read_text())
+    assert program == (ROOT / "edge/web/templates/docs/provider_request.txt").read_text()
     program = program.replace("gpt-4o-mini", sandbox.provider.calls[-1].json["model"])
     done = subprocess.run([sys.executable, "-Ic", program], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "True\n", done.stderr
+    headers = sorted(name.lower() for name in sandbox.provider.calls[-1].headers)
+    added = ["stream_options"] if streamed else []
+    assert done.stdout == f"same body: True\nfields added: {added}\nheaders sent: {headers}\n", done.stderr
 
 
 def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
@@ -86,6 +93,10 @@ def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
         (("price", "id"), str(uuid4())),
         (("request_sha256",), None),
         (("steps", 0, "result"), 9),
+        (("request_shape", "fields"), ["model"]),
+        (("request_shape", "headers"), []),
+        (("request_shape", "other_fields"), 1),
+        (("request_shape", "id"), "00" * 16),
         (("entry_hash",), "00" * 32),
         (("proof", "entry", "reason"), "x"),
         (("proof", "entry", "amount"), -9),
