@@ -78,6 +78,10 @@ def force(mass, distance):
 ```
 
 The force falls with the square: $F = G m / r^2$.
+
+$$
+\\int_0^{2\\pi} \\cos^2 \\theta \\, d\\theta = \\pi
+$$
 """
 KINDS: dict[str, dict[str, Any]] = {
     "gpt-4o-mini": {"input": 150, "output": 600, "cached_input": 75, "context_window": 128_000, "provider": "openai"},
@@ -246,6 +250,8 @@ class Camera:
                 self.faults.append(f"{who}: {path} answered {answer and answer.status}")
             if urlsplit(path).path == "/" and await page.locator("#chat").count():
                 await page.wait_for_selector("#chat[data-ready]")
+            if await page.locator("code.math").count():  # a shared page, whose script typesets formulas
+                await page.wait_for_selector(".katex")
             await self.take(page, f"{who}-{file_name(path)}")
             for link in await page.eval_on_selector_all("a[href]:not([download])", "(all) => all.map((one) => one.href)"):
                 found = urlsplit(link).path

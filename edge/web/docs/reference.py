@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from edge.http.api_spec import EVENTS, FORM, JSON
 from edge.reference.examples import Call, examples, fill_models
-from shared.core.formats import format_credits
+from shared.core.formats import format_credits, with_decimal_symbol
 from shared.text.translation import LazyText, gettext, lazy_gettext, translated
 
 _QUOTES = lazy_gettext("Quotes, receipts and usage")
@@ -225,7 +225,7 @@ def _item_name(schema: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    return format_credits(value) if isinstance(value, int) else f"{value:g}"
+    return format_credits(value) if isinstance(value, int) else with_decimal_symbol(f"{value:g}")
 
 
 def _code(
