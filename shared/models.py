@@ -71,6 +71,7 @@ ALERT_TARGETS = ("email", "webhook")
 NOTICE_STATUSES = ("queued", "sent", "failed")
 CUT_HANDLINGS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
 ENABLED_STATUSES = ("active", "disabled")
+COMPARISON_VERDICTS = ("same", "different")
 CHANNEL_PROBLEMS = ("margin", "counts")  # why a channel is flagged
 FORM_SECRET_MS = 10 * 60 * 1000  # how long a form's secret is stored if it is not shown
 
@@ -444,6 +445,16 @@ class Channel(BaseModel):
         constraints=[SQL("DEFAULT 2"), named_check("channel_count_tolerance", "count_tolerance >= 1 AND count_tolerance <= 100")],
     )
     pauses_when_flagged = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
+    # Probes (`shared/operations/model_probes.py`). A reference serves the true models; other channels are compared with it.
+    is_reference = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
+    daily_probes = SmallIntegerField(
+        default=0,
+        constraints=[SQL("DEFAULT 0"), named_check("channel_daily_probes", "daily_probes >= 0 AND daily_probes <= 10000")],
+    )  # 0: none
+    daily_probe_credits = BigIntegerField(
+        default=0, constraints=[SQL("DEFAULT 0"), named_check("channel_daily_probe_credits", "daily_probe_credits >= 0")]
+    )  # maximum cost of a day's probes at the providers, as far as it is known
+    lowers_weight_when_different = BooleanField(default=False, constraints=[SQL("DEFAULT false")])
 
     class Meta:
         constraints = [check_one_of("dialect", DIALECTS), check_one_of("status", ENABLED_STATUSES)]
@@ -473,6 +484,57 @@ class ChannelCheck(BaseModel):
                 "calls >= 0 AND costed_credits >= 0 AND provider_cost >= 0"
                 " AND sampled_calls >= 0 AND counted_input >= 0 AND reported_input >= 0"
                 " AND counted_output >= 0 AND reported_output >= 0",
+            )
+        ]
+
+
+class ChannelComparison(BaseModel):
+    """A model on a channel, as compared with a reference channel by probes.
+
+    `evidence` is that of the current run, `verdict_evidence` that of the last complete one (`shared.probes.evidence`). `channel`
+    and `reference` are ids of channels without foreign keys.
+    """
+
+    channel = UUIDField()
+    model = CharField(max_length=200)
+    reference = UUIDField()
+    due_at = BigIntegerField(default=0)  # of the next probe; a process moves it ahead before it sends one
+    started_at = BigIntegerField(default=now_ms)  # of the run
+    evidence = JSONField(default=dict)
+    verdict = CharField(max_length=16, null=True)  # NULL: not compared yet
+    compared_at = BigIntegerField(null=True)  # end of the last complete run
+    verdict_evidence = JSONField(default=dict)
+
+    class Meta:
+        primary_key = CompositeKey("channel", "model")
+        constraints = [named_check("channel_comparison_verdict", f"verdict IN {COMPARISON_VERDICTS}")]
+
+
+class ProbeSum(BaseModel):
+    """A day's probes of a model on a channel, by kind of evidence. The kind `probes` has the totals, failures and costs.
+
+    Kept for 400 days.
+    """
+
+    day = BigIntegerField()  # its start, ms UTC
+    channel = UUIDField()
+    model = CharField(max_length=200)
+    kind = CharField(max_length=16)
+    probes = BigIntegerField(default=0)
+    failed = BigIntegerField(default=0)  # a provider did not answer, so nothing was compared
+    differing = BigIntegerField(default=0)  # only the channel's reply differed
+    reference_differing = BigIntegerField(default=0)  # only one of the reference's two replies differed
+    passed = BigIntegerField(default=0)  # correct answers, or valid tool calls, of the channel
+    reference_passed = BigIntegerField(default=0)  # of the reference, out of two per probe
+    provider_cost = BigIntegerField(default=0)  # credits
+
+    class Meta:
+        primary_key = CompositeKey("day", "channel", "model", "kind")
+        constraints = [
+            named_check(
+                "probe_sum_counts",
+                "probes >= 0 AND failed >= 0 AND differing >= 0 AND reference_differing >= 0"
+                " AND passed >= 0 AND reference_passed >= 0 AND provider_cost >= 0",
             )
         ]
 
@@ -1625,6 +1687,8 @@ MODELS: tuple[type[Any], ...] = (
     OverageEntry,
     Channel,
     ChannelCheck,
+    ChannelComparison,
+    ProbeSum,
     AIModel,
     ModelAlias,
     ChannelModel,

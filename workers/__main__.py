@@ -20,7 +20,7 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
-from workers import alerts, billing, ledger_seals, mail, margins, partitions, rollup, usage_retention
+from workers import alerts, billing, ledger_seals, mail, margins, partitions, probes, rollup, usage_retention
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
@@ -41,9 +41,9 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Open and bind the database, with a connection for each worker thread, the seven schedulers and the main thread."""
+    """Open and bind the database, with a connection for each worker thread, the eight schedulers and the main thread."""
     target = open_database(
-        settings.database_url, max_connections=settings.worker_threads + 8, statement_timeout_seconds=ANSWER_SECONDS
+        settings.database_url, max_connections=settings.worker_threads + 9, statement_timeout_seconds=ANSWER_SECONDS
     )
     bind_database(target)
     run_startup_checks(settings, target, media=True)
@@ -81,6 +81,7 @@ def _work(settings: Settings) -> None:
         Scheduler((media.callbacks,), **watched),
         Scheduler(mail.periodic(settings), **watched),
         Scheduler(alerts.periodic_tasks(settings), **watched),
+        Scheduler(probes.periodic_tasks(settings), **watched),
         Scheduler((media.leases,), **watched),
     )
     broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 from peewee import fn
 
@@ -15,7 +16,9 @@ from shared.catalog.model_settings import of_model
 from shared.catalog.snapshot import Alias, Catalog, CatalogModel, Route
 from shared.catalog.templates.known_models import max_output_tokens
 from shared.core.clock import now_ms
-from shared.models import AIModel, CatalogVersion, Channel, ChannelModel, ModelAlias, OutputSize
+from shared.models import AIModel, CatalogVersion, Channel, ChannelComparison, ChannelModel, ModelAlias, OutputSize
+
+LOWERED_WEIGHT = 0.1  # factor for channels that differ from their reference, if their rule says so
 
 
 def read_version() -> int:
@@ -133,9 +136,20 @@ def _routes(now: int) -> dict[str, list[Route]]:
     found: dict[str, list[Route]] = {}
     serving = (Channel.status == "active") & (Channel.out_until.is_null() | (Channel.out_until <= now))
     links = ChannelModel.select(ChannelModel, Channel).join(Channel).where((ChannelModel.status == "active") & serving)
+    different = _different_models()
     for link in links:
-        found.setdefault(link.__data__["model"], []).append(route_of(link))
+        model, route = link.__data__["model"], route_of(link)
+        if link.channel.lowers_weight_when_different and (route.channel, model) in different:
+            route = route._replace(weight=route.weight * LOWERED_WEIGHT)
+        found.setdefault(model, []).append(route)
     return found
+
+
+def _different_models() -> set[tuple[UUID, str]]:
+    """Return the channels and models that differ from their reference."""
+    different = ChannelComparison.verdict == "different"
+    rows: Any = ChannelComparison.select(ChannelComparison.channel, ChannelComparison.model).where(different)
+    return set(rows.tuples())
 
 
 def _with_output_limits(routes: Iterable[Route]) -> tuple[Route, ...]:

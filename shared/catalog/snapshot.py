@@ -23,6 +23,7 @@ class Route(NamedTuple):
     public_name    the channel's name that callers see and can select
     provider       the provider's slug, shared by all of its channels
     zero_retention  the provider neither stores requests nor trains on them
+    weight          lowered if the channel differs from its reference and its rule says so
     reasoning_tokens  maximum reasoning of a choice, if the provider's output limit does not count it
     cost            the provider's prices to us, or None if they are unknown; only for the usage rows that staff see
     required_output_limit  output limit sent for calls without one: set if the provider requires a limit and the catalog has none
@@ -37,7 +38,7 @@ class Route(NamedTuple):
     settings: Mapping[str, Any]
     upstream_model: str
     priority: int
-    weight: int
+    weight: float
     public_name: str = ""
     provider: str = ""
     zero_retention: bool = False

@@ -28,7 +28,7 @@ from shared.models import MODELS
 from tests.distribution import ACCOUNT_COLUMNS
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
-from workers import alerts, billing, ledger_seals, mail, margins, partitions, rollup, usage_retention
+from workers import alerts, billing, ledger_seals, mail, margins, partitions, probes, rollup, usage_retention
 from workers.broker import make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import GROUPS as WORKER_GROUPS
@@ -80,6 +80,7 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
         *ledger_seals.periodic_tasks(settings),
         *(*media.periodic, *purges.periodic),
         *(media.callbacks, *mail.periodic(smtp), *alerts.periodic_tasks(settings), media.leases),
+        *probes.periodic_tasks(settings),
     ]
     documented = [(names(cells[0])[0], cells[1]) for cells in rows(section("docs/workers.md", "## Periodic tasks"))]
     assert sorted(documented) == sorted((task.name, f"{task.interval_seconds:.0f} s") for task in tasks)

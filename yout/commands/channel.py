@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group, read_secret_option
 from yout.result import Result
 
+MAX_FAILURES = 10  # of calls, until a comparison is given up
+
 if TYPE_CHECKING:  # commands import what they need only when they run
     from shared.models import Channel
 
@@ -46,6 +48,95 @@ def register(commands: Commands[Parser]) -> None:
         "--count-tolerance", type=int, metavar="PERCENT", help="flag it if token counts differ from ours by more than this"
     )
     rule.add_argument("--pause", action=BooleanOptionalAction, default=None, help="pause the channel when it is flagged")
+    probes = add_command(verbs, "probes", "set how a channel is compared with reference channels, or make it one", _probes)
+    probes.add_argument("name", metavar="NAME")
+    probes.add_argument(
+        "--reference", action=BooleanOptionalAction, default=None, help="other channels of its models are compared with it"
+    )
+    probes.add_argument("--daily", type=int, metavar="N", help="probes per day; 0 for none")
+    probes.add_argument("--credits", type=int, metavar="N", help="maximum cost of a day's probes at the providers")
+    probes.add_argument(
+        "--lower-weight", action=BooleanOptionalAction, default=None, help="lower its weight while a model is different"
+    )
+    compare = add_command(verbs, "compare", "probe a channel and a reference now; exits with 1 if they differ", _compare)
+    compare.add_argument("name", metavar="NAME")
+    compare.add_argument("--reference", required=True, metavar="CHANNEL", help="the channel to compare it with")
+    compare.add_argument("--model", metavar="ID", help="a chat model of both; needed if they share several")
+    compare.add_argument("--probes", type=int, default=200, metavar="N", help="probes, of three calls each (default 200)")
+
+
+def _probes(call: CommandContext) -> Result:
+    from shared.operations.channels import find_channel
+    from shared.operations.model_probes import ProbeRule, rule_of, update_probe_rule
+
+    arguments = call.arguments
+    before = rule_of(find_channel(arguments.name))
+    options = (arguments.reference, arguments.daily, arguments.credits, arguments.lower_weight)
+    given = dict(zip(ProbeRule._fields, options, strict=True))
+    rule = before._replace(**{name: value for name, value in given.items() if value is not None})
+    channel = update_probe_rule(arguments.name, rule, origin=call.origin)
+    text = (
+        f"Channel {channel.name} gets at most {rule.daily_probes} probes a day, for at most {rule.daily_probe_credits} credits."
+    )
+    if rule.is_reference:
+        text = f"Channel {channel.name} is a reference."
+    return Result({"id": str(channel.id), "name": channel.name, **rule._asdict()}, text)
+
+
+def _compare(call: CommandContext) -> Result:
+    from random import SystemRandom
+
+    from shared.core.clock import now_ms
+    from shared.operations.model_probes import add_sums, find_routes, record_failure
+    from shared.probes.client import ProbeClient, ProbeFailed, ShapeRefused
+    from shared.probes.evidence import RUN_PROBES, THRESHOLD, Evidence
+
+    arguments, random = call.arguments, SystemRandom()
+    if not 1 <= arguments.probes <= RUN_PROBES:
+        raise UsageError(f"--probes must be from 1 to {RUN_PROBES}")
+    reference, route, model = find_routes(arguments.name, arguments.reference, arguments.model)
+    client, evidence, failures, cost = ProbeClient(call.settings, random), Evidence(), [], 0
+    while evidence.probes < arguments.probes and not evidence.is_done and len(failures) < MAX_FAILURES:
+        shape = client.shape_for(evidence.probes, reference, route)
+        try:
+            result = client.probe(shape, reference, route)
+        except ShapeRefused as error:  # the next probe is a question instead
+            cost += error.cost
+            record_failure(route.channel, model, error.cost, now_ms())
+            continue
+        except ProbeFailed as error:
+            failures.append(str(error))
+            cost += error.cost
+            record_failure(route.channel, model, error.cost, now_ms())
+            continue
+        cost += result.cost
+        add_sums(route.channel, model, shape, result.observation, result.cost, now_ms())
+        evidence = evidence.plus(result.observation.differing, result.observation.choice)
+    verdict = "different" if evidence.is_different else "same" if evidence.is_done else "undecided"
+    logs = evidence.log_capitals()
+    data = {
+        "id": str(route.channel),
+        "channel": route.channel_name,
+        "reference": reference.channel_name,
+        "model": model,
+        "result": verdict,
+        "probes": evidence.probes,
+        "failed": len(failures),
+        "e_value": float(f"{evidence.value():.4g}"),
+        "threshold": THRESHOLD,
+        "differences": {kind: counts._asdict() for kind, counts in evidence.differences.items()},
+        "log_capitals": {kind: round(value, 3) for kind, value in logs.items()},
+        "cost": cost,
+    }
+    lines = [f"{model} on {route.channel_name}, compared with {reference.channel_name}: {verdict}"]
+    lines.append(f"  {evidence.probes} probes, {len(failures)} failed; e-value {data['e_value']}, different from {THRESHOLD} on")
+    lines += [
+        f"  {kind}: the channel's reply differs in {counts.channel} of {counts.probes}, the reference's in {counts.reference}"
+        for kind, counts in evidence.differences.items()
+    ]
+    if failures:
+        lines.append(f"  last failure: {failures[-1]}")
+    return Result(data, "\n".join(lines), int(verdict == "different"))
 
 
 def _rule(call: CommandContext) -> Result:
