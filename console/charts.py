@@ -51,6 +51,15 @@ def channel_charts(steps: Steps, step_ms: int) -> list[Chart]:
     return [calls, first_token]
 
 
+def difference_chart(rows: Sequence[tuple[int, int, int]]) -> Chart:
+    """Return the chart of a channel's probes: days with the differing replies of the channel and of its reference."""
+    labels = gettext("Channel"), gettext("Reference")
+    days: list[tuple[int, str, tuple[Cell, ...]]] = [
+        (at, step_label(at, 86_400_000), (_number(own), _number(reference))) for at, own, reference in rows
+    ]
+    return Chart("bars", gettext("Differing replies"), labels, days, {labels[0]: "bad"})
+
+
 def step_label(at: int, step_ms: int) -> str:
     """Return a step's label in UTC: `14:05`, `24 Nov 14:00` or `24 Nov`."""
     start = datetime.fromtimestamp(at / 1000, UTC)
@@ -69,11 +78,11 @@ def _chart(kind: str, caption: str, columns: dict[str, _Column], steps: Steps, s
 
 
 def _count(name: str) -> _Column:
-    def column(tally: Tally) -> Cell:
-        value: int = getattr(tally, name)
-        return Cell(format_credits(value), value)
+    return lambda tally: _number(getattr(tally, name))
 
-    return column
+
+def _number(value: int) -> Cell:
+    return Cell(format_credits(value), value)
 
 
 def _first_token(share: float) -> _Column:

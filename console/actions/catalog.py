@@ -21,6 +21,7 @@ from console.forms.catalog import (
     NewChannelForm,
     NewModelForm,
     NewRouteForm,
+    ProbeRuleForm,
     RouteForm,
 )
 from shared.catalog.snapshot import Route
@@ -35,11 +36,13 @@ from shared.operations import (
     channels,
     model_aliases,
     model_deprecation,
+    model_probes,
     model_routes,
     price_drafts,
 )
 from shared.operations.channel_checks import Rule
 from shared.operations.keys import KeyOptions, create_key, revoke_key
+from shared.operations.model_probes import ProbeRule
 from shared.operations.price_drafts import ReviewedPrice
 from shared.operations.route_costs import RouteCosts
 from shared.text.translation import gettext, ngettext
@@ -212,6 +215,24 @@ def update_channel_rule(name: str, form: ChannelRuleForm) -> str:
     rule = Rule(form.margin_floor.required_value(), form.count_tolerance.required_value(), form.pauses_when_flagged.data)
     channel_checks.update_rule(name, rule, origin=origin())
     return gettext("Rule updated. It applies from the next check on, within five minutes.")
+
+
+def update_probe_rule(name: str, form: ProbeRuleForm) -> str:
+    rule = ProbeRule(
+        form.is_reference.data,
+        form.daily_probes.required_value(),
+        form.daily_probe_credits.required_value(),
+        form.lowers_weight_when_different.data,
+    )
+    model_probes.update_probe_rule(name, rule, origin=origin())
+    if rule.daily_probes:
+        return gettext("Probes updated. Workers send the first ones within a day.")
+    return gettext("Probes updated.")
+
+
+def restart_comparison(name: str, model: str) -> str:
+    model_probes.restart_comparison(name, model, origin=origin())
+    return gettext("The comparison of {model} starts anew.", model=model)
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:

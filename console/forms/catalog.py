@@ -333,6 +333,20 @@ class ChannelRuleForm(LocalizedForm):
     pauses_when_flagged = BooleanField(lazy_gettext("Pause when flagged"))
 
 
+class ProbeRuleForm(LocalizedForm):
+    """How a channel is compared with reference channels, or whether it is one."""
+
+    is_reference = BooleanField(lazy_gettext("Reference: other channels of its models are compared with it"))
+    daily_probes = WholeNumber(
+        lazy_gettext("Probes per day"), description=lazy_gettext("Three short calls each, for all models together. 0 for none.")
+    )
+    daily_probe_credits = WholeNumber(
+        lazy_gettext("Maximum cost per day (credits)"),
+        description=lazy_gettext("What you pay the providers for a day's probes, as far as their costs are known."),
+    )
+    lowers_weight_when_different = BooleanField(lazy_gettext("Lower the weight of models that are different"))
+
+
 class ChannelForm(LocalizedForm):
     """The base URL, dialect and settings of a channel."""
 

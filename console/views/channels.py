@@ -12,7 +12,7 @@ from flask_admin.model.template import macro
 from peewee import fn
 
 from console.actions import catalog as actions
-from console.charts import channel_charts
+from console.charts import channel_charts, difference_chart
 from console.dashboard import channel_health, channel_timeseries
 from console.forms.catalog import (
     AllowForm,
@@ -22,6 +22,7 @@ from console.forms.catalog import (
     DraftModelsForm,
     NewChannelForm,
     PauseForm,
+    ProbeRuleForm,
 )
 from console.forms.fields import SecretForm
 from console.time_ranges import DEFAULT_RANGE
@@ -35,10 +36,19 @@ from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
 from shared.models import DIALECTS, ENABLED_STATUSES, AIModel, Channel, ChannelCheck, ChannelModel
-from shared.operations import channel_checks
+from shared.operations import channel_checks, model_probes
 from shared.operations.channels import ALLOWED, find_channel
+from shared.probes.evidence import KINDS, RUN_PROBES, THRESHOLD
 from shared.text.translation import gettext, lazy_gettext, ngettext
 
+PROBE_DAYS = 30
+KIND_LABELS = {
+    "answers": lazy_gettext("Answers"),
+    "token_counts": lazy_gettext("Token counts"),
+    "logprobs": lazy_gettext("Log probabilities"),
+    "tool_calls": lazy_gettext("Tool calls"),
+    "choices": lazy_gettext("Choices"),
+}
 _SHOWN = [field for field in Channel._meta.sorted_fields if field.name != "sealed_secret"]
 
 
@@ -88,8 +98,9 @@ class ChannelsView(ListView):
         serving, now = dict(counts), now_ms()
         health = channel_health(DEFAULT_RANGE.span(now), now)
         flagged = {channel.id for channel, _ in channel_checks.flagged_channels()}
+        different = model_probes.different_channels()
         for row in rows:
-            row.flagged = row.id in flagged
+            row.flagged, row.different = row.id in flagged, row.id in different
             row.models, row.health = serving.get(row.id, 0), health.get(row.id)
             row.failed = row.health.tally.failed if row.health else 0
             row.paused = row.status == "active" and bool(row.out_until) and row.out_until > now
@@ -142,6 +153,17 @@ class ChannelsView(ListView):
         channel, form = _find(channel_id), ChannelRuleForm()
         done = submit_form(form, lambda: actions.update_channel_rule(channel.name, form), _channel_url(channel_id))
         return done or (self._page(channel, rule=form), 422)
+
+    @action_route("/<uuid:channel_id>/probes", "channel.edit")
+    def probes(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, form = _find(channel_id), ProbeRuleForm()
+        done = submit_form(form, lambda: actions.update_probe_rule(channel.name, form), _channel_url(channel_id))
+        return done or (self._page(channel, probes=form), 422)
+
+    @action_route("/<uuid:channel_id>/compare", "channel.edit")
+    def restart_comparison(self, channel_id: UUID) -> ResponseReturnValue:
+        channel, model = _find(channel_id), request.form.get("model", "")
+        return run_action(lambda: actions.restart_comparison(channel.name, model), _channel_url(channel_id))
 
     @action_route("/<uuid:channel_id>/allow", "channel.edit")
     def allow(self, channel_id: UUID) -> ResponseReturnValue:
@@ -225,6 +247,7 @@ class ChannelsView(ListView):
         drafts: DraftModelsForm | None = None,
         allow: AllowForm | None = None,
         rule: ChannelRuleForm | None = None,
+        probes: ProbeRuleForm | None = None,
     ) -> str:
         routes = (
             ChannelModel.select(ChannelModel, AIModel.id, AIModel.status).join(AIModel).where(ChannelModel.channel == channel)
@@ -243,6 +266,8 @@ class ChannelsView(ListView):
             allowed=(channel.settings or {}).get(ALLOWED) or {},
             rule=rule or ChannelRuleForm(formdata=None, data=channel_checks.rule_of(channel)._asdict()),
             check=_check_of(channel),
+            probes=probes or ProbeRuleForm(formdata=None, data=model_probes.rule_of(channel)._asdict()),
+            comparison=_comparison_of(channel, now),
             known=_template_model_count(channel),
             warning=no_log_warning(channel.dialect, channel.base_url, channel.settings or {}),
             routes=list(routes.order_by(AIModel.id)),
@@ -263,6 +288,21 @@ def _check_of(channel: Channel) -> dict[str, Any] | None:
         "margin": channel_checks.margin_rate(row),
         "input": channel_checks.input_difference(row),
         "output": channel_checks.output_difference(row),
+    }
+
+
+def _comparison_of(channel: Channel, now: int) -> dict[str, Any]:
+    """Return the comparisons of a channel's models, and what its probes of the last days have shown."""
+    sums = model_probes.daily_sums(channel.id, now - PROBE_DAYS * model_probes.DAY_MS)
+    total = model_probes.total_sums(sums)
+    return {
+        "models": model_probes.compared_models(channel.id),
+        "kinds": [(KIND_LABELS[kind], total[kind]) for kind in KINDS if kind in total],
+        "probes": total.get(model_probes.ALL_PROBES),
+        "chart": difference_chart(model_probes.chart_rows(sums, now, PROBE_DAYS)),
+        "days": PROBE_DAYS,
+        "run_probes": RUN_PROBES,
+        "threshold": THRESHOLD,
     }
 
 

@@ -31,6 +31,7 @@ from shared.ledger.request_shapes import read_shape
 from shared.ledger.retention import read_usage_days
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Hold, MediaJob, UsageLedger
+from shared.probes.last_comparison import LastComparison, read_last_comparison
 from shared.text.translation import lazy_gettext
 
 NO_SUCH_CALL = "No such call. Use the 'x-request-id' header of its response as the id."
@@ -86,12 +87,19 @@ def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
 
 
 class FoundCall(NamedTuple):
-    """A call, the price in force when it started, its media job if it has one, and the shape of its provider's request."""
+    """A call, and what its receipt needs.
+
+    price     in force when it started
+    job       its media job, if it has one
+    shape     of its provider's request
+    compared  when the channel that served was last compared with a reference channel of the model
+    """
 
     call: UsageLedger
     price: PriceList | None
     job: MediaJob | None
     shape: RequestShape | None
+    compared: LastComparison
 
 
 def find_call(account: UUID, id: str, usage_days: int | None) -> FoundCall:
@@ -113,7 +121,8 @@ def find_call(account: UUID, id: str, usage_days: int | None) -> FoundCall:
             )
         )
     job = MediaJob.get_or_none(MediaJob.id == call.id)
-    return FoundCall(call, read_price(call.price), job, read_shape(call.request_shape))
+    compared = read_last_comparison(call.channel, call.model)
+    return FoundCall(call, read_price(call.price), job, read_shape(call.request_shape), compared)
 
 
 def _call_id(id: str) -> UUID:
@@ -125,7 +134,7 @@ def _call_id(id: str) -> UUID:
 
 def receipt_document(found: FoundCall, catalog: Catalog, proof: dict[str, Any] | None) -> dict[str, Any]:
     """Return the receipt of a call, with the `proof` of its charge if it has one."""
-    call, price, job, shape = found
+    call, price, job, shape, compared = found
     receipt = compute_receipt(call, price, job)
     extra = stored_extra(call.extra_usage) or NO_EXTRA
     return {
@@ -158,6 +167,10 @@ def receipt_document(found: FoundCall, catalog: Catalog, proof: dict[str, Any] |
         "attempts": call.attempts,
         "failed_attempts": call.failed_attempts.split(",") if call.failed_attempts else [],
         "channel": serving_channel(call, catalog),
+        "comparison": {
+            "result": compared.result,
+            "compared_at": None if compared.compared_at is None else format_timestamp(compared.compared_at),
+        },
         "cut": {"upstream": call.cut, "estimated": call.estimated} if call.status == "cancelled" or call.cut else None,
         "first_token_ms": call.first_token_ms,
         "duration_ms": call.duration_ms,

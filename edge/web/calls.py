@@ -96,7 +96,7 @@ async def show_call(id: str) -> Response:
     """Show the receipt of a call."""
     account = require_session().account
     found = await read(partial(find_call, account, id, services().settings.usage_days))
-    call, price, job, shape = found
+    call, price, job, shape, compared = found
     key, entries = await read(partial(_read_around, account, call.id, call.api_key))
     emails = await read(partial(member_emails, account))
     proof = await read(partial(read_proof, account, call.id))
@@ -112,6 +112,7 @@ async def show_call(id: str) -> Response:
         "channel": serving_channel(call, services().catalog),
         "proof": proof,
         "shape": shape,
+        "compared": compared,
     }
     return await page("account/receipt.html", **context)
 

@@ -7,6 +7,7 @@ a verdict. While it is `different`, the channel's weight is lowered if its rule 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from random import Random
 from typing import Any, NamedTuple
@@ -34,6 +35,7 @@ MAX_DAILY_CREDITS = 10**12
 KEPT_DAYS = 400
 ALL_PROBES = "probes"  # the kind of the sums of all probes
 ORIGIN = Origin("model probes")
+_COUNTS = ("probes", "failed", "differing", "reference_differing", "passed", "reference_passed", "provider_cost")
 PASSED_KINDS = {"question": "answers", "tool": "tool_calls"}  # by shape: the kind that counts passed replies
 
 
@@ -172,19 +174,6 @@ def delete_old(now: int) -> int:
     return deleted + int(ChannelComparison.delete().where(~fn.EXISTS(links)).execute())
 
 
-class LastComparison(NamedTuple):
-    """The last complete comparison of a model on a channel: `same`, `different` or `not_compared`, and its end (ms UTC)."""
-
-    result: str
-    compared_at: int | None
-
-
-def last_comparison(channel: UUID | None, model: str) -> LastComparison:
-    """Return the last complete comparison of a model on a channel."""
-    row = None if channel is None else _comparison(channel, model)
-    return LastComparison(row.verdict or "not_compared", row.compared_at) if row else LastComparison("not_compared", None)
-
-
 class ComparedModel(NamedTuple):
     """A model on a channel, for its page. `reference` is None if no reference channel serves the model."""
 
@@ -193,6 +182,10 @@ class ComparedModel(NamedTuple):
     row: ChannelComparison | None
     run: Evidence
     last_run: Evidence
+
+    @property
+    def is_different(self) -> bool:
+        return self.row is not None and self.row.verdict == "different"
 
 
 def compared_models(channel: UUID) -> list[ComparedModel]:
@@ -222,6 +215,28 @@ def daily_sums(channel: UUID, since: int) -> list[ProbeSum]:
     """Return the sums of a channel's models from the day of `since` on, oldest first."""
     wanted = (ProbeSum.channel == channel) & (ProbeSum.day >= since - since % DAY_MS)
     return list(ProbeSum.select().where(wanted).order_by(ProbeSum.day, ProbeSum.model, ProbeSum.kind))
+
+
+def chart_rows(sums: Iterable[ProbeSum], now: int, days: int) -> list[tuple[int, int, int]]:
+    """Return for each of the last days its start, and how often the channel's or one of the reference's replies differed.
+
+    A probe counts once for each kind of evidence.
+    """
+    first = now - now % DAY_MS - (days - 1) * DAY_MS
+    found = {first + DAY_MS * number: [0, 0] for number in range(days)}
+    for row in sums:
+        if row.kind != ALL_PROBES and row.day in found:
+            found[row.day][0] += row.differing
+            found[row.day][1] += row.reference_differing
+    return [(day, own, reference) for day, (own, reference) in found.items()]
+
+
+def total_sums(sums: Iterable[ProbeSum]) -> dict[str, Counter[str]]:
+    """Return the totals of all days and models by kind."""
+    found: dict[str, Counter[str]] = {}
+    for row in sums:
+        found.setdefault(row.kind, Counter()).update({name: getattr(row, name) for name in _COUNTS})
+    return found
 
 
 def find_routes(name: str, reference: str, model: str | None) -> tuple[Route, Route, str]:
@@ -313,17 +328,3 @@ def _key(row: ChannelComparison) -> Any:
 
 def _update(row: ChannelComparison, **values: Any) -> None:
     ChannelComparison.update(values).where(_key(row)).execute()
-
-
-def chart_rows(sums: Iterable[ProbeSum], now: int, days: int) -> list[tuple[int, int, int]]:
-    """Return for each of the last days its start, and how often the channel's or one of the reference's replies differed.
-
-    A probe counts once for each kind of evidence.
-    """
-    first = now - now % DAY_MS - (days - 1) * DAY_MS
-    found = {first + DAY_MS * number: [0, 0] for number in range(days)}
-    for row in sums:
-        if row.kind != ALL_PROBES and row.day in found:
-            found[row.day][0] += row.differing
-            found[row.day][1] += row.reference_differing
-    return [(day, own, reference) for day, (own, reference) in found.items()]

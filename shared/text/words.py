@@ -37,6 +37,9 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("degraded"),
         lazy_gettext("failing"),
         lazy_gettext("low traffic"),
+        # of comparisons with a reference channel
+        lazy_gettext("same"),
+        lazy_gettext("different"),
         # of sessions
         lazy_gettext("ended"),
         lazy_gettext("this browser"),

@@ -23,7 +23,6 @@ from shared.operations.model_probes import (
     ProbeRule,
     claim_probe,
     delete_old,
-    last_comparison,
     record_probe,
     restart_comparison,
     rule_of,
@@ -33,6 +32,7 @@ from shared.operations.model_routes import remove_route
 from shared.probes.client import ProbeResult
 from shared.probes.comparison import Observation
 from shared.probes.evidence import RUN_PROBES, Differences, Evidence, read_evidence
+from shared.probes.last_comparison import read_last_comparison
 from tests import factories, openai_payloads
 from tests.factories import ORIGIN
 from tests.servers.process import Process, eventually
@@ -115,7 +115,7 @@ def begin(channel: Channel, evidence: Evidence, verdict: str | None = None) -> N
 
 
 def verdict() -> str:
-    return last_comparison(Channel.get(Channel.name == "cheap").id, "m-1").result
+    return read_last_comparison(Channel.get(Channel.name == "cheap").id, "m-1").result
 
 
 @on_sqlite

@@ -15,10 +15,11 @@ from uuid import uuid4
 
 import pytest
 
+from shared.catalog.reader import load_catalog
 from shared.core.clock import now_ms
 from shared.ledger.receipt_proof import check_receipt
 from shared.ledger.seal import seal_ledger
-from shared.models import Subscription
+from shared.models import ChannelComparison, Subscription
 from shared.operations.plans import create_plan
 from tests.edge.shared_edge import CREDITS, DEFAULT_COST, Sandbox, Stack
 from tests.factories import ORIGIN
@@ -108,6 +109,17 @@ def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
         changed = copy.deepcopy(sealed)
         reduce(getitem, way, changed)[last] = value
         assert check_receipt(changed) != [], (way, last)
+
+
+def test_a_receipt_says_when_its_channel_was_compared(sandbox: Sandbox) -> None:
+    called = sandbox.chat(messages=[{"role": "user", "content": "Hello"}])
+    id = called.headers["x-request-id"]
+    assert receipt(sandbox, id)["comparison"] == {"result": "not_compared", "compared_at": None}
+    [channel] = {route.channel for model in load_catalog().models.values() if model.id == sandbox.model for route in model.routes}
+    ChannelComparison.create(
+        channel=channel, model=sandbox.model, reference=channel, verdict="same", compared_at=1_800_014_400_000
+    )
+    assert receipt(sandbox, id)["comparison"] == {"result": "same", "compared_at": "2027-01-15T12:00:00.000Z"}
 
 
 def test_a_charge_can_be_recomputed(sandbox: Sandbox) -> None:
