@@ -2,7 +2,8 @@
 
     python -m bench.call_costs [--calls 50000] [--accounts 1000]
 
-Calls take holds and are settled in batches, as on a busy edge, in a PostgreSQL with fsync; the limiter serves them in batches.
+Calls take holds and are settled in batches, as on a busy edge, in a PostgreSQL with fsync. Each has a channel and the digest of
+its request, and its charge is hashed. The limiter serves them in batches.
 The result is one JSON object, which `bench.capacity` reads. Run it on idle cores.
 """
 

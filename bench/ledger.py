@@ -45,6 +45,7 @@ ORIGIN = Origin("bench")
 MODEL = "bench-model"
 CREDITS = 10**14
 USAGE = TokenUsage(20, 64)
+REQUEST_SHA256 = bytes(range(32))
 CALL_MS = 60_000
 
 
@@ -59,7 +60,7 @@ class Till:
     """Accounts with keys and one priced model, in the bound database. Creates the reservations and settlements of calls."""
 
     def __init__(self, accounts: int) -> None:
-        create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", origin=ORIGIN)
+        self._channel = create_channel("mock", "openai", "http://127.0.0.1:9/v1", "", secret_key="", origin=ORIGIN).id
         create_model(MODEL, "mock", Rates(150, 600), origin=ORIGIN)
         price = reader.load_catalog().models[MODEL].prices[0]
         self._quote: Quote = quote(price, input_bound=100, input_estimate=20, output_limit=4_096)
@@ -86,9 +87,14 @@ class Till:
             taken.api_key,
             MODEL,
             self._quote.price.id,
+            self._channel,
             usage=USAGE,
             attempts=1,
+            first_token_ms=500,
+            duration_ms=2_000,
             created_at=now_ms(),
+            provider_cost=self._cost,
+            request_sha256=REQUEST_SHA256,
         )
 
 
