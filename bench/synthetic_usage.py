@@ -3,8 +3,9 @@
     python -m bench.synthetic_usage DATABASE_URL [--rows 10000000] [--days 30] [--accounts 2000] [--models 40] [--copies 0]
 
 For PostgreSQL (COPY). An empty database is migrated first; never use one with real data. A few accounts and models make most of
-the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. Each call
-with a cost has its charge in the ledger. Then the usage rollups are built, as a worker would.
+the calls, days are busier than nights, one call in 25 fails; some statuses, errors, models and channels are very rare. Every
+fourth account is a team, whose second key belongs to another member. Each call with a cost has its charge in the ledger, with its
+hash, so that `yout ledger verify` finds no problem. Then the usage rollups are built, as a worker would.
 
 `--copies 9` makes ten times as many calls, much faster: it repeats calls and rollups, but not charges, in nine earlier periods of
 `--days`, each in its own partition. To continue in a filled database, use `--rows 0`, with `--from-copy` if it has some already.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -28,6 +29,8 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.ledger.partitions import id_bound, list_partitions
+from shared.ledger.sql import entry_month
+from shared.ledger.witness import NO_HEAD, entry_details, witness_entry
 from shared.models import (
     Account,
     AccountTotal,
@@ -37,6 +40,9 @@ from shared.models import (
     Channel,
     ChannelModel,
     KeyUsage,
+    LedgerEntry,
+    Member,
+    Person,
     PlatformUsage,
     Price,
     RollupState,
@@ -51,9 +57,10 @@ HOUR_MS = 3_600_000
 COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
-    *("attempts", "first_token_ms", "duration_ms", "created_at"),
+    *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256", "member"),
 )
 NULL = "\\N"  # NULL in COPY's format
+TEAMS = 4  # every fourth account is one
 STATUSES = ("completed", "cancelled", "failed", "expired")
 STATUS_SHARES = (0.96, 0.02, 0.0199, 0.0001)
 ERRORS = ("upstream_timeout", "upstream_error", "rate_limited", "upstream_rejected", "odd_error")
@@ -61,10 +68,11 @@ ERROR_SHARES = (0.5, 0.3, 0.15, 0.0499, 0.0001)
 
 
 class World(NamedTuple):
-    """The ids of accounts, keys, models and channels, as text."""
+    """The ids of accounts, keys, the members of second keys, models and channels, as text."""
 
     accounts: list[str]
     keys: list[tuple[str, str]]
+    members: list[str]
     models: list[str]
     prices: list[str]
     channels: list[str]
@@ -75,7 +83,19 @@ def build_world(accounts: int, models: int) -> World:
     """Insert the rows that calls refer to. Names include the run, so that a database can be filled more than once."""
     run = new_id().hex[-8:]
     owners = [{"email": f"customer-{number}-{run}@example.com", "id": new_id()} for number in range(accounts)]
-    keys = [_key(owner["id"], name) for owner in owners for name in ("one", "two")]
+    people = [{"email": owner["email"], "id": owner["id"]} for owner in owners]
+    members = [{"account": owner["id"], "person": owner["id"], "role": "owner", "id": owner["id"]} for owner in owners]
+    seconds: list[UUID | None] = []
+    for number, owner in enumerate(owners):
+        seconds.append(None if number % TEAMS else new_id())
+        if seconds[-1] is not None:
+            people.append({"email": f"colleague-{number}-{run}@example.com", "id": seconds[-1]})
+            members.append({"account": owner["id"], "person": seconds[-1], "role": "developer", "id": seconds[-1]})
+    keys = [
+        _key(owner["id"], name, member)
+        for owner, second in zip(owners, seconds, strict=True)
+        for name, member in (("one", None), ("two", second))
+    ]
     channels = [
         {"name": f"channel-{number}-{run}", "dialect": "openai", "base_url": "https://up.example/v1", "id": new_id()}
         for number in range(max(3, models // 5))
@@ -96,7 +116,8 @@ def build_world(accounts: int, models: int) -> World:
         for number, served in enumerate(serving)
         for place, index in enumerate(served)
     ]
-    tables = {Account: owners, ApiKey: keys, Channel: channels, AIModel: catalog, Price: prices, ChannelModel: links}
+    people_tables = {Account: owners, Person: people, Member: members, ApiKey: keys}
+    tables = people_tables | {Channel: channels, AIModel: catalog, Price: prices, ChannelModel: links}
     with database.atomic():
         for table, rows in tables.items():
             for start in range(0, len(rows), 500):
@@ -105,6 +126,7 @@ def build_world(accounts: int, models: int) -> World:
     return World(
         [str(row["id"]) for row in owners],
         [(str(one["id"]), str(two["id"])) for one, two in pairs],
+        [str(member or NULL) for member in seconds],
         [str(row["id"]) for row in catalog],
         [str(row["id"]) for row in prices],
         [str(row["id"]) for row in channels],
@@ -112,9 +134,10 @@ def build_world(accounts: int, models: int) -> World:
     )
 
 
-def _key(account: UUID, name: str) -> dict[str, object]:
+def _key(account: UUID, name: str, member: UUID | None) -> dict[str, object]:
     made = new_id()
-    return {"account": account, "name": name, "digest": made.hex * 2, "prefix": f"sk-yout-{made.hex[-4:]}…", "id": made}
+    names = {"name": name, "digest": made.hex * 2, "prefix": f"sk-yout-{made.hex[-4:]}…"}
+    return {"account": account, "member": member, "id": made, **names}
 
 
 def lines(world: World, rows: int, since: int, until: int, seed: int) -> Iterator[bytes]:
@@ -166,7 +189,9 @@ def _line(
         ERRORS[error] if status == 2 else "hold_expired" if status == 3 else NULL,
         *("t" if shape < 0.7 else "f", "t" if luck < 0.01 else "f"),
         *(input, input // 3 if coin < 0.3 else 0, output, output // 2 if shape < 0.1 else 0, credits, 0),
-        *(1 + (luck > 0.98), first if good else NULL, first + rest, moment),
+        *(1 + (luck > 0.98), first if good else NULL, first + rest, moment, credits * 6 // 10),
+        rf"\\x{bits:016x}{moment:016x}{bits * 3 + input:016x}{low:016x}" if status < 3 else NULL,
+        world.members[account] if coin < 0.2 else NULL,
     )
     return "\t".join(map(str, fields)) + "\n"
 
@@ -235,7 +260,8 @@ REPEAT = """
     INSERT INTO usage_ledger ({columns})
     SELECT (left(hex, 8) || '-' || right(hex, 4) || '-7' || substr(gen_random_uuid()::text, 16))::uuid,
         account_id, api_key, model, channel, price, status, error_code, streamed, estimated, input_tokens, cached_tokens,
-        output_tokens, reasoning_tokens, credits, overrun_credits, attempts, first_token_ms, duration_ms, moved
+        output_tokens, reasoning_tokens, credits, overrun_credits, attempts, first_token_ms, duration_ms, moved, provider_cost,
+        request_sha256, member
     FROM (
         SELECT *, lpad(to_hex(moved), 12, '0') AS hex FROM (
             SELECT *, {start} + floor(random() * {span})::bigint AS moved FROM sample, generate_series(1, {times})
@@ -243,37 +269,78 @@ REPEAT = """
         ) AS repeated
     ) AS calls ORDER BY moved
 """
-# An account's charges follow its one grant. Parameters: the grant's credits, the time before all calls (ms UTC) and its month.
-ENTRIES = """
-    WITH owners AS (
-        UPDATE account SET balance = {grant} - coalesce(used, 0), ledger_seq = 1 + coalesce(charges, 0)
-        FROM account a LEFT JOIN (
-            SELECT account_id, sum(credits) AS used, count(*) AS charges FROM usage_ledger WHERE credits > 0 GROUP BY 1
-        ) u ON u.account_id = a.id WHERE account.id = a.id AND account.ledger_seq = 0 RETURNING account.id
-    )
-    INSERT INTO ledger_entry
-        (account_id, seq, kind, amount, balance_after, call, actor, reason, created_at, plan_amount, month)
-    SELECT id, 1, 'grant', {grant}, {grant}, NULL, 'bench', '', {began}, 0, {month} FROM owners
-    UNION ALL SELECT account_id, 1 + row_number() OVER w, 'charge', -credits, {grant} - sum(credits) OVER w, id, 'edge', '',
-        created_at + duration_ms, 0,
-        to_char(to_timestamp(created_at / 1000) AT TIME ZONE 'UTC', 'YYYYMM')::int
-    FROM usage_ledger WHERE credits > 0 AND account_id IN (SELECT id FROM owners)
-    WINDOW w AS (PARTITION BY account_id ORDER BY id)
-"""
 GRANT = 10**12
+ENTRY_COLUMNS = (
+    *("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount", "month"),
+    *("entry_hash", "commitment", "salt"),
+)
+# What the charge of a call commits to, in the order of `entry_details`.
+DETAILS = (
+    *("model", "price", "status", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens"),
+    *("estimated", "extra_usage", "credits", "overage_credits", "overrun_credits", "created_at"),
+)
+CHARGED = f"""
+    SELECT account_id, id, created_at + duration_ms, credits, encode(request_sha256, 'hex'), {", ".join(DETAILS)}
+    FROM usage_ledger WHERE credits > 0 AND id >= '{{since}}' AND account_id IN (SELECT id FROM account WHERE ledger_seq = 0)
+    ORDER BY account_id, id
+"""
 
 
-def fill_ledger(began: int) -> None:
-    """Insert the charges of all calls of the new accounts; `began` is before the first call (ms UTC)."""
-    keys = {"ledger_entry_created_at": "created_at"}
+def fill_ledger(since: int) -> None:
+    """Insert a grant and the charges of all calls from `since` (ms UTC) for the accounts without entries."""
+    index = next(index for index in LedgerEntry._meta.fields_to_index() if index._name == "ledger_entry_created_at")
+    connection: Any = database.connection()
     with database.atomic():
         database.execute_sql("SET LOCAL session_replication_role = replica")
-        for name in keys:
-            database.execute_sql(f"DROP INDEX {name}")
-        database.execute_sql(ENTRIES.format(grant=GRANT, began=began, month=month_of(began)))
-        for name, columns in keys.items():
-            database.execute_sql(f"CREATE INDEX {name} ON ledger_entry ({columns})")
+        database.execute_sql("DROP INDEX ledger_entry_created_at")
+        with connection.cursor("charged") as calls:
+            calls.execute(CHARGED.format(since=id_bound(since)))
+            chain = None
+            while rows := calls.fetchmany(50_000):
+                entries = []
+                for row in rows:
+                    if chain is None or chain.account != row[0]:
+                        _close(chain)
+                        chain = _Chain(row[0])
+                        entries.append(chain.grant(since))
+                    entries.append(chain.charge(*row[1:]))
+                with connection.cursor().copy(f"COPY ledger_entry ({', '.join(ENTRY_COLUMNS)}) FROM STDIN") as copy:
+                    for entry in entries:
+                        copy.write_row(entry)
+            _close(chain)
+        database.execute(index)
     database.execute_sql("VACUUM ANALYZE ledger_entry")
+    database.execute_sql("VACUUM ANALYZE account")
+
+
+class _Chain:
+    """The entries of one account."""
+
+    def __init__(self, account: UUID) -> None:
+        self.account = account
+        self.seq = self.balance = 0
+        self.head = NO_HEAD
+
+    def grant(self, at: int) -> tuple[object, ...]:
+        return self._entry("grant", GRANT, None, "bench", at, month_of(at), None)
+
+    def charge(self, call: UUID, at: int, credits: int, request: str | None, *usage: Any) -> tuple[object, ...]:
+        return self._entry("charge", -credits, call, "edge", at, entry_month(call, at), (*usage, request))
+
+    def _entry(
+        self, kind: str, amount: int, call: UUID | None, actor: str, at: int, month: int, usage: Sequence[Any] | None
+    ) -> tuple[object, ...]:
+        self.seq, self.balance = self.seq + 1, self.balance + amount
+        details = entry_details(actor, "", call, usage)
+        self.head, *rest = witness_entry(self.head, self.account, self.seq, kind, (amount, self.balance, 0), at, details)
+        return (self.account, self.seq, kind, amount, self.balance, call, actor, "", at, 0, month, self.head, *rest)
+
+
+def _close(chain: _Chain | None) -> None:
+    """Update the account of a complete chain."""
+    if chain is not None:
+        values = {"balance": chain.balance, "ledger_seq": chain.seq, "ledger_head": chain.head}
+        Account.update(**values).where(Account.id == chain.account).execute()
 
 
 def split_past(since: int) -> None:
@@ -297,9 +364,12 @@ def _attach(name: str, since: int, until: int, rows: str = "") -> None:
 
 def copy_period(number: int, days: int) -> None:
     """Repeat the calls and their sums `number` periods earlier."""
-    shift = number * days * 24 * HOUR_MS
-    (since,) = (partition.since for partition in list_partitions("usage_ledger") if partition.name == "usage_ledger_now")
-    assert since is not None
+    copy_calls(number, days)
+    copy_sums(number, days)
+
+
+def copy_calls(number: int, days: int) -> None:
+    shift, since = _shift(number, days)
     names = [column.name for column in database.get_columns("usage_ledger")]
     time = f"lpad(to_hex(created_at - {shift}), 12, '0')"
     earlier = {
@@ -308,6 +378,10 @@ def copy_period(number: int, days: int) -> None:
     }
     rows = f"SELECT {', '.join(earlier.get(name, name) for name in names)} FROM usage_ledger_now"
     _attach(f"usage_ledger_copy_{number}", since - shift, since - shift + days * 24 * HOUR_MS, rows)
+
+
+def copy_sums(number: int, days: int) -> None:
+    shift, since = _shift(number, days)
     for model in (PlatformUsage, AccountUsage, AccountTotal, KeyUsage):
         table, columns = model._meta.table_name, model._meta.columns
         kept = "" if model is PlatformUsage else " AND grain_hours = 24"  # account hours are kept for eight days
@@ -316,6 +390,13 @@ def copy_period(number: int, days: int) -> None:
             f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM {table} WHERE at >= {since}{kept}"
             " ON CONFLICT DO NOTHING"
         )
+
+
+def _shift(number: int, days: int) -> tuple[int, int]:
+    """Return by how much to move the calls of the last period, and its start (ms)."""
+    (since,) = (partition.since for partition in list_partitions("usage_ledger") if partition.name == "usage_ledger_now")
+    assert since is not None
+    return number * days * 24 * HOUR_MS, since
 
 
 def _say(what: str, began: float) -> None:
