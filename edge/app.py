@@ -22,6 +22,7 @@ from edge.api.quote import quote_routes
 from edge.api.receipts import receipts
 from edge.api.reports import reports
 from edge.api.share import share_routes
+from edge.api.trust import trust
 from edge.api.usage import usage_routes
 from edge.call.asgi_routes import Handler, call_handler
 from edge.call.endpoint_adapter import EndpointAdapter
@@ -91,6 +92,7 @@ BLUEPRINTS = (
     purge_routes,
     ledger_heads,
     reports,
+    trust,
     assets,
     share_page,
     reference,

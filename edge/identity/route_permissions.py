@@ -32,6 +32,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "GET /.well-known/yout-ledger-heads.json",
             "GET /.well-known/yout-report-key.pem",
         ),
+        *("GET /trust", "GET /trust.json"),
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),

@@ -116,7 +116,8 @@ async def show_model(model_id: str) -> Response:
 @models.get("/sitemap.xml")
 async def show_sitemap() -> Response:
     """List the public pages for crawlers."""
-    paths = ["/", "/models", "/playground", *DOCS, *(model_path(model.id) for model, _ in priced_models())]
+    own = ["/trust"] if services().settings.trust_page else []
+    paths = ["/", "/models", "/playground", *own, *DOCS, *(model_path(model.id) for model, _ in priced_models())]
     return Response(
         await render_template("sitemap.xml", urls=[edge_url() + path for path in paths]),
         content_type="application/xml; charset=utf-8",

@@ -51,6 +51,7 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
         done=FLASH_MESSAGES.get(request.args.get("done", "")),
         here=request.path.rstrip("/") or "/",
         sign_up_open=services().settings.sign_up == "open",
+        trust_page=services().settings.trust_page,
         sends_mail=services().settings.sends_mail,
         allows=_allows,
         **context,

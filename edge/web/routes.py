@@ -19,6 +19,7 @@ from edge.web.pages import add_headers
 from edge.web.playground import playground
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
+from edge.web.trust import trust_page
 from edge.web.usage import usage
 from edge.web.verification import verification
 from edge.web.web_session import SignInRequired, load_session, redirect_to_sign_in, update_cookies
@@ -46,6 +47,7 @@ for blueprint in (
     data,
     account_closing,
     verification,
+    trust_page,
 ):
     web.register_blueprint(blueprint)
 

@@ -345,6 +345,12 @@ class Settings:
     media_link_seconds: int = _setting(
         3_600, "YOUT_MEDIA_LINK_SECONDS", _integer(10, 604_800), "How long a link to a media file is valid"
     )
+    trust_page: bool = _setting(
+        False,
+        "YOUT_TRUST_PAGE",
+        _boolean,
+        "Publish [/trust](trust.md): the last proofs, the ledger's seals, retention and providers",
+    )
     sign_up: str = _setting(
         "open", "YOUT_SIGN_UP", _sign_up, "`open`: anyone can create an account; `closed`: only staff and operators can"
     )

@@ -70,6 +70,14 @@ def read_documents(since: int = 0, limit: int = 1_000) -> list[tuple[dict[str, A
     return [(json.loads(document), key) for document, key in rows.fetchall()]
 
 
+def read_last_document() -> tuple[dict[str, Any], str] | None:
+    """Return the latest signed document with its public key in PEM, or None before the first seal."""
+    row = execute(
+        "SELECT document, public_key FROM ledger_seal WHERE sealed_at IS NOT NULL ORDER BY number DESC LIMIT 1", []
+    ).fetchone()
+    return None if row is None else (json.loads(row[0]), row[1])
+
+
 def published(documents: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
     """Return documents of seals with the public keys that verify them, as they are published."""
     keys = {document["key_id"]: key for document, key in documents}

@@ -16,9 +16,9 @@ def register(commands: Commands[Parser]) -> None:
 
 def _check(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
+    from shared.operations.proof_reports import sign_report, store_report
     from yout.proof.privacy_check import check_privacy
     from yout.proof.prove_cap import terminated_like_interrupted
-    from yout.proof.reports import sign_report, store_report
 
     started_at = now_ms()
     with terminated_like_interrupted():

@@ -21,8 +21,8 @@ def register(commands: Commands[Parser]) -> None:
 
 def _prove(call: CommandContext) -> Result:
     from shared.core.clock import now_ms
+    from shared.operations.proof_reports import sign_report, store_report
     from yout.proof.prove_cap import Options, prove_cap, terminated_like_interrupted
-    from yout.proof.reports import sign_report, store_report
 
     arguments = call.arguments
     if not 1 <= arguments.calls <= MAX_CALLS:

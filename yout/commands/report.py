@@ -18,7 +18,7 @@ def register(commands: Commands[Parser]) -> None:
 
 def _verify(call: CommandContext) -> Result:
     from shared.core import signing
-    from yout.proof.reports import verify_report
+    from shared.operations.proof_reports import verify_report
 
     document = read_json(call.arguments.file)
     pem = call.arguments.key

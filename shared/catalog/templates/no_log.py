@@ -33,7 +33,7 @@ def with_no_log_signals(dialect: str, base_url: str, settings: Settings) -> dict
 
 def no_log_warning(dialect: str, base_url: str, settings: Settings) -> str | None:
     """Return a warning, in the current language, if a channel sends no known no-log signal and has no `data_collection`."""
-    if settings.get("data_collection") in _CHECKED or _is_private(base_url):
+    if settings.get("data_collection") in _CHECKED or is_private(base_url):
         return None
     template = _template_of(dialect, base_url)
     if template is None:
@@ -60,7 +60,7 @@ def _signals(template: ChannelTemplate) -> dict[str, Any]:
 def _template_of(dialect: str, base_url: str) -> ChannelTemplate | None:
     """Return the template with the host of the base URL, preferably one of the same dialect."""
     host = urlsplit(base_url).hostname or ""
-    found = [template for template in TEMPLATES.values() if _is_host(host, template.base_url) and not _is_private(base_url)]
+    found = [template for template in TEMPLATES.values() if _is_host(host, template.base_url) and not is_private(base_url)]
     return next((template for template in found if template.dialect == dialect), found[0] if found else None)
 
 
@@ -73,7 +73,7 @@ def _is_host(host: str, template_url: str) -> bool:
     return bool(dot) and host.endswith(dot + domain)
 
 
-def _is_private(base_url: str) -> bool:
+def is_private(base_url: str) -> bool:
     """Return whether a base URL is on the operator's own network."""
     host = urlsplit(base_url).hostname or ""
     try:

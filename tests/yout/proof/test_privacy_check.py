@@ -12,11 +12,11 @@ import pytest
 from edge.app import ENDPOINTS, create_app
 from shared.core import signing
 from shared.core.settings import Settings
+from shared.operations.proof_reports import verify_report
 from tests.yout.command import Installation
 from tests.yout.proof.conftest import SECRET_KEY
 from tests.yout.proof.faults import LEAKS, leaking_code, plant
 from yout.proof.canary_requests import FORMS, PAGES
-from yout.proof.reports import verify_report
 
 Rows = Callable[[], dict[str, int]]
 

@@ -18,6 +18,7 @@ from shared.files.storage import Storage
 from shared.models import Account
 from shared.operations.audit import Origin
 from shared.operations.proof_accounts import create_proof_account, leftover_proof_accounts, remove_proof_account
+from shared.operations.proof_reports import verify_report
 from tests.databases import opened
 from tests.servers.edge import start_edge
 from tests.servers.process import eventually
@@ -25,7 +26,6 @@ from tests.yout.command import Installation
 from tests.yout.proof.conftest import SECRET_KEY
 from tests.yout.proof.faults import MONEY, plant
 from yout.proof.load import models
-from yout.proof.reports import verify_report
 
 Rows = Callable[[], dict[str, int]]
 

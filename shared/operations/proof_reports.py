@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from shared.core import signing
-from shared.core.errors import InvalidInput
+from shared.core.errors import InvalidInput, NotFound, StorageUnavailable
 from shared.core.settings import Settings
-from shared.core.timestamps import format_timestamp
-from shared.files.storage import open_storage
+from shared.core.timestamps import format_timestamp, parse_timestamp
+from shared.files.storage import Storage, open_storage
 
 Report = dict[str, Any]
+# Kinds of reports, and whether the result of one is free of problems.
+HAS_PASSED: Mapping[str, Callable[[Report], bool]] = {
+    "prove-cap": lambda report: report["overdraft"] == report["lost"] == report["doubled"] == 0,
+    "privacy-check": lambda report: report["hits"] == [],
+}
+
+
+class StoredReport(NamedTuple):
+    """The last report of a kind, and when it was finished (ms UTC). Only `passed` and `failed` ones have both.
+
+    state  `passed` and `failed`: the result; `missing`: there is none; `invalid`: it has no valid signature of this installation;
+           `unreadable`: the media store is unavailable
+    """
+
+    kind: str
+    state: Literal["passed", "failed", "missing", "invalid", "unreadable"]
+    report: Report | None = None
+    finished_at: int | None = None
 
 
 def sign_report(kind: str, started_at: int, finished_at: int, result: Report, settings: Settings) -> Report:
@@ -38,6 +57,24 @@ def store_report(kind: str, report: Report, settings: Settings) -> str:
     name = f"reports/{kind}.json"
     open_storage(settings).put_document(name, json.dumps(report, indent=1).encode() + b"\n")
     return name
+
+
+def read_report(kind: str, storage: Storage, key: Ed25519PublicKey) -> StoredReport:
+    """Return the last report of a kind, verified with the installation's public key."""
+    try:
+        data = storage.get_document(f"reports/{kind}.json")
+    except NotFound:
+        return StoredReport(kind, "missing")
+    except StorageUnavailable:
+        return StoredReport(kind, "unreadable")
+    try:
+        report = verify_report(json.loads(data), key)
+        if report["id"] != f"yout-{kind}":
+            return StoredReport(kind, "invalid")
+        state: Literal["passed", "failed"] = "passed" if HAS_PASSED[kind](report) else "failed"
+        return StoredReport(kind, state, report, parse_timestamp(report["finished_at"]))
+    except (InvalidInput, ValueError, KeyError, TypeError):
+        return StoredReport(kind, "invalid")
 
 
 def verify_report(document: object, key: Ed25519PublicKey) -> Report:

@@ -11,9 +11,9 @@ import pytest
 
 from shared.core import signing
 from shared.core.settings import Settings
+from shared.operations.proof_reports import sign_report, store_report
 from tests.servers.edge import SECRET_KEY
 from tests.yout.command import Installation
-from yout.proof.reports import sign_report, store_report
 
 
 @pytest.fixture
