@@ -6,9 +6,11 @@ import logging
 
 from shared.core.billing_periods import day_of
 from shared.core.clock import now_ms
+from shared.core.errors import StorageUnavailable
 from shared.core.settings import Settings
+from shared.files.storage import open_storage
 from shared.ledger.seal import last_sealed_at
-from shared.operations.ledger_seals import seal_and_store
+from shared.operations.ledger_seals import seal_and_store, store_seals
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -29,7 +31,16 @@ def seal_if_due(settings: Settings, now: int) -> bool:
 def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
     """Return the periodic task."""
 
+    storage = open_storage(settings)
+    stored = False  # whether the media store has all seals; checked once by each process, and again after an error
+
     def run() -> None:
-        seal_if_due(settings, now_ms())
+        nonlocal stored
+        try:
+            seal_if_due(settings, now_ms())
+            stored = stored or store_seals(storage) >= 0
+        except StorageUnavailable:
+            stored = False
+            raise
 
     return (PeriodicTask("ledger seals", CHECK_SECONDS, task_connection()(run)),)

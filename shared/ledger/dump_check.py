@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry
 
 Document = dict[str, Any]
 OPENING_ACTOR = "purge"  # of an opening entry, which may have any number
+MAX_FOLDED = 1_000  # accounts to list
 
 
 class AccountCheck:
@@ -34,6 +35,7 @@ class AccountCheck:
         self._follows_opening = False
         self._seq = self._balance = self._plan = self._held = 0
         self.unwitnessed = 0  # entries without a hash
+        self.folded: str | None = None  # sealed entries that a purge replaced
         self._leaves: list[_SealedRange] = []  # by seal
         self._open: list[_SealedRange] = []  # those that the next entries may belong to
 
@@ -69,11 +71,19 @@ class AccountCheck:
         yield from self.end_of_chain()
         # A purge replaces the oldest entries, so it explains missing leaves only before the first one that is still there.
         sealed = [range.is_found for range in self._leaves]
-        first = sealed.index(True) if True in sealed and self.account["origin"] is not None else 0
-        if not any(sealed) and self.account["origin"] is not None:
-            return
+        was_purged = self.account["origin"] is not None
+        first = 0 if not was_purged else sealed.index(True) if True in sealed else len(sealed)
+        self.folded = self._describe_folded(self._leaves[:first])
         for number, leaf, _ in (range for range in self._leaves[first:] if not range.is_found):
             yield f"account {self._id}, entries {leaf.first_seq} to {leaf.seq}: not those in seal {number}"
+
+    def _describe_folded(self, replaced: Sequence[_SealedRange]) -> str | None:
+        """Describe the last of the `replaced` leaves, and whether the purge began right after it."""
+        if not replaced:
+            return None
+        seal, leaf, _ = replaced[-1]
+        where = "up to" if leaf.head == self._origin else "after"
+        return f"account {self._id}: a purge replaced entries {where} its sealed head, entry {leaf.seq} in seal {seal}"
 
     def end_of_chain(self) -> Iterator[str]:
         """Yield how the account's head differs from its last witnessed entry."""
@@ -185,7 +195,8 @@ class DumpCheck:
         self._lines = 0
         self._is_complete = False
         self._last_id = ""
-        self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0}
+        self.folded: list[str] = []  # accounts with sealed entries that a purge replaced, at most `MAX_FOLDED`
+        self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0, "folded": 0}
 
     def run(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Yield what is wrong with the lines. A malformed line ends the check."""
@@ -223,6 +234,9 @@ class DumpCheck:
         if self._account is not None:
             yield from self._account.end()
             self.counts["unwitnessed"] += self._account.unwitnessed
+            if self._account.folded is not None:
+                self.counts["folded"] += 1
+                self.folded += [self._account.folded] if len(self.folded) < MAX_FOLDED else []
             self._account = None
 
     def _read_leaf(self, leaf: Document) -> Iterator[str]:

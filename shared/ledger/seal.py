@@ -1,6 +1,6 @@
 """Seals the ledger: once a day, one signed hash that covers every account's new entries.
 
-A leaf covers up to 65,536 entries of an account that are newer than its last leaf: their numbers, the hash of the last one (the
+A leaf covers up to 4,096 entries of an account that are newer than its last leaf: their numbers, the hash of the last one (the
 account's head), and the root of a Merkle tree of all their hashes. The root of the tree of leaves is in a statement that is
 signed, numbered, and names the hash of the statement before it. So the latest statement covers all older ones. Hashes of
 leaves disclose nothing: each contains an entry's hash, which contains a random salt.
@@ -27,7 +27,8 @@ from shared.ledger.sql import as_uuid, execute, insert
 KIND = "yout-ledger-heads"
 PAGE = 200  # accounts per transaction
 LEAF_PAGE = 4_096  # leaves per query
-MAX_ENTRIES = 65_536  # per leaf: a proof reads all of them
+MAX_ENTRIES = 4_096  # per leaf: a proof reads all of them
+MAX_OLD_ENTRIES = 65_536  # per leaf of release 0.6.0
 CHUNK = 1_024  # leaves; a power of two, so that each chunk is a subtree
 _LEAF = Struct(">16sqq32s32s")
 _START = UUID(int=0)
@@ -146,17 +147,17 @@ def _new_leaves(
             return  # a concurrent run has added its leaves
         if kept is not None and kept[0] is not None and bytes(kept[0]) == bytes(sealed):
             start = sealed_seq + 1  # otherwise a purge has renumbered the entries
-    while hashes := read_hashes(account, start, ledger_seq):
+    while hashes := read_hashes(account, start, ledger_seq, MAX_ENTRIES):
         yield Leaf(account, start, hashes[-1][0], hashes[-1][1], root_of(leaf_hash(entry) for _, entry in hashes))
         start = hashes[-1][0] + 1
 
 
-def read_hashes(account: UUID, first: int, last: int) -> list[tuple[int, bytes]]:
-    """Return the numbers and hashes of an account's witnessed entries from `first` to `last`, at most `MAX_ENTRIES`."""
+def read_hashes(account: UUID, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
+    """Return the numbers and hashes of an account's witnessed entries from `first` to `last`, at most `limit`."""
     rows = execute(
         "SELECT seq, entry_hash FROM ledger_entry WHERE account_id = ? AND seq >= ? AND seq <= ? AND entry_hash IS NOT NULL"
         " ORDER BY seq LIMIT ?",
-        [account, first, last, MAX_ENTRIES],
+        [account, first, last, limit],
     )
     return [(seq, bytes(entry)) for seq, entry in rows.fetchall()]
 
@@ -236,7 +237,7 @@ def find_inclusion(account: UUID, seq: int, entry_hash: bytes) -> Inclusion | No
         [account, seq, seq],
     ).fetchall()
     for number, position, first_seq, last_seq, head, root, document, public_key, chunks in rows:
-        hashes = read_hashes(account, first_seq, last_seq)
+        hashes = read_hashes(account, first_seq, last_seq, MAX_OLD_ENTRIES)
         leaves = [leaf_hash(entry) for _, entry in hashes]
         index = next((index for index, found in enumerate(hashes) if found == (seq, entry_hash)), None)
         if index is None or root_of(leaves) != bytes(root):

@@ -13,11 +13,12 @@ from shared.core.secret_key import SecretKey
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
 from shared.ledger.dump_check import DumpCheck
-from shared.ledger.seal import published, read_documents
+from shared.ledger.seal import published, read_documents, seal_ledger
 from shared.models import LedgerSeal
+from shared.operations.ledger_seals import store_seals
 from tests import factories
 from tests.shared.ledger.test_seal import dump
-from workers.ledger_seals import seal_if_due
+from workers.ledger_seals import periodic_tasks, seal_if_due
 
 NOON = 20_800 * DAY_MS + DAY_MS // 2
 pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
@@ -48,3 +49,20 @@ def test_seals_stay_valid_when_the_secret_key_changes(bound_database: peewee.Dat
     heads = published(read_documents())
     assert len(heads["keys"]) == 2
     assert list(DumpCheck(heads).run(dump().splitlines(keepends=True))) == []
+
+
+def test_seals_made_while_the_media_store_was_unavailable_are_stored_later(
+    bound_database: peewee.Database, media_settings: Settings
+) -> None:
+    factories.account()
+    storage = open_storage(media_settings)
+    assert store_seals(storage) == 0
+    for day in range(4):
+        seal_ledger(NOON + day * DAY_MS, media_settings.secret_key, media_settings.edge_url)
+        if day == 0:
+            assert store_seals(storage) == 1  # then it is unavailable for three days
+    [task] = periodic_tasks(media_settings)
+    task.run()
+    stored = [json.loads(storage.get_document(f"ledger-heads/0000000{number}.json")) for number in range(1, 5)]
+    assert stored == [document for document, _ in read_documents(0, 4)]
+    assert store_seals(storage) == 0

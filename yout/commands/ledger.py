@@ -56,10 +56,11 @@ def _verify_dump(dump: Path, heads: Path | None) -> Result:
     with dump.open("rb") as file:
         problem = next(check.run(file), None)
     data = {"id": "ledger", "clean": problem is None, **check.counts, "problems": [problem] if problem else []}
+    data["folded_accounts"] = check.folded
     if problem is not None:
         return Result(data, f"{problem}.", exit_code=1)
     counts = ", ".join(f"{count} {name}" for name, count in check.counts.items())
-    return Result(data, f"{counts}: everything adds up.")
+    return Result(data, "\n".join([*(f"{line}." for line in check.folded), f"{counts}: everything adds up."]))
 
 
 def _export(call: CommandContext) -> Result:
