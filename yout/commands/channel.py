@@ -95,7 +95,8 @@ def _compare(call: CommandContext) -> Result:
     if not 1 <= arguments.probes <= RUN_PROBES:
         raise UsageError(f"--probes must be from 1 to {RUN_PROBES}")
     reference, route, model = find_routes(arguments.name, arguments.reference, arguments.model)
-    client, evidence, failures, cost = ProbeClient(call.settings, random), Evidence(), [], 0
+    client, evidence, cost = ProbeClient(call.settings, random), Evidence(), 0
+    failures: list[str] = []
     while evidence.probes < arguments.probes and not evidence.is_done and len(failures) < MAX_FAILURES:
         shape = client.shape_for(evidence.probes, reference, route)
         try:
