@@ -29,7 +29,7 @@ from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database
 from shared.identity.account_links import VERIFY_EMAIL, make_token
-from shared.models import Account, EdgeProcess, MediaJob, UsageLedger
+from shared.models import Account, Channel, ChannelComparison, EdgeProcess, MediaJob, ProbeSum, UsageLedger
 from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
 from shared.operations.audit import Origin
@@ -46,6 +46,7 @@ from shared.operations.shares import share_messages
 from shared.operations.staff import create_staff
 from shared.operations.subscriptions import subscribe
 from shared.operations.web_accounts import create_password_link, create_session, sign_up
+from shared.probes.evidence import Differences, Evidence
 from shared.rollup.write import update_sums
 from shared.text.translation import LANGUAGES
 from tests import factories
@@ -121,8 +122,9 @@ class Seed(NamedTuple):
 
 def seed(upstream: Upstream) -> Seed:
     """Fill the bound database with rows for everything that pages show."""
-    channel = factories.channel(upstream.url, name="west")
-    second = factories.channel("https://api.openai.com/v1", name="openai-eu")
+    probed: dict[str, Any] = {"daily_probes": 48, "daily_probe_credits": 20_000, "lowers_weight_when_different": True}
+    channel = factories.channel(upstream.url, name="west", **probed)
+    second = factories.channel("https://api.openai.com/v1", name="openai-eu", is_reference=True)
     for name, options in KINDS.items():
         values = {key: value for key, value in options.items() if key != "provider"}
         factories.model(name, channel, *([second] if "provider" in options else []), **values)
@@ -144,6 +146,7 @@ def seed(upstream: Upstream) -> Seed:
     customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
     customer.hold(lasts_ms=HOUR_MS)
     media_jobs(member)
+    comparisons(channel, second)
     said = [ChatMessage("user", QUESTION), ChatMessage("assistant", ANSWER)]
     store_turn(begin_turn(member.id, None, stores=True, new_count=1), said[:1], ANSWER, model="gpt-4o-mini", complete=True)
     share = share_messages(member.id, "Tides, and what the moon has to do with them", said)
@@ -195,6 +198,27 @@ def usage_row(member: Account, key: Any, channel: Any, number: int) -> Any:
         tag="team:search" if number % 4 else None,
     )
     return row.id
+
+
+def comparisons(channel: Channel, reference: Channel) -> None:
+    """Probes of a model on a channel that differs from its reference."""
+    run = Evidence(31, {"answers": Differences(16, 13, 0), "token_counts": Differences(31, 0, 0)})
+    values = {"channel": channel.id, "model": "gpt-4o-mini"}
+    ChannelComparison.create(
+        **values,
+        reference=reference.id,
+        verdict="different",
+        compared_at=now_ms() - 30 * HOUR_MS,
+        evidence=Evidence(12, {"answers": Differences(6, 3, 1)}).to_json(),
+        verdict_evidence=run.to_json(),
+    )
+    for number in range(20):
+        day = now_ms() - now_ms() % (24 * HOUR_MS) - number * 24 * HOUR_MS
+        probes = ProbeSum(**values, day=day, kind="probes", probes=48, failed=number % 3, provider_cost=6_300)
+        answers = ProbeSum(**values, day=day, kind="answers", probes=24, differing=14 if number < 4 else number % 2)
+        answers.passed, answers.reference_passed, answers.reference_differing = 15, 44, number % 3 == 0
+        for row in (probes, answers, ProbeSum(**values, day=day, kind="token_counts", probes=48)):
+            row.save(force_insert=True)
 
 
 def media_jobs(member: Account) -> None:
