@@ -27,6 +27,7 @@ from edge.store.database_reader import DatabaseReader
 from edge.store.database_writer import DatabaseWriter, WriterThread
 from edge.store.inflight import InflightCalls
 from edge.store.job_poller import JobPoller
+from edge.store.kept_answers import KeptAnswers
 from edge.store.ledger_batcher import LedgerBatcher
 from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
@@ -108,6 +109,7 @@ class Services:
         )  # a separate reader for slow queries, so that key look-ups do not wait for them
         self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         self.limiter = Limiter(settings.redis_url, settings.call_seconds, self.metrics)
+        self.kept_answers = KeptAnswers(settings.redis_url, self.limiter)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
         self.keys = Keys(settings, self.database_reader, RefusedKeys(settings, self.limiter))
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
@@ -174,6 +176,7 @@ class Services:
         self.ledger.writer.run(self._unregister)  # this must come last: afterwards the sweeper releases holds that are still open
         await asyncio.gather(self.ledger.close(left()), self.database_writer.close(left()))
         await asyncio.gather(self.limiter.close(), self.http.close(), return_exceptions=True)
+        self.kept_answers.close()
         await asyncio.to_thread(self.job_queue.close)
         self.call_log.close()
         if self.tracer is not None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 
 import hiredis
 
-Argument = str | int
+Argument = str | int | bytes
 _pack: Any = hiredis.pack_command  # its type stub is wrong
 
 

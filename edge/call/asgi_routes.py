@@ -11,6 +11,7 @@ from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
 from edge.call.exchange import exchange
 from edge.call.responses import Send, refuse, respond, response_context
+from edge.call.sdk_retries import SdkCall, sdk_call
 from edge.call.web_auth import is_from_page, web_caller
 from edge.http.client_ip import client_ip
 from edge.http.content_coding import DecodedBody, parse_codings
@@ -59,9 +60,12 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
                     parsed = adapter.parse(body, call_id)
                 else:
                     parsed = await _read_form(adapter, scope, body, call_id)
+                same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
+                retryable: SdkCall | None = None
                 if headers.idempotency_key is not None:
-                    same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
                     caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
+                elif headers.has_key:
+                    retryable = sdk_call(services, headers, caller.limits.account, surface, same_as, call_id)
                 cap, tag = parse_max_credits(headers.max_credits), parse_tag(headers.tag)
             except RequestRefused as refusal:
                 raise await services.keys.key_error_or(caller.payer, refusal) from None
@@ -80,7 +84,11 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
         events = exchange(services, call_id, caller, parsed.call, cap)
         if parsed.extension is not None:
             events = parsed.extension.record(services, parsed.call.model, events)
-        await _until_gone(services, scope, receive, respond(services, context, parsed, events))
+        if retryable is None:
+            await _until_gone(services, scope, receive, respond(services, context, parsed, events))
+        else:
+            work = retryable.serve(context, surface, lambda context: respond(services, context, parsed, events))
+            await _until_gone(services, scope, receive, work, retryable)
 
     return handle if services.tracer is None else _traced(services.tracer, handle, surface)
 
@@ -98,17 +106,24 @@ def _traced(tracer: Tracer, handle: Handler, surface: str) -> Handler:
     return traced
 
 
-async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any) -> None:
-    """Run `work`, and cancel it when the client disconnects. Registers it in `services.inflight`, so that it can be cut off."""
+async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any, retryable: SdkCall | None = None) -> None:
+    """Run `work`, and cancel it when the client disconnects. Registers it in `services.inflight`, so that it can be cut off.
+
+    A `retryable` call may continue after that.
+    """
     running = services.inflight.begin()
     services.metrics.set_running(len(services.inflight))
     watch: asyncio.Task[None] | None = None
     gone = False
 
-    def leave() -> None:
+    def abort() -> None:
         nonlocal gone
         gone = True
         running.task.cancel()
+
+    def leave() -> None:
+        if retryable is None or not retryable.client_gone(abort):
+            abort()
 
     call_on_disconnect = scope.get("extensions", {}).get(DISCONNECT)
     if call_on_disconnect is not None:  # cheaper than a task for each call

@@ -18,7 +18,10 @@ _EXPOSED = b", ".join(
     (
         *(b"x-request-id", b"request-id", b"retry-after", b"retry-after-ms", b"x-should-retry"),
         *(b"x-ratelimit-%b-%b" % (what, of) for what in (b"limit", b"remaining", b"reset") for of in (b"requests", b"tokens")),
-        *(b"x-yout-%b" % name for name in (b"attempts", b"balance", b"channel", b"credits-charged", b"job", b"model")),
+        *(
+            b"x-yout-%b" % name
+            for name in (b"attempts", b"balance", b"channel", b"credits-charged", b"job", b"model", b"replayed")
+        ),
         *(b"deprecation", b"link", b"sunset"),
         *(b"accept-encoding", b"accept-ranges", b"allow", b"content-disposition", b"content-length", b"content-range", b"etag"),
     )

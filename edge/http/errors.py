@@ -61,6 +61,8 @@ CONFLICTS = {
     "in_progress": ErrorSpec(409, "invalid_request_error", "idempotency_in_progress", may_retry=False),
     "key_used": ErrorSpec(409, "invalid_request_error", "idempotency_key_used", may_retry=False),
     "key_reused": ErrorSpec(400, "invalid_request_error", "idempotency_key_reused", may_retry=False),
+    "retry_of_running": ErrorSpec(409, "invalid_request_error", "retry_of_running_call", may_retry=False),
+    "retry_of_charged": ErrorSpec(409, "invalid_request_error", "retry_of_charged_call", may_retry=False),
 }
 
 

@@ -27,6 +27,8 @@ class ApiHeaders(NamedTuple):
     content_encoding: bytes | None
     origin: bytes | None
     tag: bytes | None
+    retry_count: bytes | None
+    safe_retries: bytes | None
 
     @property
     def has_key(self) -> bool:
@@ -36,7 +38,7 @@ class ApiHeaders(NamedTuple):
 
 _NAMES = (
     *(b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for"),
-    *(b"content-encoding", b"origin", b"x-yout-tag"),
+    *(b"content-encoding", b"origin", b"x-yout-tag", b"x-stainless-retry-count", b"x-yout-safe-retries"),
 )
 _LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
 

@@ -87,7 +87,7 @@ class Keys:
         Raises `InvalidApiKey`, `TooManyInvalidKeys`, `AccessDenied` (account suspended), and `InvalidRequest` for two keys.
         """
         try:
-            secret = _sent_key(authorization, x_api_key)
+            secret = sent_key(authorization, x_api_key)
             digest = api_key_format.digest(secret)
             cached = self._cached.get(digest)
             if cached is not None:  # so its format is valid, too
@@ -186,13 +186,13 @@ def key_digest(authorization: bytes | None, x_api_key: bytes | None) -> str:
 
     Raises `InvalidApiKey` if it is missing or malformed, `InvalidRequest` for two different keys.
     """
-    secret = _sent_key(authorization, x_api_key)
+    secret = sent_key(authorization, x_api_key)
     if not api_key_format.is_well_formed(secret):
         raise InvalidApiKey
     return api_key_format.digest(secret)
 
 
-def _sent_key(authorization: bytes | None, x_api_key: bytes | None) -> str:
+def sent_key(authorization: bytes | None, x_api_key: bytes | None) -> str:
     """Return the key as it was sent, or "" if there is none. Raises `InvalidRequest` for two different keys."""
     secret = b""
     if authorization is not None and authorization[:7].lower() == b"bearer ":

@@ -78,6 +78,7 @@ DECLARATION = describe_model_call(
     body=requests.ChatRequest,
     notes="Other fields of OpenAI's API are forwarded to the provider, or rejected if it does not support them or the model's"
     ' price does not cover them. `models` and `provider` control routing; `usage: {"include": true}` requests the cost in USD.'
-    " The headers `Idempotency-Key` and `x-yout-max-credits` are optional. The playground calls this with a web session.",
+    " The headers `Idempotency-Key`, `x-yout-safe-retries` and `x-yout-max-credits` are optional. The playground calls this with"
+    " a web session.",
 )._replace(callers=ACCOUNT)
 CHAT = EndpointAdapter(_read, allows_pages=True, declaration=DECLARATION)

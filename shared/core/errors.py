@@ -341,12 +341,19 @@ class DailyAllowanceExhausted(RequestRefused):
 
 
 class IdempotencyConflict(RequestRefused):
-    """The key's first call is running (`in_progress`) or done (`key_used`), or had another body (`key_reused`)."""
+    """The key's first call is running (`in_progress`) or done (`key_used`), or had another body (`key_reused`).
+
+    Without a key: the call that a client library repeats is running (`retry_of_running`), or was cut off and charged
+    (`retry_of_charged`).
+    """
 
     MESSAGES = {
         "in_progress": "A request with this Idempotency-Key is still running.",
         "key_used": "This Idempotency-Key was already used. Its response is not stored; see 'yout' for the first call's id.",
         "key_reused": "This Idempotency-Key was used with a different request body. Use a new key for a new request.",
+        "retry_of_running": "The request that this one retries is still running. It would be charged twice.",
+        "retry_of_charged": "The request that this one retries was charged; see 'yout'. Its response is not stored. Send a new"
+        " request to pay for another one. With 'x-yout-safe-retries: true', a retry receives the first response.",
     }
 
     def __init__(self, kind: str, call_id: UUID | None = None, credits_charged: int | None = None) -> None:

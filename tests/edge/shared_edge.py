@@ -10,6 +10,7 @@ import http.client
 import json
 import socket
 from collections import deque
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,7 +108,7 @@ class Sandbox:
     def __init__(self, stack: Stack, number: int, account: Account, secret: str) -> None:
         self.model, self.pair = f"solo-{number}", f"duo-{number}"
         self.provider, self.second = stack.providers[f"a{number}"], stack.providers[f"b{number}"]
-        self.account, self.secret = account, secret
+        self.account, self.secret, self.redis_url = account, secret, stack.redis_url
         self._open: list[OpenStream] = []
         self.edge = stack.edge()
 
@@ -169,11 +170,14 @@ class Sandbox:
 class OpenStream:
     """A stream that the test reads incrementally and can disconnect from."""
 
-    def __init__(self, port: int, secret: str, data: bytes, path: str = "/v1/chat/completions") -> None:
+    def __init__(
+        self, port: int, secret: str, data: bytes, path: str = "/v1/chat/completions", headers: Mapping[str, str] | None = None
+    ) -> None:
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         head = (
             f"POST {path} HTTP/1.1\r\nhost: edge\r\nauthorization: Bearer {secret}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(data)}\r\n{more}\r\n"
         )
         self._socket.sendall(head.encode() + data)
         self.received = b""
@@ -193,7 +197,7 @@ class Stack:
     """Created once per test process; `close` stops it."""
 
     def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
-        self.folder, self.database_url, self._redis_url = folder, database_url, redis_url
+        self.folder, self.database_url, self.redis_url = folder, database_url, redis_url
         self.upstream = Upstream()
         self.providers: dict[str, ScriptedProvider] = {}
         self._edges: dict[str, WebProcess] = {}
@@ -212,7 +216,7 @@ class Stack:
         """An edge with these settings, started on first use."""
         key = repr(sorted(settings.items()))
         if key not in self._edges:
-            values = {"database_url": self.database_url, "redis_url": self._redis_url, "data_dir": self.folder, **settings}
+            values = {"database_url": self.database_url, "redis_url": self.redis_url, "data_dir": self.folder, **settings}
             self._edges[key] = start_edge(self.folder, environment_of(values))
         return self._edges[key]
 

@@ -37,6 +37,10 @@ ADVICE = {
     "no_upstream_available": lazy_gettext("No channel serves the model at the moment. Nothing was charged."),
     "not_found": lazy_gettext("The URL or the object does not exist."),
     "plan_required": lazy_gettext("The account's plan does not include this."),
+    "retry_of_charged_call": lazy_gettext(
+        "The first attempt was cut off and charged. Send a new request, or use `x-yout-safe-retries`."
+    ),
+    "retry_of_running_call": lazy_gettext("The first attempt is still running. A retry would be charged, too."),
     "role_not_allowed": lazy_gettext("Your role in the account does not allow this. Ask an admin of the account."),
     "member_suspended": lazy_gettext("You are suspended in this account. Ask an admin of the account."),
     "previous_response_not_found": lazy_gettext("The stored response does not exist."),
