@@ -22,6 +22,7 @@ from edge.api.quote import quote_routes
 from edge.api.receipts import receipts
 from edge.api.reports import reports
 from edge.api.share import share_routes
+from edge.api.stripe_webhook import stripe_webhook
 from edge.api.trust import trust
 from edge.api.usage import usage_routes
 from edge.call.asgi_routes import Handler, call_handler
@@ -93,6 +94,7 @@ BLUEPRINTS = (
     ledger_heads,
     reports,
     trust,
+    stripe_webhook,
     assets,
     share_page,
     reference,

@@ -66,6 +66,8 @@ MODEL_KINDS = ("chat", "embedding", "image", "video", "speech", "moderation", "t
 MEDIA_KINDS = ("image", "video", "speech")
 MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini", "responses")
+PAYMENT_STATES = ("pending", "paid", "failed", "expired", "review")  # review: paid, but not what was ordered
+PAYMENT_PURPOSES = ("credits", "top_up", "plan", "overage")
 ALERT_EVENTS = ("opened", "closed")
 ALERT_TARGETS = ("email", "webhook")
 NOTICE_STATUSES = ("queued", "sent", "failed")
@@ -1353,17 +1355,126 @@ class WebhookSecret(BaseModel):
 
 
 class Payment(BaseModel):
-    """Purchased credits. The primary key ensures one payment per provider reference, even if it is delivered twice."""
+    """A payment for credits, from the order on. The primary key ensures one payment per reference, even if it is delivered twice.
+
+    `reference` is the id of a redeem code, or an id that we create with the order and send to the provider. Amounts of money are
+    in the currency's smallest unit (`*_minor`), NULL for redeem codes. Only `shared/payments/` writes it.
+    """
 
     provider = CharField(max_length=32)
     reference = CharField(max_length=200)
     account = ForeignKeyField(Account, backref="payments", on_delete="CASCADE")
     credits = BigIntegerField()
     created_at = BigIntegerField(default=now_ms)
+    purpose = CharField(max_length=16, default="credits", constraints=[SQL("DEFAULT 'credits'")])
+    state = CharField(max_length=16, default="paid", constraints=[SQL("DEFAULT 'paid'")])
+    amount_minor = BigIntegerField(null=True)  # ordered, without taxes that are added to it
+    total_minor = BigIntegerField(null=True)  # paid, with taxes
+    currency = CharField(max_length=3, null=True)
+    paid_at = BigIntegerField(null=True)
+    entry_seq = BigIntegerField(null=True)  # number of the ledger entry that added the credits
+    # Ids at Stripe: of the checkout session or the invoice, and of the payment intent.
+    checkout_id = CharField(max_length=200, null=True)
+    intent_id = CharField(max_length=200, null=True)
+    # Money that was paid back or that a dispute holds, and the credits taken back for it. What could not be taken back, because
+    # it was used or held, is in `unrecovered_credits`.
+    refunded_minor = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    disputed_minor = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    dispute_status = CharField(max_length=32, default="", constraints=[SQL("DEFAULT ''")])  # in Stripe's words; "": none
+    returned_credits = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    unrecovered_credits = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    refunded_at = BigIntegerField(null=True)
+    invoice_url = TextField(null=True)  # hosted invoice or receipt
+    problem = CharField(max_length=64, default="", constraints=[SQL("DEFAULT ''")])  # a code: why it failed or needs a review
 
     class Meta:
         primary_key = CompositeKey("provider", "reference")
-        constraints = [Check("credits > 0")]
+        constraints = [
+            Check("credits > 0"),
+            named_check("payment_state", f"state IN ({', '.join(map(repr, PAYMENT_STATES))})"),
+            named_check("payment_purpose", f"purpose IN ({', '.join(map(repr, PAYMENT_PURPOSES))})"),
+            named_check("payment_amount", "amount_minor > 0 AND amount_minor <= 1000000000000"),
+            named_check("payment_total", "total_minor > 0 AND total_minor <= 1000000000000"),
+            named_check("payment_refunded", "refunded_minor >= 0 AND disputed_minor >= 0"),
+            named_check("payment_returned", "returned_credits >= 0"),
+            named_check("payment_unrecovered", "unrecovered_credits >= 0 AND returned_credits + unrecovered_credits <= credits"),
+        ]
+
+
+Payment.add_index(Payment.index(Payment.created_at, name="payment_by_time"))
+Payment.add_index(
+    Payment.index(Payment.checkout_id, unique=True, where=SQL("checkout_id IS NOT NULL"), name="payment_checkout_once")
+)
+Payment.add_index(Payment.index(Payment.intent_id, unique=True, where=SQL("intent_id IS NOT NULL"), name="payment_intent_once"))
+Payment.add_index(
+    Payment.index(Payment.account, unique=True, where=SQL("purpose = 'top_up' AND state = 'pending'"), name="payment_one_top_up")
+)
+
+
+class PaymentSettings(BaseModel):
+    """What staff set about payments: one row. Without it, nothing is sold for money."""
+
+    id = SmallIntegerField(primary_key=True, default=1)
+    currency = CharField(max_length=3)  # ISO 4217, lower case, as in Stripe's API
+    credits_per_minor_unit = BigIntegerField()  # such as credits per cent
+    amounts = JSONField()  # list of amounts to choose from, in minor units
+    minimum_minor = BigIntegerField()
+    maximum_minor = BigIntegerField()
+    automatic_tax = BooleanField(default=False)  # Stripe Tax
+    invoices = BooleanField(default=False)  # whether customers may order by bank transfer
+    bank_details = TextField(default="")  # shown with an order by bank transfer
+    events_read_until = BigIntegerField(default=0)  # seconds UTC: Stripe's events up to here were read by the worker
+    last_webhook_at = BigIntegerField(null=True)
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [
+            named_check("payment_settings_one", "id = 1"),
+            named_check("payment_settings_price", "credits_per_minor_unit > 0 AND credits_per_minor_unit <= 1000000000000"),
+            named_check("payment_settings_range", "minimum_minor > 0 AND minimum_minor <= maximum_minor"),
+            named_check("payment_settings_currency", "length(currency) = 3 AND currency = lower(currency)"),
+        ]
+
+
+class PaymentProfile(BaseModel):
+    """An account's customer at Stripe, its saved card, and its automatic top-up."""
+
+    account = ForeignKeyField(Account, primary_key=True, on_delete="CASCADE")
+    customer_id = CharField(max_length=200, null=True)
+    payment_method = CharField(max_length=200, null=True)  # id of the saved card; NULL: none
+    card = CharField(max_length=64, default="")  # such as "visa 4242 12/2027", as shown
+    # Below `top_up_threshold` available credits, `top_up_minor` is charged to the card. NULL: off.
+    top_up_threshold = BigIntegerField(null=True)
+    top_up_minor = BigIntegerField(null=True)
+    top_up_month_minor = BigIntegerField(null=True)  # maximum per calendar month (UTC)
+    top_up_failures = SmallIntegerField(default=0)  # in a row
+    top_up_not_before = BigIntegerField(default=0)  # pause after a failure
+    top_up_stopped_at = BigIntegerField(null=True)  # too many failures; saving the form starts it again
+    top_up_problem = CharField(max_length=64, default="")
+    updated_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [
+            named_check("payment_profile_top_up", "top_up_threshold > 0 AND top_up_minor > 0 AND top_up_month_minor > 0"),
+            named_check(
+                "payment_profile_top_up_whole",
+                "(top_up_threshold IS NULL) = (top_up_minor IS NULL) AND (top_up_minor IS NULL) = (top_up_month_minor IS NULL)",
+            ),
+        ]
+
+
+PaymentProfile.add_index(
+    PaymentProfile.index(
+        PaymentProfile.customer_id, unique=True, where=SQL("customer_id IS NOT NULL"), name="payment_profile_customer"
+    )
+)
+PaymentProfile.add_index(
+    PaymentProfile.index(
+        PaymentProfile.top_up_threshold,
+        where=SQL("top_up_threshold IS NOT NULL AND top_up_stopped_at IS NULL"),
+        name="payment_profile_top_ups",
+    )
+)
 
 
 class CodeBatch(BaseModel):
@@ -1721,6 +1832,8 @@ MODELS: tuple[type[Any], ...] = (
     MediaOutput,
     WebhookSecret,
     Payment,
+    PaymentSettings,
+    PaymentProfile,
     CodeBatch,
     RedeemCode,
     Conversation,

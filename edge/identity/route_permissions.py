@@ -31,6 +31,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "GET /.well-known/yout-purge-key.pem",
             "GET /.well-known/yout-ledger-heads.json",
             "GET /.well-known/yout-report-key.pem",
+            "POST /webhooks/stripe/",
         ),
         *("GET /trust", "GET /trust.json"),
     ),
@@ -81,7 +82,11 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         ),
     ),
     "all_keys": ("POST /api/media/webhook-secret/",),
-    "pay": ("POST /account/redeem",),
+    "pay": (
+        *("POST /account/redeem", "GET /account/credits", "POST /account/credits/checkout", "POST /account/credits/invoice"),
+        *("GET /account/credits/orders/<reference>", "POST /account/credits/orders/<reference>/pay"),
+        *("POST /account/credits/orders/<reference>/cancel", "POST /account/credits/top-up", "POST /account/credits/card/remove"),
+    ),
     "members": (
         *("POST /account/members/invite", "POST /account/members/invitations/<invitation_id>/resend"),
         *("POST /account/members/invitations/<invitation_id>/revoke", "GET /account/members/<member_id>"),

@@ -20,6 +20,8 @@ from shared.core import formats
 from shared.core.settings import Settings
 from shared.ledger.reasons import shown_reason
 from shared.operations.form_idempotency import new_token
+from shared.payments.labels import purpose_label, shown_state
+from shared.payments.money import format_money, plain_money
 
 T = TypeVar("T")
 # Pages have no inline scripts or styles, so the policy allows none.
@@ -103,6 +105,10 @@ def install(app: Quart, settings: Settings) -> None:
         exact=formats.format_exact_time,
         short_id=formats.short_id,
         reason=shown_reason,
+        money=format_money,
+        plain_money=plain_money,
+        payment_purpose=purpose_label,
+        payment_state=shown_state,
         usd=lambda amount: formats.format_usd(amount, settings.credits_per_usd),
     )
     app.jinja_env.globals.update(asset=asset_url, modules=module_urls)

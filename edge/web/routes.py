@@ -16,6 +16,7 @@ from edge.web.members import members
 from edge.web.models import models
 from edge.web.overview import overview
 from edge.web.pages import add_headers
+from edge.web.payments import payments
 from edge.web.playground import playground
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
@@ -36,6 +37,7 @@ for blueprint in (
     docs,
     sign_in,
     overview,
+    payments,
     members,
     accounts,
     keys,

@@ -384,6 +384,21 @@ class Settings:
         setting_values.webhook_secret,
         "Secret that signs these posts, `whsec_` and base64; empty means that they are not signed",
     )
+    stripe_api_key: str = _setting(
+        "",
+        "STRIPE_API_KEY",
+        header_value,
+        "Secret or restricted key of [Stripe](payments.md); empty means no payments by card",
+    )
+    stripe_api_base: str = _setting(
+        "",
+        "STRIPE_API_BASE",
+        http_url("https://api.stripe.com"),
+        "URL of another server with Stripe's API, for tests",
+    )
+    stripe_webhook_secret: str = _setting(
+        "", "STRIPE_WEBHOOK_SECRET", header_value, "Signing secret of Stripe's webhooks, `whsec_…`; without it they are refused"
+    )
     visitor_rpm: int = _setting(20, "YOUT_VISITOR_RPM", _integer(1, 10**9), "Requests per minute of a visitor without an account")
     visitor_concurrency: int = _setting(
         2, "YOUT_VISITOR_CONCURRENCY", _integer(1, 10**6), "Concurrent requests of such a visitor"
@@ -468,6 +483,10 @@ class Settings:
     @property
     def sends_mail(self) -> bool:
         return bool(self.smtp_url)
+
+    @property
+    def uses_stripe(self) -> bool:
+        return bool(self.stripe_api_key)
 
     @property
     def edge_url(self) -> str:

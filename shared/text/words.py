@@ -32,6 +32,13 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("sent"),
         lazy_gettext("stuck"),
         lazy_gettext("past deadline"),
+        # of payments
+        lazy_gettext("pending"),
+        lazy_gettext("paid"),
+        lazy_gettext("review"),
+        lazy_gettext("disputed"),
+        lazy_gettext("refunded"),
+        lazy_gettext("partly refunded"),
         lazy_gettext("process not responding"),
         # of channels, by their error rate
         lazy_gettext("degraded"),

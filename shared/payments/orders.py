@@ -1,0 +1,224 @@
+"""Orders of credits: from the order to the ledger entry, and back with a refund.
+
+A provider's messages arrive late, twice and in any order. Each states a fact about one payment: it was paid, it failed, an amount
+was paid back. `record_fact` stores facts in the payment's row, and then makes the ledger follow from the row. Facts only ever
+add up (paid stays paid, the larger refund counts), so the result does not depend on their order, and a repeated fact changes
+nothing. All of it happens in one transaction, under the account's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Literal, NamedTuple, cast
+from uuid import UUID
+
+import peewee
+
+from shared.core.clock import new_id, now_ms
+from shared.core.database import transaction
+from shared.core.errors import InvalidInput, NotFound
+from shared.ledger import post_entry
+from shared.ledger.sql import lock_accounts
+from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
+from shared.models import Account, Payment, PaymentProfile
+from shared.payments.money import MAX_PURCHASE_CREDITS, credits_to_return
+from shared.text.translation import lazy_gettext
+
+log = logging.getLogger("yout.payments")
+
+STRIPE = "stripe"
+INVOICE = "invoice"  # bank transfer, confirmed by staff
+CODE = "code"
+MAX_OPEN_ORDERS = 20  # per account
+_FINAL_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
+_HARMLESS_DISPUTES = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
+
+FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card"]
+
+
+class Fact(NamedTuple):
+    """What a provider states about a payment. The payment is found by the first id that is known."""
+
+    kind: FactKind
+    reference: str = ""
+    intent_id: str = ""
+    checkout_id: str = ""
+    amount_minor: int = 0  # paid: without added taxes; refunded: all refunds so far; disputed: the disputed part
+    total_minor: int = 0  # paid: with taxes
+    currency: str = ""
+    customer_id: str = ""
+    payment_method: str = ""
+    card: str = ""
+    url: str = ""
+    problem: str = ""  # failed: the reason's code; disputed: its status
+
+
+def create_order(
+    account: UUID,
+    provider: str,
+    amount_minor: int,
+    currency: str,
+    credits: int,
+    *,
+    purpose: str = "credits",
+    now: int | None = None,
+) -> Payment:
+    """Record an order that waits for its payment. Run inside a transaction.
+
+    Raises `NotFound` for an unknown account, and `InvalidInput` if it is not active or has too many open orders.
+    """
+    now = now_ms() if now is None else now
+    if not 0 < credits <= MAX_PURCHASE_CREDITS:
+        raise InvalidInput(lazy_gettext("This amount buys more credits than one purchase can contain."))
+    if account == POOL_ACCOUNT_ID or account not in lock_accounts([account])():
+        raise NotFound(lazy_gettext("No such account."))
+    if Account.get_by_id(account).status != "active":
+        raise InvalidInput(lazy_gettext("This account is suspended. Contact support."))
+    is_open = (Payment.account == account) & (Payment.state == "pending") & (Payment.purpose == purpose)
+    if Payment.select().where(is_open).count() >= MAX_OPEN_ORDERS:
+        raise InvalidInput(lazy_gettext("There are too many unpaid orders. Pay or cancel one, or try again tomorrow."))
+    return Payment.create(
+        provider=provider,
+        reference=new_id().hex,
+        account=account,
+        credits=credits,
+        created_at=now,
+        purpose=purpose,
+        state="pending",
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+
+
+def attach_checkout(reference: str, checkout_id: str) -> None:
+    """Store the id of the page at which an order is paid."""
+    Payment.update(checkout_id=checkout_id).where(
+        (Payment.provider == STRIPE) & (Payment.reference == reference) & Payment.checkout_id.is_null()
+    ).execute()
+
+
+def record_fact(provider: str, fact: Fact, now: int | None = None) -> Payment | None:
+    """Store a fact about a payment, and post the ledger entries that follow from it. Returns None for an unknown payment.
+
+    Runs in a transaction of its own. Safe to repeat and to run in several processes at once.
+    """
+    now = now_ms() if now is None else now
+    seen: Any = _find(provider, fact)
+    if seen is None:
+        return None
+    if not _apply(seen, fact, now) and not fact.customer_id:
+        return cast(Payment, seen)  # known already, which needs no lock
+    with transaction():
+        lock_accounts([seen.account_id])()
+        row: Payment = Payment.get((Payment.provider == provider) & (Payment.reference == seen.reference))
+        _remember_customer(seen.account_id, fact, now)
+        if _apply(row, fact, now):
+            _post_entries(row)
+            row.save()
+        return row
+
+
+def _find(provider: str, fact: Fact) -> Payment | None:
+    for column, value in (
+        (Payment.reference, fact.reference),
+        (Payment.checkout_id, fact.checkout_id),
+        (Payment.intent_id, fact.intent_id),
+    ):
+        if value:
+            row: Payment | None = Payment.get_or_none((Payment.provider == provider) & (column == value))
+            if row is not None:
+                return row
+    return None
+
+
+def _apply(row: Any, fact: Fact, now: int) -> bool:
+    """Add a fact to a row. Returns whether it changed."""
+    before = dict(row.__data__)
+    if fact.intent_id and row.intent_id is None:
+        row.intent_id = fact.intent_id
+    if fact.checkout_id and row.checkout_id is None:
+        row.checkout_id = fact.checkout_id
+    if fact.url and (row.invoice_url is None or fact.kind == "paid"):
+        row.invoice_url = fact.url
+    if fact.kind == "paid" and row.paid_at is None:
+        _apply_paid(row, fact, now)
+    elif fact.kind in ("failed", "expired") and row.state == "pending":
+        row.state, row.problem = fact.kind, fact.problem[:64]
+    elif fact.kind == "refunded" and fact.amount_minor > row.refunded_minor:
+        row.refunded_minor, row.refunded_at = fact.amount_minor, now
+    elif fact.kind == "disputed" and _dispute_rank(fact.problem) >= _dispute_rank(row.dispute_status):
+        row.dispute_status = fact.problem[:32]
+        row.disputed_minor = 0 if fact.problem in _HARMLESS_DISPUTES else fact.amount_minor
+    return bool(row.__data__ != before)
+
+
+def _apply_paid(row: Payment, fact: Fact, now: int) -> None:
+    """Accept a payment only for the ordered amount and currency. Otherwise staff must look at it."""
+    if fact.checkout_id and fact.checkout_id != row.checkout_id:
+        row.state, row.problem = "review", "other_order"
+    elif fact.currency != row.currency:
+        row.state, row.problem = "review", "other_currency"
+    elif fact.amount_minor != row.amount_minor or fact.total_minor < fact.amount_minor:
+        row.state, row.problem = "review", "other_amount"
+    else:
+        row.state, row.problem, row.paid_at, row.total_minor = "paid", "", now, fact.total_minor
+
+
+def _dispute_rank(status: str) -> int:
+    """Return how far a dispute is: an older message never replaces a newer one."""
+    if not status:
+        return 0
+    if status in _FINAL_DISPUTES:
+        return 3
+    return 1 if status.startswith("warning") else 2
+
+
+def _post_entries(row: Any) -> None:
+    """Make the ledger follow from a payment's row. Needs the account's lock."""
+    if row.paid_at is None or row.purpose not in ("credits", "top_up"):
+        return
+    if row.entry_seq is None:
+        entry = post_entry(
+            row.account_id, "purchase", row.credits, actor=f"payment:{row.provider}", reason=f"payment {row.reference}"
+        )
+        row.entry_seq = entry.seq
+        log.info("payment %s was credited", row.reference)
+    wanted = credits_to_return(row.credits, row.total_minor, row.refunded_minor + row.disputed_minor)
+    missing = wanted - row.returned_credits - row.unrecovered_credits
+    if missing > 0:
+        pool = lock_accounts([row.account_id])()[row.account_id]
+        taken = max(0, min(missing, pool.available))
+        _adjust(row, -taken)
+        row.unrecovered_credits += missing - taken
+        if missing > taken:
+            log.warning("payment %s was paid back, but %d of its credits are used or held", row.reference, missing - taken)
+    elif missing < 0:  # a dispute was won
+        waived = min(-missing, row.unrecovered_credits)
+        row.unrecovered_credits -= waived
+        _adjust(row, -missing - waived)
+
+
+def _adjust(row: Any, credits: int) -> None:
+    if credits:
+        reason = f"payment {row.reference} was paid back" if credits < 0 else f"payment {row.reference}: the dispute was won"
+        post_entry(row.account_id, "adjustment", credits, actor=f"payment:{row.provider}", reason=reason)
+        row.returned_credits -= credits
+
+
+def _remember_customer(account: UUID, fact: Fact, now: int) -> None:
+    """Store the account's customer id and its saved card. Needs the account's lock."""
+    if not fact.customer_id:
+        return
+    profile = PaymentProfile.get_or_none(PaymentProfile.account == account) or PaymentProfile.create(account=account)
+    if profile.customer_id is None:
+        profile.customer_id = fact.customer_id
+    elif profile.customer_id != fact.customer_id:
+        return  # two first purchases at once: the first customer stays, and the other one's card cannot be charged with it
+    if fact.kind == "card" and fact.payment_method:
+        profile.payment_method, profile.card = fact.payment_method, fact.card[:64]
+    profile.updated_at = now
+    try:
+        with transaction():
+            profile.save()
+    except peewee.IntegrityError:  # the customer belongs to another account
+        log.error("the Stripe customer of account %s belongs to another account", account)

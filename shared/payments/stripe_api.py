@@ -1,0 +1,188 @@
+"""Stripe's API, by its official library. Only this module imports it, and only when it is first used (46 MiB, 0.6 s)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from shared.core.errors import YoutError
+from shared.core.settings import Settings
+from shared.payments.stripe_events import EVENT_TYPES, PAYMENT_KEY, SAVE_CARD_KEY
+
+if TYPE_CHECKING:
+    from stripe import StripeClient
+
+log = logging.getLogger("yout.payments")
+
+TIMEOUT_SECONDS = 20.0
+SIGNATURE_SECONDS = 300  # how old a webhook's signature may be
+MAX_EVENTS = 20_000  # of one round
+
+
+class PaymentsUnavailable(YoutError):
+    """Stripe is not set up, did not answer, or refused the request. `code` is for logs, and never contains a secret."""
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class CardRefused(YoutError):
+    """The saved card could not be charged. `code` is Stripe's, such as `insufficient_funds`."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("The card was declined.")
+        self.code = code
+
+
+class InvalidWebhook(YoutError):
+    """The request is not signed with our secret, or is too old."""
+
+
+class Checkout(NamedTuple):
+    """A page of Stripe at which an order is paid."""
+
+    id: str
+    url: str
+
+
+class CheckoutOrder(NamedTuple):
+    """What a checkout page sells."""
+
+    reference: str
+    amount_minor: int
+    currency: str
+    description: str
+    email: str
+    customer_id: str | None
+    save_card: bool
+    automatic_tax: bool
+    return_url: str
+
+
+class StripeApi:
+    """Stripe's API with the keys of the settings. Each method makes one request, and raises `PaymentsUnavailable`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.stripe_api_key
+        self._base = settings.stripe_api_base
+
+    def create_checkout(self, order: CheckoutOrder) -> Checkout:
+        """Create the page for an order, once: the order's reference is the idempotency key."""
+        metadata = {PAYMENT_KEY: order.reference} | ({SAVE_CARD_KEY: "1"} if order.save_card else {})
+        intent: dict[str, Any] = {"metadata": metadata}
+        if order.save_card:
+            intent["setup_future_usage"] = "off_session"
+        price = {
+            "currency": order.currency,
+            "unit_amount": order.amount_minor,
+            "product_data": {"name": order.description},
+        }
+        params: dict[str, Any] = {
+            "mode": "payment",
+            "client_reference_id": order.reference,
+            "metadata": metadata,
+            "payment_intent_data": intent,
+            "line_items": [{"price_data": price, "quantity": 1}],
+            "invoice_creation": {"enabled": True, "invoice_data": {"metadata": {PAYMENT_KEY: order.reference}}},
+            "success_url": order.return_url,
+            "cancel_url": order.return_url,
+        }
+        if order.automatic_tax:
+            params["automatic_tax"] = {"enabled": True}
+        if order.customer_id:
+            params["customer"] = order.customer_id
+            if order.automatic_tax:
+                params["customer_update"] = {"address": "auto"}
+        else:
+            params |= {"customer_creation": "always", "customer_email": order.email}
+        session = self._call(
+            lambda client: client.v1.checkout.sessions.create(
+                cast(Any, params), {"idempotency_key": f"checkout-{order.reference}"}
+            )
+        )
+        if not session.url:
+            raise PaymentsUnavailable("Stripe returned no address for the payment.", "no_url")
+        return Checkout(session.id, session.url)
+
+    def charge_card(
+        self, reference: str, amount_minor: int, currency: str, customer_id: str, payment_method: str
+    ) -> dict[str, Any]:
+        """Charge a saved card without its holder, once: the reference is the idempotency key. Returns the payment intent.
+
+        Raises `CardRefused` if the card was declined or its holder would have to confirm.
+        """
+        params: dict[str, Any] = {
+            "amount": amount_minor,
+            "currency": currency,
+            "customer": customer_id,
+            "payment_method": payment_method,
+            "off_session": True,
+            "confirm": True,
+            "metadata": {PAYMENT_KEY: reference, "yout_purpose": "top_up"},
+        }
+        intent = self._call(
+            lambda client: client.v1.payment_intents.create(cast(Any, params), {"idempotency_key": f"top-up-{reference}"})
+        )
+        return cast(dict[str, Any], intent.to_dict())
+
+    def events_since(self, seconds: int) -> Iterator[dict[str, Any]]:
+        """Yield the events about payments from a time on, in seconds UTC, the newest first. Stripe keeps them for 30 days."""
+        params: dict[str, Any] = {"types": list(EVENT_TYPES), "created": {"gte": seconds}, "limit": 100}
+        page = self._call(lambda client: client.v1.events.list(cast(Any, params)))
+        count = 0
+        while True:
+            for event in page.data:
+                yield cast(dict[str, Any], event.to_dict())
+            count += len(page.data)
+            if not page.has_more or not page.data or count >= MAX_EVENTS:
+                return
+            following = params | {"starting_after": page.data[-1].id}
+            page = self._call(lambda client, following=following: client.v1.events.list(following))
+
+    def _call(self, request: Any) -> Any:
+        import stripe
+
+        if not self._key:
+            raise PaymentsUnavailable("Payments by card are not set up.", "no_key")
+        try:
+            return request(_client(self._key, self._base))
+        except stripe.CardError as error:
+            raise CardRefused(str(getattr(error.error, "decline_code", None) or error.code or "declined")) from None
+        except stripe.StripeError as error:
+            # The library's messages can quote parts of a key, so neither the log nor a page shows them.
+            code = str(error.code or type(error).__name__)[:64]
+            log.warning("Stripe's API failed: %s (status %s)", code, error.http_status)
+            raise PaymentsUnavailable("The payment provider did not accept the request. Try again later.", code) from None
+
+
+def verify_webhook(body: bytes, signature: str, secret: str) -> dict[str, Any]:
+    """Return the event in a webhook's body. Raises `InvalidWebhook`, always without a secret."""
+    import stripe
+
+    if not secret:
+        raise InvalidWebhook("No webhook secret is set.")
+    try:
+        stripe.WebhookSignature.verify_header(body, signature, secret, SIGNATURE_SECONDS)
+        event = json.loads(body)
+    except (stripe.SignatureVerificationError, ValueError, IndexError, RecursionError):
+        raise InvalidWebhook("The signature of the webhook is not valid.") from None
+    if not isinstance(event, dict):
+        raise InvalidWebhook("The webhook has no event.")
+    return event
+
+
+@cache
+def _client(key: str, base: str) -> StripeClient:
+    import stripe
+
+    stripe.enable_telemetry = False
+    return stripe.StripeClient(
+        key,
+        base_addresses={"api": base} if base else None,
+        max_network_retries=1,
+        http_client=stripe.RequestsClient(timeout=TIMEOUT_SECONDS),
+    )

@@ -1,0 +1,30 @@
+"""Records Stripe's events, from webhooks and from its list of events, which contains those whose webhook was lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from shared.core.clock import now_ms
+from shared.models import PaymentSettings
+from shared.payments.orders import STRIPE, record_fact
+from shared.payments.stripe_events import read_event
+
+log = logging.getLogger("yout.payments")
+NOTE_INTERVAL_MS = 60_000
+
+
+def record_event(event: Mapping[str, Any]) -> int:
+    """Record what an event states about our payments. Returns the number of payments that it is about.
+
+    Safe to repeat, in any order and in several processes at once.
+    """
+    return sum(record_fact(STRIPE, fact) is not None for fact in read_event(event))
+
+
+def note_webhook() -> None:
+    """Remember that a signed webhook arrived, for the console; at most once a minute."""
+    now = now_ms()
+    stale = PaymentSettings.last_webhook_at.is_null() | (PaymentSettings.last_webhook_at < now - NOTE_INTERVAL_MS)
+    PaymentSettings.update(last_webhook_at=now).where((PaymentSettings.id == 1) & stale).execute()
