@@ -33,6 +33,7 @@ from tests.servers.s3 import S3Server
 from tests.servers.sdks import PythonSdks, install_python_sdks
 from tests.servers.shards import Citus, Cluster, ForeignShards
 from tests.servers.small_disk import SmallDisk, missing_disk
+from tests.servers.stripe import StripeServer
 from tests.upstream import Upstream
 
 # Generating examples can be slow on a busy machine; that must not fail a test.
@@ -372,6 +373,25 @@ def media_settings(request: pytest.FixtureRequest, make_settings: Callable[..., 
         return make_settings()
     server: S3Server = request.getfixturevalue("s3_server")
     return make_settings(**server.settings_of_new_bucket())
+
+
+# Payments
+
+
+@pytest.fixture(scope="session")
+def stripe_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StripeServer]:
+    """The fake of Stripe of this test process."""
+    server = StripeServer(tmp_path_factory.mktemp("stripe"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stripe(stripe_server: StripeServer) -> StripeServer:
+    """A fake of Stripe's API without events."""
+    stripe_server.events.clear()
+    stripe_server.is_down = False
+    return stripe_server
 
 
 # Upstreams and processes

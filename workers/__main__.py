@@ -20,7 +20,7 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
-from workers import alerts, billing, ledger_seals, mail, margins, partitions, probes, rollup, usage_retention
+from workers import alerts, billing, ledger_seals, mail, margins, partitions, payments, probes, rollup, usage_retention
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
@@ -82,6 +82,7 @@ def _work(settings: Settings) -> None:
         Scheduler(mail.periodic(settings), **watched),
         Scheduler(alerts.periodic_tasks(settings), **watched),
         Scheduler(probes.periodic_tasks(settings), **watched),
+        *(Scheduler(tasks, **watched) for tasks in [payments.periodic_tasks(settings)] if tasks),
         Scheduler((media.leases,), **watched),
     )
     broker.emit_after("process_boot")  # starts Dramatiq's time-limit thread

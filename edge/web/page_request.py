@@ -7,7 +7,9 @@ from typing import Any
 from quart import Request
 
 API = ("/v1/", "/api/")
+WEBHOOKS = "/webhooks/"
 MAX_FORM_BYTES = 64_000
+MAX_WEBHOOK_BYTES = 500_000
 
 
 class PageRequest(Request):
@@ -17,5 +19,6 @@ class PageRequest(Request):
         self, method: str, scheme: str, path: str, *rest: Any, max_content_length: int | None = None, **options: Any
     ) -> None:
         if not path.startswith(API):
-            max_content_length = min(max_content_length or MAX_FORM_BYTES, MAX_FORM_BYTES)
+            limit = MAX_WEBHOOK_BYTES if path.startswith(WEBHOOKS) else MAX_FORM_BYTES
+            max_content_length = min(max_content_length or limit, limit)
         super().__init__(method, scheme, path, *rest, max_content_length=max_content_length, **options)

@@ -29,7 +29,10 @@ log = logging.getLogger("yout.payments")
 STRIPE = "stripe"
 INVOICE = "invoice"  # bank transfer, confirmed by staff
 CODE = "code"
+CHECKOUT_MS = 25 * 3_600_000  # Stripe ends a checkout page after 24 hours
 MAX_OPEN_ORDERS = 20  # per account
+MAX_TOP_UP_FAILURES = 3  # in a row; then the automatic top-up stops
+TOP_UP_RETRY_MS = 3_600_000  # pause after the first failure, twice as long after the second
 _FINAL_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 _HARMLESS_DISPUTES = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
 
@@ -112,10 +115,22 @@ def record_fact(provider: str, fact: Fact, now: int | None = None) -> Payment | 
         lock_accounts([seen.account_id])()
         row: Payment = Payment.get((Payment.provider == provider) & (Payment.reference == seen.reference))
         _remember_customer(seen.account_id, fact, now)
+        before = row.state
         if _apply(row, fact, now):
             _post_entries(row)
             row.save()
+        if row.purpose == "top_up" and row.state != before:
+            _count_top_up(seen.account_id, row, now)
         return row
+
+
+def expire_orders(now: int) -> int:
+    """End orders whose checkout page no longer exists. A late event still credits them. Returns their number."""
+    is_old = (Payment.state == "pending") & (Payment.provider == STRIPE) & (Payment.purpose == "credits")
+    rows = list(Payment.select().where(is_old & (Payment.created_at < now - CHECKOUT_MS)).limit(1_000))
+    for row in rows:
+        record_fact(STRIPE, Fact("expired", row.reference), now)
+    return len(rows)
 
 
 def _find(provider: str, fact: Fact) -> Payment | None:
@@ -203,6 +218,23 @@ def _adjust(row: Any, credits: int) -> None:
         reason = f"payment {row.reference} was paid back" if credits < 0 else f"payment {row.reference}: the dispute was won"
         post_entry(row.account_id, "adjustment", credits, actor=f"payment:{row.provider}", reason=reason)
         row.returned_credits -= credits
+
+
+def _count_top_up(account: UUID, row: Payment, now: int) -> None:
+    """Count a top-up's failures in a row: pause after each, and stop after the last. Needs the account's lock."""
+    profile: PaymentProfile | None = PaymentProfile.get_or_none(PaymentProfile.account == account)
+    if profile is None:
+        return
+    if row.state == "paid":
+        profile.top_up_failures, profile.top_up_not_before, profile.top_up_problem = 0, 0, ""
+    else:
+        profile.top_up_failures += 1
+        profile.top_up_problem = row.problem
+        profile.top_up_not_before = now + TOP_UP_RETRY_MS * profile.top_up_failures
+        if profile.top_up_failures >= MAX_TOP_UP_FAILURES and profile.top_up_stopped_at is None:
+            profile.top_up_stopped_at = now
+            log.warning("the automatic top-up of account %s stopped after %d failures", account, profile.top_up_failures)
+    profile.save()
 
 
 def _remember_customer(account: UUID, fact: Fact, now: int) -> None:

@@ -25,9 +25,10 @@ MAX_EVENTS = 20_000  # of one round
 class PaymentsUnavailable(YoutError):
     """Stripe is not set up, did not answer, or refused the request. `code` is for logs, and never contains a secret."""
 
-    def __init__(self, message: str, code: str = "") -> None:
+    def __init__(self, message: str, code: str = "", *, refused: bool = False) -> None:
         super().__init__(message)
         self.code = code
+        self.refused = refused  # whether repeating the same request cannot help
 
 
 class CardRefused(YoutError):
@@ -156,7 +157,9 @@ class StripeApi:
             # The library's messages can quote parts of a key, so neither the log nor a page shows them.
             code = str(error.code or type(error).__name__)[:64]
             log.warning("Stripe's API failed: %s (status %s)", code, error.http_status)
-            raise PaymentsUnavailable("The payment provider did not accept the request. Try again later.", code) from None
+            refused = isinstance(error, stripe.InvalidRequestError)
+            message = "The payment provider did not accept the request. Try again later."
+            raise PaymentsUnavailable(message, code, refused=refused) from None
 
 
 def verify_webhook(body: bytes, signature: str, secret: str) -> dict[str, Any]:
