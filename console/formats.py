@@ -23,6 +23,8 @@ from shared.core.formats import (
 )
 from shared.core.settings import Settings
 from shared.ledger.reasons import shown_reason
+from shared.payments.labels import purpose_label, shown_state
+from shared.payments.money import format_money
 from shared.text.translation import gettext
 
 
@@ -72,6 +74,9 @@ def install(app: Flask, settings: Settings) -> None:
         usd=in_usd,
         exact=format_exact_time,
         reason=shown_reason,
+        money=format_money,
+        payment_purpose=purpose_label,
+        payment_state=shown_state,
         rate_usd=rate_in_usd,
     )
     app.jinja_env.globals.update(

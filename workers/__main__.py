@@ -41,9 +41,9 @@ def serve(settings: Settings) -> int:
 
 
 def _open_database(settings: Settings) -> None:
-    """Open and bind the database, with a connection for each worker thread, the eight schedulers and the main thread."""
+    """Open and bind the database, with a connection for each worker thread, the nine schedulers and the main thread."""
     target = open_database(
-        settings.database_url, max_connections=settings.worker_threads + 9, statement_timeout_seconds=ANSWER_SECONDS
+        settings.database_url, max_connections=settings.worker_threads + 10, statement_timeout_seconds=ANSWER_SECONDS
     )
     bind_database(target)
     run_startup_checks(settings, target, media=True)

@@ -39,6 +39,8 @@ ACTIONS: dict[str, frozenset[str]] = {
     "channel.status": frozenset({"owner", "support"}),
     "channel.test": frozenset({"owner", "support"}),
     "channel.secret": frozenset({"owner"}),
+    "payment.invoice": frozenset({"owner", "billing"}),
+    "payment.settings": frozenset({"owner"}),
     "plan.edit": frozenset({"owner", "billing"}),
     "staff.manage": frozenset({"owner"}),
 }

@@ -19,6 +19,7 @@ from console.views.model_aliases import AliasesView
 from console.views.model_routes import RoutesView
 from console.views.models import ModelsView
 from console.views.my_account import MeView
+from console.views.payments import PaymentsView
 from console.views.plans import PlansView
 from console.views.redeem_codes import CodesView
 from console.views.staff import StaffView
@@ -40,6 +41,7 @@ def views() -> list[BaseView]:
         HoldsView(name=lazy_gettext("Holds"), category=lazy_gettext("Calls"), endpoint="holds", url="/holds"),
         JobsView(name=lazy_gettext("Media jobs"), category=lazy_gettext("Calls"), endpoint="jobs", url="/jobs"),
         LedgerView(name=lazy_gettext("Ledger"), category=lazy_gettext("Money"), endpoint="ledger", url="/ledger"),
+        PaymentsView(name=lazy_gettext("Payments"), category=lazy_gettext("Money"), endpoint="payments", url="/payments"),
         PlansView(name=lazy_gettext("Plans"), category=lazy_gettext("Money"), endpoint="plans", url="/plans"),
         CodesView(name=lazy_gettext("Redeem codes"), category=lazy_gettext("Money"), endpoint="codes", url="/codes"),
         ModelsView(name=lazy_gettext("Models and prices"), category=lazy_gettext("Catalog"), endpoint="models", url="/models"),

@@ -32,6 +32,9 @@ _LABELS = {
     "actor": lazy_gettext("actor"),
     "action": lazy_gettext("action"),
     "target": lazy_gettext("target"),
+    "purpose": lazy_gettext("for"),
+    "provider": lazy_gettext("paid by"),
+    "payment": lazy_gettext("payment"),
 }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from shared.core.formats import format_date
 from shared.core.timestamps import parse_timestamp
 from shared.text.translation import gettext
 
 PERIOD = "period from "
+_PAYMENT = re.compile(r"payment ([0-9a-f]{32})( was paid back|: the dispute was won|)")  # shared/payments/orders.py
 
 
 def shown_reason(reason: str) -> str:
@@ -15,6 +18,8 @@ def shown_reason(reason: str) -> str:
         return gettext("opening credits")
     if reason == "the subscription has ended":
         return gettext("the subscription has ended")
+    if found := _PAYMENT.fullmatch(reason):
+        return _payment_reason(found[1], found[2])
     plan, colon, rest = reason.rpartition(": ")
     if not colon:
         return reason
@@ -28,3 +33,11 @@ def shown_reason(reason: str) -> str:
         except ValueError:  # typed by staff
             return reason
     return reason
+
+
+def _payment_reason(reference: str, suffix: str) -> str:
+    if suffix.endswith("paid back"):
+        return gettext("payment {payment} was paid back", payment=reference)
+    if suffix:
+        return gettext("payment {payment}: the dispute was won", payment=reference)
+    return gettext("payment {payment}", payment=reference)

@@ -185,7 +185,7 @@ def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
 
 
 def test_any_order_with_doubles_and_losses_ends_like_the_list_of_events(owner: Account) -> None:
-    """A fifth of the webhooks is lost, a third doubled, in random order. Then comes the list of events, as the worker reads it."""
+    """A fifth of the webhooks is lost, a third doubled, in random order. Then the worker reads the list of events."""
     chance = random.Random(20261130)
     owners = [owner, *(factories.account(credits=0) for _ in range(4))]
     with transaction():
