@@ -10,6 +10,7 @@ from shared.payments.webhooks import note_webhook, record_event
 from tests import factories, stripe_events
 from tests.factories import ORIGIN
 
+pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 SETTINGS = {
     "currency": "EUR",
     "credits_per_minor_unit": "10 000",
@@ -68,7 +69,8 @@ def test_a_bank_transfer_is_ordered_marked_paid_and_paid_back(signed_in):
     assert row.reference in made.text
     page = f"/payments/{row.reference}"
     assert "25 000 credits were added" in browser.submit_form(page, f"{page}/paid").text.replace("\u202f", " ")
-    assert "not waiting" in browser.submit_form(page, f"{page}/paid").text
+    token = browser.form(page, f"{page}/paid-back")
+    assert "not waiting" in browser.post(f"{page}/paid", token, follow_redirects=True).text
     assert (Account.get_by_id(owner.id).balance, LedgerEntry.select().where(LedgerEntry.kind == "purchase").count()) == (
         25_000,
         1,
@@ -112,6 +114,7 @@ def test_only_owner_and_billing_confirm_transfers(signed_in, role, may):
     browser = signed_in(role)
     page = f"/payments/{row.reference}"
     assert ("Mark as paid" in browser.get(page).text) == may
-    assert (browser.submit_form(page, f"{page}/paid").status_code == 403) == (not may)
+    token = browser.form("/me/", "/logout")
+    assert (browser.post(f"{page}/paid", token).status_code == 403) == (not may)
     assert (operations.find_payment(row.reference).state == "paid") == may
-    assert (browser.submit_form("/payments/", "/payments/settings", **SETTINGS).status_code == 403) == (role != "owner")
+    assert (browser.post("/payments/settings", {**token, **SETTINGS}).status_code == 403) == (role != "owner")
