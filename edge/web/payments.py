@@ -15,6 +15,7 @@ from edge.web.form_idempotency import create_once, shown
 from edge.web.pages import page
 from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.core.errors import InvalidInput, InvalidRequest
+from shared.core.formats import format_credits
 from shared.models import Account, Payment, PaymentProfile, PaymentSettings
 from shared.operations import payments as operations
 from shared.operations.audit import Origin
@@ -153,7 +154,7 @@ async def _to_stripe(account: UUID, reference: str, *, save_card: bool = False) 
         reference,
         row.amount_minor or 0,
         row.currency or "",
-        gettext("{credits} credits", credits=f"{row.credits:,}"),
+        gettext("{credits} credits", credits=format_credits(row.credits)),
         found.account.email,
         found.profile.customer_id if found.profile else None,
         save_card,
