@@ -2,8 +2,8 @@
 
     python -m bench.payments [--webhooks 10000] [--processes 2] [--sqlite]
 
-Each payment has the events of a whole life: paid, a card, refunds, disputes. A fifth of them is lost, a third sent twice. Afterwards the
-list of all events is read once, as the worker does. Then every payment must equal its ledger entries, and the ledger must balance.
+Each payment has the events of a whole life: paid, a card, refunds, disputes. A fifth of them is lost, a third sent twice.
+Afterwards the list of all events is read once, as the worker does. Then every payment must equal its ledger entries.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database
 from shared.identity.account_links import VERIFY_EMAIL, make_token
+from shared.ledger import post_entry
 from shared.models import Account, Channel, ChannelComparison, EdgeProcess, MediaJob, ProbeSum, UsageLedger
 from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
@@ -37,6 +38,7 @@ from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
 from shared.operations.model_aliases import create_alias
+from shared.operations.payments import PaymentTerms, TopUpTerms, order_credits, set_payment_settings, set_top_up
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
@@ -46,10 +48,11 @@ from shared.operations.shares import share_messages
 from shared.operations.staff import create_staff
 from shared.operations.subscriptions import subscribe
 from shared.operations.web_accounts import create_password_link, create_session, sign_up
+from shared.payments.webhooks import record_event
 from shared.probes.evidence import Differences, Evidence
 from shared.rollup.write import update_sums
 from shared.text.translation import LANGUAGES
-from tests import factories
+from tests import factories, stripe_events
 from tests.databases import opened
 from tests.openai_payloads import DONE, chunk, finish, role, usage
 from tests.servers.browser import DESKTOP, PHONE, chromium, open_page
@@ -100,7 +103,9 @@ CALLS_PER_DAY = 9
 MAX_HEIGHT = 4_000  # of a screenshot on a sheet, in pixels of the page; the rest is cropped
 SHEETS = {"desk": (2, 2, 900), "phone": (5, 1, 390)}  # columns, rows, and the width of a screenshot
 SHEET_HEIGHT = 1_500
-IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|req_[0-9a-f]{32}|(?<=/c/)[\w-]{22}")
+IDS = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f-]{27}|req_[0-9a-f]{32}|(?<=/orders/)[0-9a-f]{32}|(?<=/payments/)[0-9a-f]{32}|(?<=/c/)[\w-]{22}"
+)
 FILES = re.compile(r"\.(json|csv|xml|txt|pem)$|^/assets/|^/api/|^/v1/|/sign-out$|/logout$|/account/media/(price|jobs/)")
 
 
@@ -150,6 +155,7 @@ def seed(upstream: Upstream) -> Seed:
     said = [ChatMessage("user", QUESTION), ChatMessage("assistant", ANSWER)]
     store_turn(begin_turn(member.id, None, stores=True, new_count=1), said[:1], ANSWER, model="gpt-4o-mini", complete=True)
     share = share_messages(member.id, "Tides, and what the moon has to do with them", said)
+    payments(member)
     update_sums(now_ms(), 60)
     session = create_session(member.id, "Firefox on Linux", password_hash="known to nobody").secret
     verify = make_token(SECRET_KEY, VERIFY_EMAIL, member.id, member.email, now_ms() + HOUR_MS)
@@ -390,6 +396,23 @@ def missing(visited: set[str]) -> list[str]:
     return sorted(rule for rule, pattern in pages.items() if not any(pattern.fullmatch(path) for path in visited))
 
 
+def payments(member: Account) -> None:
+    """Create payments in several states, a saved card, and an automatic top-up."""
+    terms = PaymentTerms(
+        "usd", 10_000, [500, 1_000, 2_500, 10_000], 500, 100_000, False, True, "Yout Ltd.\nDE02 1203 0000 0000 2020 51"
+    )
+    set_payment_settings(terms, origin=ORIGIN)
+    bought, disputed, _ = (order_credits(member.id, amount, "stripe", origin=ORIGIN) for amount in (2_500, 10_000, 500))
+    for row in (bought, disputed):
+        record_event(stripe_events.event("checkout.session.completed", stripe_events.session(row)))
+    record_event(stripe_events.event("charge.succeeded", stripe_events.charge(bought)))
+    record_event(stripe_events.event("charge.refunded", stripe_events.charge(bought, amount_refunded=500)))
+    post_entry(member.id, "adjustment", -80_000_000, actor="operator:screenshots", reason="correction")
+    record_event(stripe_events.event("charge.dispute.created", stripe_events.dispute(disputed, "needs_response")))
+    order_credits(member.id, 5_000, "invoice", origin=ORIGIN)
+    set_top_up(member.id, TopUpTerms(1_000_000, 2_500, 10_000), origin=ORIGIN)
+
+
 def contact_sheets(folder: Path) -> Iterator[Path]:
     """Combine the screenshots of each set into sheets, large enough to read the text."""
     (folder / "sheets").mkdir(exist_ok=True)
@@ -444,7 +467,14 @@ def main() -> int:
         bind_database(stack.enter_context(opened(database_url)))
         create_staff(STAFF, "owner", PASSWORD, origin=ORIGIN)
         seeded = seed(upstream)
-        settings = {"database_url": database_url, "redis_url": redis.url, "data_dir": folder, "visitor_pool_credits": 1_000_000}
+        stripe = {"stripe_api_key": "sk_test_screenshots"}
+        settings = {
+            **stripe,
+            "database_url": database_url,
+            "redis_url": redis.url,
+            "data_dir": folder,
+            "visitor_pool_credits": 1_000_000,
+        }
         edge = start_edge(folder, environment_of(settings))
         stack.callback(edge.kill)
         console = start_console(folder, environment_of(settings))

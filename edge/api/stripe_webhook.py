@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import Any
 
+import orjson
 from quart import Blueprint, Response, request
 
 from edge.request_context import services, write
-from shared.core.errors import AccessDenied, InvalidRequest
 from shared.payments.stripe_api import InvalidWebhook, verify_webhook
 from shared.payments.webhooks import note_webhook, record_event
 
 stripe_webhook = Blueprint("stripe_webhook", __name__)
-log = logging.getLogger("yout.edge.payments")
 
 
 @stripe_webhook.post("/webhooks/stripe/")
@@ -23,13 +21,17 @@ async def receive() -> Response:
     """Record an event. Any status but 200 makes Stripe send it again, for up to three days."""
     secret = services().settings.stripe_webhook_secret
     if not secret:
-        raise AccessDenied("STRIPE_WEBHOOK_SECRET is not set, so webhooks are refused.", "webhooks_not_set_up")
+        return _answer({"error": "STRIPE_WEBHOOK_SECRET is not set, so webhooks are refused."}, 403)
     body: bytes = await request.get_data(as_text=False)
     signature = request.headers.get("stripe-signature", "")
     try:
         event: dict[str, Any] = await asyncio.to_thread(verify_webhook, body, signature, secret)
     except InvalidWebhook as error:
-        raise InvalidRequest(str(error)) from None
+        return _answer({"error": str(error)}, 400)
     recorded = await write(partial(record_event, event))
     await write(note_webhook)
-    return Response('{"recorded": %d}' % recorded, content_type="application/json")  # noqa: UP031
+    return _answer({"recorded": recorded})
+
+
+def _answer(body: dict[str, object], status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, content_type="application/json")

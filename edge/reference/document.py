@@ -18,7 +18,7 @@ from shared.core import errors
 from shared.text.translation import lazy_gettext
 
 # HTML pages and their assets are not part of the API.
-HIDDEN_BLUEPRINTS = ("web", "assets", "languages")
+HIDDEN_BLUEPRINTS = ("web", "assets", "languages", "stripe_webhook")
 VERSION = "1"
 _DONE = lazy_gettext("Done.")  # the description of an answer that has none
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
