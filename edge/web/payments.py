@@ -150,6 +150,10 @@ def _create(account: UUID, amount: int, provider: str, origin: Origin) -> tuple[
 async def _to_stripe(account: UUID, reference: str, *, save_card: bool = False) -> Response:
     """Return a page that leads to Stripe's. A redirect would not do: `form-action` in our policy covers redirects of forms."""
     found, row = await read(partial(_read, account)), await read(partial(operations.find_payment, reference, account))
+    stripe = StripeApi(services().settings)
+    if row.checkout_id:
+        url = await asyncio.to_thread(stripe.checkout_url, row.checkout_id)
+        return await page("account/order.html", row=row, terms=found.terms, waits=not url, next_url=url, wrong="")
     order = CheckoutOrder(
         reference,
         row.amount_minor or 0,
@@ -161,7 +165,7 @@ async def _to_stripe(account: UUID, reference: str, *, save_card: bool = False) 
         bool(found.terms and found.terms.automatic_tax),
         f"{edge_url()}/account/credits/orders/{reference}",
     )
-    checkout = await asyncio.to_thread(StripeApi(services().settings).create_checkout, order)
+    checkout = await asyncio.to_thread(stripe.create_checkout, order)
     await write(partial(attach_checkout, reference, checkout.id))
     return await page("account/order.html", row=row, terms=found.terms, waits=False, next_url=checkout.url, wrong="")
 

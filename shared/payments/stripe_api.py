@@ -109,6 +109,11 @@ class StripeApi:
             raise PaymentsUnavailable("Stripe returned no address for the payment.", "no_url")
         return Checkout(session.id, session.url)
 
+    def checkout_url(self, checkout_id: str) -> str:
+        """Return the address of a checkout page, or "" if it is paid or has expired."""
+        session = self._call(lambda client: client.v1.checkout.sessions.retrieve(checkout_id))
+        return str(session.url or "")
+
     def charge_card(
         self, reference: str, amount_minor: int, currency: str, customer_id: str, payment_method: str
     ) -> dict[str, Any]:

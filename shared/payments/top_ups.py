@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, NamedTuple
 from uuid import UUID
 
-import peewee
 from peewee import SQL, fn
 
 from shared.core.billing_periods import month_start
@@ -17,8 +15,6 @@ from shared.ledger.sql import lock_accounts
 from shared.models import Account, Payment, PaymentProfile, PaymentSettings
 from shared.payments.money import CreditPrice
 from shared.payments.orders import STRIPE, Fact, create_order, record_fact
-
-log = logging.getLogger("yout.payments")
 
 UNANSWERED_MS = 20 * 3_600_000  # Stripe forgets idempotency keys after 24 hours, so older charges are not sent again
 BATCH = 100
@@ -72,9 +68,15 @@ def begin_top_up(account: UUID, now: int | None = None) -> TopUp | None:
                 settings.currency, settings.credits_per_minor_unit, settings.minimum_minor, settings.maximum_minor
             )
             try:
-                order = create_order(account, STRIPE, amount, settings.currency, price.credits(amount), purpose="top_up", now=now)
-            except (InvalidInput, peewee.IntegrityError) as error:  # staff changed the price since
-                log.warning("the top-up of account %s is not possible: %s", account, error)
+                credits = price.credits(amount)
+            except InvalidInput:  # staff changed the price or the allowed amounts since
+                PaymentProfile.update(top_up_stopped_at=now, top_up_problem="amount_not_allowed").where(
+                    PaymentProfile.account == account
+                ).execute()
+                return None
+            try:
+                order = create_order(account, STRIPE, amount, settings.currency, credits, purpose="top_up", now=now)
+            except InvalidInput:  # the account was suspended since
                 return None
         return TopUp(
             account,

@@ -39,7 +39,7 @@ class StripeServer:
         self.sessions: dict[str, Object] = {}
         self.requests: list[tuple[str, str]] = []  # method and path
         self.is_down = False
-        self._replies: dict[str, tuple[int, bytes]] = {}  # by idempotency key
+        self._replies: dict[str, tuple[bytes, tuple[int, bytes]]] = {}  # the request and its reply, by idempotency key
         self._lock = threading.RLock()
         self._process, self._port = start_on_free_port(self._start, lambda _, port: _answers(port))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -127,16 +127,22 @@ class StripeServer:
             if self.is_down:
                 return 503, b'{"error": {"type": "api_error", "message": "down"}}'
             if idempotency_key in self._replies:
-                return self._replies[idempotency_key]
+                first, reply = self._replies[idempotency_key]
+                return (
+                    reply if first == body else (400, b'{"error": {"type": "idempotency_error", "message": "other parameters"}}')
+                )
             reply = self._answer(method, target, body)
             if idempotency_key:
-                self._replies[idempotency_key] = reply
+                self._replies[idempotency_key] = body, reply
             return reply
 
     def _answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
         path, form = urlsplit(target).path, {name: values[0] for name, values in parse_qs(body.decode()).items()}
         if (method, path) == ("POST", "/v1/checkout/sessions"):
             return 200, json.dumps(self._create_session(form)).encode()
+        if method == "GET" and path.startswith("/v1/checkout/sessions/"):
+            session = self.sessions[path.rpartition("/")[2]]
+            return 200, json.dumps(session if session["status"] == "open" else session | {"url": None}).encode()
         if (method, path) == ("GET", "/v1/events"):
             return 200, json.dumps(self._list_events(parse_qs(urlsplit(target).query))).encode()
         status, reply = self._forward(method, target, body or None)
