@@ -23,7 +23,7 @@ from shared.core.formats import (
 )
 from shared.core.settings import Settings
 from shared.ledger.reasons import shown_reason
-from shared.payments.labels import purpose_label, shown_state
+from shared.payments.labels import provider_label, purpose_label, shown_state
 from shared.payments.money import format_money
 from shared.text.translation import gettext
 
@@ -75,6 +75,7 @@ def install(app: Flask, settings: Settings) -> None:
         exact=format_exact_time,
         reason=shown_reason,
         money=format_money,
+        payment_provider=provider_label,
         payment_purpose=purpose_label,
         payment_state=shown_state,
         rate_usd=rate_in_usd,

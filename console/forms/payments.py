@@ -52,13 +52,13 @@ class PaymentSettingsForm(LocalizedForm):
         """Return the form filled in with the current settings."""
         if row is None:
             return cls(formdata=None, data={"currency": "USD", "amounts": "5 10 25 100", "minimum": "5", "maximum": "1000"})
-        data: dict[str, Any] = {
+        data: dict[str, Any] = row.__data__ | {
             "currency": row.currency.upper(),
             "amounts": " ".join(plain_money(amount, row.currency) for amount in row.amounts),
             "minimum": plain_money(row.minimum_minor, row.currency),
             "maximum": plain_money(row.maximum_minor, row.currency),
         }
-        return cls(formdata=None, obj=row, data=data)
+        return cls(formdata=None, data=data)
 
     def terms(self) -> PaymentTerms:
         """Return the values for `shared.operations.payments`. Raises `InvalidInput`."""

@@ -23,13 +23,11 @@ from shared.core.timestamps import format_timestamp
 from shared.models import PAYMENT_PURPOSES, PAYMENT_STATES, Account, Payment
 from shared.operations.accounts import find_account
 from shared.operations.payments import find_payment, find_payment_settings
-from shared.payments.labels import PURPOSES
-from shared.payments.orders import CODE, INVOICE, STRIPE
+from shared.payments.labels import PROVIDERS, PURPOSES
 from shared.payments.stripe_events import EVENT_TYPES
 from shared.text.translation import gettext
 
 FILTERS = ("account", "state", "purpose", "provider", "payment", "since", "until")
-PROVIDERS = (STRIPE, INVOICE, CODE)
 STATES = (*PAYMENT_STATES, "refunded", "disputed", "unrecovered")
 ORDER: list[Any] = [Payment.created_at, Payment.reference]
 _EXPORTED = (
@@ -103,7 +101,8 @@ class PaymentsView(View):
         filters = active_filters(FILTERS)
         query = apply_conditions(Payment.select(Payment, Account.id, Account.email).join(Account), _conditions(filters))
         page = run_with_timeout(lambda: fetch_page(query, ORDER, request.args.get("before")))
-        names = {"purpose": {name: str(label) for name, label in PURPOSES.items()}}
+        labels = {"purpose": PURPOSES, "provider": PROVIDERS}
+        names = {name: {value: str(label) for value, label in known.items()} for name, known in labels.items()}
         return self.page(
             "payments/list.html",
             page=page,

@@ -1,4 +1,4 @@
-"""What pages call the purposes and states of payments. Pure."""
+"""What pages call the purposes, providers and states of payments. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ PURPOSES = {
     "plan": lazy_gettext("Plan"),
     "overage": lazy_gettext("Overage"),
 }
+PROVIDERS = {
+    "stripe": lazy_gettext("Stripe"),
+    "invoice": lazy_gettext("Bank transfer"),
+    "code": lazy_gettext("Redeemed code"),
+}
+
+
+def provider_label(provider: str) -> str:
+    """Return how a payment is made."""
+    return str(PROVIDERS[provider])
 
 
 def purpose_label(purpose: str) -> str:

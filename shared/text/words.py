@@ -41,9 +41,6 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("partly refunded"),
         lazy_gettext("unrecovered"),
         lazy_gettext("missing"),
-        lazy_gettext("stripe"),
-        lazy_gettext("invoice"),
-        lazy_gettext("code"),
         lazy_gettext("process not responding"),
         # of channels, by their error rate
         lazy_gettext("degraded"),
