@@ -302,6 +302,10 @@ def setting_warnings(settings: Settings) -> list[str]:
         lines.append("SECRET_KEY is the public development key; set it, or run `yout migrate` to generate one.")
     if settings.smtp_url and read_smtp_url(settings.smtp_url).sends_password_in_plain_text:
         lines.append("YOUT_SMTP_URL has starttls=off: the password of the mail server is sent in plain text.")
+    if settings.uses_stripe and not settings.stripe_webhook_secret:
+        lines.append("STRIPE_API_KEY is set, but not STRIPE_WEBHOOK_SECRET: payments are only credited every two minutes.")
+    if settings.stripe_api_base.startswith("http://") and settings.production:
+        lines.append("STRIPE_API_BASE begins with http://: the key of Stripe is sent in plain text.")
     if not settings.uses_sqlite:
         lines += [_without_effect("DATABASE_URL", name) for name in database_url.ignored_options(settings.database_url)]
     lines += [_without_effect("REDIS_URL", name) for name in redis_url.ignored_options(settings.redis_url)]

@@ -252,6 +252,12 @@ def test_an_address_of_another_machine(make_settings: MakeSettings) -> None:
             ["YOUT_SMTP_URL has starttls=off"],
         ),
         ({"smtp_url": "smtps://a:b@mx", "mail_from": "a@example.com"}, []),
+        ({"stripe_api_key": "sk_test_1"}, ["STRIPE_API_KEY is set, but not STRIPE_WEBHOOK_SECRET"]),
+        ({"stripe_api_key": "sk_test_1", "stripe_webhook_secret": "whsec_1"}, []),
+        (
+            {"environment": "production", "media_url": "s3://media", "stripe_api_base": "http://stripe.test"},
+            ["STRIPE_API_BASE begins with http://"],
+        ),
         (
             {"database_url": "postgres://db/x?connection_limit=1", "redis_url": "redis://cache?protocol=3"},
             ["DATABASE_URL has the option 'connection_limit'", "REDIS_URL has the option 'protocol'"],

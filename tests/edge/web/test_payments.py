@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,12 @@ from shared.models import Account, LedgerEntry, Payment, PaymentProfile
 from shared.operations import payments as operations
 from shared.payments.orders import TOP_UP_RETRY_MS
 from tests import stripe_events
+from tests.conftest import OpenPage
 from tests.edge.shared_edge import Reply
 from tests.edge.web.conftest import Browser, Site
 from tests.edge.web.test_members import member_of
 from tests.factories import ORIGIN
+from tests.page_checks import check_page
 from tests.servers.stripe import DECLINED_CARD, KEY, WEBHOOK_SECRET, StripeServer
 from workers.payments import PaymentWork
 
@@ -299,3 +302,24 @@ def test_no_secret_of_stripe_is_on_a_page_or_in_a_log(shop: Shop) -> None:
     assert KEY.encode() not in seen
     assert WEBHOOK_SECRET.encode() not in seen
     assert not re.search(rb"(sk_test|whsec)_[a-z]", seen)
+
+
+async def test_the_browser_pays_and_comes_back(shop: Shop, open_page: OpenPage, axe: str) -> None:
+    page = await open_page()
+    await shop.member.copy_session_to(page)
+    await page.goto(f"http://127.0.0.1:{shop.member.port}/account/credits")
+    await check_page(page, axe, "credits")
+    await page.get_by_label("25.00").check()
+    await page.get_by_label("Save the card for automatic top-ups").check()
+    await page.get_by_role("button", name="Pay by card").click()
+    await page.wait_for_url(f"{shop.stripe.url}/pay/**")
+    await page.get_by_role("button", name="Pay").click()
+    await page.wait_for_url("**/account/credits/orders/*")
+    assert await page.locator(".state").inner_text() == "pending"
+    await asyncio.to_thread(shop.deliver, *shop.stripe.events)
+    await page.reload()
+    assert await page.locator(".state").inner_text() == "paid"
+    await check_page(page, axe, "payment")
+    await page.get_by_role("link", name="Back to credits").click()
+    assert "visa 4242 03/2031" in await page.locator("main").inner_text()
+    assert shop.bought == [2_500_000]
