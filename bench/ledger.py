@@ -45,7 +45,7 @@ ORIGIN = Origin("bench")
 MODEL = "bench-model"
 CREDITS = 10**14
 USAGE = TokenUsage(20, 64)
-REQUEST_SHA256 = bytes(range(32))
+REQUEST_SHA256, REQUEST_SHAPE = bytes(range(32)), bytes(range(16))
 CALL_MS = 60_000
 
 
@@ -95,6 +95,7 @@ class Till:
             created_at=now_ms(),
             provider_cost=self._cost,
             request_sha256=REQUEST_SHA256,
+            request_shape=REQUEST_SHAPE,
         )
 
 
