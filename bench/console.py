@@ -27,6 +27,7 @@ from shared.core.clock import new_id
 from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.core.settings import Settings
+from shared.models import NO_CHANNEL
 from shared.operations.audit import Origin
 from shared.operations.staff import create_staff
 from tests.databases import opened
@@ -62,7 +63,10 @@ def value(sql: str) -> str:
 
 def pages() -> dict[str, str]:
     """Return the URLs to measure, by name."""
-    by_size = "SELECT {column} FROM {table} WHERE grain_hours = 24 GROUP BY 1 ORDER BY SUM(calls) {order} LIMIT 1"
+    by_size = (
+        "SELECT {column} FROM {table} WHERE grain_hours = 24"
+        f" AND channel <> '{NO_CHANNEL}' GROUP BY 1 ORDER BY SUM(calls) {{order}} LIMIT 1"
+    )
 
     def ends(column: str, table: str = "platform_usage") -> dict[str, str]:
         return {
@@ -86,6 +90,14 @@ def pages() -> dict[str, str]:
         found |= {f"Usage, {what}: {word}": f"/usage/?{what}={word}" for word in ("yes", "no")}
     call = value("SELECT id FROM usage_ledger ORDER BY created_at LIMIT 1")
     found |= {"Usage, one request": f"/usage/?request={call}", "Receipt": f"/usage/{call}"}
+    for word in ("busiest", "quietest"):
+        found[f"Account, {word}"] = f"/accounts/{accounts[word]}"
+        found[f"Key of {word} account"] = f"/keys/{keys[word]}"
+        found[f"Model, {word}"] = f"/models/{models[word]}"
+        found[f"Channel, {word}"] = f"/channels/{channels[word]}"
+        found[f"Ledger, {word} account"] = f"/ledger/?account={accounts[word]}"
+    found |= {f"Ledger, {kind}": f"/ledger/?kind={kind}" for kind in ("charge", "refund")}
+    found |= {f"{name.capitalize()}": f"/{name}/" for name in ("accounts", "keys", "models", "channels", "plans")}
     found |= {"Holds": "/holds/", "Ledger": "/ledger/", "Media jobs": "/jobs/", "Audit log": "/audit/"}
     return found
 

@@ -36,6 +36,7 @@ from shared.operations.accounts import create_account, set_account_status
 from shared.operations.keys import revoke_key
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
+from shared.rollup import month_spending
 from tests import factories
 from tests import test_distribution as paths
 from tests.conftest import StartWeb
@@ -148,7 +149,7 @@ def test_every_path_runs_on_accounts_of_one_shard(
     paths.make_calls(customers, now)
     paths.run_media(customers[0], now)
     paths.lose_holds(customers, now)
-    ledger.month_spending(customers[0].id, now)
+    month_spending(customers[0].id, now)
     paths.use_overage(customers, now)
     paths.post_entries(customers[0])
     paths.delete_old_calls(customers[1], now)

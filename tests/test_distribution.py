@@ -40,7 +40,6 @@ from shared.ledger import (
     compaction,
     retention,
 )
-from shared.ledger.allowances import member_spending
 from shared.ledger.receipt_proof import read_proof
 from shared.ledger.request_shapes import read_shape, save_shape
 from shared.ledger.sql import execute
@@ -54,6 +53,7 @@ from shared.operations.purges import begin_purge, purge_visitor
 from shared.operations.shares import share_messages
 from shared.operations.stored_responses import ResponseState, find_response, store_response
 from shared.operations.subscriptions import cancel_subscription, change_subscription, set_overage, subscribe
+from shared.rollup import member_spending, month_spending
 from tests import factories
 from tests.distribution import is_data_statement, unrouted_tables
 from tests.factories import ORIGIN
@@ -317,7 +317,7 @@ def test_every_hot_statement_names_the_account(
         make_calls(customers, now)
         run_media(customers[0], now)
         lose_holds(customers, now)
-        ledger.month_spending(customers[0].id, now)
+        month_spending(customers[0].id, now)
         member_spending(customers[0].id, now)
         use_overage(customers, now)
         post_entries(customers[0])

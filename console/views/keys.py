@@ -19,9 +19,9 @@ from shared.core.clock import now_ms
 from shared.core.errors import NotFound
 from shared.identity.api_key_format import PREFIX, digest, is_well_formed
 from shared.identity.emails import normalize_for_lookup
-from shared.ledger.allowances import month_spending
 from shared.models import Account, ApiKey
 from shared.operations.key_rotation import MAX_KEYS
+from shared.rollup import month_spending
 from shared.text.translation import gettext
 
 _SHOWN = [field for field in ApiKey._meta.sorted_fields if field.name != "digest"]

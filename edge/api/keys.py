@@ -45,11 +45,11 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited, RequestTooLarge
 from shared.core.timestamps import format_timestamp
 from shared.identity.roles import may
-from shared.ledger import month_meters, month_spending
+from shared.ledger import month_meters
 from shared.models import ApiKey, UsageLedger
 from shared.operations.key_changes import update_key
 from shared.operations.keys import CreatedKey, KeyOptions, create_key, of_member, revoke_key
-from shared.rollup import last_days, read_breakdown
+from shared.rollup import last_days, month_spending, read_breakdown
 
 MAX_KEYS = 100  # active keys of an account
 DAY_MS = 24 * 3_600_000

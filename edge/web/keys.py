@@ -22,9 +22,8 @@ from edge.web.web_session import address, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest, NotFound, RateLimited
 from shared.core.timestamps import format_timestamp
-from shared.ledger import month_spending
 from shared.models import ApiKey, UsageLedger
-from shared.rollup import last_days
+from shared.rollup import last_days, month_spending
 from shared.text.translation import gettext
 
 keys = Blueprint("account_keys", __name__)

@@ -19,7 +19,7 @@ Invariants, checked by `verify.verify`: `balance = sum(ledger)`, `held = sum(ope
 """
 
 from shared.identity.payer import KeyAndPlanLimits
-from shared.ledger.allowances import month_meters, month_spending
+from shared.ledger.allowances import month_meters
 from shared.ledger.entries import post_entry
 from shared.ledger.extend import Extended, Extension, extend
 from shared.ledger.idempotency import Claim
@@ -49,7 +49,6 @@ __all__ = [
     "extend",
     "lock_in_order",
     "month_meters",
-    "month_spending",
     "post_entry",
     "release",
     "renew_pool",

@@ -96,43 +96,24 @@ def read_overages(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, 
     return lambda: {(as_uuid(account), as_uuid(id)): Meter(*amounts) for account, id, *amounts in cursor}
 
 
-def month_spending(account: UUID, now: int) -> dict[UUID, int]:
-    """Return the credits charged in the calendar month of `now`, by key of an account; keys without charges are left out.
+def month_counts(account: UUID, now: int) -> dict[UUID, int]:
+    """Return the credits that the counters of the month of `now` have, by key of an account.
 
-    A key with a monthly limit includes the keys that it created or replaced, which count toward its limit.
+    A key with a monthly limit has a counter, which includes the keys that it created or replaced.
     """
-    counted = execute(
-        "SELECT name, used FROM allowance WHERE account_id = ? AND kind = 'key' AND period = ?", [account, month_of(now)]
-    ).fetchall()
-    meters = {UUID(name.rpartition("/")[2]): used for name, used in counted}
+    meters = _counts(account, "key", month_of(now))
     shared = execute("SELECT id, meter FROM api_key WHERE account_id = ? AND meter IS NOT NULL", [account]) if meters else ()
-    successors = {as_uuid(key): meters[as_uuid(meter)] for key, meter in shared if as_uuid(meter) in meters}
-    summed = execute(
-        "SELECT api_key, sum(credits) FROM usage_ledger WHERE account_id = ? AND created_at >= ? AND api_key IS NOT NULL"
-        " GROUP BY api_key",
-        [account, month_start(now)],
-    ).fetchall()
-    spent = {as_uuid(key): int(used) for key, used in summed}
-    # A key with a limit has a counter, which purging usage rows does not change. Without a limit the counter does not change.
-    return spent | {key: max(used, spent.get(key, 0)) for key, used in (meters | successors).items()}
+    return meters | {as_uuid(key): meters[as_uuid(meter)] for key, meter in shared if as_uuid(meter) in meters}
 
 
-def member_spending(account: UUID, now: int, *, daily: bool = False) -> dict[UUID, int]:
-    """Return the credits charged in the month (or day) of `now` by member of an account, without members who have no charges."""
-    summed = execute(
-        "SELECT coalesce(member, account_id), sum(credits) FROM usage_ledger WHERE account_id = ? AND created_at >= ? GROUP BY 1",
-        [account, _period_start(now, daily)],
-    ).fetchall()
-    kind, period = ("memberday", day_of(now)) if daily else ("member", month_of(now))
-    counted = execute(
-        "SELECT name, used FROM allowance WHERE account_id = ? AND kind = ? AND period = ?", [account, kind, period]
-    ).fetchall()
-    spent = {as_uuid(member): int(credits) for member, credits in summed}
-    # A member with a limit has a counter, which deleting usage rows does not change.
-    for name, used in counted:
-        member = UUID(name.rpartition("/")[2])
-        spent[member] = max(used, spent.get(member, 0))
-    return spent
+def member_counts(account: UUID, now: int, *, daily: bool = False) -> dict[UUID, int]:
+    """Return the credits that the counters of the month (or day) of `now` have, by member of an account with a limit."""
+    return _counts(account, *(("memberday", day_of(now)) if daily else ("member", month_of(now))))
+
+
+def _counts(account: UUID, kind: str, period: int) -> dict[UUID, int]:
+    rows = execute("SELECT name, used FROM allowance WHERE account_id = ? AND kind = ? AND period = ?", [account, kind, period])
+    return {UUID(name.rpartition("/")[2]): used for name, used in rows.fetchall()}
 
 
 def month_meters(account: UUID, limits: Mapping[UUID, int], now: int) -> dict[UUID, Meter]:

@@ -15,7 +15,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.identity.roles import OWNER, check_assignable_role
-from shared.ledger.allowances import init_member_counter, member_spending
+from shared.ledger.allowances import init_member_counter
 from shared.ledger.sql import lock_accounts
 from shared.models import Account, ApiKey, Invitation, Member, Person
 from shared.operations.accounts import find_account, require_customer_account
@@ -24,6 +24,7 @@ from shared.operations.keys import of_member, revoke_with_children
 from shared.operations.people import current_sign_in, find_sign_in, owned_account, sync_owner
 from shared.operations.validation import MAX_AMOUNT, check_integer
 from shared.operations.web_accounts import end_member_sessions
+from shared.rollup import member_spending
 from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
 
 _NO_MEMBER = lazy_gettext("There is no such member.")

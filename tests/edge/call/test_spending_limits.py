@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from shared.core.clock import now_ms
-from shared.ledger import month_spending
-from shared.ledger.allowances import member_spending
 from shared.ledger.verify import verify_ledger
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, Allowance, LedgerEntry, Subscription, UsageLedger
@@ -22,6 +20,7 @@ from shared.operations.keys import create_key
 from shared.operations.members import MemberTerms, add_member, set_member_suspended
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import set_overage, subscribe
+from shared.rollup import member_spending, month_spending
 from tests import factories
 from tests.edge.http_calls import WAIT_SECONDS, Response, chat, run_concurrently
 from tests.factories import ORIGIN

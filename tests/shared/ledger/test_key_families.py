@@ -18,6 +18,7 @@ from shared.operations.audit import Origin
 from shared.operations.key_changes import update_key
 from shared.operations.key_rotation import rotate_key
 from shared.operations.keys import KeyOptions, create_key, revoke_key
+from shared.rollup import month_spending
 from tests import factories
 from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, in_threads, quote
@@ -69,7 +70,7 @@ def test_a_child_has_its_own_limit_too(bound_database: peewee.Database) -> None:
     spend(child, 25)
     assert amounts(*reserve(keyed(child, 50, 5), now=now_ms())) == [15]
     assert amounts(*reserve(keyed(parent, 90, 5), now=now_ms())) == [60]
-    assert ledger.month_spending(owner.id, now_ms()) == {parent.id: 25, child.id: 25}
+    assert month_spending(owner.id, now_ms()) == {parent.id: 25, child.id: 25}
     assert_ledger_verifies(now_ms())
 
 
@@ -119,7 +120,7 @@ def test_a_replacement_key_continues_its_predecessors_month(bound_database: peew
     third = rotate_key(second.id, 0, origin=ORIGIN).row
     assert amounts(*reserve(keyed(third, 100, 1), now=now_ms())) == [30]
     assert amounts(*reserve(keyed(first, 10, 1), keyed(child, 10, 1), now=now_ms())) == [CreditsHeld] * 2
-    assert ledger.month_spending(owner.id, now_ms())[third.id] == 170
+    assert month_spending(owner.id, now_ms())[third.id] == 170
     assert ApiKey.get_by_id(child.id).parent == third.id
     assert third.can_manage
     assert_ledger_verifies(now_ms())
@@ -213,7 +214,7 @@ def test_spending_of_a_key_without_a_limit_is_reported(bound_database: peewee.Da
     spend(row, 20)
     update_key(row.id, {"monthly_credit_limit": None}, origin=ORIGIN)
     spend(row, 300)
-    assert ledger.month_spending(owner.id, now_ms()) == {row.id: 320}
+    assert month_spending(owner.id, now_ms()) == {row.id: 320}
 
 
 def test_a_change_is_audited_with_the_old_values(bound_database: peewee.Database) -> None:

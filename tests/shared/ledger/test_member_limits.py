@@ -10,12 +10,11 @@ from shared.core.database import transaction
 from shared.core.errors import AccessDenied, CreditsHeld, InsufficientCredits, InvalidApiKey
 from shared.identity.payer import SessionPayer
 from shared.ledger import Extension, HoldTaken, Reservation
-from shared.ledger.allowances import member_spending
 from shared.models import Account, Allowance, ApiKey, Hold, Member, UsageLedger, WebSession
 from shared.operations.key_changes import update_key
 from shared.operations.keys import KeyOptions, create_key
 from shared.operations.members import MemberTerms, add_member, change_member, remove_member, set_member_suspended
-from shared.rollup import read_breakdown, update_sums
+from shared.rollup import member_spending, read_breakdown, update_sums
 from tests import factories
 from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS

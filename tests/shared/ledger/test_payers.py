@@ -44,6 +44,7 @@ from shared.models import Account, Allowance, ApiKey, Hold, LedgerEntry, UsageLe
 from shared.operations.accounts import adjust_credits
 from shared.operations.key_changes import update_key
 from shared.operations.keys import create_key
+from shared.rollup import month_spending
 from tests import factories
 from tests.factories import ORIGIN
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, pool_of, quote
@@ -461,7 +462,7 @@ def test_a_limit_added_later_counts_spent_and_held_credits(bound_database: peewe
     update_key(row.id, {"monthly_credit_limit": 150}, origin=ORIGIN)
     assert amounts(*reserve(keyed(row, 100, 30), now=now)) == [35]
     assert settle(running, owner.id, 70, now, api_key=row.id, created_at=now).credits == 70
-    assert ledger.month_spending(owner.id, now) == {row.id: 115}
+    assert month_spending(owner.id, now) == {row.id: 115}
     update_key(row.id, {"monthly_credit_limit": 300}, origin=ORIGIN)
     assert amounts(*reserve(keyed(row, 500, 30), now=now)) == [150]
     update_key(str(row.id), {"monthly_credit_limit": None}, origin=ORIGIN)

@@ -28,6 +28,7 @@ from shared.operations.subscriptions import (
     subscribe,
     suspend_subscription,
 )
+from shared.rollup import month_spending
 from tests import factories
 from tests.shared.ledger.test_ledger import HOLD_MS, PRICE, in_threads, quote
 
@@ -385,7 +386,7 @@ def test_a_keys_limit_counts_overage_too(bound_database: peewee.Database) -> Non
     assert (taken.amount, overage(owner)) == (30, (0, 10))
     assert calls.settle(reservation, 60) == Settled(30, 0, uncharged_cost=30, overage=10)
     assert isinstance(calls.reserve(1)[1], InsufficientCredits)
-    assert ledger.month_spending(owner.id, now_ms()) == {ApiKey.get(ApiKey.digest == calls.digest).id: 30}
+    assert month_spending(owner.id, now_ms()) == {ApiKey.get(ApiKey.digest == calls.digest).id: 30}
     assert_ledger_verifies()
 
 

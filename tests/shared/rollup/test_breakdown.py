@@ -12,7 +12,15 @@ from playhouse.migrations import Runner
 
 from shared.core.schema_version import MIGRATIONS, migrate
 from shared.models import AccountUsage, KeyUsage, PlatformUsage, RollupState, TagUsage, UsageLedger
-from shared.rollup import MAX_TAGS, OTHER_TAGS, UsageSums, read_breakdown, update_sums
+from shared.rollup import (
+    MAX_TAGS,
+    OTHER_TAGS,
+    UsageSums,
+    member_spending,
+    month_spending,
+    read_breakdown,
+    update_sums,
+)
 from tests import factories
 from tests.shared.rollup.conftest import DAY, HOUR, NOON, call
 
@@ -87,6 +95,19 @@ def test_tags_beyond_the_limit_are_summed_together(bound_database: peewee.Databa
     assert (found["often"].credits, found[None].credits) == (4, 2)
     assert found[OTHER_TAGS].calls == 2 * (MAX_TAGS + 2) - (MAX_TAGS - 1)
     assert len(read_breakdown(owner, TODAY, TODAY + DAY, "tag")) == MAX_TAGS + 1  # not summed yet
+
+
+def test_spending_does_not_read_calls_that_are_summed(bound_database: peewee.Database) -> None:
+    account = factories.account()
+    owner, key = account.id, factories.api_key(account)[0].id
+    for ago, credits in ((2 * DAY, 1), (3 * HOUR, 20), (0, 300)):
+        call(owner, NOW - ago, api_key=key, credits=credits)
+        call(owner, NOW - ago, credits=7)  # of a web session
+    update_sums(NOW, 60)
+    UsageLedger.delete().where(UsageLedger.created_at < NOW - HOUR).execute()
+    assert month_spending(owner, NOW) == {key: 321}
+    assert member_spending(owner, NOW) == {owner: 342}
+    assert member_spending(owner, NOW, daily=True) == {owner: 334}
 
 
 def test_days_of_before_the_migration_are_summed_later(bound_database: peewee.Database) -> None:
