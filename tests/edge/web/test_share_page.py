@@ -16,6 +16,7 @@ from shared.operations.shares import share_messages
 from tests import factories
 from tests.conftest import OpenPage
 from tests.edge.web.test_markdown import ATTACKS, TEX_ATTACKS
+from tests.page_checks import check_page
 from tests.servers.browser import PHONE
 from tests.servers.edge import WebProcess
 
@@ -74,7 +75,7 @@ async def test_hostile_text_runs_nothing_and_requests_nothing(
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 async def test_code_and_formulas_are_shown_as_in_the_chat(
-    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage, axe: str
 ) -> None:
     owner = factories.account()
     talk = share_messages(owner.id, "A talk", [ChatMessage("user", TALK), ChatMessage("assistant", TALK)])
@@ -98,6 +99,7 @@ async def test_code_and_formulas_are_shown_as_in_the_chat(
     await expect(answer.locator("button.copy")).to_have_text("Kopieren")
     assert await page.evaluate("document.fonts.ready.then((fonts) => [...fonts].some((font) => font.status === 'loaded'))")
     assert await page.inner_text("article.user .text") == TALK
+    await check_page(page, axe, "share")
     assert [url for url in asked if not url.startswith((f"{edge.url}/assets/", f"{edge.url}/c/"))] == []
 
     still = await open_page(javascript=False)
