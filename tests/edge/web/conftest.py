@@ -127,7 +127,7 @@ class Site:
             "redis_url": redis_url,
             "data_dir": ledger_database.folder,
         }
-        self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",)}
+        self.settings |= {"sign_up_credits": 500_000, "trusted_proxies": ("127.0.0.1",), "trust_page": True}
         self._edges: dict[str, WebProcess] = {}
 
     def edge(self, **settings: Any) -> WebProcess:

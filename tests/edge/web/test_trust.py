@@ -28,12 +28,13 @@ from tests.servers.edge import SECRET_KEY
 
 CAP: dict[str, Any] = {"calls": 400, "overdraft": 0, "lost": 0, "doubled": 0, "problems": [], "surfaces": {}}
 HIT = {"canary": "prompt", "form": "base64", "place": "database: usage_ledger.tag"}
+NEW_EDGE: dict[str, Any] = {"media_link_seconds": 600}  # the page of another may be a minute old
 PRIVACY: dict[str, Any] = {"canaries": ["prompt"], "places": [], "hits": [], "kept": [], "requests": 900}
 
 
 @pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 def test_the_page_is_off_until_it_is_switched_on(site: Site) -> None:
-    browser = site.browser()
+    browser = site.browser(trust_page=False)
     assert [browser.get(path).status for path in ("/trust", "/trust.json")] == [404, 404]
     assert all(b"/trust" not in browser.get(path).body for path in ("/models", "/sitemap.xml"))
 
@@ -98,7 +99,7 @@ async def test_what_the_page_shows(
     store_report("privacy-check", sign_report("privacy-check", now, now, found, settings), settings)
     create_plan("internal-name", {"media_days": 90, "usage_days": 45, "stores_content": True}, origin=ORIGIN)
     head = seal_ledger(now, SECRET_KEY, "https://edge.example")["head"]
-    edge = site.edge(trust_page=True)
+    edge = site.edge(**NEW_EDGE)
     page = await open_page()
     await page.goto(f"{edge.url}/models")
     await page.click("footer >> text=What you can check")
@@ -117,7 +118,7 @@ async def test_what_the_page_shows(
     await expect(phone.locator("h1")).to_have_text("Was Sie prüfen können")
     await check_page(phone, axe, "trust-german")
 
-    browser = site.browser(trust_page=True)
+    browser = site.browser(**NEW_EDGE)
     answer = browser.get("/trust.json")
     document = answer.json
     assert answer.headers["cache-control"] == "public, max-age=60"
@@ -128,7 +129,7 @@ async def test_what_the_page_shows(
     assert not any(secret in answer.body.decode() for secret in ("internal-name", site.upstream.url, "sk-"))
     store_report("prove-cap", sign_report("prove-cap", now, now, CAP, settings), settings)
     assert browser.get("/trust.json").body == answer.body  # it is renewed once a minute
-    member = site.member(trust_page=True)
+    member = site.member(**NEW_EDGE)
     assert member.account is not None
     assert member.account.email.encode() in member.get("/trust").body
     assert member.account.email.encode() not in browser.get("/trust").body

@@ -127,7 +127,7 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     found = DumpCheck(heads)
     assert list(found.run(data.splitlines(keepends=True))) == []
     [folded] = found.folded
-    assert folded.startswith(f"account {account.id}: a purge replaced entries up to its sealed head, entry ")
+    assert folded.startswith(f"account {account}: a purge replaced entries up to its sealed head, entry ")
     assert folded.endswith(" in seal 1")
     assert head.hex().encode() in data
     seal_now()
