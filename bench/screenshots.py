@@ -175,7 +175,7 @@ def seed(upstream: Upstream) -> Seed:
             ),
         ],
         [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave"],
-        [f"/usage/{calls[0]}"],
+        [f"/usage/{calls[0]}", f"/channels/{channel.id}"],
     )
 
 

@@ -24,6 +24,7 @@ from shared.safe_http import SafeHttpClient, Timeouts, policy_from_settings
 LIMITS = Timeouts(total_seconds=30, idle_seconds=30)
 MAX_ANSWER_BYTES = 1_000_000
 INPUT_BOUND = 2_000  # more tokens than any probe has
+REMEMBERED_SECONDS = 24 * 3_600.0  # how long a refused field or shape is left out, until it is tried again
 # Fields that a provider may refuse, in the order in which they are left out. All three calls of a probe have the same fields.
 OPTIONAL_FIELDS: tuple[tuple[str, ...], ...] = ((), ("logprobs", "top_logprobs"), ("logprobs", "top_logprobs", "seed"))
 
@@ -49,23 +50,23 @@ class ProbeResult(NamedTuple):
 
 
 class ProbeClient:
-    """Compares channels. Remembers which fields and shapes their models accept."""
+    """Compares channels. Remembers for a day which fields and shapes their models refuse."""
 
     def __init__(self, settings: Settings, random: Random) -> None:
         self._settings = settings
         self._random = random
         self._policy = policy_from_settings(settings)
-        self._levels: dict[tuple[UUID, UUID, str], int] = {}
+        self._levels: dict[tuple[UUID, UUID, str], tuple[int, float]] = {}  # and until when they are remembered
 
     def shape_for(self, number: int, reference: Route, channel: Route) -> str:
         """Return the shape of the probe with this number. Shapes that were refused become questions."""
         shape = SHAPES[number % len(SHAPES)]
-        return shape if self._levels.get((reference.id, channel.id, shape), 0) < len(OPTIONAL_FIELDS) else "question"
+        return shape if self._level((reference.id, channel.id, shape)) < len(OPTIONAL_FIELDS) else "question"
 
     def probe(self, shape: str, reference: Route, channel: Route) -> ProbeResult:
         """Send one probe three times, in random order, and compare the replies. Raises `ProbeFailed`."""
         key, cost = (reference.id, channel.id, shape), 0
-        for level in range(self._levels.get(key, 0), len(OPTIONAL_FIELDS)):
+        for level in range(self._level(key), len(OPTIONAL_FIELDS)):
             probe = draw_probe(shape, self._random)
             body = {name: value for name, value in probe.body.items() if name not in OPTIONAL_FIELDS[level]}
             if level and body == _without(probe.body, OPTIONAL_FIELDS[level - 1]):
@@ -82,10 +83,20 @@ class ProbeClient:
                     break
                 replies[index] = reply
             if len(replies) == len(calls):
-                self._levels[key] = level
+                self._remember(key, level)
                 return ProbeResult(shape, compare(probe, (replies[0], replies[1]), replies[2]), cost)
-        self._levels[key] = len(OPTIONAL_FIELDS)
+        if shape != "question":
+            self._remember(key, len(OPTIONAL_FIELDS))
         raise ShapeRefused(f"probes of the shape '{shape}' are refused", cost)
+
+    def _level(self, key: tuple[UUID, UUID, str]) -> int:
+        """Return the index of `OPTIONAL_FIELDS` to begin with. If it is their number, the shape was refused."""
+        level, until = self._levels.get(key, (0, 0.0))
+        return level if time.monotonic() < until else 0
+
+    def _remember(self, key: tuple[UUID, UUID, str], level: int) -> None:
+        if self._level(key) != level:
+            self._levels[key] = level, time.monotonic() + REMEMBERED_SECONDS
 
     def _call(self, route: Route, probe: Probe, body: Mapping[str, Any]) -> tuple[Reply | None, int]:
         """Return the reply and its cost, or None if the provider refuses a field."""

@@ -47,11 +47,12 @@ def texts(page: str, pattern: str) -> list[str]:
 def test_a_channel_shows_how_it_differs(compared: Channel, signed_in: Any) -> None:
     browser = signed_in("readonly")
     page = browser.get(f"/channels/{compared.id}").text
-    row = texts(page, r"(?s)>m-1</td>.*direct")
-    assert (row[0], row[1], row[3]) == ("m-1", "direct", "7 of 200")
-    assert row[2].startswith("different")
-    assert "31 probes" in row[2]
-    assert texts(page, r'class="clip">m-2</td>\s*<td class="clip"><span')[1:3] == ["none", "not compared"]
+    row = texts(page, r"(?s)>m-1<br>.*direct")
+    assert row[0] == "m-1 reference direct"
+    assert row[1].startswith("different ")
+    assert "31 probes" in row[1]
+    assert row[2].startswith("7 of 200 probes evidence 1")
+    assert texts(page, "m-2<br>")[:3] == ["m-2 no reference", "not compared", "–"]
     assert texts(page, "<td>Answers</td>") == ["Answers", "80", "75.00 %", "2.50 %", "25.00 %", "75.00 %"]
     assert "2 failed, provider cost 1\u202f234 credits" in page
     assert "At most 24 probes a day, for at most 5\u202f000 credits. The weight is not lowered." in page
