@@ -64,7 +64,7 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
                 retryable: SdkCall | None = None
                 if headers.idempotency_key is not None:
                     caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
-                elif headers.has_key:
+                elif headers.is_retryable:
                     retryable = sdk_call(services, headers, caller.limits.account, surface, same_as, call_id)
                 cap, tag = parse_max_credits(headers.max_credits), parse_tag(headers.tag)
             except RequestRefused as refusal:

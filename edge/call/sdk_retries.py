@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -153,7 +154,8 @@ class SdkCall:
     async def _keep(self) -> None:
         assert self._start is not None  # noqa: S101  (the response has begun)
         assert self._recent is not None  # noqa: S101
-        sealed = seal_answer(self._secret, self._call_id, _encode(self._start, self._body))
+        answer = zlib.compress(_encode(self._start, self._body), 1)  # a stream shrinks to less than a tenth
+        sealed = seal_answer(self._secret, self._call_id, answer)
         self._body.clear()
         self._entry = Entry(KEPT, self._recent.gone, self._call_id, sealed)
         await self._store()
@@ -198,7 +200,7 @@ class SdkCall:
             if entry is not None and entry.kind == KEPT:
                 answer = open_answer(self._secret, entry.call_id, entry.sealed)
                 if answer is not None:
-                    return answer
+                    return zlib.decompress(answer)
         else:
             if recent is None or (is_explained and not recent.gone):
                 return None

@@ -35,12 +35,21 @@ class ApiHeaders(NamedTuple):
         """Whether the request has a header for an API key."""
         return self.authorization is not None or self.x_api_key is not None
 
+    @property
+    def is_retryable(self) -> bool:
+        """Whether the client numbers its attempts, or decided how retries are handled, and sends a key."""
+        return (self.retry_count is not None or self.safe_retries is not None) and self.has_key
+
 
 _NAMES = (
     *(b"authorization", b"x-api-key", b"content-length", b"idempotency-key", b"x-yout-max-credits", b"x-forwarded-for"),
     *(b"content-encoding", b"origin", b"x-yout-tag", b"x-stainless-retry-count", b"x-yout-safe-retries"),
 )
-_LISTS = (b"x-forwarded-for", b"content-encoding")  # repeated headers are joined to one list (RFC 9110, section 5.3)
+_LISTS = (
+    b"x-forwarded-for",
+    b"content-encoding",
+    b"x-stainless-retry-count",
+)  # repeated headers are joined to one list (RFC 9110, section 5.3)
 
 
 def deprecation_headers(alias: Alias) -> list[tuple[bytes, bytes]]:
