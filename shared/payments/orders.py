@@ -36,7 +36,7 @@ TOP_UP_RETRY_MS = 3_600_000  # pause after the first failure, twice as long afte
 _FINAL_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 _HARMLESS_DISPUTES = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
 
-FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card"]
+FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card", "invoice"]
 
 
 class Fact(NamedTuple):
@@ -153,7 +153,7 @@ def _apply(row: Any, fact: Fact, now: int) -> bool:
         row.intent_id = fact.intent_id
     if fact.checkout_id and row.checkout_id is None:
         row.checkout_id = fact.checkout_id
-    if fact.url and (row.invoice_url is None or fact.kind == "paid"):
+    if fact.url and (row.invoice_url is None or fact.kind == "invoice"):  # an invoice is more than a receipt
         row.invoice_url = fact.url
     if fact.kind == "paid" and row.paid_at is None:
         _apply_paid(row, fact, now)

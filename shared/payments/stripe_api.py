@@ -126,6 +126,7 @@ class StripeApi:
             "currency": currency,
             "customer": customer_id,
             "payment_method": payment_method,
+            "payment_method_types": ["card"],  # others may need a page to return to
             "off_session": True,
             "confirm": True,
             "metadata": {PAYMENT_KEY: reference, "yout_purpose": "top_up"},

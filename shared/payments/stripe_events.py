@@ -101,7 +101,7 @@ def _dispute(dispute: Object) -> list[Fact]:
 def _invoice_paid(invoice: Object) -> list[Fact]:
     if not _reference(invoice):
         return []
-    return [Fact("card", _reference(invoice), url=_text(invoice.get("hosted_invoice_url")))]
+    return [Fact("invoice", _reference(invoice), url=_text(invoice.get("hosted_invoice_url")))]
 
 
 READERS: dict[str, Callable[[Object], list[Fact]]] = {

@@ -166,6 +166,10 @@ def test_a_saved_card_belongs_to_the_customer_of_the_account(owner: Account) -> 
     profile = PaymentProfile.get_by_id(owner.id)
     assert (profile.customer_id, profile.payment_method) == (f"cus_{owner.id.hex}", f"pm_{owner.id.hex}")
     assert (profile.card, fresh(row).invoice_url) == ("visa 4242 03/2031", f"https://pay.stripe.test/receipts/{row.reference}")
+    invoice = {"metadata": {"yout_payment": row.reference}, "hosted_invoice_url": "https://invoice.stripe.test/i"}
+    record_event(stripe_events.event("invoice.paid", invoice))
+    record_event(stripe_events.event("charge.succeeded", stripe_events.charge(row)))
+    assert fresh(row).invoice_url == "https://invoice.stripe.test/i"
     foreign = stripe_events.charge(row, customer="cus_of_another", payment_method="pm_of_another")
     record_event(stripe_events.event("charge.succeeded", foreign))
     assert PaymentProfile.get_by_id(owner.id).payment_method == f"pm_{owner.id.hex}"
