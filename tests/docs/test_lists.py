@@ -28,7 +28,7 @@ from shared.models import MODELS
 from tests.distribution import ACCOUNT_COLUMNS
 from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
-from workers import alerts, billing, ledger_seals, mail, margins, partitions, probes, rollup, usage_retention
+from workers import alerts, billing, ledger_seals, mail, margins, partitions, payments, probes, rollup, usage_retention
 from workers.broker import make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import GROUPS as WORKER_GROUPS
@@ -65,12 +65,13 @@ def test_the_actors_of_the_workers(settings: Settings) -> None:
 
 def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
     media, purges = MediaActors(settings), PurgeActors(settings)
-    smtp = settings.__class__.load(
+    complete = settings.__class__.load(
         {
             "YOUT_DATA_DIR": str(settings.data_dir),
             "YOUT_SMTP_URL": "smtp://mx.example.com",
             "YOUT_MAIL_FROM": "a@example.com",
             "YOUT_PUBLIC_URL": "https://yout.example",
+            "STRIPE_API_KEY": "sk_test_1",
         },
         dotenv=None,
     )
@@ -79,8 +80,8 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
         *(*partitions.PERIODIC, *margins.periodic_tasks(settings)),
         *ledger_seals.periodic_tasks(settings),
         *(*media.periodic, *purges.periodic),
-        *(media.callbacks, *mail.periodic(smtp), *alerts.periodic_tasks(settings), media.leases),
-        *probes.periodic_tasks(settings),
+        *(media.callbacks, *mail.periodic(complete), *alerts.periodic_tasks(settings), media.leases),
+        *(*probes.periodic_tasks(settings), *payments.periodic_tasks(complete)),
     ]
     documented = [(names(cells[0])[0], cells[1]) for cells in rows(section("docs/workers.md", "## Periodic tasks"))]
     assert sorted(documented) == sorted((task.name, f"{task.interval_seconds:.0f} s") for task in tasks)

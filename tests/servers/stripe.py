@@ -240,7 +240,7 @@ def _handler(stripe: StripeServer) -> type[BaseHTTPRequestHandler]:
             self._reply(*stripe.answer("POST", self.path, body, self.headers.get("idempotency-key", "")))
 
         def _page(self, html: str) -> None:
-            self._reply(200, f"<!doctype html><title>Checkout</title>{html}".encode(), "text/html")
+            self._reply(200, f'<!doctype html><link rel="icon" href="data:,"><title>Checkout</title>{html}'.encode(), "text/html")
 
         def _reply(self, status: int, body: bytes, kind: str = "application/json") -> None:
             self.send_response(status)
