@@ -112,12 +112,24 @@ async def test_code_and_formulas_are_shown_as_in_the_chat(
 async def test_a_share_fits_a_phone_and_explains_when_it_is_gone(
     bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: StartWeb, open_page: OpenPage
 ) -> None:
-    text = "# A table\n\n| a | b |\n|-|-|\n| " + "long " * 40 + "| 2 |\n\n```\n" + "x" * 300 + "\n```\n\n" + "y" * 300
+    text = (
+        "# A table\n\n| a | b |\n|-|-|\n| "
+        + "long " * 40
+        + "| 2 |\n\n```\n"
+        + "x" * 300
+        + "\n```\n\n"
+        + "y" * 300
+        + " $\\rule{40em}{1em}$"
+    )
     share = share_messages(factories.account().id, "A talk", [ChatMessage("user", "Show me."), ChatMessage("assistant", text)])
     edge = start_edge(database_url=any_database_url, redis_url=redis_url)
     page = await open_page(viewport=PHONE, scheme="dark")
     await page.goto(f"{edge.url}/c/{share.slug}")
+    await page.wait_for_selector(".katex")
     assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert await page.eval_on_selector(
+        ".text.markdown:has(.katex)", "message => message.scrollWidth > message.clientWidth"
+    )  # scrolls
     share.delete_instance()
     response = await page.goto(f"{edge.url}/c/{share.slug}")
     assert response is not None
