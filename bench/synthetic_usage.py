@@ -250,9 +250,13 @@ def fill(rows: int, days: int, accounts: int, models: int, *, seed: int = 1) -> 
     RollupState.update(rolled_until=None, checked_at=None).execute()
     while not update_sums(now_ms(), 30).up_to_date:
         _say("building rollups", began)
-    for table in ("account_total", "account_usage", "platform_usage"):
-        database.execute_sql(f"VACUUM ANALYZE {table}")
+    _vacuum_sums()
     _say("rollups built", began)
+
+
+def _vacuum_sums() -> None:
+    for model in SUMS:
+        database.execute_sql(f"VACUUM ANALYZE {model._meta.table_name}")
 
 
 # Parameters: columns, repetitions, start and length of an hour (ms).
@@ -269,6 +273,7 @@ REPEAT = """
         ) AS repeated
     ) AS calls ORDER BY moved
 """
+SUMS = (PlatformUsage, AccountUsage, AccountTotal, KeyUsage)
 GRANT = 10**12
 ENTRY_COLUMNS = (
     *("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount", "month"),
@@ -382,7 +387,7 @@ def copy_calls(number: int, days: int) -> None:
 
 def copy_sums(number: int, days: int) -> None:
     shift, since = _shift(number, days)
-    for model in (PlatformUsage, AccountUsage, AccountTotal, KeyUsage):
+    for model in SUMS:
         table, columns = model._meta.table_name, model._meta.columns
         kept = "" if model is PlatformUsage else " AND grain_hours = 24"  # account hours are kept for eight days
         values = ", ".join(f"at - {shift}" if column == "at" else column for column in columns)
@@ -411,6 +416,8 @@ def prepare(chosen: argparse.Namespace) -> None:
     for number in range(chosen.from_copy, chosen.from_copy + chosen.copies):
         copy_period(number, chosen.days)
         _say(f"copy {number} made", began)
+    if chosen.copies:
+        _vacuum_sums()
 
 
 def arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
