@@ -29,6 +29,7 @@ from shared.models import Hold, UsageLedger
 CONTINUE_SECONDS = 120  # how long a call continues after its client disconnected
 WAIT_SECONDS = 120  # how long a retry waits for the call
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between two looks at a call
+SETTLED_PAUSE_SECONDS = 0.5
 SETTLE_SECONDS = 3.0  # how long a retry waits for the hold of a call that began, or the charge of one that was cut off
 MAX_KEPT_BYTES = 4_000_000  # larger answers are not kept
 REPLAYED = (b"x-yout-replayed", b"true")
@@ -222,8 +223,9 @@ class SdkCall:
             waited = loop.time() - began
             if waited > WAIT_SECONDS:
                 raise IdempotencyConflict("retry_of_running", found.call_id)
-            if waited > SETTLE_SECONDS and not (await self._read_state(found.call_id)).is_known:
-                return None  # its process died
+            if waited > SETTLE_SECONDS and not (await self._read_state(found.call_id)).is_held:
+                await asyncio.sleep(SETTLED_PAUSE_SECONDS)  # it has ended, and its answer is being stored; or its process died
+                return await self._services.kept_answers.get(self._name)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE_SECONDS)
             found = await self._services.kept_answers.get(self._name)
@@ -249,10 +251,6 @@ class _CallState(NamedTuple):
 
     credits: int | None
     is_held: bool
-
-    @property
-    def is_known(self) -> bool:
-        return self.is_held or self.credits is not None
 
 
 def _read_state(account: UUID, call_id: UUID) -> _CallState:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from copy import copy
+from uuid import uuid4
 
 import pytest
 import redis
 
+from edge.store.kept_answers import RUNNING, Entry, KeptAnswers, call_name
+from edge.store.limiter import Limiter
 from tests.edge.shared_edge import DEFAULT_COST, OpenStream, Sandbox, Stack
 from tests.openai_payloads import DONE, chunk, completion, finish, role, tokens, usage
 from tests.servers.process import eventually
@@ -137,6 +141,19 @@ def test_a_kept_call_that_fails_is_made_again(sandbox: Sandbox) -> None:
         gate.open()
         assert retry.result().status == 200
     assert "x-yout-replayed" not in retry.result().headers
+    assert sandbox.charged == DEFAULT_COST
+
+
+async def test_a_kept_call_whose_process_died_is_made_again(sandbox: Sandbox) -> None:
+    body = json.dumps(sandbox.body()).encode()
+    name = call_name(sandbox.account.id, sandbox.secret.encode(), "/v1/chat/completions", body)
+    limiter = Limiter(sandbox.redis_url, 60)
+    with closing(KeptAnswers(sandbox.redis_url, limiter)) as kept:
+        assert await kept.put(name, Entry(RUNNING, False, uuid4()))
+    await limiter.close()
+    reply = await asyncio.to_thread(sandbox.post, body, {**RETRY, **KEEP})
+    assert reply.status == 200
+    assert "x-yout-replayed" not in reply.headers
     assert sandbox.charged == DEFAULT_COST
 
 
