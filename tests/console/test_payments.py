@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shared.models import Account, AuditEntry, LedgerEntry, Payment, PaymentSettings
@@ -9,6 +11,7 @@ from shared.operations import payments as operations
 from shared.payments.webhooks import note_webhook, record_event
 from tests import factories, stripe_events
 from tests.factories import ORIGIN
+from tests.servers.stripe import KEY, WEBHOOK_SECRET
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 SETTINGS = {
@@ -22,7 +25,7 @@ SETTINGS = {
 }
 
 
-def test_the_set_up_says_what_is_missing_and_never_shows_a_secret(signed_in):
+def test_the_set_up_says_what_is_missing(signed_in):
     browser = signed_in("owner")
     page = browser.get("/payments/settings").text
     assert page.count(">missing<") == 5
@@ -35,6 +38,16 @@ def test_the_set_up_says_what_is_missing_and_never_shows_a_secret(signed_in):
     note_webhook()
     assert browser.get("/payments/settings").text.count(">missing<") == 3
     assert AuditEntry.get(AuditEntry.action == "payments.settings").after["currency"] == "eur"
+
+
+def test_a_complete_set_up_shows_no_secret(app, signed_in):
+    secrets = {"stripe_api_key": KEY, "stripe_webhook_secret": WEBHOOK_SECRET}
+    app.extensions["yout_settings"] = replace(app.extensions["yout_settings"], public_url="https://yout.example", **secrets)
+    operations.set_payment_settings(operations.PaymentTerms("eur", 10, [500], 100, 10_000), origin=ORIGIN)
+    note_webhook()
+    page = signed_in("owner").get("/payments/settings").text
+    assert page.count(">done<") == 5
+    assert not any(secret in page for secret in secrets.values())
 
 
 @pytest.mark.parametrize(
