@@ -28,8 +28,10 @@ from quart import Quart
 from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database
+from shared.core.settings import Settings
 from shared.identity.account_links import VERIFY_EMAIL, make_token
 from shared.ledger import post_entry
+from shared.ledger.seal import seal_ledger
 from shared.models import Account, Channel, ChannelComparison, EdgeProcess, MediaJob, ProbeSum, UsageLedger
 from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
@@ -42,6 +44,7 @@ from shared.operations.payments import PaymentTerms, TopUpTerms, order_credits, 
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
+from shared.operations.proof_reports import sign_report, store_report
 from shared.operations.purges import begin_purge
 from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
@@ -413,6 +416,19 @@ def payments(member: Account) -> None:
     set_top_up(member.id, TopUpTerms(1_000_000, 2_500, 10_000), origin=ORIGIN)
 
 
+def publish_proofs(settings: Settings) -> None:
+    """Store what `/trust` shows: a proof that passed, one that found something, and a seal."""
+    now = now_ms()
+    hit = {"canary": "prompt", "form": "base64", "place": "given logs: proxy.log"}
+    results: dict[str, dict[str, Any]] = {
+        "prove-cap": {"calls": 400, "overdraft": 0, "lost": 0, "doubled": 0, "problems": [], "kills": 12},
+        "privacy-check": {"canaries": ["prompt", "tool", "image"], "places": [{}] * 9, "hits": [hit], "requests": 905},
+    }
+    for kind, result in results.items():
+        store_report(kind, sign_report(kind, now - HOUR_MS, now - HOUR_MS, result, settings), settings)
+    seal_ledger(now, SECRET_KEY, "https://yout.example")
+
+
 def contact_sheets(folder: Path) -> Iterator[Path]:
     """Combine the screenshots of each set into sheets, large enough to read the text."""
     (folder / "sheets").mkdir(exist_ok=True)
@@ -474,7 +490,9 @@ def main() -> int:
             "redis_url": redis.url,
             "data_dir": folder,
             "visitor_pool_credits": 1_000_000,
+            "trust_page": True,
         }
+        publish_proofs(Settings.load(environment_of({**settings, "secret_key": SECRET_KEY}), dotenv=None))
         edge = start_edge(folder, environment_of(settings))
         stack.callback(edge.kill)
         console = start_console(folder, environment_of(settings))
