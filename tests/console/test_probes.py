@@ -50,7 +50,7 @@ def test_a_channel_shows_how_it_differs(compared: Channel, signed_in: Any) -> No
     row = texts(page, r"(?s)>m-1<br>.*direct")
     assert row[0] == "m-1 reference direct"
     assert row[1].startswith("different ")
-    assert row[1].endswith("31 probes evidence 137")
+    assert row[1].endswith("31 probes evidence 218")
     assert row[2] == "7 of 200 probes evidence 1"
     assert texts(page, "m-2<br>")[:3] == ["m-2 no reference", "not compared", "–"]
     assert texts(page, "<td>Answers</td>") == ["Answers", "80", "75.00 %", "2.50 %", "25.00 %", "75.00 %"]
