@@ -16,6 +16,7 @@ from shared.core.clock import now_ms
 from shared.models import EdgeProcess
 from shared.operations.account_notes import add_note
 from shared.operations.model_aliases import create_alias
+from shared.operations.payments import PaymentTerms, order_credits, set_payment_settings
 from shared.operations.plans import create_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
@@ -31,7 +32,7 @@ from tests.shared.operations.test_media_jobs import open_job
 from tests.workers.holds import HOUR_MS, Customer
 
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
-AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/payments/)[0-9a-f]{32}")
 LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark", "locale": "de-DE"}]
 APART = {"/login", "/login/code", "/healthz", "/metrics"} | {"/account/", "/members/", "/routes/"}  # the last three only redirect
 
@@ -52,6 +53,9 @@ def filled_database(bound_database) -> None:
     owner = factories.account(email=f"{'n' * 63}@department.of-a-company.example")
     factories.api_key(owner, name="the billing service of that company")
     subscribe(owner.id, "Keeper", origin=ORIGIN)
+    terms = PaymentTerms("eur", 10_000, [500], 100, 100_000, invoices=True, bank_details="IBAN")
+    set_payment_settings(terms, origin=ORIGIN)
+    order_credits(owner.id, 100_000, "invoice", origin=ORIGIN)
     add_note(owner.id, "Asked for an invoice.", origin=ORIGIN)
     usage_row(owner, model="m-1", channel=channel.id, status="completed", credits=12)
     usage_row(owner, model="m-1", channel=channel.id, status="failed", credits=0)
@@ -69,7 +73,7 @@ def pages(app: Flask) -> set[str]:
     files = {rule for rule in rules if rule.endswith((".csv", ".json", ":filename>"))}
     once = {rule for rule in rules if rule.endswith("<form_id>")}  # only a form leads there: see test_form_idempotency.py
     names = {"<path:model_id>": "m-1", "<path:alias_name>": "old/m-1"}
-    kept = (re.sub("<uuid:[a-z_]+>", "ID", rule) for rule in rules - files - once - confirmations - APART)
+    kept = (re.sub("<uuid:[a-z_]+>|<reference>", "ID", rule) for rule in rules - files - once - confirmations - APART)
     return {re.sub("<path:[a-z_]+>", lambda found: names[found[0]], rule) for rule in kept}
 
 

@@ -22,6 +22,7 @@ from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.form_idempotency import submit_once
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
+from shared.operations.payments import PaymentTerms, order_credits, set_payment_settings
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
 from shared.operations.web_accounts import create_password_link
@@ -96,6 +97,9 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         error_code="upstream_error",
         tag="t" * 64,
     )
+    terms = PaymentTerms("usd", 1_000, [500], 100, 100_000, invoices=True, bank_details="IBAN DE02 1203")
+    set_payment_settings(terms, origin=Origin("test"))
+    order = order_credits(account.id, 500, "invoice", origin=Origin("test"))
     return {
         "id": f"req_{call.id.hex}",
         "path:model_id": LONG_MODEL,
@@ -109,6 +113,7 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
         "invitation_token": invitation_token(invitation, SECRET_KEY),
         "proof": certificate_token(begin_purge(factories.account().id, origin=Origin("test")), SECRET_KEY),
         "form_id": form.id,
+        "reference": order.reference,
         "link": make_verification_token(SECRET_KEY, VERIFY_EMAIL, account.id, account.email, now_ms() + 3_600_000),
     }
 
