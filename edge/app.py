@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from edge.api import chat_stream
 from edge.api.account_limits import limit
+from edge.api.budgets import budget_routes
 from edge.api.conversations import conversations
 from edge.api.keys import keys
 from edge.api.ledger_heads import ledger_heads
@@ -79,6 +80,7 @@ BLUEPRINTS = (
     counting,
     receipts,
     usage_routes,
+    budget_routes,
     quote_routes,
     catalog_models,
     limit,

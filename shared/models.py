@@ -12,6 +12,7 @@
     Payments         purchases and redeem codes
     Stored content   conversations, responses, shares, and purges of them
     Mail             messages waiting to be sent
+    Budgets          amounts of spending at which an account's members are notified
     Alerts           conditions that staff must act on, and the messages about them
     Staff            people in the console, and the log of what they did
 
@@ -71,6 +72,9 @@ PAYMENT_PURPOSES = ("credits", "top_up", "plan", "overage")
 ALERT_EVENTS = ("opened", "closed")
 ALERT_TARGETS = ("email", "webhook")
 NOTICE_STATUSES = ("queued", "sent", "failed")
+BUDGET_SCOPES = ("account", "member", "key", "tag", "balance")
+BUDGET_PERIODS = ("month", "day", "none")  # none: for the balance
+WEBHOOK_FORMATS = ("event", "slack")
 CUT_HANDLINGS = ("cancelled_upstream", "drained", "broken_upstream")  # how an answer that was cut off ended upstream
 ENABLED_STATUSES = ("active", "disabled")
 COMPARISON_VERDICTS = ("same", "different")
@@ -158,6 +162,7 @@ class Person(BaseModel):
     language = CharField(max_length=8, default="en")  # of emails
     last_account = UUIDField(null=True)  # the account that was last chosen, for the next sign-in
     created_at = BigIntegerField(default=now_ms)
+    muted_mails = JSONField(null=True)  # list of the kinds of email that they turned off (`shared/mail/preferences.py`)
 
     class Meta:
         constraints = [named_check("person_email", "email = lower(email)")]
@@ -1634,6 +1639,8 @@ class OutgoingMail(BaseModel):
     last_error = CharField(max_length=200, default="")  # what the server answered, or why it could not be reached
     created_at = BigIntegerField(default=now_ms)
     finished_at = BigIntegerField(null=True)
+    # What the email is about: the id of a row, or a short value such as the new email address.
+    subject = CharField(max_length=254, default="", constraints=[SQL("DEFAULT ''")])
 
     class Meta:
         constraints = [
@@ -1647,6 +1654,83 @@ OutgoingMail.add_index(OutgoingMail.index(OutgoingMail.account, OutgoingMail.id,
 OutgoingMail.add_index(OutgoingMail.index(OutgoingMail.due_at, where=SQL("status = 'queued'"), name="outgoing_mail_due"))
 OutgoingMail.add_index(
     OutgoingMail.index(OutgoingMail.finished_at, where=SQL("finished_at IS NOT NULL"), name="outgoing_mail_finished")
+)
+
+
+# Budgets
+
+
+class Budget(BaseModel):
+    """An amount in credits. Members are notified when spending reaches some percentages of it, or the balance falls below it.
+
+    It never refuses a call; limits of members and keys do. A worker compares it with sums of usage (`shared/alerts/budgets.py`).
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    account = ForeignKeyField(Account, backref="budgets", on_delete="CASCADE", index=False)
+    scope = CharField(max_length=16)
+    target = CharField(max_length=96, default="")  # the id of the member or key, or the tag; "" for the account and its balance
+    period = CharField(max_length=8)  # calendar month or day, UTC
+    credits = BigIntegerField()
+    percents = JSONField(default=list)  # whole numbers, ascending
+    sends_mail = BooleanField(default=True)
+    webhook_url = TextField(null=True)
+    webhook_format = CharField(max_length=16, default="event")
+    created_at = BigIntegerField(default=now_ms)
+    spent = BigIntegerField(default=0)  # at the last comparison; for the balance, the balance
+    spent_at = BigIntegerField(null=True)  # when it was compared last
+    due_at = BigIntegerField(default=now_ms)  # when it is compared next
+
+    class Meta:
+        constraints = [
+            named_check("budget_scope", f"scope IN {BUDGET_SCOPES}"),
+            named_check("budget_period", f"period IN {BUDGET_PERIODS} AND (period = 'none') = (scope = 'balance')"),
+            named_check("budget_webhook_format", f"webhook_format IN {WEBHOOK_FORMATS}"),
+            named_check("budget_amounts", "credits > 0 AND spent >= 0"),
+        ]
+
+
+Budget.add_index(Budget.index(Budget.account, Budget.id, name="budget_by_account"))
+Budget.add_index(Budget.index(Budget.due_at, name="budget_due"))
+
+
+class BudgetAlert(BaseModel):
+    """A percentage of a budget that was reached in a period: the unique key makes it alert once, until it is armed again.
+
+    The row is also the outbox of its webhook: a worker that sends it moves `webhook_due_at` ahead and counts the attempt.
+    """
+
+    id = UUIDField(primary_key=True, default=new_id)
+    budget = ForeignKeyField(Budget, backref="alerts", on_delete="CASCADE", index=False)
+    starts_at = BigIntegerField()  # of the period; 0 for the balance
+    percent = IntegerField()
+    credits = BigIntegerField()  # the budget's amount, then
+    spent = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+    rearmed_at = BigIntegerField(null=True)  # the budget was raised above it, or the balance recovered
+    webhook_status = CharField(max_length=16, null=True)  # NULL: no webhook
+    webhook_attempts = IntegerField(default=0)
+    webhook_due_at = BigIntegerField(null=True)
+    webhook_error = CharField(max_length=200, default="")
+
+    class Meta:
+        constraints = [
+            named_check("budget_alert_amounts", "percent > 0 AND credits > 0 AND spent >= 0 AND webhook_attempts >= 0"),
+            named_check("budget_alert_webhook", f"webhook_status IN {NOTICE_STATUSES}"),
+            named_check("budget_alert_due", "webhook_due_at IS NULL OR webhook_status = 'queued'"),
+        ]
+
+
+BudgetAlert.add_index(
+    BudgetAlert.index(
+        *(BudgetAlert.budget, BudgetAlert.starts_at, BudgetAlert.percent),
+        unique=True,
+        where=SQL("rearmed_at IS NULL"),
+        name="budget_alert_once",
+    )
+)
+BudgetAlert.add_index(
+    BudgetAlert.index(BudgetAlert.webhook_due_at, where=SQL("webhook_due_at IS NOT NULL"), name="budget_alert_due_webhook")
 )
 
 
@@ -1842,6 +1926,8 @@ MODELS: tuple[type[Any], ...] = (
     Share,
     PurgeJob,
     OutgoingMail,
+    Budget,
+    BudgetAlert,
     AlertCheck,
     Alert,
     AlertNotice,

@@ -20,7 +20,19 @@ from shared.core.database_errors import is_temporary
 from shared.core.process_main import run_process, start_exit_timer
 from shared.core.settings import Settings
 from shared.startup import log_setting_warnings, require_port, run_startup_checks
-from workers import alerts, billing, ledger_seals, mail, margins, partitions, payments, probes, rollup, usage_retention
+from workers import (
+    alerts,
+    billing,
+    budgets,
+    ledger_seals,
+    mail,
+    margins,
+    partitions,
+    payments,
+    probes,
+    rollup,
+    usage_retention,
+)
 from workers.broker import is_not_repeated_outage, make_broker
 from workers.media_actors import MediaActors
 from workers.metrics import CountMessages, MetricsServer, WorkerMetrics
@@ -64,6 +76,7 @@ def _work(settings: Settings) -> None:
     media.register_actors(broker)
     purges = PurgeActors(settings)
     purges.register_actors(broker)
+    budget_work = budgets.BudgetWork(settings)
     worker = dramatiq.Worker(broker, worker_threads=settings.worker_threads)
     database_work = (
         *billing.periodic_tasks(settings),
@@ -78,9 +91,9 @@ def _work(settings: Settings) -> None:
         Scheduler(database_work, **watched),
         Scheduler(media.periodic, **watched),
         Scheduler(purges.periodic, **watched),
-        Scheduler((media.callbacks,), **watched),
+        Scheduler((media.callbacks, budget_work.webhooks), **watched),
         Scheduler(mail.periodic(settings), **watched),
-        Scheduler(alerts.periodic_tasks(settings), **watched),
+        Scheduler((*alerts.periodic_tasks(settings), *budget_work.periodic), **watched),
         Scheduler(probes.periodic_tasks(settings), **watched),
         *(Scheduler(tasks, **watched) for tasks in [payments.periodic_tasks(settings)] if tasks),
         Scheduler((media.leases,), **watched),
@@ -100,6 +113,7 @@ def _work(settings: Settings) -> None:
     leases.stop(CLOCK_STOP_SECONDS)
     broker.close()
     media.close()
+    budget_work.close()
     purges.close()
     if server is not None:
         server.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from shared.alerts import budgets
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
 from shared.core.errors import InvalidInput
@@ -13,6 +14,7 @@ from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.mail import outbox
 from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
+from shared.mail.preferences import BUDGET, LOW_BALANCE, recipient_language
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
 from shared.operations import invitations, verification
@@ -88,8 +90,10 @@ class MailWork:
     def _compose(self, mail: ClaimedMail) -> MailText | None:
         """Return the text of an email, or None if it is no longer needed."""
         secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
-        if mail.kind == verification.KIND:
-            return verification.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
-        if mail.kind == invitations.KIND:
-            return invitations.compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
+        if mail.kind in (verification.KIND, invitations.KIND):
+            compose = verification.compose if mail.kind == verification.KIND else invitations.compose
+            return compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
+        if mail.kind in (BUDGET, LOW_BALANCE):
+            language = recipient_language(mail.recipient)
+            return budgets.compose(mail.account, mail.recipient, mail.subject, language=language, edge_url=edge_url)
         raise ValueError(f"unknown kind of email: {mail.kind}")

@@ -1,8 +1,8 @@
-"""Webhook delivery: posts a finished job, signed, to its owner's URL, and never to a private address.
+"""Webhook delivery: posts a finished job or an alert, signed, to a customer's URL, and never to a private address.
 
 Deliveries run on separate threads, so an unresponsive customer server delays neither jobs nor purges. A process runs at most
 `MAX_PER_ACCOUNT` and `MAX_PER_HOST` at once, so it does not delay other customers' deliveries either. Due deliveries are
-found in the rows of the jobs; Redis is not involved.
+found in rows of the database (`WebhookQueue`); Redis is not involved.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from shared.core.clock import now_ms
@@ -86,11 +86,32 @@ def host_of(url: str) -> str:
         return ""
 
 
+Message = tuple[bytes, dict[str, str]]  # body and headers
+
+
+class WebhookQueue(Protocol):
+    """Webhooks of one kind. `what` names one in log lines. The callbacks' `job` is the id of the row that is due."""
+
+    what: str
+
+    def due(self, limit: int, excluded_accounts: Collection[UUID]) -> list[DueCallback]: ...
+
+    def claim(self, ids: Sequence[UUID]) -> set[UUID]: ...
+
+    def postpone(self, ids: Sequence[UUID], milliseconds: int) -> None: ...
+
+    def finish(self, id: UUID) -> None: ...
+
+    def message(self, id: UUID) -> Message | None:
+        """Return the message, or None if the row is gone. Raises `SettingsError` if it cannot be signed."""
+        ...
+
+
 class WebhookDeliverer:
     """The deliveries of one worker process. Call `deliver_due` and `finish` from one thread at a time."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, queue: WebhookQueue | None = None) -> None:
+        self._queue = queue or JobCallbacks(settings)
         self._outbound = SafeHttpClient(policy_from_settings(settings))
         self._in_flight: dict[UUID, Delivery] = {}
         self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
@@ -114,29 +135,26 @@ class WebhookDeliverer:
             return 0
         accounts = Counter(delivery.account for delivery in self._in_flight.values())
         full = [account for account, count in accounts.items() if count >= MAX_PER_ACCOUNT]
-        due = [
-            callback for callback in webhooks.due_callbacks(_PAGE, excluded_accounts=full) if callback.job not in self._in_flight
-        ]
+        due = [callback for callback in self._queue.due(_PAGE, full) if callback.job not in self._in_flight]
         choice = select_deliveries(due, self._in_flight.values())
         if choice.host_busy:
-            webhooks.postpone_callbacks([callback.job for callback in choice.host_busy], HOST_BUSY_MS)
-        claimed = webhooks.claim_callbacks([callback.job for callback in choice.start]) if choice.start else set()
+            self._queue.postpone([callback.job for callback in choice.host_busy], HOST_BUSY_MS)
+        claimed = self._queue.claim([callback.job for callback in choice.start]) if choice.start else set()
         for callback in choice.start:
             if callback.job in claimed:
                 self._start(callback)
         return len(choice.start) + len(choice.host_busy)
 
     def _start(self, callback: DueCallback) -> None:
-        job = MediaJob.get_or_none(MediaJob.id == callback.job)
-        if job is None:  # purged in the meantime
-            return
         try:
-            body, headers = self._message(job)
+            message = self._queue.message(callback.job)
         except SettingsError as error:
-            log.error("callback of media job %s: cannot sign: %s", job.id, error)
+            log.error("webhook of %s %s: cannot sign: %s", self._queue.what, callback.job, error)
             return
-        self._in_flight[job.id] = Delivery(job.id, callback.account, host_of(callback.url))
-        arguments = (job.id, callback.url, body, headers)
+        if message is None:  # purged or deleted in the meantime
+            return
+        self._in_flight[callback.job] = Delivery(callback.job, callback.account, host_of(callback.url))
+        arguments = (callback.job, callback.url, *message)
         # A daemon thread: a delivery that has not finished when the process exits is repeated after the restart.
         threading.Thread(target=self._deliver, args=arguments, name="callback", daemon=True).start()
 
@@ -145,7 +163,7 @@ class WebhookDeliverer:
         try:
             done = self._post(job, url, body, headers)
         except Exception as error:  # the slot must be freed after any error
-            log.error("callback of media job %s: unhandled error: %s", job, describe_failure(error))
+            log.error("webhook of %s %s: unhandled error: %s", self._queue.what, job, describe_failure(error))
         finally:
             self._ended.put((job, done))
 
@@ -155,7 +173,7 @@ class WebhookDeliverer:
             with self._outbound.post(url, body, max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=LIMITS) as reply:
                 return 200 <= reply.status < 300
         except OutboundRefused:
-            log.warning("callback of media job %s: address not allowed", job)
+            log.warning("webhook of %s %s: address not allowed", self._queue.what, job)
             return True  # a retry would be rejected as well
         except OutboundFailed:
             return False
@@ -170,15 +188,44 @@ class WebhookDeliverer:
                 return
             self._in_flight.pop(job, None)
             if done:
-                webhooks.erase_callback(job)
+                self._queue.finish(job)
             wait = 0
 
-    def _message(self, job: MediaJob) -> tuple[bytes, dict[str, str]]:
-        with transaction():
-            secret = webhooks.get_or_create_secret(job.__data__["account"], self._settings.secret_key)
-        body = json.dumps(_event(job, self._settings)).encode()
-        signed = webhooks.sign(secret, f"evt_{job.id.hex}", now_ms() // 1000, body)
-        return body, {"content-type": "application/json", **signed}
+
+class JobCallbacks:
+    """The callbacks of media jobs."""
+
+    what = "media job"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def due(self, limit: int, excluded_accounts: Collection[UUID]) -> list[DueCallback]:
+        return webhooks.due_callbacks(limit, excluded_accounts=excluded_accounts)
+
+    def claim(self, ids: Sequence[UUID]) -> set[UUID]:
+        return webhooks.claim_callbacks(ids)
+
+    def postpone(self, ids: Sequence[UUID], milliseconds: int) -> None:
+        webhooks.postpone_callbacks(ids, milliseconds)
+
+    def finish(self, id: UUID) -> None:
+        webhooks.erase_callback(id)
+
+    def message(self, id: UUID) -> Message | None:
+        job = MediaJob.get_or_none(MediaJob.id == id)
+        if job is None:
+            return None
+        event = _event(job, self._settings)
+        return signed_message(job.__data__["account"], f"evt_{job.id.hex}", event, self._settings.secret_key)
+
+
+def signed_message(account: UUID, id: str, document: Mapping[str, object], secret_key: str) -> Message:
+    """Return the body and the headers of a webhook, signed with the account's secret."""
+    with transaction():
+        secret = webhooks.get_or_create_secret(account, secret_key)
+    body = json.dumps(document).encode()
+    return body, {"content-type": "application/json", **webhooks.sign(secret, id, now_ms() // 1000, body)}
 
 
 def _event(job: MediaJob, settings: Settings) -> dict[str, object]:

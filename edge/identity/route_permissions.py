@@ -37,7 +37,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
-        *("POST /account/password", "POST /account/email"),
+        *("POST /account/password", "POST /account/email", "GET /account/emails", "POST /account/emails"),
         *("GET /accounts", "POST /accounts/<account_id>/switch", "GET /account/leave", "POST /account/leave"),
     ),
     "read": (
@@ -86,6 +86,10 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("POST /account/redeem", "GET /account/credits", "POST /account/credits/checkout", "POST /account/credits/invoice"),
         *("GET /account/credits/orders/<reference>", "POST /account/credits/orders/<reference>/pay"),
         *("POST /account/credits/orders/<reference>/cancel", "POST /account/credits/top-up", "POST /account/credits/card/remove"),
+        *("GET /account/budgets", "POST /account/budgets", "GET /account/budgets/<budget_id>"),
+        *("POST /account/budgets/<budget_id>", "POST /account/budgets/<budget_id>/delete"),
+        *("GET /api/budgets/", "POST /api/budgets/", "GET /api/budgets/<budget_id>/", "PATCH /api/budgets/<budget_id>/"),
+        *("DELETE /api/budgets/<budget_id>/",),
     ),
     "members": (
         *("POST /account/members/invite", "POST /account/members/invitations/<invitation_id>/resend"),

@@ -6,10 +6,12 @@ from quart import Blueprint, Response
 
 from edge.web.account_closing import account_closing
 from edge.web.accounts import accounts
+from edge.web.budgets import budgets
 from edge.web.calls import calls
 from edge.web.chat import chat
 from edge.web.conversations import stored_content
 from edge.web.docs.pages import docs
+from edge.web.emails import emails
 from edge.web.keys import keys
 from edge.web.media import media
 from edge.web.members import members
@@ -43,6 +45,8 @@ for blueprint in (
     keys,
     calls,
     usage,
+    budgets,
+    emails,
     media,
     stored_content,
     sessions,

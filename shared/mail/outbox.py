@@ -21,6 +21,7 @@ MAX_AGE_MS = 86_400_000  # after that, an unsent email fails
 KEPT_MS = 7 * 86_400_000  # retention of finished rows
 OVERDUE_MS = 3_600_000  # `/metrics` counts emails that have waited longer
 _MAX_ERROR = 200
+_MAX_SUBJECT = 254
 
 
 class ClaimedMail(NamedTuple):
@@ -31,21 +32,26 @@ class ClaimedMail(NamedTuple):
     kind: str
     recipient: str
     attempt: int
+    subject: str = ""
 
 
-def queue_mail(account: UUID, kind: str, recipient: str, *, one_recipient: bool = True) -> None:
+def queue_mail(account: UUID, kind: str, recipient: str, *, subject: str = "", one_recipient: bool = True) -> None:
     """Queue an email, replacing a queued one of the same kind. Call it inside the transaction that causes it.
 
-    Unless the account's emails of this kind all have `one_recipient`, only those to this one are replaced.
+    `subject` is the id of the row that the email is about, or a short value. Unless the account's emails of this kind all have
+    `one_recipient`, only those to this one are replaced, and of those only the ones about the same `subject`.
     """
-    cancel_mails(account, kind, "" if one_recipient else recipient)
+    cancel_mails(account, kind, "" if one_recipient else recipient, subject="" if one_recipient else subject)
     now = now_ms()
-    OutgoingMail.create(account=account, kind=kind, recipient=recipient, created_at=now, due_at=now)
+    values = {"recipient": recipient, "subject": truncate(subject, _MAX_SUBJECT)}
+    OutgoingMail.create(account=account, kind=kind, created_at=now, due_at=now, **values)
 
 
-def cancel_mails(account: UUID, kind: str | None = None, recipient: str = "") -> None:
-    """Cancel the account's queued emails, of one kind or of all kinds, to one recipient or to all."""
+def cancel_mails(account: UUID, kind: str | None = None, recipient: str = "", *, subject: str = "") -> None:
+    """Cancel the account's queued emails, of one kind or of all kinds, to one recipient or to all, about one subject or all."""
     waiting = (OutgoingMail.account == account) & (OutgoingMail.status == "queued")
+    if subject:
+        waiting &= OutgoingMail.subject == subject
     if kind is not None:
         waiting &= OutgoingMail.kind == kind
     if recipient:
@@ -78,7 +84,7 @@ def claim_mail() -> ClaimedMail | None:
                 .execute()
             )
             for row in taken:
-                return ClaimedMail(row.id, row.__data__["account"], row.kind, row.recipient, row.attempts)
+                return ClaimedMail(row.id, row.__data__["account"], row.kind, row.recipient, row.attempts, row.subject)
     return None
 
 

@@ -47,6 +47,43 @@ def invitation_mail(account_name: str, link: str, link_days: int) -> MailText:
     return _with_button(subject, lead, gettext("View invitation"), link, f"{expiry} {ignore}")
 
 
+def budget_mail(account: str, of: tuple[str, str, str], percent: int, spent: int, credits: int, edge_url: str) -> MailText:
+    """Return the email about a budget of which `percent` is spent. `of` is its scope, the name of its target, and its period."""
+    scope, name, period = of
+    whose = {
+        "member": gettext("member {name}", name=name),
+        "key": gettext("API key {name}", name=name),
+        "tag": gettext("tag {name}", name=name),
+    }.get(scope, gettext("the account"))
+    values = {"whose": whose, "account": account, "spent": format_credits(spent), "credits": format_credits(credits)}
+    if period == "day":
+        lead = gettext(
+            "Today (UTC) {spent} credits of the daily budget of {credits} for {whose} in {account} were spent.", **values
+        )
+    else:
+        lead = gettext(
+            "This month {spent} credits of the monthly budget of {credits} for {whose} in {account} were spent.", **values
+        )
+    subject = gettext("{percent} % of a budget is spent: {whose}", percent=percent, whose=whose)
+    note = gettext("A budget does not stop calls. To stop them at an amount, set a limit for the member or the API key.")
+    return _with_button(
+        subject, lead, gettext("View budgets"), f"{edge_url}/account/budgets", f"{note} {_settings_note(edge_url)}"
+    )
+
+
+def low_balance_mail(account: str, balance: int, credits: int, edge_url: str) -> MailText:
+    """Return the email about a balance below the amount that the account set."""
+    values = {"account": account, "balance": format_credits(balance), "credits": format_credits(credits)}
+    lead = gettext("The balance of {account} is {balance} credits, below your alert at {credits}.", **values)
+    note = gettext("Calls are refused when no credits are left.")
+    subject = gettext("Low balance: {balance} credits", balance=format_credits(balance))
+    return _with_button(subject, lead, gettext("View account"), f"{edge_url}/account", f"{note} {_settings_note(edge_url)}")
+
+
+def _settings_note(edge_url: str) -> str:
+    return gettext("Choose which emails you get: {link}", link=f"{edge_url}/account/emails")
+
+
 def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
     """Return the email about an alert that opened or closed. It is in English: operators have no account with a language."""
     state, note = ("Closed", "This alert is closed. There is nothing to do.") if closed else ("Alert", advice)

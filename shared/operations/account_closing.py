@@ -12,6 +12,7 @@ from shared.mail.outbox import cancel_mails
 from shared.models import Account, ApiKey, AuditEntry, Person, PurgeJob
 from shared.operations.accounts import require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.budgets import delete_budgets
 from shared.operations.people import memberships, sync_owner
 from shared.operations.purges import begin_purge, latest_purge
 from shared.operations.subscriptions import active_subscription, cancel_subscription
@@ -42,6 +43,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
             "sessions_ended": end_account_sessions(id),
         }
         cancel_mails(id)
+        delete_budgets(id)
         owner = sync_owner(id).person.id
         Account.update(status="closed", password_hash=None, pending_credits=0).where(Account.id == id).execute()
         if not memberships(owner):
