@@ -97,7 +97,7 @@ _BUDGET = response_schema(
         "scope": enum(*BUDGET_SCOPES),
         "target": nullable(STRING),
         "period": nullable(enum(*BUDGET_PERIODS[:2])),
-        "credits": INTEGER,
+        "credits": {**INTEGER, "description": "Amount of the budget in credits."},
         "percents": array(INTEGER),
         "email": BOOLEAN,
         "webhook_url": nullable(STRING),

@@ -95,7 +95,7 @@ async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wron
     found = await read_slow(partial(_read, require_session().account))
     if form is None:
         form = MultiDict({"applies_to": "account", "period": "month", "percents": _shown(DEFAULT_PERCENTS), "email": "on"})
-    context: dict[str, Any] = {**found._asdict(), "form": form, "wrong": wrong, "sends_mail": services().settings.sends_mail}
+    context: dict[str, Any] = {**found._asdict(), "form": form, "wrong": wrong}
     return await page("account/budgets.html", status, **context)
 
 
@@ -106,7 +106,7 @@ async def _budget_page(id: str, status: int = 200, form: MultiDict[str, str] | N
         form["webhook_format"] = row.webhook_format
         if row.sends_mail:
             form["email"] = "on"
-    context = {"row": row, "target": target, "form": form, "wrong": wrong, "sends_mail": services().settings.sends_mail}
+    context = {"row": row, "target": target, "form": form, "wrong": wrong}
     return await page("account/budget.html", status, **context)
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from quart import Blueprint, Response, request
 
-from edge.request_context import read, services, write
+from edge.request_context import read, write
 from edge.web.pages import page
 from edge.web.web_session import redirect_to, require_person
 from shared.mail.preferences import OPTIONAL_KINDS, muted_kinds, set_muted_kinds
@@ -18,8 +18,7 @@ emails = Blueprint("emails", __name__)
 async def show_emails() -> Response:
     session = require_person()
     muted = await read(partial(muted_kinds, session.person))
-    sends_mail = services().settings.sends_mail
-    return await page("account/emails.html", email=session.email, kinds=OPTIONAL_KINDS, muted=muted, sends_mail=sends_mail)
+    return await page("account/emails.html", email=session.email, kinds=OPTIONAL_KINDS, muted=muted)
 
 
 @emails.post("/account/emails")

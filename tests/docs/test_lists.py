@@ -30,6 +30,7 @@ from tests.docs.documents import names, read, rows, section
 from tests.servers.process import ROOT
 from workers import alerts, billing, ledger_seals, mail, margins, partitions, payments, probes, rollup, usage_retention
 from workers.broker import make_broker
+from workers.budgets import BudgetWork
 from workers.media_actors import MediaActors
 from workers.metrics import GROUPS as WORKER_GROUPS
 from workers.metrics import WorkerMetrics
@@ -75,11 +76,13 @@ def test_the_periodic_tasks_of_the_workers(settings: Settings) -> None:
         },
         dotenv=None,
     )
+    budget_work = BudgetWork(settings)
     tasks = [
         *(*billing.periodic_tasks(settings), *rollup.PERIODIC, *usage_retention.periodic_tasks(settings)),
         *(*partitions.PERIODIC, *margins.periodic_tasks(settings)),
         *ledger_seals.periodic_tasks(settings),
         *(*media.periodic, *purges.periodic),
+        *(*budget_work.periodic, budget_work.webhooks),
         *(media.callbacks, *mail.periodic(complete), *alerts.periodic_tasks(settings), media.leases),
         *(*probes.periodic_tasks(settings), *payments.periodic_tasks(complete)),
     ]
