@@ -216,6 +216,7 @@ class Invitation(BaseModel):
     expires_at = BigIntegerField()  # also changes with each email, so that only the latest link works
     accepted_at = BigIntegerField(null=True)
     revoked_at = BigIntegerField(null=True)
+    invited_by = UUIDField(null=True)  # the member. NULL: staff, or an invitation from before this column
 
     class Meta:
         constraints = [
@@ -275,6 +276,7 @@ class ApiKey(BaseModel):
     # Maximum cost in credits of its calls per day (UTC). NULL: no limit of its own.
     daily_credit_limit = BigIntegerField(null=True, constraints=[named_check("api_key_daily_limit", "daily_credit_limit > 0")])
     member = UUIDField(null=True)  # the member whose key it is. NULL: the first owner (`Member`)
+    notified_expiry = BigIntegerField(null=True)  # the `expires_at` that an email warned of
 
     class Meta:
         constraints = [Check("rpm > 0"), Check("tpm > 0"), Check("concurrency > 0"), Check("length(digest) = 64")]
@@ -283,6 +285,9 @@ class ApiKey(BaseModel):
 ApiKey.add_index(ApiKey.index(ApiKey.prefix, name="api_key_prefix"))
 ApiKey.add_index(ApiKey.index(ApiKey.parent, where=SQL("parent IS NOT NULL"), name="api_key_by_parent"))
 ApiKey.add_index(ApiKey.index(ApiKey.meter, where=SQL("meter IS NOT NULL"), name="api_key_by_meter"))
+ApiKey.add_index(
+    ApiKey.index(ApiKey.expires_at, where=SQL("expires_at IS NOT NULL AND revoked_at IS NULL"), name="api_key_by_expiry")
+)
 ApiKey.add_index(ApiKey.index(ApiKey.member, where=SQL("member IS NOT NULL"), name="api_key_by_member"))
 
 

@@ -17,7 +17,8 @@ from shared.mail.outbox import ClaimedMail
 from shared.mail.preferences import BUDGET, LOW_BALANCE, recipient_language
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
-from shared.operations import invitations, verification
+from shared.operations import account_mails, invitations, verification
+from shared.operations.account_mails import MailContext
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -25,6 +26,7 @@ log = logging.getLogger("yout.worker.mail")
 
 SEND_SECONDS = 1.0
 CLEAN_SECONDS = 600.0
+KEYS_SECONDS = 600.0
 PAUSE_SECONDS = 15.0  # after the server failed
 _ROUND_SECONDS = 20.0  # maximum duration of one run
 
@@ -34,7 +36,14 @@ def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
     cleaning = PeriodicTask("email retention", CLEAN_SECONDS, clean)
     if not settings.sends_mail:
         return (cleaning,)
-    return (PeriodicTask("email delivery", SEND_SECONDS, MailWork(settings).send_due), cleaning)
+    expiring = PeriodicTask("expiring keys", KEYS_SECONDS, notify_expiring_keys)
+    return (PeriodicTask("email delivery", SEND_SECONDS, MailWork(settings).send_due), cleaning, expiring)
+
+
+def notify_expiring_keys() -> None:
+    """Queue emails about API keys that expire soon."""
+    with task_connection():
+        account_mails.queue_expiring_keys(now_ms())
 
 
 def clean() -> None:
@@ -96,4 +105,7 @@ class MailWork:
         if mail.kind in (BUDGET, LOW_BALANCE):
             language = recipient_language(mail.recipient)
             return budgets.compose(mail.account, mail.recipient, mail.subject, language=language, edge_url=edge_url)
+        about = (mail.account, mail.recipient, mail.subject)
+        if mail.kind in account_mails.KINDS:
+            return account_mails.compose(mail.kind, MailContext(*about, secret_key, edge_url))
         raise ValueError(f"unknown kind of email: {mail.kind}")

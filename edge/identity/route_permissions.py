@@ -19,6 +19,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /docs", "GET /docs/<chapter>", "GET /docs/reference", "GET /docs/reference/<section>", "GET /docs/search.json"),
         *("GET /openapi.json", "GET /healthz", "GET /readyz", "GET /metrics", "GET /assets/<path:name>", "POST /language"),
         *("GET /c/<slug>", "GET /closed/<proof>", "GET /closed/<proof>/certificate.json"),
+        *("GET /forgot-password", "POST /forgot-password"),
         *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
         *(
             "GET /password/<token>",

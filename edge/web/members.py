@@ -53,7 +53,7 @@ async def show_members() -> Response:
 @members.post("/account/members/invite")
 async def send_invitation() -> Response:
     session, form = require_session(), await request.form
-    options = {"language": current_language(), "sends_mail": services().settings.sends_mail}
+    options = {"language": current_language(), "inviter": session.member, "sends_mail": services().settings.sends_mail}
     try:
         job = partial(invite, session.account, form.get("email", ""), _terms(form), origin=origin_of(session.account))
         await write(partial(job, **options))
@@ -65,7 +65,8 @@ async def send_invitation() -> Response:
 @members.post("/account/members/invitations/<invitation_id>/resend")
 async def resend(invitation_id: str) -> Response:
     session, mails = require_session(), services().settings.sends_mail
-    job = partial(resend_invitation, session.account, invitation_id, sends_mail=mails, origin=origin_of(session.account))
+    origin = origin_of(session.account)
+    job = partial(resend_invitation, session.account, invitation_id, inviter=session.member, sends_mail=mails, origin=origin)
     try:
         await write(job)
     except InvalidRequest as error:

@@ -29,6 +29,8 @@ MAX_SIGN_UPS = 10  # per network in 15 minutes
 MAX_REDEMPTIONS = 10  # per account in 15 minutes
 MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
 MAX_NETWORK_VERIFICATION_MAILS = 10  # per network in 15 minutes
+MAX_PASSWORD_MAILS = 3  # per address and network in 15 minutes
+MAX_NETWORK_PASSWORD_MAILS = 10  # per network in 15 minutes
 
 
 class VerifiedPerson(NamedTuple):
@@ -71,6 +73,17 @@ async def count_verification_mail(account: UUID) -> None:
         {
             f"verification {account}": MAX_VERIFICATION_MAILS,
             f"verification network {network_of(address())}": MAX_NETWORK_VERIFICATION_MAILS,
+        }
+    )
+
+
+async def count_password_mail(email: str) -> None:
+    """Count a request for a link to set a password. Raises `TooManyAttempts`."""
+    network = network_of(address())
+    await _begin(
+        {
+            f"password mail {normalize_for_lookup(email)} from {network}": MAX_PASSWORD_MAILS,
+            f"password mail network {network}": MAX_NETWORK_PASSWORD_MAILS,
         }
     )
 

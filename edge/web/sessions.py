@@ -87,7 +87,7 @@ async def new_email() -> Response:
 
 def _change_email(session: SessionRow, email: str, language: str, origin: Origin, sends_mail: bool) -> bool:
     """Change the address and return whether a verification email is sent. It needs no throttle, because it has a daily limit."""
-    owned = change_person_email(session.person, email, origin=origin)
+    owned = change_person_email(session.person, email, notifies=sends_mail, origin=origin)
     return owned is not None and sends_mail and request_verification(owned, language=language, origin=origin)
 
 

@@ -9,10 +9,11 @@ from quart import Blueprint, Response, request
 from edge.http.errors import error_headers, error_spec
 from edge.request_context import read, services, write
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, count_sign_up, hash_new, verify_password
+from edge.web.password_auth import browser_label, count_password_mail, count_sign_up, hash_new, verify_password
 from edge.web.web_session import (
     address,
     clear_session,
+    known_browser,
     page_session,
     redirect_to,
     remember_browser,
@@ -25,6 +26,8 @@ from shared.identity.account_links import PASSWORD, AccountLink, proves, read_to
 from shared.identity.emails import MAX_LENGTH, normalize_email
 from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
+from shared.operations.account_mails import queue_password_reset
+from shared.operations.audit import Origin
 from shared.operations.people import SignIn, find_sign_in_by_id
 from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
 from shared.text.redirects import safe_redirect
@@ -69,6 +72,7 @@ async def do_sign_in() -> Response:
                 password_hash=proof,
                 address=address(),
                 creates_account=may_create,
+                notifies=services().settings.sends_mail and not known_browser(proven.email),
             )
         )
     except InvalidRequest as error:  # a person without an account
@@ -133,6 +137,25 @@ async def do_sign_out_everywhere() -> Response:
     return redirect_to("/account/sessions", "signed-out-everywhere")
 
 
+@sign_in.get("/forgot-password")
+async def show_forgot_password() -> Response:
+    _require_mail()
+    return await page("forgot_password.html", email="", wrong="", sent=False)
+
+
+@sign_in.post("/forgot-password")
+async def send_password_link() -> Response:
+    """Send a link for setting a password. The answer is the same for addresses without an account."""
+    _require_mail()
+    email = (await request.form).get("email", "")[:MAX_LENGTH]
+    try:
+        await count_password_mail(email)
+    except TooManyAttempts as error:
+        return _wait(await page("forgot_password.html", 429, email=email, wrong=str(error), sent=False), error)
+    await write(partial(queue_password_reset, email, origin=Origin("password-reset", address())))
+    return await page("forgot_password.html", email=email, wrong="", sent=True)
+
+
 @sign_in.get("/password/<token>")
 async def show_password_link(token: str) -> Response:
     found = await _linked(token)
@@ -179,6 +202,11 @@ async def _end_current_session() -> None:
     current = page_session().session
     if current is not None:
         await write(partial(end_session, current.digest))
+
+
+def _require_mail() -> None:
+    if not services().settings.sends_mail:
+        raise NotFound(gettext("This service sends no email."))
 
 
 def _require_open() -> None:

@@ -26,18 +26,17 @@ OPTIONAL_KINDS: Mapping[str, LazyText] = {
 PAYING_ROLES = tuple(role for role in ROLES if may(role, "pay"))
 
 
-def billing_recipients(account: UUID, kind: str) -> list[str]:
+def billing_recipients(account: UUID, kind: str, *, verified: bool = True) -> list[str]:
     """Return the addresses of the members who manage payments, without suspended ones and those who turned `kind` off.
 
-    Only verified addresses are returned: an unverified one may belong to someone else.
+    Unless `verified` is false, only verified addresses are returned: an unverified one may belong to someone else.
     """
     current = (Member.account == account) & Member.removed_at.is_null() & Member.suspended_at.is_null()
     query = Member.select(Member, Person, Account).join(Person).switch(Member).join(Account)
-    return [
-        email
-        for row in query.where(current & Member.role.in_(PAYING_ROLES)).order_by(Member.created_at, Member.id)
-        if (email := verified_address(row)) and kind not in (row.person.muted_mails or ())
-    ]
+    rows = query.where(current & Member.role.in_(PAYING_ROLES)).order_by(Member.created_at, Member.id)
+    wanted = [row for row in rows if kind not in (row.person.muted_mails or ())]
+    addresses = [verified_address(row) or ("" if verified else str(row.person.email)) for row in wanted]
+    return [address for address in addresses if address]
 
 
 def verified_address(member: Member) -> str:

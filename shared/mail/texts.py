@@ -80,6 +80,70 @@ def low_balance_mail(account: str, balance: int, credits: int, edge_url: str) ->
     return _with_button(subject, lead, gettext("View account"), f"{edge_url}/account", f"{note} {_settings_note(edge_url)}")
 
 
+def password_mail(email: str, link: str, link_hours: int) -> MailText:
+    """Return the email with a link to set a new password."""
+    lead = gettext("Set a new password for {email}.", email=email)
+    expiry = ngettext(
+        "This link expires in {count} hour and can be used once.",
+        "This link expires in {count} hours and can be used once.",
+        link_hours,
+    )
+    ignore = gettext("If you did not request this, ignore this email: your password stays the same.")
+    return _with_button(gettext("Set a new password"), lead, gettext("Set password"), link, f"{expiry} {ignore}")
+
+
+def new_sign_in_mail(email: str, agent: str, time: str, link: str) -> MailText:
+    """Return the email about a sign-in from a browser that the person had not used before. `agent` is its label or ""."""
+    if agent:
+        lead = gettext("{email} was used to sign in with {browser} on {time}.", email=email, browser=agent, time=time)
+    else:
+        lead = gettext("{email} was used to sign in on {time}.", email=email, time=time)
+    note = gettext("If this was you, you can ignore this email. If not, change your password there: it ends all other sessions.")
+    return _with_button(gettext("New sign-in"), lead, gettext("View sessions"), link, note)
+
+
+def email_changed_mail(former: str, new: str, edge_url: str) -> MailText:
+    """Return the email to the former address of a person whose address was changed."""
+    lead = gettext("The email address {former} of your account was changed to {new}.", former=former, new=new)
+    note = gettext("If you did not do this, contact the operator of this service at once. Your API keys still work.")
+    return _with_button(gettext("Email address changed"), lead, gettext("View account"), f"{edge_url}/account", note)
+
+
+def key_expiring_mail(name: str, prefix: str, time: str, edge_url: str) -> MailText:
+    """Return the email about an API key that is about to expire."""
+    lead = gettext(
+        "The API key {name} ({prefix}…) expires on {time}. Calls with it fail from then on.", name=name, prefix=prefix, time=time
+    )
+    note = gettext("Create a new key or change its expiration.")
+    subject = gettext("API key {name} is about to expire", name=name)
+    return _with_button(subject, lead, gettext("View API keys"), f"{edge_url}/account/keys", f"{note} {_settings_note(edge_url)}")
+
+
+def receipt_mail(account: str, credits: int, reference: str, time: str, edge_url: str, *, amount: str = "") -> MailText:
+    """Return the receipt of a payment. `amount` is what was paid, with its currency, if it is known."""
+    values = {"credits": format_credits(credits), "account": account, "time": time, "reference": reference, "amount": amount}
+    if amount:
+        lead = gettext("Paid {amount} on {time}. {credits} credits were added to {account}. Reference: {reference}", **values)
+    else:
+        lead = gettext("{credits} credits were added to {account} on {time}. Reference: {reference}", **values)
+    return _with_button(
+        gettext("Receipt for {credits} credits", credits=format_credits(credits)),
+        *(lead, gettext("View account"), f"{edge_url}/account"),
+        _settings_note(edge_url),
+    )
+
+
+def top_up_failed_mail(account: str, credits: int, edge_url: str) -> MailText:
+    """Return the email about an automatic top-up that failed."""
+    lead = gettext(
+        "The automatic top-up of {credits} credits for {account} failed: the payment was not accepted.",
+        credits=format_credits(credits),
+        account=account,
+    )
+    note = gettext("Check the payment method. Calls are refused when no credits are left.")
+    return _with_button(gettext("Automatic top-up failed"), lead, gettext("View account"), f"{edge_url}/account", note)
+
+
 def _settings_note(edge_url: str) -> str:
     return gettext("Choose which emails you get: {link}", link=f"{edge_url}/account/emails")
 

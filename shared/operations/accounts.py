@@ -14,8 +14,9 @@ from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.outbox import cancel_mails
 from shared.models import Account, LedgerEntry, Person
+from shared.operations.account_mails import queue_email_changed
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.people import change_sign_in, current_sign_in, find_sign_in, owned_account, sync_owner
+from shared.operations.people import change_sign_in, current_sign_in, find_sign_in, memberships, owned_account, sync_owner
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 from shared.text.translation import lazy_gettext
 
@@ -74,10 +75,11 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
         return Account.get_by_id(account.id)
 
 
-def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> Account:
+def change_email(email_or_id: str | UUID, new_email: str, *, notifies: bool = False, origin: Origin) -> Account:
     """Change an account's email address, which its owner signs in with. Sessions and keys stay valid.
 
-    The new address is unverified, and emails queued for the former one are cancelled. Raises `NotFound`, and `InvalidInput` if
+    The new address is unverified, and emails queued for the former one are cancelled. If it `notifies`, an email tells the
+    former address, if that was verified. Raises `NotFound`, and `InvalidInput` if
     the address is invalid or taken.
     """
     new_email = normalize_email(new_email)
@@ -91,6 +93,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
             raise InvalidInput(
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             )
+        was_verified = account.email_verified_at is not None
         account.email, account.email_verified_at = new_email, None
         try:
             account.save(only=[Account.email, Account.email_verified_at])
@@ -100,11 +103,13 @@ def change_email(email_or_id: str | UUID, new_email: str, *, origin: Origin) -> 
             ) from None
         sync_owner(account.id)
         cancel_mails(account.id, recipient=former)
+        if notifies and was_verified:
+            queue_email_changed(account.id, former, new_email)
         record_audit_entry(origin, "account.email", account.id, before={"email": former}, after={"email": new_email})
         return account
 
 
-def change_person_email(person: UUID, new_email: str, *, origin: Origin) -> UUID | None:
+def change_person_email(person: UUID, new_email: str, *, notifies: bool = False, origin: Origin) -> UUID | None:
     """Change the email address that a person signs in with, and that of the account that they own, if any. Returns its id.
 
     Raises `InvalidInput` if the address is invalid or taken.
@@ -113,9 +118,10 @@ def change_person_email(person: UUID, new_email: str, *, origin: Origin) -> UUID
         current_sign_in(person)
         owned = owned_account(person)
         if owned is not None:
-            return change_email(owned.id, new_email, origin=origin).id
+            return change_email(owned.id, new_email, notifies=notifies, origin=origin).id
         new_email = normalize_email(new_email)
-        former = Person.get_by_id(person).email
+        row = Person.get_by_id(person)
+        former = row.email
         if new_email == former:
             return None
         if find_sign_in(new_email) is not None or Account.select().where(Account.email == new_email).exists():
@@ -123,6 +129,9 @@ def change_person_email(person: UUID, new_email: str, *, origin: Origin) -> UUID
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             )
         change_sign_in(person, email=new_email, email_verified_at=None)
+        belongs = memberships(person)
+        if notifies and row.email_verified_at is not None and belongs:
+            queue_email_changed(belongs[0].account, former, new_email)
         record_audit_entry(origin, "person.email", person, before={"email": former}, after={"email": new_email})
         return None
 

@@ -16,6 +16,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.account_links import INVITATION, is_genuine, make_token, read_token
 from shared.identity.emails import normalize_email
+from shared.identity.roles import may
 from shared.mail.address import recipient
 from shared.mail.outbox import cancel_mails, queue_mail
 from shared.mail.texts import MailText, invitation_mail
@@ -36,11 +37,19 @@ _NOT_FOUND = lazy_gettext("There is no such invitation.")
 
 
 def invite(
-    account: UUID, email: str, terms: MemberTerms, *, language: str = SOURCE_LANGUAGE, sends_mail: bool, origin: Origin
+    account: UUID,
+    email: str,
+    terms: MemberTerms,
+    *,
+    language: str = SOURCE_LANGUAGE,
+    inviter: UUID | None = None,
+    sends_mail: bool,
+    origin: Origin,
 ) -> Invitation:
-    """Invite an email address, by an email in `language` if `sends_mail`.
+    """Invite an email address, by an email in `language` if `sends_mail`. `inviter` is the member who invites; None: staff.
 
-    Raises `InvalidInput` for invalid values, current members, an address that is already invited, and too many invitations.
+    Raises `InvalidInput` for invalid values, current members, an address that is already invited, too many invitations, and for
+    an email by an inviter whose own address is not verified.
     """
     email, terms = normalize_email(email), terms.check()
     if sends_mail:
@@ -48,6 +57,8 @@ def invite(
     with transaction():
         lock_account(account)
         sync_owner(account)
+        if sends_mail:
+            _require_verified(account, inviter)
         members = Member.select().join(Person).where((Member.account == account) & Member.removed_at.is_null())
         if members.where(Person.email == email).exists():
             raise InvalidInput(lazy_gettext("{email} is already a member.", email=email))
@@ -56,7 +67,12 @@ def invite(
         try:
             with transaction():  # a savepoint
                 row = Invitation.create(
-                    account=account, email=email, language=language, expires_at=now_ms() + LASTS_MS, **asdict(terms)
+                    account=account,
+                    email=email,
+                    language=language,
+                    expires_at=now_ms() + LASTS_MS,
+                    invited_by=inviter,
+                    **asdict(terms),
                 )
         except peewee.IntegrityError:
             raise InvalidInput(lazy_gettext("{email} is already invited.", email=email)) from None
@@ -66,16 +82,21 @@ def invite(
         return row
 
 
-def resend_invitation(account: UUID, invitation: str | UUID, *, sends_mail: bool, origin: Origin) -> Invitation:
-    """Send another email, whose link replaces the earlier one and is valid for `LASTS_MS` again.
+def resend_invitation(
+    account: UUID, invitation: str | UUID, *, inviter: UUID | None = None, sends_mail: bool, origin: Origin
+) -> Invitation:
+    """Send another email, whose link replaces the earlier one and is valid for `LASTS_MS` again. It is now `inviter`'s.
 
-    Raises `NotFound`, and `InvalidInput` for too many emails in a day.
+    Raises `NotFound`, and `InvalidInput` for too many emails in a day and for an inviter whose own address is not verified.
     """
     with transaction():
         lock_account(account)
+        if sends_mail:
+            sync_owner(account)
+            _require_verified(account, inviter)
         row = _find(account, invitation)
-        row.expires_at = max(now_ms() + LASTS_MS, row.expires_at + 1)
-        row.save(only=[Invitation.expires_at])
+        row.expires_at, row.invited_by = max(now_ms() + LASTS_MS, row.expires_at + 1), inviter
+        row.save(only=[Invitation.expires_at, Invitation.invited_by])
         _mail(row, sends_mail, origin)
         return row
 
@@ -112,7 +133,7 @@ def find_invitation(token: str, secret_key: str) -> Invitation | None:
     )
     if row is None or row.expires_at != link.expires_at or row.expires_at <= now_ms() or row.account.status == "closed":
         return None
-    return row if is_genuine(link, secret_key, INVITATION, row.email) else None
+    return row if is_genuine(link, secret_key, INVITATION, row.email) and _inviter_may_invite(row) else None
 
 
 def accept(invitation: UUID, person: UUID, *, origin: Origin) -> Member:
@@ -151,7 +172,7 @@ def compose(account: UUID, email: str, *, secret_key: str, edge_url: str) -> Mai
     """Return the text of an invitation to `email`, or None if it is no longer open."""
     found = (Invitation.account == account) & (Invitation.email == email) & _OPEN
     row: Invitation | None = Invitation.select(Invitation, Account).join(Account).where(found).first()
-    if row is None or row.expires_at <= now_ms() or row.account.status == "closed":
+    if row is None or row.expires_at <= now_ms() or row.account.status == "closed" or not _inviter_may_invite(row):
         return None
     name = row.account.name or row.account.email
     with in_language(row.language):
@@ -162,14 +183,40 @@ _OPEN = Invitation.accepted_at.is_null() & Invitation.revoked_at.is_null()
 
 
 def _claim(invitation: UUID) -> Invitation:
-    """Mark an invitation as accepted, once. Raises `NotFound`."""
+    """Mark an invitation as accepted, once. Raises `NotFound`.
+
+    The account's lock keeps the inviter a member until the transaction ends.
+    """
+    found = Invitation.get_or_none(Invitation.id == invitation)
+    if found is None:
+        raise NotFound(_NOT_FOUND)
+    lock_account(found.__data__["account"])
     claimed = Invitation.update(accepted_at=now_ms()).where(
         (Invitation.id == invitation) & _OPEN & (Invitation.expires_at > now_ms())
     )
     if not claimed.execute():
         raise NotFound(_NOT_FOUND)
     row: Invitation = Invitation.get_by_id(invitation)
+    if not _inviter_may_invite(row):
+        raise NotFound(_NOT_FOUND)
     return row
+
+
+def _inviter_may_invite(row: Invitation) -> bool:
+    """Return whether the member who sent an invitation still may: it ends when they leave, are suspended or lose the role."""
+    if row.invited_by is None:
+        return True
+    member = Member.get_or_none((Member.id == row.invited_by) & Member.removed_at.is_null() & Member.suspended_at.is_null())
+    return member is not None and may(member.role, "members")
+
+
+def _require_verified(account: UUID, inviter: UUID | None) -> None:
+    """Raise `InvalidInput` for an inviter whose email address is not verified: it may be anyone's, so it must send no emails."""
+    if inviter is None:
+        return
+    verified = Person.email_verified_at.is_null(False)
+    if not Member.select().join(Person).where((Member.id == inviter) & (Member.account == account) & verified).exists():
+        raise InvalidInput(lazy_gettext("Verify your own email address first. Then you can invite people."))
 
 
 def _terms(row: Invitation) -> MemberTerms:

@@ -157,7 +157,7 @@ def set_member_suspended(account: UUID, member: UUID | str, suspended: bool, *, 
 
 
 def remove_member(account: UUID, member: UUID | str, *, origin: Origin) -> Member:
-    """Remove a member, or let them leave: their keys and open invitations are revoked, and their sessions for the account end.
+    """Remove a member, or let them leave: their keys, and invitations to or by them, are revoked, and their sessions here end.
 
     Raises `NotFound`, and `InvalidInput` for the owner.
     """
@@ -168,7 +168,8 @@ def remove_member(account: UUID, member: UUID | str, *, origin: Origin) -> Membe
         ended = end_member_sessions(account, row.id)
         Member.update(removed_at=now).where(Member.id == row.id).execute()
         open_ones = (Invitation.account == account) & Invitation.accepted_at.is_null() & Invitation.revoked_at.is_null()
-        Invitation.update(revoked_at=now).where(open_ones & (Invitation.email == row.person.email)).execute()
+        own = (Invitation.email == row.person.email) | (Invitation.invited_by == row.id)
+        Invitation.update(revoked_at=now).where(open_ones & own).execute()
         after = {"member": str(row.id), "keys_revoked": revoked, "sessions_ended": ended}
         record_audit_entry(origin, "member.remove", account, after=after)
         return row

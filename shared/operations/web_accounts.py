@@ -19,6 +19,7 @@ from shared.identity.roles import OWNER
 from shared.identity.web_sessions import NewSession, expiry, new_session
 from shared.ledger.sql import execute
 from shared.models import Account, AuditEntry, Member, Person, WebSession
+from shared.operations.account_mails import queue_new_sign_in
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.people import Membership, change_sign_in, current_sign_in, find_sign_in, memberships, sync_owner
@@ -83,13 +84,19 @@ def _count_credited_sign_up(network: str, address: str) -> bool:
 
 
 def create_session(
-    person: UUID, agent: str, *, password_hash: str, address: str = "", creates_account: bool = False
+    person: UUID,
+    agent: str,
+    *,
+    password_hash: str,
+    address: str = "",
+    creates_account: bool = False,
+    notifies: bool = False,
 ) -> NewSession:
     """Create a session for a person who has proved knowledge of the password with the hash `password_hash`.
 
     It is for the account that they last chose, or their own. Raises `InvalidSession` if the password was changed since then, and
     `InvalidInput` if they no longer belong to an account, unless `creates_account` gives them a new one without credits, which it
-    does not do for the address of a closed account.
+    does not do for the address of a closed account. If it `notifies`, an email tells the person about the sign-in.
     """
     with transaction():
         try:
@@ -103,6 +110,8 @@ def create_session(
             create_account(current.email, origin=Origin("sign-in", address))
         fresh, chosen = open_session(person, agent)
         record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.sign_in", chosen.account)
+        if notifies:
+            queue_new_sign_in(chosen.account, person, agent)
         return fresh
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
@@ -39,6 +40,7 @@ from shared.operations.members import (
     transfer_ownership,
 )
 from shared.operations.people import find_sign_in, memberships, sync_owner
+from shared.operations.verification import confirm_email
 from shared.operations.web_accounts import create_session, end_sessions, sign_up, switch_account
 from tests import factories
 from tests.factories import ORIGIN
@@ -314,6 +316,49 @@ def test_an_open_invitation_ends_with_the_membership() -> None:
     member = join(account)
     remove_member(account.id, member.id, origin=ORIGIN)
     assert find_invitation(token, KEY) is None
+
+
+def leave(account: UUID, member: UUID) -> None:
+    remove_member(account, member, origin=ORIGIN)
+
+
+def suspend(account: UUID, member: UUID) -> None:
+    set_member_suspended(account, member, True, origin=ORIGIN)
+
+
+def demote(account: UUID, member: UUID) -> None:
+    change_member(account, member, DEVELOPER, origin=ORIGIN)
+
+
+@pytest.mark.parametrize("end", [leave, suspend, demote])
+def test_an_invitation_ends_with_its_senders_right_to_invite(end: Callable[[UUID, UUID], None]) -> None:
+    account = factories.account(email=ADA)
+    member = add_member(account.id, BEN, MemberTerms("admin"), origin=ORIGIN).member
+    row = invite(account.id, EVE, MemberTerms("admin"), inviter=member.id, sends_mail=False, origin=ORIGIN)
+    token = invitation_token(row, KEY)
+    assert find_invitation(token, KEY) == row
+    end(account.id, member.id)
+    assert (find_invitation(token, KEY), compose(account.id, EVE, secret_key=KEY, edge_url="")) == (None, None)
+    with pytest.raises(NotFound):
+        accept_as_new(row.id, "hash", verified=True, origin=ORIGIN)
+    assert EVE not in roles(account)
+    if end is not leave:  # the owner adopts it
+        again = resend_invitation(account.id, row.id, inviter=account.id, sends_mail=False, origin=ORIGIN)
+        assert find_invitation(invitation_token(again, KEY), KEY) == again
+
+
+def test_only_a_verified_person_sends_invitations_by_email() -> None:
+    account = factories.account(email=ADA)
+    by_owner = {"inviter": account.id, "origin": ORIGIN}
+    row = invite(account.id, BEN, DEVELOPER, sends_mail=False, **by_owner)  # a link on the page
+    with pytest.raises(InvalidInput, match="Verify your own email address"):
+        invite(account.id, EVE, DEVELOPER, sends_mail=True, **by_owner)
+    with pytest.raises(InvalidInput, match="Verify your own email address"):
+        resend_invitation(account.id, row.id, sends_mail=True, **by_owner)
+    assert unsent_mails(account.id) == []
+    confirm_email(account.id, ADA, origin=ORIGIN)
+    invite(account.id, EVE, DEVELOPER, sends_mail=True, **by_owner)
+    assert [mail.recipient for mail in unsent_mails(account.id)] == [EVE]
 
 
 def test_an_invitation_sends_one_email_per_recipient_without_its_token() -> None:
