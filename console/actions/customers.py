@@ -115,7 +115,7 @@ def change_email(account: Account, form: EmailForm) -> str:
     """Change the account's email. Raises `InvalidInput` if the form's `confirmation` is not the current email."""
     if normalize_for_lookup(form.confirmation.data) != account.email:
         raise InvalidInput(gettext("The email does not match. Type {email} to confirm.", email=account.email))
-    row = accounts.change_email(account.id, form.email.data, origin=origin())
+    row = accounts.change_email(account.id, form.email.data, notifies=settings().sends_mail, origin=origin())
     return gettext("Email changed to {email}. The owner now signs in with it; sessions and keys are unchanged.", email=row.email)
 
 

@@ -61,7 +61,8 @@ def _create(call: CommandContext) -> Result:
 def _email(call: CommandContext) -> Result:
     from shared.operations.accounts import change_email
 
-    account = change_email(call.arguments.email, call.arguments.new_email, origin=call.origin)
+    addresses = (call.arguments.email, call.arguments.new_email)
+    account = change_email(*addresses, notifies=call.settings.sends_mail, origin=call.origin)
     data = {"id": str(account.id), "email": account.email}
     return Result(data, f"Account {account.id} now has the email {account.email}. The owner signs in with it.")
 
