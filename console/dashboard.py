@@ -10,7 +10,7 @@ from peewee import SQL, fn
 
 from console.id_labels import account_emails, channel_names
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
-from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob
+from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob, Subscription
 from shared.rollup import Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
 from shared.text.translation import gettext
 
@@ -67,6 +67,26 @@ class Refunds:
 
     count: int
     credits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Business:
+    """Purchases and redeemed codes of a range, plans that ended in it, and active plans with their overage not yet billed.
+
+    Counts are at most `MAX_COUNT` + 1.
+    """
+
+    top_ups: int
+    top_up_credits: int
+    ended: int
+    active: int
+    overage: int
+
+    @property
+    def churn(self) -> float | None:
+        """The share of plans that ended: of those active now and those that ended. None if there are none."""
+        all_of_them = self.ended + self.active
+        return self.ended / all_of_them if all_of_them else None
 
 
 def usage(scope: Scope, span: TimeSpan, now: int) -> Usage:
@@ -138,6 +158,26 @@ def refunds_today(now: int) -> Refunds:
     )
     row: Any = newest.select_from(fn.COUNT(SQL("*")), fn.COALESCE(fn.SUM(newest.c.amount), 0)).tuples().get()
     return Refunds(*map(int, row))
+
+
+def business(since: int, until: int) -> Business:
+    """Return purchases and ended plans of a range, and unbilled overage. Reads indexes of the ledger and subscriptions."""
+    bought = (
+        LedgerEntry.select(LedgerEntry.amount)
+        .where((LedgerEntry.kind == "purchase") & (LedgerEntry.created_at >= since) & (LedgerEntry.created_at < until))
+        .limit(MAX_COUNT + 1)
+    )
+    top_ups: Any = bought.select_from(fn.COUNT(SQL("*")), fn.COALESCE(fn.SUM(bought.c.amount), 0)).tuples().get()
+    ended_in_range = (Subscription.ended_at >= since) & (Subscription.ended_at < until)
+    ended = Subscription.select(SQL("1")).where(ended_in_range).limit(MAX_COUNT + 1).count()
+    running: Any = (
+        Subscription.select(fn.COUNT(Subscription.id), fn.COALESCE(fn.SUM(Subscription.overage_used), 0))
+        .where(Subscription.status == "active")
+        .tuples()
+        .get()
+    )
+    (count, credits), (active, overage) = top_ups, running
+    return Business(int(count), int(credits), int(ended), int(active), int(overage))
 
 
 def jobs(since: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Adds who sent an invitation, and the expiry that a key's owner was notified of."""
+"""Adds who sent an invitation, the expiry that a key's owner was notified of, and an index of ended subscriptions."""
 
 from functools import partial
 
@@ -18,16 +18,22 @@ def _add_column(table, db):
         db.execute_sql(f'CREATE INDEX "{INDEX}" ON "api_key" ("expires_at") WHERE expires_at IS NOT NULL AND revoked_at IS NULL')
 
 
+def _add_index(db):
+    db.execute_sql('CREATE INDEX IF NOT EXISTS "subscription_by_end" ON "subscription" ("ended_at") WHERE ended_at IS NOT NULL')
+
+
 # Each step locks one table, so that none of them can deadlock with a call. PostgreSQL only.
-PREPARE = tuple(partial(_add_column, table) for table in COLUMNS)
+PREPARE = (*(partial(_add_column, table) for table in COLUMNS), _add_index)
 
 
 def up(migrator, db):
     for table in COLUMNS:
         _add_column(table, db)
+    _add_index(db)
 
 
 def down(migrator, db):
+    db.execute_sql("DROP INDEX subscription_by_end")
     db.execute_sql(f"DROP INDEX {INDEX}")
     for table, column in COLUMNS.items():
         db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")

@@ -377,6 +377,7 @@ Subscription.add_index(
     Subscription.index(Subscription.account, unique=True, where=SQL("status = 'active'"), name="subscription_one_active")
 )
 Subscription.add_index(Subscription.index(Subscription.renews_at, where=SQL("status = 'active'"), name="subscription_renewals"))
+Subscription.add_index(Subscription.index(Subscription.ended_at, where=SQL("ended_at IS NOT NULL"), name="subscription_by_end"))
 
 
 class SubscriptionPeriod(BaseModel):

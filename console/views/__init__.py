@@ -22,6 +22,7 @@ from console.views.my_account import MeView
 from console.views.payments import PaymentsView
 from console.views.plans import PlansView
 from console.views.redeem_codes import CodesView
+from console.views.search import SearchView
 from console.views.staff import StaffView
 from console.views.usage import UsageView
 from shared.text.translation import lazy_gettext
@@ -52,6 +53,7 @@ def views() -> list[BaseView]:
         ChannelsView(name=lazy_gettext("Channels"), category=lazy_gettext("Catalog"), endpoint="channels", url="/channels"),
         StaffView(name=lazy_gettext("Staff"), category=lazy_gettext("Console"), endpoint="staff", url="/staff"),
         AuditView(name=lazy_gettext("Audit log"), category=lazy_gettext("Console"), endpoint="audit", url="/audit"),
+        SearchView(name=lazy_gettext("Search"), endpoint="search", url="/search"),
         AccountCareView(name=lazy_gettext("Account"), endpoint="account_care", url="/account"),
         MembersView(name=lazy_gettext("Members"), endpoint="members", url="/members"),
         RoutesView(name=lazy_gettext("Routes"), endpoint="routes", url="/routes"),

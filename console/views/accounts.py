@@ -28,11 +28,12 @@ from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.identity.account_links import LASTS_MS
 from shared.identity.emails import normalize_for_lookup
-from shared.mail.outbox import unsent_mails
-from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Subscription, UsageLedger
+from shared.mail.outbox import recent_mails
+from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Payment, Subscription, UsageLedger
 from shared.operations.account_closing import closing_entry
 from shared.operations.account_notes import list_notes
 from shared.operations.accounts import find_account
+from shared.operations.budgets import list_budgets, target_names
 from shared.operations.invitations import open_invitations
 from shared.operations.members import list_members
 from shared.operations.plans import find_plan
@@ -125,9 +126,13 @@ class AccountsView(View):
             .where(MediaJob.account == account)
             .order_by(MediaJob.created_at.desc(), MediaJob.id.desc())
             .limit(LATEST_ROWS),
+            "payments": Payment.select()
+            .where(Payment.account == account)
+            .order_by(Payment.created_at.desc(), Payment.reference)
+            .limit(LATEST_ROWS),
         }
         rows = {name: list(query) for name, query in queries.items()}
-        subscription = active_subscription(account.id)
+        subscription, budgets = active_subscription(account.id), list_budgets(account.id)
         subscribe = SubscribeForm(formdata=None)
         subscribe.plan.choices = plan_names()
         overage = OverageForm(formdata=None, cap=subscription.overage_cap if subscription else 0)
@@ -147,7 +152,9 @@ class AccountsView(View):
             new_member=NewMemberForm(formdata=None),
             members=list_members(account.id),
             invitations=open_invitations(account.id),
-            mails=unsent_mails(account.id),
+            mails=recent_mails(account.id),
+            budgets=budgets,
+            budget_targets=target_names(account.id, budgets),
             sends_mail=settings().sends_mail,
             purge=PurgeForm(formdata=None),
             purging=latest_purge(account.id),

@@ -48,6 +48,7 @@ class HomeView(View):
             chips=chips("home.index", filters, {"channel": dict(channels)}, held),
             models=id_labels.model_ids(),
             channels=channels,
+            business=dashboard.business(span.since, span.until),
             holds=dashboard.holds(now),
             refunds=dashboard.refunds_today(now),
             jobs=dashboard.jobs(span.since),

@@ -32,7 +32,12 @@ def new_key() -> NewKey:
     """Create a key from the system's random source (190 bits)."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
     secret = PREFIX + body + checksum(body)
-    return NewKey(secret, digest(secret), secret[: len(PREFIX) + 4] + "…")
+    return NewKey(secret, digest(secret), shown_prefix(secret))
+
+
+def shown_prefix(secret: str) -> str:
+    """Return what is stored of a key in clear: `yout-AbCd…`. The text may be cut after that."""
+    return secret[: len(PREFIX) + 4] + "…"
 
 
 def checksum(body: str) -> str:

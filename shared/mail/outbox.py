@@ -59,10 +59,9 @@ def cancel_mails(account: UUID, kind: str | None = None, recipient: str = "", *,
     OutgoingMail.update(status="cancelled", finished_at=now_ms()).where(waiting).execute()
 
 
-def unsent_mails(account: UUID, limit: int = 10) -> list[OutgoingMail]:
-    """Return the account's queued and failed emails, newest first."""
-    unsent = (OutgoingMail.account == account) & OutgoingMail.status.in_(("queued", "failed"))
-    return list(OutgoingMail.select().where(unsent).order_by(OutgoingMail.id.desc()).limit(limit))
+def recent_mails(account: UUID, limit: int = 20) -> list[OutgoingMail]:
+    """Return the account's newest emails, whatever became of them. Finished ones are deleted after `KEPT_MS`."""
+    return list(OutgoingMail.select().where(OutgoingMail.account == account).order_by(OutgoingMail.id.desc()).limit(limit))
 
 
 def count_overdue() -> int:

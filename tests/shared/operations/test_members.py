@@ -13,7 +13,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, InvalidSession, NotFound, YoutError
 from shared.identity import web_sessions
 from shared.identity.roles import OWNER
-from shared.mail.outbox import unsent_mails
+from shared.mail.outbox import recent_mails
 from shared.models import Account, ApiKey, AuditEntry, Invitation, Member, Person, WebSession
 from shared.operations.account_closing import close_account
 from shared.operations.accounts import change_email
@@ -355,10 +355,10 @@ def test_only_a_verified_person_sends_invitations_by_email() -> None:
         invite(account.id, EVE, DEVELOPER, sends_mail=True, **by_owner)
     with pytest.raises(InvalidInput, match="Verify your own email address"):
         resend_invitation(account.id, row.id, sends_mail=True, **by_owner)
-    assert unsent_mails(account.id) == []
+    assert recent_mails(account.id) == []
     confirm_email(account.id, ADA, origin=ORIGIN)
     invite(account.id, EVE, DEVELOPER, sends_mail=True, **by_owner)
-    assert [mail.recipient for mail in unsent_mails(account.id)] == [EVE]
+    assert [mail.recipient for mail in recent_mails(account.id)] == [EVE]
 
 
 def test_an_invitation_sends_one_email_per_recipient_without_its_token() -> None:
@@ -366,7 +366,7 @@ def test_an_invitation_sends_one_email_per_recipient_without_its_token() -> None
     first = invited(account)
     invited(account, EVE)
     resend_invitation(account.id, first.id, sends_mail=True, origin=ORIGIN)
-    queued = [mail for mail in unsent_mails(account.id) if mail.status == "queued"]
+    queued = [mail for mail in recent_mails(account.id) if mail.status == "queued"]
     assert sorted((mail.kind, mail.recipient) for mail in queued) == [("invitation", BEN), ("invitation", EVE)]
     text = compose(account.id, BEN, secret_key=KEY, edge_url="https://yout.example")
     token = invitation_token(Invitation.get_by_id(first.id), KEY)
@@ -375,7 +375,7 @@ def test_an_invitation_sends_one_email_per_recipient_without_its_token() -> None
     revoke_invitation(account.id, first.id, origin=ORIGIN)
     assert compose(account.id, BEN, secret_key=KEY, edge_url="https://yout.example") is None
     change_email(account.id, "new@example.com", origin=ORIGIN)
-    assert [mail.recipient for mail in unsent_mails(account.id) if mail.status == "queued"] == [EVE]
+    assert [mail.recipient for mail in recent_mails(account.id) if mail.status == "queued"] == [EVE]
 
 
 def test_members_and_invited_addresses_are_not_invited_again() -> None:

@@ -1,0 +1,21 @@
+"""The search in the page header: finds a row by its exact id, email address, key prefix, request id, payment or name."""
+
+from __future__ import annotations
+
+from flask import redirect, request
+from flask.typing import ResponseReturnValue
+
+from console.search import find
+from console.views.view import View, page_route
+
+MAX_TEXT = 300
+
+
+class SearchView(View):
+    @page_route("/")
+    def index(self) -> ResponseReturnValue:
+        text = request.args.get("q", "").strip()[:MAX_TEXT]
+        found = find(text) if text else []
+        if len(found) == 1:
+            return redirect(found[0].url, 303)
+        return self.page("search.html", text=text, found=found)
