@@ -45,6 +45,7 @@ from shared.operations.budgets import (
 )
 from shared.operations.validation import MAX_AMOUNT
 from shared.safe_http import check_url, policy_from_settings
+from shared.text.translation import lazy_gettext
 
 budget_routes = Blueprint("budgets_api", __name__)
 
@@ -54,11 +55,6 @@ Format = Literal["event", "slack"]
 Credits = Annotated[int, Meta(ge=1, le=MAX_AMOUNT)]
 Percents = Annotated[list[Annotated[int, Meta(ge=1, le=MAX_PERCENT)]], Meta(min_length=1, max_length=MAX_PERCENTS)]
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
-_CREDITS = "Amount in credits. With the scope `balance`, the alert means that the balance is below it."
-_PERCENTS = "Percentages of the amount at which to alert, once per period. Ignored for the balance."
-_EMAIL = "Whether the owner, admins and billing members get an email."
-_WEBHOOK_URL = "Receives a signed webhook. Null: none."
-_WEBHOOK_FORMAT = '`event` sends an event, `slack` only `{"text": …}`.'
 
 
 class NewBudget(ClosedBody, kw_only=True):
@@ -72,11 +68,18 @@ class NewBudget(ClosedBody, kw_only=True):
         Meta(description="Id of the member or key, or the tag. Null for `account` and `balance`."),
     ] = None
     period: Annotated[Period, Meta(description="Calendar month or day, in UTC. Ignored for the balance.")] = "month"
-    credits: Annotated[Credits, Meta(description=_CREDITS)]
-    percents: Annotated[Percents | UnsetType, Meta(description=f"{_PERCENTS} Default: 50, 80 and 100.")] = UNSET
-    email: Annotated[bool, Meta(description=_EMAIL)] = True
-    webhook_url: Annotated[Url | None, Meta(description=_WEBHOOK_URL)] = None
-    webhook_format: Annotated[Format, Meta(description=_WEBHOOK_FORMAT)] = "event"
+    credits: Annotated[
+        Credits, Meta(description="Amount in credits. With the scope `balance`, the alert means that the balance is below it.")
+    ]
+    percents: Annotated[
+        Percents | UnsetType,
+        Meta(description="Percentages of the amount at which to alert, once per period. Default: 50, 80 and 100."),
+    ] = UNSET
+    email: Annotated[bool, Meta(description="Whether the owner, admins and billing members get an email.")] = True
+    webhook_url: Annotated[Url | None, Meta(description="Receives a signed webhook. Null: none.")] = None
+    webhook_format: Annotated[Format, Meta(description="`event` sends an event, `slack` only its text, as Slack expects it.")] = (
+        "event"
+    )
 
 
 class BudgetChanges(ClosedBody, kw_only=True):
@@ -84,11 +87,18 @@ class BudgetChanges(ClosedBody, kw_only=True):
 
     EXAMPLE = {"credits": 2_000_000}
 
-    credits: Annotated[Credits | UnsetType, Meta(description=_CREDITS)] = UNSET
-    percents: Annotated[Percents | UnsetType, Meta(description=_PERCENTS)] = UNSET
-    email: Annotated[bool | UnsetType, Meta(description=_EMAIL)] = UNSET
-    webhook_url: Annotated[Url | UnsetType | None, Meta(description=_WEBHOOK_URL)] = UNSET
-    webhook_format: Annotated[Format | UnsetType, Meta(description=_WEBHOOK_FORMAT)] = UNSET
+    credits: Annotated[
+        Credits | UnsetType,
+        Meta(description="Amount in credits. With the scope `balance`, the alert means that the balance is below it."),
+    ] = UNSET
+    percents: Annotated[
+        Percents | UnsetType, Meta(description="Percentages of the amount at which to alert, once per period.")
+    ] = UNSET
+    email: Annotated[bool | UnsetType, Meta(description="Whether the owner, admins and billing members get an email.")] = UNSET
+    webhook_url: Annotated[Url | UnsetType | None, Meta(description="Receives a signed webhook. Null: none.")] = UNSET
+    webhook_format: Annotated[
+        Format | UnsetType, Meta(description="`event` sends an event, `slack` only its text, as Slack expects it.")
+    ] = UNSET
 
 
 _BUDGET = response_schema(
@@ -97,7 +107,7 @@ _BUDGET = response_schema(
         "scope": enum(*BUDGET_SCOPES),
         "target": nullable(STRING),
         "period": nullable(enum(*BUDGET_PERIODS[:2])),
-        "credits": {**INTEGER, "description": "Amount of the budget in credits."},
+        "credits": {**INTEGER, "description": lazy_gettext("Amount of the budget in credits.")},
         "percents": array(INTEGER),
         "email": BOOLEAN,
         "webhook_url": nullable(STRING),
@@ -107,7 +117,7 @@ _BUDGET = response_schema(
         "created": TIMESTAMP,
     }
 )
-_MANAGER = "The member's role must allow payments (owner, admin, billing), and an API key needs `can_manage`."
+_MANAGER = lazy_gettext("The member's role must allow payments (owner, admin, billing), and an API key needs `can_manage`.")
 
 
 @budget_routes.get("/api/budgets/")
@@ -128,7 +138,7 @@ async def list_all() -> Response:
     body=NewBudget,
     responses={201: ResponseSpec(_BUDGET)},
     errors=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
-    notes=f"A budget alerts and never refuses a call; limits of members and keys do. {_MANAGER}",
+    notes=lazy_gettext("A budget alerts and never refuses a call; limits of members and keys do. {who}", who=_MANAGER),
 )
 async def create() -> Response:
     """Create a budget."""
@@ -160,7 +170,9 @@ async def show(budget_id: str) -> Response:
     body=BudgetChanges,
     responses={200: ResponseSpec(_BUDGET)},
     errors=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
-    notes=f"Only the fields in the body change. Percentages that are no longer reached can alert again. {_MANAGER}",
+    notes=lazy_gettext(
+        "Only the fields in the body change. Percentages that are no longer reached can alert again. {who}", who=_MANAGER
+    ),
 )
 async def update(budget_id: str) -> Response:
     """Update the fields in the body."""

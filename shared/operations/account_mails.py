@@ -22,6 +22,7 @@ from shared.models import Account, ApiKey, AuditEntry, Member, Payment, Person
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.people import find_sign_in, find_sign_in_by_id, memberships
 from shared.text.translation import in_language
+from shared.text.words import agent_name
 
 PASSWORD_RESET = "password_reset"
 NEW_SIGN_IN = "new_sign_in"
@@ -145,7 +146,9 @@ def _password_reset(mail: MailContext) -> MailText | None:
 
 def _new_sign_in(mail: MailContext) -> MailText | None:
     at, _, agent = mail.subject.partition(" ")
-    return texts.new_sign_in_mail(mail.recipient, agent, _format_time(int(at)), f"{mail.edge_url}/account/sessions")
+    return texts.new_sign_in_mail(
+        mail.recipient, agent_name(agent) if agent else "", _format_time(int(at)), f"{mail.edge_url}/account/sessions"
+    )
 
 
 def _email_changed(mail: MailContext) -> MailText | None:
