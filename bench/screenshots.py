@@ -32,10 +32,23 @@ from shared.core.settings import Settings
 from shared.identity.account_links import VERIFY_EMAIL, make_token
 from shared.ledger import post_entry
 from shared.ledger.seal import seal_ledger
-from shared.models import Account, Channel, ChannelComparison, EdgeProcess, MediaJob, ProbeSum, UsageLedger
+from shared.mail.outbox import queue_mail
+from shared.models import (
+    Account,
+    Budget,
+    Channel,
+    ChannelComparison,
+    EdgeProcess,
+    MediaJob,
+    OutgoingMail,
+    Payment,
+    ProbeSum,
+    UsageLedger,
+)
 from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
 from shared.operations.audit import Origin
+from shared.operations.budgets import BudgetTerms, create_budget
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
@@ -150,6 +163,7 @@ def seed(upstream: Upstream) -> Seed:
     factories.api_key(member, name="A key with a rather long name, of the billing service", rpm=60, monthly_credit_limit=100_000)
     factories.account(email=f"{'n' * 40}@department.of-a-company.example")
     calls = [usage_row(member, key.id, channel.id, number) for number in range(DAYS * CALLS_PER_DAY)]
+    alerts(member, key.id)
     customer = Customer()
     customer.hold(lasts_ms=-5, edge_process=EdgeProcess.create(host="here", pid=1).id)
     customer.hold(lasts_ms=HOUR_MS)
@@ -178,7 +192,7 @@ def seed(upstream: Upstream) -> Seed:
             ),
         ],
         [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave"],
-        [f"/usage/{calls[0]}", f"/channels/{channel.id}"],
+        [f"/usage/{calls[0]}", f"/channels/{channel.id}", "/search/?q=nothing", "/search/?q=alan.turing@example.com"],
     )
 
 
@@ -228,6 +242,22 @@ def comparisons(channel: Channel, reference: Channel) -> None:
         answers.passed, answers.reference_passed, answers.reference_differing = 15, 44, number % 3 == 0
         for row in (probes, answers, ProbeSum(**values, day=day, kind="token_counts", probes=48)):
             row.save(force_insert=True)
+
+
+def alerts(member: Account, key: Any) -> None:
+    """Create budgets, a payment and emails."""
+    slack = "https://hooks.slack.com/services/T00/B00/x"
+    for scope, target, credits, spent in (
+        *(("account", "", 1_000_000, 815_000), ("key", str(key), 100_000, 4_200), ("tag", "team:search", 50_000, 61_000)),
+        *(("member", str(member.id), 20_000, 0), ("balance", "", 600_000, 500_000)),
+    ):
+        terms = BudgetTerms(credits, webhook_url=slack if scope == "account" else None)
+        row = create_budget(member.id, scope, target, "month", terms, origin=ORIGIN)
+        Budget.update(spent=spent, spent_at=now_ms()).where(Budget.id == row.id).execute()
+    Payment.create(provider="stripe", reference="pi_3PZ1kc2eZvKYlo2C0FNBzVwd", account=member, credits=250_000)
+    queue_mail(member.id, "receipt", member.email, subject="stripe:pi_3PZ1kc2eZvKYlo2C0FNBzVwd")
+    queue_mail(member.id, "low_balance", member.email)
+    OutgoingMail.update(attempts=2, last_error="451 4.7.1 Greylisted, try again").where(OutgoingMail.kind == "receipt").execute()
 
 
 def media_jobs(member: Account) -> None:

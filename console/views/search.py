@@ -12,6 +12,9 @@ MAX_TEXT = 300
 
 
 class SearchView(View):
+    def is_visible(self) -> bool:
+        return False  # it is in the header of every page
+
     @page_route("/")
     def index(self) -> ResponseReturnValue:
         text = request.args.get("q", "").strip()[:MAX_TEXT]

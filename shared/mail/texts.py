@@ -145,7 +145,8 @@ def top_up_failed_mail(account: str, credits: int, edge_url: str) -> MailText:
 
 
 def _settings_note(edge_url: str) -> str:
-    return gettext("Choose which emails you get: {link}", link=f"{edge_url}/account/emails")
+    link = f"{edge_url}/account/emails"
+    return gettext("Choose which emails you get: {link}", link=link)
 
 
 def alert_mail(title: str, advice: str, *, closed: bool) -> MailText:
