@@ -66,7 +66,7 @@ ENGLISH_TEXTS = {
         "Disallow: /v1/",
         "Sitemap: …/sitemap.xml",
     },
-    "edge/web/password_auth.py": {"verification network …"},  # a key in Redis
+    "edge/web/password_auth.py": {"verification network …", "password mail … from …", "password mail network …"},  # keys in Redis
     "shared/mail/texts.py": {"Closed", "Alert", "This alert is closed. There is nothing to do."},  # to operators
     "edge/web/share_page.py": {"Not found.", "No such share."},  # JSON
 }
