@@ -34,10 +34,10 @@ from shared.models import (
     UsageLedger,
 )
 from shared.payments import redeem_codes
+from shared.payments.labels import PROVIDERS
 from shared.text.translation import gettext
 
 MAX_FOUND = 50
-PAYMENT_PROVIDERS = ("code", "stripe", "invoice")  # the first column of the payments' primary key
 
 
 class Found(NamedTuple):
@@ -128,8 +128,14 @@ def _payments(text: str) -> Iterator[Found]:
     code = RedeemCode.get_or_none(RedeemCode.digest == redeem_codes.digest(text))
     if code is not None and code.account is not None:
         yield _account(code.account, gettext("Payment"))
-    for row in Payment.select().where(Payment.provider.in_(PAYMENT_PROVIDERS) & (Payment.reference == text)):
-        yield _account(row.account, gettext("Payment"))
+    by_reference = Payment.provider.in_(tuple(PROVIDERS)) & (Payment.reference == text)
+    for known in (by_reference, Payment.intent_id == text, Payment.checkout_id == text):
+        for row in Payment.select().where(known):
+            if row.provider == redeem_codes.RedeemCodeProvider.name:
+                yield _account(row.account, gettext("Payment"))
+                continue
+            title = f"{row.reference} · {row.account.email}"
+            yield Found(gettext("Payment"), title, url_for("payments.detail", reference=row.reference))
 
 
 def _account(row: Account, kind: str = "") -> Found:

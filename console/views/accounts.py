@@ -40,6 +40,7 @@ from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
 from shared.operations.web_accounts import account_actor
+from shared.payments.labels import shown_state
 from shared.text.translation import gettext
 
 LATEST_ROWS = 10
@@ -154,6 +155,7 @@ class AccountsView(View):
             invitations=open_invitations(account.id),
             mails=recent_mails(account.id),
             budgets=budgets,
+            payment_state=shown_state,
             budget_targets=target_names(account.id, budgets),
             sends_mail=settings().sends_mail,
             purge=PurgeForm(formdata=None),

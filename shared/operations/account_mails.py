@@ -1,4 +1,4 @@
-"""Emails about sign-ins, keys and payments: queue them in the transaction of their cause, and compose them when they are sent.
+"""Emails about sign-ins and keys: queue them in the transaction of their cause. Composes these and those about payments.
 
 Emails that tell a person about their sign-in only go to verified addresses, because others may belong to someone else.
 """
@@ -16,18 +16,19 @@ from shared.identity.account_links import LASTS_MS, PASSWORD, make_token
 from shared.identity.emails import normalize_for_lookup
 from shared.mail import texts
 from shared.mail.outbox import queue_mail
-from shared.mail.preferences import KEY_EXPIRING, RECEIPT, billing_recipients, recipient_language, verified_address
+from shared.mail.payment_mails import TOP_UP_FAILED
+from shared.mail.preferences import KEY_EXPIRING, RECEIPT, recipient_language, verified_address
 from shared.mail.texts import MailText
 from shared.models import Account, ApiKey, AuditEntry, Member, Payment, Person
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.people import find_sign_in, find_sign_in_by_id, memberships
+from shared.payments.money import format_money
 from shared.text.translation import in_language
 from shared.text.words import agent_name
 
 PASSWORD_RESET = "password_reset"
 NEW_SIGN_IN = "new_sign_in"
 EMAIL_CHANGED = "email_changed"
-TOP_UP_FAILED = "top_up_failed"
 MAX_RESETS_A_DAY = 5  # password emails per person: anyone can request them
 EXPIRY_NOTICE_MS = 7 * 24 * 3_600_000
 LONG_KEY_MS = 30 * 24 * 3_600_000  # keys with a shorter lifetime are meant to expire
@@ -76,18 +77,6 @@ def queue_new_sign_in(account: UUID, person: UUID, agent: str) -> None:
 def queue_email_changed(account: UUID, former: str, new: str) -> None:
     """Queue an email to a person's former address, which must have been verified, about their new one."""
     queue_mail(account, EMAIL_CHANGED, former, subject=new, one_recipient=False)
-
-
-def queue_receipt_mail(account: UUID, provider: str, reference: str) -> None:
-    """Queue the receipt of a payment (`Payment`) to the members who manage payments. Call it once, with the payment."""
-    for email in billing_recipients(account, RECEIPT, verified=False):
-        queue_mail(account, RECEIPT, email, subject=f"{provider}:{reference}", one_recipient=False)
-
-
-def queue_top_up_failed_mail(account: UUID, credits: int) -> None:
-    """Queue an email that an automatic top-up of `credits` failed to the members who manage payments."""
-    for email in billing_recipients(account, TOP_UP_FAILED, verified=False):
-        queue_mail(account, TOP_UP_FAILED, email, subject=str(credits), one_recipient=False)
 
 
 def queue_expiring_keys(now: int) -> int:
@@ -166,9 +155,11 @@ def _receipt(mail: MailContext) -> MailText | None:
     provider, _, reference = mail.subject.partition(":")
     paid = (Payment.provider == provider) & (Payment.reference == reference) & (Payment.account == mail.account)
     row = Payment.get_or_none(paid)
-    if row is None:
+    if row is None or row.state != "paid":
         return None
-    return texts.receipt_mail(_name(mail.account), row.credits, reference, _format_time(row.created_at), mail.edge_url)
+    amount = format_money(row.total_minor, row.currency) if row.total_minor and row.currency else ""
+    time = _format_time(row.paid_at or row.created_at)
+    return texts.receipt_mail(_name(mail.account), row.credits, reference, time, mail.edge_url, amount=amount)
 
 
 def _top_up_failed(mail: MailContext) -> MailText | None:

@@ -42,7 +42,8 @@ def test_every_identifier_is_found_by_every_role(signed_in: Any) -> None:
     budget = create_budget(owner.id, "account", "", "month", BudgetTerms(5), origin=ORIGIN)
     account, keys, receipt = f"/accounts/{owner.id}", f"/keys/{key.id}", f"/usage/{call.id}"
     expected = {
-        str(owner.id): account, owner.id.hex: account, "ADA@example.com": account, "pi_3Abc": account, str(budget.id): account,
+        str(owner.id): account, owner.id.hex: account, "ADA@example.com": account, str(budget.id): account,
+        "pi_3Abc": "/payments/pi_3Abc",
         str(member.id): f"/members/{owner.id}/{member.id}",
         str(key.id): keys, key.prefix: keys, secret: keys,
         str(call.id): receipt, f"req_{call.id.hex}": receipt, f"chatcmpl-{call.id.hex}": receipt,

@@ -10,6 +10,7 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.settings import Settings
+from shared.mail.payment_mails import queue_receipt_mail, queue_top_up_failed_mail
 from shared.mail.preferences import set_muted_kinds
 from shared.models import Account, ApiKey, OutgoingMail, Payment, Person
 from shared.operations.account_mails import (
@@ -19,8 +20,6 @@ from shared.operations.account_mails import (
     queue_expiring_keys,
     queue_new_sign_in,
     queue_password_reset,
-    queue_receipt_mail,
-    queue_top_up_failed_mail,
 )
 from shared.operations.accounts import change_email, change_person_email
 from shared.operations.keys import revoke_key
