@@ -174,6 +174,10 @@ def normalize_choices(choices: list[Json], call_id: str, custom_tools: AbstractS
             choice["index"] = position
         if not isinstance(choice.get("logprobs"), dict | None):
             choice.pop("logprobs", None)
+        if _is_plain(choice["message"]):  # most answers
+            choice["message"]["role"] = "assistant"
+            texts.append(choice["message"]["content"])
+            continue
         message: Json = with_valid_objects(choice["message"])
         choice["message"] = message
         message["role"] = "assistant"
@@ -196,6 +200,19 @@ def normalize_choices(choices: list[Json], call_id: str, custom_tools: AbstractS
         other = other or any(message.get(name) for name in ("tool_calls", "function_call", "audio", "content_parts"))
     text = "".join(texts)
     return Delivered(text, bool(text) or bool(images) or other, images)
+
+
+_PLAIN_FIELDS = frozenset({"role", "content", "refusal", "annotations"})
+
+
+def _is_plain(message: Json) -> bool:
+    """Return whether a message is a text that needs no change."""
+    return (
+        message.keys() <= _PLAIN_FIELDS
+        and isinstance(message.get("content"), str)
+        and message.get("refusal") is None
+        and message.get("annotations", []) == []
+    )
 
 
 def finish_reason_of(reason: str, message: Mapping[str, Any]) -> str:
