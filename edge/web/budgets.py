@@ -15,8 +15,7 @@ from edge.web.pages import page, read_slow
 from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidRequest
-from shared.ledger.sql import as_uuid, execute
-from shared.models import ApiKey, Budget
+from shared.models import ApiKey, Budget, Member, Person
 from shared.operations.budgets import (
     DEFAULT_PERCENTS,
     BudgetTerms,
@@ -118,16 +117,14 @@ def _find(account: UUID, id: str) -> tuple[Budget, str]:
 def _read(account: UUID) -> _Page:
     rows, now = list_budgets(account), now_ms()
     names = target_names(account, rows)
-    members = execute(
-        "SELECT m.id, p.email FROM member m JOIN person p ON p.id = m.person_id WHERE m.account_id = ? AND m.removed_at IS NULL"
-        " ORDER BY p.email LIMIT ?",
-        [account, _MAX_CHOICES],
-    ).fetchall()
+    people: Any = Member.select(Member.id, Person.email).join(Person)
+    current = (Member.account == account) & Member.removed_at.is_null()
+    members = people.where(current).order_by(Person.email).limit(_MAX_CHOICES).tuples()
     active = (ApiKey.account == account) & ApiKey.revoked_at.is_null()
     keys: Any = ApiKey.select(ApiKey.id, ApiKey.name).where(active).order_by(ApiKey.name).limit(_MAX_CHOICES).tuples()
     return _Page(
         [BudgetRow(row, names[row.id], _spent(row, now)) for row in rows],
-        [(as_uuid(id), email) for id, email in members],
+        list(members),
         list(keys),
     )
 
