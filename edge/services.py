@@ -64,6 +64,7 @@ from transport.http_client import ADDED_HEADERS, HttpClient
 
 if TYPE_CHECKING:
     from edge.store.tracing import Tracer
+    from shared.openid.sign_in import OpenIdSignIn
 
 log = logging.getLogger("yout.edge")
 
@@ -84,6 +85,15 @@ def _open_tracer(settings: Settings) -> Tracer:
             "OTEL_EXPORTER_OTLP_ENDPOINT needs packages that are not installed; run `pip install -r requirements/otel.txt`."
         ) from None
     return Tracer(settings)
+
+
+def _open_openid(settings: Settings) -> OpenIdSignIn | None:
+    """Return the sign-in through an OpenID provider, or None. Imports its library only when needed."""
+    if not settings.oidc_issuer:
+        return None
+    from shared.openid.sign_in import customer_sign_in
+
+    return customer_sign_in(settings)
 
 
 class DatabaseState(NamedTuple):
@@ -120,6 +130,7 @@ class Services:
         self.hashes = HashQueue()
         self.sessions = Sessions(settings, self.database_reader, self.database_writer)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
+        self.openid = _open_openid(settings)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.job_queue = JobQueue(settings.broker_url)
         self.storage = open_storage(settings)

@@ -50,10 +50,10 @@ from peewee import (
 from shared.core import latency_histogram
 from shared.core.clock import new_id, now_ms
 from shared.core.database import database
+from shared.core.settings import STAFF_ROLES as STAFF_ROLES
 
 ACCOUNT_STATUSES = ("active", "suspended", "closed")
 MEMBER_ROLES = ("owner", "admin", "billing", "developer", "viewer")  # `shared/identity/roles.py` says what each may do
-STAFF_ROLES = ("owner", "billing", "support", "readonly")
 HOLD_STATES = ("held", "settled", "released", "expired")
 PERIOD_STATES = ("granted", "skipped")
 OVERAGE_KINDS = ("charge", "bill")
@@ -166,6 +166,22 @@ class Person(BaseModel):
 
     class Meta:
         constraints = [named_check("person_email", "email = lower(email)")]
+
+
+class PersonIdentity(BaseModel):
+    """A person's identity at an OpenID provider, with which they can sign in. `subject` is the provider's name for them."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    person = ForeignKeyField(Person, backref="identities", on_delete="CASCADE")
+    issuer = CharField(max_length=255)
+    subject = CharField(max_length=255)
+    email = CharField(max_length=254)  # at the provider, when it was linked; shown to the person
+    created_at = BigIntegerField(default=now_ms)
+
+
+PersonIdentity.add_index(
+    PersonIdentity.index(PersonIdentity.issuer, PersonIdentity.subject, unique=True, name="person_identity_once")
+)
 
 
 class Member(BaseModel):
@@ -1829,6 +1845,20 @@ class StaffUser(BaseModel):
         constraints = [check_one_of("role", STAFF_ROLES), check_one_of("status", ENABLED_STATUSES), Check("email = lower(email)")]
 
 
+class StaffIdentity(BaseModel):
+    """A staff member's identity at an OpenID provider (`PersonIdentity`)."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    staff = ForeignKeyField(StaffUser, backref="identities", on_delete="CASCADE")
+    issuer = CharField(max_length=255)
+    subject = CharField(max_length=255)
+    email = CharField(max_length=254)
+    created_at = BigIntegerField(default=now_ms)
+
+
+StaffIdentity.add_index(StaffIdentity.index(StaffIdentity.issuer, StaffIdentity.subject, unique=True, name="staff_identity_once"))
+
+
 class StaffSession(BaseModel):
     """A console session. The browser has the secret; only its SHA-256 is stored. It can be revoked at any time."""
 
@@ -1877,6 +1907,7 @@ AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, 
 MODELS: tuple[type[Any], ...] = (
     Account,
     Person,
+    PersonIdentity,
     Member,
     Invitation,
     AccountNote,
@@ -1938,6 +1969,7 @@ MODELS: tuple[type[Any], ...] = (
     Alert,
     AlertNotice,
     StaffUser,
+    StaffIdentity,
     StaffSession,
     StaffRecoveryCode,
     AuditEntry,

@@ -21,6 +21,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /c/<slug>", "GET /closed/<proof>", "GET /closed/<proof>/certificate.json"),
         *("GET /forgot-password", "POST /forgot-password"),
         *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
+        *("GET /sign-in/oidc", "GET /sign-in/oidc/callback"),
         *(
             "GET /password/<token>",
             "POST /password/<token>",
@@ -38,7 +39,8 @@ _TABLE: dict[Need, tuple[str, ...]] = {
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
-        *("POST /account/password", "POST /account/email", "GET /account/emails", "POST /account/emails"),
+        *("POST /account/password", "POST /account/email", "GET /account/emails", "POST /account/emails", "GET /account/security"),
+        *("POST /account/identities/connect", "POST /account/identities/<identity_id>/disconnect"),
         *("GET /accounts", "POST /accounts/<account_id>/switch", "GET /account/leave", "POST /account/leave"),
     ),
     "read": (

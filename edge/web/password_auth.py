@@ -13,18 +13,27 @@ from quart import request
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.web_session import KIND, address, known_browser
+from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
 from shared.identity import passwords
-from shared.identity.attempt_limits import AttemptLimits, AttemptOrigin, confirmation_limits, password_limits
+from shared.identity.attempt_limits import (
+    MAX_FAILURES_PER_NETWORK,
+    AttemptLimits,
+    AttemptOrigin,
+    confirmation_limits,
+    password_limits,
+)
 from shared.identity.emails import normalize_for_lookup
 from shared.identity.passwords import check_password
 from shared.identity.web_sessions import agent_label
-from shared.operations.people import find_sign_in
+from shared.models import WebSession
+from shared.operations.people import find_sign_in, find_sign_in_by_id
 from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
-from shared.text.translation import lazy_gettext
+from shared.text.translation import gettext, lazy_gettext
 
 T = TypeVar("T")
+FRESH_MS = 10 * 60 * 1000
 MAX_SIGN_UPS = 10  # per network in 15 minutes
 MAX_REDEMPTIONS = 10  # per account in 15 minutes
 MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
@@ -55,6 +64,39 @@ async def confirm_password(session: SessionRow, password: str) -> VerifiedPerson
     """Verify the password of a signed-in member, who must enter it again. Returns and raises the same as `prove`."""
     limits = confirmation_limits(KIND, str(session.person), session.digest)
     return await _prove(session.email, password, limits, AttemptOrigin(network_of(address()), session.digest))
+
+
+async def confirm_person(session: SessionRow, password: str) -> str:
+    """Return an error message, or "" for a signed-in member who has entered their password again.
+
+    A person without a password must have signed in within `FRESH_MS`. Raises like `confirm_password`.
+    """
+    found = await read(partial(find_sign_in_by_id, session.person))
+    if found is not None and found.password_hash is None:
+        if await read(partial(_session_age_ms, session.digest)) < FRESH_MS:
+            return ""
+        return gettext("Sign out and in again, because this change needs a sign-in that is less than 10 minutes old.")
+    return "" if await confirm_password(session, password) is not None else gettext("Incorrect password.")
+
+
+async def count_openid_sign_in(state: str) -> None:
+    """Count a sign-in through the OpenID provider. Raises `TooManyAttempts`, also if the flow `state` was counted before."""
+    await _begin(_openid_limits(state))
+
+
+async def forget_openid_sign_in(state: str) -> None:
+    """Subtract a sign-in that the provider confirmed. Its flow stays counted."""
+    limits = _openid_limits(state)
+    limits.popitem()
+    await asyncio.to_thread(services().throttle.record_success, limits)
+
+
+def _openid_limits(state: str) -> dict[str, int]:
+    return {f"{KIND} network {network_of(address())}": MAX_FAILURES_PER_NETWORK, f"openid {state}": 1}
+
+
+def _session_age_ms(digest: str) -> int:
+    return now_ms() - int(WebSession.get(WebSession.digest == digest).created_at)
 
 
 async def count_sign_up() -> None:

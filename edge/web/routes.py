@@ -16,10 +16,12 @@ from edge.web.keys import keys
 from edge.web.media import media
 from edge.web.members import members
 from edge.web.models import models
+from edge.web.openid import openid
 from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.payments import payments
 from edge.web.playground import playground
+from edge.web.security import security
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
 from edge.web.trust import trust_page
@@ -38,6 +40,7 @@ for blueprint in (
     chat,
     docs,
     sign_in,
+    openid,
     overview,
     payments,
     members,
@@ -50,6 +53,7 @@ for blueprint in (
     media,
     stored_content,
     sessions,
+    security,
     data,
     account_closing,
     verification,

@@ -42,7 +42,7 @@ WRONG = lazy_gettext("Incorrect email address or password.")
 async def show_sign_in() -> Response:
     if page_session().session is not None:
         return redirect_to(safe_redirect(request.args.get("next"), "/account"))
-    return await page("sign_in.html", email="", wrong="")
+    return await _sign_in_page()
 
 
 @sign_in.post("/sign-in")
@@ -50,18 +50,13 @@ async def do_sign_in() -> Response:
     form = await request.form
     email, password = form.get("email", ""), form.get("password", "")
     if len(email) > MAX_LENGTH:
-        return await page(
-            "sign_in.html",
-            422,
-            email="",
-            wrong=gettext("Email addresses can have at most {maximum} characters.", maximum=MAX_LENGTH),
-        )
+        return await _sign_in_page(422, "", gettext("Email addresses can have at most {maximum} characters.", maximum=MAX_LENGTH))
     try:
         proven = await verify_password(email, password)
     except (TooManyAttempts, SignInQueueFull) as error:
-        return _wait(await page("sign_in.html", error_spec(error).status, email=email, wrong=str(error)), error)
+        return _wait(await _sign_in_page(error_spec(error).status, email, str(error)), error)
     if proven is None:
-        return await page("sign_in.html", 403, email=email, wrong=WRONG)
+        return await _sign_in_page(403, email, WRONG)
     proof, may_create = proven.password_hash, services().settings.sign_up == "open"
     try:
         session = await write(
@@ -76,9 +71,13 @@ async def do_sign_in() -> Response:
             )
         )
     except InvalidRequest as error:  # a person without an account
-        return await page("sign_in.html", 403, email=email, wrong=str(error))
+        return await _sign_in_page(403, email, str(error))
     await _end_current_session()
     return remember_browser(set_session(redirect_to(safe_redirect(request.args.get("next"), "/account")), session), proven.email)
+
+
+async def _sign_in_page(status: int = 200, email: str = "", wrong: str = "") -> Response:
+    return await page("sign_in.html", status, email=email, wrong=wrong, next=safe_redirect(request.args.get("next"), ""))
 
 
 @sign_in.get("/sign-up")

@@ -152,13 +152,13 @@ def set_session(response: Response, session: NewSession) -> Response:
 def remember_browser(response: Response, email: str) -> Response:
     """Mark the browser as known, so that its sign-ins for this account are counted separately."""
     value = browser_cookie(services().settings.secret_key, KIND, email, now_ms())
-    _set_cookie(response, _prefixed(BROWSER_COOKIE), value, BROWSER_MS // 1000)
+    _set_cookie(response, prefixed(BROWSER_COOKIE), value, BROWSER_MS // 1000)
     return response
 
 
 def known_browser(email: str) -> str:
     """The token of a browser that has signed in to this account before, or ""."""
-    held = cookie_value(page_session().sent.cookie, _prefixed(BROWSER_COOKIE))
+    held = cookie_value(page_session().sent.cookie, prefixed(BROWSER_COOKIE))
     return read_browser(held, services().settings.secret_key, KIND, email, now_ms())
 
 
@@ -166,6 +166,18 @@ def clear_session(response: Response) -> Response:
     """Sign the browser out."""
     sessions = services().sessions
     response.delete_cookie(sessions.cookie, path="/", secure=sessions.secure, httponly=True, samesite="Lax")
+    return response
+
+
+def set_short_cookie(response: Response, name: str, value: str, seconds: int) -> Response:
+    """Set a cookie for a sign-in that is under way."""
+    _set_cookie(response, prefixed(name), value, seconds)
+    return response
+
+
+def clear_short_cookie(response: Response, name: str) -> Response:
+    """Delete such a cookie."""
+    response.delete_cookie(prefixed(name), path="/", secure=services().sessions.secure, httponly=True, samesite="Lax")
     return response
 
 
@@ -187,7 +199,7 @@ def _form_secret(sent: WebHeaders) -> str:
     return held if 20 <= len(held) <= 64 and held.isascii() else secrets.token_urlsafe(24)
 
 
-def _prefixed(name: str) -> str:
+def prefixed(name: str) -> str:
     """Return a cookie's name. With HTTPS its prefix binds it to this host (RFC 6265bis, 4.1.3.2)."""
     return f"__Host-{name}" if services().sessions.secure else name
 

@@ -104,6 +104,10 @@ class TooManyAttempts(YoutError):
         self.wait_ms = wait_ms
 
 
+class SignInFailed(YoutError):
+    """A sign-in through an OpenID provider failed or was refused. The message says why."""
+
+
 class OutboundRefused(YoutError):
     """Requests to this user-supplied address are not allowed. Retrying does not help. The message omits the address."""
 
@@ -448,6 +452,13 @@ class SignInQueueFull(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(lazy_gettext("Too many people are signing in right now. Try again in a few seconds."))
+
+
+class OpenIdUnavailable(Unavailable):
+    """The OpenID provider did not respond, or not as the specification requires."""
+
+    def __init__(self) -> None:
+        super().__init__(lazy_gettext("The identity provider is not responding. Try again in a minute."))
 
 
 class ServerStopping(Unavailable):

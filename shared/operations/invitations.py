@@ -150,11 +150,11 @@ def accept(invitation: UUID, person: UUID, *, origin: Origin) -> Member:
 
 
 def accept_as_new(
-    invitation: UUID, password_hash: str, *, verified: bool, language: str = SOURCE_LANGUAGE, origin: Origin
+    invitation: UUID, password_hash: str | None, *, verified: bool, language: str = SOURCE_LANGUAGE, origin: Origin
 ) -> Member:
-    """Create the invited person with a password, and make them a member. Raises like `accept`.
+    """Create the invited person, with a password or for an identity (None), and make them a member. Raises like `accept`.
 
-    `verified`: the link came by email, which proves the address.
+    `verified`: the link came by email, which proves the address, or an OpenID provider has verified it.
     """
     with transaction():
         row = _claim(invitation)

@@ -43,7 +43,7 @@ def member_actor(member: UUID, account: UUID) -> str:
 
 def sign_up(
     email: str,
-    password_hash: str,
+    password_hash: str | None,
     credits: int,
     *,
     network: str = "",
@@ -51,7 +51,7 @@ def sign_up(
     language: str = SOURCE_LANGUAGE,
     verify: bool = False,
 ) -> Account:
-    """Create an account with a password. Raises `InvalidInput` if the email address is invalid or taken.
+    """Create an account, with a password or without (None). Raises `InvalidInput` if the email address is invalid or taken.
 
     `network` is the daily digest of the caller's network (`visitor_id.network_digest`): only the first `MAX_CREDITED_SIGN_UPS` of
     a network get the `credits`. If it is empty, there is no limit. With `verify`, an email in `language` asks the owner to verify
@@ -87,12 +87,12 @@ def create_session(
     person: UUID,
     agent: str,
     *,
-    password_hash: str,
+    password_hash: str | None,
     address: str = "",
     creates_account: bool = False,
     notifies: bool = False,
 ) -> NewSession:
-    """Create a session for a person who has proved knowledge of the password with the hash `password_hash`.
+    """Create a session for a person who has proved who they are while `password_hash` was the hash of their password.
 
     It is for the account that they last chose, or their own. Raises `InvalidSession` if the password was changed since then, and
     `InvalidInput` if they no longer belong to an account, unless `creates_account` gives them a new one without credits, which it

@@ -1,0 +1,180 @@
+"""Sign-in through an OpenID provider, and the provider's identities of the signed-in person."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from quart import Blueprint, Response, request
+
+from edge.http.errors import error_spec
+from edge.http.public_url import edge_url
+from edge.http.web_headers import cookie_value
+from edge.identity.sessions import SessionRow
+from edge.request_context import services, write
+from edge.web.pages import page
+from edge.web.password_auth import browser_label, confirm_person, count_openid_sign_in, forget_openid_sign_in
+from edge.web.security import security_page
+from edge.web.web_session import (
+    address,
+    clear_short_cookie,
+    origin_of,
+    page_session,
+    prefixed,
+    redirect_to,
+    remember_browser,
+    require_session,
+    set_session,
+    set_short_cookie,
+)
+from shared.core.clock import now_ms
+from shared.core.errors import (
+    InvalidRequest,
+    InvalidSession,
+    NotFound,
+    OpenIdUnavailable,
+    SignInFailed,
+    SignInQueueFull,
+    TooManyAttempts,
+)
+from shared.identity.visitor_id import network_digest
+from shared.openid.identity import Identity
+from shared.operations import identities
+from shared.operations.audit import Origin
+from shared.operations.web_accounts import end_session
+from shared.text.redirects import safe_redirect
+from shared.text.translation import current_language, gettext
+
+if TYPE_CHECKING:
+    from shared.openid.sign_in import Flow, OpenIdSignIn
+
+openid = Blueprint("openid", __name__)
+
+COOKIE = "yout_openid"
+COOKIE_SECONDS = 600  # a little longer than the flow that it contains
+CALLBACK = "/sign-in/oidc/callback"
+INVITATION = "/invitation/"
+
+
+@openid.get("/sign-in/oidc")
+async def begin() -> Response:
+    """Send the browser to the provider. A link, because the content security policy forbids forms that leave this site."""
+    provider = _provider()
+    if page_session().session is not None:
+        return redirect_to(safe_redirect(request.args.get("next"), "/account"))
+    try:
+        url, cookie = await asyncio.to_thread(provider.begin, edge_url() + CALLBACK, request.args.get("next"))
+    except OpenIdUnavailable as error:
+        return await _failed(error, request.args.get("next"))
+    return set_short_cookie(Response("", 303, {"location": url}), COOKIE, cookie, COOKIE_SECONDS)
+
+
+@openid.get(CALLBACK)
+async def finish() -> Response:
+    """The provider's redirect back. The cookie's flow works once."""
+    provider, target = _provider(), None
+    try:
+        flow = provider.open(cookie_value(page_session().sent.cookie, prefixed(COOKIE)), request.args)
+        target = flow.next
+        await count_openid_sign_in(flow.state)
+        identity = await asyncio.to_thread(provider.finish, flow, request.args, edge_url() + CALLBACK)
+        await forget_openid_sign_in(flow.state)
+        response = await (_connect(flow, identity) if flow.purpose else _sign_in(flow, identity))
+    except (SignInFailed, OpenIdUnavailable, TooManyAttempts, InvalidRequest, InvalidSession) as error:
+        response = await _failed(error, target)
+    return clear_short_cookie(response, COOKIE)
+
+
+@openid.post("/account/identities/connect")
+async def connect() -> Response:
+    """Begin to connect an identity. The page has the link to the provider, because forms may not leave this site."""
+    provider, session = _provider(), require_session()
+    try:
+        wrong = await confirm_person(session, (await request.form).get("password", ""))
+    except (TooManyAttempts, SignInQueueFull) as error:
+        return await security_page(error_spec(error).status, {"connect": str(error)})
+    if wrong:
+        return await security_page(422, {"connect": wrong})
+    try:
+        url, cookie = await asyncio.to_thread(provider.begin, edge_url() + CALLBACK, "/account/security", session.digest)
+    except OpenIdUnavailable as error:
+        return await security_page(503, {"connect": str(error)})
+    return set_short_cookie(await page("account/connect.html", url=url), COOKIE, cookie, COOKIE_SECONDS)
+
+
+@openid.post("/account/identities/<identity_id>/disconnect")
+async def disconnect(identity_id: str) -> Response:
+    session = require_session()
+    try:
+        wrong = await confirm_person(session, (await request.form).get("password", ""))
+        if not wrong:
+            removal = partial(identities.unlink, session.person, _id(identity_id), origin=origin_of(session.account))
+            await write(removal)
+    except (TooManyAttempts, SignInQueueFull) as error:
+        return await security_page(error_spec(error).status, {"connect": str(error)})
+    except InvalidRequest as error:
+        wrong = str(error)
+    if wrong:
+        return await security_page(422, {"connect": wrong})
+    return redirect_to("/account/security", "identity-disconnected")
+
+
+async def _sign_in(flow: Flow, identity: Identity) -> Response:
+    settings, target = services().settings, safe_redirect(flow.next, "/account")
+    rules = identities.SignInRules(
+        may_link=settings.oidc_link_email,
+        may_sign_up=settings.sign_up == "open",
+        sign_up_credits=settings.sign_up_credits,
+        sends_mail=settings.sends_mail,
+        network=network_digest(settings.secret_key, address(), now_ms()),
+        language=current_language(),
+    )
+    invitation = target.removeprefix(INVITATION) if target.startswith(INVITATION) else ""
+    invitation = urlsplit(invitation).path
+    origin = Origin("sign-in", address())
+    signing_in = partial(identities.sign_in, identity, browser_label(), rules, invitation=invitation)
+    found = await write(partial(signing_in, secret_key=settings.secret_key, origin=origin))
+    current = page_session().session
+    if current is not None:
+        await write(partial(end_session, current.digest))
+    if found.invited:
+        response = redirect_to("/account", "invitation-accepted")
+    elif found.is_new:
+        response = redirect_to(target, "welcome" if identity.email_verified or not settings.sends_mail else "welcome-verify")
+    else:
+        response = redirect_to(target)
+    return remember_browser(set_session(response, found.session), found.email)
+
+
+async def _connect(flow: Flow, identity: Identity) -> Response:
+    session: SessionRow | None = page_session().session
+    if session is None or session.digest != flow.purpose:
+        raise SignInFailed(gettext("You were signed out in the meantime. Sign in and try again."))
+    await write(partial(identities.link, session.person, identity, origin=origin_of(session.account)))
+    return redirect_to("/account/security", "identity-connected")
+
+
+def _provider() -> OpenIdSignIn:
+    """Return the provider. Raises `NotFound` if none is configured."""
+    found = services().openid
+    if found is None:
+        raise NotFound(gettext("This service has no identity provider."))
+    return found
+
+
+async def _failed(error: Exception, next: str | None) -> Response:
+    status = 403 if isinstance(error, SignInFailed | InvalidRequest | InvalidSession) else error_spec(error).status
+    response = await page("sign_in_failed.html", status, wrong=str(error), target=safe_redirect(next, ""))
+    if isinstance(error, TooManyAttempts):
+        response.headers["retry-after"] = str(-(-error.wait_ms // 1000))
+    return response
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(gettext("There is no such identity.")) from None
