@@ -15,7 +15,7 @@ from console.actions.origin import origin
 from console.security.client_ip import client_address
 from console.security.password_auth import require_code, require_password
 from shared.models import StaffUser
-from shared.operations import second_factor, staff, staff_sessions
+from shared.operations import second_factor, staff, staff_identities, staff_sessions
 from shared.text.translation import gettext, ngettext
 
 
@@ -48,6 +48,11 @@ def set_staff_status(person: UUID, status: str) -> str:
 def disable_second_factor(person: StaffUser) -> str:
     second_factor.disable(person.id, origin=origin())
     return gettext("{email} now signs in with only a password and can set up a new second factor.", email=person.email)
+
+
+def disconnect_identities(person: StaffUser) -> str:
+    staff_identities.unlink(person.id, origin=origin())
+    return gettext("{email} can no longer sign in with an identity that was connected until now.", email=person.email)
 
 
 def sign_out_staff(person: StaffUser) -> str:

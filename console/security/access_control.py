@@ -14,7 +14,9 @@ from console.security.roles import is_allowed, is_self_service, view_action
 from shared.text.translation import gettext
 
 ENDPOINTS_WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz", "metrics", "languages.messages"})
-PUBLIC_ENDPOINTS = ENDPOINTS_WITHOUT_DATABASE | {"auth.sign_in", "auth.second_factor", "languages.switch"}
+PUBLIC_ENDPOINTS = ENDPOINTS_WITHOUT_DATABASE | {
+    *("auth.sign_in", "auth.second_factor", "openid.begin", "openid.finish", "languages.switch"),
+}
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_DURING_SETUP = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})
 

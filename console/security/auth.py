@@ -74,15 +74,24 @@ def sign_in() -> ResponseReturnValue:
     if current_user.is_authenticated:
         return redirect(target, 303)
     form = SignInForm()
+    if settings().staff_oidc_required:
+        return _sign_in_page(form, 403 if form.is_submitted() else 200)
     if not form.validate_on_submit():
-        return render_template("sign_in.html", form=form), 422 if form.is_submitted() else 200
+        return _sign_in_page(form, 422 if form.is_submitted() else 200)
     try:
         person = password_auth.verify_password_attempt(form.email.data, form.password.data)
     except (TooManyAttempts, SignInQueueFull) as error:
-        return _refuse("sign_in.html", form, error)
+        form.form_errors = [str(error)]
+        status, headers = password_auth.error_status(error)
+        return _sign_in_page(form, status, headers)
     if person is None:
         form.form_errors = [gettext("Incorrect email or password.")]
-        return render_template("sign_in.html", form=form), 403
+        return _sign_in_page(form, 403)
+    return begin_session_or_ask_code(person, target)
+
+
+def begin_session_or_ask_code(person: StaffUser, target: str) -> ResponseReturnValue:
+    """Sign in a person who proved who they are, after a code if they have a second factor, and redirect to `target`."""
     if person.sealed_totp:
         session.clear()
         session["pending"] = {"staff": person.id.hex, "at": now_ms(), "password": person.password_hash[-16:]}
@@ -97,7 +106,7 @@ def second_factor() -> ResponseReturnValue:
     target = safe_redirect(request.args.get("next"), "/")
     person = _pending()
     if person is None:
-        flash(gettext("Your sign-in timed out. Enter your password again."), "bad")
+        flash(gettext("Your sign-in timed out. Sign in again."), "bad")
         return redirect(url_for("auth.sign_in", next=target if target != "/" else None), 303)
     form = CodeForm()
     if not form.validate_on_submit():
@@ -105,7 +114,8 @@ def second_factor() -> ResponseReturnValue:
     try:
         valid = password_auth.verify_code(person, form.code.data)
     except (TooManyAttempts, SignInQueueFull) as error:
-        return _refuse("second_factor.html", form, error)
+        form.form_errors = [str(error)]
+        return render_template("second_factor.html", form=form), *password_auth.error_status(error)
     if not valid:
         form.code.errors = [gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")]
         return render_template("second_factor.html", form=form), 403
@@ -124,9 +134,9 @@ def sign_out() -> ResponseReturnValue:
     return redirect(url_for("auth.sign_in"), 303)
 
 
-def _refuse(template: str, form: SignInForm | CodeForm, error: TooManyAttempts | SignInQueueFull) -> ResponseReturnValue:
-    form.form_errors = [str(error)]
-    return render_template(template, form=form), *password_auth.error_status(error)
+def _sign_in_page(form: SignInForm, status: int, headers: dict[str, str] | None = None) -> ResponseReturnValue:
+    allowed = not settings().staff_oidc_required
+    return render_template("sign_in.html", form=form, password_allowed=allowed), status, headers or {}
 
 
 def _pending() -> StaffUser | None:

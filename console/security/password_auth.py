@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from flask import Flask, current_app, request
@@ -11,12 +12,13 @@ from werkzeug.wrappers import Response
 
 from console.security.client_ip import client_address
 from shared.core.clock import now_ms
-from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
+from shared.core.errors import InvalidInput, TooManyAttempts, Unavailable, YoutError
 from shared.core.settings import Settings
 from shared.identity import passwords
 from shared.identity.attempt_limits import (
     BROWSER_COOKIE,
     BROWSER_MS,
+    MAX_FAILURES_PER_NETWORK,
     AttemptLimits,
     AttemptOrigin,
     browser_cookie,
@@ -31,12 +33,14 @@ from shared.identity.login_throttle import Throttle
 from shared.models import StaffUser
 from shared.operations import second_factor
 from shared.operations.staff import verify_password
+from shared.operations.staff_identities import NO_PASSWORD
 from shared.text.client_address import network_of
 from shared.text.translation import gettext
 
 T = TypeVar("T")
 
 KIND = "staff"
+FRESH_MS = 10 * 60 * 1000  # of a sign-in that replaces the password of a person without one
 # Each waiting check blocks one of the server's eight threads; the others must stay free for pages.
 MAX_WAITING, MAX_WAITING_KNOWN = 4, 2
 
@@ -71,25 +75,45 @@ def install(app: Flask, settings: Settings) -> None:
 
 
 def verify_password_attempt(email: str, password: str) -> StaffUser | None:
-    """Return the staff member with this email and password, or None. Raises like `Proofs.attempt`."""
+    """Return the staff member with this email and password, or None. Raises like `PasswordAuth.attempt`."""
     proofs, place = _proofs(), _place(email)
     limits = password_limits(KIND, normalize_for_lookup(email), place)
     return proofs.attempt(limits, place, lambda: verify_password(email, password, run=proofs.hashes.run))
 
 
 def verify_code(person: StaffUser, code: str) -> bool:
-    """Return whether `code` is valid for a person whose password was verified. Raises like `Proofs.attempt`."""
+    """Return whether `code` is valid for a person whose password was verified. Raises like `PasswordAuth.attempt`."""
     place = _place(person.email)
     return bool(_proofs().attempt(code_limits(person.id.hex, place), place, lambda: _check_code(person, code)))
+
+
+@contextmanager
+def count_openid_sign_in(state: str) -> Iterator[None]:
+    """Count a sign-in through the OpenID provider, which counts as failed if the block raises.
+
+    Raises `TooManyAttempts`, also if the flow `state` was counted before.
+    """
+    proofs = _proofs()
+    network = {f"{KIND} network {network_of(client_address())}": MAX_FAILURES_PER_NETWORK}
+    wait_ms = proofs.throttle.count_attempt({**network, f"{KIND} openid {state}": 1})
+    if wait_ms:
+        raise TooManyAttempts(wait_ms)
+    yield
+    proofs.throttle.record_success(network)
 
 
 def require_password(password: str) -> None:
     """Require the signed-in person's password, because an open session alone must not be enough.
 
-    Raises `InvalidInput` if it is wrong, and like `Proofs.attempt`.
+    A person without a password must have signed in within `FRESH_MS`. Raises `InvalidInput` if it is wrong, and like
+    `PasswordAuth.attempt`.
     """
     person: StaffUser = current_user.person
     stored = person.password_hash
+    if stored == NO_PASSWORD:
+        if now_ms() - current_user.session.created_at < FRESH_MS:
+            return
+        raise InvalidInput(gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old."))
     if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
         raise InvalidInput(gettext("Incorrect password."))
 
@@ -101,11 +125,11 @@ def require_code(code: str) -> None:
         raise InvalidInput(gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code."))
 
 
-def error_status(problem: YoutError) -> tuple[int, dict[str, str]]:
+def error_status(problem: Exception) -> tuple[int, dict[str, str]]:
     """Return the status and headers of a form that was rejected with `problem`."""
     if isinstance(problem, TooManyAttempts):
         return 429, {"Retry-After": str(-(-problem.wait_ms // 1000))}
-    return (503, {"Retry-After": "5"}) if isinstance(problem, SignInQueueFull) else (422, {})
+    return (503, {"Retry-After": "5"}) if isinstance(problem, Unavailable) else (422, {})
 
 
 def mark_browser_known(response: Response, person: StaffUser) -> Response:

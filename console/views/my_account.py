@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import segno
 from flask import request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
+from flask_wtf import FlaskForm
 from markupsafe import Markup
+from wtforms import PasswordField
 
 from console.actions import staff
 from console.forms.fields import ConfirmForm, EnrollForm, OwnPasswordForm
@@ -15,9 +19,11 @@ from console.views.form_handling import run_action, submit_form, submit_with_sec
 from console.views.view import View, page_route, self_service_route
 from shared.models import StaffSession
 from shared.operations import second_factor
+from shared.operations.staff_identities import NO_PASSWORD, identities_of
 from shared.operations.staff_sessions import active_sessions
 from shared.text.translation import gettext
 
+F = TypeVar("F", bound=FlaskForm)
 ENROLLING = "enrolling"  # cookie key of the secret offered to the authenticator app, until a code confirms it
 
 
@@ -34,15 +40,17 @@ class MeView(View):
 
     @self_service_route("/password")
     def password(self) -> ResponseReturnValue:
-        form = OwnPasswordForm()
-        done = submit_form(form, lambda: staff.change_own_password(form.current.data, form.new.data), url_for("me.index"))
+        form = _own(OwnPasswordForm())
+        done = submit_form(form, lambda: staff.change_own_password(_typed(form.current), form.new.data), url_for("me.index"))
         return done or (self._page(password=form), 422)
 
     @self_service_route("/second-factor")
     def enrol(self) -> ResponseReturnValue:
-        form = EnrollForm()
+        form = _own(EnrollForm())
         done = submit_with_secret(
-            form, lambda: staff.enroll_own_second_factor(_pending_secret(), form.password.data, form.code.data), "me.shown_codes"
+            form,
+            lambda: staff.enroll_own_second_factor(_pending_secret(), _typed(form.password), form.code.data),
+            "me.shown_codes",
         )
         if done is not None:
             session.pop(ENROLLING, None)
@@ -50,15 +58,17 @@ class MeView(View):
 
     @self_service_route("/second-factor/off")
     def turn_off(self) -> ResponseReturnValue:
-        form = ConfirmForm()
-        done = submit_form(form, lambda: staff.disable_own_second_factor(form.password.data, form.code.data), url_for("me.index"))
+        form = _own(ConfirmForm())
+        done = submit_form(
+            form, lambda: staff.disable_own_second_factor(_typed(form.password), form.code.data), url_for("me.index")
+        )
         return done or (self._page(confirm=form), 422)
 
     @self_service_route("/recovery-codes")
     def recovery_codes(self) -> ResponseReturnValue:
-        form = ConfirmForm()
+        form = _own(ConfirmForm())
         done = submit_with_secret(
-            form, lambda: staff.replace_own_recovery_codes(form.password.data, form.code.data), "me.shown_codes"
+            form, lambda: staff.replace_own_recovery_codes(_typed(form.password), form.code.data), "me.shown_codes"
         )
         return done or (self._page(confirm=form), 422)
 
@@ -87,15 +97,30 @@ class MeView(View):
         return self.page(
             "me/index.html",
             person=person,
-            password=password or OwnPasswordForm(formdata=None),
-            enrol=enrol or EnrollForm(formdata=None),
-            confirm=confirm or ConfirmForm(formdata=None),
+            password=password or _own(OwnPasswordForm(formdata=None)),
+            enrol=enrol or _own(EnrollForm(formdata=None)),
+            confirm=confirm or _own(ConfirmForm(formdata=None)),
             secret=secret,
+            identities=identities_of(person.id),
             qr_code=_qr_code(person.email, secret) if secret else "",
             codes_left=second_factor.recovery_codes_left(person.id),
             page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,
         )
+
+
+def _own(form: F) -> F:
+    """Return a form of the signed-in person, without the field for a current password if they have none."""
+    if current_user.person.password_hash == NO_PASSWORD:
+        for name in ("password", "current"):
+            if name in form:
+                del form[name]
+    return form
+
+
+def _typed(field: PasswordField | None) -> str:
+    """Return the password in a field that `_own` may have removed."""
+    return field.data or "" if field is not None else ""
 
 
 def _pending_secret() -> str:

@@ -21,6 +21,7 @@ from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
 from shared.models import ENABLED_STATUSES, STAFF_ROLES, StaffSession, StaffUser
 from shared.operations.second_factor import recovery_codes_left
+from shared.operations.staff_identities import identities_of
 from shared.operations.staff_sessions import active_sessions
 from shared.text.translation import gettext, lazy_gettext, ngettext
 
@@ -127,6 +128,10 @@ class StaffView(ListView):
     def turn_off_second_factor(self, staff_id: UUID) -> ResponseReturnValue:
         return run_action(lambda: staff.disable_second_factor(_find(staff_id)), _staff_url(staff_id))
 
+    @action_route("/<uuid:staff_id>/identities/disconnect", "staff.manage")
+    def disconnect(self, staff_id: UUID) -> ResponseReturnValue:
+        return run_action(lambda: staff.disconnect_identities(_find(staff_id)), _staff_url(staff_id))
+
     @action_route("/<uuid:staff_id>/sign-out", "staff.manage")
     def sign_out(self, staff_id: UUID) -> ResponseReturnValue:
         return run_action(lambda: staff.sign_out_staff(_find(staff_id)), _staff_url(staff_id))
@@ -140,6 +145,7 @@ class StaffView(ListView):
             person=person,
             form=form or RoleForm(formdata=None, role=person.role),
             reset=reset or ResetPasswordForm(formdata=None),
+            identities=identities_of(person.id),
             codes_left=recovery_codes_left(person.id),
             page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
         )

@@ -75,7 +75,7 @@ async def confirm_person(session: SessionRow, password: str) -> str:
     if found is not None and found.password_hash is None:
         if await read(partial(_session_age_ms, session.digest)) < FRESH_MS:
             return ""
-        return gettext("Sign out and in again, because this change needs a sign-in that is less than 10 minutes old.")
+        return gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old.")
     return "" if await confirm_password(session, password) is not None else gettext("Incorrect password.")
 
 

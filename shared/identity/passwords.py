@@ -68,8 +68,8 @@ def hash_password(password: str) -> str:
 def check_hash(stored_hash: str | None, password: str) -> PasswordCheck:
     """Compare `password` with `stored_hash`.
 
-    If it is None (no such person), the same work is done, so that the time does not reveal whether the person exists. Older
-    hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
+    If it is None (no such person) or empty (no password), the same work is done, so that the time does not reveal whether the
+    person exists. Older hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
     """
     if len(password) > MAX_INPUT_LENGTH or not _is_text(password):
         return PasswordCheck(False, False)
@@ -77,7 +77,7 @@ def check_hash(stored_hash: str | None, password: str) -> PasswordCheck:
     if len(one_form) > MAX_LENGTH:
         return PasswordCheck(False, False)
     for form in (one_form, password) if one_form != password else (one_form,):
-        if _verify(stored_hash or _dummy_hash(), form) and stored_hash is not None:
+        if _verify(stored_hash or _dummy_hash(), form) and stored_hash:
             return PasswordCheck(True, form != one_form or _hasher.check_needs_rehash(stored_hash))
     return PasswordCheck(False, False)
 
