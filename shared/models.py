@@ -163,6 +163,8 @@ class Person(BaseModel):
     last_account = UUIDField(null=True)  # the account that was last chosen, for the next sign-in
     created_at = BigIntegerField(default=now_ms)
     muted_mails = JSONField(null=True)  # list of the kinds of email that they turned off (`shared/mail/preferences.py`)
+    sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # secret of the second factor; empty if there is none
+    totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the last code: each is valid once
 
     class Meta:
         constraints = [named_check("person_email", "email = lower(email)")]
@@ -182,6 +184,17 @@ class PersonIdentity(BaseModel):
 PersonIdentity.add_index(
     PersonIdentity.index(PersonIdentity.issuer, PersonIdentity.subject, unique=True, name="person_identity_once")
 )
+
+
+class PersonRecoveryCode(BaseModel):
+    """A code that replaces a person's second factor once. Only its SHA-256 is stored."""
+
+    digest = CharField(max_length=64, primary_key=True)
+    person = ForeignKeyField(Person, backref="recovery_codes", on_delete="CASCADE")
+    used_at = BigIntegerField(null=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
 
 
 class Member(BaseModel):
@@ -1908,6 +1921,7 @@ MODELS: tuple[type[Any], ...] = (
     Account,
     Person,
     PersonIdentity,
+    PersonRecoveryCode,
     Member,
     Invitation,
     AccountNote,

@@ -9,7 +9,7 @@ import peewee
 
 from shared.core.errors import SettingsError
 from shared.core.secrets import CHANNEL_SECRET, MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, can_decrypt
-from shared.models import Channel, MediaJob, StaffUser, WebhookSecret
+from shared.models import Channel, MediaJob, Person, StaffUser, WebhookSecret
 
 log = logging.getLogger("yout.start")
 
@@ -32,6 +32,7 @@ class SealedColumn(NamedTuple):
 SEALED_COLUMNS = (
     SealedColumn(Channel.sealed_secret, CHANNEL_SECRET, "channel secrets"),
     SealedColumn(StaffUser.sealed_totp, SECOND_FACTOR, "second factors"),
+    SealedColumn(Person.sealed_totp, SECOND_FACTOR, "second factors of customers"),
     SealedColumn(WebhookSecret.sealed_secret, WEBHOOK_SECRET, "webhook secrets"),
     SealedColumn(MediaJob.sealed_params, MEDIA_REQUEST, "requests of open media jobs"),
 )

@@ -15,7 +15,8 @@ from console.actions.origin import origin
 from console.security.client_ip import client_address
 from console.security.password_auth import require_code, require_password
 from shared.models import StaffUser
-from shared.operations import second_factor, staff, staff_identities, staff_sessions
+from shared.operations import staff, staff_identities, staff_sessions
+from shared.operations.second_factor import STAFF
 from shared.text.translation import gettext, ngettext
 
 
@@ -46,7 +47,7 @@ def set_staff_status(person: UUID, status: str) -> str:
 
 
 def disable_second_factor(person: StaffUser) -> str:
-    second_factor.disable(person.id, origin=origin())
+    STAFF.disable(person.id, origin=origin())
     return gettext("{email} now signs in with only a password and can set up a new second factor.", email=person.email)
 
 
@@ -72,21 +73,21 @@ def change_own_password(current: str, new: str) -> str:
 def disable_own_second_factor(password: str, code: str) -> str:
     require_password(password)
     require_code(code)
-    second_factor.disable(current_user.person.id, origin=origin())
+    STAFF.disable(current_user.person.id, origin=origin())
     return gettext("Second factor turned off. You now sign in with only your password.")
 
 
 def enroll_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
     """Turn on the signed-in person's second factor. Returns "" and the recovery codes, which are shown once."""
     require_password(password)
-    codes = second_factor.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), origin=origin())
+    codes = STAFF.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), origin=origin())
     return "", " ".join(codes)
 
 
 def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
     require_password(password)
     require_code(code)
-    return "", " ".join(second_factor.renew_recovery_codes(current_user.person.id, origin=origin()))
+    return "", " ".join(STAFF.renew_recovery_codes(current_user.person.id, origin=origin()))
 
 
 def end_own_session(began_at: int) -> str:

@@ -31,7 +31,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.identity.hash_queue import HashQueue
 from shared.identity.login_throttle import Throttle
 from shared.models import StaffUser
-from shared.operations import second_factor
+from shared.operations.second_factor import STAFF
 from shared.operations.staff import verify_password
 from shared.operations.staff_identities import NO_PASSWORD
 from shared.text.client_address import network_of
@@ -147,7 +147,7 @@ def _confirm(person: StaffUser, check: Callable[[], bool | None]) -> bool:
 
 
 def _check_code(person: StaffUser, code: str) -> bool | None:
-    return second_factor.verify_code(person, code, secret_key=_proofs().settings.secret_key) or None
+    return STAFF.verify_code(person, code, secret_key=_proofs().settings.secret_key) or None
 
 
 def _place(email: str) -> AttemptOrigin:

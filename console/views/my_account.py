@@ -18,7 +18,7 @@ from console.paging import fetch_page
 from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
 from console.views.view import View, page_route, self_service_route
 from shared.models import StaffSession
-from shared.operations import second_factor
+from shared.operations.second_factor import STAFF, new_secret
 from shared.operations.staff_identities import NO_PASSWORD, identities_of
 from shared.operations.staff_sessions import active_sessions
 from shared.text.translation import gettext
@@ -103,7 +103,7 @@ class MeView(View):
             secret=secret,
             identities=identities_of(person.id),
             qr_code=_qr_code(person.email, secret) if secret else "",
-            codes_left=second_factor.recovery_codes_left(person.id),
+            codes_left=STAFF.recovery_codes_left(person.id),
             page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,
         )
@@ -125,11 +125,11 @@ def _typed(field: PasswordField | None) -> str:
 
 def _pending_secret() -> str:
     """Return the secret that this session offers to an app. It stays the same until used, so that a reload keeps the QR code."""
-    secret: str = session.setdefault(ENROLLING, second_factor.new_secret())
+    secret: str = session.setdefault(ENROLLING, new_secret())
     return secret
 
 
 def _qr_code(email: str, secret: str) -> Markup:
     """Return the QR code as SVG without a style attribute, which the content security policy forbids."""
-    code = segno.make(second_factor.enrollment_url(email, secret), error="m")
+    code = segno.make(STAFF.enrollment_url(email, secret), error="m")
     return Markup(code.svg_inline(scale=4, border=2, dark="#1c1b19", light="#ffffff", omitsize=False))  # noqa: S704  (segno's own)

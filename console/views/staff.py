@@ -20,7 +20,7 @@ from console.views.view import action_route, page_route
 from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
 from shared.models import ENABLED_STATUSES, STAFF_ROLES, StaffSession, StaffUser
-from shared.operations.second_factor import recovery_codes_left
+from shared.operations.second_factor import STAFF
 from shared.operations.staff_identities import identities_of
 from shared.operations.staff_sessions import active_sessions
 from shared.text.translation import gettext, lazy_gettext, ngettext
@@ -146,7 +146,7 @@ class StaffView(ListView):
             form=form or RoleForm(formdata=None, role=person.role),
             reset=reset or ResetPasswordForm(formdata=None),
             identities=identities_of(person.id),
-            codes_left=recovery_codes_left(person.id),
+            codes_left=STAFF.recovery_codes_left(person.id),
             page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
         )
 

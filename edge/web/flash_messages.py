@@ -10,6 +10,8 @@ FLASH_MESSAGES = {
     "session-ended": lazy_gettext("Session ended. That browser has been signed out."),
     "email-changed": lazy_gettext("Email address changed. Use the new one to sign in."),
     "password-changed": lazy_gettext("Password changed. All other browsers have been signed out."),
+    "sign-in-expired": lazy_gettext("Your sign-in timed out. Sign in again."),
+    "second-factor-off": lazy_gettext("Second factor turned off. You now sign in without a code."),
     "identity-connected": lazy_gettext("Identity connected. You can now sign in with it."),
     "identity-disconnected": lazy_gettext("Identity disconnected. You can no longer sign in with it."),
     "key-updated": lazy_gettext("Key updated. Changes take effect with the next call."),

@@ -14,9 +14,10 @@ from edge.http.errors import error_spec
 from edge.http.public_url import edge_url
 from edge.http.web_headers import cookie_value
 from edge.identity.sessions import SessionRow
-from edge.request_context import services, write
+from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, confirm_person, count_openid_sign_in, forget_openid_sign_in
+from edge.web.second_factor import ask_for_code
 from edge.web.security import security_page
 from edge.web.web_session import (
     address,
@@ -44,6 +45,7 @@ from shared.identity.visitor_id import network_digest
 from shared.openid.identity import Identity
 from shared.operations import identities
 from shared.operations.audit import Origin
+from shared.operations.people import find_sign_in_by_id
 from shared.operations.web_accounts import end_session
 from shared.text.redirects import safe_redirect
 from shared.text.translation import current_language, gettext
@@ -137,6 +139,9 @@ async def _sign_in(flow: Flow, identity: Identity) -> Response:
     origin = Origin("sign-in", address())
     signing_in = partial(identities.sign_in, identity, browser_label(), rules, invitation=invitation)
     found = await write(partial(signing_in, secret_key=settings.secret_key, origin=origin))
+    if found.session is None:
+        person = await read(partial(find_sign_in_by_id, found.person))
+        return ask_for_code(found.person, person.password_hash if person is not None else None, target)
     current = page_session().session
     if current is not None:
         await write(partial(end_session, current.digest))

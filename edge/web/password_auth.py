@@ -20,6 +20,7 @@ from shared.identity.attempt_limits import (
     MAX_FAILURES_PER_NETWORK,
     AttemptLimits,
     AttemptOrigin,
+    code_limits,
     confirmation_limits,
     password_limits,
 )
@@ -27,7 +28,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.identity.passwords import check_password
 from shared.identity.web_sessions import agent_label
 from shared.models import WebSession
-from shared.operations.people import find_sign_in, find_sign_in_by_id
+from shared.operations.people import SignIn, find_sign_in, find_sign_in_by_id
 from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
 from shared.text.translation import gettext, lazy_gettext
@@ -77,6 +78,25 @@ async def confirm_person(session: SessionRow, password: str) -> str:
             return ""
         return gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old.")
     return "" if await confirm_password(session, password) is not None else gettext("Incorrect password.")
+
+
+async def count_code(person: SignIn, check: Callable[[], bool]) -> bool:
+    """Run `check`, which uses up a second-factor code, after a correct password. Raises `TooManyAttempts`."""
+    place = AttemptOrigin(network_of(address()), known_browser(person.email))
+    return await _count(code_limits(f"{KIND} {person.person}", place), check)
+
+
+async def confirm_code(session: SessionRow, check: Callable[[], bool]) -> bool:
+    """The same for a signed-in member."""
+    return await _count(confirmation_limits(KIND, str(session.person), session.digest), check)
+
+
+async def _count(limits: AttemptLimits, check: Callable[[], bool]) -> bool:
+    await _begin(limits.keys)
+    valid = await write(check)
+    if valid:
+        await asyncio.to_thread(services().throttle.record_success, limits.keys, limits.reset_on_success)
+    return valid
 
 
 async def count_openid_sign_in(state: str) -> None:

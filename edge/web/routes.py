@@ -21,6 +21,7 @@ from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.payments import payments
 from edge.web.playground import playground
+from edge.web.second_factor import second_factor
 from edge.web.security import security
 from edge.web.sessions import sessions
 from edge.web.sign_in import sign_in
@@ -54,6 +55,7 @@ for blueprint in (
     stored_content,
     sessions,
     security,
+    second_factor,
     data,
     account_closing,
     verification,

@@ -10,6 +10,7 @@ from edge.http.errors import error_headers, error_spec
 from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, count_password_mail, count_sign_up, hash_new, verify_password
+from edge.web.second_factor import ask_for_code, has_second_factor
 from edge.web.web_session import (
     address,
     clear_session,
@@ -57,6 +58,8 @@ async def do_sign_in() -> Response:
         return _wait(await _sign_in_page(error_spec(error).status, email, str(error)), error)
     if proven is None:
         return await _sign_in_page(403, email, WRONG)
+    if await has_second_factor(proven.person):
+        return ask_for_code(proven.person, proven.password_hash, safe_redirect(request.args.get("next"), ""))
     proof, may_create = proven.password_hash, services().settings.sign_up == "open"
     try:
         session = await write(
@@ -178,6 +181,9 @@ async def use_password_link(token: str) -> Response:
     session = await write(
         partial(change_password, found.person, found.password_hash, password_hash, browser_label(), address=address())
     )
+    if await has_second_factor(found.person):
+        await write(partial(end_session, session.digest))
+        return ask_for_code(found.person, password_hash, "")
     return remember_browser(set_session(redirect_to("/account", "password-changed"), session), found.email)
 
 

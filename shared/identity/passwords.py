@@ -68,8 +68,8 @@ def hash_password(password: str) -> str:
 def check_hash(stored_hash: str | None, password: str) -> PasswordCheck:
     """Compare `password` with `stored_hash`.
 
-    If it is None (no such person) or empty (no password), the same work is done, so that the time does not reveal whether the
-    person exists. Older hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
+    Without one (no such person, or no password) the same work is done, so that the time does not reveal whether the person
+    exists. Older hashes may be of the password before normalization: this is tried too, and such a hash counts as outdated.
     """
     if len(password) > MAX_INPUT_LENGTH or not _is_text(password):
         return PasswordCheck(False, False)

@@ -46,11 +46,14 @@ class SignInRules(NamedTuple):
 
 
 class SignedIn(NamedTuple):
-    """The person of an identity, and a new session for them. `is_new`: their account was created. `invited`: they joined one."""
+    """The person of an identity, and a new session for them, or None if they must enter a second-factor code first.
+
+    `is_new`: their account was created. `invited`: they joined one.
+    """
 
     person: UUID
     email: str
-    session: NewSession
+    session: NewSession | None
     is_new: bool = False
     invited: bool = False
 
@@ -171,6 +174,8 @@ def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, ori
 
 def _open(person: UUID, agent: str, rules: SignInRules, origin: Origin) -> SignedIn:
     current = find_sign_in_by_id(person) or current_sign_in(person)
+    if Person.select().where((Person.id == person) & (Person.sealed_totp != "")).exists():
+        return SignedIn(person, current.email, None)
     session = create_session(
         person, agent, password_hash=current.password_hash, address=origin.address, creates_account=rules.may_sign_up
     )

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.core.secrets import MEDIA_REQUEST, SECOND_FACTOR, WEBHOOK_SECRET, can_decrypt, seal, unseal
-from shared.models import StaffRecoveryCode
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
+from shared.operations.second_factor import PEOPLE, STAFF
 from shared.sealed_columns import SEALED_COLUMNS, SealedColumn
 
 
@@ -67,5 +67,6 @@ def _erase(column: SealedColumn, row: Any) -> int:
     if column.purpose == WEBHOOK_SECRET:
         return int(row.delete_instance())
     if column.purpose == SECOND_FACTOR:
-        StaffRecoveryCode.delete().where(StaffRecoveryCode.staff == row._pk).execute()
+        kind = STAFF if column.field.model is STAFF.people else PEOPLE
+        kind.codes.delete().where(kind.owner == row._pk).execute()
     return _write(column, row, "")

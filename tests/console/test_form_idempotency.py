@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from shared.models import ApiKey, Channel, CodeBatch, FormSubmission, Plan, StaffUser
-from shared.operations.second_factor import enroll, new_secret
+from shared.operations.second_factor import STAFF, new_secret
 from shared.operations.staff import create_staff
 from tests import factories
 from tests.console.conftest import PASSWORD, Browser, Enter
@@ -30,7 +30,7 @@ def recovery(app: Flask) -> list[str]:
     person, _ = create_staff("ana@yout.example", "owner", PASSWORD, origin=ORIGIN)
     device = pyotp.TOTP(new_secret())
     key = app.extensions["yout_settings"].secret_key
-    return enroll(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, origin=ORIGIN)
+    return STAFF.enroll(person.id, device.secret, device.at(int(time.time()) - 30), secret_key=key, origin=ORIGIN)
 
 
 def secret_on(text: str) -> str:

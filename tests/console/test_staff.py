@@ -15,7 +15,7 @@ from console.paging import PAGE_SIZE
 from shared.core.settings import Settings
 from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
 from shared.models import AuditEntry, StaffSession, StaffUser
-from shared.operations.second_factor import enroll, new_secret
+from shared.operations.second_factor import STAFF, new_secret
 from shared.operations.staff import create_staff
 from tests.console.conftest import PASSWORD, Browser
 from tests.factories import ORIGIN
@@ -31,7 +31,7 @@ def with_app(app, staff) -> Callable[[str], tuple[Browser, pyotp.TOTP, list[str]
         person, device = staff(role), pyotp.TOTP(new_secret())
         earlier = int(time.time()) - 30
         key = app.extensions["yout_settings"].secret_key
-        codes = enroll(person.id, device.secret, device.at(earlier), secret_key=key, origin=ORIGIN)
+        codes = STAFF.enroll(person.id, device.secret, device.at(earlier), secret_key=key, origin=ORIGIN)
         return Browser(app.test_client()), device, codes
 
     return make

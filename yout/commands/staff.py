@@ -48,11 +48,11 @@ def _password(call: CommandContext) -> Result:
 
 
 def _reset(call: CommandContext) -> Result:
-    from shared.operations.second_factor import disable
+    from shared.operations.second_factor import STAFF
     from shared.operations.staff import find_staff
 
     person = find_staff(call.arguments.email)
-    disable(person.id, origin=call.origin)
+    STAFF.disable(person.id, origin=call.origin)
     data = {"id": str(person.id), "email": person.email, "second_factor": False}
     return Result(data, f"{person.email} now signs in with only a password and can set up a new second factor.")
 
