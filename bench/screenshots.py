@@ -191,7 +191,7 @@ def seed(upstream: Upstream) -> Seed:
                 f"/invitation/{invitation}",
             ),
         ],
-        [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave"],
+        [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave", "/account/security"],
         [f"/usage/{calls[0]}", f"/channels/{channel.id}", "/search/?q=nothing", "/search/?q=alan.turing@example.com"],
     )
 

@@ -24,6 +24,9 @@ from shared.operations import (
     verification,
     web_accounts,
 )
+from shared.operations.accounts import find_account
+from shared.operations.people import find_person
+from shared.operations.second_factor import PEOPLE
 from shared.text.translation import gettext, ngettext
 
 _HOUR_MS = 3_600_000
@@ -100,6 +103,12 @@ def add_note(account: UUID, text: str) -> str:
 def remove_note(account: UUID, note: UUID) -> str:
     account_notes.remove_note(account, note, origin=origin())
     return gettext("Note removed.")
+
+
+def remove_second_factor(account: UUID) -> str:
+    owner = find_person(find_account(account).email)
+    PEOPLE.disable(owner.person, origin=origin())
+    return gettext("{email} now signs in without a code.", email=owner.email)
 
 
 def sign_out_account(account: UUID) -> str:

@@ -68,6 +68,10 @@ class AccountCareView(View):
     def remove_note(self, account_id: UUID, note_id: UUID) -> ResponseReturnValue:
         return self._do(account_id, lambda: actions.remove_note(account_id, note_id))
 
+    @action_route("/<uuid:account_id>/second-factor/off", "account.password")
+    def remove_second_factor(self, account_id: UUID) -> ResponseReturnValue:
+        return self._do(account_id, lambda: actions.remove_second_factor(account_id))
+
     @action_route("/<uuid:account_id>/sign-out", "account.status")
     def sign_out(self, account_id: UUID) -> ResponseReturnValue:
         return self._do(account_id, lambda: actions.sign_out_account(account_id))

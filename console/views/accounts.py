@@ -28,6 +28,7 @@ from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.identity.account_links import LASTS_MS
 from shared.identity.emails import normalize_for_lookup
+from shared.identity.roles import OWNER
 from shared.mail.outbox import recent_mails
 from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Payment, Subscription, UsageLedger
 from shared.operations.account_closing import closing_entry
@@ -137,9 +138,11 @@ class AccountsView(View):
         subscribe = SubscribeForm(formdata=None)
         subscribe.plan.choices = plan_names()
         overage = OverageForm(formdata=None, cap=subscription.overage_cap if subscription else 0)
+        members = list_members(account.id)
         return self.page(
             "accounts/detail.html",
             account=account,
+            second_factor=any(row.member.role == OWNER and row.member.person.sealed_totp for row in members),
             form=form,
             subscription=subscription,
             next_plan=find_plan(subscription.next_plan) if subscription and subscription.next_plan else None,
@@ -151,7 +154,7 @@ class AccountsView(View):
             notes=list_notes(account.id),
             email=EmailForm(formdata=None),
             new_member=NewMemberForm(formdata=None),
-            members=list_members(account.id),
+            members=members,
             invitations=open_invitations(account.id),
             mails=recent_mails(account.id),
             budgets=budgets,

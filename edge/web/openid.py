@@ -133,6 +133,7 @@ async def _sign_in(flow: Flow, identity: Identity) -> Response:
         sends_mail=settings.sends_mail,
         network=network_digest(settings.secret_key, address(), now_ms()),
         language=current_language(),
+        domains=settings.sign_up_domains,
     )
     invitation = target.removeprefix(INVITATION) if target.startswith(INVITATION) else ""
     invitation = urlsplit(invitation).path

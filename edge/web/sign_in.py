@@ -24,7 +24,7 @@ from edge.web.web_session import (
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, SignInQueueFull, TooManyAttempts
 from shared.identity.account_links import PASSWORD, AccountLink, proves, read_token
-from shared.identity.emails import MAX_LENGTH, normalize_email
+from shared.identity.emails import MAX_LENGTH, normalize_email, require_domain
 from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
 from shared.operations.account_mails import queue_password_reset
@@ -100,6 +100,7 @@ async def do_sign_up() -> Response:
     try:
         await count_sign_up()
         email = normalize_email(email)
+        require_domain(email, settings.sign_up_domains)
         if settings.sends_mail:
             recipient(email)
         field = "password"

@@ -105,6 +105,14 @@ def _origins(text: str) -> tuple[str, ...]:
     return found
 
 
+def _domains(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip().lower().removeprefix("@") for word in text.split(",") if word.strip())
+    for word in words:
+        if "." not in word or "@" in word or not setting_values.is_host_name(word):
+            raise ValueError(f"must contain domains such as example.com, not {word!r}")
+    return words
+
+
 def _oidc_roles(text: str) -> tuple[str, ...]:
     pairs = tuple(part.strip() for part in text.split(",") if part.strip())
     for pair in pairs:
@@ -363,6 +371,12 @@ class Settings:
     )
     sign_up: str = _setting(
         "open", "YOUT_SIGN_UP", _sign_up, "`open`: anyone can create an account; `closed`: only staff and operators can"
+    )
+    sign_up_domains: tuple[str, ...] = _setting(
+        (),
+        "YOUT_SIGN_UP_DOMAINS",
+        _domains,
+        "Domains of the email addresses that can sign up, such as `example.com,example.org`; empty means all",
     )
     sign_up_credits: int = _setting(
         0,
@@ -704,6 +718,8 @@ def _refuse_dangers(settings: Settings) -> None:
             raise SettingsError(f"{names}_ISSUER and {names}_CLIENT_ID must be set together or not at all.")
         if settings.production and issuer.startswith("http://"):
             raise SettingsError(f"{names}_ISSUER must begin with https:// when YOUT_ENV is production.")
+    if settings.sign_up_domains and not (settings.smtp_url or settings.oidc_issuer):
+        raise SettingsError("YOUT_SMTP_URL or YOUT_OIDC_ISSUER must be set with YOUT_SIGN_UP_DOMAINS, to verify addresses.")
     if settings.staff_oidc_required and not settings.staff_oidc_issuer:
         raise SettingsError("YOUT_STAFF_OIDC_ISSUER must be set with YOUT_STAFF_OIDC_REQUIRED.")
     if settings.alert_webhook_secret and not settings.alert_webhook_url:

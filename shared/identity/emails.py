@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 import idna
 
@@ -48,6 +49,12 @@ def normalize_for_lookup(text: str) -> str:
         return normalize_email(text)
     except InvalidInput:
         return text.strip().lower().replace("\0", "")[:MAX_LENGTH]
+
+
+def require_domain(email: str, domains: Collection[str]) -> None:
+    """Raise `InvalidInput` unless a normalized address is of one of `domains`. Subdomains are other domains. Empty allows all."""
+    if domains and email.rpartition("@")[2] not in {_canonical_domain(domain, domain) for domain in domains}:
+        raise InvalidInput(lazy_gettext("Only addresses of {domains} can sign up.", domains=", ".join(domains)))
 
 
 def _canonical_domain(domain: str, text: str) -> str:

@@ -17,7 +17,7 @@ import peewee
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound, SignInFailed
-from shared.identity.emails import normalize_email
+from shared.identity.emails import normalize_email, require_domain
 from shared.identity.web_sessions import NewSession
 from shared.models import Person, PersonIdentity
 from shared.openid.identity import Identity
@@ -34,7 +34,7 @@ MAX_IDENTITIES = 10  # per person
 class SignInRules(NamedTuple):
     """What a sign-in through the provider may do. `may_sign_up` creates accounts; `sends_mail` verifies their addresses.
 
-    `network` is the daily digest of the caller's network, as for `sign_up`.
+    `network` is the daily digest of the caller's network, as for `sign_up`. `domains` are those that may sign up, if not all.
     """
 
     may_link: bool
@@ -43,6 +43,7 @@ class SignInRules(NamedTuple):
     sends_mail: bool = False
     network: str = ""
     language: str = SOURCE_LANGUAGE
+    domains: tuple[str, ...] = ()
 
 
 class SignedIn(NamedTuple):
@@ -153,8 +154,11 @@ def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, ori
         raise SignInFailed(
             lazy_gettext("There is no account for {email}. Ask the operator of this service for one.", email=email)
         )
+    if rules.domains and not identity.email_verified:
+        raise SignInFailed(lazy_gettext("A first sign-in needs an email address that the identity provider has verified."))
     mails = rules.sends_mail and not identity.email_verified
     try:
+        require_domain(email, rules.domains)
         account = sign_up(
             email,
             None,
@@ -164,7 +168,7 @@ def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, ori
             language=rules.language,
             verify=mails,
         )
-    except InvalidInput as error:  # the address of a closed account
+    except InvalidInput as error:  # another domain, or the address of a closed account
         raise SignInFailed(str(error)) from None
     if identity.email_verified:
         change_sign_in(account.id, email_verified_at=now_ms())

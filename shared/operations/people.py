@@ -16,6 +16,7 @@ import peewee
 from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
+from shared.identity.emails import normalize_for_lookup
 from shared.identity.roles import OWNER
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import Account, Member, Person
@@ -53,6 +54,15 @@ def find_sign_in(email: str) -> SignIn | None:
     if person is None or owned_account(person.id) is not None:  # the previous release changed the owner's address
         return None
     return SignIn(person.id, email, person.password_hash)
+
+
+def find_person(email: str) -> SignIn:
+    """Return the person with this email address, in any spelling. Raises `NotFound`."""
+    with transaction():
+        found = find_sign_in(normalize_for_lookup(email))
+        if found is None:
+            raise NotFound(lazy_gettext("There is no such person."))
+        return current_sign_in(found.person)
 
 
 def find_sign_in_by_id(person: UUID) -> SignIn | None:

@@ -20,6 +20,8 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("--name", default="", help="display name")
     link = add_command(verbs, "password-link", "create a one-time link for setting the account's password", _password_link)
     link.add_argument("email", metavar="EMAIL", help="email or ID of the account")
+    factor = add_command(verbs, "reset-second-factor", "remove a member's lost second factor", _reset_second_factor)
+    factor.add_argument("email", metavar="EMAIL", help="email of the member")
     email = add_command(verbs, "email", "change an account's email", _email)
     email.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     email.add_argument("new_email", metavar="NEW_EMAIL", help="the new email")
@@ -79,6 +81,16 @@ def _password_link(call: CommandContext) -> Result:
         f" {format_timestamp(link.expires_at)}."
     )
     return Result(data, text + note)
+
+
+def _reset_second_factor(call: CommandContext) -> Result:
+    from shared.operations.people import find_person
+    from shared.operations.second_factor import PEOPLE
+
+    person = find_person(call.arguments.email)
+    PEOPLE.disable(person.person, origin=call.origin)
+    data = {"id": str(person.person), "email": person.email, "second_factor": False}
+    return Result(data, f"{person.email} now signs in without a code and can set up a new second factor.")
 
 
 def _subscribe(call: CommandContext) -> Result:

@@ -139,6 +139,9 @@ def test_the_last_way_to_sign_in_stays() -> None:
         (identity(""), OPEN, "did not send your email"),
         (identity("nobody"), OPEN, "not a valid email"),
         (identity(), OPEN._replace(may_sign_up=False), "no account"),
+        (identity(), OPEN._replace(domains=("example.org",)), "Only addresses of example.org"),
+        (identity("ida@mail.example.org"), OPEN._replace(domains=("example.org",)), "Only addresses of example.org"),
+        (identity(verified=False), OPEN._replace(domains=("example.com",)), "has verified"),
     ],
 )
 def test_who_cannot_sign_up(who: Identity, rules: SignInRules, message: str) -> None:
