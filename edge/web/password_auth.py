@@ -72,12 +72,18 @@ async def confirm_person(session: SessionRow, password: str) -> str:
 
     A person without a password must have signed in within `FRESH_MS`. Raises like `confirm_password`.
     """
+    return (await confirm_with_hash(session, password))[0]
+
+
+async def confirm_with_hash(session: SessionRow, password: str) -> tuple[str, str | None]:
+    """Like `confirm_person`; also returns the hash of the password, None if there is none."""
     found = await read(partial(find_sign_in_by_id, session.person))
     if found is not None and found.password_hash is None:
         if await read(partial(_session_age_ms, session.digest)) < FRESH_MS:
-            return ""
-        return gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old.")
-    return "" if await confirm_password(session, password) is not None else gettext("Incorrect password.")
+            return "", None
+        return gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old."), None
+    proven = await confirm_password(session, password)
+    return ("", proven.password_hash) if proven is not None else (gettext("Incorrect password."), None)
 
 
 async def count_code(person: SignIn, check: Callable[[], bool]) -> bool:
