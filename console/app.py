@@ -13,7 +13,7 @@ from jinja2 import StrictUndefined
 
 from console import compression, errors, formats, languages, metrics, static_files, timing
 from console.metrics import ConsoleMetrics
-from console.security import access_control, auth, csrf, headers, openid, password_auth, request_check
+from console.security import access_control, auth, csrf, headers, openid, passkeys, password_auth, request_check
 from console.views import home_view, views
 from shared.core.database import database
 from shared.core.secrets import derive_key
@@ -42,6 +42,7 @@ def create_app(settings: Settings, counted: ConsoleMetrics | None = None) -> Fla
     auth.install(app)
     password_auth.install(app, settings)
     openid.install(app, settings)
+    passkeys.install(app)
     request_check.install(app)
     access_control.install(app)
     csrf.install(app)

@@ -1,9 +1,9 @@
-"""Adds second factors of people.
+"""Adds second factors of people, and passkeys of people and staff.
 
-The model is a frozen copy of `shared/models.py`, so that this migration never changes.
+The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
-from peewee import SQL, BigIntegerField, CharField, ForeignKeyField, Model, UUIDField
+from peewee import SQL, BigIntegerField, BlobField, CharField, ForeignKeyField, Model, TextField, UUIDField
 
 
 class Person(Model):
@@ -23,6 +23,44 @@ class PersonRecoveryCode(Model):
         constraints = [SQL("CHECK (length(digest) = 64)")]
 
 
+class StaffUser(Model):
+    id = UUIDField(primary_key=True)
+
+    class Meta:
+        legacy_table_names = False
+
+
+class PersonPasskey(Model):
+    id = UUIDField(primary_key=True)
+    person = ForeignKeyField(Person, on_delete="CASCADE")
+    credential = TextField(unique=True)
+    public_key = BlobField()
+    sign_count = BigIntegerField()
+    name = CharField(max_length=64)
+    created_at = BigIntegerField()
+    last_used_at = BigIntegerField(null=True)
+
+    class Meta:
+        legacy_table_names = False
+
+
+class StaffPasskey(Model):
+    id = UUIDField(primary_key=True)
+    staff = ForeignKeyField(StaffUser, on_delete="CASCADE")
+    credential = TextField(unique=True)
+    public_key = BlobField()
+    sign_count = BigIntegerField()
+    name = CharField(max_length=64)
+    created_at = BigIntegerField()
+    last_used_at = BigIntegerField(null=True)
+
+    class Meta:
+        legacy_table_names = False
+
+
+TABLES = (PersonRecoveryCode, PersonPasskey, StaffPasskey)
+
+
 def _add_columns(db):
     if "totp_step" not in {column.name for column in db.get_columns("person")}:
         db.execute_sql("ALTER TABLE person ADD COLUMN sealed_totp TEXT NOT NULL DEFAULT ''")
@@ -35,12 +73,12 @@ PREPARE = (_add_columns,)
 
 def up(migrator, db):
     _add_columns(db)
-    with db.bind_ctx((Person, PersonRecoveryCode)):
-        db.create_tables([PersonRecoveryCode])
+    with db.bind_ctx((Person, StaffUser, *TABLES)):
+        db.create_tables(TABLES)
 
 
 def down(migrator, db):
-    with db.bind_ctx((Person, PersonRecoveryCode)):
-        db.drop_tables([PersonRecoveryCode])
+    with db.bind_ctx((Person, StaffUser, *TABLES)):
+        db.drop_tables(TABLES)
     db.execute_sql("ALTER TABLE person DROP COLUMN totp_step")
     db.execute_sql("ALTER TABLE person DROP COLUMN sealed_totp")

@@ -186,6 +186,19 @@ PersonIdentity.add_index(
 )
 
 
+class PersonPasskey(BaseModel):
+    """A person's passkey (WebAuthn), with which they can sign in without a password."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    person = ForeignKeyField(Person, backref="passkeys", on_delete="CASCADE")
+    credential = TextField(unique=True)  # its id at the authenticator, in base64url
+    public_key = BlobField()
+    sign_count = BigIntegerField()
+    name = CharField(max_length=64)  # of the browser that added it
+    created_at = BigIntegerField(default=now_ms)
+    last_used_at = BigIntegerField(null=True)
+
+
 class PersonRecoveryCode(BaseModel):
     """A code that replaces a person's second factor once. Only its SHA-256 is stored."""
 
@@ -1888,6 +1901,19 @@ class StaffSession(BaseModel):
         constraints = [Check("length(digest) = 64")]
 
 
+class StaffPasskey(BaseModel):
+    """A staff member's passkey (`PersonPasskey`)."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    staff = ForeignKeyField(StaffUser, backref="passkeys", on_delete="CASCADE")
+    credential = TextField(unique=True)  # its id at the authenticator, in base64url
+    public_key = BlobField()
+    sign_count = BigIntegerField()
+    name = CharField(max_length=64)  # of the browser that added it
+    created_at = BigIntegerField(default=now_ms)
+    last_used_at = BigIntegerField(null=True)
+
+
 class StaffRecoveryCode(BaseModel):
     """A code that replaces the second factor once. Only its SHA-256 is stored."""
 
@@ -1921,6 +1947,7 @@ MODELS: tuple[type[Any], ...] = (
     Account,
     Person,
     PersonIdentity,
+    PersonPasskey,
     PersonRecoveryCode,
     Member,
     Invitation,
@@ -1985,6 +2012,7 @@ MODELS: tuple[type[Any], ...] = (
     StaffUser,
     StaffIdentity,
     StaffSession,
+    StaffPasskey,
     StaffRecoveryCode,
     AuditEntry,
 )

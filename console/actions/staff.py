@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from flask import current_app
+from flask import current_app, request
 from flask_login import current_user
 
 from console.actions.origin import origin
 from console.security.client_ip import client_address
 from console.security.password_auth import require_code, require_password
+from shared.core.errors import InvalidInput
+from shared.identity.web_sessions import agent_label
 from shared.models import StaffUser
 from shared.operations import staff, staff_identities, staff_sessions
+from shared.operations.passkeys import STAFF as PASSKEYS
+from shared.operations.passkeys import Site
 from shared.operations.second_factor import STAFF
 from shared.text.translation import gettext, ngettext
 
@@ -88,6 +92,21 @@ def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
     require_password(password)
     require_code(code)
     return "", " ".join(STAFF.renew_recovery_codes(current_user.person.id, origin=origin()))
+
+
+def add_own_passkey(password: str, credential: str, site: Site | None) -> str:
+    """Add a passkey of the signed-in person. `site` is None if the page's challenge was used or has expired."""
+    require_password(password)
+    if site is None:
+        raise InvalidInput(gettext("The page has expired. Try again."))
+    PASSKEYS.add(current_user.person.id, credential, site, agent_label(request.user_agent.string), origin=origin())
+    return gettext("Passkey added. You can now sign in with it.")
+
+
+def remove_own_passkey(password: str, passkey: UUID) -> str:
+    require_password(password)
+    PASSKEYS.remove(current_user.person.id, passkey, origin=origin())
+    return gettext("Passkey removed. Delete it on your device, too.")
 
 
 def end_own_session(began_at: int) -> str:

@@ -141,6 +141,15 @@ class ConfirmForm(SingleUseForm):
     )
 
 
+class PasskeyForm(LocalizedForm):
+    """The password that confirms a new or removed passkey; a script fills in the browser's answer for a new one."""
+
+    password = PasswordField(
+        lazy_gettext("Your password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]
+    )
+    credential = HiddenField()
+
+
 class RoleForm(LocalizedForm):
     role = SelectField(lazy_gettext("Role"), choices={role: WORDS[role] for role in STAFF_ROLES})
 

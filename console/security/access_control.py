@@ -15,7 +15,7 @@ from shared.text.translation import gettext
 
 ENDPOINTS_WITHOUT_DATABASE = frozenset({"static", "shared_static", "healthz", "metrics", "languages.messages"})
 PUBLIC_ENDPOINTS = ENDPOINTS_WITHOUT_DATABASE | {
-    *("auth.sign_in", "auth.second_factor", "openid.begin", "openid.finish", "languages.switch"),
+    *("auth.sign_in", "auth.second_factor", "openid.begin", "openid.finish", "passkeys.sign_in", "languages.switch"),
 }
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _ALLOWED_DURING_SETUP = frozenset({"auth.sign_out", "me.index", "me.password", "me.enrol"})

@@ -96,7 +96,7 @@ def begin_session_or_ask_code(person: StaffUser, target: str) -> ResponseReturnV
         session.clear()
         session["pending"] = {"staff": person.id.hex, "at": now_ms(), "password": person.password_hash[-16:]}
         return redirect(url_for("auth.second_factor", next=target if target != "/" else None), 303)
-    _begin_session(person)
+    begin_session(person)
     return password_auth.mark_browser_known(redirect(target, 303), person)
 
 
@@ -119,7 +119,7 @@ def second_factor() -> ResponseReturnValue:
     if not valid:
         form.code.errors = [gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")]
         return render_template("second_factor.html", form=form), 403
-    _begin_session(person)
+    begin_session(person)
     return password_auth.mark_browser_known(redirect(target, 303), person)
 
 
@@ -153,7 +153,8 @@ def _pending() -> StaffUser | None:
     return person if person.sealed_totp else None
 
 
-def _begin_session(person: StaffUser) -> None:
+def begin_session(person: StaffUser) -> None:
+    """Create a session for a person who proved who they are."""
     secret = create_session(person, address=client_address(), agent=agent_label(request.user_agent.string))
     session.clear()  # discard the cookie's content from before the sign-in
     session.permanent = True

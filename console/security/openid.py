@@ -57,8 +57,9 @@ def finish() -> ResponseReturnValue:
     try:
         flow = provider.open(session.pop(FLOW, ""), request.args)
         target = safe_redirect(flow.next, "/")
-        with password_auth.count_openid_sign_in(flow.state):
+        with password_auth.count_flow(f"openid {flow.state}") as succeeded:
             identity = provider.finish(flow, request.args, _callback())
+            succeeded()
         settings: Settings = current_app.extensions["yout_settings"]
         person = sign_in_staff(identity, settings.staff_oidc_roles, address=client_address())
     except (SignInFailed, OpenIdUnavailable, TooManyAttempts, SignInQueueFull) as error:

@@ -88,18 +88,17 @@ def verify_code(person: StaffUser, code: str) -> bool:
 
 
 @contextmanager
-def count_openid_sign_in(state: str) -> Iterator[None]:
-    """Count a sign-in through the OpenID provider, which counts as failed if the block raises.
+def count_flow(name: str) -> Iterator[Callable[[], None]]:
+    """Count a sign-in whose flow works once. It counts as failed unless the block calls the function that it gets.
 
-    Raises `TooManyAttempts`, also if the flow `state` was counted before.
+    Raises `TooManyAttempts`, also if the flow `name` was counted before.
     """
     proofs = _proofs()
     network = {f"{KIND} network {network_of(client_address())}": MAX_FAILURES_PER_NETWORK}
-    wait_ms = proofs.throttle.count_attempt({**network, f"{KIND} openid {state}": 1})
+    wait_ms = proofs.throttle.count_attempt({**network, f"{KIND} {name}": 1})
     if wait_ms:
         raise TooManyAttempts(wait_ms)
-    yield
-    proofs.throttle.record_success(network)
+    yield lambda: proofs.throttle.record_success(network)
 
 
 def require_password(password: str) -> None:

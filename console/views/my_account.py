@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from uuid import UUID
 
 import segno
 from flask import request, session, url_for
@@ -13,17 +14,21 @@ from markupsafe import Markup
 from wtforms import PasswordField
 
 from console.actions import staff
-from console.forms.fields import ConfirmForm, EnrollForm, OwnPasswordForm
+from console.forms.fields import ConfirmForm, EnrollForm, OwnPasswordForm, PasskeyForm
 from console.paging import fetch_page
+from console.security.passkeys import ADD, site_id, used_site
 from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
 from console.views.view import View, page_route, self_service_route
-from shared.models import StaffSession
+from shared.identity.passkeys import creation_options, new_challenge
+from shared.models import StaffPasskey, StaffSession, StaffUser
+from shared.operations.passkeys import STAFF as PASSKEYS
 from shared.operations.second_factor import STAFF, new_secret
 from shared.operations.staff_identities import NO_PASSWORD, identities_of
 from shared.operations.staff_sessions import active_sessions
 from shared.text.translation import gettext
 
 F = TypeVar("F", bound=FlaskForm)
+PASSKEY = "passkey-"  # prefix of its form's fields, because another form on the page has a password, too
 ENROLLING = "enrolling"  # cookie key of the secret offered to the authenticator app, until a code confirms it
 
 
@@ -80,6 +85,22 @@ class MeView(View):
             return self.page("shown.html", what=gettext("The list of recovery codes"), advice=advice, back=url_for("me.index"))
         return self.page("me/recovery_codes.html", codes=codes.split())
 
+    @self_service_route("/passkeys")
+    def add_passkey(self) -> ResponseReturnValue:
+        form = _own(PasskeyForm(prefix=PASSKEY))
+
+        def add() -> str:
+            return staff.add_own_passkey(_typed(form.password), form.credential.data or "", used_site(ADD))
+
+        done = submit_form(form, add, url_for("me.index"))
+        return done or (self._page(passkey=form), 422)
+
+    @self_service_route("/passkeys/<uuid:passkey_id>/remove")
+    def remove_passkey(self, passkey_id: UUID) -> ResponseReturnValue:
+        form = _own(PasskeyForm(prefix=PASSKEY))
+        done = submit_form(form, lambda: staff.remove_own_passkey(_typed(form.password), passkey_id), url_for("me.index"))
+        return done or (self._page(passkey=form), 422)
+
     @self_service_route("/sessions/<int:began_at>/end")
     def end_session(self, began_at: int) -> ResponseReturnValue:
         """End one's own session that began at `began_at` (ms UTC), because pages show no session digests."""
@@ -90,7 +111,11 @@ class MeView(View):
         return run_action(staff.end_other_own_sessions, url_for("me.index"))
 
     def _page(
-        self, password: OwnPasswordForm | None = None, enrol: EnrollForm | None = None, confirm: ConfirmForm | None = None
+        self,
+        password: OwnPasswordForm | None = None,
+        enrol: EnrollForm | None = None,
+        confirm: ConfirmForm | None = None,
+        passkey: PasskeyForm | None = None,
     ) -> str:
         person = current_user.person
         secret = "" if person.sealed_totp else _pending_secret()
@@ -101,12 +126,24 @@ class MeView(View):
             enrol=enrol or _own(EnrollForm(formdata=None)),
             confirm=confirm or _own(ConfirmForm(formdata=None)),
             secret=secret,
+            passkey=passkey or _own(PasskeyForm(formdata=None, prefix=PASSKEY)),
+            passkeys=(existing := PASSKEYS.list_of(person.id)),
+            passkey_options=_passkey_creation(person, existing),
             identities=identities_of(person.id),
             qr_code=_qr_code(person.email, secret) if secret else "",
             codes_left=STAFF.recovery_codes_left(person.id),
             page=fetch_page(active_sessions(person.id), (StaffSession.created_at,), request.args.get("before")),
             this_session=current_user.session.digest,
         )
+
+
+def _passkey_creation(person: StaffUser, existing: list[StaffPasskey]) -> str | dict[str, object]:
+    """Return the options for a new passkey, or "" if they cannot be used here."""
+    rp_id = site_id()
+    if not rp_id:
+        return ""
+    session[ADD] = new_challenge()
+    return creation_options(rp_id, session[ADD], person.id.bytes, person.email, [row.credential for row in existing])
 
 
 def _own(form: F) -> F:

@@ -22,6 +22,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /forgot-password", "POST /forgot-password"),
         *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
         *("GET /sign-in/oidc", "GET /sign-in/oidc/callback", "GET /sign-in/code", "POST /sign-in/code"),
+        "POST /sign-in/passkey",
         *(
             "GET /password/<token>",
             "POST /password/<token>",
@@ -41,6 +42,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
         *("POST /account/password", "POST /account/email", "GET /account/emails", "POST /account/emails", "GET /account/security"),
         *("POST /account/identities/connect", "POST /account/identities/<identity_id>/disconnect"),
+        *("POST /account/passkeys", "POST /account/passkeys/<passkey_id>/remove"),
         *("POST /account/second-factor", "POST /account/second-factor/off", "POST /account/second-factor/recovery-codes"),
         *("GET /accounts", "POST /accounts/<account_id>/switch", "GET /account/leave", "POST /account/leave"),
     ),

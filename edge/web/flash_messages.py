@@ -12,6 +12,8 @@ FLASH_MESSAGES = {
     "password-changed": lazy_gettext("Password changed. All other browsers have been signed out."),
     "sign-in-expired": lazy_gettext("Your sign-in timed out. Sign in again."),
     "second-factor-off": lazy_gettext("Second factor turned off. You now sign in without a code."),
+    "passkey-added": lazy_gettext("Passkey added. You can now sign in with it."),
+    "passkey-removed": lazy_gettext("Passkey removed. Delete it on your device, too."),
     "identity-connected": lazy_gettext("Identity connected. You can now sign in with it."),
     "identity-disconnected": lazy_gettext("Identity disconnected. You can no longer sign in with it."),
     "key-updated": lazy_gettext("Key updated. Changes take effect with the next call."),

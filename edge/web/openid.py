@@ -16,7 +16,7 @@ from edge.http.web_headers import cookie_value
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, confirm_person, count_openid_sign_in, forget_openid_sign_in
+from edge.web.password_auth import browser_label, confirm_person, count_flow, forget_flow
 from edge.web.second_factor import ask_for_code
 from edge.web.security import security_page
 from edge.web.web_session import (
@@ -81,9 +81,9 @@ async def finish() -> Response:
     try:
         flow = provider.open(cookie_value(page_session().sent.cookie, prefixed(COOKIE)), request.args)
         target = flow.next
-        await count_openid_sign_in(flow.state)
+        await count_flow(f"openid {flow.state}")
         identity = await asyncio.to_thread(provider.finish, flow, request.args, edge_url() + CALLBACK)
-        await forget_openid_sign_in(flow.state)
+        await forget_flow(f"openid {flow.state}")
         response = await (_connect(flow, identity) if flow.purpose else _sign_in(flow, identity))
     except (SignInFailed, OpenIdUnavailable, TooManyAttempts, InvalidRequest, InvalidSession) as error:
         response = await _failed(error, target)

@@ -105,20 +105,20 @@ async def _count(limits: AttemptLimits, check: Callable[[], bool]) -> bool:
     return valid
 
 
-async def count_openid_sign_in(state: str) -> None:
-    """Count a sign-in through the OpenID provider. Raises `TooManyAttempts`, also if the flow `state` was counted before."""
-    await _begin(_openid_limits(state))
+async def count_flow(name: str) -> None:
+    """Count a sign-in whose flow works once. Raises `TooManyAttempts`, also if the flow `name` was counted before."""
+    await _begin(_flow_limits(name))
 
 
-async def forget_openid_sign_in(state: str) -> None:
-    """Subtract a sign-in that the provider confirmed. Its flow stays counted."""
-    limits = _openid_limits(state)
+async def forget_flow(name: str) -> None:
+    """Subtract a sign-in that succeeded. Its flow stays counted."""
+    limits = _flow_limits(name)
     limits.popitem()
     await asyncio.to_thread(services().throttle.record_success, limits)
 
 
-def _openid_limits(state: str) -> dict[str, int]:
-    return {f"{KIND} network {network_of(address())}": MAX_FAILURES_PER_NETWORK, f"openid {state}": 1}
+def _flow_limits(name: str) -> dict[str, int]:
+    return {f"{KIND} network {network_of(address())}": MAX_FAILURES_PER_NETWORK, name: 1}
 
 
 def _session_age_ms(digest: str) -> int:

@@ -19,6 +19,7 @@ from edge.web.models import models
 from edge.web.openid import openid
 from edge.web.overview import overview
 from edge.web.pages import add_headers
+from edge.web.passkeys import passkeys
 from edge.web.payments import payments
 from edge.web.playground import playground
 from edge.web.second_factor import second_factor
@@ -55,6 +56,7 @@ for blueprint in (
     stored_content,
     sessions,
     security,
+    passkeys,
     second_factor,
     data,
     account_closing,

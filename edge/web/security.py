@@ -1,4 +1,4 @@
-"""Account → Security: the second factor and the identities of the signed-in person."""
+"""Account → Security: the passkeys, the second factor and the identities of the signed-in person."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import orjson
 from markupsafe import Markup
 from quart import Blueprint, Response
 
+from edge.http.public_url import edge_url
+from edge.identity.sessions import SessionRow
 from edge.request_context import read, services
 from edge.web.pages import page
 from edge.web.web_session import require_session
 from shared.core.clock import now_ms
 from shared.core.errors import SettingsError
 from shared.core.secrets import seal, unseal
-from shared.models import Person
+from shared.identity.passkeys import creation_options, new_challenge, relying_party, request_options
+from shared.models import Person, PersonPasskey
 from shared.operations.identities import identities_of
+from shared.operations.passkeys import PEOPLE as PASSKEYS
 from shared.operations.people import find_sign_in_by_id
 from shared.operations.second_factor import PEOPLE, new_secret
 
@@ -24,6 +28,8 @@ security = Blueprint("security", __name__)
 
 OFFERED = "second-factor-offered"  # purpose of the key that encrypts the secret in the form
 OFFERED_MS = 60 * 60 * 1000
+PASSKEY_PURPOSE = "passkey-challenge"
+PASSKEY_MS = 10 * 60 * 1000
 MAX_SEALED = 4_000
 
 
@@ -41,7 +47,12 @@ async def security_page(status: int = 200, wrong: dict[str, str] | None = None, 
     found = await read(partial(find_sign_in_by_id, session.person))
     second_factor_on, codes_left = await read(partial(_second_factor, session.person))
     secret = "" if second_factor_on else read_offered(offered, session.person) or new_secret()
+    passkeys = await read(partial(PASSKEYS.list_of, session.person))
+    passkey_options, passkey_challenge = _passkey_creation(session, passkeys)
     context = {
+        "passkeys": passkeys,
+        "passkey_options": passkey_options,
+        "passkey_challenge": passkey_challenge,
         "second_factor": second_factor_on,
         "codes_left": codes_left,
         "secret": secret,
@@ -65,6 +76,27 @@ def read_offered(sealed: str, person: UUID) -> str:
     """Return the secret that the page offered to a person, or "" if it did not, or more than an hour ago."""
     values = unseal_values(sealed, OFFERED, OFFERED_MS)
     return values[1] if values is not None and values[0] == person.hex else ""
+
+
+def passkey_site() -> str:
+    """Return the id of this site for passkeys, or "" if browsers offer none here."""
+    return relying_party(edge_url())
+
+
+def passkey_request() -> tuple[str, str]:
+    """Return the options of the sign-in page for passkeys as JSON, and the encrypted challenge; both "" without passkeys."""
+    rp_id, challenge = passkey_site(), new_challenge()
+    if not rp_id:
+        return "", ""
+    return orjson.dumps(request_options(rp_id, challenge)).decode(), seal_values([challenge], PASSKEY_PURPOSE)
+
+
+def _passkey_creation(session: SessionRow, existing: list[PersonPasskey]) -> tuple[str, str]:
+    rp_id, challenge = passkey_site(), new_challenge()
+    if not rp_id:
+        return "", ""
+    options = creation_options(rp_id, challenge, session.person.bytes, session.email, [row.credential for row in existing])
+    return orjson.dumps(options).decode(), seal_values([challenge], PASSKEY_PURPOSE)
 
 
 def seal_values(values: list[str], purpose: str) -> str:

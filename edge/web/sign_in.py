@@ -11,6 +11,7 @@ from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, count_password_mail, count_sign_up, hash_new, verify_password
 from edge.web.second_factor import ask_for_code, has_second_factor
+from edge.web.security import passkey_request
 from edge.web.web_session import (
     address,
     clear_session,
@@ -80,7 +81,11 @@ async def do_sign_in() -> Response:
 
 
 async def _sign_in_page(status: int = 200, email: str = "", wrong: str = "") -> Response:
-    return await page("sign_in.html", status, email=email, wrong=wrong, next=safe_redirect(request.args.get("next"), ""))
+    next = safe_redirect(request.args.get("next"), "")
+    options, challenge = passkey_request()
+    return await page(
+        "sign_in.html", status, email=email, wrong=wrong, next=next, passkey_options=options, passkey_challenge=challenge
+    )
 
 
 @sign_in.get("/sign-up")

@@ -9,7 +9,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.identity.account_links import CLOSED, AccountLink, make_token, proves
 from shared.mail.outbox import cancel_mails
-from shared.models import Account, ApiKey, AuditEntry, Person, PersonIdentity, PersonRecoveryCode, PurgeJob
+from shared.models import Account, ApiKey, AuditEntry, Person, PersonIdentity, PersonPasskey, PersonRecoveryCode, PurgeJob
 from shared.operations.accounts import require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.budgets import delete_budgets
@@ -49,6 +49,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         if not memberships(owner):
             Person.update(password_hash=None, sealed_totp="", totp_step=0).where(Person.id == owner).execute()
             PersonIdentity.delete().where(PersonIdentity.person == owner).execute()
+            PersonPasskey.delete().where(PersonPasskey.person == owner).execute()
             PersonRecoveryCode.delete().where(PersonRecoveryCode.person == owner).execute()
         after = {"status": "closed", **ended, "purge": str(job.id)}
         record_audit_entry(origin, ACTION, id, before={"status": account.status}, after=after)

@@ -19,7 +19,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound, SignInFailed
 from shared.identity.emails import normalize_email, require_domain
 from shared.identity.web_sessions import NewSession
-from shared.models import Person, PersonIdentity
+from shared.models import Person, PersonIdentity, PersonPasskey
 from shared.openid.identity import Identity
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.invitations import accept_as_new, find_invitation
@@ -115,7 +115,8 @@ def unlink(person: UUID, identity: UUID, *, origin: Origin) -> None:
         if row is None:
             raise NotFound(lazy_gettext("There is no such identity."))
         others = PersonIdentity.select().where((PersonIdentity.person == person) & (PersonIdentity.id != identity))
-        if current_sign_in(person).password_hash is None and not others.exists():
+        passkeys = PersonPasskey.select().where(PersonPasskey.person == person)
+        if current_sign_in(person).password_hash is None and not others.exists() and not passkeys.exists():
             raise InvalidInput(lazy_gettext("This is your only way to sign in. Set a password first."))
         row.delete_instance()
         record_audit_entry(origin, "person.disconnect", person, before={"issuer": row.issuer, "email": row.email})

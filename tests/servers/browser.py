@@ -52,3 +52,13 @@ async def open_page(
     page.on("pageerror", lambda error: problems.append(f"script error: {error}"))
     page.on("console", lambda message: problems.append(f"console: {message.text}") if message.type == "error" else None)
     return page
+
+
+async def add_authenticator(page: Page) -> None:
+    """Give the page's browser a virtual authenticator with passkeys, which verifies its user without asking."""
+    session = await page.context.new_cdp_session(page)
+    await session.send("WebAuthn.enable")
+    abilities = {"hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True, "automaticPresenceSimulation": True}
+    await session.send(
+        "WebAuthn.addVirtualAuthenticator", {"options": {"protocol": "ctap2", "transport": "internal", **abilities}}
+    )
