@@ -18,12 +18,12 @@ from shared.identity import passwords
 from shared.identity.attempt_limits import (
     BROWSER_COOKIE,
     BROWSER_MS,
-    MAX_FAILURES_PER_NETWORK,
     AttemptLimits,
     AttemptOrigin,
     browser_cookie,
     code_limits,
     confirmation_limits,
+    flow_limits,
     password_limits,
     read_browser_cookie,
 )
@@ -94,11 +94,12 @@ def count_flow(name: str) -> Iterator[Callable[[], None]]:
     Raises `TooManyAttempts`, also if the flow `name` was counted before.
     """
     proofs = _proofs()
-    network = {f"{KIND} network {network_of(client_address())}": MAX_FAILURES_PER_NETWORK}
-    wait_ms = proofs.throttle.count_attempt({**network, f"{KIND} {name}": 1})
+    limits = flow_limits(KIND, network_of(client_address()), name)
+    wait_ms = proofs.throttle.count_attempt(limits)
     if wait_ms:
         raise TooManyAttempts(wait_ms)
-    yield lambda: proofs.throttle.record_success(network)
+    limits.popitem()  # the flow stays counted
+    yield lambda: proofs.throttle.record_success(limits)
 
 
 def require_password(password: str) -> None:

@@ -17,11 +17,11 @@ from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
 from shared.identity import passwords
 from shared.identity.attempt_limits import (
-    MAX_FAILURES_PER_NETWORK,
     AttemptLimits,
     AttemptOrigin,
     code_limits,
     confirmation_limits,
+    flow_limits,
     password_limits,
 )
 from shared.identity.emails import normalize_for_lookup
@@ -107,18 +107,14 @@ async def _count(limits: AttemptLimits, check: Callable[[], bool]) -> bool:
 
 async def count_flow(name: str) -> None:
     """Count a sign-in whose flow works once. Raises `TooManyAttempts`, also if the flow `name` was counted before."""
-    await _begin(_flow_limits(name))
+    await _begin(flow_limits(KIND, network_of(address()), name))
 
 
 async def forget_flow(name: str) -> None:
     """Subtract a sign-in that succeeded. Its flow stays counted."""
-    limits = _flow_limits(name)
+    limits = flow_limits(KIND, network_of(address()), name)
     limits.popitem()
     await asyncio.to_thread(services().throttle.record_success, limits)
-
-
-def _flow_limits(name: str) -> dict[str, int]:
-    return {f"{KIND} network {network_of(address())}": MAX_FAILURES_PER_NETWORK, name: 1}
 
 
 def _session_age_ms(digest: str) -> int:

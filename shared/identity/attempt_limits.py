@@ -64,6 +64,11 @@ def code_limits(person: str, place: AttemptOrigin) -> AttemptLimits:
     return AttemptLimits({own: MAX_FAILURES_PER_PERSON}, (own,))
 
 
+def flow_limits(kind: str, network: str, name: str) -> dict[str, int]:
+    """Return the limits for a sign-in whose flow `name` works once. A success subtracts from the first one only."""
+    return {f"{kind} network {network}": MAX_FAILURES_PER_NETWORK, f"{kind} {name}": 1}
+
+
 def browser_cookie(secret_key: str, kind: str, person: str, now: int) -> str:
     """Return the cookie value for a browser in which `person` has signed in. `now` is in milliseconds UTC."""
     nonce, ends = secrets.token_urlsafe(16), now + BROWSER_MS
