@@ -31,10 +31,10 @@ async def test_a_walk_with_a_passkey(
     await page.click("button.primary")
 
     await page.fill("#new-passkey-password", "wrong password")
-    await page.click("text=Add a passkey")
+    await page.click("button:has-text('Add a passkey')")
     await expect(page.locator("main .wrong:visible")).to_have_text("Incorrect password.")
     await page.fill("#new-passkey-password", PASSWORD)
-    await page.click("text=Add a passkey")
+    await page.click("button:has-text('Add a passkey')")
     await expect(page.locator(".flash")).to_have_text("Passkey added. You can now sign in with it.")
     await check_page(page, axe, "console-passkey")
     await page.click("text=Sign out >> nth=0")
