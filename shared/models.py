@@ -162,9 +162,9 @@ class Person(BaseModel):
     language = CharField(max_length=8, default="en")  # of emails
     last_account = UUIDField(null=True)  # the account that was last chosen, for the next sign-in
     created_at = BigIntegerField(default=now_ms)
-    muted_mails = JSONField(null=True)  # list of the kinds of email that they turned off (`shared/mail/preferences.py`)
     sealed_totp = TextField(default="", constraints=[SQL("DEFAULT ''")])  # secret of the second factor; empty if there is none
     totp_step = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])  # of the last code: each is valid once
+    muted_mails = JSONField(null=True)  # list of the kinds of email that they turned off (`shared/mail/preferences.py`)
 
     class Meta:
         constraints = [named_check("person_email", "email = lower(email)")]

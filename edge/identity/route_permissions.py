@@ -40,10 +40,11 @@ _TABLE: dict[Need, tuple[str, ...]] = {
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
-        *("POST /account/password", "POST /account/email", "GET /account/emails", "POST /account/emails", "GET /account/security"),
+        *("POST /account/password", "POST /account/email", "GET /account/security"),
         *("POST /account/identities/connect", "POST /account/identities/<identity_id>/disconnect"),
         *("POST /account/passkeys", "POST /account/passkeys/<passkey_id>/remove"),
         *("POST /account/second-factor", "POST /account/second-factor/off", "POST /account/second-factor/recovery-codes"),
+        *("GET /account/emails", "POST /account/emails"),
         *("GET /accounts", "POST /accounts/<account_id>/switch", "GET /account/leave", "POST /account/leave"),
     ),
     "read": (

@@ -22,6 +22,7 @@ from edge.web.security import security_page
 from edge.web.web_session import (
     address,
     clear_short_cookie,
+    known_browser,
     origin_of,
     page_session,
     prefixed,
@@ -41,6 +42,7 @@ from shared.core.errors import (
     SignInQueueFull,
     TooManyAttempts,
 )
+from shared.identity.emails import normalize_for_lookup
 from shared.identity.visitor_id import network_digest
 from shared.openid.identity import Identity
 from shared.operations import identities
@@ -134,6 +136,7 @@ async def _sign_in(flow: Flow, identity: Identity) -> Response:
         network=network_digest(settings.secret_key, address(), now_ms()),
         language=current_language(),
         domains=settings.sign_up_domains,
+        notifies=settings.sends_mail and not known_browser(normalize_for_lookup(identity.email)),
     )
     invitation = target.removeprefix(INVITATION) if target.startswith(INVITATION) else ""
     invitation = urlsplit(invitation).path

@@ -14,7 +14,16 @@ from edge.request_context import read, services, write
 from edge.web.pages import page
 from edge.web.password_auth import browser_label, confirm_person, count_flow, forget_flow
 from edge.web.security import PASSKEY_MS, PASSKEY_PURPOSE, passkey_site, security_page, unseal_values
-from edge.web.web_session import address, origin_of, page_session, redirect_to, remember_browser, require_session, set_session
+from edge.web.web_session import (
+    address,
+    known_browser,
+    origin_of,
+    page_session,
+    redirect_to,
+    remember_browser,
+    require_session,
+    set_session,
+)
 from shared.core.errors import InvalidRequest, InvalidSession, NotFound, SignInQueueFull, TooManyAttempts
 from shared.identity.passkeys import origin_of as origin_of_url
 from shared.operations.audit import Origin
@@ -49,8 +58,10 @@ async def sign_in() -> Response:
         return await page("sign_in_failed.html", 403, wrong=failed, target=next)
     await forget_flow(name)
     signing_in = partial(create_session, person, browser_label(), password_hash=found.password_hash, address=address())
+    settings = services().settings
+    notifies = settings.sends_mail and not known_browser(found.email)
     try:
-        session = await write(partial(signing_in, creates_account=services().settings.sign_up == "open"))
+        session = await write(partial(signing_in, creates_account=settings.sign_up == "open", notifies=notifies))
     except (InvalidRequest, InvalidSession) as error:
         return await page("sign_in_failed.html", 403, wrong=str(error), target=next)
     current = page_session().session

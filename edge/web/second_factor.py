@@ -18,6 +18,7 @@ from edge.web.security import read_offered, seal_values, security_page, unseal_v
 from edge.web.web_session import (
     address,
     clear_short_cookie,
+    known_browser,
     origin_of,
     page_session,
     prefixed,
@@ -87,8 +88,10 @@ async def enter_code() -> Response:
     if not valid:
         return await page("sign_in_code.html", 403, wrong=_wrong_code())
     signing_in = partial(create_session, pending.person, browser_label(), password_hash=found.password_hash, address=address())
+    settings = services().settings
+    notifies = settings.sends_mail and not known_browser(found.email)
     try:
-        session = await write(partial(signing_in, creates_account=services().settings.sign_up == "open"))
+        session = await write(partial(signing_in, creates_account=settings.sign_up == "open", notifies=notifies))
     except (InvalidRequest, InvalidSession) as error:
         return await page("sign_in_failed.html", 403, wrong=str(error), target="")
     current = page_session().session

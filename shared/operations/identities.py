@@ -35,6 +35,7 @@ class SignInRules(NamedTuple):
     """What a sign-in through the provider may do. `may_sign_up` creates accounts; `sends_mail` verifies their addresses.
 
     `network` is the daily digest of the caller's network, as for `sign_up`. `domains` are those that may sign up, if not all.
+    `notifies` sends an email about the sign-in.
     """
 
     may_link: bool
@@ -44,6 +45,7 @@ class SignInRules(NamedTuple):
     network: str = ""
     language: str = SOURCE_LANGUAGE
     domains: tuple[str, ...] = ()
+    notifies: bool = False
 
 
 class SignedIn(NamedTuple):
@@ -174,7 +176,7 @@ def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, ori
     if identity.email_verified:
         change_sign_in(account.id, email_verified_at=now_ms())
     link(account.id, identity, origin=origin)
-    return _open(account.id, agent, rules, origin)._replace(is_new=True)
+    return _open(account.id, agent, rules._replace(notifies=False), origin)._replace(is_new=True)
 
 
 def _open(person: UUID, agent: str, rules: SignInRules, origin: Origin) -> SignedIn:
@@ -182,6 +184,11 @@ def _open(person: UUID, agent: str, rules: SignInRules, origin: Origin) -> Signe
     if Person.select().where((Person.id == person) & (Person.sealed_totp != "")).exists():
         return SignedIn(person, current.email, None)
     session = create_session(
-        person, agent, password_hash=current.password_hash, address=origin.address, creates_account=rules.may_sign_up
+        person,
+        agent,
+        password_hash=current.password_hash,
+        address=origin.address,
+        creates_account=rules.may_sign_up,
+        notifies=rules.notifies,
     )
     return SignedIn(person, current.email, session)
