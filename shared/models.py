@@ -794,7 +794,7 @@ class Hold(BaseModel):
     """Credits reserved for one running call, with the call's id. Leaves the state `held` exactly once, by compare-and-set."""
 
     id = UUIDField(default=new_id)
-    account = ForeignKeyField(Account, backref="holds", on_delete="CASCADE")
+    account = ForeignKeyField(Account, backref="holds", on_delete="CASCADE", index=False)
     api_key = ForeignKeyField(ApiKey, null=True, on_delete="SET NULL", index=False)
     edge_process = UUIDField(null=True)  # no foreign key: a process row may be deleted before its holds
     model = CharField(max_length=200)
@@ -817,8 +817,8 @@ class Hold(BaseModel):
         constraints = [check_one_of("state", HOLD_STATES), *check_not_negative("amount")]
 
 
-Hold.add_index(Hold.index(Hold.expires_at, where=SQL("state = 'held'"), name="hold_open_by_deadline"))
-Hold.add_index(Hold.index(Hold.edge_process, where=SQL("state = 'held'"), name="hold_open_by_process"))
+# One index for all searches of open holds, which are as few as the running calls: each call adds a hold and deletes it.
+Hold.add_index(Hold.index(Hold.account, where=SQL("state = 'held'"), name="hold_open"))
 Hold.add_index(Hold.index(Hold.closed_at, where=SQL("state <> 'held'"), name="hold_closed"))
 
 

@@ -69,7 +69,8 @@ def sqlite_schema_of(target: peewee.Database) -> Schema:
         "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE tbl_name <> 'schema_migration'"
     ).fetchall()
     tables = {name: sql for kind, name, _, sql in found if kind == "table"}
-    schema: Schema = {"indexes": [(table, name, sql) for kind, name, table, sql in found if kind == "index"]}
+    # Without the indexes of primary keys, which have no SQL: a table WITHOUT ROWID has none. The columns name their keys.
+    schema: Schema = {"indexes": [(table, name, sql) for kind, name, table, sql in found if kind == "index" and sql]}
     for what, pragma, skip in (("columns", "table_info", 1), ("foreign keys", "foreign_key_list", 2)):
         rows = [(table, *row[skip:]) for table in tables for row in target.execute_sql(f"PRAGMA {pragma}({table})").fetchall()]
         schema[what] = rows
