@@ -44,6 +44,7 @@ class PaymentWork:
 
     def __init__(self, settings: Settings) -> None:
         self._stripe = StripeApi(settings)
+        self._sends_mail = settings.sends_mail
 
     def reconcile(self) -> int:
         """Record Stripe's events since the last run, the oldest first, and end old orders. Returns the number of events.
@@ -62,7 +63,7 @@ class PaymentWork:
             return 0
         for event in reversed(events):
             try:
-                record_event(event)
+                record_event(event, sends_mail=self._sends_mail)
             except (peewee.IntegrityError, YoutError):  # one event must not keep the others from being recorded
                 log.exception("event %s cannot be recorded", event.get("id"))
         until = max((int(event["created"]) for event in events), default=0)
@@ -70,7 +71,7 @@ class PaymentWork:
             newer = (PaymentSettings.id == 1) & (PaymentSettings.events_read_until < until)
             PaymentSettings.update(events_read_until=until).where(newer).execute()
         expire_orders(now)
-        expire_unanswered(now)
+        expire_unanswered(now, sends_mail=self._sends_mail)
         return len(events)
 
     def top_up(self) -> int:
@@ -87,13 +88,16 @@ class PaymentWork:
                 top_up.reference, top_up.amount_minor, top_up.currency, top_up.customer_id, top_up.payment_method
             )
         except CardRefused as refused:
-            record_fact(STRIPE, Fact("failed", top_up.reference, problem=refused.code))
+            self._record(Fact("failed", top_up.reference, problem=refused.code))
             return False
         except PaymentsUnavailable as error:
             if error.refused:
-                record_fact(STRIPE, Fact("failed", top_up.reference, problem=error.code))
+                self._record(Fact("failed", top_up.reference, problem=error.code))
             return False  # otherwise the next run repeats it with the same idempotency key
         event = {"type": "payment_intent.succeeded", "data": {"object": intent}}
         if intent.get("status") != "succeeded":
             return False  # still processing: its event follows
-        return any(record_fact(STRIPE, fact) is not None for fact in read_event(event))
+        return any(self._record(fact) for fact in read_event(event))
+
+    def _record(self, fact: Fact) -> bool:
+        return record_fact(STRIPE, fact, sends_mail=self._sends_mail) is not None

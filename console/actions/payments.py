@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from console.actions.origin import origin
 from console.forms.payments import InvoiceForm, PaidBackForm, PaymentSettingsForm
+from console.security.auth import settings
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.formats import format_credits
 from shared.models import Payment
@@ -21,10 +22,10 @@ def save_settings(form: PaymentSettingsForm) -> str:
 
 def create_invoice(form: InvoiceForm) -> Payment:
     """Order credits for an account, to be paid by bank transfer. Raises `InvalidInput`."""
-    settings = payments.find_payment_settings()
-    if settings is None:
+    terms = payments.find_payment_settings()
+    if terms is None:
         raise InvalidInput(gettext("Set the price of credits first."))
-    amount = parse_money(form.amount.data or "", settings.currency)
+    amount = parse_money(form.amount.data or "", terms.currency)
     try:
         account = find_account(form.account.data or "")
     except NotFound as error:
@@ -33,7 +34,7 @@ def create_invoice(form: InvoiceForm) -> Payment:
 
 
 def mark_paid(reference: str) -> str:
-    row = payments.mark_paid(reference, origin=origin())
+    row = payments.mark_paid(reference, sends_mail=settings().sends_mail, origin=origin())
     return gettext("Paid. {credits} credits were added.", credits=format_credits(row.credits))
 
 

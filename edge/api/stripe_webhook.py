@@ -19,7 +19,8 @@ stripe_webhook = Blueprint("stripe_webhook", __name__)
 @stripe_webhook.post("/webhooks/stripe/")
 async def receive() -> Response:
     """Record an event. Any status but 200 makes Stripe send it again, for up to three days."""
-    secret = services().settings.stripe_webhook_secret
+    settings = services().settings
+    secret = settings.stripe_webhook_secret
     if not secret:
         return _answer({"error": "STRIPE_WEBHOOK_SECRET is not set, so webhooks are refused."}, 403)
     body: bytes = await request.get_data(as_text=False)  # type: ignore[assignment]  # bytes without `as_text`
@@ -28,7 +29,7 @@ async def receive() -> Response:
         event: dict[str, Any] = await asyncio.to_thread(verify_webhook, body, signature, secret)
     except InvalidWebhook as error:
         return _answer({"error": str(error)}, 400)
-    recorded = await write(partial(record_event, event))
+    recorded = await write(partial(record_event, event, sends_mail=settings.sends_mail))
     await write(note_webhook)
     return _answer({"recorded": recorded})
 

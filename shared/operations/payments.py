@@ -106,12 +106,16 @@ def find_payment(reference: str, account: UUID | None = None) -> Payment:
     return row
 
 
-def mark_paid(reference: str, *, origin: Origin) -> Payment:
-    """Confirm that a bank transfer arrived, and add its credits. Raises `NotFound`, and `InvalidInput` if it is not open."""
+def mark_paid(reference: str, *, sends_mail: bool = False, origin: Origin) -> Payment:
+    """Confirm that a bank transfer arrived, add its credits, and send a receipt if `sends_mail`.
+
+    Raises `NotFound`, and `InvalidInput` if it is not open.
+    """
     with transaction():
         row = _open_invoice(reference)
         amount = row.amount_minor or 0
-        record_fact(INVOICE, Fact("paid", reference, amount_minor=amount, total_minor=amount, currency=row.currency or ""))
+        paid = Fact("paid", reference, amount_minor=amount, total_minor=amount, currency=row.currency or "")
+        record_fact(INVOICE, paid, sends_mail=sends_mail)
         record_audit_entry(origin, "payment.paid", reference, before={"state": "pending"}, after={"state": "paid"})
     return find_payment(reference)
 

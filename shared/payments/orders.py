@@ -20,6 +20,7 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
+from shared.mail.payment_mails import queue_receipt_mail, queue_top_up_failed_mail
 from shared.models import Account, Payment, PaymentProfile
 from shared.payments.money import MAX_PURCHASE_CREDITS, credits_to_return
 from shared.text.translation import lazy_gettext
@@ -100,10 +101,11 @@ def attach_checkout(reference: str, checkout_id: str) -> None:
     ).execute()
 
 
-def record_fact(provider: str, fact: Fact, now: int | None = None) -> Payment | None:
+def record_fact(provider: str, fact: Fact, now: int | None = None, *, sends_mail: bool = False) -> Payment | None:
     """Store a fact about a payment, and post the ledger entries that follow from it. Returns None for an unknown payment.
 
-    Runs in a transaction of its own. Safe to repeat and to run in several processes at once.
+    With `sends_mail`, a receipt or the failure of an automatic top-up is also sent by email. Runs in a transaction of its own.
+    Safe to repeat and to run in several processes at once.
     """
     now = now_ms() if now is None else now
     seen: Any = _find(provider, fact)
@@ -119,9 +121,20 @@ def record_fact(provider: str, fact: Fact, now: int | None = None) -> Payment | 
         if _apply(row, fact, now):
             _post_entries(row)
             row.save()
-        if row.purpose == "top_up" and row.state != before:
-            _count_top_up(seen.account_id, row, now)
+        if row.state != before:
+            if row.purpose == "top_up":
+                _count_top_up(seen.account_id, row, now)
+            if sends_mail:
+                _queue_mail(row)
         return row
+
+
+def _queue_mail(row: Any) -> None:
+    """Queue the email about a payment's new state, if there is one."""
+    if row.state == "paid":
+        queue_receipt_mail(row.account_id, row.provider, row.reference)
+    elif row.state == "failed" and row.purpose == "top_up":
+        queue_top_up_failed_mail(row.account_id, row.credits)
 
 
 def expire_orders(now: int) -> int:

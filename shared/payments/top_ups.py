@@ -88,12 +88,12 @@ def begin_top_up(account: UUID, now: int | None = None) -> TopUp | None:
         )
 
 
-def expire_unanswered(now: int) -> int:
+def expire_unanswered(now: int, *, sends_mail: bool = False) -> int:
     """End charges that never got a result and can no longer be repeated. A late event still credits them."""
     old = (Payment.state == "pending") & (Payment.purpose == "top_up") & (Payment.created_at < now - UNANSWERED_MS)
     rows = list(Payment.select().where(old & (Payment.provider == STRIPE)))
     for row in rows:
-        record_fact(STRIPE, Fact("failed", row.reference, problem="no_answer"), now)
+        record_fact(STRIPE, Fact("failed", row.reference, problem="no_answer"), now, sends_mail=sends_mail)
     return len(rows)
 
 

@@ -15,12 +15,12 @@ log = logging.getLogger("yout.payments")
 NOTE_INTERVAL_MS = 60_000
 
 
-def record_event(event: Mapping[str, Any]) -> int:
+def record_event(event: Mapping[str, Any], *, sends_mail: bool = False) -> int:
     """Record what an event states about our payments. Returns the number of payments that it is about.
 
-    Safe to repeat, in any order and in several processes at once.
+    `sends_mail` as for `record_fact`. Safe to repeat, in any order and in several processes at once.
     """
-    return sum(record_fact(STRIPE, fact) is not None for fact in read_event(event))
+    return sum(record_fact(STRIPE, fact, sends_mail=sends_mail) is not None for fact in read_event(event))
 
 
 def note_webhook() -> None:

@@ -42,6 +42,7 @@ OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
     "shared/files/certificates.py",
     "shared/files/storage.py",
     "shared/ledger/receipt_proof.py",
+    "shared/operations/proof_reports.py",
     "shared/operations/secret_rotation.py",
 }
 PYTHON_PAGES = ("console", "edge/web", "shared/mail")

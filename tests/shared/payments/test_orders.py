@@ -14,8 +14,9 @@ from shared.core.database import database, transaction
 from shared.core.errors import InvalidInput
 from shared.ledger import post_entry
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, LedgerEntry, Payment, PaymentProfile
+from shared.models import Account, LedgerEntry, OutgoingMail, Payment, PaymentProfile
 from shared.operations import payments as operations
+from shared.payments.orders import Fact, create_order, record_fact
 from shared.payments.webhooks import record_event
 from tests import factories, stripe_events
 from tests.factories import ORIGIN
@@ -71,6 +72,25 @@ def test_a_purchase_is_one_entry_that_names_its_payment(owner: Account) -> None:
     now = fresh(row)
     assert (now.state, now.entry_seq, now.intent_id) == ("paid", entry.seq, stripe_events.intent_of(row))
     assert not verify_ledger(now_ms()).problems
+
+
+@ON_SQLITE
+def test_a_payment_sends_one_receipt_and_a_failed_top_up_one_email(owner: Account) -> None:
+    row = order(owner)
+    for _ in range(2):
+        record_event(paid(row), sends_mail=True)
+    record_event(refunded(row, 100), sends_mail=True)
+    with transaction():
+        top_up = create_order(owner.id, "stripe", 700, "usd", 700 * RATE, purpose="top_up")
+    for _ in range(2):
+        record_fact("stripe", Fact("failed", top_up.reference, problem="declined"), sends_mail=True)
+    mails = OutgoingMail.select(OutgoingMail.kind, OutgoingMail.subject).order_by(OutgoingMail.id)
+    assert [(mail.kind, mail.subject) for mail in mails] == [
+        ("receipt", f"stripe:{row.reference}"),
+        ("top_up_failed", str(700 * RATE)),
+    ]
+    record_event(paid(order(owner)))
+    assert OutgoingMail.select().count() == 2, "without a mail server nothing is queued"
 
 
 @ON_SQLITE
