@@ -3,7 +3,7 @@
 The models are a frozen copy of `shared/models.py`, so that this migration never changes.
 """
 
-from peewee import SQL, BigIntegerField, BlobField, CharField, ForeignKeyField, Model, TextField, UUIDField
+from peewee import SQL, BigIntegerField, BlobField, CharField, ForeignKeyField, Model, SqliteDatabase, TextField, UUIDField
 
 
 class Person(Model):
@@ -64,7 +64,8 @@ TABLES = (PersonRecoveryCode, PersonPasskey, StaffPasskey)
 def _add_columns(db):
     if "totp_step" not in {column.name for column in db.get_columns("person")}:
         db.execute_sql("ALTER TABLE person ADD COLUMN sealed_totp TEXT NOT NULL DEFAULT ''")
-        db.execute_sql("ALTER TABLE person ADD COLUMN totp_step BIGINT NOT NULL DEFAULT 0")
+        integer = "INTEGER" if isinstance(db, SqliteDatabase) else "BIGINT"
+        db.execute_sql(f"ALTER TABLE person ADD COLUMN totp_step {integer} NOT NULL DEFAULT 0")
 
 
 # Each step locks one table, so that none of them can deadlock with a call. PostgreSQL only.
