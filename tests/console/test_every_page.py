@@ -34,7 +34,9 @@ from tests.workers.holds import HOUR_MS, Customer
 pytestmark = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
 AN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|(?<=/payments/)[0-9a-f]{32}")
 LOOKS = [{"viewport": DESKTOP, "scheme": "light"}, {"viewport": PHONE, "scheme": "dark", "locale": "de-DE"}]
-APART = {"/login", "/login/code", "/healthz", "/metrics"} | {"/account/", "/members/", "/routes/"}  # the last three only redirect
+APART = {"/login", "/login/code", "/login/oidc", "/login/oidc/callback", "/healthz", "/metrics"} | {
+    *("/account/", "/members/", "/routes/"),  # these only redirect
+}
 
 LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the line
 
@@ -81,7 +83,7 @@ def pages(app: Flask) -> set[str]:
 async def test_every_page_is_accessible(filled_database: None, app: Flask, enter: Enter, axe: str, look: dict[str, Any]) -> None:
     page = await enter("/", **look)
     home = page.url
-    waiting, kinds = [home], {"/"}
+    waiting, kinds = [home, f"{home}search/?q={'n' * 63}@department.of-a-company.example"], {"/", "/search/"}
     while waiting:
         address = waiting.pop()
         answer = await page.goto(address)
