@@ -1,8 +1,8 @@
-"""Webhooks of a payment provider in random order: 10,000 by default, with doubles and losses, to two processes at once.
+"""Webhooks of a payment provider in random order: 10,000 by default, some duplicated and some lost, to two processes.
 
     python -m bench.payments [--webhooks 10000] [--processes 2] [--sqlite]
 
-Each payment has the events of a whole life: paid, a card, refunds, disputes. A fifth of them is lost, a third sent twice.
+Each payment has events of every kind: paid, a card, refunds, disputes. A fifth of them are lost, a third are sent twice.
 Afterwards the list of all events is read once, as the worker does. Then every payment must equal its ledger entries.
 """
 
@@ -40,7 +40,7 @@ Event = dict[str, Any]
 
 
 def life(row: Payment, chance: random.Random) -> list[Event]:
-    """Every event of a payment, the oldest first."""
+    """Return every event of a payment, oldest first."""
     events = [
         stripe_events.event("checkout.session.completed", stripe_events.session(row)),
         stripe_events.event("charge.succeeded", stripe_events.charge(row)),
@@ -110,7 +110,7 @@ def main() -> int:
         chance.shuffle(sent)
         context, started = get_context("spawn"), time.monotonic()
         shares = [sent[number :: arguments.processes] for number in range(arguments.processes)]
-        # Each process also gets a part of what the others deliver, at about the same time.
+        # Each process also gets some of the events that the others deliver, at about the same time.
         jobs = [
             context.Process(target=deliver, args=(url, share + shares[number - 1][-200:])) for number, share in enumerate(shares)
         ]

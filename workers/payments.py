@@ -1,4 +1,4 @@
-"""Payments: reads Stripe's events, so that none is lost with its webhook, and charges saved cards for automatic top-ups."""
+"""Payments: reads Stripe's events, in case a webhook was lost, and charges saved cards for automatic top-ups."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class PaymentWork:
         self._sends_mail = settings.sends_mail
 
     def reconcile(self) -> int:
-        """Record Stripe's events since the last run, the oldest first, and end old orders. Returns the number of events.
+        """Record Stripe's events since the last run, oldest first, and expire old orders. Returns the number of events.
 
         Raises database errors.
         """
@@ -56,7 +56,7 @@ class PaymentWork:
             return 0
         now = now_ms()
         since = max(row.events_read_until - OVERLAP_SECONDS, now // 1000 - KEPT_SECONDS)
-        database.close()  # held by nobody while Stripe answers
+        database.close()  # no connection is held while Stripe answers
         try:
             events = list(self._stripe.events_since(since))
         except PaymentsUnavailable:  # logged; the next run reads them
@@ -64,7 +64,7 @@ class PaymentWork:
         for event in reversed(events):
             try:
                 record_event(event, sends_mail=self._sends_mail)
-            except (peewee.IntegrityError, YoutError):  # one event must not keep the others from being recorded
+            except (peewee.IntegrityError, YoutError):  # one event must not block the others
                 log.exception("event %s cannot be recorded", event.get("id"))
         until = max((int(event["created"]) for event in events), default=0)
         if until > row.events_read_until:

@@ -17,7 +17,7 @@ _EXAMPLE = lazy_gettext("In the currency, such as 25 or 25.50.")
 
 
 class PaymentSettingsForm(LocalizedForm):
-    """The currency, the price of credits, and how they can be paid. Amounts are typed in the currency's main unit."""
+    """The currency, the price of credits, and how customers can pay. Amounts are typed in the currency's main unit."""
 
     currency = StringField(
         lazy_gettext("Currency"),

@@ -38,7 +38,7 @@ _EXPORTED = (
 
 
 class Step(NamedTuple):
-    """A part of the set-up: what it is, whether it is done, and what to do."""
+    """A step of the setup: what it is, whether it is done, and what to do."""
 
     title: str
     is_done: bool
@@ -159,7 +159,7 @@ def _in_state(state: str) -> Any:
 
 
 def _steps() -> list[Step]:
-    """Return what selling credits needs, and whether it is there. Values of secrets are never shown."""
+    """Return the steps before credits can be sold, and whether each is done. Values of secrets are never shown."""
     chosen, row = settings(), find_payment_settings()
     webhook = f"{chosen.edge_url}/webhooks/stripe/"
     received = row.last_webhook_at if row else None

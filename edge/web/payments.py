@@ -44,7 +44,7 @@ async def show_credits() -> Response:
 
 @payments.post("/account/credits/checkout")
 async def check_out() -> Response:
-    """Order credits, and send the browser to Stripe's page."""
+    """Order credits, and send the browser to Stripe's checkout page."""
     session = require_session()
     form = await request.form
     try:
@@ -122,7 +122,7 @@ async def set_top_up() -> Response:
 
 @payments.post("/account/credits/card/remove")
 async def remove_card() -> Response:
-    """Forget the saved card. Automatic top-ups end."""
+    """Remove the saved card. This turns off automatic top-ups."""
     session = require_session()
     await write(partial(operations.remove_card, session.account, origin=origin_of(session.account)))
     return redirect_to("/account/credits", "card-removed")
@@ -148,7 +148,7 @@ def _create(account: UUID, amount: int, provider: str, origin: Origin) -> tuple[
 
 
 async def _to_stripe(account: UUID, reference: str, *, save_card: bool = False) -> Response:
-    """Return a page that leads to Stripe's. A redirect would not do: `form-action` in our policy covers redirects of forms."""
+    """Return a page that leads to Stripe's. A redirect would be blocked: our policy's `form-action` covers redirects of forms."""
     found, row = await read(partial(_read, account)), await read(partial(operations.find_payment, reference, account))
     stripe = StripeApi(services().settings)
     if row.checkout_id:

@@ -1,4 +1,4 @@
-"""Payments: what staff set, orders by customers, and bank transfers that staff confirm."""
+"""Payments: settings, orders by customers, and bank transfers that staff confirm."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BANK_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class PaymentTerms:
-    """What staff set about payments, in minor units of the currency."""
+    """Payment settings, which staff choose. Amounts are in minor units of the currency."""
 
     currency: str
     credits_per_minor_unit: int
@@ -37,7 +37,7 @@ class PaymentTerms:
 
 
 def find_payment_settings() -> PaymentSettings | None:
-    """Return what staff set, or None if nothing is sold for money. Reads only."""
+    """Return the payment settings, or None if credits are not sold for money. Reads only."""
     found: PaymentSettings | None = PaymentSettings.get_or_none(PaymentSettings.id == 1)
     return found
 
@@ -130,7 +130,7 @@ def cancel_order(reference: str, account: UUID | None = None, *, origin: Origin)
 
 
 def return_payment(reference: str, amount_minor: int, *, origin: Origin) -> Payment:
-    """Record that so much of a bank transfer was paid back in total, and take back its credits, as far as they are available."""
+    """Record how much of a bank transfer was paid back in total, and take back its credits, as far as they are available."""
     with transaction():
         row = find_payment(reference)
         if row.provider != INVOICE or row.state != "paid":
@@ -191,7 +191,7 @@ def stop_top_up(account: UUID, *, origin: Origin) -> PaymentProfile | None:
 
 
 def remove_card(account: UUID, *, origin: Origin) -> None:
-    """Forget an account's saved card, and turn off its automatic top-up."""
+    """Remove an account's saved card, and turn off its automatic top-up."""
     with transaction():
         row = stop_top_up(account, origin=origin)
         if row is not None and row.payment_method:

@@ -1,4 +1,4 @@
-"""What pages call the purposes, providers and states of payments. Pure."""
+"""Labels of the purposes, providers and states of payments. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amounts of money in a currency's smallest unit, and what they buy. Pure."""
+"""Amounts of money in a currency's smallest unit, and the credits that they buy. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AMOUNT = re.compile(r"(\d{1,12})(?:[.,](\d{1,3}))?")
 
 
 class CreditPrice(NamedTuple):
-    """What staff set: the price of credits, and the amounts that customers may pay at once, in minor units."""
+    """The price of credits, which staff set, and the amounts that customers may pay at once, in minor units."""
 
     currency: str
     credits_per_minor_unit: int

@@ -1,9 +1,9 @@
 """Orders of credits: from the order to the ledger entry, and back with a refund.
 
-A provider's messages arrive late, twice and in any order. Each states a fact about one payment: it was paid, it failed, an amount
-was paid back. `record_fact` stores facts in the payment's row, and then makes the ledger follow from the row. Facts only ever
-add up (paid stays paid, the larger refund counts), so the result does not depend on their order, and a repeated fact changes
-nothing. All of it happens in one transaction, under the account's lock.
+A provider's messages can arrive late, twice and in any order. Each states a fact about one payment: it was paid, it failed, an
+amount was paid back. `record_fact` stores facts in the payment's row, and then posts the ledger entries that follow from the row.
+Facts are never undone (paid stays paid, the larger refund counts), so the result does not depend on their order, and a repeated
+fact changes nothing. All of it happens in one transaction, under the account's lock.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def create_order(
 
 
 def attach_checkout(reference: str, checkout_id: str) -> None:
-    """Store the id of the page at which an order is paid."""
+    """Store the id of an order's checkout page."""
     Payment.update(checkout_id=checkout_id).where(
         (Payment.provider == STRIPE) & (Payment.reference == reference) & Payment.checkout_id.is_null()
     ).execute()
@@ -193,7 +193,7 @@ def _apply_paid(row: Payment, fact: Fact, now: int) -> None:
 
 
 def _dispute_rank(status: str) -> int:
-    """Return how far a dispute is: an older message never replaces a newer one."""
+    """Return how far a dispute has progressed: an older message never replaces a newer one."""
     if not status:
         return 0
     if status in _FINAL_DISPUTES:
@@ -202,7 +202,7 @@ def _dispute_rank(status: str) -> int:
 
 
 def _post_entries(row: Any) -> None:
-    """Make the ledger follow from a payment's row. Needs the account's lock."""
+    """Post the ledger entries that follow from a payment's row. Needs the account's lock."""
     if row.paid_at is None or row.purpose not in ("credits", "top_up"):
         return
     if row.entry_seq is None:

@@ -1,4 +1,4 @@
-"""Stripe's API, by its official library. Only this module imports it, and only when it is first used (46 MiB, 0.6 s)."""
+"""Stripe's API, through its official library. Only this module imports it, and only when it is first used (46 MiB, 0.6 s)."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class InvalidWebhook(YoutError):
 
 
 class Checkout(NamedTuple):
-    """A page of Stripe at which an order is paid."""
+    """A checkout page of Stripe."""
 
     id: str
     url: str
 
 
 class CheckoutOrder(NamedTuple):
-    """What a checkout page sells."""
+    """The order that a checkout page is for."""
 
     reference: str
     amount_minor: int

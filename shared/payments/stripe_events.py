@@ -13,7 +13,7 @@ SAVE_CARD_KEY = "yout_save_card"
 
 
 def read_event(event: Object) -> list[Fact]:
-    """Return the facts that an event states about payments of ours; an empty list for other events."""
+    """Return the facts that an event states about our payments; an empty list for other events."""
     read = READERS.get(str(event.get("type", "")))
     found = event.get("data", {}).get("object", {})
     if read is None or not isinstance(found, Mapping):
@@ -50,7 +50,7 @@ def _checkout_ended(kind: Any) -> Callable[[Object], list[Fact]]:
 
 
 def _intent_succeeded(intent: Object) -> list[Fact]:
-    """A charge of a saved card. Those of a checkout are ignored: its session also tells the taxes from the price."""
+    """A charge of a saved card. Those of a checkout are ignored: only its session separates taxes from the price."""
     if not _reference(intent) or _metadata(intent).get("yout_purpose") != "top_up":
         return []
     amount = _integer(intent.get("amount_received", intent.get("amount")))

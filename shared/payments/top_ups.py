@@ -16,7 +16,7 @@ from shared.models import Account, Payment, PaymentProfile, PaymentSettings
 from shared.payments.money import CreditPrice
 from shared.payments.orders import STRIPE, Fact, create_order, record_fact
 
-UNANSWERED_MS = 20 * 3_600_000  # Stripe forgets idempotency keys after 24 hours, so older charges are not sent again
+UNANSWERED_MS = 20 * 3_600_000  # Stripe deletes idempotency keys after 24 hours, so older charges are not sent again
 BATCH = 100
 
 
@@ -48,7 +48,7 @@ def due_top_ups() -> list[UUID]:
 
 
 def begin_top_up(account: UUID, now: int | None = None) -> TopUp | None:
-    """Order an account's top-up, or return its open one. None if it is not due any more, or the month's maximum is reached."""
+    """Order an account's top-up, or return its open one. None if it is no longer due, or the month's maximum is reached."""
     now = now_ms() if now is None else now
     with transaction():
         pool = lock_accounts([account])().get(account)
