@@ -1,4 +1,4 @@
-"""Probes of the embedded chat model against itself and against changed copies of it: how many probes until an alarm.
+"""Probes of the embedded chat model against itself and against modified copies of it: how many probes until an alarm.
 
     python -m bench.same_model [--probes 200] [--runs 10000] [--seed 1]
 

@@ -1,7 +1,7 @@
 """Whether channels serve the same models as reference channels: rules, scheduled probes, and their results.
 
 Staff mark reference channels, and set how many probes a day another channel gets (none by default). Each of its chat models that
-a reference channel serves, too, is compared in runs of at most `RUN_PROBES` probes (`shared/probes/evidence.py`). A run ends with
+a reference channel also serves is compared in runs of at most `RUN_PROBES` probes (`shared/probes/evidence.py`). A run ends with
 a verdict. While it is `different`, the channel's weight is lowered if its rule says so (`shared/catalog/reader.py`).
 """
 
@@ -81,7 +81,7 @@ def update_probe_rule(name: str, rule: ProbeRule, *, origin: Origin) -> Channel:
 
 
 def restart_comparison(name: str, model: str, *, origin: Origin) -> None:
-    """Forget the verdict and the current run of a model on a channel, for example after its provider was corrected."""
+    """Discard the verdict and the current run of a model on a channel, for example after its provider fixed something."""
     with transaction():
         channel = find_channel(name)
         row = _comparison(channel.id, model)

@@ -50,13 +50,13 @@ class ProbeResult(NamedTuple):
 
 
 class ProbeClient:
-    """Compares channels. Remembers for a day which fields and shapes their models refuse."""
+    """Compares channels. Caches for a day which fields and shapes their models refuse."""
 
     def __init__(self, settings: Settings, random: Random) -> None:
         self._settings = settings
         self._random = random
         self._policy = policy_from_settings(settings)
-        self._levels: dict[tuple[UUID, UUID, str], tuple[int, float]] = {}  # and until when they are remembered
+        self._levels: dict[tuple[UUID, UUID, str], tuple[int, float]] = {}  # and until when that is cached
 
     def shape_for(self, number: int, reference: Route, channel: Route) -> str:
         """Return the shape of the probe with this number. Shapes that were refused become questions."""

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Reply(NamedTuple):
-    """What is compared of a provider's answer. None: the provider did not report it.
+    """The parts of a provider's answer that are compared. None: the provider did not report it.
 
     passed    whether a question was answered correctly, or a tool call is valid; None for choices
     logprobs  probabilities of the most likely first tokens
@@ -75,7 +75,7 @@ def odd_one_out(replies: list[T], agree: Callable[[T, T], bool] = lambda one, ot
 
 
 def distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
-    """Return the total variation distance of two distributions of which only the likeliest tokens are known.
+    """Return the total variation distance of two distributions of which only the most likely tokens are known.
 
     The rest of each counts as one more token.
     """

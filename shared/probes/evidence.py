@@ -1,7 +1,7 @@
 """The sequential test of whether a channel serves the same model as a reference channel. Pure.
 
 Each probe is sent twice to the reference and once to the channel. If all three serve the same model, each reply is equally
-likely to be the one that differs from the two others, so the channel is it in one third of such probes. In more detail:
+likely to be the one that differs from the two others, so it is the channel's in one third of such probes. In more detail:
 
 **Differing replies** (`answers`, `token_counts`, `logprobs`, `tool_calls`). Let x be 1 if only the channel's reply differs, −1 if
 only one of the reference's does, and 0 otherwise. For the same model E[x] ≤ 0, and the test also accepts E[x] ≤ ε
@@ -24,9 +24,10 @@ and the geometric mean is at most the arithmetic one. Source: Turner, Ly and Gr�
 k-sample tests that allow for optional stopping", Journal of Statistical Planning and Inference 230 (2024).
 
 **The verdict.** The mean of the five capitals is an e-process, too, however they depend on one another (Vovk and Wang,
-"E-values: calibration, combination and applications", Annals of Statistics 49, 2021). By Ville's inequality it ever reaches
-1 / α with a probability of at most α. The channel is called different once it reaches `THRESHOLD`, so the probability of a false
-alarm is at most 0.5 % over a whole run, however often one looks. A run ends then, or without an alarm after `RUN_PROBES` probes.
+"E-values: calibration, combination and applications", Annals of Statistics 49, 2021). By Ville's inequality, the probability
+that it ever reaches 1 / α is at most α. The channel is called different once it reaches `THRESHOLD`, so the probability of a
+false alarm is at most 0.5 % over a whole run, however often it is checked. A run ends then, or without an alarm after
+`RUN_PROBES` probes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The probes: short questions with random numbers, forced tool calls, and choices to sample. Pure: randomness is a parameter.
 
-They contain nothing from customers. Each probe is drawn from many forms with random numbers and words in it, so a provider
-cannot recognize it by its text.
+They contain nothing from customers. Each probe is drawn from many templates and filled with random numbers and words, so a
+provider cannot recognize it by its text.
 """
 
 from __future__ import annotations
