@@ -1,4 +1,4 @@
-"""Sign-in through an OpenID provider. The flow waits in Flask's signed session cookie."""
+"""Sign-in through an OpenID provider. The flow is kept in Flask's signed session cookie."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def install(app: Flask, settings: Settings) -> None:
 
 @blueprint.get("/login/oidc")
 def begin() -> ResponseReturnValue:
-    """Send the browser to the provider. A link, because the content security policy forbids forms that leave this site."""
+    """Redirect to the provider. The page links here, because the content security policy forbids forms that leave this site."""
     provider = _provider()
     target = safe_redirect(request.args.get("next"), "/")
     if current_user.is_authenticated:
@@ -52,7 +52,7 @@ def begin() -> ResponseReturnValue:
 
 @blueprint.get("/login/oidc/callback")
 def finish() -> ResponseReturnValue:
-    """The provider's redirect back. The flow works once."""
+    """Handle the provider's redirect. Each flow works once."""
     provider, target = _provider(), "/"
     try:
         flow = provider.open(session.pop(FLOW, ""), request.args)
@@ -68,7 +68,7 @@ def finish() -> ResponseReturnValue:
 
 
 def _callback() -> str:
-    """Return the address that the provider sends the browser back to, which must be registered there."""
+    """Return the redirect address, which must be registered at the provider."""
     scheme = "https" if request.is_secure or current_app.config["SESSION_COOKIE_SECURE"] else "http"
     return url_for("openid.finish", _external=True, _scheme=scheme)
 

@@ -1,4 +1,4 @@
-"""Sign-in with a passkey, and the challenges for passkeys, which wait in Flask's signed session cookie."""
+"""Sign-in with a passkey, and the challenges for passkeys, which are kept in Flask's signed session cookie."""
 
 from __future__ import annotations
 

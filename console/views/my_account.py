@@ -147,7 +147,7 @@ def _passkey_creation(person: StaffUser, existing: list[StaffPasskey]) -> str | 
 
 
 def _own(form: F) -> F:
-    """Return a form of the signed-in person, without the field for a current password if they have none."""
+    """Return a form for the signed-in person, without the field for the current password if they have none."""
     if current_user.person.password_hash == NO_PASSWORD:
         for name in ("password", "current"):
             if name in form:

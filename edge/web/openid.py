@@ -1,4 +1,4 @@
-"""Sign-in through an OpenID provider, and the provider's identities of the signed-in person."""
+"""Sign-in through an OpenID provider, and the signed-in person's identities there."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ INVITATION = "/invitation/"
 
 @openid.get("/sign-in/oidc")
 async def begin() -> Response:
-    """Send the browser to the provider. A link, because the content security policy forbids forms that leave this site."""
+    """Redirect to the provider. The page links here, because the content security policy forbids forms that leave this site."""
     provider = _provider()
     if page_session().session is not None:
         return redirect_to(safe_redirect(request.args.get("next"), "/account"))
@@ -78,7 +78,7 @@ async def begin() -> Response:
 
 @openid.get(CALLBACK)
 async def finish() -> Response:
-    """The provider's redirect back. The cookie's flow works once."""
+    """Handle the provider's redirect. The cookie's flow works once."""
     provider, target = _provider(), None
     try:
         flow = provider.open(cookie_value(page_session().sent.cookie, prefixed(COOKIE)), request.args)

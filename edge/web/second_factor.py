@@ -49,7 +49,7 @@ MAX_CODE = 40
 
 
 class Pending(NamedTuple):
-    """A person who has proved the first factor. `proof` is the end of their password's hash: a change of it ends this."""
+    """A person who has proved the first factor. `proof` is the end of their password's hash, so a password change ends this."""
 
     person: UUID
     proof: str

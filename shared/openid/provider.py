@@ -1,7 +1,7 @@
 """An OpenID provider: its configuration (discovery), signing keys, tokens and user information.
 
-Configuration and keys are cached by each process. After a failure the provider is left alone for a few seconds, so that sign-ins
-do not occupy all threads while it is down.
+Configuration and keys are cached by each process. After a failure no request is sent to the provider for a few seconds, so that
+sign-ins do not occupy all threads while it is down.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _REFUSED = lazy_gettext("The identity provider did not confirm this sign-in. Try
 
 
 class Registration(NamedTuple):
-    """How the provider knows this installation. `issuer` is its URL, without a trailing slash."""
+    """This installation's registration at the provider. `issuer` is its URL, without a trailing slash."""
 
     issuer: str
     client_id: str
@@ -68,7 +68,7 @@ class Provider:
         self._paused_until = 0.0
 
     def authorization_url(self, redirect_uri: str, scope: str, state: str, nonce: str, code_verifier: str) -> str:
-        """Return the URL that the browser is sent to."""
+        """Return the URL to redirect the browser to."""
         url: str = prepare_grant_uri(
             self._discover()["authorization_endpoint"],
             self.registration.client_id,

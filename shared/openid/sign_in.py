@@ -1,6 +1,6 @@
 """The authorization code flow: from the redirect to the OpenID provider to the identity that it confirms.
 
-State, nonce and the PKCE verifier wait in an encrypted cookie of the browser that began, so any process can finish the flow.
+State, nonce and the PKCE verifier are in an encrypted cookie of the browser that began, so any process can finish the flow.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Sign-in of people with an identity at an OpenID provider: finds, links or creates the person.
 
-An identity is known by its issuer and subject. The email address only decides once: which person a new identity belongs to.
+An identity is known by its issuer and subject. The email address only decides which person a new identity belongs to.
 
 An identity is linked to the person with its address only if the provider has verified the address, the operator allows it, and
 nobody else can have signed in as that person: their address was verified here as well, or they never had a password. Otherwise
-somebody could sign up with another's address, wait for its owner to sign in through the provider, and share their account.
+someone could sign up with another's address, wait for its owner to sign in through the provider, and share their account.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_IDENTITIES = 10  # per person
 
 
 class SignInRules(NamedTuple):
-    """What a sign-in through the provider may do. `may_sign_up` creates accounts; `sends_mail` verifies their addresses.
+    """The rules for sign-ins through the provider. `may_sign_up` creates accounts; `sends_mail` verifies their addresses.
 
     `network` is the daily digest of the caller's network, as for `sign_up`. `domains` are those that may sign up, if not all.
     `notifies` sends an email about the sign-in.

@@ -25,7 +25,7 @@ _REFUSED = lazy_gettext("The passkey could not be verified. Try again.")
 
 
 def load_library() -> None:
-    """Import the library, which takes long the first time, before a thread that must stay free needs it."""
+    """Import the library, which is slow the first time, before a thread that must not block needs it."""
     import webauthn  # noqa: F401
 
 
@@ -38,7 +38,7 @@ class Site(NamedTuple):
 
 
 class Passkeys(NamedTuple):
-    """The passkeys of one kind of people: their table, the column that refers to the person, and the noun of audit actions."""
+    """The passkeys of staff or of customers: their table, the column that refers to the person, and the noun of audit actions."""
 
     model: Any
     people: Any

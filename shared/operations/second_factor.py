@@ -38,7 +38,7 @@ def new_secret() -> str:
 
 
 class SecondFactor(NamedTuple):
-    """The second factors of one kind of people: their tables, the service's name in the app, and the noun of audit actions."""
+    """The second factors of staff or of customers: their tables, the service's name in the app, and the noun of audit actions."""
 
     people: Any  # a model with `sealed_totp` and `totp_step`
     codes: Any

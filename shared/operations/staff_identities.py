@@ -1,7 +1,7 @@
 """Sign-in of staff with an identity at an OpenID provider: finds, links or creates the staff member, and applies their role.
 
 An identity is linked to the staff member with its address if the provider has verified the address: operators assign addresses,
-so nobody can have taken another's. With roles from groups, the groups decide at each sign-in, also against a role that was set in
+so no one can have taken another's. With roles from groups, the groups decide at each sign-in, and override a role that was set in
 the console, and staff members are created as needed.
 """
 
