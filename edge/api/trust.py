@@ -1,6 +1,6 @@
 """`GET /trust.json`: what the operator publishes for others to check, made from signed documents, settings and the catalog.
 
-It is made at most once a minute, whatever the number of readers. Without the setting `YOUT_TRUST_PAGE` it is a 404.
+It is built at most once a minute, regardless of the number of readers. Without the setting `YOUT_TRUST_PAGE` the response is 404.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TrustCache:
 
 
 async def read_trust_report() -> TrustReport:
-    """Return the current report. Raises `NotFound` if the operator has not switched it on, and `DatabaseUnavailable`."""
+    """Return the current report. Raises `NotFound` if the operator has not turned it on, and `DatabaseUnavailable`."""
     if not services().settings.trust_page:
         raise NotFound(lazy_gettext("Page not found."))
     cache: TrustCache = current_app.extensions.setdefault("trust", TrustCache())

@@ -1,8 +1,8 @@
 """Retries of client libraries without an `Idempotency-Key`: a retry is never charged in addition to the call that it repeats.
 
-The SDKs of OpenAI and Anthropic retry by themselves after lost connections, timeouts and the statuses 408, 409, 429 and 5xx, and
+The SDKs of OpenAI and Anthropic retry automatically after lost connections, timeouts and the statuses 408, 409, 429 and 5xx, and
 number their attempts in `x-stainless-retry-count` (their `_base_client.py`). A retry of a call that is running or has been
-charged is refused with 409. With `x-yout-safe-retries: true`, a call continues although its client disconnects, and its answer
+charged is refused with 409. With `x-yout-safe-retries: true`, a call continues if its client disconnects, and its answer
 is kept, encrypted, for two minutes: the retry waits for it and receives it.
 """
 
@@ -28,7 +28,7 @@ from shared.models import Hold, UsageLedger
 
 CONTINUE_SECONDS = 120  # how long a call continues after its client disconnected
 WAIT_SECONDS = 120  # how long a retry waits for the call
-MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between two looks at a call
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.1, 1.0  # between two checks of a call
 SETTLED_PAUSE_SECONDS = 0.5
 SETTLE_SECONDS = 3.0  # how long a retry waits for the hold of a call that began, or the charge of one that was cut off
 MAX_KEPT_BYTES = 4_000_000  # larger answers are not kept
@@ -212,7 +212,7 @@ class SdkCall:
         return None
 
     async def _wait(self, entry: Entry) -> Entry | None:
-        """Wait for a running call whose answer will be kept, and return its last entry; None if there is none any more.
+        """Wait for a running call whose answer will be kept, and return its last entry; None if it no longer has one.
 
         Raises `IdempotencyConflict` if it is still running after `WAIT_SECONDS`.
         """

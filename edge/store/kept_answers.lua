@@ -1,4 +1,4 @@
--- What is known of a call that may be retried. KEYS: its entry, and the number of errors sent to identical calls.
+-- Entries of calls that may be retried. KEYS: its entry, and the number of errors sent to identical calls.
 --   "put" entry ttl_ms    store the entry
 --   "drop"                delete it
 --   "get"                 -> the entry, or nil

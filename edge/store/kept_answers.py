@@ -1,7 +1,7 @@
 """Recent calls by API key and body, so that a retry finds the call that it repeats.
 
-Each process knows its own calls. Redis has, for two minutes, those whose client disconnected, and those whose caller wants the
-answer kept: it is encrypted with a key that is derived from the API key's secret, which no server stores.
+Each process remembers its own calls. Redis has, for two minutes, those whose client disconnected, and those whose caller wants
+the answer kept: it is encrypted with a key that is derived from the API key's secret, which no server stores.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transport.redis_script import Argument, RedisFailed, RedisScript
 SCRIPT = Path(__file__).with_name("kept_answers.lua").read_text()
 RETRY_SECONDS = 120  # how long a call can be found after its end
 LOST_END_SECONDS = 10  # how long for a complete response: SDKs retry within 8 s if its end was lost on the way
-REFUSED_SECONDS = 75  # how long an error explains a retry: longer than any `retry-after`
+REFUSED_SECONDS = 75  # how long a sent error explains a retry: longer than any `retry-after`
 MAX_RECENT_CALLS = 10_000  # in this process
 NONCE_BYTES = 12
 
@@ -42,7 +42,7 @@ class CallName(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What Redis knows of a call. `gone`: its client disconnected before the response was complete. `sealed`: the kept answer."""
+    """A call's entry in Redis. `gone`: its client disconnected before the response was complete. `sealed`: the kept answer."""
 
     kind: bytes
     gone: bool

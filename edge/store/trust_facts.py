@@ -26,7 +26,7 @@ class Seal(NamedTuple):
 
 
 class PlanTerms(NamedTuple):
-    """What the active plans set: days of media and of calls, without those that set nothing, and whether any stores content."""
+    """The days that active plans keep media and calls, if they set any, and whether a plan stores content."""
 
     media_days: list[int]
     usage_days: list[int]
