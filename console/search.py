@@ -1,4 +1,4 @@
-"""Finds rows by an identifier that staff copied from somewhere. Every query is an exact look-up in an index.
+"""Finds rows by an identifier that staff copied from somewhere. Every query is an exact lookup in an index.
 
 All roles may view all pages (`console.security.roles`), so the results do not depend on the role.
 """
@@ -41,7 +41,7 @@ MAX_FOUND = 50
 
 
 class Found(NamedTuple):
-    """A row that was found: its kind, how it is called, and its page."""
+    """A row that was found: its kind, its label, and its page."""
 
     kind: str
     title: str

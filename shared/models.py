@@ -171,7 +171,7 @@ class Person(BaseModel):
 
 
 class PersonIdentity(BaseModel):
-    """A person's identity at an OpenID provider, with which they can sign in. `subject` is the provider's name for them."""
+    """A person's identity at an OpenID provider, with which they can sign in. `subject` is their id there."""
 
     id = UUIDField(primary_key=True, default=new_id)
     person = ForeignKeyField(Person, backref="identities", on_delete="CASCADE")
@@ -1465,7 +1465,7 @@ Payment.add_index(
 
 
 class PaymentSettings(BaseModel):
-    """What staff set about payments: one row. Without it, nothing is sold for money."""
+    """Payment settings, which staff choose: one row. Without it, credits are not sold for money."""
 
     id = SmallIntegerField(primary_key=True, default=1)
     currency = CharField(max_length=3)  # ISO 4217, lower case, as in Stripe's API
@@ -1711,7 +1711,7 @@ OutgoingMail.add_index(
 class Budget(BaseModel):
     """An amount in credits. Members are notified when spending reaches some percentages of it, or the balance falls below it.
 
-    It never refuses a call; limits of members and keys do. A worker compares it with sums of usage (`shared/alerts/budgets.py`).
+    It never refuses a call; member and key limits do. A worker compares it with sums of usage (`shared/alerts/budgets.py`).
     """
 
     id = UUIDField(primary_key=True, default=new_id)

@@ -90,7 +90,7 @@ Message = tuple[bytes, dict[str, str]]  # body and headers
 
 
 class WebhookQueue(Protocol):
-    """Webhooks of one kind. `what` names one in log lines. The callbacks' `job` is the id of the row that is due."""
+    """Webhooks of one kind. `what` is the noun in log lines. A callback's `job` is the id of the row that is due."""
 
     what: str
 

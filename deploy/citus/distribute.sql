@@ -1,6 +1,6 @@
 -- Distributes Yout's tables over the nodes of a Citus cluster, by account. Run it with psql on the coordinator, as docs/scaling.md
 -- says: after the first `yout migrate`, before the first account, and again after each later `yout migrate`. It is one
--- transaction, and leaves tables alone that are distributed already.
+-- transaction, and skips tables that are already distributed.
 
 BEGIN;
 SET LOCAL client_min_messages = warning;

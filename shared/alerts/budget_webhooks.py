@@ -1,4 +1,4 @@
-"""Webhooks about budgets: which are due, and what they say. A worker claims one by compare-and-set (`WebhookDeliverer`)."""
+"""Webhooks about budgets: which are due, and their content. A worker claims one by compare-and-set (`WebhookDeliverer`)."""
 
 from __future__ import annotations
 

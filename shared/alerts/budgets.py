@@ -1,6 +1,6 @@
 """Compares budgets with spending, and records an alert once for each percentage and period.
 
-Spending is read from the sums of usage (`shared.rollup.read_breakdown`), never on the path of a call. A worker claims due budgets
+Spending is read from the sums of usage (`shared.rollup.read_breakdown`), never on the request path. A worker claims due budgets
 by compare-and-set. It records an alert, the emails and the webhook in one transaction, under a unique key, so several workers,
 or one that is killed and restarted, neither lose nor repeat it.
 """
@@ -85,7 +85,7 @@ def measure_spending(account: UUID, budgets: Sequence[Budget], now: int) -> list
 
 
 def record_spending(budget: Budget, spent: int, now: int, *, sends_mail: bool) -> int:
-    """Store what a budget's spending (or the balance) is, and the alerts that follow. Return the number of new alerts.
+    """Store a budget's measured spending (or the balance), and the alerts that follow. Return the number of new alerts.
 
     Does nothing if the budget's amount was changed since it was read.
     """

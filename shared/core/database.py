@@ -77,7 +77,7 @@ class _Sqlite(DirectStatements, peewee.SqliteDatabase):
     """SQLite with cheaper statements."""
 
     def rollback(self) -> None:
-        """Roll back, unless SQLite has done so itself, as it does on a full disk: a second time would hide the first error."""
+        """Roll back, unless SQLite has done so, as on a full disk: a second rollback would hide the first error."""
         if self.connection().in_transaction:
             super().rollback()
 

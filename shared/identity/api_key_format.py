@@ -36,7 +36,7 @@ def new_key() -> NewKey:
 
 
 def shown_prefix(secret: str) -> str:
-    """Return what is stored of a key in clear: `yout-AbCd…`. The text may be cut after that."""
+    """Return the part of a key that is stored as plain text: `yout-AbCd…`. The text may be cut after that."""
     return secret[: len(PREFIX) + 4] + "…"
 
 

@@ -1,4 +1,4 @@
-"""Request shapes of calls: which fields and headers providers got. There are few, so each is stored once, and calls name its id.
+"""Request shapes of calls: the fields and headers that providers received. There are few, so each is stored once.
 
     RequestShapes          the shapes that a process has seen
     save_shape(…)          store a shape

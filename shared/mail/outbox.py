@@ -60,7 +60,7 @@ def cancel_mails(account: UUID, kind: str | None = None, recipient: str = "", *,
 
 
 def recent_mails(account: UUID, limit: int = 20) -> list[OutgoingMail]:
-    """Return the account's newest emails, whatever became of them. Finished ones are deleted after `KEPT_MS`."""
+    """Return the account's newest emails, in any state. Finished ones are deleted after `KEPT_MS`."""
     return list(OutgoingMail.select().where(OutgoingMail.account == account).order_by(OutgoingMail.id.desc()).limit(limit))
 
 

@@ -1,4 +1,4 @@
-"""Who gets an email of a kind that people can turn off, and which kinds those are.
+"""The kinds of email that people can turn off, and the recipients of each.
 
 Emails that protect the sign-in, such as about a new sign-in or a changed address, cannot be turned off.
 """

@@ -29,7 +29,7 @@ _NOT_FOUND = lazy_gettext("There is no such budget.")
 
 @dataclass(frozen=True, slots=True)
 class BudgetTerms:
-    """What can be changed of a budget. `webhook_url` must have been checked by `shared.safe_http.check_url`; None: no webhook."""
+    """A budget's editable fields. `webhook_url` must have been checked by `shared.safe_http.check_url`; None: no webhook."""
 
     credits: int
     percents: Sequence[int] = DEFAULT_PERCENTS

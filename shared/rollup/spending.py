@@ -1,6 +1,6 @@
-"""What keys and members of an account have spent in the current month or day: from the sums, like `shared.rollup.breakdown`.
+"""The spending of an account's keys and members in the current month or day: from the sums, like `shared.rollup.breakdown`.
 
-A key or member with a limit also has a counter. It is exact, and stays when calls are deleted, so the larger figure counts.
+A key or member with a limit also has a counter. It is exact, and remains when calls are deleted, so the larger figure counts.
 """
 
 from __future__ import annotations
