@@ -86,7 +86,7 @@ def restart_comparison(name: str, model: str, *, origin: Origin) -> None:
         channel = find_channel(name)
         row = _comparison(channel.id, model)
         if row is None:
-            raise NotFound(lazy_gettext("{model} on {channel} was not compared yet.", model=model, channel=name))
+            raise NotFound(lazy_gettext("{model} on {channel} has not been compared yet.", model=model, channel=name))
         before = {"verdict": row.verdict}
         _update(row, evidence={}, verdict_evidence={}, verdict=None, compared_at=None)
         record_audit_entry(origin, "channel.compare", f"{model} on {channel.name}", before=before, after={"verdict": None})
