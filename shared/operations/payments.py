@@ -15,7 +15,7 @@ from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import MAX_AMOUNT, check_integer, check_text
 from shared.payments.money import MAX_CREDITS_PER_MINOR_UNIT, MAX_MINOR, CreditPrice, check_currency
-from shared.payments.orders import INVOICE, STRIPE, Fact, create_order, record_fact
+from shared.payments.orders import CARD_REMOVED, INVOICE, STRIPE, Fact, create_order, record_fact
 from shared.text.translation import lazy_gettext
 
 MAX_AMOUNTS = 12
@@ -195,7 +195,7 @@ def remove_card(account: UUID, *, origin: Origin) -> None:
     with transaction():
         row = stop_top_up(account, origin=origin)
         if row is not None and row.payment_method:
-            record_audit_entry(origin, "payment.card_remove", account, before={"card": row.card})
+            record_audit_entry(origin, CARD_REMOVED, account, before={"card": row.card})
             row.payment_method, row.card = None, ""
             row.save()
 

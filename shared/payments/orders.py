@@ -21,7 +21,7 @@ from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.payment_mails import queue_receipt_mail, queue_top_up_failed_mail
-from shared.models import Account, Payment, PaymentProfile
+from shared.models import Account, AuditEntry, Payment, PaymentProfile
 from shared.payments.money import MAX_PURCHASE_CREDITS, credits_to_return
 from shared.text.translation import lazy_gettext
 
@@ -30,6 +30,7 @@ log = logging.getLogger("yout.payments")
 STRIPE = "stripe"
 INVOICE = "invoice"  # bank transfer, confirmed by staff
 CODE = "code"
+CARD_REMOVED = "payment.card_remove"  # in the audit log
 CHECKOUT_MS = 25 * 3_600_000  # Stripe ends a checkout page after 24 hours
 MAX_OPEN_ORDERS = 20  # per account
 MAX_TOP_UP_FAILURES = 3  # in a row; then the automatic top-up stops
@@ -116,7 +117,7 @@ def record_fact(provider: str, fact: Fact, now: int | None = None, *, sends_mail
     with transaction():
         lock_accounts([seen.account_id])()
         row: Payment = Payment.get((Payment.provider == provider) & (Payment.reference == seen.reference))
-        _remember_customer(seen.account_id, fact, now)
+        _remember_customer(row, fact, now)
         before = row.state
         if _apply(row, fact, now):
             _post_entries(row)
@@ -250,16 +251,17 @@ def _count_top_up(account: UUID, row: Payment, now: int) -> None:
     profile.save()
 
 
-def _remember_customer(account: UUID, fact: Fact, now: int) -> None:
+def _remember_customer(row: Any, fact: Fact, now: int) -> None:
     """Store the account's customer id and its saved card. Needs the account's lock."""
     if not fact.customer_id:
         return
+    account: UUID = row.account_id
     profile = PaymentProfile.get_or_none(PaymentProfile.account == account) or PaymentProfile.create(account=account)
     if profile.customer_id is None:
         profile.customer_id = fact.customer_id
     elif profile.customer_id != fact.customer_id:
         return  # two first purchases at once: the first customer stays, and the other one's card cannot be charged with it
-    if fact.kind == "card" and fact.payment_method:
+    if fact.kind == "card" and fact.payment_method and not _was_removed(account, row.created_at):
         profile.payment_method, profile.card = fact.payment_method, fact.card[:64]
     profile.updated_at = now
     try:
@@ -267,3 +269,9 @@ def _remember_customer(account: UUID, fact: Fact, now: int) -> None:
             profile.save()
     except peewee.IntegrityError:  # the customer belongs to another account
         log.error("the Stripe customer of account %s belongs to another account", account)
+
+
+def _was_removed(account: UUID, since: int) -> bool:
+    """Return whether the account removed its card since an order: a repeated event must not save it again."""
+    removals = (AuditEntry.target == str(account)) & (AuditEntry.action == CARD_REMOVED)
+    return bool(AuditEntry.select().where(removals & (AuditEntry.created_at >= since)).exists())

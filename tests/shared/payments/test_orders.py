@@ -195,6 +195,22 @@ def test_a_saved_card_belongs_to_the_customer_of_the_account(owner: Account) -> 
     assert PaymentProfile.get_by_id(owner.id).payment_method == f"pm_{owner.id.hex}"
 
 
+def test_a_repeated_event_does_not_save_a_removed_card(owner: Account) -> None:
+    row = order(owner)
+    record_event(paid(row))
+    saved = stripe_events.event("charge.succeeded", stripe_events.charge(row))
+    record_event(saved)
+    operations.remove_card(owner.id, origin=ORIGIN)
+    record_event(saved)  # the worker reads the last hour of events again and again
+    profile = PaymentProfile.get_by_id(owner.id)
+    assert (profile.payment_method, profile.card) == (None, "")
+
+    again = order(owner)
+    Payment.update(created_at=now_ms() + 1).where(Payment.reference == again.reference).execute()
+    record_event(stripe_events.event("charge.succeeded", stripe_events.charge(again)))
+    assert PaymentProfile.get_by_id(owner.id).payment_method == f"pm_{owner.id.hex}"
+
+
 def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
     """Every event of a payment's life, in the order in which Stripe creates them."""
     life = chance.choice(("paid", "expired", "refunded", "partly", "lost", "won"))
