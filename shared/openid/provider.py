@@ -112,7 +112,9 @@ class Provider:
     def _verify(self, token: str, nonce: str) -> dict[str, Any]:
         """Return the claims of an ID token after all checks of OpenID Connect Core, 3.1.3.7."""
         offered = self._discover().get("id_token_signing_alg_values_supported") or ["RS256"]
-        registry = JWSRegistry(algorithms=[name for name in offered if name in ALGORITHMS], strict_check_header=False)
+        # Without any, the library would allow its own choice, which contains HS256.
+        allowed = [name for name in offered if name in ALGORITHMS] or list(ALGORITHMS)
+        registry = JWSRegistry(algorithms=allowed, strict_check_header=False)
         client_id = self.registration.client_id
         try:
             try:

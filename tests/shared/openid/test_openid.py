@@ -147,6 +147,13 @@ def test_clocks_may_differ_and_audiences_may_be_lists(
     assert sign_in(client, provider, **claims).subject == "ida"
 
 
+def test_a_published_shared_secret_signs_nothing(client: OpenIdSignIn, provider: ScriptedProvider) -> None:
+    provider.configuration["id_token_signing_alg_values_supported"] = ["HS256"]
+    provider.key, provider.algorithm = OctKey.import_key("published" * 4, {"kid": "first"}), "HS256"  # type: ignore[assignment]
+    with pytest.raises(SignInFailed, match="did not confirm"):
+        sign_in(client, provider)
+
+
 def test_only_the_providers_key_can_sign(client: OpenIdSignIn, provider: ScriptedProvider) -> None:
     for key, algorithm in (
         (RSAKey.generate_key(2048, {"kid": "first"}), "RS256"),
