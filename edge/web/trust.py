@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 
 from edge.api.trust import CACHE_SECONDS, MAX_PROOF_AGE_MS, read_trust_report
 from edge.http.public_url import edge_url
@@ -42,7 +42,8 @@ UNTIL = {
 async def show_trust() -> Response:
     """Return the page. The one for visitors is rendered once for each language and report."""
     report = await read_trust_report()
-    is_visitor, language = page_session().session is None, current_language()
+    # A page with a flash message, which the URL names, is not for other visitors.
+    is_visitor, language = page_session().session is None and "done" not in request.args, current_language()
     html = report.pages.get(language) if is_visitor else None
     if html is None:
         rendered = await page("trust.html", **_context(report.document))

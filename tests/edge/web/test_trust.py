@@ -119,6 +119,8 @@ async def test_what_the_page_shows(
     await check_page(phone, axe, "trust-german")
 
     browser = site.browser(**NEW_EDGE)
+    for path, shown in (("/trust?done=signed-out", True), ("/trust", False)):  # the kept page has nobody's message
+        assert (b"You have been signed out." in browser.get(path).body) == shown
     answer = browser.get("/trust.json")
     document = answer.json
     assert answer.headers["cache-control"] == "public, max-age=60"
