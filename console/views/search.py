@@ -6,7 +6,7 @@ from flask import redirect, request
 from flask.typing import ResponseReturnValue
 
 from console.search import find
-from console.views.view import View, page_route
+from console.views.view import View, page_route, self_service_route
 
 MAX_TEXT = 300
 
@@ -17,7 +17,15 @@ class SearchView(View):
 
     @page_route("/")
     def index(self) -> ResponseReturnValue:
-        text = request.args.get("q", "").strip()[:MAX_TEXT]
+        return self._search(request.args.get("q", ""))
+
+    @self_service_route("/find")
+    def find(self) -> ResponseReturnValue:
+        """The form of the header: what is pasted into it may be a secret, which must not be part of a URL."""
+        return self._search(request.form.get("q", ""))
+
+    def _search(self, typed: str) -> ResponseReturnValue:
+        text = typed.strip()[:MAX_TEXT]
         found = find(text) if text else []
         if len(found) == 1:
             return redirect(found[0].url, 303)

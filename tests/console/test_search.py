@@ -58,6 +58,11 @@ def test_every_identifier_is_found_by_every_role(signed_in: Any) -> None:
     for unknown in (str(new_id()), "nobody@example.com", "yout-0000", "pi_3", "ada@example", "%", "m/", "", "'"):
         assert found(browsers[0], unknown) == [], unknown
     assert secret not in browsers[0].get(f"/search/?q={secret}").headers["location"]
+    page = browsers[0].get("/search/?q=x").text
+    form = page[page.index('action="/search/find"') :]
+    sent = {"q": secret, "csrf_token": form.partition('name="csrf_token" value="')[2].partition('"')[0]}
+    assert browsers[0].post("/search/find", sent).headers["location"] == keys
+    assert browsers[0].post("/search/find", {"q": secret}).status_code == 400
     ApiKey.update(prefix="yout-same…").execute()
     factories.api_key(owner)
     assert len(found(browsers[0], "yout-same")) == 1
