@@ -56,7 +56,7 @@ def disable_second_factor(person: StaffUser) -> str:
 
 
 def disconnect_identities(person: StaffUser) -> str:
-    staff_identities.unlink(person.id, origin=origin())
+    staff_identities.unlink(person.id, session=current_user.session.digest, origin=origin())
     return gettext("{email} can no longer sign in with an identity that was connected until now.", email=person.email)
 
 

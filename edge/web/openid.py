@@ -115,8 +115,8 @@ async def disconnect(identity_id: str) -> Response:
     try:
         wrong = await confirm_person(session, (await request.form).get("password", ""))
         if not wrong:
-            removal = partial(identities.unlink, session.person, _id(identity_id), origin=origin_of(session.account))
-            await write(removal)
+            removal = partial(identities.unlink, session.person, _id(identity_id), session=session.digest)
+            await write(partial(removal, origin=origin_of(session.account)))
     except (TooManyAttempts, SignInQueueFull) as error:
         return await security_page(error_spec(error).status, {"connect": str(error)})
     except InvalidRequest as error:

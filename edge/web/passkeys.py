@@ -27,6 +27,7 @@ from edge.web.web_session import (
 from shared.core.errors import InvalidRequest, InvalidSession, NotFound, SignInQueueFull, TooManyAttempts
 from shared.identity.passkeys import origin_of as origin_of_url
 from shared.operations.audit import Origin
+from shared.operations.identities import remove_passkey
 from shared.operations.passkeys import PEOPLE, Site, load_library
 from shared.operations.people import current_sign_in, find_sign_in_by_id
 from shared.operations.web_accounts import create_session, end_session
@@ -100,9 +101,12 @@ async def remove(passkey_id: str) -> Response:
     try:
         wrong = await confirm_person(session, (await request.form).get("password", ""))
         if not wrong:
-            await write(partial(PEOPLE.remove, session.person, id, origin=origin_of(session.account)))
+            removal = partial(remove_passkey, session.person, id, session=session.digest)
+            await write(partial(removal, origin=origin_of(session.account)))
     except (TooManyAttempts, SignInQueueFull) as error:
         return await security_page(error_spec(error).status, {"passkeys": str(error)})
+    except InvalidRequest as error:
+        wrong = str(error)
     return await security_page(422, {"passkeys": wrong}) if wrong else redirect_to("/account/security", "passkey-removed")
 
 

@@ -184,9 +184,9 @@ async def use_password_link(token: str) -> Response:
     except SignInQueueFull as error:
         return _wait(await page("password_link.html", 503, email=found.email, wrong=str(error)), error)
     await _end_current_session()
-    session = await write(
-        partial(change_password, found.person, found.password_hash, password_hash, browser_label(), address=address())
-    )
+    hashes = (found.password_hash, password_hash)
+    change = partial(change_password, found.person, *hashes, browser_label(), address=address(), by_link=True)
+    session = await write(change)
     if await has_second_factor(found.person):
         await write(partial(end_session, session.digest))
         return ask_for_code(found.person, password_hash, "")

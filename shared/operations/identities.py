@@ -3,8 +3,9 @@
 An identity is known by its issuer and subject. The email address only decides which person a new identity belongs to.
 
 An identity is linked to the person with its address only if the provider has verified the address, the operator allows it, and
-nobody else can have signed in as that person: their address was verified here as well, or they never had a password. Otherwise
-someone could sign up with another's address, wait for its owner to sign in through the provider, and share their account.
+nobody else can have signed in as that person: their address was verified here as well, or they have no way to sign in yet (no
+password, identity or passkey). Otherwise someone could sign up with another's address, wait for its owner to sign in through the
+provider, and share their account.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from shared.models import Person, PersonIdentity, PersonPasskey
 from shared.openid.identity import Identity
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.invitations import accept_as_new, find_invitation
+from shared.operations.passkeys import PEOPLE as PASSKEYS
 from shared.operations.people import SignIn, change_sign_in, current_sign_in, find_sign_in, find_sign_in_by_id, owned_account
 from shared.operations.verification import confirm_email
-from shared.operations.web_accounts import create_session, open_session, sign_up
+from shared.operations.web_accounts import create_session, end_sessions, open_session, sign_up
 from shared.text.translation import SOURCE_LANGUAGE, lazy_gettext
 
 MAX_IDENTITIES = 10  # per person
@@ -110,18 +112,27 @@ def link(person: UUID, identity: Identity, *, origin: Origin) -> None:
         record_audit_entry(origin, "person.connect", person, after={"issuer": identity.issuer, "email": identity.email})
 
 
-def unlink(person: UUID, identity: UUID, *, origin: Origin) -> None:
-    """Remove one of a person's identities. Raises `NotFound`, and `InvalidInput` if they could no longer sign in."""
+def unlink(person: UUID, identity: UUID, *, session: str = "", origin: Origin) -> None:
+    """Remove one of a person's identities, and end their sessions except the one with the digest `session`.
+
+    Raises `NotFound`, and `InvalidInput` if they could no longer sign in.
+    """
     with transaction():
         row = PersonIdentity.get_or_none((PersonIdentity.id == identity) & (PersonIdentity.person == person))
         if row is None:
             raise NotFound(lazy_gettext("There is no such identity."))
-        others = PersonIdentity.select().where((PersonIdentity.person == person) & (PersonIdentity.id != identity))
-        passkeys = PersonPasskey.select().where(PersonPasskey.person == person)
-        if current_sign_in(person).password_hash is None and not others.exists() and not passkeys.exists():
-            raise InvalidInput(lazy_gettext("This is your only way to sign in. Set a password first."))
         row.delete_instance()
+        _require_way(person)
+        end_sessions(person, except_digest=session)  # one may be of somebody who signed in with it
         record_audit_entry(origin, "person.disconnect", person, before={"issuer": row.issuer, "email": row.email})
+
+
+def remove_passkey(person: UUID, passkey: UUID, *, session: str = "", origin: Origin) -> None:
+    """Remove one of a person's passkeys. Ends sessions and raises like `unlink`."""
+    with transaction():
+        PASSKEYS.remove(person, passkey, origin=origin)
+        _require_way(person)
+        end_sessions(person, except_digest=session)
 
 
 def identities_of(person: UUID) -> list[PersonIdentity]:
@@ -140,7 +151,7 @@ def _email(identity: Identity) -> str:
 
 def _require_link(found: SignIn, identity: Identity, rules: SignInRules) -> None:
     person = Person.get_or_none(Person.id == current_sign_in(found.person).person)
-    never_used = found.password_hash is None
+    never_used = found.password_hash is None and not _has_other_way(found.person)
     verified_here = person is not None and person.email_verified_at is not None
     if not (identity.email_verified and rules.may_link and (verified_here or never_used)):
         raise SignInFailed(
@@ -150,6 +161,18 @@ def _require_link(found: SignIn, identity: Identity, rules: SignInRules) -> None
                 email=found.email,
             )
         )
+
+
+def _has_other_way(person: UUID) -> bool:
+    """Return whether a person can sign in without a password."""
+    identities = PersonIdentity.select().where(PersonIdentity.person == person)
+    return identities.exists() or PersonPasskey.select().where(PersonPasskey.person == person).exists()
+
+
+def _require_way(person: UUID) -> None:
+    """Raise `InvalidInput`, which rolls back the caller's transaction, if a person can no longer sign in."""
+    if current_sign_in(person).password_hash is None and not _has_other_way(person):
+        raise InvalidInput(lazy_gettext("This is your only way to sign in. Set a password first."))
 
 
 def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, origin: Origin) -> SignedIn:

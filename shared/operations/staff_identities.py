@@ -18,6 +18,7 @@ from shared.identity.emails import normalize_email
 from shared.models import STAFF_ROLES, StaffIdentity, StaffUser
 from shared.openid.identity import Identity
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.staff_sessions import revoke_sessions
 from shared.text.translation import lazy_gettext
 
 NO_PASSWORD = ""  # matches no password
@@ -58,12 +59,16 @@ def identities_of(staff: UUID) -> list[StaffIdentity]:
     return list(StaffIdentity.select().where(StaffIdentity.staff == staff).order_by(StaffIdentity.id))
 
 
-def unlink(staff: UUID, *, origin: Origin) -> int:
-    """Remove all identities of a staff member. Returns their number. Raises `NotFound` for an unknown person."""
+def unlink(staff: UUID, *, session: str = "", origin: Origin) -> int:
+    """Remove all identities of a staff member, and end their sessions except the one with the digest `session`.
+
+    Returns the number of identities. Raises `NotFound` for an unknown person.
+    """
     with transaction():
         if not StaffUser.select().where(StaffUser.id == staff).exists():
             raise NotFound(lazy_gettext("No staff member {person}.", person=staff))
         removed: int = StaffIdentity.delete().where(StaffIdentity.staff == staff).execute()
+        revoke_sessions(staff, session)  # one may be of somebody who signed in with them
         record_audit_entry(origin, "staff.disconnect", staff, after={"identities": removed})
         return removed
 

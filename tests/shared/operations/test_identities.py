@@ -9,11 +9,11 @@ import pytest
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound, SignInFailed
 from shared.identity.web_sessions import digest
-from shared.models import Account, AuditEntry, OutgoingMail, Person, PersonIdentity, WebSession
+from shared.models import Account, AuditEntry, OutgoingMail, Person, PersonIdentity, PersonPasskey, WebSession
 from shared.openid.identity import Identity
 from shared.operations.account_closing import close_account
 from shared.operations.accounts import create_account
-from shared.operations.identities import SignedIn, SignInRules, identities_of, link, sign_in, unlink
+from shared.operations.identities import SignedIn, SignInRules, identities_of, link, remove_passkey, sign_in, unlink
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, set_member_suspended
 from shared.operations.people import change_sign_in, memberships
@@ -99,6 +99,17 @@ def test_when_an_existing_person_is_linked(
         assert PersonIdentity.select().count() == 0
 
 
+@pytest.mark.parametrize("way", ["identity", "passkey"])
+def test_an_unverified_person_without_a_password_may_be_somebody_else(way: str) -> None:
+    stranger = enter(identity(subject="stranger", verified=False))
+    if way == "passkey":
+        PersonPasskey.create(person=stranger.person, credential="c", public_key=b"k", sign_count=0, name="")
+        PersonIdentity.delete().execute()
+    with pytest.raises(SignInFailed, match="already exists"):
+        enter(identity())
+    assert not PersonIdentity.select().where(PersonIdentity.subject == "ida").exists()
+
+
 def test_a_link_made_by_the_person_needs_no_verification() -> None:
     account = with_password(verified=False)
     link(account.id, identity("work@other.example", verified=False), origin=ORIGIN)
@@ -126,11 +137,25 @@ def test_the_last_way_to_sign_in_stays() -> None:
     with pytest.raises(NotFound):
         unlink(other.id, first.id, origin=ORIGIN)
 
-    unlink(found.person, first.id, origin=ORIGIN)
+    kept = digest(enter(identity()).session.secret)
+    unlink(found.person, first.id, session=kept, origin=ORIGIN)
 
     assert [row.subject for row in identities_of(found.person)] == ["second"]
+    assert [row.digest for row in WebSession.select().where(WebSession.revoked_at.is_null())] == [kept]
     with pytest.raises(SignInFailed, match="already exists"):
         enter(identity(), OPEN._replace(may_link=False))
+
+
+def test_the_last_passkey_of_a_person_without_a_password_stays() -> None:
+    found = enter(identity())
+    passkey = PersonPasskey.create(person=found.person, credential="c", public_key=b"k", sign_count=0, name="")
+    unlink(found.person, identities_of(found.person)[0].id, origin=ORIGIN)
+    with pytest.raises(InvalidInput, match="only way"):
+        remove_passkey(found.person, passkey.id, origin=ORIGIN)
+    assert PersonPasskey.select().count() == 1
+    change_sign_in(found.person, password_hash="a hash")
+    remove_passkey(found.person, passkey.id, origin=ORIGIN)
+    assert PersonPasskey.select().count() == 0
 
 
 @pytest.mark.parametrize(
