@@ -292,7 +292,7 @@ def _check_of(channel: Channel) -> dict[str, Any] | None:
 
 
 def _comparison_of(channel: Channel, now: int) -> dict[str, Any]:
-    """Return the comparisons of a channel's models, and what its probes of the last days have shown."""
+    """Return the comparisons of a channel's models, and the results of its probes of the last days."""
     sums = model_probes.daily_sums(channel.id, now - PROBE_DAYS * model_probes.DAY_MS)
     total = model_probes.total_sums(sums)
     return {

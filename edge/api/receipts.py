@@ -87,7 +87,7 @@ def _is_running(found: AccountCaller | VisitorPayer, id: str) -> bool:
 
 
 class FoundCall(NamedTuple):
-    """A call, and what its receipt needs.
+    """A call, and the other data of its receipt.
 
     price     in force when it started
     job       its media job, if it has one

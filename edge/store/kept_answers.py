@@ -99,7 +99,7 @@ class KeptAnswers:
         address = parse_redis_url(url)
         self._script = RedisScript(address, SCRIPT, SOCKET_SECONDS)
         self._cluster = ClusterScript(address, SCRIPT, SOCKET_SECONDS) if address.is_cluster else None  # instead of `_script`
-        self._limiter = limiter  # knows whether Redis is available
+        self._limiter = limiter  # whether Redis is available
         self._recent: OrderedDict[bytes, RecentCall] = OrderedDict()
 
     def begin(self, name: CallName, call_id: UUID) -> RecentCall:

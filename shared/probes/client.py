@@ -164,7 +164,7 @@ def _reply(probe: Probe, answer: Answer) -> Reply:
 
 
 def _first_token(logprobs: object) -> dict[str, float] | None:
-    """Return the probabilities of the likeliest first tokens in OpenAI's `logprobs`, or None if there are none.
+    """Return the probabilities of the most likely first tokens in OpenAI's `logprobs`, or None if there are none.
 
     Source: OpenAI, API reference, "The chat completion object", `choices[].logprobs.content[].top_logprobs`.
     """

@@ -25,7 +25,7 @@ CLIENT_ID, CLIENT_SECRET = "yout", "client-secret-of-yout"
 
 
 class OpenIdProvider:
-    """The running provider. Anyone can sign in there; `set_user` defines what it says about them."""
+    """The running provider. Anyone can sign in there; `set_user` sets their claims."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

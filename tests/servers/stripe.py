@@ -1,4 +1,4 @@
-"""Stripe for tests: the package `localstripe`, and in front of it what that lacks.
+"""Stripe for tests: the package `localstripe`, and in front of it a server that adds what the package lacks.
 
 `localstripe` keeps customers, cards, payment intents, charges and refunds. It lacks checkout sessions, idempotency keys, disputes
 and lists of events by type, so `StripeServer` adds these and passes everything else on. Events are only collected: tests deliver
@@ -93,7 +93,7 @@ class StripeServer:
         return method
 
     def refund(self, intent_id: str, amount: int) -> Object:
-        """Pay back a part of a payment. Returns the event."""
+        """Refund part of a payment. Returns the event."""
         with self._lock:
             self.call("POST", "/v1/refunds", {"payment_intent": intent_id, "amount": amount})
             intent = self.call("GET", f"/v1/payment_intents/{intent_id}")

@@ -1,4 +1,4 @@
-"""The budgets API: the life of a budget, who may use it, and what it refuses."""
+"""The budgets API: the lifecycle of a budget, who may use it, and what it refuses."""
 
 from __future__ import annotations
 

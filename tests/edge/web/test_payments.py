@@ -32,7 +32,7 @@ SOLD = operations.PaymentTerms("usd", 1_000, [500, 2_500], 100, 100_000, invoice
 
 
 class Shop:
-    """A site that sells credits by Stripe, and a member who buys."""
+    """A site that sells credits through Stripe, and a member who buys."""
 
     def __init__(self, site: Site, stripe: StripeServer, settings: Settings) -> None:
         self.site, self.stripe = site, stripe
@@ -43,7 +43,7 @@ class Shop:
         self.account = self.member.account
 
     def order(self, amount: str = "5.00", **fields: str) -> Payment:
-        """Order credits on the page, as far as the way to Stripe. Returns the row."""
+        """Order credits on the page, up to the redirect to Stripe. Returns the row."""
         form = {"amount": amount, **fields}
         answer = self.member.submit_form("/account/credits/checkout", form, page="/account/credits")
         assert answer.status == 200, answer.body.decode()

@@ -1,4 +1,4 @@
-"""Emails about sign-ins, keys and payments: who gets them, when, and that no cause is told twice."""
+"""Emails about sign-ins, keys and payments: who gets them, when, and that no cause sends two."""
 
 from __future__ import annotations
 

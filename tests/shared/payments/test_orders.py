@@ -212,7 +212,7 @@ def test_a_repeated_event_does_not_save_a_removed_card(owner: Account) -> None:
 
 
 def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
-    """Every event of a payment's life, in the order in which Stripe creates them."""
+    """Every event of a payment, in the order in which Stripe creates them."""
     life = chance.choice(("paid", "expired", "refunded", "partly", "lost", "won"))
     if life == "expired":
         return [stripe_events.event("checkout.session.expired", stripe_events.session(row, payment_status="unpaid"))]
@@ -225,7 +225,7 @@ def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
 
 
 def test_any_order_with_doubles_and_losses_ends_like_the_list_of_events(owner: Account) -> None:
-    """A fifth of the webhooks is lost, a third doubled, in random order. Then the worker reads the list of events."""
+    """A fifth of the webhooks are lost, a third are duplicated, in random order. Then the worker reads the list of events."""
     chance = random.Random(20261130)
     owners = [owner, *(factories.account(credits=0) for _ in range(4))]
     with transaction():
