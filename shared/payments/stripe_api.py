@@ -177,7 +177,7 @@ def verify_webhook(body: bytes, signature: str, secret: str) -> dict[str, Any]:
     try:
         stripe.WebhookSignature.verify_header(body, signature, secret, SIGNATURE_SECONDS)
         event = json.loads(body)
-    except (stripe.SignatureVerificationError, ValueError, IndexError, RecursionError):
+    except (stripe.SignatureVerificationError, ValueError, TypeError, IndexError, RecursionError):  # TypeError: not ASCII
         raise InvalidWebhook("The signature of the webhook is not valid.") from None
     if not isinstance(event, dict):
         raise InvalidWebhook("The webhook has no event.")
