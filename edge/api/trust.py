@@ -150,6 +150,7 @@ def _retention(settings: Settings, facts: TrustFacts) -> Iterable[dict[str, Any]
     """Yield what is kept and for how long: `days`, or else `until`. `plan_days` are other periods, which plans set."""
     plans: PlanTerms = facts.plans
     yield {"data": "prompts", "days": 0}
+    yield {"data": "kept_answers", "until": "two_minutes"}
     yield {"data": "media_prompts", "until": "job_end"}
     yield _by_plan("media_outputs", settings.media_days, plans.media_days)
     if plans.stores_content:

@@ -20,6 +20,7 @@ trust_page = Blueprint("trust_page", __name__)
 DAY_MS = 24 * 3_600_000
 DATA = {
     "prompts": lazy_gettext("Prompts and answers of calls"),
+    "kept_answers": lazy_gettext("Answers that callers keep for safe retries, encrypted with their API key"),
     "media_prompts": lazy_gettext("Prompts and input images of media jobs, encrypted"),
     "media_outputs": lazy_gettext("Generated images, videos and speech"),
     "stored_content": lazy_gettext("Conversations and responses that you store"),
@@ -30,6 +31,7 @@ DATA = {
     "pseudonyms": lazy_gettext("Pseudonym of an end user at a provider"),
 }
 UNTIL = {
+    "two_minutes": lazy_gettext("for two minutes"),
     "job_end": lazy_gettext("until the job ends"),
     "deleted": lazy_gettext("until you delete them"),
     "revoked": lazy_gettext("until you revoke them"),

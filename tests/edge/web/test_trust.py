@@ -108,6 +108,7 @@ async def test_what_the_page_shows(
     await expect(page.locator("#privacy-check")).to_contain_text(HIT["place"])
     await expect(page.locator("#ledger")).to_contain_text(head["root"])
     await expect(page.locator("#retention")).to_contain_text("30 days; on some plans 90 days")
+    await expect(page.locator("#retention")).to_contain_text("for two minutes")
     await expect(page.locator("#providers tbody tr")).to_have_count(1)
     await expect(page.locator("#uptime")).to_contain_text("too few calls")
     await page.click("#prove-cap summary")
