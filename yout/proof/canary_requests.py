@@ -34,6 +34,8 @@ PAGES = (
         "/docs/reference",
         "/docs/reference/{}",
         "/docs/search.json",
+        "/trust",
+        "/trust.json",
     ),
     *("/c/{}", "/sign-in", "/sign-up", "/password/{}", "/verify-email/{}", "/closed/{}", "/closed/{}/certificate.json"),
     *("/account", "/account/keys", "/account/keys/created/{}", "/account/keys/{}/edit", "/account/keys/{}/revoke"),
@@ -42,6 +44,8 @@ PAGES = (
     *("/account/conversations/{}/delete", "/account/shares/{}/revoke", "/account/close", "/calls", "/calls.csv", "/calls/{}"),
     *("/assets/{}", "/sitemap.xml", "/robots.txt", "/openapi.json", "/healthz", "/readyz", "/metrics"),
     *("/account/members", "/account/members/{}", "/accounts", "/account/leave", "/invitation/{}", "/calls/{}/receipt.json"),
+    *("/account/budgets", "/account/budgets/{}", "/account/credits", "/account/credits/orders/{}", "/account/emails"),
+    *("/account/security", "/forgot-password", "/sign-in/code", "/sign-in/oidc", "/sign-in/oidc/callback"),
 )
 FORMS = (
     *("/sign-in", "/sign-up", "/sign-out", "/sign-out-everywhere", "/password/{}", "/language"),
@@ -52,6 +56,12 @@ FORMS = (
     *("/account/members/invite", "/account/members/invitations/{}/resend", "/account/members/invitations/{}/revoke"),
     *("/account/members/{}", "/account/members/{}/suspend", "/account/members/{}/resume", "/account/members/{}/remove"),
     *("/account/members/{}/transfer", "/accounts/{}/switch", "/account/leave", "/invitation/{}"),
+    *("/account/budgets", "/account/budgets/{}", "/account/budgets/{}/delete", "/account/emails", "/forgot-password"),
+    *("/account/credits/checkout", "/account/credits/invoice", "/account/credits/top-up", "/account/credits/card/remove"),
+    *("/account/credits/orders/{}/pay", "/account/credits/orders/{}/cancel", "/webhooks/stripe/"),
+    *("/account/identities/connect", "/account/identities/{}/disconnect", "/account/passkeys", "/account/passkeys/{}/remove"),
+    *("/account/second-factor", "/account/second-factor/off", "/account/second-factor/recovery-codes"),
+    *("/sign-in/code", "/sign-in/passkey"),
 )
 # Fields of the forms; those of other forms are ignored.
 _FORM_FIELDS = (
@@ -70,7 +80,7 @@ _FORM_FIELDS = (
         "language",
         "csrf_token",
     ),
-    *("allowed_models", "allowed_ips", "rpm", "expires", "next"),
+    *("allowed_models", "allowed_ips", "rpm", "expires", "next", "amount", "challenge", "credential", "tag", "webhook_url"),
 )
 
 

@@ -11,7 +11,16 @@ import pytest
 from tests.yout.command import Installation
 
 SECRET_KEY = "0123456789abcdef" * 2
-KEPT = {"audit_entry", "ledger_seal", "ledger_leaf", "catalog_version", "rollup_state", "price_check", "alert_check"}
+KEPT = {
+    "audit_entry",
+    "ledger_seal",
+    "ledger_leaf",
+    "request_shape",
+    "catalog_version",
+    "rollup_state",
+    "price_check",
+    "alert_check",
+}
 
 
 @pytest.fixture
