@@ -154,7 +154,7 @@ class SdkCall:
 
     async def _keep(self) -> None:
         assert self._start is not None  # noqa: S101  (the response has begun)
-        assert self._recent is not None  # noqa: S101
+        assert self._recent is not None  # noqa: S101  (set before the response begins)
         answer = zlib.compress(_encode(self._start, self._body), 1)  # a stream shrinks to less than a tenth
         sealed = seal_answer(self._secret, self._call_id, answer)
         self._body.clear()

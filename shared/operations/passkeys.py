@@ -26,7 +26,7 @@ _REFUSED = lazy_gettext("The passkey could not be verified. Try again.")
 
 def load_library() -> None:
     """Import the library, which is slow the first time, before a thread that must not block needs it."""
-    import webauthn  # noqa: F401
+    import webauthn  # noqa: F401  (only loaded, so that the first use is not slow)
 
 
 class Site(NamedTuple):

@@ -169,7 +169,7 @@ def _first_token(logprobs: object) -> dict[str, float] | None:
     Source: OpenAI, API reference, "The chat completion object", `choices[].logprobs.content[].top_logprobs`.
     """
     try:
-        top = logprobs["content"][0]["top_logprobs"]  # type: ignore[index]
+        top = logprobs["content"][0]["top_logprobs"]  # type: ignore[index]  # a wrong type is caught below
         found = {str(entry["token"]): math.exp(min(0.0, float(entry["logprob"]))) for entry in top}
     except (LookupError, TypeError, ValueError):
         return None

@@ -163,7 +163,7 @@ async def test_a_walk_in_a_browser(
     await expect(page).to_have_url(f"{console.url}/usage/")
 
     desk = await open_page()
-    await desk.context.add_cookies(await page.context.cookies())  # type: ignore[arg-type]
+    await desk.context.add_cookies(await page.context.cookies())  # type: ignore[arg-type]  # Playwright's types differ
     await desk.goto(f"{console.url}/me/")
     await expect(desk.locator("h2:text-is('Set a password')")).to_be_visible()
     await check_page(desk, axe, "console-me-without-password")

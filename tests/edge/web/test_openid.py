@@ -166,7 +166,7 @@ async def test_a_walk_in_a_browser(
     await expect(page.locator(".who")).to_contain_text(email)
 
     desk = await open_page()
-    await desk.context.add_cookies(await page.context.cookies())  # type: ignore[arg-type]
+    await desk.context.add_cookies(await page.context.cookies())  # type: ignore[arg-type]  # Playwright's types differ
     await desk.goto(f"{edge.url}/account/security")
     await expect(desk.locator("main")).to_contain_text("your sign-in must be less than 10 minutes old")
     await check_page(desk, axe, "security-identities")

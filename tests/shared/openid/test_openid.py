@@ -157,7 +157,7 @@ def test_clocks_may_differ_and_audiences_may_be_lists(
 
 def test_a_published_shared_secret_signs_nothing(client: OpenIdSignIn, provider: ScriptedProvider) -> None:
     provider.configuration["id_token_signing_alg_values_supported"] = ["HS256"]
-    provider.key, provider.algorithm = OctKey.import_key("published" * 4, {"kid": "first"}), "HS256"  # type: ignore[assignment]
+    provider.key, provider.algorithm = OctKey.import_key("published" * 4, {"kid": "first"}), "HS256"  # type: ignore[assignment]  # not RSA
     with pytest.raises(SignInFailed, match="did not confirm"):
         sign_in(client, provider)
 
