@@ -81,7 +81,7 @@ class RedisScript:
     async def run_each(self, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]], asking: Sequence[bool]) -> list[Any]:
         """Run the script with each pair of keys and arguments, in one pipeline, and return the replies, including error replies.
 
-        `asking` tells for which calls a cluster node redirected to this one with ASK. Raises `RedisFailed` without a connection.
+        `asking` says for which calls a cluster node redirected to this one with ASK. Raises `RedisFailed` without a connection.
         """
         commands: list[tuple[Argument, ...]] = []
         for (keys, arguments), is_asking in zip(calls, asking, strict=True):

@@ -232,7 +232,7 @@ def update_probe_rule(name: str, form: ProbeRuleForm) -> str:
 
 def restart_comparison(name: str, model: str) -> str:
     model_probes.restart_comparison(name, model, origin=origin())
-    return gettext("The comparison of {model} starts anew.", model=model)
+    return gettext("The comparison of {model} starts over.", model=model)
 
 
 def pause_channel(name: str, minutes: int, reason: str) -> str:

@@ -84,7 +84,7 @@ async def read_trust_report() -> TrustReport:
                     **{"retention": array(OPEN_OBJECT), "providers": array(OPEN_OBJECT), "models": array(OPEN_OBJECT)},
                 }
             ),
-            "The last signed proofs, the ledger's latest seal, how long data are kept, which providers get calls, and the uptime"
+            "The last signed proofs, the ledger's latest seal, how long data is kept, which providers get calls, and the uptime"
             " of each model.",
         )
     },

@@ -81,7 +81,7 @@ def _context(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def period(row: Mapping[str, Any]) -> str:
-    """Return how long data are kept, in the current language."""
+    """Return how long data is kept, in the current language."""
     if "until" in row:
         usual = translated(UNTIL[row["until"]])
     elif row["days"] == 0:

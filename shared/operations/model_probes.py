@@ -287,7 +287,7 @@ def _references() -> dict[str, ChannelModel]:
 
 
 def _prepared(route: ChannelModel, reference: ChannelModel, now: int, delay_ms: int) -> ChannelComparison:
-    """Return the comparison of a route. It starts anew if it is new, or if the reference is another channel."""
+    """Return the comparison of a route. It starts over if the route is new or the reference changed."""
     row = _comparison(route.channel.id, route.model.id)
     if row is None:
         values = {"channel": route.channel.id, "model": route.model.id, "reference": reference.channel.id}

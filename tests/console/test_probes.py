@@ -78,6 +78,6 @@ def test_probes_are_changed_and_audited(compared: Channel, signed_in: Any) -> No
     entry = AuditEntry.get(AuditEntry.action == "channel.probes")
     assert (entry.target, entry.before["daily_probes"], entry.after["daily_probes"]) == ("cheap", 24, 48)
     answer = browser.submit_form(path, f"{path}/compare")
-    assert "The comparison of m-1 starts anew." in answer.text
+    assert "The comparison of m-1 starts over." in answer.text
     assert ChannelComparison.get().verdict is None
     assert AuditEntry.get(AuditEntry.action == "channel.compare").before == {"verdict": "different"}

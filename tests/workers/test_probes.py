@@ -226,7 +226,7 @@ def test_a_provider_that_fails_is_not_called_different(compared: tuple[Channel, 
 
 
 @on_sqlite
-def test_a_comparison_starts_anew(compared: tuple[Channel, Upstream], reference: Channel, make_settings: Any) -> None:
+def test_a_comparison_starts_over(compared: tuple[Channel, Upstream], reference: Channel, make_settings: Any) -> None:
     channel, provider = compared
     provider.default = model()
     begin(channel, Evidence(12), "different")

@@ -83,7 +83,7 @@ def test_a_spent_limit_is_named_and_says_when_it_ends(
     assert_ledger_verifies(now_ms())
 
 
-def test_a_daily_limit_starts_anew_and_the_monthly_one_does_not(owner: Account) -> None:
+def test_a_daily_limit_resets_and_the_monthly_one_does_not(owner: Account) -> None:
     member = member_of(owner, monthly=50, daily=30)
     key = key_of(member)
     today = 1_796_300_000_000  # in the middle of a month
