@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.gateway.machine import choose_cores
+from bench.gateway.node_targets import NodeRelay, Portkey
 from bench.gateway.ours import Yout, sqlite_files
 from bench.gateway.postgres import DurablePostgres
 from bench.gateway.report import Results, report
@@ -26,7 +27,7 @@ from bench.load import MockUpstream, build
 from tests.servers.redis import RedisServer
 
 Number = TypeVar("Number", int, float)
-NAMES = ("direct", "nginx", "litellm", "yout-sqlite", "yout-postgres")
+NAMES = ("direct", "nginx", "node", "portkey", "litellm", "yout-sqlite", "yout-postgres")
 FIGURES = (
     *("start_seconds", "good", "bad", "unfinished", "calls_per_second", "chunks_per_second"),
     *("cpu_us", "foreign_share", "error", "problems"),
@@ -76,6 +77,8 @@ def _targets(arguments: argparse.Namespace, place: Place, stack: ExitStack) -> l
     found: dict[str, Target] = {
         "direct": Direct(place),
         "nginx": Nginx(place),
+        "node": NodeRelay(place, arguments.peers),
+        "portkey": Portkey(place, arguments.peers),
         "litellm": LiteLLM(place, arguments.peers),
     }
     if any(name.startswith("yout-") for name in arguments.only):
@@ -121,7 +124,9 @@ def _say(text: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.gateway", description="Yout beside other gateways.")
-    parser.add_argument("--peers", type=Path, metavar="DIR", help="holds litellm/venv")
+    parser.add_argument(
+        "--peers", type=Path, metavar="DIR", help="holds litellm/venv, node/node_modules and portkey/node_modules"
+    )
     parser.add_argument("--only", type=_words(NAMES), default=NAMES, metavar="NAMES", help=f"of {', '.join(NAMES)}")
     parser.add_argument(
         "--tests", type=_words(tuple(WORKLOADS)), default=tuple(WORKLOADS), metavar="NAMES", help=f"of {', '.join(WORKLOADS)}"

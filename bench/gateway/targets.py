@@ -1,4 +1,4 @@
-"""The targets besides Yout: the mock itself, nginx as the lower bound of any proxy, and LiteLLM."""
+"""What targets have in common, and three of them: the mock itself, nginx as the lower bound of any proxy, and LiteLLM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bench.load import COMPLETIONS_PATH, JSON_BODY, MODEL, MockUpstream, call
+from bench.load import COMPLETIONS_PATH, JSON_BODY, MODEL, NO_HEADERS, MockUpstream, call
 from tests.servers.process import Process, StartFailed, dies_with_parent, free_port
 
 START_SECONDS = 120
@@ -74,6 +74,7 @@ class Gateway(NamedTuple):
     process: Process | None = None
     database: Process | None = None
     start_seconds: float | None = None
+    headers: Mapping[str, str] = NO_HEADERS  # of every call, besides the key
 
 
 class Books(NamedTuple):
@@ -118,7 +119,13 @@ def inherited() -> dict[str, str]:
 
 
 def launch(
-    name: str, argv: Sequence[str], port: int, place: Place, key: str = "", environ: Mapping[str, str] | None = None
+    name: str,
+    argv: Sequence[str],
+    port: int,
+    place: Place,
+    key: str = "",
+    environ: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
 ) -> Gateway:
     """Start a gateway on its core and wait for its first good chat answer. Raises `StartFailed`."""
     pinned = dies_with_parent(["taskset", "-c", str(place.core), *argv])
@@ -126,7 +133,7 @@ def launch(
     env = {**inherited(), **(environ or {})}
     process = Process(name, pinned, env=env, cwd=place.folder, log=place.folder / f"{name}.log")
     try:
-        while not _answers(port, key):
+        while not _answers(port, key, headers):
             if process.returncode is not None:
                 raise StartFailed(f"{name} exited with {process.returncode}:\n{process.output()}")
             if time.monotonic() - began > START_SECONDS:
@@ -135,12 +142,12 @@ def launch(
     except BaseException:
         process.kill()
         raise
-    return Gateway(port, key, process, start_seconds=time.monotonic() - began)
+    return Gateway(port, key, process, start_seconds=time.monotonic() - began, headers=headers)
 
 
-def _answers(port: int, key: str) -> bool:
+def _answers(port: int, key: str, headers: Mapping[str, str]) -> bool:
     try:
-        return call(port, "POST", COMPLETIONS_PATH, JSON_BODY, key)[0] == 200
+        return call(port, "POST", COMPLETIONS_PATH, JSON_BODY, key, more_headers=headers)[0] == 200
     except (OSError, http.client.HTTPException):
         return False
 
@@ -175,8 +182,7 @@ class Nginx(Target):
         folder.mkdir(exist_ok=True)
         config = folder / "nginx.conf"
         config.write_text(NGINX_CONFIG.format(folder=folder, port=port, upstream=self._place.upstream))
-        gateway = launch(self.name, [str(_nginx()), "-c", str(config)], port, self._place)
-        with _killed(gateway):
+        with killed(launch(self.name, [str(_nginx()), "-c", str(config)], port, self._place)) as gateway:
             yield gateway
 
 
@@ -204,16 +210,15 @@ class LiteLLM(Target):
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
             "LITELLM_LOG": "ERROR",
         }  # the first setting avoids a download at startup
-        gateway = launch(self.name, argv, port, self._place, LITELLM_KEY, environ)
-        with _killed(gateway):
+        with killed(launch(self.name, argv, port, self._place, LITELLM_KEY, environ)) as gateway:
             yield gateway
 
 
 @contextmanager
-def _killed(gateway: Gateway) -> Iterator[None]:
-    """Kill a gateway that has no state to lose."""
+def killed(gateway: Gateway) -> Iterator[Gateway]:
+    """Kill a gateway that has no state to lose at the end of the block."""
     try:
-        yield
+        yield gateway
     finally:
         if gateway.process is not None:
             gateway.process.kill()

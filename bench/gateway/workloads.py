@@ -75,7 +75,7 @@ class Bench:
         """Run the load client. Returns the gateway's peak memory and the client's output."""
         seconds = max(1, workload.seconds * self._scale)
         load = Load(workload.connections, seconds, stream=workload.stream, ramp_ms=workload.ramp_ms)
-        client = load.start(self._programs, gateway.port, gateway.key)
+        client = load.start(self._programs, gateway.port, gateway.key, headers=gateway.headers)
         peak_kb, deadline = 0, time.monotonic() + 2 * seconds + LOAD_CLIENT_SECONDS
         with client:
             try:

@@ -10,7 +10,9 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.servers.process import Process, dies_with_parent, start_on_free_port
@@ -23,6 +25,7 @@ JSON_BODY = json.dumps({"model": MODEL, "messages": _MESSAGES}).encode()
 STREAM_BODY = json.dumps(
     {"model": MODEL, "messages": _MESSAGES, "stream": True, "stream_options": {"include_usage": True}}
 ).encode()
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _SOURCES = Path(__file__).parent
 _PROGRAMS = ("mock_upstream", "load_client")
 _BUILD_SECONDS = 120
@@ -39,9 +42,17 @@ def build(folder: Path) -> None:
             raise SystemExit(f"{name}.c does not compile:\n{built.stdout}{built.stderr}")
 
 
-def call(port: int, method: str, path: str, body: bytes | None = None, key: str = "", seconds: float = 20) -> tuple[int, bytes]:
+def call(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    key: str = "",
+    seconds: float = 20,
+    more_headers: Mapping[str, str] = NO_HEADERS,
+) -> tuple[int, bytes]:
     """Make one HTTP call to this machine and return status and body. Raises `OSError` or `HTTPException` on failure."""
-    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {}), **more_headers}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
     try:
         connection.request(method, path, body, headers)
@@ -95,13 +106,20 @@ class Load:
         }
 
     def start(
-        self, folder: Path, port: int, key: str = "", path: str = COMPLETIONS_PATH, core: int | None = None
+        self,
+        folder: Path,
+        port: int,
+        key: str = "",
+        path: str = COMPLETIONS_PATH,
+        core: int | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> subprocess.Popen[str]:
         """Start the client that `build` put into `folder`. It prints one JSON object, which `figures` reads."""
         body = folder / ("stream.body" if self.stream else "json.body")
         body.write_bytes(STREAM_BODY if self.stream else JSON_BODY)
         argv = [str(folder / "load_client"), "--port", str(port), "--path", path, "--key", key, "--body", str(body)]
         argv += [word for name, value in self._options.items() for word in (f"--{name}", str(value))]
+        argv += [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
         argv += ["--stream"] if self.stream else []
         pinned = argv if core is None else ["taskset", "-c", str(core), *argv]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}

@@ -42,6 +42,7 @@ static struct {
     int port, connections, ramp_ms, is_stream, chunks;
     double seconds, drain_seconds;
     const char *path, *key, *body;
+    char headers[1024]; /* complete lines */
 } options = {.connections = 1, .seconds = 5, .drain_seconds = 3, .chunks = 64, .path = "/v1/chat/completions", .key = ""};
 
 static int epoll, busy;
@@ -339,7 +340,7 @@ static void read_answers(struct connection *c)
 static void build_request(void)
 {
     static char body[1 << 20];
-    char head[1024];
+    char head[2048];
     FILE *file = fopen(options.body, "rb");
     size_t size;
     int head_size;
@@ -348,18 +349,32 @@ static void build_request(void)
     size = fread(body, 1, sizeof body, file);
     fclose(file);
     head_size = snprintf(head, sizeof head,
-        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n%s%s%s"
+        "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n%s%s%s%s"
         "Content-Length: %zu\r\n\r\n",
-        options.path, options.port, *options.key ? "Authorization: Bearer " : "", options.key, *options.key ? "\r\n" : "", size);
+        options.path, options.port, *options.key ? "Authorization: Bearer " : "", options.key, *options.key ? "\r\n" : "",
+        options.headers, size);
+    if ((size_t)head_size >= sizeof head) {
+        fprintf(stderr, "the request's head has more than %zu bytes\n", sizeof head - 1);
+        exit(2);
+    }
     buffer_append(&request, head, (size_t)head_size);
     buffer_append(&request, body, size);
+}
+
+static void add_header(const char *line)
+{
+    size_t used = strlen(options.headers), left = sizeof options.headers - used;
+    if ((size_t)snprintf(options.headers + used, left, "%s\r\n", line) >= left) {
+        fprintf(stderr, "the headers have more than %zu bytes\n", sizeof options.headers - 1);
+        exit(2);
+    }
 }
 
 static int parse_options(int argc, char **argv)
 {
     static const struct option NAMES[] = {
         {"port", required_argument, NULL, 'p'}, {"path", required_argument, NULL, 'u'},
-        {"key", required_argument, NULL, 'k'},
+        {"key", required_argument, NULL, 'k'}, {"header", required_argument, NULL, 'h'},
         {"body", required_argument, NULL, 'b'}, {"connections", required_argument, NULL, 'c'},
         {"seconds", required_argument, NULL, 's'}, {"stream", no_argument, NULL, 't'},
         {"chunks", required_argument, NULL, 'n'}, {"ramp-ms", required_argument, NULL, 'r'},
@@ -370,6 +385,7 @@ static int parse_options(int argc, char **argv)
         case 'p': options.port = atoi(optarg); break;
         case 'u': options.path = optarg; break;
         case 'k': options.key = optarg; break;
+        case 'h': add_header(optarg); break;
         case 'b': options.body = optarg; break;
         case 'c': options.connections = atoi(optarg); break;
         case 's': options.seconds = atof(optarg); break;
@@ -410,7 +426,7 @@ int main(int argc, char **argv)
     uint64_t began, full_at = 0, stopped, give_up_at;
     int started = 0;
     if (parse_options(argc, argv) < 0) {
-        fprintf(stderr, "usage: load_client --port PORT --body FILE [--path PATH] [--key KEY] [--connections N]"
+        fprintf(stderr, "usage: load_client --port PORT --body FILE [--path PATH] [--key KEY] [--header 'NAME: VALUE']... [--connections N]"
                         " [--seconds N] [--stream] [--chunks N] [--ramp-ms N] [--drain-seconds N]\n");
         return 2;
     }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -70,3 +72,22 @@ def test_stream_ends_with_usage_and_done(upstream: MockUpstream) -> None:
     assert status == 200
     assert events[-2:] == ["data: [DONE]", ""]
     assert '"completion_tokens":64' in events[-3]
+
+
+def test_headers_are_sent_with_every_request(folder: Path) -> None:
+    seen: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            seen.append(self.headers["x-portkey-provider"])
+            self.send_response(404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with Load(1, 0.1).start(folder, server.server_port, headers={"x-other": "1", "x-portkey-provider": "openai"}) as client:
+            client.communicate(timeout=60)
+        server.shutdown()
+    assert set(seen) == {"openai"}
