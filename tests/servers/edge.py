@@ -30,11 +30,15 @@ def _as_text(value: Any) -> str:
 
 
 class WebProcess:
-    """A process that listens on a free port, passed in the environment variable `port_variable`."""
+    """A process that listens on a free port, passed in the environment variable `port_variable`.
+
+    `{port}` in a value of the environment becomes this port, for settings with the address of the process itself.
+    """
 
     def __init__(self, module: str, port_variable: str, folder: Path, environ: Mapping[str, str], ready_path: str) -> None:
         def start(port: int) -> Process:
-            return _start(module, folder, {**environ, port_variable: str(port)})
+            values = {name: value.replace("{port}", str(port)) for name, value in environ.items()}
+            return _start(module, folder, {**values, port_variable: str(port)})
 
         def ready(process: Process, port: int) -> bool:
             return _answers(port, ready_path)
