@@ -37,6 +37,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "POST /webhooks/stripe/",
         ),
         *("GET /trust", "GET /trust.json"),
+        *("GET /api/media/files/<id>", "GET /api/media/files/<id>/thumbnail"),  # links signed for a short time
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
@@ -61,17 +62,8 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /api/chat/conversations/", "GET /api/chat/conversations/<conversation_id>/"),
         *("PUT /api/chat/conversations/<conversation_id>/", "DELETE /api/chat/conversations/<conversation_id>/"),
         *("POST /api/chat/share/", "GET /api/chat/share/", "DELETE /api/chat/share/<slug>/"),
-        *(
-            "POST /api/media/<any(image, video, speech):kind>/",
-            "GET /api/media/files/<id>",
-            "GET /api/media/files/<id>/thumbnail",
-        ),
-        *(
-            "GET /api/media/jobs/",
-            "GET /api/media/jobs/<id>/",
-            "DELETE /api/media/jobs/<id>/",
-            "POST /api/media/jobs/<id>/cancel/",
-        ),
+        *("POST /api/media/<any(image, video, speech):kind>/", "GET /api/media/jobs/", "GET /api/media/jobs/<id>/"),
+        *("DELETE /api/media/jobs/<id>/", "POST /api/media/jobs/<id>/cancel/"),
         *("GET /api/media/webhook-secret/", "POST /v1/audio/speech", "POST /v1/images/edits", "POST /v1/images/generations"),
         *("POST /v1/images/variations", "GET /v1/responses/<id>", "DELETE /v1/responses/<id>", "POST /v1/responses/<id>/cancel"),
         *("GET /v1/responses/<id>/input_items", "POST /v1/videos", "GET /v1/videos", "GET /v1/videos/<id>"),
