@@ -1434,6 +1434,7 @@ class Payment(BaseModel):
     refunded_minor = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     disputed_minor = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     dispute_status = CharField(max_length=32, default="", constraints=[SQL("DEFAULT ''")])  # in Stripe's words; "": none
+    disputes = JSONField(null=True)  # all of them: {id: [status, money that it holds]}; NULL also for those that 0.7.0 recorded
     returned_credits = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     unrecovered_credits = BigIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     refunded_at = BigIntegerField(null=True)
@@ -1496,6 +1497,7 @@ class PaymentProfile(BaseModel):
     customer_id = CharField(max_length=200, null=True)
     payment_method = CharField(max_length=200, null=True)  # id of the saved card; NULL: none
     card = CharField(max_length=64, default="")  # such as "visa 4242 12/2027", as shown
+    card_payment = CharField(max_length=200, null=True)  # reference of the order that saved it, or saved the one removed since
     # Below `top_up_threshold` available credits, `top_up_minor` is charged to the card. NULL: off.
     top_up_threshold = BigIntegerField(null=True)
     top_up_minor = BigIntegerField(null=True)

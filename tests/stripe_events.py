@@ -69,11 +69,11 @@ def charge(row: Payment, **changes: Any) -> dict[str, Any]:
     }
 
 
-def dispute(row: Payment, status: str, amount: int | None = None) -> dict[str, Any]:
-    """A dispute about a payment."""
+def dispute(row: Payment, status: str, amount: int | None = None, *, number: int = 1) -> dict[str, Any]:
+    """A dispute about a payment, which can have several."""
     amount = row.amount_minor if amount is None else amount
     return {
-        "id": f"dp_{row.reference}",
+        "id": f"dp_{number}_{row.reference}",
         "object": "dispute",
         "payment_intent": intent_of(row),
         "amount": amount,

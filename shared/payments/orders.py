@@ -56,6 +56,7 @@ class Fact(NamedTuple):
     card: str = ""
     url: str = ""
     problem: str = ""  # failed: the reason's code; disputed: its status
+    dispute_id: str = ""
 
 
 def create_order(
@@ -175,9 +176,8 @@ def _apply(row: Any, fact: Fact, now: int) -> bool:
         row.state, row.problem = fact.kind, fact.problem[:64]
     elif fact.kind == "refunded" and fact.amount_minor > row.refunded_minor:
         row.refunded_minor, row.refunded_at = fact.amount_minor, now
-    elif fact.kind == "disputed" and _dispute_rank(fact.problem) >= _dispute_rank(row.dispute_status):
-        row.dispute_status = fact.problem[:32]
-        row.disputed_minor = 0 if fact.problem in _HARMLESS_DISPUTES else fact.amount_minor
+    elif fact.kind == "disputed":
+        _apply_dispute(row, fact)
     return bool(row.__data__ != before)
 
 
@@ -191,6 +191,21 @@ def _apply_paid(row: Payment, fact: Fact, now: int) -> None:
         row.state, row.problem = "review", "other_amount"
     else:
         row.state, row.problem, row.paid_at, row.total_minor = "paid", "", now, fact.total_minor
+
+
+def _apply_dispute(row: Payment, fact: Fact) -> None:
+    """Update one of the payment's disputes, and what all of them hold."""
+    known: dict[str, list[Any]] = dict(cast(Any, row.disputes) or {})
+    if not known and row.dispute_status:  # recorded by 0.7.0, which did not tell them apart
+        known[fact.dispute_id] = [row.dispute_status, row.disputed_minor]
+    status, _ = known.get(fact.dispute_id, ("", 0))
+    if _dispute_rank(fact.problem) < _dispute_rank(status):
+        return
+    known[fact.dispute_id] = [fact.problem[:32], 0 if fact.problem in _HARMLESS_DISPUTES else fact.amount_minor]
+    cast(Any, row).disputes = known
+    row.disputed_minor = sum(amount for _, amount in known.values())
+    # Of several, the one that holds money and is still open.
+    row.dispute_status, _ = min(known.values(), key=lambda one: (not one[1], _dispute_rank(one[0]), one[0]))
 
 
 def _dispute_rank(status: str) -> int:
@@ -261,8 +276,9 @@ def _remember_customer(row: Any, fact: Fact, now: int) -> None:
         profile.customer_id = fact.customer_id
     elif profile.customer_id != fact.customer_id:
         return  # two first purchases at once: the first customer stays, and the other one's card cannot be charged with it
-    if fact.kind == "card" and fact.payment_method and not _was_removed(account, row.created_at):
-        profile.payment_method, profile.card = fact.payment_method, fact.card[:64]
+    is_newest = row.reference >= (profile.card_payment or "")  # references are ordered by time
+    if fact.kind == "card" and fact.payment_method and is_newest and not _was_removed(account, row.created_at):
+        profile.payment_method, profile.card, profile.card_payment = fact.payment_method, fact.card[:64], row.reference
     profile.updated_at = now
     try:
         with transaction():

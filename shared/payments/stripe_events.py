@@ -95,7 +95,8 @@ def _charge_refunded(charge: Object) -> list[Fact]:
 
 def _dispute(dispute: Object) -> list[Fact]:
     amount, status = _integer(dispute.get("amount")), _text(dispute.get("status"))
-    return [Fact("disputed", intent_id=_id(dispute.get("payment_intent")), amount_minor=amount, problem=status)]
+    intent, id = _id(dispute.get("payment_intent")), _text(dispute.get("id"))
+    return [Fact("disputed", intent_id=intent, amount_minor=amount, problem=status, dispute_id=id)]
 
 
 def _invoice_paid(invoice: Object) -> list[Fact]:

@@ -44,9 +44,13 @@ def refunded(row: Payment, amount: int) -> dict[str, Any]:
     return stripe_events.event("charge.refunded", stripe_events.charge(row, amount_refunded=amount))
 
 
-def disputed(row: Payment, status: str) -> dict[str, Any]:
+def disputed(row: Payment, status: str, amount: int | None = None, *, number: int = 1) -> dict[str, Any]:
     kind = "charge.dispute.closed" if status in ("won", "lost") else "charge.dispute.created"
-    return stripe_events.event(kind, stripe_events.dispute(row, status))
+    return stripe_events.event(kind, stripe_events.dispute(row, status, amount, number=number))
+
+
+def card_saved(row: Payment, card: str) -> dict[str, Any]:
+    return stripe_events.event("charge.succeeded", stripe_events.charge(row, payment_method=card))
 
 
 def fresh(row: Payment) -> Payment:
@@ -172,6 +176,39 @@ def test_a_dispute_takes_credits_back_and_a_won_one_returns_them(owner: Account)
     assert (balance(owner), fresh(row).returned_credits, fresh(row).dispute_status) == (500 * RATE, 0, "won")
 
 
+def test_a_second_dispute_after_a_won_one_takes_the_credits_back(owner: Account) -> None:
+    row = order(owner)
+    for event in (paid(row), disputed(row, "won"), disputed(row, "needs_response", 200, number=2)):
+        record_event(event)
+    assert (balance(owner), fresh(row).disputed_minor, fresh(row).dispute_status) == (300 * RATE, 200, "needs_response")
+    record_event(disputed(row, "won"))  # repeated
+    assert balance(owner) == 300 * RATE
+    record_event(disputed(row, "lost", 200, number=2))
+    record_event(disputed(row, "needs_response"))  # of the first, late
+    assert (balance(owner), fresh(row).disputed_minor, fresh(row).dispute_status) == (300 * RATE, 200, "lost")
+    assert not verify_ledger(now_ms()).problems
+
+
+@ON_SQLITE
+def test_two_disputes_take_back_no_more_than_was_bought(owner: Account) -> None:
+    row = order(owner)
+    for event in (paid(row), disputed(row, "lost", 300), disputed(row, "needs_response", 300, number=2), refunded(row, 100)):
+        record_event(event)
+    assert (balance(owner), fresh(row).disputed_minor, fresh(row).returned_credits) == (0, 600, 500 * RATE)
+    record_event(disputed(row, "won", 300, number=2))
+    assert balance(owner) == 100 * RATE
+
+
+@ON_SQLITE
+def test_a_dispute_from_before_disputes_were_told_apart_can_still_be_won(owner: Account) -> None:
+    row = order(owner)
+    record_event(paid(row))
+    record_event(disputed(row, "needs_response"))
+    Payment.update(disputes=None).where(Payment.reference == row.reference).execute()  # as the previous release stores it
+    record_event(disputed(row, "won"))
+    assert (balance(owner), fresh(row).disputed_minor, fresh(row).dispute_status) == (500 * RATE, 0, "won")
+
+
 def test_a_lost_dispute_and_a_refund_take_back_no_more_than_was_bought(owner: Account) -> None:
     row = order(owner)
     for event in (paid(row), disputed(row, "lost"), refunded(row, 500)):
@@ -211,6 +248,20 @@ def test_a_repeated_event_does_not_save_a_removed_card(owner: Account) -> None:
     assert PaymentProfile.get_by_id(owner.id).payment_method == f"pm_{owner.id.hex}"
 
 
+def test_the_card_of_the_newest_order_stays_whatever_event_comes_last(owner: Account) -> None:
+    first, second = order(owner), order(owner)
+    for row in (first, second):
+        record_event(paid(row))
+    events = [card_saved(first, "pm_first"), card_saved(second, "pm_second")]
+    for event in (*events, events[0]):  # a webhook that Stripe repeats, or the worker's list
+        record_event(event)
+    assert PaymentProfile.get_by_id(owner.id).payment_method == "pm_second"
+    operations.remove_card(owner.id, origin=ORIGIN)
+    for event in events:
+        record_event(event)
+    assert PaymentProfile.get_by_id(owner.id).payment_method is None
+
+
 def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
     """Every event of a payment, in the order in which Stripe creates them."""
     life = chance.choice(("paid", "expired", "refunded", "partly", "lost", "won"))
@@ -221,6 +272,8 @@ def story(row: Payment, chance: random.Random) -> list[dict[str, Any]]:
         events += [refunded(row, 100), refunded(row, (row.amount_minor or 0) if life == "refunded" else 250)]
     if life in ("lost", "won"):
         events += [disputed(row, "needs_response"), disputed(row, life)]
+    if life == "won":
+        events += [disputed(row, "needs_response", 100, number=2), disputed(row, chance.choice(("lost", "won")), 100, number=2)]
     return events
 
 
