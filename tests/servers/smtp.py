@@ -110,14 +110,14 @@ class SmtpServer:
         return answer
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        answer = await self._answer("data")
-        if answer == _OK:
+        script = self._scripts["data"]
+        if not script or isinstance(script[0], Gate):  # accepted, even if the client leaves before it gets the answer
             assert isinstance(envelope.content, bytes)
             message = cast(EmailMessage, message_from_bytes(envelope.content, policy=SMTPUTF8))
             encrypted = session.ssl is not None or self._tls is not None
             [recipient] = envelope.rcpt_tos
             self.mails.append(ReceivedMail(envelope.mail_from or "", recipient, message, encrypted))
-        return answer
+        return await self._answer("data")
 
     async def _answer(self, command: str) -> str:
         script = self._scripts[command]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import ssl
 import threading
@@ -327,6 +328,63 @@ def test_the_mail_of_a_killed_worker_is_sent_by_the_next(
     assert server.wait_mail().recipient == "ada@example.com"
     eventually(lambda: again(mail).status == "sent", "the second worker says so")
     assert (len(server.mails), again(mail).attempts) == (1, 2)
+
+
+@pytest.fixture
+def mail_worker(
+    any_database_url: str, redis_url: str, start_worker: Callable[..., Process], start_smtp: StartSmtp
+) -> tuple[SmtpServer, Callable[[], Process]]:
+    """A mail server, and a function that starts a worker which uses it."""
+    server = start_smtp()
+    settings = {"database_url": any_database_url, "redis_url": redis_url, "public_url": "https://yout.example"}
+    settings |= {"smtp_url": server.url, "mail_from": "no-reply@yout.example"}
+    return server, lambda: start_worker(**settings)
+
+
+def end_leases() -> None:
+    """Five minutes after every worker was killed."""
+    OutgoingMail.update(due_at=0).where(OutgoingMail.status == "queued").execute()
+
+
+ON_POSTGRESQL = pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+
+
+@ON_POSTGRESQL
+def test_a_mail_accepted_just_before_the_kill_is_sent_again_with_the_same_message_id(
+    bound_database: peewee.Database, mail_worker: tuple[SmtpServer, Callable[[], Process]]
+) -> None:
+    (server, start), gate, mail = mail_worker, Gate(), queued()
+    server.script_data(gate)
+    worker = start()
+    gate.wait_reached()  # the server has accepted the email, and the worker waits for its answer
+    worker.kill()
+    gate.open()
+    end_leases()
+    start()
+    eventually(lambda: again(mail).status == "sent", "the next worker sends it")
+    assert [received.message["Message-ID"] for received in server.mails] == [f"<{mail.id.hex}@yout.example>"] * 2
+
+
+@ON_POSTGRESQL
+def test_workers_killed_at_random_lose_no_mail_and_double_only_what_they_were_sending(
+    bound_database: peewee.Database, mail_worker: tuple[SmtpServer, Callable[[], Process]]
+) -> None:
+    (server, start), chance, kills = mail_worker, random.Random(20261130), 0
+    expected = {f"<{queued(f'person-{number}@example.com').id.hex}@yout.example>" for number in range(150)}
+    waiting = OutgoingMail.select().where(OutgoingMail.status == "queued")
+    for _ in range(3):
+        workers, enough = [start(), start()], len(server.mails) + chance.randrange(1, 30)
+        eventually(lambda: len(server.mails) >= enough or not waiting.exists(), "some mails are sent", 60, 0.001)  # noqa: B023  (called at once)
+        for worker in workers:
+            worker.kill()
+        kills += len(workers)
+        end_leases()
+    start()
+    eventually(lambda: not waiting.exists(), "the rest is sent", 60)
+    ids = [received.message["Message-ID"] for received in server.mails]
+    assert set(ids) == expected
+    assert len(ids) - len(expected) <= kills, "a worker sends one email at a time"
+    assert {row.status for row in OutgoingMail.select(OutgoingMail.status)} == {"sent"}
 
 
 def test_deleting_an_account_deletes_its_mails(bound_database: peewee.Database) -> None:
