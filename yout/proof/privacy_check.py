@@ -157,7 +157,7 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
     canaries = {name: f"{prefix}{name.replace('_', '')}" for name in (*CONTENT, *OTHERS)}
     address = own_address(secrets.token_bytes(3))
     with ExitStack() as stack:
-        upstream = ScriptedUpstream(lambda request: _answer(request, canaries))
+        upstream = ScriptedUpstream(lambda request: scripted_answer(request, canaries))
         stack.callback(upstream.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="yout-proof-")))
         account = create_proof_account(
@@ -183,7 +183,8 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
     return PrivacyReport(list(canaries), places, client.sent)
 
 
-def _answer(request: Received, canaries: Mapping[str, str]) -> Answer:
+def scripted_answer(request: Received, canaries: Mapping[str, str]) -> Answer:
+    """Return the provider's answer, with canaries in everything that it says."""
     if b"proof-image_error" in request.body:
         request = replace(request, body=b"proof-error_400")
     answer = canaries["stored" if canaries["stored"].encode() in request.body else "answer"]
