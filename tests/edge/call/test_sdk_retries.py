@@ -126,6 +126,24 @@ def test_a_kept_answer_is_sent_to_the_retry_on_any_edge(sandbox: Sandbox, other_
     assert readable(sandbox.redis_url) == 0
 
 
+def test_retries_that_leave_while_they_wait_neither_repeat_nor_charge_the_call(sandbox: Sandbox, other_edge: Sandbox) -> None:
+    gate = Gate()
+    sandbox.provider.script(delayed(gate, json_response(completion(SECRET_TEXT, usage=tokens(7, 3)))))
+    first = send(sandbox, {**FIRST, **KEEP})
+    gate.wait_reached()
+    first.disconnect()
+    waiting = [send(each, {**RETRY, **KEEP}) for each in (sandbox, other_edge) * 4]
+    for retry in waiting[:4]:
+        retry.disconnect()
+    gate.open()
+    eventually(lambda: len(sandbox.usage()) == 1, "the call is charged")
+    for retry in waiting[4:]:
+        retry.disconnect()
+    reply = other_edge.chat({**RETRY, **KEEP})
+    assert (reply.status, reply.headers["x-yout-replayed"]) == (200, "true")
+    assert (sandbox.charged, len(sandbox.usage()), len(sandbox.provider.calls)) == (DEFAULT_COST, 1, 1)
+
+
 def test_a_kept_call_that_fails_is_made_again(sandbox: Sandbox) -> None:
     gate = Gate()
     failing = [error_response(500)] * 3

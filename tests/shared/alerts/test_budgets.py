@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from shared.models import Account, Budget, BudgetAlert, OutgoingMail, Person, Ro
 from shared.operations.budgets import MAX_BUDGETS, BudgetTerms, change_budget, create_budget, delete_budget, list_budgets
 from shared.operations.members import MemberTerms, add_member, set_member_suspended
 from shared.rollup import update_sums
+from shared.safe_http import check_url, policy_from_settings
 from tests import factories
 from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
@@ -345,11 +347,44 @@ def test_slack_gets_only_the_text_and_private_addresses_are_refused(work: Callab
     for url in (upstream.url + "/slack", "http://10.0.0.1/hook"):
         budget(owner, 5_000_000, scope="balance", webhook_url=url, webhook_format="slack")
     upstream.default = lambda _: json_response({})
+    deliver_all(one)
+    [call] = upstream.calls
+    assert json.loads(call.body) == {"text": "The balance is 1000000 credits, below 5000000."}
+
+
+@SQLITE
+def test_a_name_that_changes_and_a_redirect_lead_to_no_private_address(
+    work: Callable[[], BudgetWork], make_settings: Callable[..., Settings], upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is public when the budget is created, and private when the webhook is sent."""
+    inside, owner = upstream.url.split("/")[2], verified_account()
+    strict = BudgetWork(make_settings(secret_key=SECRET_KEY))
+    port = int(inside.partition(":")[2])
+    check_url("http://rebound.example/hook", policy_from_settings(make_settings()))
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.1", "10.0.0.1")]
+    found += [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::ffff:127.0.0.1", port, 0, 0))]
+    monkeypatch.setattr("shared.safe_http.client.socket.getaddrinfo", lambda *_, **__: found)
+    budget(owner, 5_000_000, scope="balance", webhook_url="http://rebound.example/hook")
+    deliver_all(strict)
+    strict.close()
+    assert upstream.calls == []
+
+    monkeypatch.undo()
+    target = f"{upstream.url}/secret"
+    upstream.default = lambda _: json_response({}, 307, headers={"location": target})
+    budget(owner, 5_000_000, scope="balance", webhook_url=upstream.url + "/hook")
+    one = work()
+    one.compare()
+    eventually(lambda: (one.webhooks.run(), bool(upstream.calls))[1], "the webhook is sent")
+    eventually(lambda: (one.webhooks.run(), not in_flight(one))[1], "its end")
+    assert [call.path for call in upstream.calls] == ["/v1/hook"], "a redirect is an answer like any other failure"
+
+
+def deliver_all(one: BudgetWork) -> None:
+    """Deliver until every webhook was sent or refused."""
     one.compare()
     unsent = BudgetAlert.webhook_due_at.is_null(False)
     eventually(lambda: (one.webhooks.run(), not BudgetAlert.select().where(unsent).exists())[1], "all are done")
-    [call] = upstream.calls
-    assert json.loads(call.body) == {"text": "The balance is 1000000 credits, below 5000000."}
 
 
 @SQLITE
