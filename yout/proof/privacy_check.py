@@ -36,6 +36,7 @@ from yout.proof.canary_requests import (
     send_stored,
 )
 from yout.proof.dialect_answers import FAILURES, answer_with
+from yout.proof.outgoing import search_outgoing
 from yout.proof.places import (
     Expected,
     Hit,
@@ -174,6 +175,7 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
             stop_edges([edge], settings)
             worker.stop(settings.drain_seconds + STOP_SECONDS)
             wait_until_settled(account.id)
+            places.append(search_outgoing(finder, account.id, settings, origin))
             places += _search_disk(finder, settings, storage, folder, since, logs)
             identity = Finder(prefix, canaries, caller | _identity(account))
             places.append(search_record(upstream.requests, identity, frozenset(CONTENT)))

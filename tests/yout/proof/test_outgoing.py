@@ -162,6 +162,7 @@ def test_no_mail_and_no_webhook_contains_content(start_installation: Callable[..
     assert one.hits(one.webhooks()) == set()
 
 
+@pytest.mark.proofs
 def test_a_leak_into_mails_and_webhooks_is_found(start_installation: Callable[..., Installation], tmp_path: Path) -> None:
     one = start_installation(**plant(tmp_path / "fault", LEAK, "workers"))
     make_everything_send(one)

@@ -10,8 +10,11 @@ import psycopg
 import pytest
 
 from edge.app import ENDPOINTS, create_app
+from shared.alerts import budget_webhooks
 from shared.core import signing
 from shared.core.settings import Settings
+from shared.mail import texts
+from shared.models import UsageLedger
 from shared.operations.proof_reports import verify_report
 from tests.yout.command import Installation
 from tests.yout.proof.conftest import SECRET_KEY
@@ -31,11 +34,12 @@ def test_nothing_is_kept_but_what_users_asked_for(installation: Installation, ro
     assert rows() == before
     assert {"prompt", "system", "tool_arguments", "image", "file", "header", "answer", "stored"} <= set(report["canaries"])
     sizes = {place["name"]: place["size"] for place in report["places"]}
-    assert len(sizes) == 11
+    assert len(sizes) == 12
     assert all(sizes[name] for name in sizes if name not in (
         "temporary files of the edge and the worker", "media store, after the removal"
     )), sizes  # fmt: skip
     kept = {(hit["canary"], hit["place"]) for hit in report["kept"]}
+    assert sizes["mails and webhooks about the account"] >= 10, sizes
     assert {("stored", "database: message.content"), ("stored", "database: share.messages"), ("output", "media store")} <= kept
     assert verify_report(report, signing.public_key(SECRET_KEY, signing.PROOF_REPORT)) == report
     assert json.loads((installation.folder / "var/media/reports/privacy-check.json").read_text()) == report
@@ -57,6 +61,24 @@ def test_every_planted_leak_is_named(installation: Installation) -> None:
         if not any(hit == canary and where.startswith(place) for hit, where in hits)
     ]
     assert missing == [], sorted(hits)
+
+
+@pytest.mark.proofs
+@pytest.mark.parametrize("leaking", ["mails", "webhooks"])
+def test_content_in_mails_or_webhooks_is_named(installation: Installation, monkeypatch: pytest.MonkeyPatch, leaking: str) -> None:
+    """The tags of the last calls, which the command finds in the rows from which it composes mails and webhooks."""
+    with_button, describe = texts._with_button, budget_webhooks.describe
+
+    def tags() -> str:
+        return " ".join(row.tag or "" for row in UsageLedger.select(UsageLedger.tag))
+
+    if leaking == "mails":
+        monkeypatch.setattr(texts, "_with_button", lambda subject, lead, *rest: with_button(subject, lead + tags(), *rest))
+    else:
+        monkeypatch.setattr(budget_webhooks, "describe", lambda found: describe(found) + tags())
+    done = installation.yout("privacy-check", "--json")
+    assert done.code == 1
+    assert {(hit["canary"], hit["place"]) for hit in done.data["hits"]} == {("tag", "mails and webhooks about the account")}
 
 
 @pytest.mark.proofs
