@@ -10,6 +10,7 @@ import orjson
 from quart import Quart, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from edge.admin.routes import ADMIN_BLUEPRINTS
 from edge.api import chat_stream
 from edge.api.account_limits import limit
 from edge.api.budgets import budget_routes
@@ -99,6 +100,7 @@ BLUEPRINTS = (
     stripe_webhook,
     assets,
     share_page,
+    *ADMIN_BLUEPRINTS,
     reference,
     languages,
     web,

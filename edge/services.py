@@ -19,6 +19,7 @@ from edge.http.cors import Cors
 from edge.http.request_body import BodyBudget, BodyReader
 from edge.identity import revocation_watcher
 from edge.identity.abandoned_call_limits import AbandonedCalls
+from edge.identity.admin_keys import AdminKeys
 from edge.identity.invalid_key_limits import RefusedKeys
 from edge.identity.keys import Keys
 from edge.identity.sessions import Sessions
@@ -121,12 +122,14 @@ class Services:
         self.limiter = Limiter(settings.redis_url, settings.call_seconds, self.metrics)
         self.kept_answers = KeptAnswers(settings.redis_url, self.limiter)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
-        self.keys = Keys(settings, self.database_reader, RefusedKeys(settings, self.limiter))
+        refused_keys = RefusedKeys(settings, self.limiter)
+        self.keys = Keys(settings, self.database_reader, refused_keys)
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerBatcher(self.visitors, self.metrics)  # `start` replaces it if the database is distributed
         # SQLite has one writer at a time, so its other writes run in the ledger's thread.
         self.database_writer = self.ledger.writer if is_sqlite() else DatabaseWriter(WriterThread("writer"))
+        self.admin_keys = AdminKeys(self.database_reader, self.database_writer, refused_keys)
         self.hashes = HashQueue()
         self.sessions = Sessions(settings, self.database_reader, self.database_writer)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)

@@ -14,7 +14,7 @@
     Mail             messages waiting to be sent
     Budgets          amounts of spending at which an account's members are notified
     Alerts           conditions that staff must act on, and the messages about them
-    Staff            people in the console, and the log of what they did
+    Staff            people in the console, keys of the administration API, and the log of what they did
 
 Amounts are whole credits in BIGINT columns with CHECK constraints. Times are whole milliseconds UTC (`*_at`), durations end in
 `_ms`. Ids are version 7 UUIDs created by the inserting process (`shared.core.clock.new_id`), so no sequence ties the tables to
@@ -1927,6 +1927,39 @@ class StaffRecoveryCode(BaseModel):
         constraints = [Check("length(digest) = 64")]
 
 
+class AdminKey(BaseModel):
+    """A key of the administration API. Only its SHA-256 is stored. `scopes` are of `shared.identity.admin_scopes`."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    name = CharField(max_length=100)
+    digest = CharField(max_length=64, unique=True)
+    prefix = CharField(max_length=24)
+    scopes = JSONField()
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField(null=True)
+    revoked_at = BigIntegerField(null=True)
+    last_used_at = BigIntegerField(null=True)  # to the minute
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
+class AdminAnswer(BaseModel):
+    """The answer to a request with an `Idempotency-Key`, so that a repeated one gets the same. Kept for 24 hours.
+
+    `sealed` is encrypted with a key from the admin key's secret, which is not in the database.
+    """
+
+    digest = CharField(max_length=64, primary_key=True)  # of the admin key's id and the Idempotency-Key
+    admin_key = ForeignKeyField(AdminKey, backref="answers", on_delete="CASCADE")
+    request_digest = CharField(max_length=64)  # of method, path and body
+    sealed = TextField(default="")
+    expires_at = BigIntegerField(index=True)
+
+    class Meta:
+        constraints = [Check("length(digest) = 64")]
+
+
 class AuditEntry(BaseModel):
     """A change by staff or an operator: who, when, from where, before and after. The database only allows inserts."""
 
@@ -2016,5 +2049,7 @@ MODELS: tuple[type[Any], ...] = (
     StaffSession,
     StaffPasskey,
     StaffRecoveryCode,
+    AdminKey,
+    AdminAnswer,
     AuditEntry,
 )

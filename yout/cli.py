@@ -14,6 +14,7 @@ from shared.core.errors import InvalidInput, NotFound, SchemaMismatch, SettingsE
 from yout.arguments import CommandContext, Parser, Run, UsageError
 from yout.commands import (
     account,
+    admin_key,
     alias,
     backup,
     channel,
@@ -47,6 +48,7 @@ NOUNS = (
     account,
     member,
     key,
+    admin_key,
     credits,
     plan,
     code,

@@ -113,6 +113,14 @@ def nullable(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]} if schema else schema
 
 
+def described(schema: Schema, text: str, example: Any = None) -> Schema:
+    """Return `schema` with the meaning of its value, which takes precedence over `edge.reference.field_meanings`.
+
+    `example` is a typical value; None means one that the schema suggests.
+    """
+    return {**schema, "description": text} | ({"examples": [example]} if example is not None else {})
+
+
 def array(items: Schema) -> Schema:
     """Return an array schema."""
     return {"type": "array", "items": items}

@@ -43,6 +43,7 @@ ERROR_SPECS: dict[type[BaseException], ErrorSpec] = {
     errors.NotFound: ErrorSpec(404, "invalid_request_error", "not_found", may_retry=False),
     errors.PurgeRunning: ErrorSpec(409, "invalid_request_error", "purge_in_progress", may_retry=False),
     errors.ConversationChanged: ErrorSpec(409, "invalid_request_error", "conversation_changed", may_retry=False),
+    errors.IdempotencyKeyReused: ErrorSpec(409, "invalid_request_error", "idempotency_key_reused", may_retry=False),
     errors.TooManyAbandonedCalls: ErrorSpec(429, "rate_limit_error", "too_many_abandoned_calls"),
     errors.RateLimited: ErrorSpec(429, "rate_limit_error", "rate_limit_exceeded"),
     errors.AlreadySubmitted: ErrorSpec(409, "invalid_request_error", "already_sent", may_retry=False),

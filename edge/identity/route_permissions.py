@@ -10,6 +10,7 @@ from typing import Literal
 
 from shared.identity.roles import OWNER, Permission, may, refusal
 
+ADMIN_PATH = "/api/admin/"  # for admin keys only, which belong to no member: `edge/admin/route.py`
 # public: also without signing in. self: every member, for their own sign-in.
 Need = Permission | Literal["public", "self"]
 
@@ -107,6 +108,8 @@ NEEDS: dict[str, Need] = {route: need for need, routes in _TABLE.items() for rou
 
 def is_allowed(role: str, method: str, rule: str) -> bool:
     """Return whether a member with this role may send `method` to the route `rule`."""
+    if rule.startswith(ADMIN_PATH):
+        return False
     need = NEEDS.get(f"{'GET' if method in ('HEAD', 'OPTIONS') else method} {rule}")
     if need is None:
         return role == OWNER

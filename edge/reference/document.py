@@ -59,6 +59,7 @@ ERRORS: Mapping[str, Schema] = {
 }
 _SECURITY = {
     "key": {"type": "http", "scheme": "bearer", "description": "An API key: `yout-…`. `x-api-key` works too."},
+    "admin_key": {"type": "http", "scheme": "bearer", "description": "An admin key: `yout-admin-…`. `x-api-key` works too."},
     "session": {
         "type": "apiKey",
         "in": "cookie",
@@ -159,8 +160,10 @@ def tag_of(path: str) -> str:
 
 def _parameter(name: str, place: str, schemas: Mapping[str, Schema] | None) -> dict[str, Any]:
     schema = (schemas or {}).get(name, {"type": "string", "minLength": 1})
-    meaning = {"description": PARAMETERS[name]} if name in PARAMETERS else {}
-    return {"name": name, "in": place, **meaning, "required": place == "path", "schema": schema}
+    text = schema.get("description") or PARAMETERS.get(name)
+    meaning = {"description": text} if text else {}
+    plain = {key: value for key, value in schema.items() if key != "description"}
+    return {"name": name, "in": place, **meaning, "required": place == "path", "schema": plain}
 
 
 def _responses(operation: str, declared: RouteSpec) -> dict[str, Any]:

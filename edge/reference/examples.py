@@ -1,6 +1,6 @@
 """Code examples in curl, Python and Node that run without dependencies. Pure.
 
-They read the key from the environment variable `YOUT_API_KEY`, so that no key ends up in a script.
+They read the key from an environment variable, so that no key ends up in a script.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-VARIABLE = "YOUT_API_KEY"
+API_KEY, ADMIN_KEY = "YOUT_API_KEY", "YOUT_ADMIN_KEY"  # environment variables
 
 
 class Call(NamedTuple):
-    """The call to show. `body` is None for a call without one; `streams` is true for server-sent events."""
+    """The call to show. `body` is None for a call without one; `streams` is true for server-sent events.
+
+    `key_variable` is the environment variable with the key, "" for a call without a key.
+    """
 
     method: str
     url: str
     body: Any
-    with_key: bool
+    key_variable: str
     streams: bool
 
 
@@ -41,8 +44,8 @@ def fill_models(value: Any, models: Mapping[str, str]) -> Any:
 
 def _curl(call: Call) -> str:
     lines = [f"curl{' -N' if call.streams else ''}{'' if call.method == 'GET' else f' -X {call.method}'} '{call.url}'"]
-    if call.with_key:
-        lines.append(f'-H "authorization: Bearer ${VARIABLE}"')
+    if call.key_variable:
+        lines.append(f'-H "authorization: Bearer ${call.key_variable}"')
     if call.body is not None:
         data = json.dumps(call.body).replace("'", "'\\''")
         lines += ["-H 'content-type: application/json'", f"-d '{data}'"]
@@ -50,12 +53,12 @@ def _curl(call: Call) -> str:
 
 
 def _python(call: Call) -> str:
-    headers = [f'"authorization": "Bearer " + os.environ["{VARIABLE}"]'] if call.with_key else []
+    headers = [f'"authorization": "Bearer " + os.environ["{call.key_variable}"]'] if call.key_variable else []
     data = ""
     if call.body is not None:
         headers.append('"content-type": "application/json"')
         data = f"\n    data=json.dumps({call.body!r}).encode(),"
-    imports = [*(["json"] if call.body is not None else []), *(["os"] if call.with_key else []), "urllib.request"]
+    imports = [*(["json"] if call.body is not None else []), *(["os"] if call.key_variable else []), "urllib.request"]
     read = "    print(response.read().decode())"
     if call.streams:
         read = '    for line in response:\n        print(line.decode(), end="")'
@@ -68,7 +71,7 @@ def _python(call: Call) -> str:
 
 
 def _node(call: Call) -> str:
-    headers = [f'authorization: "Bearer " + process.env.{VARIABLE}'] if call.with_key else []
+    headers = [f'authorization: "Bearer " + process.env.{call.key_variable}'] if call.key_variable else []
     options = [f'method: "{call.method}"']
     if call.body is not None:
         headers.append('"content-type": "application/json"')

@@ -39,6 +39,7 @@ _RATE_LIMITS = {"requests_per_minute": 60, "tokens_per_minute": 100_000, "concur
 
 FIELDS: Mapping[str, Meaning] = {
     "account": Meaning("Id of the account.", _ID),
+    "accounts": Meaning("The accounts, oldest first."),
     "alias_of": Meaning("Id of the model that this name stands for."),
     "architecture": Meaning(
         "Input and output modalities.", {"modality": "text->text", "input_modalities": ["text"], "output_modalities": ["text"]}
@@ -144,6 +145,7 @@ FIELDS: Mapping[str, Meaning] = {
     "rate_limits": Meaning("The caller's rate limits.", _RATE_LIMITS),
     "redis": Meaning("Whether Redis responds.", True),
     "remaining": Meaning("Credits that remain today.", 987),
+    "renews_at": Meaning("When the plan's next period starts.", _TIME),
     "removed": Meaning("Number of deleted rows and files, by kind.", {"messages": 12, "shares": 1}),
     "request_id": Meaning("Id of the call, as in its `x-request-id` header.", "req_0193a5b27c1e7d2a9b1f4f2f6f1c9a10"),
     "required": Meaning("Credits that must be available for the call.", 129),
@@ -338,6 +340,8 @@ def stream_sample(operation: str) -> str | None:
 def _value(schema: Mapping[str, Any], own: Mapping[str, Any], typical: Any) -> Any:
     if typical is not _NONE and _fits(typical, schema):
         return typical
+    if schema.get("examples"):
+        return schema["examples"][0]
     if "const" in schema:
         return schema["const"]
     if "enum" in schema:

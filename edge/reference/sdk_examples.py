@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from edge.reference.examples import VARIABLE, Call, examples
+from edge.reference.examples import API_KEY, Call, examples
 
 _UPLOAD = "speech.mp3"
 
@@ -80,7 +80,7 @@ _RERANK = {"query": "Where do cats sleep?", "documents": ["Cats sleep on sofas."
 def sdk_examples(kind: str, model: str, base_url: str) -> dict[str, str]:
     """Return the code by language. `base_url` ends with `/v1`."""
     if kind == "rerank":
-        return examples(Call("POST", f"{base_url}/rerank", {"model": model, **_RERANK}, with_key=True, streams=False))
+        return examples(Call("POST", f"{base_url}/rerank", {"model": model, **_RERANK}, API_KEY, streams=False))
     call = _CALLS[kind]
     body = {"model": model, **call.body}
     uploads = kind == "transcription"
@@ -92,12 +92,12 @@ def sdk_examples(kind: str, model: str, base_url: str) -> dict[str, str]:
 
 
 def _curl(url: str, body: dict[str, Any], kind: str) -> str:
-    code = examples(Call("POST", url, body, with_key=True, streams=False))["curl"]
+    code = examples(Call("POST", url, body, API_KEY, streams=False))["curl"]
     return f"{code} \\\n  -o {_UPLOAD}" if kind == "speech" else code
 
 
 def _curl_upload(url: str, model: str) -> str:
-    return f"curl '{url}' \\\n  -H \"authorization: Bearer ${VARIABLE}\" \\\n  -F model='{model}' \\\n  -F file=@{_UPLOAD}"
+    return f"curl '{url}' \\\n  -H \"authorization: Bearer ${API_KEY}\" \\\n  -F model='{model}' \\\n  -F file=@{_UPLOAD}"
 
 
 def _python(call: _SdkCall, body: dict[str, Any], base_url: str, uploads: bool) -> str:
@@ -106,7 +106,7 @@ def _python(call: _SdkCall, body: dict[str, Any], base_url: str, uploads: bool) 
         arguments += f'    file=open("{_UPLOAD}", "rb"),\n'
     return (
         f"import os\n\nfrom openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{base_url}", api_key=os.environ["{VARIABLE}"])\n'
+        f'client = OpenAI(base_url="{base_url}", api_key=os.environ["{API_KEY}"])\n'
         f"response = client.{call.method}(\n{arguments})\n{call.python}"
     )
 
@@ -120,6 +120,6 @@ def _node(call: _SdkCall, body: dict[str, Any], base_url: str, kind: str) -> str
         imports = f'import {{ createReadStream }} from "node:fs";\n{imports}'
         fields += f'  file: createReadStream("{_UPLOAD}"),\n'
     return (
-        f'{imports}\nconst client = new OpenAI({{ baseURL: "{base_url}", apiKey: process.env.{VARIABLE} }});\n'
+        f'{imports}\nconst client = new OpenAI({{ baseURL: "{base_url}", apiKey: process.env.{API_KEY} }});\n'
         f"const response = await client.{call.method}({{\n{fields}}});\n{call.node}"
     )

@@ -169,6 +169,17 @@ class InvalidApiKey(RequestRefused):
         )
 
 
+class InvalidAdminKey(InvalidApiKey):
+    """Missing, unknown, expired or revoked admin key. The message does not reveal which."""
+
+    def __init__(self) -> None:
+        RequestRefused.__init__(
+            self,
+            "Incorrect admin key provided. Send a key of `yout admin-key create`, which begins with 'yout-admin-', as a bearer"
+            " token.",
+        )
+
+
 class InvalidSession(InvalidApiKey):
     """Missing, unknown, expired or revoked session. The message does not reveal which."""
 
@@ -342,6 +353,13 @@ class DailyAllowanceExhausted(RequestRefused):
         )
         self.resets_at = resets_at
         self.retry_after_ms = min(MAX_RETRY_AFTER_MS, max(1, resets_at - now))
+
+
+class IdempotencyKeyReused(RequestRefused):
+    """A request of the administration API has the `Idempotency-Key` of another one."""
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used for another request. Use a new key for a new request.")
 
 
 class IdempotencyConflict(RequestRefused):

@@ -1,7 +1,8 @@
 """Format of API keys, and their digests. Pure.
 
 A key is `yout-`, 32 random base62 characters, and their CRC-32 as 6 base62 characters. The format lets secret scanners recognize
-keys, and mistyped keys are refused without a lookup. Only the SHA-256 of the whole key is stored.
+keys, and mistyped keys are refused without a lookup. Only the SHA-256 of the whole key is stored. Admin keys have the prefix
+`yout-admin-`, so that neither kind is well-formed as the other.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _DIGITS = {character: digit for digit, character in enumerate(ALPHABET)}
 _NO_DIGIT = 1 << 64  # an invalid character: the sum never equals a CRC-32
 PREFIX = "yout-"
+ADMIN_PREFIX = "yout-admin-"
 RANDOM_LENGTH = 32
 CHECKSUM_LENGTH = 6
-LENGTH = len(PREFIX) + RANDOM_LENGTH + CHECKSUM_LENGTH
+BODY_LENGTH = RANDOM_LENGTH + CHECKSUM_LENGTH
+LENGTH = len(PREFIX) + BODY_LENGTH
 
 
 class NewKey(NamedTuple):
@@ -28,16 +31,16 @@ class NewKey(NamedTuple):
     prefix: str
 
 
-def new_key() -> NewKey:
+def new_key(prefix: str = PREFIX) -> NewKey:
     """Create a key from the system's random source (190 bits)."""
     body = "".join(secrets.choice(ALPHABET) for _ in range(RANDOM_LENGTH))
-    secret = PREFIX + body + checksum(body)
-    return NewKey(secret, digest(secret), shown_prefix(secret))
+    secret = prefix + body + checksum(body)
+    return NewKey(secret, digest(secret), shown_prefix(secret, prefix))
 
 
-def shown_prefix(secret: str) -> str:
+def shown_prefix(secret: str, prefix: str = PREFIX) -> str:
     """Return the part of a key that is stored as plain text: `yout-AbCd…`. The text may be cut after that."""
-    return secret[: len(PREFIX) + 4] + "…"
+    return secret[: len(prefix) + 4] + "…"
 
 
 def checksum(body: str) -> str:
@@ -50,14 +53,14 @@ def checksum(body: str) -> str:
     return "".join(reversed(characters))
 
 
-def is_well_formed(secret: str) -> bool:
+def is_well_formed(secret: str, prefix: str = PREFIX) -> bool:
     """Return whether `secret` has the format and checksum of a key. The key need not exist."""
-    if len(secret) != LENGTH or not secret.startswith(PREFIX) or not secret.isascii():
+    if len(secret) != len(prefix) + BODY_LENGTH or not secret.startswith(prefix) or not secret.isascii():
         return False
     value = 0  # decoding the checksum is faster than encoding the CRC-32
     for character in secret[-CHECKSUM_LENGTH:]:
         value = value * len(ALPHABET) + _DIGITS.get(character, _NO_DIGIT)
-    return value == zlib.crc32(secret[len(PREFIX) : -CHECKSUM_LENGTH].encode())
+    return value == zlib.crc32(secret[len(prefix) : -CHECKSUM_LENGTH].encode())
 
 
 def digest(secret: str) -> str:

@@ -139,11 +139,12 @@ def _record(closed: list[tuple[Any, ...]], now: int) -> None:
 
 
 def _forget(now: int) -> None:
-    """Delete old closed holds, expired idempotency claims and form submissions, visitors of past days, and dead processes."""
+    """Delete old closed holds, expired idempotency claims, forms and answers, visitors of past days, and dead processes."""
     execute("DELETE FROM hold WHERE state <> 'held' AND closed_at < ?", [now - KEEP_CLOSED_HOLDS_MS])
     execute("DELETE FROM idempotency_claim WHERE expires_at < ?", [now])
     execute("UPDATE form_submission SET sealed = NULL WHERE sealed IS NOT NULL AND created_at < ?", [now - FORM_SECRET_MS])
     execute("DELETE FROM form_submission WHERE expires_at < ?", [now])
+    execute("DELETE FROM admin_answer WHERE expires_at < ?", [now])
     for kind, days in (("visitor", KEEP_VISITOR_DAYS), ("keyday", KEEP_LIMIT_DAYS), ("memberday", KEEP_LIMIT_DAYS)):
         execute("DELETE FROM allowance WHERE kind = ? AND period < ? AND held = 0", [kind, day_of(now) - days])
     dead = {as_uuid(id) for (id,) in execute("SELECT id FROM edge_process WHERE seen_at < ?", [now - DEAD_PROCESS_MS]).fetchall()}

@@ -18,6 +18,8 @@ JAVASCRIPT = {"t": None, "tn": (1, 2)}
 # Calls whose literals are in the API reference: the positions and names of these arguments.
 DESCRIPTIONS: dict[str, tuple[int | str, ...]] = {
     "describe_route": (0, "notes"),
+    "admin_route": (4, "description", "notes"),
+    "described": (1,),
     "describe_model_call": (0, "notes"),
     "RouteSpec": (0, "notes"),
     "ResponseSpec": (1, "description"),

@@ -75,6 +75,19 @@ def create_account(email: str, credits: int = 0, *, name: str = "", origin: Orig
         return Account.get_by_id(account.id)
 
 
+def change_name(email_or_id: str | UUID, name: str, *, origin: Origin) -> Account:
+    """Change an account's name, which may be empty. Raises `NotFound` and `InvalidInput`."""
+    name = check_text("name", name, 200, empty=True)
+    with transaction():
+        account = find_account(email_or_id)
+        require_customer_account(account)
+        if account.name != name:
+            record_audit_entry(origin, "account.name", account.id, before={"name": account.name}, after={"name": name})
+            account.name = name
+            account.save(only=[Account.name])
+        return account
+
+
 def change_email(email_or_id: str | UUID, new_email: str, *, notifies: bool = False, origin: Origin) -> Account:
     """Change an account's email address, which its owner signs in with. Sessions and keys stay valid.
 

@@ -90,6 +90,12 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("staff create grace@example.com", {"email": "grace@example.com", "role": "owner"}),
     ("staff password grace@example.com", {"email": "grace@example.com"}),
     (
+        "admin-key create terraform --scope accounts:write --scope accounts:read --days 30",
+        {"name": "terraform", "scopes": ["accounts:read", "accounts:write"], "revoked_at": None, "last_used_at": None},
+    ),
+    ("admin-key list", {"id": "admin-keys"}),
+    ("admin-key revoke terraform", {"name": "terraform"}),
+    (
         "plan create basic --monthly-credits 100 --price-cents 900 --rpm 60 --allow-model m-1 --overage",
         {"name": "basic", "monthly_credits": 100, "rollover_cap": None, "allowed_models": ["m-1"], "overage_allowed": True},
     ),
@@ -114,7 +120,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("ledger verify --dump ledger.jsonl", {"clean": True, "accounts": 1, "entries": 6, "seals": 1, "unwitnessed": 0}),
     ("ledger sweep", {"expired": 0}),
 ]
-SECRET_OF = {"key create": "secret", "staff create": "password", "staff password": "password"}
+SECRET_OF = {"key create": "secret", "admin-key create": "secret", "staff create": "password", "staff password": "password"}
 
 
 @pytest.fixture
@@ -238,6 +244,9 @@ def test_audit_entries_name_the_operator(installation: Installation) -> None:
         ("account create ada@example.com --credits many", 2, "usage"),
         ("account create ada@example.com --credits -5", 2, "invalid_input"),
         ("account create ada", 2, "invalid_input"),
+        ("admin-key create ci", 2, "usage"),
+        ("admin-key create ci --scope everything", 2, "invalid_input"),
+        ("admin-key revoke ci", 1, "not_found"),
         ("credits grant ada@example.com 5", 2, "usage"),
         ("credits grant nobody@example.com 5 --reason test", 1, "not_found"),
         ("key revoke 01890000-0000-7000-8000-000000000000", 1, "not_found"),

@@ -22,7 +22,9 @@ ADVICE = {
     "idempotency_key_reused": lazy_gettext("A new body needs a new `Idempotency-Key`."),
     "idempotency_key_used": lazy_gettext("The call was already made. The error has its `request_id` and `credits_charged`."),
     "insufficient_credits": lazy_gettext("Add credits or request less. `yout` has the required credits and cheaper models."),
-    "insufficient_scope": lazy_gettext("Managing keys and deleting data require a key with `can_manage`."),
+    "insufficient_scope": lazy_gettext(
+        "Managing keys and deleting data require a key with `can_manage`; an admin key needs the scope in the message."
+    ),
     "internal_error": lazy_gettext("The server failed. Nothing was charged."),
     "invalid_api_key": lazy_gettext("Check the key: it is missing, wrong, revoked or expired."),
     "invalid_request": lazy_gettext("Correct the field that `param` names."),

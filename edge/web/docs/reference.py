@@ -11,7 +11,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from edge.http.api_spec import EVENTS, FORM, JSON
-from edge.reference.examples import Call, examples, fill_models
+from edge.reference.examples import ADMIN_KEY, API_KEY, Call, examples, fill_models
 from shared.core.formats import format_credits, with_decimal_symbol
 from shared.text.translation import LazyText, gettext, lazy_gettext, translated
 
@@ -34,6 +34,7 @@ SECTIONS = {
     "api/media": ("media-jobs", lazy_gettext("Media jobs")),
     "api/quote": ("quotes-and-receipts", _QUOTES),
     "api/receipts": ("quotes-and-receipts", _QUOTES),
+    "api/admin": ("administration", lazy_gettext("Administration API")),
     "api/usage": ("quotes-and-receipts", _QUOTES),
 }
 OTHER_SECTION = ("other", lazy_gettext("Other endpoints"))
@@ -49,7 +50,12 @@ SECTION_OF_KIND = {
     "rerank": "rerank",
 }
 MAX_SHOWN_BOUND = 10**12  # a larger bound is only that of the integer type
-CALLERS = {"key": lazy_gettext("an API key"), "session": lazy_gettext("a web session"), "visitor": lazy_gettext("anyone")}
+CALLERS = {
+    "key": lazy_gettext("an API key"),
+    "admin_key": lazy_gettext("an admin key"),
+    "session": lazy_gettext("a web session"),
+    "visitor": lazy_gettext("anyone"),
+}
 _FORMATS = {"uuid": lazy_gettext("id"), "date-time": lazy_gettext("time, ISO 8601"), "date": lazy_gettext("date")}
 
 
@@ -233,5 +239,6 @@ def _code(
 ) -> dict[str, str]:
     body = fill_models(schema["examples"][0], models) if schema and schema.get("examples") else None
     answers = operation["responses"].get("200", {}).get("content", {})
-    with_key = bool(operation["security"][:1] and operation["security"][0])
-    return examples(Call(method, url + path, body, with_key, list(answers) == [EVENTS]))
+    caller = next(iter(*operation["security"][:1]), None)
+    variable = {None: "", "admin_key": ADMIN_KEY}.get(caller, API_KEY)
+    return examples(Call(method, url + path, body, variable, list(answers) == [EVENTS]))

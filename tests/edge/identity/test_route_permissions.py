@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edge.app import create_app
-from edge.identity.route_permissions import NEEDS, Need, is_allowed
+from edge.identity.route_permissions import ADMIN_PATH, NEEDS, Need, is_allowed
 from shared.core.settings import Settings
 from shared.identity.roles import ASSIGNABLE_ROLES, OWNER, ROLES
 
@@ -18,7 +18,7 @@ def routes_of(app: Any) -> set[str]:
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
-        if rule.endpoint != "static"
+        if rule.endpoint != "static" and not rule.rule.startswith(ADMIN_PATH)
     }
 
 

@@ -146,7 +146,7 @@ def run(language: str, program: str, code: str, secret: str, folder: Path) -> su
 
 
 def test_awkward_values_are_quoted() -> None:
-    made = examples(Call("POST", "http://x/y", {"a": "it's", "b": [True, None]}, with_key=True, streams=False))
+    made = examples(Call("POST", "http://x/y", {"a": "it's", "b": [True, None]}, key_variable="KEY", streams=False))
     assert "it'\\''s" in made["curl"]
     assert "{'a': \"it's\", 'b': [True, None]}" in made["Python"]
     assert '{"a": "it\'s", "b": [true, null]}' in made["Node"]

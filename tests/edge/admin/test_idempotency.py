@@ -1,0 +1,61 @@
+"""`Idempotency-Key`: a repeated POST gets the first answer, and takes effect once."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from shared.core.clock import now_ms
+from shared.models import Account, AdminAnswer, AuditEntry
+from tests.edge.admin.conftest import AdminClient, AdminStack
+
+
+def test_a_repetition_gets_the_same_answer(admin: AdminClient) -> None:
+    body = {"email": "repeat@example.com", "name": "R"}
+    first = admin.post("/accounts/", body, idempotency_key="k-1")
+    assert first.status == 201
+    again = admin.post("/accounts/", body, idempotency_key="k-1")
+    assert (again.status, again.body) == (201, first.body)
+    assert Account.select().where(Account.email == body["email"]).count() == 1
+    assert AuditEntry.select().where(AuditEntry.target == first.json["id"]).count() == 1
+
+
+def test_another_body_or_path_is_a_conflict(admin: AdminClient) -> None:
+    assert admin.post("/accounts/", {"email": "one@example.com"}, idempotency_key="k-2").status == 201
+    other = admin.post("/accounts/", {"email": "two@example.com"}, idempotency_key="k-2")
+    assert (other.status, other.error["code"]) == (409, "idempotency_key_reused")
+    assert other.headers["x-should-retry"] == "false"
+    assert not Account.select().where(Account.email == "two@example.com").exists()
+
+
+def test_the_keys_of_other_admin_keys_are_separate(admin: AdminClient, stack: AdminStack) -> None:
+    mine = admin.post("/accounts/", {"email": "mine@example.com"}, idempotency_key="same")
+    theirs = stack.client().post("/accounts/", {"email": "theirs@example.com"}, idempotency_key="same")
+    assert (mine.status, theirs.status) == (201, 201)
+
+
+def test_a_refused_request_leaves_the_key_free(admin: AdminClient) -> None:
+    assert admin.post("/accounts/", {"email": "no address"}, idempotency_key="k-3").status == 400
+    assert admin.post("/accounts/", {"email": "right@example.com"}, idempotency_key="k-3").status == 201
+
+
+def test_parallel_repetitions_take_effect_once(admin: AdminClient) -> None:
+    body = {"email": "parallel@example.com"}
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(lambda _: admin.post("/accounts/", body, idempotency_key="k-4"), range(40)))
+    assert {(reply.status, reply.body) for reply in replies} == {(201, replies[0].body)}
+    assert Account.select().where(Account.email == body["email"]).count() == 1
+
+
+def test_an_answer_is_kept_for_a_day_and_encrypted(admin: AdminClient) -> None:
+    first = admin.post("/accounts/", {"email": "kept@example.com"}, idempotency_key="k-5")
+    row = AdminAnswer.get(AdminAnswer.admin_key == admin.key.id)
+    assert 23 * 3_600_000 < row.expires_at - now_ms() <= 24 * 3_600_000
+    assert "kept" not in str(row.__data__)
+    AdminAnswer.update(expires_at=now_ms()).where(AdminAnswer.digest == row.digest).execute()
+    later = admin.post("/accounts/", {"email": "later@example.com"}, idempotency_key="k-5")
+    assert (later.status, later.json["id"] == first.json["id"]) == (201, False)
+
+
+def test_a_key_that_is_too_long_is_refused(admin: AdminClient) -> None:
+    reply = admin.post("/accounts/", {"email": "long@example.com"}, idempotency_key="k" * 256)
+    assert (reply.status, reply.error["param"]) == (400, "Idempotency-Key")
