@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType
@@ -25,8 +25,8 @@ from edge.http.api_spec import (
     response_schema,
 )
 from edge.http.body_types import ClosedBody
-from edge.http.paging import Page, split_page
-from shared.core.errors import InvalidRequest, NotFound
+from edge.http.paging import split_page
+from shared.core.errors import NotFound
 from shared.core.settings import Settings
 from shared.core.timestamps import format_timestamp
 from shared.core.token_bucket import RateLimits
@@ -105,15 +105,13 @@ class AccountChanges(ClosedBody, kw_only=True):
 )
 def list_all(call: AdminCall) -> Document:
     """List and search accounts."""
-    page = cast(Page, call.page)
+    page = call.page
     query = Account.select().where(Account.id != POOL_ACCOUNT_ID).order_by(Account.id).limit(page.limit + 1)
     if page.after is not None:
         query = query.where(Account.id > page.after)
     if "email" in call.query:
         query = query.where(Account.email == normalize_for_lookup(call.query["email"]))
     if "status" in call.query:
-        if call.query["status"] not in ACCOUNT_STATUSES:
-            raise InvalidRequest(f"'status' must be one of {', '.join(ACCOUNT_STATUSES)}.", "status")
         query = query.where(Account.status == call.query["status"])
     if "search" in call.query:
         text = call.query["search"]

@@ -6,14 +6,14 @@ How to add a resource, here plans:
 
     @admin_route(plans, "GET", "/plans/", "plans:read", "List plans", returns=page_of("plans", PLAN), query=PAGE)
     def list_all(call: AdminCall) -> Document:
-        ...call.page.limit, call.page.after
+        rows, last = split_page(list(query.limit(call.page.limit + 1)), call.page.limit)
 
     @admin_route(plans, "POST", "/plans/", "plans:write", "Create a plan", status=201, body=NewPlan, returns=PLAN)
     def create(call: AdminCall) -> Document:
         return plan_document(create_plan(call.body.name, origin=call.origin))
 
     @admin_route(plans, "PATCH", "/plans/<plan_id>/", "plans:write", "Update a plan", path={"plan_id": ID}, body=PlanChanges,
-                 returns=PLAN, errors=(NotFound,))
+                 returns=PLAN)
     def update(call: AdminCall, plan_id: str) -> Document:
         return plan_document(change_plan(plan_id, **call.changes, origin=call.origin))
 
@@ -38,12 +38,13 @@ from typing import Any, NamedTuple, TypeVar, cast
 import orjson
 from quart import Blueprint, Response, request
 
+from edge.admin.query import read_query
 from edge.http.api_spec import ErrorTypes, ResponseSpec, RouteSpec, Schema, describe_route, route_spec
 from edge.http.body_types import check_body
 from edge.http.client_ip import client_ip
 from edge.http.headers import Scope, idempotency_claim, read_headers
 from edge.http.json_body import parse_json_object
-from edge.http.paging import Page, read_page
+from edge.http.paging import DEFAULT_LIMIT, Page
 from edge.identity.admin_keys import AdminKeyRow
 from edge.request_context import read_body, services, write
 from shared.core.errors import (
@@ -70,17 +71,21 @@ _READS = ("GET", "HEAD")
 class AdminCall(NamedTuple):
     """A request with a valid admin key, as a view gets it.
 
-    `body` is the declared body type, or None; `changes` has the fields that the body contained. `page` is None unless the route
-    is a list. `jobs` are sent after the commit.
+    `body` is the declared body type, or None; `changes` has the fields that the body contained. `query` has the parameters that
+    were sent, with the types that the route declares. `jobs` are sent after the commit.
     """
 
     origin: Origin
     settings: Settings
     body: Any
     changes: Mapping[str, Any]
-    query: Mapping[str, str]
-    page: Page | None
+    query: Mapping[str, Any]
     jobs: list[tuple[str, str]]
+
+    @property
+    def page(self) -> Page:
+        """The requested page, of a route whose query is `PAGE`."""
+        return Page(self.query.get("limit", DEFAULT_LIMIT), self.query.get("after"))
 
     def enqueue(self, actor: str, argument: str) -> None:
         """Send a job to a worker after the commit. A lost job must be found by the worker's schedule."""
@@ -101,9 +106,11 @@ def admin_route(
     **fields: Any,
 ) -> Callable[[View], View]:
     """Register a view under `PATH` for admin keys with `scope`. `fields` are those of `describe_route`, such as `body`."""
-    kinds = [RateLimited, *errors, *((NotFound,) if fields.get("path") and NotFound not in errors else ())]
+    kinds = [InvalidRequest, RateLimited, *errors]
+    if fields.get("path") and NotFound not in errors:
+        kinds.append(NotFound)
     if method not in _READS:
-        kinds += [InvalidRequest, RequestTooLarge]
+        kinds.append(RequestTooLarge)
     if method == "POST":
         kinds.append(IdempotencyKeyReused)
     answer = ResponseSpec(returns, description)
@@ -160,8 +167,8 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
         changes = {name: getattr(body, name) for name in sent}
     elif data.strip() not in (b"", b"{}"):
         raise InvalidRequest("This request has no fields. Send it without a body.")
-    page = read_page() if "after" in (route.query or ()) else None
-    return AdminCall(origin, services().settings, body, changes, request.args.to_dict(), page, [])
+    query = read_query(route.query or {}, request.args.to_dict())
+    return AdminCall(origin, services().settings, body, changes, query, [])
 
 
 async def _read(work: Callable[[], Document], *_: object) -> bytes:

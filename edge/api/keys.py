@@ -56,7 +56,7 @@ DAY_MS = 24 * 3_600_000
 NO_SUCH_KEY = "No such key. List your keys with GET /api/chat/keys/."
 
 keys = Blueprint("keys", __name__)
-_KEY = {
+KEY_FIELDS = {
     "id": ID,
     "name": STRING,
     "prefix": STRING,
@@ -74,7 +74,9 @@ _KEY = {
 @describe_route(
     "List API keys",
     responses={
-        200: ResponseSpec(response_schema({"keys": array(response_schema(_KEY))}), "The active keys, without their secrets.")
+        200: ResponseSpec(
+            response_schema({"keys": array(response_schema(KEY_FIELDS))}), "The active keys, without their secrets."
+        )
     },
     notes="A key that has limits or lacks `can_manage` sees only itself and the keys that it created.",
 )
@@ -91,7 +93,7 @@ async def list_keys() -> Response:
         200: ResponseSpec(
             response_schema(
                 {
-                    **_KEY,
+                    **KEY_FIELDS,
                     "spent_this_month": INTEGER,
                     "spent_total": INTEGER,
                     "left_this_month": nullable(INTEGER),
@@ -114,7 +116,7 @@ async def show_key() -> Response:
 @describe_route(
     "Create an API key",
     body=NewKey,
-    responses={201: ResponseSpec(response_schema({**_KEY, "secret": STRING}), "The key. Its secret is not shown again.")},
+    responses={201: ResponseSpec(response_schema({**KEY_FIELDS, "secret": STRING}), "The key. Its secret is not shown again.")},
     errors=(InvalidRequest, RequestTooLarge, RateLimited),
     notes="Omitted fields default to those of the calling key, whose limits the new key cannot exceed. Usage of the new key also"
     " counts toward the calling key's limits, and revoking the calling key revokes it too. The calling key needs `can_manage`.",
@@ -136,7 +138,7 @@ async def create_key_view() -> Response:
     "Update an API key",
     path={"key_id": ID},
     body=KeyChanges,
-    responses={200: ResponseSpec(response_schema(_KEY), "The updated key. Changes take effect with the next request.")},
+    responses={200: ResponseSpec(response_schema(KEY_FIELDS), "The updated key. Changes take effect with the next request.")},
     errors=(InvalidRequest, RequestTooLarge, RateLimited, NotFound),
     notes="Only the fields in the body change. Null removes a limit, or resets it to the calling key's."
     " The calling key needs `can_manage`.",
@@ -202,12 +204,17 @@ def _active(account: UUID) -> Any:
 
 
 def _list(caller: AccountCaller) -> list[dict[str, Any]]:
+    return [document for _, document in read_keys(caller.account, _active(caller.account) & visible(caller))]
+
+
+def read_keys(account: UUID, condition: Any, limit: int | None = None) -> list[tuple[ApiKey, dict[str, Any]]]:
+    """Return the account's keys that match, oldest first, each with its document."""
     last_call = UsageLedger.select(fn.MAX(UsageLedger.created_at)).where(UsageLedger.api_key == ApiKey.id)
-    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call"))
-    rows = list(query.where(_active(caller.account) & visible(caller)).order_by(ApiKey.id))
-    spent = month_spending(caller.account, now_ms())
-    days = last_days(caller.account) if any(row.last_call is None for row in rows) else {}
-    return [_document(row, row.last_call or days.get(row.id), spent.get(row.id, 0)) for row in rows]
+    query: Any = ApiKey.select(ApiKey, last_call.alias("last_call")).where((ApiKey.account == account) & condition)
+    rows = list(query.order_by(ApiKey.id).limit(limit))
+    spent = month_spending(account, now_ms())
+    days = last_days(account) if any(row.last_call is None for row in rows) else {}
+    return [(row, _document(row, row.last_call or days.get(row.id), spent.get(row.id, 0))) for row in rows]
 
 
 def create(caller: AccountCaller, requested: KeyRequest) -> CreatedKey:
