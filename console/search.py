@@ -11,11 +11,12 @@ from uuid import UUID
 
 from flask import url_for
 
-from shared.identity.api_key_format import digest, is_well_formed, shown_prefix
+from shared.identity.api_key_format import ADMIN_PREFIX, digest, is_well_formed, shown_prefix
 from shared.identity.emails import normalize_for_lookup
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.models import (
     Account,
+    AdminKey,
     AIModel,
     ApiKey,
     Budget,
@@ -75,6 +76,9 @@ def _by_id(id: UUID) -> Iterator[Found]:
     key = ApiKey.get_or_none(ApiKey.id == id)
     if key is not None:
         yield _key(key)
+    admin_key = AdminKey.get_or_none(AdminKey.id == id)
+    if admin_key is not None:
+        yield _admin_key(admin_key)
     for member in Member.select().where(((Member.id == id) | (Member.person == id)) & (Member.account != id)).limit(MAX_FOUND):
         yield _member(member)
     call = UsageLedger.select(UsageLedger.id, UsageLedger.model).where(UsageLedger.id == id).first()
@@ -114,6 +118,10 @@ def _by_name(text: str) -> Iterator[Found]:
     is_key = ApiKey.digest == digest(text) if is_well_formed(text) else ApiKey.prefix == shown_prefix(text)
     for key in ApiKey.select().where(is_key).limit(MAX_FOUND):
         yield _key(key)
+    is_secret = is_well_formed(text, ADMIN_PREFIX)
+    is_admin_key = AdminKey.digest == digest(text) if is_secret else AdminKey.prefix == shown_prefix(text, ADMIN_PREFIX)
+    for admin_key in AdminKey.select().where(is_admin_key).limit(MAX_FOUND):
+        yield _admin_key(admin_key)
     alias = ModelAlias.get_or_none(ModelAlias.name == text)
     name = alias.__data__["model"] if alias is not None else text
     if AIModel.select().where(AIModel.id == name).exists():
@@ -145,6 +153,10 @@ def _account(row: Account, kind: str = "") -> Found:
 
 def _key(row: ApiKey) -> Found:
     return Found(gettext("API key"), f"{row.name} · {row.account.email}", url_for("keys.detail", key_id=row.id))
+
+
+def _admin_key(row: AdminKey) -> Found:
+    return Found(gettext("Admin key"), row.name, url_for("admin_keys.index", search=row.prefix))
 
 
 def _member(row: Member) -> Found:

@@ -17,7 +17,7 @@ from console.security.password_auth import require_code, require_password
 from shared.core.errors import InvalidInput
 from shared.identity.web_sessions import agent_label
 from shared.models import StaffUser
-from shared.operations import staff, staff_identities, staff_sessions
+from shared.operations import admin_keys, staff, staff_identities, staff_sessions
 from shared.operations.passkeys import STAFF as PASSKEYS
 from shared.operations.passkeys import Site
 from shared.operations.second_factor import STAFF
@@ -34,6 +34,17 @@ def reset_staff_password(email: str) -> tuple[str, str]:
     """Reset a staff member's password. Returns their id and new password, which is shown once."""
     person, password = staff.set_staff_password(email, must_change_password=_first_password_change(), origin=origin())
     return str(person.id), password
+
+
+def create_admin_key(name: str, scopes: list[str], expires_at: int | None) -> tuple[str, str]:
+    """Create a key of the administration API. Returns its id and its secret, which is shown once."""
+    created = admin_keys.create_admin_key(name, scopes, expires_at, origin=origin())
+    return str(created.row.id), created.secret
+
+
+def revoke_admin_key(key: UUID) -> None:
+    """Revoke a key of the administration API."""
+    admin_keys.revoke_admin_key(key, origin=origin())
 
 
 def set_staff_role(person: UUID, role: str) -> str:

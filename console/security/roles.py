@@ -18,6 +18,7 @@ ACTIONS: dict[str, frozenset[str]] = {
     "account.plan": frozenset({"owner", "billing"}),
     "account.purge": frozenset({"owner"}),
     "account.status": frozenset({"owner", "billing", "support"}),
+    "admin_key.manage": frozenset({"owner"}),  # a key can do whatever the owner can
     "alias.edit": frozenset({"owner"}),
     "code.edit": frozenset({"owner", "billing"}),
     "hold.release": frozenset({"owner", "billing", "support"}),

@@ -6,6 +6,7 @@ from flask_admin import BaseView
 
 from console.views.account_management import AccountCareView
 from console.views.accounts import AccountsView
+from console.views.admin_keys import AdminKeysView
 from console.views.audit import AuditView
 from console.views.channels import ChannelsView
 from console.views.holds import HoldsView
@@ -52,6 +53,9 @@ def views() -> list[BaseView]:
         AliasesView(name=lazy_gettext("Aliases"), category=lazy_gettext("Catalog"), endpoint="aliases", url="/aliases"),
         ChannelsView(name=lazy_gettext("Channels"), category=lazy_gettext("Catalog"), endpoint="channels", url="/channels"),
         StaffView(name=lazy_gettext("Staff"), category=lazy_gettext("Console"), endpoint="staff", url="/staff"),
+        AdminKeysView(
+            name=lazy_gettext("Admin keys"), category=lazy_gettext("Console"), endpoint="admin_keys", url="/admin-keys"
+        ),
         AuditView(name=lazy_gettext("Audit log"), category=lazy_gettext("Console"), endpoint="audit", url="/audit"),
         SearchView(name=lazy_gettext("Search"), endpoint="search", url="/search"),
         AccountCareView(name=lazy_gettext("Account"), endpoint="account_care", url="/account"),

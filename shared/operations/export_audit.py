@@ -8,7 +8,7 @@ from shared.core.database import transaction
 from shared.identity.api_key_format import PREFIX
 from shared.operations.audit import Origin, record_audit_entry
 
-_KEY = re.compile(rf"({PREFIX}[0-9A-Za-z]{{4}})[0-9A-Za-z]+")
+_KEY = re.compile(rf"({PREFIX}(?:admin-)?[0-9A-Za-z]{{4}})[0-9A-Za-z]+")
 
 
 def record_export(what: str, filters: dict[str, str], *, origin: Origin) -> None:

@@ -15,6 +15,7 @@ from flask import Flask
 from shared.core.clock import now_ms
 from shared.models import EdgeProcess
 from shared.operations.account_notes import add_note
+from shared.operations.admin_keys import create_admin_key
 from shared.operations.model_aliases import create_alias
 from shared.operations.payments import PaymentTerms, order_credits, set_payment_settings
 from shared.operations.plans import create_plan
@@ -50,6 +51,7 @@ def filled_database(bound_database) -> None:
     factories.model("m-2", factories.channel("https://api.openai.com/v1"), upstream_model="gpt-4o-mini")  # has a list price
     create_alias("old/m-1", "m-1", shutdown_at=now_ms() + HOUR_MS, origin=ORIGIN)
     save_draft("m-1", Rates(input=2_000, output=3_000), origin=ORIGIN)
+    create_admin_key("terraform", ["accounts:read", "keys:write"], now_ms() + HOUR_MS, origin=ORIGIN)
     create_plan("Keeper", {"monthly_credits": 100}, origin=ORIGIN)
     create_codes(25, count=2, origin=ORIGIN)
     owner = factories.account(email=f"{'n' * 63}@department.of-a-company.example")
