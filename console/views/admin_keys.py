@@ -26,7 +26,7 @@ class AdminKeysView(ListView):
     has_aside = True
     row_name = "name"
     list_template = "admin_keys/list.html"
-    column_list = ("name", "prefix", "scopes", "state", "last_used_at")
+    column_list = ("name", "prefix", "scopes", "state", "expires_at", "last_used_at")
     column_export_list = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at")
     column_labels = {
         "name": lazy_gettext("Name"),
@@ -34,6 +34,7 @@ class AdminKeysView(ListView):
         "scopes": lazy_gettext("Scopes"),
         "state": lazy_gettext("State"),
         "created_at": lazy_gettext("Created"),
+        "expires_at": lazy_gettext("Expires"),
         "last_used_at": lazy_gettext("Last used"),
     }
     column_sortable_list = ("name", "last_used_at", "created_at")

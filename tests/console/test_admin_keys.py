@@ -90,6 +90,7 @@ def test_a_key_is_found_by_its_id_and_prefix_and_secrets_stay_out_of_urls(signed
 )
 async def test_a_key_is_created_in_a_browser(enter: Enter, axe: str, look: dict[str, Any]) -> None:
     page = await enter(PATH, **look)
+    await check_page(page, axe, "console-admin-keys-none")
     await page.fill("[name=name]", "terraform")
     await page.check("[value='accounts:write']")
     await page.click("button:has-text('Create admin key')")
