@@ -46,7 +46,7 @@ Email = Annotated[str, Meta(min_length=3, max_length=MAX_EMAIL)]
 Name = Annotated[str, Meta(max_length=MAX_NAME)]
 
 ACCOUNT_PATH = {"account_id": described(STRING, "Id of the account, or its email address.")}
-_PLAN = response_schema({"id": ID, "name": STRING, "renews_at": TIMESTAMP})
+_PLAN = response_schema({"id": ID, "name": STRING, "renews_at": nullable(TIMESTAMP)})
 ACCOUNT = response_schema(
     {
         "id": ID,

@@ -147,7 +147,7 @@ FIELDS: Mapping[str, Meaning] = {
     "rate_limits": Meaning("The caller's rate limits.", _RATE_LIMITS),
     "redis": Meaning("Whether Redis responds.", True),
     "remaining": Meaning("Credits that remain today.", 987),
-    "renews_at": Meaning("When the plan's next period starts.", _TIME),
+    "renews_at": Meaning("When the plan's next period starts; null if it has none.", _TIME),
     "removed": Meaning("Number of deleted rows and files, by kind.", {"messages": 12, "shares": 1}),
     "request_id": Meaning("Id of the call, as in its `x-request-id` header.", "req_0193a5b27c1e7d2a9b1f4f2f6f1c9a10"),
     "required": Meaning("Credits that must be available for the call.", 129),

@@ -18,7 +18,9 @@ from schemathesis.checks import CHECKS
 from schemathesis.generation import GenerationMode
 
 from shared.core.database import bind_database, database
+from shared.identity.admin_scopes import ALL
 from shared.models import Plan, Subscription
+from shared.operations.admin_keys import create_admin_key
 from tests import factories
 from tests.databases import opened
 from tests.servers.edge import environment_of, start_edge
@@ -31,16 +33,20 @@ NAMES = ("not_a_server_error", "status_code_conformance", "content_type_conforma
 
 
 class Target:
-    """An edge, its OpenAPI document, and a key on a plan with every feature."""
+    """An edge, its OpenAPI document, a key on a plan with every feature, and an admin key with every scope."""
 
-    def __init__(self, url: str, secret: str) -> None:
-        self.url, self.secret = url, secret
+    def __init__(self, url: str, secret: str, admin_secret: str) -> None:
+        self.url, self._secret, self._admin_secret = url, secret, admin_secret
         self.document: dict[str, Any] = requests.get(f"{url}/openapi.json", timeout=30).json()
         for path, methods in self.document["paths"].items():  # use existing models; otherwise most calls end as 404
             body = methods.get("post", {}).get("requestBody")
             properties = next(iter(body["content"].values()))["schema"]["properties"] if body else {}
             if "model" in properties:
                 properties["model"] = {"enum": ["image-1" if path.endswith("/image/") else "m-1"]}
+
+    def headers(self, path: str) -> dict[str, str]:
+        """The headers of a request to `path`."""
+        return {"authorization": f"Bearer {self._admin_secret if path.startswith('/api/admin/') else self._secret}"}
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +67,7 @@ def target(migrated_sqlite: Path, redis_servers: Any, tmp_path_factory: pytest.T
             {"database_url": f"sqlite:///{path}", "redis_url": redis_servers("valkey").url, "data_dir": folder}
         )
         edge = start_edge(folder, environ)
-        yield Target(edge.url, secret)
+        yield Target(edge.url, secret, create_admin_key("all", [ALL], origin=factories.ORIGIN).secret)
         edge.kill()
         upstream.close()
         database.initialize(None)
@@ -93,7 +99,7 @@ def try_all(operation: Any, mode: GenerationMode, target: Target, checks: list[A
     def once(case: Any) -> None:
         for name in [name for name in case.headers or () if name.lower() in OF_THE_CLIENT]:
             del case.headers[name]
-        response = case.call(base_url=target.url, headers={"authorization": f"Bearer {target.secret}"}, timeout=30)
+        response = case.call(base_url=target.url, headers=target.headers(case.path), timeout=30)
         case.validate_response(response, checks=checks)
         tried[operation.label] = tried.get(operation.label, 0) + 1
 
