@@ -160,7 +160,7 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
     """Check the request. Raises `InvalidRequest`."""
     body, changes = None, {}
     if route.body is not None:
-        sent = parse_json_object(data)
+        sent = parse_json_object(data, has_client_options=True)  # a channel's base URL is none
         if not sent and request.method == "PATCH":
             raise InvalidRequest("The body must contain at least one field to update.")
         body = check_body(sent, route.body)

@@ -9,9 +9,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from edge.http.body_types import ClosedBody, check_body
 from edge.http.json_body import parse_json_object
+from edge.http.time_fields import Time, parse_time
 from edge.identity.keys import KeyRow
 from shared.core.errors import InvalidInput, InvalidRequest
-from shared.core.timestamps import parse_timestamp
 from shared.operations.keys import MAX_LIMIT, YEAR_10000
 from shared.operations.validation import check_text
 from shared.text.client_address import Network, normalize_network
@@ -20,7 +20,6 @@ MAX_ENTRIES = 1_000  # in `allowed_models` or `allowed_ips`
 
 
 MAX_NAME_LENGTH = 100
-_TIMESTAMP = "an ISO 8601 time with a UTC offset, such as 2027-01-31T09:30:00Z"
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
@@ -28,7 +27,6 @@ Entries = Annotated[
     list[str],
     Meta(min_length=1, max_length=MAX_ENTRIES, extra={"expected": f"a list of 1 to {MAX_ENTRIES} strings; omit it to allow all"}),
 ]
-Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, extra={"expected": _TIMESTAMP})]
 
 
 class KeyFields(ClosedBody, kw_only=True):
@@ -168,10 +166,7 @@ def _can_manage(value: bool | None, allowed: bool | None) -> bool | None:
 def _expiry(value: str | None, latest: int | None, now: int) -> int | None:
     if value is None:
         return latest
-    try:
-        moment = parse_timestamp(value)
-    except ValueError:
-        raise InvalidRequest(f"'expires_at' must be {_TIMESTAMP}.", "expires_at") from None
+    moment = parse_time("expires_at", value)
     if not now < moment < YEAR_10000:
         raise InvalidRequest("'expires_at' must be in the future; omit it for a key that never expires.", "expires_at")
     if latest is not None and moment > latest:

@@ -116,13 +116,7 @@ async def show_usage() -> Response:
 
 def read_usage_request(args: Mapping[str, str], now: int) -> UsageRequest:
     """Parse the query. `now` is in ms UTC. Raises `InvalidRequest`."""
-    last = parse_date("to", args.get("to")) or datetime.fromtimestamp(now / 1000, UTC).date()
-    first = parse_date("from", args.get("from")) or date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1))
-    days = (last - first) // timedelta(days=1) + 1
-    if days < 1:
-        raise InvalidRequest("'from' must not be after 'to'.", "from")
-    if days > MAX_DAYS:
-        raise InvalidRequest(f"'from' to 'to' must be at most {MAX_DAYS} days; it is {days} days.", "from")
+    first, last = read_days(args, now)
     by, format = args.get("by", BREAKDOWNS[0]), args.get("format", FORMATS[0])
     found = next((known for known in BREAKDOWNS if known == by), None)
     if found is None:
@@ -130,6 +124,18 @@ def read_usage_request(args: Mapping[str, str], now: int) -> UsageRequest:
     if format not in FORMATS:
         raise InvalidRequest(f"'format' must be one of {', '.join(FORMATS)}.", "format")
     return UsageRequest(first, last, found, format)
+
+
+def read_days(args: Mapping[str, str], now: int) -> tuple[date, date]:
+    """Return the first and the last UTC day of a report, `from` and `to` in the query. Raises `InvalidRequest`."""
+    last = parse_date("to", args.get("to")) or datetime.fromtimestamp(now / 1000, UTC).date()
+    first = parse_date("from", args.get("from")) or date.fromordinal(max(1, last.toordinal() - DEFAULT_DAYS + 1))
+    days = (last - first) // timedelta(days=1) + 1
+    if days < 1:
+        raise InvalidRequest("'from' must not be after 'to'.", "from")
+    if days > MAX_DAYS:
+        raise InvalidRequest(f"'from' to 'to' must be at most {MAX_DAYS} days; it is {days} days.", "from")
+    return first, last
 
 
 def parse_date(name: str, text: str | None) -> date | None:
@@ -155,7 +161,7 @@ def usage_rows(account: UUID, requested: UsageRequest, keys: list[UUID] | None =
     for sums in groups.values():
         total = total.plus(sums)
     if requested.by == "day":
-        return [{"day": _day(day), **sums._asdict()} for day, sums in sorted(groups.items())], total
+        return [{"day": date_of(day).isoformat(), **sums._asdict()} for day, sums in sorted(groups.items())], total
     if requested.by == "tag":
         groups = _limited(groups)
     ranked = sorted(groups.items(), key=lambda group: (-group[1].credits, -group[1].calls, str(group[0] or "")))
@@ -198,5 +204,6 @@ def _csv(requested: UsageRequest, rows: list[dict[str, Any]]) -> Response:
     return response
 
 
-def _day(ms: int) -> str:
-    return (_EPOCH + timedelta(milliseconds=ms)).isoformat()
+def date_of(ms: int) -> date:
+    """Return the UTC day of a time (ms)."""
+    return _EPOCH + timedelta(milliseconds=ms)

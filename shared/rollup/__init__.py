@@ -12,7 +12,7 @@ updated by the difference between the accounts' new and old sums, so they still 
 """
 
 from shared.rollup.breakdown import Breakdown, UsageSums, last_days, read_breakdown
-from shared.rollup.read import AccountRank, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
+from shared.rollup.read import AccountRank, GroupBy, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.spending import member_spending, month_spending
 from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
 from shared.rollup.tally import Tally
@@ -25,6 +25,7 @@ __all__ = [
     "OTHER_TAGS",
     "AccountRank",
     "Breakdown",
+    "GroupBy",
     "RollupResult",
     "Scope",
     "Tally",

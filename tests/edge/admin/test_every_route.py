@@ -68,7 +68,7 @@ def test_the_reference_lists_every_route_with_a_tag_of_its_own(app: Any) -> None
         for method, operation in methods.items()
         if operation["tags"] == ["api/admin"]
     }
-    assert documented.keys() == {(route.method, re.sub(r"<(\w+)>", r"{\1}", route.rule)) for route in routes(app)}
+    assert documented.keys() == {(route.method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route.rule)) for route in routes(app)}
     for (method, _), operation in documented.items():
         assert operation["security"] == [{"admin_key": []}]
         assert {"401", "403", "429", "503"} <= operation["responses"].keys()
