@@ -72,7 +72,7 @@ def add_command_group(commands: Commands[Parser], name: str, help: str) -> Comma
 def add_command(commands: Commands[Parser], name: str, help: str, run: Run, *, database: bool = True) -> Parser:
     """Add a command. With `database`, `run` is called with a connected database at the current schema."""
     parser = commands.add_parser(name, help=help, description=help)
-    parser.set_defaults(run=run, database=database)
+    parser.set_defaults(run=run, database=database, command=parser.prog.partition(" ")[2])
     return parser
 
 

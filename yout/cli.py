@@ -37,6 +37,7 @@ from yout.commands import (
     staff,
     up,
 )
+from yout.remote import URL_VARIABLE
 from yout.result import Result, print_error, print_result
 
 NOUNS = (
@@ -98,6 +99,10 @@ def build_parser() -> Parser:
 def _run(arguments: argparse.Namespace) -> Result:
     run: Run = arguments.run
     call = CommandContext(arguments)
+    if arguments.database and os.environ.get(URL_VARIABLE):
+        from yout.remote.run import run_remotely
+
+        return run_remotely(call)
     if not arguments.database:
         return run(call)
     from yout.command_database import database_session

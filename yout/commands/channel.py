@@ -199,7 +199,7 @@ def _create_channel(call: CommandContext) -> Channel:
 
     arguments = call.arguments
     secret = read_secret_option(arguments.secret)
-    settings = dict(_pair(text) for text in arguments.setting)
+    settings = parse_settings(arguments.setting)
     if arguments.template is not None:
         if arguments.dialect is not None:
             raise UsageError("--dialect cannot be combined with --template")
@@ -258,6 +258,11 @@ def _drafts(call: CommandContext) -> Result:
     lines = [f"Added draft {id}. To enable it: yout model publish {id}" for id in drafts.added]
     lines += [f"{id} is already in the catalog, unchanged." for id in drafts.existing]
     return Result({"id": call.arguments.name, "drafts": drafts.added, "kept": drafts.existing}, "\n".join(lines))
+
+
+def parse_settings(options: list[str]) -> dict[str, Any]:
+    """Return the settings of `--setting KEY=VALUE` options. Raises `UsageError`."""
+    return dict(_pair(text) for text in options)
 
 
 def _pair(text: str) -> tuple[str, Any]:

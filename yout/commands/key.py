@@ -49,6 +49,8 @@ def register(commands: Commands[Parser]) -> None:
     limit.add_argument("credits", type=int, metavar="CREDITS", help="credits per calendar month (UTC); 0 removes the limit")
     revoke = add_command(verbs, "revoke", "revoke a key permanently", _revoke)
     revoke.add_argument("key", metavar="ID")
+    for command in (update, limit, revoke):
+        command.add_argument("--account", metavar="EMAIL", help="email or ID of the account; needed with YOUT_ADMIN_URL")
 
 
 def _create(call: CommandContext) -> Result:

@@ -45,7 +45,7 @@ def _add_terms(command: Parser) -> None:
     command.add_argument("--store", action=argparse.BooleanOptionalAction, help="whether subscribers can store conversations")
 
 
-def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
+def plan_terms(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the terms given on the command line."""
     given = {name: getattr(arguments, name) for name in _NUMBERS}
     given |= {term: getattr(arguments, option) for option, term in _SWITCHES.items()}
@@ -56,14 +56,14 @@ def _terms(arguments: argparse.Namespace) -> dict[str, Any]:
 def _create(call: CommandContext) -> Result:
     from shared.operations.plans import create_plan
 
-    return _result(create_plan(call.arguments.name, _terms(call.arguments), origin=call.origin))
+    return _result(create_plan(call.arguments.name, plan_terms(call.arguments), origin=call.origin))
 
 
 def _change(call: CommandContext) -> Result:
     from shared.operations.plans import set_plan_status, update_plan
 
     arguments = call.arguments
-    row = update_plan(arguments.name, _terms(arguments), origin=call.origin)
+    row = update_plan(arguments.name, plan_terms(arguments), origin=call.origin)
     if arguments.offer is not None:
         row = set_plan_status(row.id, "active" if arguments.offer else "disabled", origin=call.origin)
     return _result(row)

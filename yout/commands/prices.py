@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # commands import what they need only when they run
     from shared.operations.price_sync import SyncedPrice
     from shared.operations.prices import Rates
 
-_RATES = {
+RATES = {
     "input": "credits per 1,000 input tokens",
     "output": "credits per 1,000 output tokens",
     "cached_input": "credits per 1,000 cached input tokens",
@@ -32,7 +32,7 @@ def register(commands: Commands[Parser]) -> None:
     verbs = add_command_group(commands, "prices", "manage prices")
     change = add_command(verbs, "set", "set a model's price; rates that are not given are kept", _set)
     change.add_argument("id", metavar="MODEL")
-    for name, help in _RATES.items():
+    for name, help in RATES.items():
         change.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N", help=help)
     change.add_argument("--rate", action="append", default=[], metavar="KIND=N", help=RATE_HELP)
     change.add_argument(
@@ -60,7 +60,7 @@ def _set(call: CommandContext) -> Result:
     arguments = call.arguments
     current = current_price(arguments.id)
     rates = rates_of(current) if current is not None else Rates()
-    given = {name: getattr(arguments, name) for name in _RATES if getattr(arguments, name) is not None}
+    given = {name: getattr(arguments, name) for name in RATES if getattr(arguments, name) is not None}
     kept = {rate[:2]: rate for rate in rates.rates}
     names = {format_rate(rate).partition("=")[0]: key for key, rate in kept.items()}
     for name in arguments.no_rate:
