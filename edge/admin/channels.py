@@ -56,7 +56,7 @@ CHANNEL = response_schema(
     }
 )
 
-Dialect = Annotated[str, Meta(extra_json_schema={"enum": list(DIALECTS)})]
+Dialect = Literal["openai", "anthropic", "gemini", "responses"]
 Secret = Annotated[str, Meta(max_length=MAX_SECRET_LENGTH)]
 Url = Annotated[str, Meta(min_length=1, max_length=500)]
 

@@ -84,6 +84,7 @@ class RouteChanges(ClosedBody, kw_only=True):
         "model": described(STRING, "Only routes of this model."),
         "channel": described(STRING, "Only routes of the channel with this id or name."),
     },
+    errors=(NotFound,),
 )
 def list_all(call: AdminCall) -> Document:
     """List the routes."""

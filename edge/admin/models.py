@@ -44,7 +44,7 @@ Text = Annotated[str, Meta(max_length=2_000)]
 Short = Annotated[str, Meta(min_length=1, max_length=100)]
 Modality = Annotated[str, Meta(min_length=1, max_length=64)]
 Tags = list[Annotated[str, Meta(min_length=1, max_length=40)]]
-Kind = Annotated[str, Meta(extra_json_schema={"enum": list(MODEL_KINDS)})]
+Kind = Literal["chat", "embedding", "image", "video", "speech", "moderation", "transcription", "rerank"]
 
 NAME_PAGE: Mapping[str, Schema] = {
     "limit": integer(1, MAX_LIMIT),

@@ -100,12 +100,14 @@ def admin_route(
     summary: str,
     *,
     returns: Schema,
-    status: int = 200,
-    description: str = "",
     errors: ErrorTypes = (),
     **fields: Any,
 ) -> Callable[[View], View]:
-    """Register a view under `PATH` for admin keys with `scope`. `fields` are those of `describe_route`, such as `body`."""
+    """Register a view under `PATH` for admin keys with `scope`.
+
+    `fields` are those of `describe_route`, such as `body`, and the `status` (by default 200) and `description` of the response.
+    """
+    status: int = fields.pop("status", 200)
     kinds = [InvalidRequest, RateLimited, *errors]
     if fields.get("path") and NotFound not in errors:
         kinds.append(NotFound)
@@ -113,7 +115,7 @@ def admin_route(
         kinds.append(RequestTooLarge)
     if method == "POST":
         kinds.append(IdempotencyKeyReused)
-    answer = ResponseSpec(returns, description)
+    answer = ResponseSpec(returns, fields.pop("description", ""))
     describe = describe_route(summary, callers=ADMIN_KEY, responses={status: answer}, errors=tuple(kinds), **fields)
 
     def register(view: View) -> View:

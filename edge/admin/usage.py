@@ -13,6 +13,7 @@ from edge.admin.route import AdminCall, Document, admin_route
 from edge.api.usage import DAY_MS, date_of, read_days, start_of_day
 from edge.http.api_spec import DATE, INTEGER, STRING, array, described, enum, nullable, response_schema
 from shared.core.clock import now_ms
+from shared.core.errors import NotFound
 from shared.core.timestamps import format_timestamp
 from shared.models import Channel
 from shared.rollup import GroupBy, Scope, Tally, TimeSpan, read_figures, top_accounts
@@ -65,6 +66,7 @@ _REPORT = response_schema(
         "channel": described(STRING, "Only calls of the channel with this id or name."),
     },
     returns=_REPORT,
+    errors=(NotFound,),
     notes=lazy_gettext(
         "At most 366 days, by default the last 30. By `account`, the rows are the {maximum} accounts with the highest charges.",
         maximum=MAX_ACCOUNTS,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from edge.admin.channels import Dialect
+from edge.admin.models import Kind
 from shared.core.clock import new_id, now_ms
 from shared.core.secrets import unseal
 from shared.core.timestamps import format_timestamp, parse_timestamp
-from shared.models import AIModel, AuditEntry, Channel, ChannelModel
+from shared.models import DIALECTS, MODEL_KINDS, AIModel, AuditEntry, Channel, ChannelModel
 from shared.operations.prices_in_force import current_price
 from tests.edge.admin.conftest import AdminClient
 from tests.servers.edge import SECRET_KEY
@@ -134,10 +136,15 @@ def test_prices_are_set_now_and_later(admin: AdminClient) -> None:
     assert parse_timestamp(now["effective_at"]) <= now_ms()
 
 
+def test_every_dialect_and_kind_can_be_sent() -> None:
+    assert get_args(Dialect) == DIALECTS
+    assert get_args(Kind) == MODEL_KINDS
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "param"),
     [
-        ("POST", "/channels/", {"name": "x", "dialect": "smtp", "base_url": "https://x.example"}, None),
+        ("POST", "/channels/", {"name": "x", "dialect": "smtp", "base_url": "https://x.example"}, "dialect"),
         ("POST", "/channels/", {"name": "x", "dialect": "openai", "base_url": "ftp://x"}, None),
         ("POST", "/channels/", {"name": "x", "dialect": "openai"}, "base_url"),
         ("POST", "/models/", {"id": "m", "channel": "c", "price": {"credits_per_1k_input": -1}}, "price.credits_per_1k_input"),
