@@ -17,7 +17,7 @@ from shared.core.settings import Settings
 from shared.media.webhooks import DueCallback
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
-from workers.webhook_delivery import INTERVAL_SECONDS, LIMITS, Message, WebhookDeliverer, signed_message
+from workers.webhook_delivery import INTERVAL_SECONDS, LIMITS, Message, Result, WebhookDeliverer, signed_message
 
 log = logging.getLogger("yout.worker.budgets")
 
@@ -70,8 +70,8 @@ class BudgetWebhooks:
     def postpone(self, ids: Sequence[UUID], milliseconds: int) -> None:
         budget_webhooks.postpone_webhooks(ids, milliseconds)
 
-    def finish(self, id: UUID) -> None:
-        budget_webhooks.finish_webhook(id)
+    def finish(self, id: UUID, result: Result) -> None:
+        budget_webhooks.finish_webhook(id, result)
 
     def message(self, id: UUID) -> Message | None:
         found = find_alert(id)

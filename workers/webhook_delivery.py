@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.core.clock import now_ms
@@ -87,6 +87,7 @@ def host_of(url: str) -> str:
 
 
 Message = tuple[bytes, dict[str, str]]  # body and headers
+Result = Literal["sent", "failed"]  # failed: another attempt would be refused as well
 
 
 class WebhookQueue(Protocol):
@@ -100,7 +101,7 @@ class WebhookQueue(Protocol):
 
     def postpone(self, ids: Sequence[UUID], milliseconds: int) -> None: ...
 
-    def finish(self, id: UUID) -> None: ...
+    def finish(self, id: UUID, result: Result) -> None: ...
 
     def message(self, id: UUID) -> Message | None:
         """Return the message, or None if the row is gone. Raises `SettingsError` if it cannot be signed."""
@@ -114,7 +115,7 @@ class WebhookDeliverer:
         self._queue = queue or JobCallbacks(settings)
         self._outbound = SafeHttpClient(policy_from_settings(settings))
         self._in_flight: dict[UUID, Delivery] = {}
-        self._ended: SimpleQueue[tuple[UUID, bool]] = SimpleQueue()
+        self._ended: SimpleQueue[tuple[UUID, Result | None]] = SimpleQueue()
 
     def deliver_due(self) -> None:
         """Start due deliveries within the limits, and record finished ones. Raises database errors."""
@@ -159,36 +160,36 @@ class WebhookDeliverer:
         threading.Thread(target=self._deliver, args=arguments, name="callback", daemon=True).start()
 
     def _deliver(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> None:
-        done = False
+        result: Result | None = None
         try:
-            done = self._post(job, url, body, headers)
+            result = self._post(job, url, body, headers)
         except Exception as error:  # the slot must be freed after any error
             log.error("webhook of %s %s: unhandled error: %s", self._queue.what, job, describe_failure(error))
         finally:
-            self._ended.put((job, done))
+            self._ended.put((job, result))
 
-    def _post(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> bool:
-        """Post once. Returns whether no further attempt is needed. Runs on the delivery's thread, without database access."""
+    def _post(self, job: UUID, url: str, body: bytes, headers: dict[str, str]) -> Result | None:
+        """Post once. Returns None if another attempt is needed. Runs on the delivery's thread, without database access."""
         try:
             with self._outbound.post(url, body, max_bytes=MAX_ANSWER_BYTES, headers=headers, limits=LIMITS) as reply:
-                return 200 <= reply.status < 300
+                return "sent" if 200 <= reply.status < 300 else None
         except OutboundRefused:
             log.warning("webhook of %s %s: address not allowed", self._queue.what, job)
-            return True  # a retry would be rejected as well
+            return "failed"
         except OutboundFailed:
-            return False
+            return None
 
     def _note_ended(self, wait_seconds: float) -> None:
         """Record finished deliveries. If any is still running, wait up to `wait_seconds` for the next to finish."""
         wait = wait_seconds if self._in_flight else 0
         while True:
             try:
-                job, done = self._ended.get(timeout=wait) if wait > 0 else self._ended.get_nowait()
+                job, result = self._ended.get(timeout=wait) if wait > 0 else self._ended.get_nowait()
             except Empty:
                 return
             self._in_flight.pop(job, None)
-            if done:
-                self._queue.finish(job)
+            if result is not None:
+                self._queue.finish(job, result)
             wait = 0
 
 
@@ -209,7 +210,7 @@ class JobCallbacks:
     def postpone(self, ids: Sequence[UUID], milliseconds: int) -> None:
         webhooks.postpone_callbacks(ids, milliseconds)
 
-    def finish(self, id: UUID) -> None:
+    def finish(self, id: UUID, result: Result) -> None:  # noqa: ARG002  (erased either way)
         webhooks.erase_callback(id)
 
     def message(self, id: UUID) -> Message | None:

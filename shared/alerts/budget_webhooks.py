@@ -49,9 +49,9 @@ def postpone_webhooks(ids: Sequence[UUID], milliseconds: int) -> None:
     BudgetAlert.update(webhook_due_at=now + milliseconds).where(still_due).execute()
 
 
-def finish_webhook(id: UUID) -> None:
-    """Record that a webhook was delivered, or refused for good."""
-    BudgetAlert.update(webhook_status="sent", webhook_due_at=None).where((BudgetAlert.id == id) & _QUEUED).execute()
+def finish_webhook(id: UUID, status: str) -> None:
+    """Record that a webhook was `sent`, or `failed` because its address is not allowed."""
+    BudgetAlert.update(webhook_status=status, webhook_due_at=None).where((BudgetAlert.id == id) & _QUEUED).execute()
 
 
 def webhook_document(found: AlertedBudget) -> dict[str, Any]:

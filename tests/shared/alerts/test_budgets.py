@@ -367,7 +367,7 @@ def test_a_name_that_changes_and_a_redirect_lead_to_no_private_address(
     budget(owner, 5_000_000, scope="balance", webhook_url="http://rebound.example/hook")
     deliver_all(strict)
     strict.close()
-    assert upstream.calls == []
+    assert (upstream.calls, BudgetAlert.get().webhook_status) == ([], "failed")
 
     monkeypatch.undo()
     target = f"{upstream.url}/secret"
