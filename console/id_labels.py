@@ -9,7 +9,9 @@ from uuid import UUID
 
 from flask import url_for
 
-from shared.models import Account, AIModel, ApiKey, Channel, StaffUser
+from shared.models import Account, AdminKey, AIModel, ApiKey, Channel, StaffUser
+from shared.operations.admin_keys import ACTOR as ADMIN_KEY_ACTOR
+from shared.operations.admin_keys import actor_of
 from shared.operations.web_accounts import account_actor
 
 _IS_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -23,21 +25,26 @@ class ActorLink(NamedTuple):
 
 
 def actor_links(actors: Iterable[str]) -> dict[str, ActorLink]:
-    """Return the actors of audit and ledger entries that are accounts, keys or staff; others, such as `seed`, are missing."""
+    """Return the actors of audit and ledger entries that are accounts, keys, admin keys or staff; others, such as `seed`, are
+    missing.
+    """
     unique = set(actors)
     accounts = {account_actor(row.id): row for row in _rows(Account, Account.email, Account.id, _ids(unique))}
     keys = {f"key:{row.prefix}": row for row in _rows(ApiKey, ApiKey.name, ApiKey.prefix, _without("key:", unique))}
     staff = {row.email: row for row in _rows(StaffUser, StaffUser.email, StaffUser.email, unique)}
+    ids = [UUID(actor[-36:]) for actor in unique if actor.startswith(ADMIN_KEY_ACTOR) and _IS_ID.fullmatch(actor[-36:])]
+    admin_keys = {actor_of(row): row for row in _rows(AdminKey, AdminKey.name, AdminKey.id, ids, AdminKey.prefix)}
     return {
+        **{name: ActorLink(row.name, url_for("admin_keys.index", search=row.prefix)) for name, row in admin_keys.items()},
         **{name: ActorLink(row.email, url_for("accounts.detail", account_id=row.id)) for name, row in accounts.items()},
         **{name: ActorLink(row.name, url_for("keys.detail", key_id=row.id)) for name, row in keys.items()},
         **{name: ActorLink(row.email, url_for("staff.detail", staff_id=row.id)) for name, row in staff.items()},
     }
 
 
-def _rows(model: Any, label: Any, column: Any, values: Iterable[Any]) -> Iterable[Any]:
+def _rows(model: Any, label: Any, column: Any, values: Iterable[Any], *more: Any) -> Iterable[Any]:
     wanted = list(values)
-    return model.select(model.id, label, column).where(column.in_(wanted)) if wanted else ()
+    return model.select(model.id, label, column, *more).where(column.in_(wanted)) if wanted else ()
 
 
 def _without(prefix: str, actors: Iterable[str]) -> list[str]:

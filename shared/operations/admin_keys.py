@@ -18,6 +18,7 @@ from shared.text.translation import lazy_gettext
 
 MAX_NAME_LENGTH = 100
 YEAR_10000 = 253_402_300_800_000  # ms UTC
+ACTOR = "admin-key:"  # how the names of admin keys in the audit log begin
 USE_PRECISION_MS = 60_000  # a key in constant use is written once a minute
 
 
@@ -78,7 +79,7 @@ def revoke_admin_key(id_or_name: str | UUID, *, origin: Origin) -> AdminKey:
 
 def actor_of(row: AdminKey) -> str:
     """Return a key's name in the audit log. Its id tells keys apart that had the same name one after the other."""
-    return f"admin-key:{row.name} {row.id}"
+    return f"{ACTOR}{row.name} {row.id}"
 
 
 def record_use(id: UUID, now: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from shared.core.clock import now_ms
 from shared.identity.admin_scopes import ALL, SCOPES
 from shared.identity.api_key_format import ADMIN_PREFIX, digest, is_well_formed
 from shared.models import AdminKey, AuditEntry
-from shared.operations.admin_keys import create_admin_key
+from shared.operations.accounts import create_account
+from shared.operations.admin_keys import actor_of, create_admin_key
+from shared.operations.audit import Origin
 from tests.console.conftest import Enter
 from tests.console.test_search import found
 from tests.factories import ORIGIN
@@ -82,6 +85,16 @@ def test_a_key_is_found_by_its_id_and_prefix_and_secrets_stay_out_of_urls(signed
     assert created.secret not in browser.get(f"/search/?q={created.secret}").headers["location"]
     browser.get(f"{PATH}export.csv?search={created.secret}", buffered=True)
     assert AuditEntry.get(AuditEntry.action == "export.admin_keys").after == {"search": created.row.prefix}
+
+
+def test_the_audit_log_links_to_the_key(signed_in: Any) -> None:
+    row = create_admin_key("ci", [ALL], origin=ORIGIN).row
+    create_account("ada@example.com", origin=Origin(actor_of(row), "203.0.113.7"))
+    browser = signed_in("readonly")
+    [shown] = re.findall(rf'<a href="({PATH}[^"]*)"[^>]*>ci</a>', browser.get("/audit/?action=account.create").text)
+    assert row.prefix in browser.get(unescape(shown)).text
+    [link] = re.findall(r'<a href="(/audit/[^"]*)"[^>]*>ci</a>', browser.get(PATH).text)
+    assert "account.create" in browser.get(unescape(link)).text
 
 
 @pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)

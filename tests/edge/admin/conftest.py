@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,10 +27,10 @@ _numbers = count(1)
 
 
 class AdminStack:
-    """A running edge."""
+    """A running edge, whose logs are in `folder`."""
 
-    def __init__(self, edge: WebProcess, database: LedgerDatabase) -> None:
-        self.edge, self.database = edge, database
+    def __init__(self, edge: WebProcess, folder: Path | None = None) -> None:
+        self.edge, self._folder = edge, folder
 
     def client(self, *scopes: str, **options: Any) -> AdminClient:
         """A client with a new admin key, with every scope by default."""
@@ -45,7 +46,8 @@ class AdminStack:
 
     def logs(self) -> str:
         """Everything that the edge has printed."""
-        return "".join(path.read_text(errors="replace") for path in self.database.folder.glob("edge-*.log"))
+        assert self._folder is not None
+        return "".join(path.read_text(errors="replace") for path in self._folder.glob("edge-*.log"))
 
 
 class AdminClient:
@@ -79,22 +81,23 @@ class AdminClient:
 @pytest.fixture(scope="package", params=["sqlite", "postgresql"])
 def running_admin(
     request: pytest.FixtureRequest, open_ledger_database: OpenBooks, redis_servers: Callable[[str], RedisServer]
-) -> Iterator[AdminStack]:
+) -> Iterator[tuple[AdminStack, LedgerDatabase]]:
     with open_ledger_database(request.param) as ledger_database:
         environ = environment_of(
             {"database_url": ledger_database.url, "redis_url": redis_servers("valkey").url, "data_dir": ledger_database.folder}
             | {"refused_keys_rpm": 10**6}  # the tests of all routes send wrong keys
         )
         edge = start_edge(ledger_database.folder, environ)
-        yield AdminStack(edge, ledger_database)
+        yield AdminStack(edge, ledger_database.folder), ledger_database
         edge.kill()
 
 
 @pytest.fixture
-def stack(running_admin: AdminStack) -> Iterator[AdminStack]:
+def stack(running_admin: tuple[AdminStack, LedgerDatabase]) -> Iterator[AdminStack]:
     """Checks after the test that the ledger verifies."""
-    with running_admin.database.verified():
-        yield running_admin
+    running, ledger_database = running_admin
+    with ledger_database.verified():
+        yield running
 
 
 @pytest.fixture

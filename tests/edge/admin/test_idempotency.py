@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import peewee
+
 from shared.core.clock import now_ms
+from shared.identity.admin_scopes import ALL
 from shared.models import Account, AdminAnswer, AuditEntry
+from shared.operations.admin_keys import create_admin_key
+from tests import factories
 from tests.edge.admin.conftest import AdminClient, AdminStack
+from tests.factories import ORIGIN
+from tests.servers.edge import WebProcess
 
 
 def test_a_repetition_gets_the_same_answer(admin: AdminClient) -> None:
@@ -44,6 +52,22 @@ def test_parallel_repetitions_take_effect_once(admin: AdminClient) -> None:
         replies = list(pool.map(lambda _: admin.post("/accounts/", body, idempotency_key="k-4"), range(40)))
     assert {(reply.status, reply.body) for reply in replies} == {(201, replies[0].body)}
     assert Account.select().where(Account.email == body["email"]).count() == 1
+
+
+def test_parallel_repetitions_on_two_edges_take_effect_once(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: Callable[..., WebProcess]
+) -> None:
+    account = factories.account(0)
+    created = create_admin_key("ci", [ALL], origin=ORIGIN)
+    edges = [start_edge(database_url=any_database_url, redis_url=redis_url) for _ in range(2)]
+    clients = [AdminClient(AdminStack(edge), created.secret, created.row) for edge in edges]
+    path, body = f"/accounts/{account.id}/entries/", {"amount": 100, "reason": "Once"}
+    with ThreadPoolExecutor(20) as pool:
+        sent = [pool.submit(clients[number % 2].post, path, body, idempotency_key="grant") for number in range(60)]
+        replies = [one.result() for one in sent]
+    assert {(reply.status, reply.body) for reply in replies} == {(201, replies[0].body)}
+    assert Account.get_by_id(account.id).balance == 100
+    assert AuditEntry.select().where(AuditEntry.action == "credits.grant", AuditEntry.actor == clients[0].actor).count() == 1
 
 
 def test_an_answer_is_kept_for_a_day_and_encrypted(admin: AdminClient) -> None:
