@@ -2,9 +2,10 @@
 
     python -m bench.ledger [--seconds 3] [--sizes 1,8,64,256] [--accounts 20]
 
-Each call reserves a hold and settles it later. `apart` commits each separately, as an edge does for a single caller; `together`
-settles one batch and reserves the next in one transaction, as it does under load. Databases are as durable as in production
-(fsync). PostgreSQL runs on the last core, this process on the first. At the end the ledger must balance.
+Each call reserves a hold and settles it later. `apart` commits each separately; `together` settles one batch and reserves the
+next in one transaction, as an edge does under load. `alone` is one statement each, as for a single caller on PostgreSQL.
+Databases are as durable as in production (fsync). PostgreSQL runs on the last core, this process on the first. At the end the
+ledger must balance.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from shared.core.database import bind_database
 from shared.core.postgres import Postgres
 from shared.core.schema_version import migrate
 from shared.identity.payer import KeyPayer
-from shared.ledger import HoldTaken, Reservation, Settlement, batch_transaction, reserve, settle
+from shared.ledger import HoldTaken, Reservation, Settlement, SingleCalls, batch_transaction, reserve, settle
 from shared.ledger.verify import verify_ledger
 from shared.operations.accounts import create_account
 from shared.operations.audit import Origin
@@ -93,6 +94,8 @@ class Till:
             first_token_ms=500,
             duration_ms=2_000,
             created_at=now_ms(),
+            held=taken.amount,
+            is_ordinary=taken.is_ordinary,
             provider_cost=self._cost,
             request_sha256=REQUEST_SHA256,
             request_shape=REQUEST_SHAPE,
@@ -107,6 +110,18 @@ def apart(till: Till, size: int) -> Generator[int, None, None]:
             taken = reserve(asks, now_ms())
         with batch_transaction():
             settle(till.bills(asks, taken), now_ms())
+        yield size
+
+
+def alone(till: Till, size: int) -> Generator[int, None, None]:
+    """One statement to take a hold, and one to settle it, for each call in turn. PostgreSQL only."""
+    calls = SingleCalls()
+    while True:
+        for ask in till.asks(size):
+            taken = calls.reserve(ask, now_ms())
+            [bill] = till.bills([ask], [taken])
+            if calls.settle(bill, now_ms()) is None:
+                raise SystemExit("a call was not charged")
         yield size
 
 
@@ -156,7 +171,8 @@ def bench(kind: str, url: str, sizes: Sequence[int], seconds: float, accounts: i
         migrate(database)
         till = Till(accounts)
         for size in sizes:
-            for name, way in WAYS.items():
+            ways = WAYS | {"alone": alone} if size == 1 and isinstance(database, Postgres) else WAYS
+            for name, way in ways.items():
                 cost = measure(way(till, size), seconds)
                 wall_us = 1e6 / cost.cycles_a_second
                 print(f"| {kind} | {size} | {name} | {cost.cycles_a_second:,.0f} | {wall_us:,.0f} | {cost.cpu_us:,.0f} |")

@@ -72,8 +72,9 @@ EXCEPTIONS = {
     'SELECT "t1"."id", "t1"."account_id", "t1"."plan_id"': "a change of a plan reads the subscription by its id",
     'UPDATE "subscription" SET "plan_id"': "a change of a plan writes the subscription by its id",
 }
-# Modules of the ledger that no call uses: checks and seals of the whole ledger, readiness, and the upkeep of partitions.
-NOT_HOT = {"verify.py", "probe.py", "partitions.py", "seal.py", "dump.py"}
+# Modules of the ledger that no call uses: checks and seals of the whole ledger, readiness, and the upkeep of partitions. A
+# distributed database does not use `single_call.py`.
+NOT_HOT = {"verify.py", "probe.py", "partitions.py", "seal.py", "dump.py", "single_call.py"}
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)
 TERMS = VisitorSettings(1_000, 300)
 HOUR_MS = 3_600_000

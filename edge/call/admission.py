@@ -318,6 +318,7 @@ class Admission:
             failed_costs=failed_costs,
             request_sha256=outcome.request_sha256,
             request_shape=outcome.request_shape,
+            is_ordinary=outcome.reserved.is_ordinary,
             held=outcome.held,
         )
         self.settling = True  # there is no await before `settle` queues it, so it cannot be cancelled

@@ -34,6 +34,7 @@ from shared.ledger import (
     Reservation,
     Settled,
     Settlement,
+    SingleCalls,
     VisitorSettings,
     batch_transaction,
     extend,
@@ -56,6 +57,7 @@ RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0)
 CONFLICT_RETRY_SECONDS = 2.0
 SPLIT_SECONDS = 5.0  # time limit for committing a failed batch in parts; the rest is retried later
 RELEASE_SECONDS = 2.0  # seconds between attempts to release holds whose commit is uncertain
+ARRIVAL_SECONDS = 6.0  # how long TCP may still deliver a statement after its connection was closed, see `TCP_LIMITS`
 
 
 class _Waiting(NamedTuple):
@@ -108,6 +110,7 @@ class LedgerBatcher:
         self._committing: list[Reservation] = []
         self._uncertain: list[Reservation] = []
         self._release_at = 0.0
+        self._single_calls = SingleCalls()
         self._idle = asyncio.Event()
         self._idle.set()
         self._thread = WriterThread("ledger")
@@ -277,6 +280,9 @@ class LedgerBatcher:
         self._committing = []
         if self._uncertain:
             self._release_uncertain(now)
+        alone = self._transact_alone(batch, now)
+        if alone is not None:
+            return [alone]
         # Holds need not be durable: a call whose hold was lost is charged from the available credits. Extensions must be: if one
         # were lost, the smaller hold would limit the charge.
         with batch_transaction(durable=bool(settlements or extensions)):
@@ -288,6 +294,24 @@ class LedgerBatcher:
             reserved = reserve(reservations, now, self._visitors) if reservations else []
             self._committing = reservations
         return list(zip((waiting for _, waiting in batch.each()), (*settled, *extended, *reserved), strict=True))
+
+    def _transact_alone(self, batch: _Batch, now: int) -> tuple[_Waiting, Any] | None:
+        """Commit the only item of a batch in one statement, or return None without having changed anything."""
+        if len(batch.settlements) + len(batch.extensions) + len(batch.reservations) > 1 or batch.extensions:
+            return None
+        if batch.settlements:
+            [waiting] = batch.settlements
+            result: Any = self._single_calls.settle(waiting.item, now)
+        else:
+            [waiting] = batch.reservations
+            self._committing = [waiting.item]
+            try:
+                result = self._single_calls.reserve(waiting.item, now)
+            except Exception:  # re-raised; the statement may have been sent, and can still arrive
+                self._release_at = time.monotonic() + ARRIVAL_SECONDS
+                raise
+            self._committing = []
+        return None if result is None else (waiting, result)
 
     def _release_uncertain(self, now: int) -> None:
         """Release holds whose commit has an unknown outcome, once no other transaction can still commit them."""

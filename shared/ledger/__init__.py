@@ -26,6 +26,7 @@ from shared.ledger.idempotency import Claim
 from shared.ledger.renewals import renew_subscriptions
 from shared.ledger.reserve import HoldTaken, PoolIsTight, Reservation, reserve
 from shared.ledger.settle import FailedCost, Settled, Settlement, UsageDetails, release, settle
+from shared.ledger.single_call import SingleCalls
 from shared.ledger.sql import batch_transaction, lock_in_order
 from shared.ledger.sweep import sweep
 from shared.ledger.visitor_pool import VISITORS_DISABLED, VisitorSettings, renew_pool
@@ -43,6 +44,7 @@ __all__ = [
     "Reservation",
     "Settled",
     "Settlement",
+    "SingleCalls",
     "UsageDetails",
     "VisitorSettings",
     "batch_transaction",

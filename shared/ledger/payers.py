@@ -6,7 +6,7 @@ edge process sees a revoked key, an ended session, a suspended account or an emp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +21,12 @@ Pools = dict[UUID, AccountState]
 
 # The part of both SELECT lists about the account; `k` is the row of the key or session.
 _ACCOUNT = (
-    "a.id, a.status, k.expires_at, k.revoked_at, p.allowed_models, a.balance, a.held, a.ledger_seq, a.plan_credits,"
-    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END, p.rpm, p.tpm, p.concurrency,"
-    " m.id, m.role, coalesce(m.suspended_at, m.removed_at), m.monthly_credit_limit, m.daily_credit_limit"
+    "a.id AS account, a.status, k.expires_at, k.revoked_at, p.allowed_models AS plan_models, a.balance, a.held, a.ledger_seq,"
+    " a.plan_credits, a.ledger_head,"
+    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END AS overage,"
+    " p.rpm AS plan_rpm, p.tpm AS plan_tpm, p.concurrency AS plan_concurrency, m.id AS member, m.role,"
+    " coalesce(m.suspended_at, m.removed_at) AS stopped_at, m.monthly_credit_limit AS member_month,"
+    " m.daily_credit_limit AS member_day"
 )
 _JOINS = (
     " JOIN account a ON a.id = k.account_id"
@@ -32,11 +35,12 @@ _JOINS = (
     " WHERE k.digest IN ? AND a.id IN ? ORDER BY a.id"
 )
 _KEY = (
-    "k.id, k.allowed_models, k.allowed_ips, k.monthly_credit_limit, k.daily_credit_limit, coalesce(k.meter, k.id),"
-    " k.rpm, k.tpm, k.concurrency,"
-    " coalesce(c.meter, c.id), c.monthly_credit_limit, c.rpm, c.tpm, c.concurrency, c.daily_credit_limit"
+    "k.id AS key, k.allowed_models, k.allowed_ips, k.monthly_credit_limit AS monthly_limit, k.daily_credit_limit AS daily_limit,"
+    " coalesce(k.meter, k.id) AS meter, k.rpm, k.tpm, k.concurrency, coalesce(c.meter, c.id) AS parent_meter,"
+    " c.monthly_credit_limit AS parent_month, c.rpm AS parent_rpm, c.tpm AS parent_tpm, c.concurrency AS parent_concurrency,"
+    " c.daily_credit_limit AS parent_day"
 )
-_SELECT_KEYS = f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k LEFT JOIN api_key c ON c.id = k.parent{_JOINS}"
+SELECT_KEYS = f"SELECT {_ACCOUNT}, k.digest, {_KEY} FROM api_key k LEFT JOIN api_key c ON c.id = k.parent{_JOINS}"
 _SELECT_SESSIONS = f"SELECT {_ACCOUNT}, k.digest FROM web_session k{_JOINS}"
 # Citus takes the account of joined rows from an equality with one value, but not from an array.
 _NAME_SUBSCRIPTIONS = "s.account_id = a.id", "s.account_id = a.id AND s.account_id IN ?"
@@ -55,9 +59,9 @@ def lock_payers(payers: Mapping[Payer, UUID | None]) -> tuple[PayerRows, Pools]:
     if keys and sessions and not is_sqlite():
         # Two statements could lock accounts out of order, so one locks all of them first. Its result is not needed.
         lock_accounts({*keys.values(), *sessions.values()})
-    key_rows, session_rows = _lock(_SELECT_KEYS, keys), _lock(_SELECT_SESSIONS, sessions)
+    key_rows, session_rows = _lock(SELECT_KEYS, keys), _lock(_SELECT_SESSIONS, sessions)
     pools: Pools = {}
-    return _read(key_rows, pools) | _read(session_rows, pools), pools
+    return read_payers(key_rows, pools) | read_payers(session_rows, pools), pools
 
 
 def _with_accounts(table: str, known: dict[str, UUID | None]) -> dict[str, UUID]:
@@ -81,16 +85,17 @@ def _lock(select: str, accounts: Mapping[str, UUID]) -> Any:
     return execute(f"{select}{lock}", [digests, ids])
 
 
-def _read(cursor: Any, pools: Pools) -> PayerRows:
+def read_payers(rows: Iterable[Sequence[Any]] | None, pools: Pools) -> PayerRows:
+    """Return the payers in rows of `SELECT_KEYS`, or of sessions, and put their accounts into `pools`."""
     found: PayerRows = {}
-    for account, status, expires, revoked, plan_models, *rest in cursor or ():
+    for account, status, expires, revoked, plan_models, *rest in rows or ():
         account = as_uuid(account)
-        balance, held, seq, plan, overage, rpm, tpm, concurrency, member, *rest = rest
+        balance, held, seq, plan, head, overage, rpm, tpm, concurrency, member, *rest = rest
         role, suspended_at, monthly_of_member, daily_of_member, digest, *key = rest
         state = None
         if member is not None and (role != OWNER or as_uuid(member) != account):
             state = MemberState(as_uuid(member), role, suspended_at is not None, monthly_of_member, daily_of_member)
-        pools[account] = AccountState(balance, held, seq, plan)
+        pools[account] = AccountState(balance, held, seq, plan, head)
         payer = (account, status, expires, revoked, as_list(plan_models), as_uuid(overage) if overage else None)
         if key:
             id, models, ips, monthly, daily, meter, own_rpm, own_tpm, own_concurrency, parent_meter, *creator = key

@@ -77,7 +77,7 @@ class HoldTaken(NamedTuple):
     """A hold: `amount` credits of `account`, including overage. `api_key` is None for sessions and visitors.
 
     If it is less than the bound, `free` is what the call could have held in addition, and `payable` what it could hold if other
-    calls held no credits.
+    calls held no credits. `is_ordinary`: see `shared.ledger.single_call`.
     """
 
     account: UUID
@@ -86,6 +86,7 @@ class HoldTaken(NamedTuple):
     rate_limits: KeyAndPlanLimits
     free: int = 0
     payable: int = 0
+    is_ordinary: bool = False
 
 
 class Funds(NamedTuple):
@@ -393,8 +394,8 @@ def _limit_reached(quote: Quote, pool: AccountState, meter: Meter, limit: _Limit
     )
 
 
-_COLUMNS = ("id", "account_id", "api_key_id", "edge_process", "model", "price", "amount", "state", "created_at", "expires_at")
-_SPECIAL = (*_COLUMNS, "overage", "subscription", "allowance", "parent_allowance", "more_allowances", "member")
+HOLD_COLUMNS = ("id", "account_id", "api_key_id", "edge_process", "model", "price", "amount", "state", "created_at", "expires_at")
+_SPECIAL = (*HOLD_COLUMNS, "overage", "subscription", "allowance", "parent_allowance", "more_allowances", "member")
 
 
 def _write(granted: Sequence[_Granted], now: int) -> None:
@@ -403,25 +404,20 @@ def _write(granted: Sequence[_Granted], now: int) -> None:
     for reservation, reserved, _, overage, subscription, *counted in granted:
         amount = reserved.amount - overage
         changes[reserved.account] = (0, changes.get(reserved.account, (0, 0, 0, 0))[1] + amount, 0, 0)
-        row = (
-            *(
-                reservation.call,
-                reserved.account,
-                reserved.api_key,
-                reservation.edge_process,
-                reservation.model,
-                reservation.quote.price.id,
-            ),
-            *(amount, "held", now, reservation.expires_at),
-        )
+        row = (reservation.call, reserved.account, reserved.api_key, *hold_row(reservation, amount, now))
         if overage or any(counted):
             special.append((*row, overage, subscription, *counted))
         else:
             plain.append(row)
     change_accounts(changes)
-    insert("hold", _COLUMNS, plain)
+    insert("hold", HOLD_COLUMNS, plain)
     insert("hold", _SPECIAL, special)
     claims = [(one.reservation.call, one.reserved.account, one.claim) for one in granted if one.claim is not None]
     write_claims(claims, now)
     if special or claims:  # a lost hold is settled from the pool alone
         require_durability()
+
+
+def hold_row(reservation: Reservation, amount: int, now: int) -> tuple[object, ...]:
+    """Return the values of `HOLD_COLUMNS` after the ids of the call, its account and its key."""
+    return reservation.edge_process, reservation.model, reservation.quote.price.id, amount, "held", now, reservation.expires_at

@@ -70,6 +70,7 @@ class Settlement(NamedTuple):
     `status` is one of `shared.models.USAGE_STATUSES`. None means that the call never started: no usage row is written.
 
     `held` is the number of credits that the call held. It limits the charge if the database lost the hold; 0 if it cannot.
+    `is_ordinary` is that of its `HoldTaken`.
     """
 
     call: UUID
@@ -95,6 +96,7 @@ class Settlement(NamedTuple):
     request_sha256: bytes | None = None
     held: int = 0
     request_shape: bytes | None = None
+    is_ordinary: bool = False
 
 
 class Settled(NamedTuple):
@@ -114,7 +116,7 @@ class Settled(NamedTuple):
     member: UUID | None = None
 
 
-class _Hold(NamedTuple):
+class Hold(NamedTuple):
     """A hold's row: credits from the pool and of a subscription's overage; the names of its allowances; the member who called.
 
     Ids are as read (`as_uuid`).
@@ -174,7 +176,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
         if hold.is_special:
             settled, after = _charge_special(item, pool, hold, extra_holds[id], meters)
         else:
-            settled, after = _charge(item, pool, hold)
+            settled, after = charge(item, pool, hold)
         if hold.member is not None:
             settled = settled._replace(member=as_uuid(hold.member))
         if has_others:
@@ -211,7 +213,7 @@ def release(calls: Sequence[UUID], now: int, accounts: Iterable[UUID]) -> None:
         settle([Settlement(as_uuid(call), as_uuid(account), 0, has_claim=True) for call, account in rows], now)
 
 
-def _charge(item: Settlement, pool: AccountState, hold: _Hold) -> tuple[Settled, AccountState]:
+def charge(item: Settlement, pool: AccountState, hold: Hold) -> tuple[Settled, AccountState]:
     """Charge `item` against its hold and, within the margin, against available credits; never more."""
     amount = hold.amount if hold.state == "held" else 0
     limit = min(amount + pool.available, hold.amount + overrun_margin(hold.amount))
@@ -239,9 +241,9 @@ def _after(pool: AccountState, released: int, credits: int) -> AccountState:
 
 
 def _charge_special(
-    item: Settlement, pool: AccountState, hold: _Hold, extra_hold: _ExtraHold, meters: dict[MeterId, Meter]
+    item: Settlement, pool: AccountState, hold: Hold, extra_hold: _ExtraHold, meters: dict[MeterId, Meter]
 ) -> tuple[Settled, AccountState]:
-    """Like `_charge`, for a hold with allowances or overage. The pool is used first.
+    """Like `charge`, for a hold with allowances or overage. The pool is used first.
 
     An expired hold has released its credits, so its charge is limited to what is available now.
     """
@@ -278,7 +280,7 @@ def _charge_special(
 _HOLD = "id, account_id, amount, state, member, overage, subscription, allowance, parent_allowance, more_allowances"
 
 
-def _take_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]]:
+def _take_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, Hold]]:
     """Delete the open holds of these calls, and return a function that reads them. Those of visitors are kept, and only read."""
     calls = [item.call for item in items if item.account != POOL_ACCOUNT_ID]
     accounts = sorted({item.account for item in items if item.account != POOL_ACCOUNT_ID})
@@ -292,10 +294,10 @@ def _take_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, _Hold]
         cursors.append(
             execute(f"SELECT {_HOLD} FROM hold WHERE id IN ? AND account_id = ? AND {_OPEN}", [visits, POOL_ACCOUNT_ID])
         )
-    return lambda: {(as_number(id), as_number(account)): _Hold(*rest) for cursor in cursors for id, account, *rest in cursor}
+    return lambda: {(as_number(id), as_number(account)): Hold(*rest) for cursor in cursors for id, account, *rest in cursor}
 
 
-def _read_meters(holds: dict[CallId, _Hold]) -> tuple[dict[CallId, _ExtraHold], dict[MeterId, Meter]]:
+def _read_meters(holds: dict[CallId, Hold]) -> tuple[dict[CallId, _ExtraHold], dict[MeterId, Meter]]:
     """Return what special holds use besides the pool, and read the meters that count it. Most batches have none."""
     extra_holds = {
         id: _ExtraHold(
@@ -332,7 +334,7 @@ def _read_charges(items: Sequence[Settlement], holds: Container[CallId]) -> dict
 
 def _lost_holds(
     items: Sequence[Settlement], accounts_found: Container[UUID], holds: Container[CallId], charged: Container[CallId]
-) -> dict[CallId, _Hold]:
+) -> dict[CallId, Hold]:
     """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either.
 
     A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again; neither are
@@ -353,7 +355,7 @@ def _lost_holds(
     ).fetchall()
     purged = {as_uuid(account): int(boundary) for account, boundary in purges}
     return {
-        id: _Hold(item.held, "lost")
+        id: Hold(item.held, "lost")
         for id, item in missing.items()
         if item.account in accounts_found and id not in settled and id_time(item.call) > purged.get(item.account, -1)
     }
@@ -368,16 +370,16 @@ def _forget_expiry(was_expired: Sequence[Settlement]) -> None:
         )
 
 
-_ENTRY_COLUMNS = (
+ENTRY_COLUMNS = (
     *("account_id", "seq", "kind", "amount", "balance_after", "call", "actor", "reason", "created_at", "plan_amount", "month"),
     *("entry_hash", "commitment", "salt"),
 )
-_USAGE_COLUMNS = (
+USAGE_COLUMNS = (
     *("id", "account_id", "api_key", "model", "channel", "price", "status", "error_code", "streamed", "estimated"),
     *("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "credits", "overrun_credits"),
     *("attempts", "first_token_ms", "duration_ms", "created_at", "provider_cost", "request_sha256", "request_shape"),
 )
-_ALL_COLUMNS = (*_USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", "member", *UsageDetails._fields)
+_ALL_COLUMNS = (*USAGE_COLUMNS, "overage_credits", "cache_write_tokens", "extra_usage", "member", *UsageDetails._fields)
 _FAILOVER_COLUMNS = ("id", "created_at", "model", "channel", "last_channel", "provider_cost")
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "call", "created_at")
 
@@ -395,19 +397,19 @@ def _write(
     _close_visits([item.call for item, settled in visits if settled.credits], "settled", now)
     _close_visits([item.call for item, settled in visits if not settled.credits], "released", now)
     heads: dict[UUID, bytes] = {}
-    entries = _entry_rows(charges, before, heads, now)
+    entries = entry_rows(charges, before, heads, now)
     change_accounts({id: difference(pool, after[id]) for id, pool in before.items() if after[id] is not pool}, heads)
-    insert("ledger_entry", _ENTRY_COLUMNS, entries)
+    insert("ledger_entry", ENTRY_COLUMNS, entries)
     recorded = [(item, settled) for item, settled in fresh if item.status]
-    if any(_is_rare(item, settled) for item, settled in recorded):
-        insert("usage_ledger", _ALL_COLUMNS, [_usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
+    if any(is_rare(item, settled) for item, settled in recorded):
+        insert("usage_ledger", _ALL_COLUMNS, [usage_row(item, settled) + _rare_row(item, settled) for item, settled in recorded])
     else:
-        insert("usage_ledger", _USAGE_COLUMNS, [_usage_row(item, settled) for item, settled in recorded])
+        insert("usage_ledger", USAGE_COLUMNS, [usage_row(item, settled) for item, settled in recorded])
     _write_failed_costs([item for item, _ in recorded])
     _close_claims([(item, settled) for item, settled in fresh if item.has_claim])
 
 
-def _entry_rows(
+def entry_rows(
     charges: Sequence[_Charge], pools: Mapping[UUID, AccountState], heads: dict[UUID, bytes], now: int
 ) -> list[tuple[object, ...]]:
     """Return the rows of new entries, and put the hash of each account's last one into `heads`.
@@ -460,7 +462,7 @@ def _close_visits(calls: list[UUID], state: str, now: int) -> None:
         )
 
 
-def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
+def usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     usage = item.usage
     return (
         *(item.call, item.account, item.api_key, item.model, item.channel, item.price, item.status, item.error_code),
@@ -470,7 +472,7 @@ def _usage_row(item: Settlement, settled: Settled) -> tuple[object, ...]:
     )
 
 
-def _is_rare(item: Settlement, settled: Settled) -> bool:
+def is_rare(item: Settlement, settled: Settled) -> bool:
     usage = item.usage
     return bool(
         item.details is not None or usage.cache_write_tokens or usage.extra is not None or settled.overage or settled.member

@@ -230,6 +230,11 @@ def _postgres_values(types: tuple[str, ...]) -> str:
     return f"SELECT {names} FROM unnest({', '.join(f'%s::{type}[]' for type in types)}) AS u ({names})"
 
 
+def placeholders(columns: Sequence[str]) -> str:
+    """Return placeholders of `execute` for values of these columns, with PostgreSQL's types."""
+    return ", ".join(f"?::{_TYPES.get(column, 'bigint')}" for column in columns)
+
+
 # PostgreSQL's types of the inserted columns that are not integers.
 _TYPES = {
     **dict.fromkeys(("id", "account_id", "api_key_id", "api_key", "edge_process", "price", "channel", "call"), "uuid"),

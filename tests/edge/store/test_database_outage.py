@@ -21,9 +21,9 @@ from shared.core.clock import new_id, now_ms
 from shared.core.database import database, is_sqlite, transaction
 from shared.core.errors import DatabaseUnavailable
 from shared.identity.payer import KeyPayer
-from shared.ledger import Claim, HoldTaken, Reservation, Settlement, reserve, settle, sweep
+from shared.ledger import Claim, HoldTaken, Reservation, Settlement, SingleCalls, reserve, settle, sweep
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, Hold, IdempotencyClaim, UsageLedger
+from shared.models import Account, Hold, IdempotencyClaim, LedgerEntry, UsageLedger
 from tests import factories
 from tests.edge.http_calls import Stream, chat, run_concurrently
 from tests.openai_payloads import DONE, chunk, finish, role, usage
@@ -251,7 +251,7 @@ async def test_a_failed_settlement_does_not_affect_others_in_the_batch(owner: Ac
     await asyncio.gather(ledger.reserve(good), ledger.reserve(bad))
     futures = [ledger.settle(settlement_of(good, owner, 5)), ledger.settle(settlement_of(bad, owner, -5))]
     reservation = asyncio.create_task(ledger.reserve(reservation_of(digest, 30)))
-    results = await asyncio.gather(*futures, reservation, return_exceptions=True)
+    results: list[Any] = await asyncio.gather(*futures, reservation, return_exceptions=True)
     assert results[0].credits == 5
     assert isinstance(results[1], DatabaseUnavailable)
     assert isinstance(results[2], HoldTaken)
@@ -336,3 +336,49 @@ async def test_a_settlement_with_an_unconfirmed_commit_is_charged_once(
     await ledger.close(5)
     assert verify_ledger(now_ms()).problems == ()
     assert sweep(now_ms()) == 0
+
+
+def lose_next_answer(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """Run the next statement of a single call, then raise as if the connection was lost before its result arrived."""
+    real = getattr(SingleCalls, method)
+
+    def run_and_lost(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert real(*arguments) is not None
+        raise peewee.OperationalError("the connection was lost")
+
+    monkeypatch.setattr(SingleCalls, method, run_and_lost)
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+async def test_a_hold_taken_alone_whose_result_was_lost_is_released(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerBatcher()
+    lose_next_answer(monkeypatch, "reserve")
+    with pytest.raises(DatabaseUnavailable):
+        await ledger.reserve(reservation_of(digest, 60)._replace(account=owner.id))
+    assert held(owner) == 60
+    await ledger.reserve(reservation_of(digest, 10)._replace(account=owner.id))
+    assert held(owner) == 70  # the statement could still arrive, so it is too early
+    ledger._release_at = 0.0
+    await ledger.reserve(reservation_of(digest, 20)._replace(account=owner.id))
+    await ledger.close(5)
+    assert held(owner) == 30
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+async def test_a_call_charged_alone_whose_result_was_lost_is_charged_once(
+    owner: Account, digest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerBatcher()
+    reservation = reservation_of(digest, 60)._replace(account=owner.id)
+    taken = await ledger.reserve(reservation)
+    assert taken.is_ordinary
+    lose_next_answer(monkeypatch, "settle")
+    item = settlement_of(reservation, owner, 25)._replace(held=taken.amount, is_ordinary=True)
+    settled = await ledger.settle(item)
+    assert (settled.credits, settled.balance, settled.is_first) == (25, 75, False)
+    await ledger.close(5)
+    assert LedgerEntry.select().where(LedgerEntry.kind == "charge").count() == 1
+    assert verify_ledger(now_ms()).problems == ()

@@ -30,7 +30,18 @@ from shared.core.errors import (
     RequestRefused,
 )
 from shared.identity.payer import KeyPayer
-from shared.ledger import Claim, Extended, Extension, HoldTaken, PoolIsTight, Reservation, Settled, Settlement, UsageDetails
+from shared.ledger import (
+    Claim,
+    Extended,
+    Extension,
+    HoldTaken,
+    PoolIsTight,
+    Reservation,
+    Settled,
+    Settlement,
+    SingleCalls,
+    UsageDetails,
+)
 from shared.ledger.idempotency import CLAIM_MS
 from shared.ledger.sql import Change, change_accounts
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
@@ -234,6 +245,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         self.oracle = Oracle()
         self.now = START
+        self.single_calls = SingleCalls()
         self.example = self.database.transaction()
         self.example.__enter__()
 
@@ -297,6 +309,25 @@ class LedgerMachine(RuleBasedStateMachine):
             batch.append(settlement(call.ask, account, cost, status, cap=cap))
         if batch:
             assert ledger.settle(batch, self.now) == [self.oracle.settle(item) for item in batch]
+
+    @rule(index=indexes, bound=amounts, elastic=st.booleans())
+    def reserve_alone(self, index: int, bound: int, elastic: bool) -> None:
+        account = self.oracle.keys.get(self.digests[index], self.accounts[0])
+        one = ask(self.digests[index], bound, now=self.now, account=account, elastic=elastic)
+        taken = self.single_calls.reserve(one, self.now)
+        [result] = [taken] if taken is not None else ledger.reserve([one], self.now)
+        assert comparable(result) == self.oracle.reserve(one, self.now)
+
+    @precondition(lambda self: self.oracle.calls)
+    @rule(index=st.integers(0, 40), cost=amounts, held=st.none() | amounts, cap=st.none() | amounts)
+    def settle_alone(self, index: int, cost: int, held: int | None, cap: int | None) -> None:
+        calls = list(self.oracle.calls.values())
+        call = calls[-1 - index % len(calls)]
+        item = settlement(call.ask, call.account, cost, cap=cap, held=call.amount if held is None else held, is_ordinary=True)
+        item = item._replace(has_claim=call.ask.claim is not None)
+        settled = self.single_calls.settle(item, self.now)
+        [result] = [settled] if settled is not None else ledger.settle([item._replace(held=0)], self.now)
+        assert result == self.oracle.settle(item)
 
     @precondition(lambda self: self.oracle.calls)
     @rule(items=st.lists(st.tuples(st.integers(0, 40), amounts, st.booleans()), min_size=1, max_size=6))
