@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from hashlib import sha256
+from operator import itemgetter
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from orjson import OPT_SORT_KEYS, dumps
 
 from shared.billing.token_usage import TokenUsage
 from shared.core.clock import id_time, new_id
@@ -29,7 +33,7 @@ from shared.ledger.sql import (
     lock_accounts,
 )
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
-from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry, new_salts
+from shared.ledger.witness import NO_HEAD, TAG, new_salts, pack_entry
 
 NO_USAGE = TokenUsage(0, 0)
 MARGIN_PERCENT = 10  # maximum excess of a charge over its hold
@@ -396,7 +400,7 @@ def _write(
     visits = [(item, settled) for item, settled in fresh if item.account == POOL_ACCOUNT_ID]
     _close_visits([item.call for item, settled in visits if settled.credits], "settled", now)
     _close_visits([item.call for item, settled in visits if not settled.credits], "released", now)
-    heads: dict[UUID, bytes] = {}
+    heads: dict[UUID, bytes | bytearray] = {}
     entries = entry_rows(charges, before, heads, now)
     change_accounts({id: difference(pool, after[id]) for id, pool in before.items() if after[id] is not pool}, heads)
     insert("ledger_entry", ENTRY_COLUMNS, entries)
@@ -410,47 +414,64 @@ def _write(
 
 
 def entry_rows(
-    charges: Sequence[_Charge], pools: Mapping[UUID, AccountState], heads: dict[UUID, bytes], now: int
+    charges: Sequence[_Charge], pools: Mapping[UUID, AccountState], heads: dict[UUID, bytes | bytearray], now: int
 ) -> list[tuple[object, ...]]:
     """Return the rows of new entries, and put the hash of each account's last one into `heads`.
 
     Each entry follows that of its account in `heads`, or else in `pools`.
     """
     rows: list[tuple[object, ...]] = []
+    last: UUID | None = None
+    owner: bytes = b""
+    head: bytes | bytearray = b""
+    # Written out like `hash_entry`, and hashes are bytearrays like the salts: otherwise each call would cost 1.5 us more.
     for charge, salt in zip(charges, new_salts(len(charges)), strict=True):
         item, settled, seq, amount, balance, plan = charge
         account, call = item.account, item.call
-        commitment = commit(salt, entry_details("edge", "", call, _usage_details(item, settled)))
-        previous = heads.get(account) or pools[account].head or NO_HEAD
-        head = hash_entry(previous, account, seq, "charge", (amount, balance, plan), now, commitment)
-        heads[account] = head
+        if account is not last:  # usually all charges of a batch are of few accounts
+            if last is not None:
+                heads[last] = head
+            last, owner, head = account, account.bytes, heads.get(account) or pools[account].head or NO_HEAD
+        commitment = bytearray(sha256(salt + _charge_details(item, settled)).digest())
+        packed = pack_entry(TAG, head, owner, seq, b"charge", amount, balance, plan, now, commitment)
+        head = bytearray(sha256(packed).digest())
         month = entry_month(call, now)
-        # Written out: unpacking tuples into each other takes longer than hashing.
         rows.append((account, seq, "charge", amount, balance, call, "edge", "", now, plan, month, head, commitment, salt))
+    if last is not None:
+        heads[last] = head
     return rows
 
 
-def _usage_details(item: Settlement, settled: Settled) -> tuple[object, ...]:
-    """Return what a charge's entry commits to, as `shared.ledger.witness.entry_details` lists it."""
-    usage, request = item.usage, item.request_sha256
-    details = (
-        item.model,
-        item.price,
-        item.status,
-        usage.input_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        usage.output_tokens,
-        usage.reasoning_tokens,
-        usage.estimated,
-        None if usage.extra is None else _extra_counts(usage),
-        settled.credits,
-        settled.overage,
-        settled.uncharged_cost,
-        item.created_at,
+_committed = itemgetter(
+    *map(Settlement._fields.index, ("model", "price", "status", "created_at", "request_sha256", "request_shape", "usage"))
+)
+
+
+def _charge_details(item: Settlement, settled: Settled) -> bytes:
+    """Return what a charge's entry commits to, like `shared.ledger.witness.entry_details`."""
+    model, price, status, created_at, request, shape, usage = _committed(item)
+    input_tokens, output_tokens, cached, reasoning, estimated, cache_write, extra = usage
+    credits, _, uncharged, _, overage, _ = settled
+    details = [
+        model,
+        price,
+        status,
+        input_tokens,
+        cached,
+        cache_write,
+        output_tokens,
+        reasoning,
+        estimated,
+        None if extra is None else _extra_counts(usage),
+        credits,
+        overage,
+        uncharged,
+        created_at,
         None if request is None else request.hex(),
-    )
-    return details if item.request_shape is None else (*details, item.request_shape.hex())
+    ]
+    if shape is not None:
+        details.append(shape.hex())
+    return dumps(("edge", "", item.call, details), option=OPT_SORT_KEYS)
 
 
 def _close_visits(calls: list[UUID], state: str, now: int) -> None:

@@ -122,7 +122,7 @@ class SingleCalls:
                 return None
             plan = after.plan_credits - pool.plan_credits
             new_entry = item, settled, after.ledger_seq, -settled.credits, after.balance, plan
-            heads: dict[UUID, bytes] = {}
+            heads: dict[UUID, bytes | bytearray] = {}
             [entry] = entry_rows([new_entry], {item.account: pool}, heads, now)
             before = pool.balance, pool.ledger_seq, pool.plan_credits, pool.head
             changed = after.balance, after.ledger_seq, after.plan_credits, heads[item.account]

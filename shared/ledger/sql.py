@@ -301,7 +301,7 @@ def lock_in_order(ids: Iterable[UUID]) -> None:
 Change = tuple[int, int, int, int]  # differences of balance, held, ledger_seq and plan_credits
 
 
-def change_accounts(changes: dict[UUID, Change], heads: Mapping[UUID, bytes] = MappingProxyType({})) -> None:
+def change_accounts(changes: dict[UUID, Change], heads: Mapping[UUID, bytes | bytearray] = MappingProxyType({})) -> None:
     """Add `(balance, held, ledger_seq, plan_credits)` differences to locked accounts in one statement.
 
     `heads` are the hashes of their latest entries, for accounts with new entries. The table's CHECK constraints are the last

@@ -22,8 +22,7 @@ import orjson
 NO_HEAD = bytes(32)  # the hash before an account's first witnessed entry
 SALT_BYTES = 16
 TAG = b"yout ledger v1"
-_ENTRY = Struct(">16s32s16sq16sqqqq32s")  # strings are padded with zero bytes
-_pack = _ENTRY.pack
+pack_entry = Struct(">16s32s16sq16sqqqq32s").pack  # strings are padded with zero bytes
 Amounts = tuple[int, int, int]  # an entry's amount, balance_after and plan_amount, in credits
 
 
@@ -32,13 +31,26 @@ class Witness(NamedTuple):
 
     entry_hash: bytes
     commitment: bytes
-    salt: bytes
+    salt: bytes | bytearray
 
 
-def new_salts(count: int) -> list[bytes]:
-    """Return `count` random salts, read at once: a system call per entry would take longer than hashing it."""
-    pool = os.urandom(SALT_BYTES * count)
-    return [pool[start : start + SALT_BYTES] for start in range(0, len(pool), SALT_BYTES)]
+def new_salts(count: int) -> list[bytearray]:
+    """Return `count` salts of 16 random bytes. They are read ahead: a system call takes longer than hashing an entry.
+
+    Bytearrays, because `sqlite3` takes five times longer to bind bytes, which it first tries to adapt.
+    """
+    try:
+        return [_salts.pop() for _ in range(count)]
+    except IndexError:
+        pool = bytearray(os.urandom(SALT_BYTES * (_SALTS_AT_ONCE + count)))
+        fresh = [pool[start : start + SALT_BYTES] for start in range(0, len(pool), SALT_BYTES)]
+        _salts.extend(fresh[count:])
+        return fresh[:count]
+
+
+_SALTS_AT_ONCE = 256
+_salts: list[bytearray] = []
+os.register_at_fork(after_in_child=_salts.clear)  # otherwise parent and child would use the same salts
 
 
 def entry_details(actor: str, reason: str, call: UUID | None, usage: Sequence[Any] | None) -> bytes:
@@ -51,7 +63,7 @@ def entry_details(actor: str, reason: str, call: UUID | None, usage: Sequence[An
     return orjson.dumps((actor, reason, call, usage), option=orjson.OPT_SORT_KEYS)
 
 
-def commit(salt: bytes, details: bytes) -> bytes:
+def commit(salt: bytes | bytearray, details: bytes) -> bytes:
     """Return the commitment to an entry's details (32 bytes)."""
     return sha256(salt + details).digest()
 
@@ -69,7 +81,7 @@ def hash_entry(
 
     `previous` is the hash of the witnessed entry before it, or `NO_HEAD`.
     """
-    entry = _pack(TAG, previous, account.bytes, seq, kind.encode(), *amounts, created_at, commitment)
+    entry = pack_entry(TAG, previous, account.bytes, seq, kind.encode(), *amounts, created_at, commitment)
     return sha256(entry).digest()
 
 
@@ -83,7 +95,7 @@ def witness_entry(
     details: bytes,
 ) -> Witness:
     """Return the witness of a new entry, with a random salt. The arguments are those of `hash_entry`, and the entry's details."""
-    salt = os.urandom(SALT_BYTES)
+    [salt] = new_salts(1)
     commitment = commit(salt, details)
     hashed = hash_entry(previous, account, seq, kind, amounts, created_at, commitment)
     return Witness(hashed, commitment, salt)
