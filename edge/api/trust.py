@@ -14,7 +14,6 @@ import orjson
 from quart import Blueprint, Response, current_app
 
 from edge.http.api_spec import ANYBODY, OPEN_OBJECT, STRING, TIMESTAMP, ResponseSpec, array, describe_route, response_schema
-from edge.http.public_url import edge_url
 from edge.request_context import services
 from edge.services import Services
 from edge.store.trust_facts import PlanTerms, Seal, TrustFacts, read_trust_facts
@@ -55,7 +54,7 @@ class TrustCache:
         async with self._lock:
             if self._report is None or time.monotonic() >= self._read_again_at:
                 try:
-                    document = await _make_document(services(), edge_url())
+                    document = await _make_document(services())
                     self._report = TrustReport(document, orjson.dumps(document), {})
                 except DatabaseUnavailable:
                     if self._report is None:
@@ -99,8 +98,9 @@ async def show_trust_document() -> Response:
     return response
 
 
-async def _make_document(found: Services, url: str) -> dict[str, Any]:
+async def _make_document(found: Services) -> dict[str, Any]:
     settings, now = found.settings, now_ms()
+    url = settings.edge_url  # all readers get the same document, so the Host header of one of them must not be in it
     facts = await read_trust_facts(settings, found.storage, found.slow_reader)
     figures = await found.model_health.last_day()
     models = [model for model in found.catalog.listed.values() if model.price_at(now) is not None]

@@ -8,7 +8,6 @@ from typing import Any
 from quart import Blueprint, Response, request
 
 from edge.api.trust import CACHE_SECONDS, MAX_PROOF_AGE_MS, read_trust_report
-from edge.http.public_url import edge_url
 from edge.web.model_filters import KIND_NAMES
 from edge.web.models import model_path
 from edge.web.pages import page
@@ -61,7 +60,7 @@ async def show_trust() -> Response:
 def _context(document: Mapping[str, Any]) -> dict[str, Any]:
     head = document["ledger"]["seal"] and document["ledger"]["seal"]["head"]
     return {
-        "canonical": f"{edge_url()}/trust",
+        "canonical": f"{document['issuer']}/trust",
         "proofs": {proof["kind"]: proof for proof in document["proofs"]},
         "finished": {
             proof["kind"]: parse_timestamp(proof["finished_at"]) for proof in document["proofs"] if proof["finished_at"]

@@ -24,13 +24,14 @@ from shared.safe_http import SafeHttpClient, Timeouts, policy_from_settings
 LIMITS = Timeouts(total_seconds=30, idle_seconds=30)
 MAX_ANSWER_BYTES = 1_000_000
 INPUT_BOUND = 2_000  # more tokens than any probe has
+INPUT_ESTIMATE = 100  # tokens
 REMEMBERED_SECONDS = 24 * 3_600.0  # how long a refused field or shape is left out, until it is tried again
 # Fields that a provider may refuse, in the order in which they are left out. All three calls of a probe have the same fields.
 OPTIONAL_FIELDS: tuple[tuple[str, ...], ...] = ((), ("logprobs", "top_logprobs"), ("logprobs", "top_logprobs", "seed"))
 
 
 class ProbeFailed(Exception):
-    """A call of a probe failed, so that nothing can be compared. `cost` is what its earlier calls cost."""
+    """A call of a probe failed, so that nothing can be compared. `cost` is what its calls cost, as far as known."""
 
     def __init__(self, reason: str, cost: int = 0) -> None:
         super().__init__(reason)
@@ -77,7 +78,7 @@ class ProbeClient:
                 try:
                     reply, paid = self._call(calls[index], probe, body)
                 except ProbeFailed as error:
-                    raise ProbeFailed(str(error), cost) from None
+                    raise ProbeFailed(str(error), cost + error.cost) from None
                 cost += paid
                 if reply is None:
                     break
@@ -108,8 +109,10 @@ class ProbeClient:
             choices=1,
             output_limit=body["max_tokens"],
             input_bound=INPUT_BOUND,
-            input_estimate=INPUT_BOUND // 20,
+            input_estimate=INPUT_ESTIMATE,
         )
+        # What the provider may charge for an answer that was lost, or that reports no usage.
+        estimate = PartialUsage(INPUT_ESTIMATE, body["max_tokens"])
         dialect = DIALECTS[route.dialect]
         outbound = SafeHttpClient(self._policy, trusted=(route.base_url,))
         try:
@@ -125,11 +128,15 @@ class ProbeClient:
             answer = dialect.parse_response(data, call, "chatcmpl-probe", int(time.time()))
         except UnsupportedField:
             return None, 0
-        except (OutboundRefused, OutboundFailed) as error:
+        except OutboundRefused as error:  # nothing was sent
             raise ProbeFailed(f"{route.channel_name}: {type(error).__name__}") from None
+        except OutboundFailed as error:
+            raise ProbeFailed(f"{route.channel_name}: {type(error).__name__}", self._cost(route, estimate)) from None
         except (MalformedStream, BrokenStream, BlockedPrompt):
-            raise ProbeFailed(f"{route.channel_name}: invalid answer") from None
-        return _reply(probe, answer), self._cost(route, answer.usage)
+            raise ProbeFailed(f"{route.channel_name}: invalid answer", self._cost(route, estimate)) from None
+        usage = answer.usage
+        is_reported = usage.cost_nano_usd is not None or usage.input_tokens or usage.output_tokens
+        return _reply(probe, answer), self._cost(route, usage if is_reported else estimate)
 
     def _target(self, route: Route, output_limit: int) -> Target:
         try:

@@ -37,7 +37,7 @@ from tests import factories, openai_payloads
 from tests.factories import ORIGIN
 from tests.servers.process import Process, eventually
 from tests.upstream import Request, Upstream
-from tests.upstream_responses import ScriptedResponse, error_response, json_response
+from tests.upstream_responses import CLOSE, ScriptedResponse, error_response, json_response
 from workers.probes import Probes
 
 on_sqlite = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
@@ -180,6 +180,25 @@ def test_probes_stay_within_the_budget_and_have_a_reference(
     Channel.update(out_until=None).execute()
     update_probe_rule("reference", rule_of(reference)._replace(is_reference=False), origin=ORIGIN)
     assert send(probes, 1, NOON + 2 * DAY_MS) == 0
+
+
+@on_sqlite
+@pytest.mark.parametrize("lost", ["cut", "malformed", "uncounted"])
+def test_calls_without_a_known_cost_count_against_the_budget(
+    compared: tuple[Channel, Upstream], upstream: Upstream, make_settings: Any, lost: str
+) -> None:
+    answers = {
+        "cut": ScriptedResponse(head=(200, {"content-type": "application/json"}), pieces=(b"{", CLOSE)),
+        "malformed": json_response({"object": "error"}),
+        "uncounted": json_response(openai_payloads.completion("yes", usage=None)),
+    }
+    compared[1].default = upstream.default = answers[lost]
+    update_probe_rule("cheap", RULE._replace(daily_probe_credits=50), origin=ORIGIN)
+    sent = send(Probes(make_settings(), Random(5)), 20)
+    sums = ProbeSum.get(ProbeSum.kind == "probes")
+    assert sums.provider_cost >= 50
+    assert (sums.probes, sums.failed) == (sent, 0 if lost == "uncounted" else sent)
+    assert sent < 20
 
 
 @on_sqlite

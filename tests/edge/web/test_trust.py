@@ -136,3 +136,15 @@ async def test_what_the_page_shows(
     assert member.account is not None
     assert member.account.email.encode() in member.get("/trust").body
     assert member.account.email.encode() not in browser.get("/trust").body
+
+
+@pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
+def test_the_page_ignores_the_host_that_a_proxy_passes_on(site: Site) -> None:
+    """All readers get the same page, also after a request with another host."""
+    browser = site.browser(**NEW_EDGE)
+    forged = {"x-forwarded-host": "evil.example", "x-forwarded-proto": "https"}
+    answers = [browser.get(path, headers=forged) for path in ("/trust.json", "/trust")]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert json.loads(answers[0].body)["issuer"].startswith("http://127.0.0.1:")
+    assert b"curl -s https://evil.example" not in answers[0].body + answers[1].body
+    assert b'rel="canonical" href="http://127.0.0.1:' in answers[1].body
