@@ -71,18 +71,42 @@ def test_ctrl_c_stops_all_processes_in_order(installation: Installation, start_u
 def test_a_second_start_reuses_the_first_ones_data(installation: Installation, start_up: StartUp) -> None:
     first = start_up(installation)
     before = first.wait_for("Ctrl-C stops it")
-    with redis.Redis(unix_socket_path=str(first.valkey)) as client:
-        client.set("kept", "yes")
     first.stop(signal.SIGTERM)
     second = start_up(installation)
     after = second.wait_for("Ctrl-C stops it")
-    with redis.Redis(unix_socket_path=str(second.valkey)) as client:
-        assert client.get("kept") == b"yes"
     second.stop()
     for label in ("Edge", "Pages", "Console", "Staff", "Account", "API key"):
         assert printed(after, label) == printed(before, label)
     assert printed(after, "Account") == ["demo@localhost.localdomain", "15000000", "credits"]
     assert installation.yout("ledger", "verify", "--json").data["accounts"] == 1
+
+
+def test_valkey_writes_nothing_to_disk(installation: Installation, start_up: StartUp) -> None:
+    """It has kept answers, which must not be on disk, not even encrypted."""
+    up = start_up(installation)
+    up.wait_for("Ctrl-C stops it")
+    old_file = up.data / "valkey" / "appendonlydir" / "appendonly.aof.1.incr.aof"
+    assert not old_file.parent.exists()
+    sealed = os.urandom(4_096)
+    with redis.Redis(unix_socket_path=str(up.valkey)) as client:
+        client.set("yout:retry:{account}:digest", sealed, px=120_000)
+        assert client.config_get("save") == {"save": ""}
+        with pytest.raises(redis.RedisError):  # it would wait for the file, if there were one
+            client.execute_command("WAITAOF", 1, 0, 1_000)
+        assert sealed not in read_files(up.data)
+    up.stop(signal.SIGTERM)
+    assert sealed not in read_files(up.data)
+    old_file.parent.mkdir()
+    old_file.write_bytes(sealed)
+    again = start_up(installation)
+    again.wait_for("Ctrl-C stops it")
+    assert sealed not in read_files(again.data)
+    again.stop()
+
+
+def read_files(folder: Path) -> bytes:
+    """The bytes of all files below a folder."""
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_a_key_or_password_that_no_longer_works_is_not_printed(installation: Installation, start_up: StartUp) -> None:

