@@ -424,7 +424,7 @@ def entry_rows(
     last: UUID | None = None
     owner: bytes = b""
     head: bytes | bytearray = b""
-    # Written out like `hash_entry`, and hashes are bytearrays like the salts: otherwise each call would cost 1.5 us more.
+    # Written out like `hash_entry`, and hashes are bytearrays like the salts: otherwise each call would cost 2 us more.
     for charge, salt in zip(charges, new_salts(len(charges)), strict=True):
         item, settled, seq, amount, balance, plan = charge
         account, call = item.account, item.call
