@@ -133,7 +133,7 @@ class SingleCalls:
             *state, is_settled = found
             current = AccountState(*state)
             if is_settled:
-                self._pools[item.account] = after._replace(held=current.held - item.held, head=heads[item.account])
+                self._pools[item.account] = after._replace(held=current.held - item.held, head=bytes(heads[item.account]))
                 return settled
             if (current.balance, current.ledger_seq, current.plan_credits, current.head) == before:
                 return None  # the hold is not open, or was extended
