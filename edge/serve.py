@@ -46,10 +46,10 @@ def serve(settings: Settings) -> int:
     run_startup_checks(settings, database, media=True)
     require_port(settings, settings.edge_port, "YOUT_EDGE_PORT (or PORT)")
     log_setting_warnings(settings)
-    tokenizer.encoding()  # loaded before forking: it blocks the interpreter, and workers then share its memory
     if settings.edge_workers == 1:
         uvloop.run(_work(settings, settings.listen_address(settings.edge_port), Metrics()))
         return 0
+    tokenizer.encoding()  # loaded before forking, so that the workers share its memory
     return _Parent(settings).run()
 
 

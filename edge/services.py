@@ -8,7 +8,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from threading import Thread
@@ -35,9 +34,9 @@ from edge.store.metrics import Metrics
 from edge.store.model_health import ModelHealth
 from edge.store.output_sizes import OutputSizes
 from edge.store.sharded_ledger import ShardedLedger
+from edge.store.token_counter import TokenCounter
 from edge.store.token_counts import TokenCounts
 from edge.store.token_sampling import TokenSampling
-from shared import tokenizer
 from shared.billing.request_shape import RequestShape
 from shared.catalog import reader
 from shared.catalog.failover import RouteHealth
@@ -71,7 +70,6 @@ log = logging.getLogger("yout.edge")
 
 CATALOG_POLL_SECONDS = 1.0
 CATALOG_MAX_AGE_SECONDS = 600.0  # the sizes of recent outputs change without a new catalog version
-TOKENIZER_BATCH_CHARS = 100_000  # takes tens of milliseconds
 STOP_SECONDS = 4.0  # time for the last settlements, after draining
 CHECK_SECONDS = 1.0
 CHECK_ANSWER_SECONDS = 2.0
@@ -118,7 +116,8 @@ class Services:
         self.slow_reader = DatabaseReader(
             "slow-reader", threads=2, keeps_connection=False, metrics=self.metrics
         )  # a separate reader for slow queries, so that key look-ups do not wait for them
-        self.counter = ThreadPoolExecutor(1, thread_name_prefix="tokens")
+        self.counter = TokenCounter()
+        self.count_tokens = self.counter.count
         self.limiter = Limiter(settings.redis_url, settings.call_seconds, self.metrics)
         self.kept_answers = KeptAnswers(settings.redis_url, self.limiter)
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
@@ -199,13 +198,15 @@ class Services:
             await asyncio.to_thread(closing.join, left())
         self.database_reader.close()
         self.slow_reader.close()
-        self.counter.shutdown()
+        await self.counter.close()
         await asyncio.to_thread(self.hashes.close)
         self.throttle.close()
 
     async def drain(self, seconds: float) -> None:
         """Wait up to `seconds` for running calls, then cut them off with an error and a partial settlement."""
         self._stop_by = asyncio.get_running_loop().time() + seconds + STOP_SECONDS
+        if len(self.inflight):
+            self.spawn(self.count_tokens("."))  # starts its process, for calls that will be cut off
         await self.inflight.wait(seconds)
         for call in self.inflight:
             call.abort(ServerStopping())
@@ -216,13 +217,6 @@ class Services:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
-
-    async def count_tokens(self, text: str) -> int:
-        """Count the tokens of `text` in a thread, piece by piece, so that short texts do not wait for a long one."""
-        loop = asyncio.get_running_loop()
-        batch = TOKENIZER_BATCH_CHARS
-        starts = range(0, len(text), batch)
-        return sum([await loop.run_in_executor(self.counter, tokenizer.count_tokens, text[at : at + batch]) for at in starts])
 
     async def balance_of(self, account: UUID) -> int:
         """Return the account's current balance in credits. Raises `DatabaseUnavailable`."""

@@ -12,11 +12,13 @@ class TokenSampling:
     """Decides which calls of this process are sampled."""
 
     def __init__(self) -> None:
+        # The first samples wait, so that the process that counts does not start beside the first calls.
+        self._first = time.monotonic() + SAMPLE_SECONDS
         self._next: dict[UUID, float] = {}  # time of the next sample by channel, in seconds of `time.monotonic`
 
     def is_due(self, channel: UUID) -> bool:
         """Return whether no call of the channel was sampled recently."""
-        return time.monotonic() >= self._next.get(channel, 0.0)
+        return time.monotonic() >= self._next.get(channel, self._first)
 
     def mark(self, channel: UUID) -> None:
         """Record that a call of the channel is sampled."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-
-import tiktoken
+from typing import TYPE_CHECKING
 
 from shared.tokenizer.vocabulary import read_ranks
+
+if TYPE_CHECKING:
+    from tiktoken import Encoding
 
 RANKS = Path(__file__).with_name("o200k_base.tiktoken.xz")
 RANKS_SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
@@ -35,15 +37,22 @@ MAX_PIECE_LENGTH = 20_000  # maximum characters per piece: text without spaces t
 
 
 @lru_cache(maxsize=1)
-def encoding() -> tiktoken.Encoding:
+def encoding() -> Encoding:
     """Return the o200k_base encoding, built at first use, which blocks the interpreter (0.3 s, 50 MB).
 
     Raises `ValueError` if the vocabulary file is damaged.
     """
+    from tiktoken import Encoding  # imported here, because only the processes that count need it
+
     ranks = read_ranks(RANKS, RANKS_SHA256)
-    built = tiktoken.Encoding("o200k_base", pat_str=_SPLIT, mergeable_ranks=ranks, special_tokens={})
+    built = Encoding("o200k_base", pat_str=_SPLIT, mergeable_ranks=ranks, special_tokens={})
     ranks.clear()  # saves 25 MB; the encoding only needs it for methods that we do not use
     return built
+
+
+def is_loaded() -> bool:
+    """Return whether the vocabulary is in memory."""
+    return encoding.cache_info().currsize > 0
 
 
 def count_tokens(text: str) -> int:

@@ -93,10 +93,10 @@ def test_only_countable_calls_are_sampled(fields: dict[str, Any], upstream_model
 
 
 def test_a_channel_is_sampled_at_most_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 0.0, 9.9, 9.9, 10.0])
+    clock = iter([0.0, 9.9, 10.0, 10.0, 19.9, 19.9, 20.0])
     monkeypatch.setattr(token_sampling.time, "monotonic", lambda: next(clock))
     sampling, first, second = TokenSampling(), UUID(int=1), UUID(int=2)
-    assert sampling.is_due(first)
+    assert [sampling.is_due(first), sampling.is_due(first)] == [False, True], "the process has just started"
     sampling.mark(first)
     assert [sampling.is_due(first), sampling.is_due(second), sampling.is_due(first)] == [False, True, True]
 
@@ -106,11 +106,15 @@ def test_a_call_is_sampled(sandbox: Sandbox) -> None:
     model = f"{sandbox.model}-gpt"
     factories.model(model, channel, upstream_model="gpt-4o")
     eventually(lambda: any(one["id"] == model for one in sandbox.get("/v1/models").json["data"]), "the model is served")
-    sandbox.provider.script(*[json_response(completion("Hello! How can I assist you today?", usage=tokens(25, 9)))] * 2)
-    for _ in range(2):
-        assert sandbox.chat(model=model, messages=MESSAGES).status == 200
+    sandbox.provider.default = json_response(completion("Hello! How can I assist you today?", usage=tokens(25, 9)))
     samples = TokenSample.select().where(TokenSample.channel == channel.id)
-    eventually(lambda: samples.clone().exists(), "the sample is stored")
+
+    def sampled() -> bool:
+        assert sandbox.chat(model=model, messages=MESSAGES).status == 200
+        return samples.clone().exists()
+
+    eventually(sampled, "a call is sampled", seconds=60, interval=0.2)  # not in the first seconds of the process
+    assert sandbox.chat(model=model, messages=MESSAGES).status == 200
     [sample] = samples
-    assert (sample.model, sample.calls) == (model, 1), "the second call came too soon"
+    assert (sample.model, sample.calls) == (model, 1), "the other calls came too soon"
     assert (sample.counted_input, sample.reported_input, sample.counted_output, sample.reported_output) == (19, 25, 9, 9)
