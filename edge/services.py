@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from threading import Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
@@ -50,7 +50,7 @@ from shared.core.log_format import writes_json
 from shared.core.secrets import derive_key, unseal
 from shared.core.settings import Settings
 from shared.core.shards import is_distributed
-from shared.files.storage import open_storage
+from shared.files.storage import Storage, open_storage
 from shared.identity import pseudonyms
 from shared.identity.hash_queue import HashQueue
 from shared.identity.login_throttle import Throttle
@@ -135,7 +135,6 @@ class Services:
         self.openid = _open_openid(settings)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.job_queue = JobQueue(settings.broker_url)
-        self.storage = open_storage(settings)
         self.job_poller = JobPoller(self.database_reader.read)
         self.tracer = _open_tracer(settings) if settings.otlp_endpoint else None
         self.call_log = CallLog(json=writes_json(settings))
@@ -217,6 +216,11 @@ class Services:
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         return task
+
+    @cached_property
+    def storage(self) -> Storage:
+        """The store of media outputs, opened at first use."""
+        return open_storage(self.settings)
 
     async def balance_of(self, account: UUID) -> int:
         """Return the account's current balance in credits. Raises `DatabaseUnavailable`."""

@@ -9,19 +9,24 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import dramatiq
-import redis
-from dramatiq.brokers.redis import RedisBroker
-from dramatiq.errors import ConnectionClosed
-from redis.exceptions import RedisClusterException
-
 from shared.core.availability import REDIS
 from shared.core.broker_url import is_rabbitmq
-from shared.core.redis_client import open_client
+from shared.core.lazy_import import lazy_import
 from shared.core.redis_url import parse_redis_url
 
 if TYPE_CHECKING:
+    import dramatiq
+    import redis
+    from dramatiq.brokers import redis as dramatiq_redis
+
+    from shared.core import redis_client
     from shared.rabbitmq import QuorumBroker
+else:
+    # 8 MB and 0.1 s; an edge needs them only for jobs
+    dramatiq = lazy_import("dramatiq")
+    dramatiq_redis = lazy_import("dramatiq.brokers.redis")
+    redis = lazy_import("redis")
+    redis_client = lazy_import("shared.core.redis_client")
 
 QUEUE = "default"
 MEDIA_QUEUE = "media"
@@ -51,7 +56,7 @@ class JobQueue:
         message: dramatiq.Message[object] = dramatiq.Message(queue, actor, ids, {}, {})
         try:
             self._sender.enqueue(message)
-        except (redis.RedisError, ConnectionClosed):
+        except (redis.RedisError, dramatiq.ConnectionClosed):
             return False
         return True
 
@@ -59,7 +64,7 @@ class JobQueue:
         """Return whether the broker responds."""
         try:
             self._sender.ping()
-        except (redis.RedisError, ConnectionClosed):
+        except (redis.RedisError, dramatiq.ConnectionClosed):
             return False
         return True
 
@@ -80,7 +85,7 @@ class _RedisSender:
     def __init__(self, url: str) -> None:
         self._url = url
         self._lock = threading.Lock()
-        self._broker: RedisBroker | None = None
+        self._broker: dramatiq_redis.RedisBroker | None = None
 
     def enqueue(self, message: dramatiq.Message[object]) -> None:
         """Send one message. Raises `redis.RedisError` or `ConnectionClosed`."""
@@ -88,7 +93,7 @@ class _RedisSender:
         try:
             with self._lock:
                 self._open().enqueue(message)
-        except (redis.RedisError, ConnectionClosed) as error:
+        except (redis.RedisError, dramatiq.ConnectionClosed) as error:
             REDIS.failed(type(error).__name__, began)
             raise
         if not REDIS.is_available:
@@ -105,10 +110,10 @@ class _RedisSender:
                 self._broker.client.close()
                 self._broker = None
 
-    def _open(self) -> RedisBroker:
+    def _open(self) -> dramatiq_redis.RedisBroker:
         if self._broker is None:
-            client = open_client(self._url, CONNECT_SECONDS, ANSWER_SECONDS, retries=1)
-            self._broker = RedisBroker(  # type: ignore[no-untyped-call]  # untyped in dramatiq
+            client = redis_client.open_client(self._url, CONNECT_SECONDS, ANSWER_SECONDS, retries=1)
+            self._broker = dramatiq_redis.RedisBroker(  # type: ignore[no-untyped-call]  # untyped in dramatiq
                 client=client, middleware=[], namespace=namespace_of(self._url)
             )
         return self._broker
@@ -133,14 +138,14 @@ def _rabbitmq_depths(url: str) -> list[QueueDepth] | None:
     broker = _open_rabbitmq(url, seconds=RABBITMQ_DEPTH_SECONDS)
     try:
         return [QueueDepth(name, *broker.get_queue_message_counts(name)) for name in QUEUES]
-    except ConnectionClosed:
+    except dramatiq.ConnectionClosed:
         return None
     finally:
         broker.close()
 
 
 def _redis_depths(url: str) -> list[QueueDepth] | None:
-    client, namespace = open_client(url, DEPTH_ANSWER_SECONDS, DEPTH_ANSWER_SECONDS), namespace_of(url)
+    client, namespace = redis_client.open_client(url, DEPTH_ANSWER_SECONDS, DEPTH_ANSWER_SECONDS), namespace_of(url)
     try:
         with client, client.pipeline(transaction=False) as pipe:
             for name in QUEUES:
@@ -148,6 +153,6 @@ def _redis_depths(url: str) -> list[QueueDepth] | None:
                 pipe.llen(f"{namespace}:{name}.DQ")
                 pipe.zcard(f"{namespace}:{name}.XQ")
             counts = iter(pipe.execute())
-    except (redis.RedisError, RedisClusterException):
+    except (redis.RedisError, redis.exceptions.RedisClusterException):
         return None
     return [QueueDepth(name, next(counts), next(counts), next(counts)) for name in QUEUES]

@@ -13,32 +13,36 @@ import socket
 import ssl
 import time
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
 
 import peewee
-import redis
-from dramatiq.errors import BrokerConnectionError
-from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 from peewee import SQL
 from playhouse.pool import PooledDatabase
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from shared.core import broker_url, database_url, redis_url
+from shared.core import broker_url, database_url, redis_probe, redis_url
 from shared.core.broker_url import BrokerAddress, parse_broker_url
 from shared.core.database import is_sqlite
 from shared.core.database_errors import is_temporary
 from shared.core.errors import NotFound, SchemaMismatch, SettingsError, StorageUnavailable
+from shared.core.lazy_import import lazy_import
 from shared.core.machine import GIB, disk_spaces, exposed_files
 from shared.core.procfile_runner import process_name
 from shared.core.redis_url import RedisAddress, parse_redis_url
 from shared.core.schema_version import require_current
 from shared.core.settings import DEVELOPMENT_SECRET, Settings, unknown_variables
 from shared.core.smtp_url import read_smtp_url
-from shared.files.storage import open_storage
+from shared.files.storage import create_folder, open_storage
 from shared.job_queue import ANSWER_SECONDS, CONNECT_SECONDS, QUEUES
 from shared.models import Account, CatalogVersion, EdgeProcess
 from shared.sealed_columns import require_secret_key
+
+if TYPE_CHECKING:
+    import redis
+    from obstore import exceptions as obstore_exceptions
+else:
+    redis = lazy_import("redis")  # 7 MB and 0.1 s; needed only to explain why a server does not work
+    obstore_exceptions = lazy_import("obstore.exceptions")  # 5 MB; needed only if media are in a bucket
 
 _NO_TLS = "the server does not use TLS on this port; use redis:// or its TLS port."
 _TLS = "the server uses TLS on this port; use rediss://."
@@ -50,8 +54,6 @@ _WRITTEN = (EdgeProcess, Account, CatalogVersion)
 MIGRATION_SECONDS = 60.0
 
 log = logging.getLogger("yout.start")
-
-_REFUSED_BY_STORE = (PermissionDeniedError, UnauthenticatedError)
 
 
 def run_startup_checks(settings: Settings, database: peewee.Database, *, media: bool) -> None:
@@ -123,11 +125,14 @@ def require_redis(settings: Settings) -> None:
     address = parse_redis_url(settings.redis_url)
     for host, port in address.seeds or ((address.host, address.port),):
         server = address.at(host, port)._replace(seeds=())
+        seconds = {"connect_seconds": CONNECT_SECONDS, "answer_seconds": ANSWER_SECONDS}
+        if redis_probe.works(server, in_cluster=address.is_cluster, **seconds):
+            continue
         with redis.Redis(
             **server.client_options(),
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
         ) as client:
             try:
                 client.ping()
@@ -195,6 +200,8 @@ def require_broker(settings: Settings) -> None:
     """Raise `SettingsError` if BROKER_URL can never work. An unavailable server is not an error, because the outage may end."""
     if not settings.uses_rabbitmq:
         return
+    from dramatiq.errors import BrokerConnectionError
+
     from shared.rabbitmq import QuorumBroker, lasting_problem
 
     broker = QuorumBroker(settings.broker_url)
@@ -233,16 +240,18 @@ def require_storage(settings: Settings) -> None:
     """Raise `SettingsError` if the media storage is not writable. An unresponsive store is not an error, because the outage may
     end."""
     try:
-        open_storage(settings).check_writable()
+        if settings.media_url:
+            open_storage(settings).check_writable()
+        else:
+            with TemporaryFile(dir=create_folder(settings)) as file:
+                file.write(b"0")
     except OSError as error:  # the folder
         raise SettingsError(_folder_problem(settings, error.strerror or str(error))) from None
     except NotFound:
         raise SettingsError("YOUT_MEDIA_URL: the store has no such bucket.") from None
     except StorageUnavailable as error:
         cause = error.__cause__
-        if not settings.media_url:
-            raise SettingsError(_folder_problem(settings, getattr(cause, "strerror", None) or "it is not writable")) from None
-        if isinstance(cause, _REFUSED_BY_STORE):
+        if isinstance(cause, obstore_exceptions.PermissionDeniedError | obstore_exceptions.UnauthenticatedError):
             raise SettingsError(
                 "YOUT_MEDIA_URL: the store rejected YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY, or they lack write access."
             ) from None

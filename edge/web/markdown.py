@@ -251,11 +251,6 @@ def _check_value(_: str, attribute: str, value: str) -> str | None:
     return value if pattern is None or pattern.fullmatch(value) else None
 
 
-def plain(text: str) -> str:
-    """Return `text` as escaped HTML that preserves whitespace."""
-    return f'<div class="plain">{escape(text)}</div>'
-
-
 _parser = _make_parser()
 _cleaner = nh3.Cleaner(
     tags=ELEMENTS,

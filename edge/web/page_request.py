@@ -7,6 +7,7 @@ from typing import Any
 from quart import Request
 
 API = ("/v1/", "/api/")
+PROBES = ("/healthz", "/readyz", "/metrics")
 WEBHOOKS = "/webhooks/"
 MAX_FORM_BYTES = 64_000
 MAX_WEBHOOK_BYTES = 500_000

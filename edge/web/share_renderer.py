@@ -16,7 +16,7 @@ from uuid import UUID
 
 import orjson
 
-from edge.web.markdown import plain
+from edge.web.plain_html import plain
 
 log = logging.getLogger("yout.edge")
 

@@ -13,7 +13,8 @@ import sys
 
 import orjson
 
-from edge.web.markdown import plain, render
+from edge.web.markdown import render
+from edge.web.plain_html import plain
 
 MAX_MEMORY_BYTES = 1_000_000_000
 NICENESS = 10  # lower priority than API calls

@@ -10,19 +10,20 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-import obstore
-from obstore.exceptions import BaseError
-from obstore.store import LocalStore, ObjectStore, S3Store
-
 from shared.core.errors import NotFound, StorageUnavailable
+from shared.core.lazy_import import lazy_import
 from shared.core.settings import Settings
 
-if TYPE_CHECKING:  # only in the library's type stubs
-    from obstore import GetOptions, GetResult
-    from obstore.store import ClientConfig, RetryConfig, S3Config
+if TYPE_CHECKING:
+    import obstore
+    from obstore import GetOptions, GetResult  # these and the next line are only in the library's type stubs
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config, S3Store
+else:
+    obstore = lazy_import("obstore")  # 5 MB
 
 CHUNK_BYTES = 256 * 1024
 """Approximate size of the pieces that `get` yields."""
@@ -54,10 +55,16 @@ def new_key() -> str:
 def open_storage(settings: Settings) -> Storage:
     """Open the store in the settings. Creates a local folder; an S3 bucket must exist and is not checked here."""
     if not settings.media_url:
-        folder = settings.data_dir / "media"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Storage(LocalStore(folder))
+        folder = create_folder(settings)
+        return Storage(obstore.store.LocalStore(folder))
     return Storage(_s3(settings))
+
+
+def create_folder(settings: Settings) -> Path:
+    """Create the local folder of media outputs, if missing, and return its path. Raises `OSError`."""
+    folder = settings.data_dir / "media"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
 
 
 class Storage:
@@ -177,7 +184,7 @@ def _translated() -> Iterator[None]:
         yield
     except FileNotFoundError as missing:
         raise NotFound("The stored object does not exist.") from missing
-    except (BaseError, OSError) as error:
+    except (obstore.exceptions.BaseError, OSError) as error:
         raise StorageUnavailable from error
 
 
@@ -207,4 +214,5 @@ def _s3(settings: Settings) -> S3Store:
         "read_timeout": "30s",
         "timeout": "1h",  # for a whole transfer; `read_timeout` covers pauses
     }
-    return S3Store(where.netloc, prefix=where.path.strip("/") or None, config=config, client_options=client, retry_config=_RETRY)
+    prefix = where.path.strip("/") or None
+    return obstore.store.S3Store(where.netloc, prefix=prefix, config=config, client_options=client, retry_config=_RETRY)

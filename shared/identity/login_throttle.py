@@ -11,16 +11,23 @@ import hmac
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any
-
-import redis
+from typing import TYPE_CHECKING, Any
 
 from shared.core.availability import REDIS
 from shared.core.clock import now_ms
-from shared.core.redis_client import open_client
+from shared.core.lazy_import import lazy_import
 from shared.core.secrets import derive_key
+
+if TYPE_CHECKING:
+    import redis
+
+    from shared.core import redis_client
+else:
+    redis = lazy_import("redis")  # 7 MB and 0.1 s
+    redis_client = lazy_import("shared.core.redis_client")
 
 WINDOW_MS = 15 * 60 * 1000
 MAX_KEYS = 10_000  # in the memory of a process, while Redis is unavailable
@@ -40,10 +47,7 @@ class Throttle:
         self._digest_key = derive_key(secret_key, "throttle")
         self._local = LocalThrottle(max_keys)
         self._paused_until = 0.0
-        self._script: Any = None
-        if redis_url:
-            self._redis = open_client(redis_url, ANSWER_SECONDS, ANSWER_SECONDS)
-            self._script = self._redis.register_script(_SCRIPT)
+        self._redis_url = redis_url
 
     def count_attempt(self, limits: Mapping[str, int]) -> int:
         """Count an attempt under each key of `limits` (key → attempts per window), unless one of them is at its limit.
@@ -59,14 +63,22 @@ class Throttle:
 
     def close(self) -> None:
         """Close the connection to Redis, if open."""
-        if self._script is not None:
+        if "_redis" in self.__dict__:
             self._redis.close()
+
+    @cached_property
+    def _redis(self) -> Any:
+        return redis_client.open_client(self._redis_url, ANSWER_SECONDS, ANSWER_SECONDS)
+
+    @cached_property
+    def _script(self) -> Any:
+        return self._redis.register_script(_SCRIPT)
 
     def _run(self, operation: str, limits: Mapping[str, int]) -> int:
         if not limits:
             return 0
         keys = [f"yout:{{throttle}}:{self._digest(key)}" for key in limits]  # the tag keeps a script's keys on one cluster node
-        if self._script is not None and time.monotonic() >= self._paused_until:
+        if self._redis_url and time.monotonic() >= self._paused_until:
             began = time.monotonic()
             try:
                 answer = int(self._script(keys, [operation, WINDOW_MS, *limits.values()]))

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
 
-import regex
+if TYPE_CHECKING:
+    import regex
 
 # Invisible format characters (Cf) that names may contain: joiners of Persian, Hindi and emoji, direction marks of Hebrew and
 # Arabic, and tags inside flags. Others reorder or hide the text around them.
@@ -14,7 +17,6 @@ _JOINERS = frozenset("\u200c\u200d\u200e\u200f\u061c\U000e007f") | {chr(code) fo
 # Letters, marks and symbols without a visible shape: Hangul fillers, inherent Khmer vowels, variation selectors, blank Braille.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u17b4\u17b5\u2800\u034f") | {chr(code) for code in range(0xFE00, 0xFE10)}
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_GRAPHEME = regex.compile(r"\X")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -40,11 +42,18 @@ def truncate(text: str, max_length: int, mark: str = "") -> str:
     if len(text) <= max_length:
         return text
     kept = 0
-    for found in _GRAPHEME.finditer(text, 0, max_length + 1):  # one more, to see whether the last grapheme fits
+    for found in _grapheme().finditer(text, 0, max_length + 1):  # one more, to see whether the last grapheme fits
         if found.end() > max_length - len(mark):
             break
         kept = found.end()
     return text[:kept].rstrip() + mark
+
+
+@cache
+def _grapheme() -> regex.Pattern[str]:
+    import regex  # imported here: it takes 1 MB, and few texts are truncated
+
+    return regex.compile(r"\X")
 
 
 def find_unstorable_field(fields: Iterable[tuple[str, str]]) -> str | None:

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 from cryptography.x509 import IPAddress
 
+from shared.core import redis_probe
 from shared.core.database import open_database
 from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
@@ -105,6 +106,7 @@ async def test_every_kind_of_client_can_connect(tls_redis: TlsRedis, how: str) -
     assert int(client.get("counter")) == counted  # the same database
     client.close()
     assert queue_depths(url) is not None
+    assert redis_probe.works(parse_redis_url(url), in_cluster=False, connect_seconds=20, answer_seconds=20)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.web.assets import FILES
+from edge.web.assets import files
 from tests.servers.node import NODE
 from tests.servers.process import ROOT
 
@@ -20,7 +20,7 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assets")
     for source in (ROOT / "shared" / "static", ROOT / "edge" / "web" / "static"):
         shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("vendor"))
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.js")} <= set(FILES)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.js")} <= set(files())
     return folder / "chat"
 
 

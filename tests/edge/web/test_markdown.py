@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge.web.markdown import plain, render
+from edge.web.markdown import render
+from edge.web.plain_html import plain
 from tests.edge.web.markdown_html import events
 from tests.servers.node import NODE
 from tests.servers.process import ROOT

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from edge.web import share_renderer
-from edge.web.markdown import plain, render
+from edge.web.markdown import render
+from edge.web.plain_html import plain
 from edge.web.share_renderer import ShareRenderer
 from shared.core.clock import new_id
 
