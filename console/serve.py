@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ def serve(settings: Settings) -> int:
     run_startup_checks(settings, open_database(settings.database_url), media=False)
     require_port(settings, settings.console_port, "YOUT_CONSOLE_PORT (or PORT)")
     log_setting_warnings(settings)
+    gc.freeze()  # so that garbage collection in the worker does not write to the memory that both share
     try:
         _Server(settings).run()
     except SystemExit as end:  # how gunicorn stops
