@@ -13,7 +13,7 @@ from flask_login import current_user
 
 from console.actions.origin import origin
 from console.security.client_ip import client_address
-from console.security.password_auth import require_code, require_password
+from console.security.password_auth import require_person
 from shared.core.errors import InvalidInput
 from shared.identity.web_sessions import agent_label
 from shared.models import StaffUser
@@ -78,44 +78,42 @@ def sign_out_staff(person: StaffUser) -> str:
     )
 
 
-def change_own_password(current: str, new: str) -> str:
-    require_password(current)
+def change_own_password(current: str, new: str, code: str) -> str:
+    require_person(current, code)
     session = current_user.session.digest
     staff.change_own_password(current_user.person, current, new, session=session, address=client_address())
     return gettext("Password changed. You were signed out of all other sessions.")
 
 
 def disable_own_second_factor(password: str, code: str) -> str:
-    require_password(password)
-    require_code(code)
+    require_person(password, code)
     STAFF.disable(current_user.person.id, origin=origin())
     return gettext("Second factor turned off. You now sign in with only your password.")
 
 
 def enroll_own_second_factor(secret: str, password: str, code: str) -> tuple[str, str]:
     """Turn on the signed-in person's second factor. Returns "" and the recovery codes, which are shown once."""
-    require_password(password)
+    require_person(password, code)
     codes = STAFF.enroll(current_user.person.id, secret, code, secret_key=_secret_key(), origin=origin())
     return "", " ".join(codes)
 
 
 def replace_own_recovery_codes(password: str, code: str) -> tuple[str, str]:
-    require_password(password)
-    require_code(code)
+    require_person(password, code)
     return "", " ".join(STAFF.renew_recovery_codes(current_user.person.id, origin=origin()))
 
 
-def add_own_passkey(password: str, credential: str, site: Site | None) -> str:
+def add_own_passkey(password: str, code: str, credential: str, site: Site | None) -> str:
     """Add a passkey of the signed-in person. `site` is None if the page's challenge was used or has expired."""
-    require_password(password)
     if site is None:
         raise InvalidInput(gettext("The page has expired. Try again."))
+    require_person(password, code)
     PASSKEYS.add(current_user.person.id, credential, site, agent_label(request.user_agent.string), origin=origin())
     return gettext("Passkey added. You can now sign in with it.")
 
 
-def remove_own_passkey(password: str, passkey: UUID) -> str:
-    require_password(password)
+def remove_own_passkey(password: str, code: str, passkey: UUID) -> str:
+    require_person(password, code)
     PASSKEYS.remove(current_user.person.id, passkey, origin=origin())
     return gettext("Passkey removed. Delete it on your device, too.")
 

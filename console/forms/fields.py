@@ -103,7 +103,7 @@ class CodeForm(LocalizedForm):
     )
 
 
-class OwnPasswordForm(LocalizedForm):
+class OwnPasswordForm(CodeForm):
     current = PasswordField(
         lazy_gettext("Current password"),
         [InputRequired(lazy_gettext("Enter your current password.")), Length(max=MAX_INPUT_LENGTH)],
@@ -128,21 +128,16 @@ class EnrollForm(SingleUseForm):
     )
 
 
-class ConfirmForm(SingleUseForm):
+class ConfirmForm(SingleUseForm, CodeForm):
     """Password and code, required to turn off the second factor or replace recovery codes."""
 
     password = PasswordField(
         lazy_gettext("Your password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]
     )
-    code = StringField(
-        lazy_gettext("Code"),
-        [InputRequired(lazy_gettext("Enter the code.")), Length(max=40)],
-        description=lazy_gettext("Six-digit code from your app, or a recovery code."),
-    )
 
 
-class PasskeyForm(LocalizedForm):
-    """The password that confirms a new or removed passkey; a script fills in the browser's answer for a new one."""
+class PasskeyForm(CodeForm):
+    """The password and code that confirm a new or removed passkey; a script fills in the browser's answer for a new one."""
 
     password = PasswordField(
         lazy_gettext("Your password"), [InputRequired(lazy_gettext("Enter your password.")), Length(max=MAX_INPUT_LENGTH)]

@@ -102,27 +102,14 @@ def count_flow(name: str) -> Iterator[Callable[[], None]]:
     yield lambda: proofs.throttle.record_success(limits)
 
 
-def require_password(password: str) -> None:
-    """Require the signed-in person's password, because an open session alone must not be enough.
+def require_person(password: str, code: str) -> None:
+    """Require the signed-in person's password, and a code if they have a second factor. An open session is not enough.
 
-    A person without a password must have signed in within `FRESH_MS`. Raises `InvalidInput` if it is wrong, and like
-    `PasswordAuth.attempt`.
+    Everything that changes how they sign in requires this. A person without a password must have signed in within `FRESH_MS`.
+    A code is used up, so check everything else first. Raises `InvalidInput`, and like `PasswordAuth.attempt`.
     """
-    person: StaffUser = current_user.person
-    stored = person.password_hash
-    if stored == NO_PASSWORD:
-        if now_ms() - current_user.session.created_at < FRESH_MS:
-            return
-        raise InvalidInput(gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old."))
-    if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
-        raise InvalidInput(gettext("Incorrect password."))
-
-
-def require_code(code: str) -> None:
-    """Require a second-factor code, if the person has a second factor. Raises like `require_password`."""
-    person: StaffUser = current_user.person
-    if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
-        raise InvalidInput(gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code."))
+    _require_password(current_user.person, password)
+    _require_code(current_user.person, code)
 
 
 def error_status(problem: Exception) -> tuple[int, dict[str, str]]:
@@ -138,6 +125,21 @@ def mark_browser_known(response: Response, person: StaffUser) -> Response:
     secure = _proofs().settings.production
     response.set_cookie(_cookie(), value, max_age=BROWSER_MS // 1000, path="/", secure=secure, httponly=True, samesite="Lax")
     return response
+
+
+def _require_password(person: StaffUser, password: str) -> None:
+    stored = person.password_hash
+    if stored == NO_PASSWORD:
+        if now_ms() - current_user.session.created_at < FRESH_MS:
+            return
+        raise InvalidInput(gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old."))
+    if not _confirm(person, lambda: _proofs().hashes.run(lambda: passwords.matches(stored, password)) or None):
+        raise InvalidInput(gettext("Incorrect password."))
+
+
+def _require_code(person: StaffUser, code: str) -> None:
+    if person.sealed_totp and not _confirm(person, lambda: _check_code(person, code)):
+        raise InvalidInput(gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code."))
 
 
 def _confirm(person: StaffUser, check: Callable[[], bool | None]) -> bool:

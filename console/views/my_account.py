@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_login import current_user
 from flask_wtf import FlaskForm
 from markupsafe import Markup
-from wtforms import PasswordField
+from wtforms import StringField
 
 from console.actions import staff
 from console.forms.fields import ConfirmForm, EnrollForm, OwnPasswordForm, PasskeyForm
@@ -46,7 +47,8 @@ class MeView(View):
     @self_service_route("/password")
     def password(self) -> ResponseReturnValue:
         form = _own(OwnPasswordForm())
-        done = submit_form(form, lambda: staff.change_own_password(_typed(form.current), form.new.data), url_for("me.index"))
+        change = partial(staff.change_own_password, _typed(form.current), form.new.data, _typed(form.code))
+        done = submit_form(form, change, url_for("me.index"))
         return done or (self._page(password=form), 422)
 
     @self_service_route("/second-factor")
@@ -65,7 +67,7 @@ class MeView(View):
     def turn_off(self) -> ResponseReturnValue:
         form = _own(ConfirmForm())
         done = submit_form(
-            form, lambda: staff.disable_own_second_factor(_typed(form.password), form.code.data), url_for("me.index")
+            form, lambda: staff.disable_own_second_factor(_typed(form.password), _typed(form.code)), url_for("me.index")
         )
         return done or (self._page(confirm=form), 422)
 
@@ -73,7 +75,7 @@ class MeView(View):
     def recovery_codes(self) -> ResponseReturnValue:
         form = _own(ConfirmForm())
         done = submit_with_secret(
-            form, lambda: staff.replace_own_recovery_codes(_typed(form.password), form.code.data), "me.shown_codes"
+            form, lambda: staff.replace_own_recovery_codes(_typed(form.password), _typed(form.code)), "me.shown_codes"
         )
         return done or (self._page(confirm=form), 422)
 
@@ -90,7 +92,7 @@ class MeView(View):
         form = _own(PasskeyForm(prefix=PASSKEY))
 
         def add() -> str:
-            return staff.add_own_passkey(_typed(form.password), form.credential.data or "", used_site(ADD))
+            return staff.add_own_passkey(_typed(form.password), _typed(form.code), form.credential.data or "", used_site(ADD))
 
         done = submit_form(form, add, url_for("me.index"))
         return done or (self._page(passkey=form), 422)
@@ -98,7 +100,8 @@ class MeView(View):
     @self_service_route("/passkeys/<uuid:passkey_id>/remove")
     def remove_passkey(self, passkey_id: UUID) -> ResponseReturnValue:
         form = _own(PasskeyForm(prefix=PASSKEY))
-        done = submit_form(form, lambda: staff.remove_own_passkey(_typed(form.password), passkey_id), url_for("me.index"))
+        removal = partial(staff.remove_own_passkey, _typed(form.password), _typed(form.code), passkey_id)
+        done = submit_form(form, removal, url_for("me.index"))
         return done or (self._page(passkey=form), 422)
 
     @self_service_route("/sessions/<int:began_at>/end")
@@ -147,16 +150,18 @@ def _passkey_creation(person: StaffUser, existing: list[StaffPasskey]) -> str | 
 
 
 def _own(form: F) -> F:
-    """Return a form for the signed-in person, without the field for the current password if they have none."""
-    if current_user.person.password_hash == NO_PASSWORD:
-        for name in ("password", "current"):
-            if name in form:
-                del form[name]
+    """Return a form for the signed-in person, without the fields for a password or a code that they do not have."""
+    missing = ["password", "current"] if current_user.person.password_hash == NO_PASSWORD else []
+    if not current_user.person.sealed_totp and not isinstance(form, EnrollForm):
+        missing.append("code")
+    for name in missing:
+        if name in form:
+            del form[name]
     return form
 
 
-def _typed(field: PasswordField | None) -> str:
-    """Return the password in a field that `_own` may have removed."""
+def _typed(field: StringField | None) -> str:
+    """Return the text of a field that `_own` may have removed."""
     return field.data or "" if field is not None else ""
 
 

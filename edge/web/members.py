@@ -11,8 +11,8 @@ from werkzeug.datastructures import MultiDict
 
 from edge.http.public_url import edge_url
 from edge.request_context import read, services, write
+from edge.web.confirmation import confirm_person, required_of
 from edge.web.pages import page, read_slow
-from edge.web.password_auth import confirm_password
 from edge.web.web_session import origin_of, redirect_to, require_session
 from shared.core.errors import InvalidRequest, SignInQueueFull, TooManyAttempts
 from shared.identity.roles import ASSIGNABLE_ROLES, OWNER
@@ -119,14 +119,14 @@ async def remove(member_id: str) -> Response:
 
 @members.post("/account/members/<member_id>/transfer")
 async def transfer(member_id: str) -> Response:
-    """Transfer ownership. Requires the owner's password, and signs the former owner out of the account."""
+    """Transfer ownership. Signs the former owner out of the account."""
     session, form = require_session(), await request.form
     try:
-        proven = await confirm_password(session, form.get("password_now", ""))
+        wrong = await confirm_person(session, form, field="password_now")
     except (TooManyAttempts, SignInQueueFull) as error:
         return await _member_page(member_id, 429, wrong=str(error))
-    if proven is None:
-        return await _member_page(member_id, 422, wrong=gettext("Incorrect password."))
+    if wrong:
+        return await _member_page(member_id, 422, wrong=wrong)
     try:
         await write(partial(transfer_ownership, session.account, member_id, origin=origin_of(session.account)))
     except InvalidRequest as error:
@@ -152,11 +152,13 @@ async def _page(status: int = 200, form: MultiDict[str, str] | None = None, wron
 
 
 async def _member_page(member_id: str, status: int = 200, form: MultiDict[str, str] | None = None, wrong: str = "") -> Response:
-    row = await read(partial(find_member, require_session().account, member_id))
+    session = require_session()
+    row = await read(partial(find_member, session.account, member_id))
     if form is None:
         limits = {name: str(getattr(row, name) or "") for name in ("monthly_credit_limit", "daily_credit_limit")}
         form = MultiDict({"role": row.role, **limits})
-    context = {"row": row, "roles": ASSIGNABLE_ROLES, "owner": OWNER, "form": form, "wrong": wrong}
+    required = await required_of(session.person)
+    context = {"row": row, "roles": ASSIGNABLE_ROLES, "owner": OWNER, "form": form, "wrong": wrong, "required": required}
     return await page("account/member.html", status, **context)
 
 

@@ -15,8 +15,9 @@ from edge.http.public_url import edge_url
 from edge.http.web_headers import cookie_value
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
+from edge.web.confirmation import confirm_person
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, confirm_person, count_flow, forget_flow
+from edge.web.password_auth import browser_label, count_flow, forget_flow
 from edge.web.second_factor import ask_for_code
 from edge.web.security import security_page
 from edge.web.web_session import (
@@ -97,7 +98,7 @@ async def connect() -> Response:
     """Begin to connect an identity. The page has the link to the provider, because forms may not leave this site."""
     provider, session = _provider(), require_session()
     try:
-        wrong = await confirm_person(session, (await request.form).get("password", ""))
+        wrong = await confirm_person(session, await request.form)
     except (TooManyAttempts, SignInQueueFull) as error:
         return await security_page(error_spec(error).status, {"connect": str(error)})
     if wrong:
@@ -113,7 +114,7 @@ async def connect() -> Response:
 async def disconnect(identity_id: str) -> Response:
     session = require_session()
     try:
-        wrong = await confirm_person(session, (await request.form).get("password", ""))
+        wrong = await confirm_person(session, await request.form)
         if not wrong:
             removal = partial(identities.unlink, session.person, _id(identity_id), session=session.digest)
             await write(partial(removal, origin=origin_of(session.account)))

@@ -11,8 +11,9 @@ from quart import Blueprint, Response, request
 from edge.http.errors import error_spec
 from edge.http.public_url import edge_url
 from edge.request_context import read, services, write
+from edge.web.confirmation import confirm_person
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, confirm_person, count_flow, forget_flow
+from edge.web.password_auth import browser_label, count_flow, forget_flow
 from edge.web.security import PASSKEY_MS, PASSKEY_PURPOSE, passkey_site, security_page, unseal_values
 from edge.web.web_session import (
     address,
@@ -80,7 +81,7 @@ async def add() -> Response:
         return await security_page(422, {"passkeys": gettext("The page has expired. Try again.")})
     adding = partial(_add, session.person, form.get("credential", ""), site, browser_label(), origin_of(session.account))
     try:
-        wrong = await confirm_person(session, form.get("password", ""))
+        wrong = await confirm_person(session, form)
         if not wrong:
             await asyncio.to_thread(load_library)
             await write(adding)
@@ -99,7 +100,7 @@ async def remove(passkey_id: str) -> Response:
     except ValueError:
         raise NotFound(gettext("There is no such passkey.")) from None
     try:
-        wrong = await confirm_person(session, (await request.form).get("password", ""))
+        wrong = await confirm_person(session, await request.form)
         if not wrong:
             removal = partial(remove_passkey, session.person, id, session=session.digest)
             await write(partial(removal, origin=origin_of(session.account)))

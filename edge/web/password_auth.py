@@ -13,7 +13,6 @@ from quart import request
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.web_session import KIND, address, known_browser
-from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, SignInQueueFull, TooManyAttempts, YoutError
 from shared.identity import passwords
 from shared.identity.attempt_limits import (
@@ -27,14 +26,12 @@ from shared.identity.attempt_limits import (
 from shared.identity.emails import normalize_for_lookup
 from shared.identity.passwords import check_password
 from shared.identity.web_sessions import agent_label
-from shared.models import WebSession
-from shared.operations.people import SignIn, find_sign_in, find_sign_in_by_id
+from shared.operations.people import SignIn, find_sign_in
 from shared.operations.web_accounts import renew_hash
 from shared.text.client_address import network_of
-from shared.text.translation import gettext, lazy_gettext
+from shared.text.translation import lazy_gettext
 
 T = TypeVar("T")
-FRESH_MS = 10 * 60 * 1000
 MAX_SIGN_UPS = 10  # per network in 15 minutes
 MAX_REDEMPTIONS = 10  # per account in 15 minutes
 MAX_VERIFICATION_MAILS = 3  # per account in 15 minutes
@@ -67,25 +64,6 @@ async def confirm_password(session: SessionRow, password: str) -> VerifiedPerson
     return await _prove(session.email, password, limits, AttemptOrigin(network_of(address()), session.digest))
 
 
-async def confirm_person(session: SessionRow, password: str) -> str:
-    """Return an error message, or "" for a signed-in member who has entered their password again.
-
-    A person without a password must have signed in within `FRESH_MS`. Raises like `confirm_password`.
-    """
-    return (await confirm_with_hash(session, password))[0]
-
-
-async def confirm_with_hash(session: SessionRow, password: str) -> tuple[str, str | None]:
-    """Like `confirm_person`; also returns the hash of the password, None if there is none."""
-    found = await read(partial(find_sign_in_by_id, session.person))
-    if found is not None and found.password_hash is None:
-        if await read(partial(_session_age_ms, session.digest)) < FRESH_MS:
-            return "", None
-        return gettext("Sign out and in again. This change needs a sign-in that is less than 10 minutes old."), None
-    proven = await confirm_password(session, password)
-    return ("", proven.password_hash) if proven is not None else (gettext("Incorrect password."), None)
-
-
 async def count_code(person: SignIn, check: Callable[[], bool]) -> bool:
     """Run `check`, which uses up a second-factor code, after a correct password. Raises `TooManyAttempts`."""
     place = AttemptOrigin(network_of(address()), known_browser(person.email))
@@ -115,10 +93,6 @@ async def forget_flow(name: str) -> None:
     limits = flow_limits(KIND, network_of(address()), name)
     limits.popitem()
     await asyncio.to_thread(services().throttle.record_success, limits)
-
-
-def _session_age_ms(digest: str) -> int:
-    return now_ms() - int(WebSession.get(WebSession.digest == digest).created_at)
 
 
 async def count_sign_up() -> None:
@@ -157,11 +131,17 @@ async def hash_new(password: str, email: str) -> str:
 
     Raises `InvalidInput` if it is too short, too long, or the email address; and `SignInQueueFull`.
     """
+    password = check_new(password, email)
+    with services().hashes.slot(network_of(address())):
+        return await _hash(lambda: passwords.hash_password(password))
+
+
+def check_new(password: str, email: str) -> str:
+    """Return the normalized password. Raises `InvalidInput` like `hash_new`."""
     password = check_password(password)
     if normalize_for_lookup(password) == email:
         raise InvalidInput(lazy_gettext("The password must not be your email address."))
-    with services().hashes.slot(network_of(address())):
-        return await _hash(lambda: passwords.hash_password(password))
+    return password
 
 
 def browser_label() -> str:

@@ -12,8 +12,9 @@ from edge.http.errors import error_spec
 from edge.http.web_headers import cookie_value
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
+from edge.web.confirmation import MAX_CODE, confirm_person, required_of, verify_code, wrong_code
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, confirm_code, confirm_person, count_code
+from edge.web.password_auth import browser_label, count_code
 from edge.web.security import read_offered, seal_values, security_page, unseal_values
 from edge.web.web_session import (
     address,
@@ -29,7 +30,6 @@ from edge.web.web_session import (
     set_short_cookie,
 )
 from shared.core.errors import InvalidRequest, InvalidSession, SignInQueueFull, TooManyAttempts
-from shared.models import Person
 from shared.operations.audit import Origin
 from shared.operations.people import SignIn, current_sign_in, find_sign_in_by_id
 from shared.operations.second_factor import PEOPLE
@@ -45,7 +45,6 @@ second_factor = Blueprint("second_factor", __name__)
 COOKIE = "yout_code"
 PENDING = "second-factor-pending"  # purpose of the key that encrypts the cookie
 PENDING_MS = 5 * 60 * 1000  # time allowed between the first step of a sign-in and the code
-MAX_CODE = 40
 
 
 class Pending(NamedTuple):
@@ -58,7 +57,7 @@ class Pending(NamedTuple):
 
 async def has_second_factor(person: UUID) -> bool:
     """Return whether a person must enter a code to sign in."""
-    return await read(partial(_sealed_secret, person)) != ""
+    return (await required_of(person)).code
 
 
 def ask_for_code(person: UUID, password_hash: str | None, next: str) -> Response:
@@ -80,13 +79,13 @@ async def enter_code() -> Response:
         return redirect_to("/sign-in", "sign-in-expired")
     code = (await request.form).get("code", "")[:MAX_CODE]
     try:
-        valid = await count_code(found, partial(_verify, pending.person, code, services().settings.secret_key))
+        valid = await count_code(found, partial(verify_code, pending.person, code, services().settings.secret_key))
     except TooManyAttempts as error:
         response = await page("sign_in_code.html", 429, wrong=str(error))
         response.headers["retry-after"] = str(-(-error.wait_ms // 1000))
         return response
     if not valid:
-        return await page("sign_in_code.html", 403, wrong=_wrong_code())
+        return await page("sign_in_code.html", 403, wrong=wrong_code())
     signing_in = partial(create_session, pending.person, browser_label(), password_hash=found.password_hash, address=address())
     settings = services().settings
     notifies = settings.sends_mail and not known_browser(found.email)
@@ -112,7 +111,7 @@ async def enroll() -> Response:
         return await security_page(422, {"enroll": gettext("The page has expired. Scan the new QR code.")})
     code, secret_key = form.get("code", "")[:MAX_CODE], services().settings.secret_key
     enrolling = partial(_enroll, session.person, secret, code, secret_key, origin_of(session.account))
-    return await _change(session, "enroll", enrolling, offered=offered, has_code=False)
+    return await _change(session, "enroll", enrolling, offered=offered)
 
 
 @second_factor.post("/account/second-factor/off")
@@ -128,16 +127,10 @@ async def renew_codes() -> Response:
     return await _change(session, "second_factor", renewal)
 
 
-async def _change(
-    session: SessionRow, section: str, change: Callable[[], list[str] | None], *, offered: str = "", has_code: bool = True
-) -> Response:
-    """Run a change after the password, and the code if there is a second factor, and show the recovery codes that it returns."""
-    form = await request.form
+async def _change(session: SessionRow, section: str, change: Callable[[], list[str] | None], *, offered: str = "") -> Response:
+    """Run a confirmed change, and show the recovery codes that it returns."""
     try:
-        wrong = await confirm_person(session, form.get("password", ""))
-        if not wrong and has_code:
-            verify = partial(_verify, session.person, form.get("code", "")[:MAX_CODE], services().settings.secret_key)
-            wrong = "" if await confirm_code(session, verify) else _wrong_code()
+        wrong = await confirm_person(session, await request.form)
         codes = await write(change) if not wrong else None
     except (TooManyAttempts, SignInQueueFull) as error:
         return await security_page(error_spec(error).status, {section: str(error)}, offered)
@@ -155,18 +148,6 @@ def _enroll(person: UUID, secret: str, code: str, secret_key: str, origin: Origi
     return PEOPLE.enroll(person, secret, code, secret_key=secret_key, origin=origin)
 
 
-def _verify(person: UUID, code: str, secret_key: str) -> bool:
-    row = Person.get_or_none(Person.id == person)
-    if row is None or not row.sealed_totp:
-        return False
-    return PEOPLE.verify_code(row, code, secret_key=secret_key)
-
-
-def _sealed_secret(person: UUID) -> str:
-    row = Person.select(Person.sealed_totp).where(Person.id == person).first()
-    return str(row.sealed_totp) if row is not None else ""
-
-
 async def _pending() -> tuple[Pending | None, SignIn | None]:
     cookie = cookie_value(page_session().sent.cookie, prefixed(COOKIE))
     values = unseal_values(cookie, PENDING, PENDING_MS)
@@ -181,7 +162,3 @@ async def _pending() -> tuple[Pending | None, SignIn | None]:
 
 def _proof(password_hash: str | None) -> str:
     return (password_hash or "")[-16:]
-
-
-def _wrong_code() -> str:
-    return gettext("The code is incorrect or was already used. Wait for the next one, or use a recovery code.")

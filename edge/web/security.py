@@ -12,16 +12,16 @@ from quart import Blueprint, Response
 from edge.http.public_url import edge_url
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services
+from edge.web.confirmation import required_of
 from edge.web.pages import page
 from edge.web.web_session import require_session
 from shared.core.clock import now_ms
 from shared.core.errors import SettingsError
 from shared.core.secrets import seal, unseal
 from shared.identity.passkeys import creation_options, new_challenge, relying_party, request_options
-from shared.models import Person, PersonPasskey
+from shared.models import PersonPasskey
 from shared.operations.identities import identities_of
 from shared.operations.passkeys import PEOPLE as PASSKEYS
-from shared.operations.people import find_sign_in_by_id
 from shared.operations.second_factor import PEOPLE, new_secret
 
 security = Blueprint("security", __name__)
@@ -44,23 +44,21 @@ async def security_page(status: int = 200, wrong: dict[str, str] | None = None, 
     `offered` is the encrypted secret that a refused form sent, so that the page shows the same QR code again.
     """
     session = require_session()
-    found = await read(partial(find_sign_in_by_id, session.person))
-    second_factor_on, codes_left = await read(partial(_second_factor, session.person))
-    secret = "" if second_factor_on else read_offered(offered, session.person) or new_secret()
+    required = await required_of(session.person)
+    secret = "" if required.code else read_offered(offered, session.person) or new_secret()
     passkeys = await read(partial(PASSKEYS.list_of, session.person))
     passkey_options, passkey_challenge = _passkey_creation(session, passkeys)
     context = {
         "passkeys": passkeys,
         "passkey_options": passkey_options,
         "passkey_challenge": passkey_challenge,
-        "second_factor": second_factor_on,
-        "codes_left": codes_left,
+        "required": required,
+        "codes_left": await read(partial(PEOPLE.recovery_codes_left, session.person)),
         "secret": secret,
         "offered": offer_secret(session.person, secret) if secret else "",
         "qr_code": _qr_code(session.email, secret) if secret else "",
         "identities": await read(partial(identities_of, session.person)),
         "has_provider": services().openid is not None,
-        "has_password": found is not None and found.password_hash is not None,
         "email": session.email,
         "wrong": wrong or {},
     }
@@ -113,12 +111,6 @@ def unseal_values(sealed: str, purpose: str, lasts_ms: int) -> list[str] | None:
     except SettingsError:
         return None
     return values if 0 <= now_ms() - at < lasts_ms else None
-
-
-def _second_factor(person: UUID) -> tuple[bool, int]:
-    """Return whether a person has a second factor, and the number of unused recovery codes."""
-    row = Person.get_or_none(Person.id == person)
-    return row is not None and row.sealed_totp != "", PEOPLE.recovery_codes_left(person)
 
 
 def _qr_code(email: str, secret: str) -> Markup:

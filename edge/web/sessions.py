@@ -10,8 +10,9 @@ from quart import Blueprint, Response, request
 from edge.http.errors import error_spec
 from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
+from edge.web.confirmation import confirm_person, confirm_with_hash, required_of
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, confirm_person, confirm_with_hash, hash_new
+from edge.web.password_auth import browser_label, check_new, hash_new
 from edge.web.web_session import address, origin_of, redirect_to, remember_browser, require_session, set_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, SignInQueueFull, TooManyAttempts
@@ -19,7 +20,6 @@ from shared.identity.emails import normalize_email
 from shared.models import WebSession
 from shared.operations.accounts import change_person_email
 from shared.operations.audit import Origin
-from shared.operations.people import find_sign_in_by_id
 from shared.operations.verification import request_verification
 from shared.operations.web_accounts import change_password, end_own_session, sessions_of
 from shared.text.translation import current_language, gettext
@@ -45,15 +45,19 @@ async def new_password() -> Response:
     session = require_session()
     form = await request.form
     try:
-        wrong, former_hash = await confirm_with_hash(session, form.get("current", ""))
+        check_new(form.get("password", ""), session.email)
+    except InvalidInput as error:
+        return await _page(422, {"password": str(error)})
+    try:
+        wrong, former_hash = await confirm_with_hash(session, form, field="current")
     except (TooManyAttempts, SignInQueueFull) as error:
         return await _page(error_spec(error).status, {"current": str(error)})
     if wrong:
         return await _page(422, {"current": wrong})
     try:
         password_hash = await hash_new(form.get("password", ""), session.email)
-    except (InvalidInput, SignInQueueFull) as error:
-        return await _page(503 if isinstance(error, SignInQueueFull) else 422, {"password": str(error)})
+    except SignInQueueFull as error:
+        return await _page(503, {"password": str(error)})
     hashes = (former_hash, password_hash)
     change = partial(change_password, session.person, *hashes, browser_label(), account=session.account, address=address())
     response = set_session(redirect_to("/account/sessions", "password-changed"), await write(change))
@@ -62,7 +66,7 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Change the email address. It requires the password, and the address twice, so that a typo cannot lock the member out."""
+    """Change the email address. It is entered twice, so that a typo cannot lock the member out."""
     session = require_session()
     form = await request.form
     try:
@@ -72,7 +76,7 @@ async def new_email() -> Response:
     except InvalidInput as error:
         return await _page(422, {"email": str(error)}, form.get("email", ""))
     try:
-        wrong = await confirm_person(session, form.get("password_now", ""))
+        wrong = await confirm_person(session, form, field="password_now")
     except (TooManyAttempts, SignInQueueFull) as error:
         return await _page(error_spec(error).status, {"password_now": str(error)}, email)
     if wrong:
@@ -95,10 +99,9 @@ def _change_email(session: SessionRow, email: str, language: str, origin: Origin
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
     session = require_session()
     rows = await read(partial(_open_sessions, session.person))
-    found = await read(partial(find_sign_in_by_id, session.person))
     context = {
         "rows": rows,
-        "has_password": found is not None and found.password_hash is not None,
+        "required": await required_of(session.person),
         "most": SESSIONS_SHOWN,
         "own": session.digest,
         "email": session.email,

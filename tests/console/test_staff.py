@@ -14,7 +14,7 @@ from console.app import create_app
 from console.paging import PAGE_SIZE
 from shared.core.settings import Settings
 from shared.identity.attempt_limits import MAX_FAILURES_PER_PERSON
-from shared.models import AuditEntry, StaffSession, StaffUser
+from shared.models import AuditEntry, StaffPasskey, StaffRecoveryCode, StaffSession, StaffUser
 from shared.operations.second_factor import STAFF, new_secret
 from shared.operations.staff import create_staff
 from tests.console.conftest import PASSWORD, Browser
@@ -101,17 +101,50 @@ def recovery_codes(page: str) -> list[str]:
     return re.findall(r"<li><code>([a-z2-9]{5}-[a-z2-9]{5})</code></li>", page)
 
 
-@pytest.mark.parametrize("action", ["/me/recovery-codes", "/me/second-factor/off"])
-def test_changing_the_second_factor_requires_the_password(with_app, action: str) -> None:
+# Every change of how a staff member signs in: the names of its fields for password and code, and the other fields.
+CHANGES = {
+    "/me/password": ("current", "code", {"new": NEW_PASSWORD, "again": NEW_PASSWORD}),
+    "/me/second-factor/off": ("password", "code", {}),
+    "/me/recovery-codes": ("password", "code", {}),
+    "/me/passkeys": ("passkey-password", "passkey-code", {"passkey-credential": "{}"}),
+    "/me/passkeys/<uuid:passkey_id>/remove": ("passkey-password", "passkey-code", {}),
+}
+# Setting up the second factor has its own test: the code is that of the new device.
+OTHERS = {"/me/second-factor", "/me/sessions/<int:began_at>/end", "/me/sessions/end-others"}
+
+
+def test_the_table_has_every_form_of_a_person(app) -> None:
+    forms = {rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith("/me/") and "POST" in rule.methods}
+    assert CHANGES.keys() | OTHERS == forms
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_a_change_requires_the_password_and_a_code(with_app, path: str) -> None:
     browser, _, codes = with_app("owner")
     browser.sign_in("owner@yout.example")
     send_code(browser, codes[0])
-    hidden = browser.form("/me/", "/me/recovery-codes")
-    for wrong in ({}, {"password": PASSWORD}, {"password": PASSWORD, "code": "000000"}, {"password": "x", "code": codes[1]}):
-        assert browser.post(action, {**hidden, **wrong}).status_code == 422
-    assert StaffUser.get().sealed_totp != ""
-    right = browser.post(action, {**hidden, "password": PASSWORD, "code": codes[1]}, follow_redirects=True).text
-    assert "Second factor turned off" in right or len(recovery_codes(right)) == 10
+    person = StaffUser.get()
+    passkey = StaffPasskey.create(staff=person, credential="c", public_key=b"k", sign_count=0, name="x")
+    action, (password, code, fields) = path.replace("<uuid:passkey_id>", str(passkey.id)), CHANGES[path]
+
+    def send(**values: str) -> str:
+        hidden = browser.form("/me/", "/me/recovery-codes")
+        return browser.post(action, {**hidden, **fields, **values}, follow_redirects=True).text
+
+    def state() -> tuple[object, ...]:
+        row = StaffUser.get()
+        unused = {row.digest for row in StaffRecoveryCode.select().where(StaffRecoveryCode.used_at.is_null())}
+        return row.password_hash, row.sealed_totp, unused, StaffPasskey.select().count()
+
+    before = state()
+    for wrong in ({}, {code: codes[1]}, {password: PASSWORD}, {password: "wrong horse battery", code: codes[1]}):
+        send(**wrong)
+        assert state() == before, wrong
+    assert "code is incorrect" in send(**{password: PASSWORD, code: "000000"})
+    assert state() == before
+    done = send(**{password: PASSWORD, code: codes[1]})
+    assert state() != before, done
+    assert "code is incorrect" not in done
 
 
 @pytest.mark.parametrize(("action", "page"), [("/me/password", "/me/password"), ("/me/second-factor", "/me/second-factor")])

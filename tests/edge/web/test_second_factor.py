@@ -106,7 +106,7 @@ def test_a_second_factor_is_asked_for_and_used_once(site: Site) -> None:
 def test_codes_are_throttled_and_the_first_step_expires(site: Site) -> None:
     browser = site.browser()
     email = browser.sign_up()
-    device, _ = enroll(browser)
+    device, codes = enroll(browser)
     other = site.browser()
     other.sign_in(email)
     pending = other.cookies["yout_code"]
@@ -118,7 +118,7 @@ def test_codes_are_throttled_and_the_first_step_expires(site: Site) -> None:
     forged = site.browser()
     forged.cookies["yout_code"] = pending[:-4] + "AAAA"
     assert forged.get(CODE).status == 303
-    fields = {"current": PASSWORD, "password": PASSWORD + "2"}
+    fields = {"current": PASSWORD, "password": PASSWORD + "2", "code": codes[0]}
     assert browser.submit_form("/account/password", fields, page="/account/sessions").status == 303
     assert other.get(CODE).status == 303  # the password that it began with was changed
 
