@@ -10,6 +10,7 @@ FLASH_MESSAGES = {
     "session-ended": lazy_gettext("Session ended. That browser has been signed out."),
     "email-changed": lazy_gettext("Email address changed. Use the new one to sign in."),
     "password-changed": lazy_gettext("Password changed. All other browsers have been signed out."),
+    "password-changed-removed": lazy_gettext("Password set. What was set up before was removed, and all browsers signed out."),
     "sign-in-expired": lazy_gettext("Your sign-in timed out. Sign in again."),
     "second-factor-off": lazy_gettext("Second factor turned off. You now sign in without a code."),
     "passkey-added": lazy_gettext("Passkey added. You can now sign in with it."),

@@ -31,7 +31,8 @@ from shared.mail.address import recipient
 from shared.operations.account_mails import queue_password_reset
 from shared.operations.audit import Origin
 from shared.operations.people import SignIn, find_sign_in_by_id
-from shared.operations.web_accounts import change_password, create_session, end_session, end_sessions, sign_up
+from shared.operations.unverified_access import find_access, set_password_by_link
+from shared.operations.web_accounts import create_session, end_session, end_sessions, sign_up
 from shared.text.redirects import safe_redirect
 from shared.text.translation import current_language, gettext, lazy_gettext
 
@@ -169,7 +170,7 @@ async def show_password_link(token: str) -> Response:
     found = await _linked(token)
     if found is None:
         return await page("password_link_invalid.html", 404)
-    return await page("password_link.html", email=found.email, wrong="")
+    return await _password_link_page(found)
 
 
 @sign_in.post("/password/<token>")
@@ -177,20 +178,27 @@ async def use_password_link(token: str) -> Response:
     found = await _linked(token)
     if found is None:
         return await page("password_link_invalid.html", 404)
+    form = await request.form
     try:
-        password_hash = await hash_new((await request.form).get("password", ""), found.email)
+        password_hash = await hash_new(form.get("password", ""), found.email)
     except InvalidInput as error:
-        return await page("password_link.html", 422, email=found.email, wrong=str(error))
+        return await _password_link_page(found, 422, str(error))
     except SignInQueueFull as error:
-        return _wait(await page("password_link.html", 503, email=found.email, wrong=str(error)), error)
+        return _wait(await _password_link_page(found, 503, str(error)), error)
     await _end_current_session()
-    hashes = (found.password_hash, password_hash)
-    change = partial(change_password, found.person, *hashes, browser_label(), address=address(), by_link=True)
-    session = await write(change)
+    change = partial(set_password_by_link, found.person, found.password_hash, password_hash, browser_label())
+    options = {"keeps": form.get("keep") == "yes", "notifies": services().settings.sends_mail}
+    session, removed = await write(partial(change, **options, origin=Origin("password-link", address())))
     if await has_second_factor(found.person):
         await write(partial(end_session, session.digest))
         return ask_for_code(found.person, password_hash, "")
-    return remember_browser(set_session(redirect_to("/account", "password-changed"), session), found.email)
+    response = redirect_to("/account", "password-changed-removed" if removed else "password-changed")
+    return remember_browser(set_session(response, session), found.email)
+
+
+async def _password_link_page(found: SignIn, status: int = 200, wrong: str = "") -> Response:
+    access = await read(partial(find_access, found.person))
+    return await page("password_link.html", status, email=found.email, wrong=wrong, access=access)
 
 
 async def _linked(token: str) -> SignIn | None:

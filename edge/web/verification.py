@@ -115,5 +115,7 @@ async def _invalid() -> Response:
 async def _page(
     state: str, found: _Linked | None, status: int = 200, *, wrong: str = "", credits: int = 0, can_resend: bool = False
 ) -> Response:
-    context = {"state": state, "link": found, "credits": credits, "wrong": wrong, "can_resend": can_resend}
+    session = page_session().session
+    is_own = session is not None and found is not None and session.account == found.account
+    context = {"state": state, "link": found, "credits": credits, "wrong": wrong, "can_resend": can_resend, "is_own": is_own}
     return await page("verify_email.html", status, **context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -107,6 +108,26 @@ def email_changed_mail(former: str, new: str, edge_url: str) -> MailText:
     lead = gettext("The email address {former} of your account was changed to {new}.", former=former, new=new)
     note = gettext("If you did not do this, contact the operator of this service at once. Your API keys still work.")
     return _with_button(gettext("Email address changed"), lead, gettext("View account"), f"{edge_url}/account", note)
+
+
+def access_removed_mail(email: str, counts: Sequence[int], edge_url: str) -> MailText:
+    """Return the email about access that a password link removed: the numbers of API keys, passkeys, identities, members and
+    invitations."""
+    lead = gettext(
+        "A password was set by a link for {email}, which was not verified. What was set up before was removed, because someone"
+        " else could have done it.",
+        email=email,
+    )
+    keys, passkeys, identities, members, invitations = counts
+    parts = (
+        (keys, ngettext("{count} API key was revoked.", "{count} API keys were revoked.", keys)),
+        (passkeys, ngettext("{count} passkey was removed.", "{count} passkeys were removed.", passkeys)),
+        (identities, ngettext("{count} identity was disconnected.", "{count} identities were disconnected.", identities)),
+        (members, ngettext("{count} member was suspended.", "{count} members were suspended.", members)),
+        (invitations, ngettext("{count} invitation was revoked.", "{count} invitations were revoked.", invitations)),
+    )
+    note = " ".join(text for count, text in parts if count)
+    return _with_button(gettext("Earlier access removed"), lead, gettext("View account"), f"{edge_url}/account", note)
 
 
 def key_expiring_mail(name: str, prefix: str, time: str, edge_url: str) -> MailText:

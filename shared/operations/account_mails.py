@@ -29,6 +29,7 @@ from shared.text.words import agent_name
 PASSWORD_RESET = "password_reset"
 NEW_SIGN_IN = "new_sign_in"
 EMAIL_CHANGED = "email_changed"
+ACCESS_REMOVED = "access_removed"  # `shared/operations/unverified_access.py`
 MAX_RESETS_A_DAY = 5  # password emails per person: anyone can request them
 EXPIRY_NOTICE_MS = 7 * 24 * 3_600_000
 LONG_KEY_MS = 30 * 24 * 3_600_000  # keys with a shorter lifetime are meant to expire
@@ -144,6 +145,11 @@ def _email_changed(mail: MailContext) -> MailText | None:
     return texts.email_changed_mail(mail.recipient, mail.subject, mail.edge_url)
 
 
+def _access_removed(mail: MailContext) -> MailText | None:
+    counts = [int(count) for count in mail.subject.split()]
+    return texts.access_removed_mail(mail.recipient, counts, mail.edge_url)
+
+
 def _key_expiring(mail: MailContext) -> MailText | None:
     key = ApiKey.get_or_none((ApiKey.id == mail.subject) & (ApiKey.account == mail.account))
     if key is None or key.revoked_at is not None or key.expires_at is None or key.expires_at != key.notified_expiry:
@@ -171,6 +177,7 @@ _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
     NEW_SIGN_IN: _new_sign_in,
     EMAIL_CHANGED: _email_changed,
     KEY_EXPIRING: _key_expiring,
+    ACCESS_REMOVED: _access_removed,
     RECEIPT: _receipt,
     TOP_UP_FAILED: _top_up_failed,
 }

@@ -18,7 +18,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.identity.roles import OWNER
 from shared.identity.web_sessions import NewSession, expiry, new_session
 from shared.ledger.sql import execute
-from shared.models import Account, AuditEntry, Member, Person, PersonIdentity, PersonPasskey, WebSession
+from shared.models import Account, AuditEntry, Member, Person, WebSession
 from shared.operations.account_mails import queue_new_sign_in
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
@@ -221,23 +221,19 @@ def change_password(
     *,
     account: UUID | None = None,
     address: str = "",
-    by_link: bool = False,
 ) -> NewSession:
     """Replace the password, end all sessions of the person, and create a new one for the caller.
 
     `former_hash` is the hash that the caller proved (by password or link; None if there was no password). The new session is for
-    `account`. If it was proved `by_link` and the email address is not verified, the person's identities and passkeys are removed:
-    somebody may have signed up with another's address. Raises `InvalidInput` if the hash is no longer the person's, because of a
-    concurrent change, and like `open_session`.
+    `account`.
+
+    Raises `InvalidInput` if the hash is no longer the person's, because of a concurrent change, and like `open_session`.
     """
     with transaction():
         if current_sign_in(person).password_hash != former_hash:
             raise InvalidInput(lazy_gettext("The password was changed in the meantime. Sign in with the new one."))
         change_sign_in(person, password_hash=password_hash)
         end_sessions(person)
-        if by_link and Person.get_by_id(person).email_verified_at is None:
-            for ways in (PersonIdentity, PersonPasskey):
-                ways.delete().where(ways.person == person).execute()
         fresh, chosen = open_session(person, agent, account)
         record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.password", chosen.account)
         return fresh

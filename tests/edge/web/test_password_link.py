@@ -12,7 +12,7 @@ from shared.models import Account, AuditEntry
 from shared.operations.audit import Origin
 from shared.operations.web_accounts import create_password_link
 from tests import factories
-from tests.edge.web.conftest import COOKIE, Browser, Site
+from tests.edge.web.conftest import COOKIE, Browser, MailSite, Site
 from tests.servers.edge import SECRET_KEY
 
 NEW = "a brand new password"
@@ -71,3 +71,45 @@ def test_a_link_is_valid_for_its_own_account_only() -> None:
     assert not proves(link._replace(account=second), SECRET_KEY, PASSWORD, "a", 0)
     assert not proves(link._replace(expires_at=LASTS_MS), SECRET_KEY, PASSWORD, "a", 0)
     assert re.fullmatch(r"[\w-]{64}", make_token(SECRET_KEY, PASSWORD, first, None, 5_000))
+
+
+def test_the_owner_of_an_address_takes_the_account_of_a_stranger(site: Site, mail_site: MailSite) -> None:
+    stranger, account = mail_site.signed_up()
+    mail_site.link()  # to verify the address, which only its owner receives
+    key, secret = factories.api_key(account)
+    other = factories.api_key(account, "other")[0]
+    bearer = {"authorization": f"Bearer {secret}", "accept": "application/json"}
+    assert stranger.get("/v1/models", bearer).status == 200
+
+    owner = mail_site.browser()
+    assert owner.submit_form("/forgot-password", {"email": account.email}).status == 200
+    path = mail_site.link()
+    page = owner.get(path).body.decode()
+    assert "never verified" in page
+    assert key.prefix in page
+    done = owner.submit_form(path, {"password": NEW})
+    assert done.headers["location"] == "/account?done=password-changed-removed"
+    assert b"What was set up before was removed" in owner.follow(done).body
+    assert stranger.get("/v1/models", bearer).status == 401
+    assert stranger.get("/account").status == 303
+    mail_site.send()
+    [mail] = mail_site.server.mails
+    assert "2 API keys were revoked." in mail.part("plain")
+    assert not any(row.prefix in mail.part("plain") for row in (key, other))
+
+
+def test_the_owner_keeps_what_they_set_up_themselves(mail_site: MailSite) -> None:
+    owner, account = mail_site.signed_up()
+    mail_site.link()
+    _, secret = factories.api_key(account)
+    assert owner.submit_form("/forgot-password", {"email": account.email}).status == 200
+    done = owner.submit_form(mail_site.link(), {"password": NEW, "keep": "yes"})
+    assert done.headers["location"] == "/account?done=password-changed"
+    assert owner.get("/v1/models", {"authorization": f"Bearer {secret}", "accept": "application/json"}).status == 200
+
+
+def test_the_page_of_a_verification_link_says_what_to_do_with_anothers_account(mail_site: MailSite) -> None:
+    owner, _ = mail_site.signed_up()
+    link = mail_site.link()
+    assert b"If you did not create this account" in mail_site.browser().get(link).body
+    assert b"If you did not create this account" not in owner.get(link).body

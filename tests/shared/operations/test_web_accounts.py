@@ -7,11 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import peewee
 import pytest
 
-from shared.core.clock import now_ms
 from shared.identity.visitor_id import DAY_MS, network_digest
-from shared.models import PersonIdentity, PersonPasskey
-from shared.operations.people import change_sign_in
-from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, change_password, sign_up
+from shared.operations.web_accounts import MAX_CREDITED_SIGN_UPS, sign_up
 
 ON_SQLITE = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 TODAY = 20_000 * DAY_MS
@@ -43,19 +40,3 @@ def test_concurrent_sign_ups_never_exceed_the_limit(bound_postgres: peewee.Datab
 
     with ThreadPoolExecutor(6) as pool:
         assert sum(pool.map(attempt, range(12))) == 500 * MAX_CREDITED_SIGN_UPS
-
-
-@ON_SQLITE
-@pytest.mark.parametrize(("by_link", "verified", "kept"), [(True, False, 0), (True, True, 2), (False, False, 2)])
-def test_a_link_takes_an_unverified_login_from_whoever_signed_up(
-    bound_database: peewee.Database, by_link: bool, verified: bool, kept: int
-) -> None:
-    person = sign_up("ida@example.com", "hash", 0).id
-    if verified:
-        change_sign_in(person, email_verified_at=now_ms())
-    PersonIdentity.create(person=person, issuer="https://accounts.example", subject="eve", email="eve@example.com")
-    PersonPasskey.create(person=person, credential="c", public_key=b"k", sign_count=0, name="")
-
-    change_password(person, "hash", "new hash", "", by_link=by_link)
-
-    assert PersonIdentity.select().count() + PersonPasskey.select().count() == kept
