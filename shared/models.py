@@ -170,6 +170,16 @@ class Person(BaseModel):
         constraints = [named_check("person_email", "email = lower(email)")]
 
 
+class EmailChange(BaseModel):
+    """A person's new email address that waits for confirmation, until it expires (`shared/operations/email_changes.py`)."""
+
+    id = UUIDField(primary_key=True, default=new_id)
+    person = ForeignKeyField(Person, unique=True, on_delete="CASCADE")
+    email = CharField(max_length=254)  # the new one
+    created_at = BigIntegerField(default=now_ms)
+    expires_at = BigIntegerField()
+
+
 class PersonIdentity(BaseModel):
     """A person's identity at an OpenID provider, with which they can sign in. `subject` is their id there."""
 
@@ -1981,6 +1991,7 @@ AuditEntry.add_index(AuditEntry.index(AuditEntry.target, AuditEntry.created_at, 
 MODELS: tuple[type[Any], ...] = (
     Account,
     Person,
+    EmailChange,
     PersonIdentity,
     PersonPasskey,
     PersonRecoveryCode,

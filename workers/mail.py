@@ -17,7 +17,7 @@ from shared.mail.outbox import ClaimedMail
 from shared.mail.preferences import BUDGET, LOW_BALANCE, recipient_language
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
-from shared.operations import account_mails, invitations, verification
+from shared.operations import account_mails, email_changes, invitations, verification
 from shared.operations.account_mails import MailContext
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
@@ -47,9 +47,10 @@ def notify_expiring_keys() -> None:
 
 
 def clean() -> None:
-    """Fail emails that could not be sent within a day, and delete rows finished a week ago."""
+    """Fail emails that could not be sent within a day, and delete rows finished a week ago and unconfirmed addresses."""
     with task_connection(), transaction():
         failed = outbox.give_up_old_mails()
+        email_changes.forget_expired_changes()
     if failed:
         log.error("gave up %d emails, which could not be sent within a day", failed)
 

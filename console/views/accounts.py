@@ -30,13 +30,14 @@ from shared.identity.account_links import LASTS_MS
 from shared.identity.emails import normalize_for_lookup
 from shared.identity.roles import OWNER
 from shared.mail.outbox import recent_mails
-from shared.models import Account, ApiKey, Hold, LedgerEntry, MediaJob, Payment, Subscription, UsageLedger
+from shared.models import Account, ApiKey, EmailChange, Hold, LedgerEntry, MediaJob, Payment, Subscription, UsageLedger
 from shared.operations.account_closing import closing_entry
 from shared.operations.account_notes import list_notes
 from shared.operations.accounts import find_account
 from shared.operations.budgets import list_budgets, target_names
+from shared.operations.email_changes import pending_change
 from shared.operations.invitations import open_invitations
-from shared.operations.members import list_members
+from shared.operations.members import MemberRow, list_members
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
@@ -142,6 +143,7 @@ class AccountsView(View):
         return self.page(
             "accounts/detail.html",
             account=account,
+            pending_email=_pending_email(members),
             second_factor=any(row.member.role == OWNER and row.member.person.sealed_totp for row in members),
             form=form,
             subscription=subscription,
@@ -168,6 +170,12 @@ class AccountsView(View):
             now=now_ms(),
             **rows,
         )
+
+
+def _pending_email(members: list[MemberRow]) -> EmailChange | None:
+    """Return the new email address that the owner has not confirmed yet."""
+    owner = next((row.member for row in members if row.member.role == OWNER), None)
+    return pending_change(owner.person.id) if owner is not None else None
 
 
 def _account_url(account: UUID) -> str:

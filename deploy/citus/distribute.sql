@@ -50,7 +50,7 @@ $$;
 SELECT create_reference_table(name) FROM unnest(ARRAY[
     'plan', 'model', 'model_alias', 'channel', 'channel_check', 'channel_model', 'price', 'price_rate', 'price_draft',
     'price_check', 'catalog_version', 'api_key', 'web_session', 'person', 'person_identity',
-    'person_passkey', 'person_recovery_code', 'member', 'invitation', 'media_job', 'purge_job'
+    'person_passkey', 'email_change', 'person_recovery_code', 'member', 'invitation', 'media_job', 'purge_job'
 ]) AS name WHERE NOT pg_temp.is_placed(name);
 
 SELECT create_distributed_table('account', 'id', colocate_with => 'none') WHERE NOT pg_temp.is_placed('account');

@@ -30,6 +30,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
             "GET /invitation/<invitation_token>",
             "POST /invitation/<invitation_token>",
         ),
+        *("GET /confirm-email/<link>", "POST /confirm-email/<link>", "GET /cancel-email/<link>", "POST /cancel-email/<link>"),
         *("GET /verify-email/<link>", "POST /verify-email/<link>", "POST /verify-email/<link>/resend"),
         *(
             "GET /.well-known/yout-purge-key.pem",
@@ -42,7 +43,7 @@ _TABLE: dict[Need, tuple[str, ...]] = {
     ),
     "self": (
         *("GET /account/sessions", "POST /account/sessions/<digest>/end", "POST /sign-out-everywhere"),
-        *("POST /account/password", "POST /account/email", "GET /account/security"),
+        *("POST /account/password", "POST /account/email", "POST /account/email/cancel", "GET /account/security"),
         *("POST /account/identities/connect", "POST /account/identities/<identity_id>/disconnect"),
         *("POST /account/passkeys", "POST /account/passkeys/<passkey_id>/remove"),
         *("POST /account/second-factor", "POST /account/second-factor/off", "POST /account/second-factor/recovery-codes"),

@@ -44,7 +44,8 @@ FLASH_MESSAGES = {
     "media-ordered": lazy_gettext("Job started. Its credits are held until it finishes."),
     "media-cancelled": lazy_gettext("Job cancelled. Held credits were released."),
     "welcome": lazy_gettext("Your account has been created."),
-    "email-changed-verify": lazy_gettext("Email address changed. Use the new one to sign in. We sent it a verification link."),
+    "email-change-requested": lazy_gettext("We sent a link to the new address. It takes effect once you confirm it."),
+    "email-change-cancelled": lazy_gettext("The email address was not changed."),
     "verification-sent": lazy_gettext("We sent you an email with a link. It can take a few minutes to arrive."),
     "welcome-verify": lazy_gettext("Your account has been created. We sent you an email with a link to verify your address."),
 }

@@ -11,6 +11,7 @@ from edge.web.calls import calls
 from edge.web.chat import chat
 from edge.web.conversations import stored_content
 from edge.web.docs.pages import docs
+from edge.web.email_change import email_change
 from edge.web.emails import emails
 from edge.web.keys import keys
 from edge.web.media import media
@@ -61,6 +62,7 @@ for blueprint in (
     data,
     account_closing,
     verification,
+    email_change,
     trust_page,
 ):
     web.register_blueprint(blueprint)

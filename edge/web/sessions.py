@@ -8,21 +8,19 @@ from uuid import UUID
 from quart import Blueprint, Response, request
 
 from edge.http.errors import error_spec
-from edge.identity.sessions import SessionRow
 from edge.request_context import read, services, write
 from edge.web.confirmation import confirm_person, confirm_with_hash, required_of
 from edge.web.pages import page
-from edge.web.password_auth import browser_label, check_new, hash_new
+from edge.web.password_auth import browser_label, check_new, count_verification_mail, hash_new
 from edge.web.web_session import address, origin_of, redirect_to, remember_browser, require_session, set_session
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, SignInQueueFull, TooManyAttempts
 from shared.identity.emails import normalize_email
 from shared.models import WebSession
 from shared.operations.accounts import change_person_email
-from shared.operations.audit import Origin
-from shared.operations.verification import request_verification
+from shared.operations.email_changes import pending_change, request_change
 from shared.operations.web_accounts import change_password, end_own_session, sessions_of
-from shared.text.translation import current_language, gettext
+from shared.text.translation import gettext
 
 sessions = Blueprint("sessions", __name__)
 SESSIONS_SHOWN = 50  # the most recently used ones
@@ -66,7 +64,7 @@ async def new_password() -> Response:
 
 @sessions.post("/account/email")
 async def new_email() -> Response:
-    """Change the email address. It is entered twice, so that a typo cannot lock the member out."""
+    """Change the email address: with a mail server once the new one is confirmed. It is entered twice, to catch typos."""
     session = require_session()
     form = await request.form
     try:
@@ -82,18 +80,17 @@ async def new_email() -> Response:
     if wrong:
         return await _page(422, {"password_now": wrong}, email)
     try:
-        mails = services().settings.sends_mail
-        change = partial(_change_email, session, email, current_language(), origin_of(session.account), mails)
-        verifying = await write(change)
+        if services().settings.sends_mail:
+            await count_verification_mail(session.account)
+            pending = await write(partial(request_change, session.person, email, origin=origin_of(session.account)))
+            done = "email-change-requested" if pending is not None else "email-change-cancelled"
+            return redirect_to("/account/sessions", done)
+        await write(partial(change_person_email, session.person, email, origin=origin_of(session.account)))
+    except TooManyAttempts as error:
+        return await _page(429, {"email": str(error)}, email)
     except InvalidRequest as error:
         return await _page(422, {"email": str(error)}, email)
-    return remember_browser(redirect_to("/account/sessions", "email-changed-verify" if verifying else "email-changed"), email)
-
-
-def _change_email(session: SessionRow, email: str, language: str, origin: Origin, sends_mail: bool) -> bool:
-    """Change the address and return whether a verification email is sent. It needs no throttle, because it has a daily limit."""
-    owned = change_person_email(session.person, email, notifies=sends_mail, origin=origin)
-    return owned is not None and sends_mail and request_verification(owned, language=language, origin=origin)
+    return remember_browser(redirect_to("/account/sessions", "email-changed"), email)
 
 
 async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_email: str = "") -> Response:
@@ -106,6 +103,7 @@ async def _page(status: int = 200, wrong: dict[str, str] | None = None, new_emai
         "own": session.digest,
         "email": session.email,
         "new_email": new_email,
+        "pending": await read(partial(pending_change, session.person)),
         "wrong": wrong or {},
     }
     return await page("account/sessions.html", status, **context)

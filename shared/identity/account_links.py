@@ -18,6 +18,8 @@ from shared.text.translation import lazy_gettext
 
 PASSWORD = "password-link"  # labels of the signing keys; changing one invalidates its links
 VERIFY_EMAIL = "verify-email-link"
+CONFIRM_EMAIL = "confirm-email-link"  # for the id of a change of the address
+CANCEL_EMAIL = "cancel-email-link"
 CLOSED = "closed-account-link"
 INVITATION = "invitation-link"  # for the invitation's id
 LASTS_MS = 24 * 3600 * 1000

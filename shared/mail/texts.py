@@ -110,6 +110,30 @@ def email_changed_mail(former: str, new: str, edge_url: str) -> MailText:
     return _with_button(gettext("Email address changed"), lead, gettext("View account"), f"{edge_url}/account", note)
 
 
+def confirm_new_email_mail(former: str, new: str, link: str, link_hours: int) -> MailText:
+    """Return the email that asks a person to confirm their new address."""
+    lead = gettext("Confirm {new} as your email address instead of {former}.", new=new, former=former)
+    expiry = ngettext(
+        "This link expires in {count} hour and can be used once.",
+        "This link expires in {count} hours and can be used once.",
+        link_hours,
+    )
+    ignore = gettext("If you did not request this, ignore this email: nothing changes.")
+    subject = gettext("Confirm your new email address")
+    return _with_button(subject, lead, gettext("Confirm email address"), link, f"{expiry} {ignore}")
+
+
+def email_change_requested_mail(former: str, new: str, link: str) -> MailText:
+    """Return the email to a person's present address about a change that waits for confirmation."""
+    lead = gettext(
+        "The email address of your account is about to change from {former} to {new}, once {new} is confirmed.",
+        former=former,
+        new=new,
+    )
+    note = gettext("If you did not do this, cancel the change and set a new password: someone else can use your account.")
+    return _with_button(gettext("Change of your email address"), lead, gettext("Cancel the change"), link, note)
+
+
 def access_removed_mail(email: str, counts: Sequence[int], edge_url: str) -> MailText:
     """Return the email about access that a password link removed: the numbers of API keys, passkeys, identities, members and
     invitations."""

@@ -9,7 +9,17 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput
 from shared.identity.account_links import CLOSED, AccountLink, make_token, proves
 from shared.mail.outbox import cancel_mails
-from shared.models import Account, ApiKey, AuditEntry, Person, PersonIdentity, PersonPasskey, PersonRecoveryCode, PurgeJob
+from shared.models import (
+    Account,
+    ApiKey,
+    AuditEntry,
+    EmailChange,
+    Person,
+    PersonIdentity,
+    PersonPasskey,
+    PersonRecoveryCode,
+    PurgeJob,
+)
 from shared.operations.accounts import require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.budgets import delete_budgets
@@ -46,6 +56,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         delete_budgets(id)
         owner = sync_owner(id).person.id
         Account.update(status="closed", password_hash=None, pending_credits=0).where(Account.id == id).execute()
+        EmailChange.delete().where(EmailChange.person == owner).execute()
         if not memberships(owner):
             Person.update(password_hash=None, sealed_totp="", totp_step=0).where(Person.id == owner).execute()
             PersonIdentity.delete().where(PersonIdentity.person == owner).execute()

@@ -12,14 +12,14 @@ from uuid import UUID
 
 from shared.core.clock import now_ms
 from shared.core.database import transaction
-from shared.identity.account_links import LASTS_MS, PASSWORD, make_token
+from shared.identity.account_links import CANCEL_EMAIL, CONFIRM_EMAIL, LASTS_MS, PASSWORD, make_token
 from shared.identity.emails import normalize_for_lookup
 from shared.mail import texts
 from shared.mail.outbox import queue_mail
 from shared.mail.payment_mails import TOP_UP_FAILED
 from shared.mail.preferences import KEY_EXPIRING, RECEIPT, recipient_language, verified_address
 from shared.mail.texts import MailText
-from shared.models import Account, ApiKey, AuditEntry, Member, Payment, Person
+from shared.models import Account, ApiKey, AuditEntry, EmailChange, Member, Payment, Person
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.people import find_sign_in, find_sign_in_by_id, memberships
 from shared.payments.money import format_money
@@ -29,6 +29,8 @@ from shared.text.words import agent_name
 PASSWORD_RESET = "password_reset"
 NEW_SIGN_IN = "new_sign_in"
 EMAIL_CHANGED = "email_changed"
+CONFIRM_NEW_EMAIL = "confirm_new_email"
+EMAIL_CHANGE_REQUESTED = "email_change_requested"
 ACCESS_REMOVED = "access_removed"  # `shared/operations/unverified_access.py`
 MAX_RESETS_A_DAY = 5  # password emails per person: anyone can request them
 EXPIRY_NOTICE_MS = 7 * 24 * 3_600_000
@@ -36,6 +38,7 @@ LONG_KEY_MS = 30 * 24 * 3_600_000  # keys with a shorter lifetime are meant to e
 _RESET_ACTION = "account.password_mail"  # in the audit log
 _DAY_MS = 24 * 3_600_000
 _HOUR_MS = 3_600_000
+_LINK_HOURS = LASTS_MS // _HOUR_MS
 _MAX_KEYS = 100  # per call of `queue_expiring_keys`
 
 
@@ -78,6 +81,13 @@ def queue_new_sign_in(account: UUID, person: UUID, agent: str) -> None:
 def queue_email_changed(account: UUID, former: str, new: str) -> None:
     """Queue an email to a person's former address, which must have been verified, about their new one."""
     queue_mail(account, EMAIL_CHANGED, former, subject=new, one_recipient=False)
+
+
+def queue_email_change(account: UUID, change: EmailChange, former: str) -> None:
+    """Queue an email to a new address, which confirms it, and one to the former address, unless that is ""."""
+    queue_mail(account, CONFIRM_NEW_EMAIL, change.email, subject=str(change.id), one_recipient=False)
+    if former:
+        queue_mail(account, EMAIL_CHANGE_REQUESTED, former, subject=str(change.id), one_recipient=False)
 
 
 def queue_expiring_keys(now: int) -> int:
@@ -131,7 +141,7 @@ def _password_reset(mail: MailContext) -> MailText | None:
     if found is None or found.email != mail.recipient:
         return None
     token = make_token(mail.secret_key, PASSWORD, found.person, found.password_hash, now_ms() + LASTS_MS)
-    return texts.password_mail(mail.recipient, f"{mail.edge_url}/password/{token}", LASTS_MS // _HOUR_MS)
+    return texts.password_mail(mail.recipient, f"{mail.edge_url}/password/{token}", _LINK_HOURS)
 
 
 def _new_sign_in(mail: MailContext) -> MailText | None:
@@ -143,6 +153,29 @@ def _new_sign_in(mail: MailContext) -> MailText | None:
 
 def _email_changed(mail: MailContext) -> MailText | None:
     return texts.email_changed_mail(mail.recipient, mail.subject, mail.edge_url)
+
+
+def _confirm_new_email(mail: MailContext) -> MailText | None:
+    row = _open_change(mail)
+    if row is None or row.email != mail.recipient:
+        return None
+    token = make_token(mail.secret_key, CONFIRM_EMAIL, row.id, row.email, row.expires_at)
+    with in_language(row.person.language):  # nobody has this address yet
+        return texts.confirm_new_email_mail(row.person.email, row.email, f"{mail.edge_url}/confirm-email/{token}", _LINK_HOURS)
+
+
+def _email_change_requested(mail: MailContext) -> MailText | None:
+    row = _open_change(mail)
+    if row is None or row.person.email != mail.recipient:
+        return None
+    token = make_token(mail.secret_key, CANCEL_EMAIL, row.id, row.email, row.expires_at)
+    return texts.email_change_requested_mail(row.person.email, row.email, f"{mail.edge_url}/cancel-email/{token}")
+
+
+def _open_change(mail: MailContext) -> EmailChange | None:
+    pending = (EmailChange.id == mail.subject) & (EmailChange.expires_at > now_ms())
+    row: EmailChange | None = EmailChange.select(EmailChange, Person).join(Person).where(pending).first()
+    return row
 
 
 def _access_removed(mail: MailContext) -> MailText | None:
@@ -177,6 +210,8 @@ _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
     NEW_SIGN_IN: _new_sign_in,
     EMAIL_CHANGED: _email_changed,
     KEY_EXPIRING: _key_expiring,
+    CONFIRM_NEW_EMAIL: _confirm_new_email,
+    EMAIL_CHANGE_REQUESTED: _email_change_requested,
     ACCESS_REMOVED: _access_removed,
     RECEIPT: _receipt,
     TOP_UP_FAILED: _top_up_failed,

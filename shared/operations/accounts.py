@@ -13,7 +13,7 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.identity.emails import normalize_email, normalize_for_lookup
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
 from shared.mail.outbox import cancel_mails
-from shared.models import Account, LedgerEntry, Person
+from shared.models import Account, EmailChange, LedgerEntry, Person
 from shared.operations.account_mails import queue_email_changed
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.people import change_sign_in, current_sign_in, find_sign_in, memberships, owned_account, sync_owner
@@ -102,10 +102,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, notifies: bool = Fa
         former = account.email
         if new_email == former:
             return account
-        if find_sign_in(new_email) is not None or Account.select().where(Account.email == new_email).exists():
-            raise InvalidInput(
-                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
-            )
+        require_free_address(new_email)
         was_verified = account.email_verified_at is not None
         account.email, account.email_verified_at = new_email, None
         try:
@@ -114,7 +111,8 @@ def change_email(email_or_id: str | UUID, new_email: str, *, notifies: bool = Fa
             raise InvalidInput(
                 lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
             ) from None
-        sync_owner(account.id)
+        owner = sync_owner(account.id).person.id
+        EmailChange.delete().where(EmailChange.person == owner).execute()
         cancel_mails(account.id, recipient=former)
         if notifies and was_verified:
             queue_email_changed(account.id, former, new_email)
@@ -137,16 +135,19 @@ def change_person_email(person: UUID, new_email: str, *, notifies: bool = False,
         former = row.email
         if new_email == former:
             return None
-        if find_sign_in(new_email) is not None or Account.select().where(Account.email == new_email).exists():
-            raise InvalidInput(
-                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
-            )
+        require_free_address(new_email)
         change_sign_in(person, email=new_email, email_verified_at=None)
         belongs = memberships(person)
         if notifies and row.email_verified_at is not None and belongs:
             queue_email_changed(belongs[0].account, former, new_email)
         record_audit_entry(origin, "person.email", person, before={"email": former}, after={"email": new_email})
         return None
+
+
+def require_free_address(email: str) -> None:
+    """Raise `InvalidInput` if a person or an account has this address, which must be normalized."""
+    if find_sign_in(email) is not None or Account.select().where(Account.email == email).exists():
+        raise InvalidInput(lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=email))
 
 
 def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, origin: Origin) -> CreditAdjustment:

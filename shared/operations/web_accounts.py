@@ -18,7 +18,7 @@ from shared.identity.emails import normalize_for_lookup
 from shared.identity.roles import OWNER
 from shared.identity.web_sessions import NewSession, expiry, new_session
 from shared.ledger.sql import execute
-from shared.models import Account, AuditEntry, Member, Person, WebSession
+from shared.models import Account, AuditEntry, EmailChange, Member, Person, WebSession
 from shared.operations.account_mails import queue_new_sign_in
 from shared.operations.accounts import create_account, find_account
 from shared.operations.audit import Origin, record_audit_entry
@@ -222,7 +222,7 @@ def change_password(
     account: UUID | None = None,
     address: str = "",
 ) -> NewSession:
-    """Replace the password, end all sessions of the person, and create a new one for the caller.
+    """Replace the password, end all sessions of the person, and create a new one for the caller. Cancels a change of the address.
 
     `former_hash` is the hash that the caller proved (by password or link; None if there was no password). The new session is for
     `account`.
@@ -234,6 +234,7 @@ def change_password(
             raise InvalidInput(lazy_gettext("The password was changed in the meantime. Sign in with the new one."))
         change_sign_in(person, password_hash=password_hash)
         end_sessions(person)
+        EmailChange.delete().where(EmailChange.person == person).execute()  # perhaps requested by someone else
         fresh, chosen = open_session(person, agent, account)
         record_audit_entry(Origin(member_actor(chosen.member, chosen.account), address), "account.password", chosen.account)
         return fresh

@@ -28,6 +28,7 @@ from shared.models import (
     Subscription,
 )
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.email_changes import confirm_change, request_change
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import create_key, revoke_key
 from shared.operations.members import MemberTerms, add_member
@@ -344,3 +345,12 @@ def test_members_are_invited_changed_suspended_made_owner_and_removed(signed_in)
     assert [action for action in actions if action.startswith("member.")] == [f"member.{verb}" for verb in expected]
     other = factories.account(email="zoe@example.com")
     assert browser.get(f"/members/{other.id}/{member.id}").status_code == 404
+
+
+def test_a_new_email_is_shown_as_pending_until_it_is_confirmed(signed_in) -> None:
+    account = sign_up("before@example.com", "hash", 0)
+    change = request_change(account.id, "after@example.com", origin=ORIGIN)
+    browser = signed_in("readonly")
+    assert "after@example.com, until" in browser.get(f"/accounts/{account.id}").text
+    confirm_change(change.id, origin=ORIGIN)
+    assert ", until" not in browser.get(f"/accounts/{account.id}").text

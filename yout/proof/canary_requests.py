@@ -37,7 +37,17 @@ PAGES = (
         "/trust",
         "/trust.json",
     ),
-    *("/c/{}", "/sign-in", "/sign-up", "/password/{}", "/verify-email/{}", "/closed/{}", "/closed/{}/certificate.json"),
+    *(
+        "/c/{}",
+        "/sign-in",
+        "/sign-up",
+        "/password/{}",
+        "/verify-email/{}",
+        "/confirm-email/{}",
+        "/cancel-email/{}",
+        "/closed/{}",
+        "/closed/{}/certificate.json",
+    ),
     *("/account", "/account/keys", "/account/keys/created/{}", "/account/keys/{}/edit", "/account/keys/{}/revoke"),
     *("/account/usage", "/account/sessions", "/account/data", "/account/export.json", "/account/purge/{}/certificate.json"),
     *("/account/media", "/account/media/price", "/account/media/jobs/{}", "/account/conversations", "/account/shares"),
@@ -49,7 +59,7 @@ PAGES = (
 )
 FORMS = (
     *("/sign-in", "/sign-up", "/sign-out", "/sign-out-everywhere", "/password/{}", "/language"),
-    *("/verify-email/{}", "/verify-email/{}/resend"),
+    *("/verify-email/{}", "/verify-email/{}/resend", "/confirm-email/{}", "/cancel-email/{}", "/account/email/cancel"),
     *("/account/redeem", "/account/keys", "/account/keys/{}/edit", "/account/keys/{}/revoke", "/account/sessions/{}/end"),
     *("/account/password", "/account/email", "/account/verify-email", "/account/purge", "/account/close", "/account/media"),
     *("/account/media/jobs/{}/cancel", "/account/conversations/{}/delete", "/account/shares/{}/revoke"),

@@ -46,7 +46,7 @@ CHANGES = {
 # Setting up the second factor has its own test: the code is that of the new device.
 OTHERS = {
     *("/account/second-factor", "/account/emails", "/account/leave", "/accounts/<account_id>/switch"),
-    *("/account/sessions/<digest>/end", "/sign-out-everywhere"),
+    *("/account/sessions/<digest>/end", "/sign-out-everywhere", "/account/email/cancel"),
 }
 
 

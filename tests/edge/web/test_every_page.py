@@ -157,6 +157,8 @@ async def test_error_pages_are_accessible(site: Site, open_page: OpenPage, axe: 
         "/nowhere": 404,
         "/password/x": 404,
         "/verify-email/x": 404,
+        "/confirm-email/x": 404,
+        "/cancel-email/x": 404,
         "/sign-in": 200,
         "/sign-up": 200,
     }.items():

@@ -6,7 +6,7 @@ import pytest
 
 from shared.models import OutgoingMail
 from shared.operations.verification import confirm_email
-from tests.edge.web.conftest import PASSWORD, MailSite, Site
+from tests.edge.web.conftest import MailSite, Site
 from tests.factories import ORIGIN
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
@@ -46,16 +46,6 @@ def test_a_forgotten_password(mail_site: MailSite) -> None:
         assert other.sign_in(account.email, NEW).status == 303
         assert [found for found in subjects(mail_site) if found[1] == "New sign-in"] == expected
         other.submit_form("/sign-out", page="/account")
-
-
-def test_the_former_address_hears_of_a_new_one(mail_site: MailSite) -> None:
-    browser, account = mail_site.signed_up()
-    confirm_email(account.id, account.email, origin=ORIGIN)
-    subjects(mail_site)
-    new = f"new-{account.email}"
-    form = {"email": new, "again": new, "password_now": PASSWORD}
-    assert browser.submit_form("/account/email", form, page="/account/sessions").status == 303
-    assert sorted(subjects(mail_site)) == sorted([(account.email, "Email address changed"), (new, "Verify your email")])
 
 
 def test_without_a_mail_server_there_is_no_form(site: Site) -> None:

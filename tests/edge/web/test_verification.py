@@ -95,25 +95,6 @@ def test_an_invalid_link_is_explained(mail_site: MailSite, token: str) -> None:
     assert b"Send a new link" not in browser.get(path).body
 
 
-def test_the_link_for_a_previous_email_is_invalid(mail_site: MailSite) -> None:
-    browser, account = mail_site.signed_up()
-    dead, new = mail_site.link(), f"new-{account.email}"
-    fields = {"email": new, "again": new, "password_now": PASSWORD}
-    changed = browser.follow(browser.submit_form("/account/email", fields, page="/account/sessions"))
-    assert b"We sent it a verification link" in changed.body
-    assert mail_site.browser().get(dead).status == 404
-    assert browser.post(dead, f"csrf_token={browser.token('/account')}".encode()).status == 404
-    assert balance(account) == 0
-    link = mail_site.link()
-    browser.submit_form(link)
-    assert balance(account) == CREDITS
-    former = {"email": account.email, "again": account.email, "password_now": PASSWORD}
-    browser.submit_form("/account/email", former, page="/account/sessions")
-    assert b"Verify your email</h2>" in browser.get("/account").body, "the previous email is not verified and grants no credits"
-    browser.submit_form(mail_site.link())
-    assert balance(account) == CREDITS
-
-
 def test_mails_are_limited_per_account_and_network(mail_site: MailSite) -> None:
     browser, _ = mail_site.signed_up()
     for _ in range(3):
