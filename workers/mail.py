@@ -17,7 +17,7 @@ from shared.mail.outbox import ClaimedMail
 from shared.mail.preferences import BUDGET, LOW_BALANCE, recipient_language
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
-from shared.operations import account_mails, email_changes, invitations, verification
+from shared.operations import account_invitations, account_mails, email_changes, invitations, verification
 from shared.operations.account_mails import MailContext
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
@@ -29,6 +29,13 @@ CLEAN_SECONDS = 600.0
 KEYS_SECONDS = 600.0
 PAUSE_SECONDS = 15.0  # after the server failed
 _ROUND_SECONDS = 20.0  # maximum duration of one run
+
+# The emails whose text needs only the account, the recipient, and what links are made from.
+_LINK_MAILS = {
+    verification.KIND: verification.compose,
+    invitations.KIND: invitations.compose,
+    account_invitations.KIND: account_invitations.compose,
+}
 
 
 def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
@@ -100,8 +107,8 @@ class MailWork:
     def _compose(self, mail: ClaimedMail) -> MailText | None:
         """Return the text of an email, or None if it is no longer needed."""
         secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
-        if mail.kind in (verification.KIND, invitations.KIND):
-            compose = verification.compose if mail.kind == verification.KIND else invitations.compose
+        compose = _LINK_MAILS.get(mail.kind)
+        if compose is not None:
             return compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
         if mail.kind in (BUDGET, LOW_BALANCE):
             language = recipient_language(mail.recipient)

@@ -10,13 +10,18 @@ from console.security.auth import settings
 from shared.core.errors import InvalidInput
 from shared.core.formats import format_credits
 from shared.models import ApiKey
-from shared.operations import accounts, keys, web_accounts
+from shared.operations import account_invitations, accounts, keys, web_accounts
 from shared.text.plain_text import one_line
 from shared.text.translation import gettext
 
 
 def create_account(form: NewAccountForm) -> str:
-    row = accounts.create_account(form.email.data, name=form.name.data or "", origin=origin())
+    email, name = form.email.data, form.name.data or ""
+    if form.invite is not None and form.invite.data:
+        credits = settings().sign_up_credits
+        row = account_invitations.invite_to_account(email, name=name, sign_up_credits=credits, origin=origin())
+        return gettext("Account {email} created. Its owner gets an email with a link to set a password.", email=row.email)
+    row = accounts.create_account(email, name=name, origin=origin())
     return gettext("Account {email} created. Give its owner a password link to sign in with.", email=row.email)
 
 

@@ -77,6 +77,7 @@ class NewAccountForm(SingleUseForm):
 
     email = StringField(lazy_gettext("Email"), [InputRequired(lazy_gettext("Enter the customer's email.")), Length(max=254)])
     name = StringField(lazy_gettext("Name"), [Length(max=200)], description=lazy_gettext("Optional. Only staff see it."))
+    invite = BooleanField(lazy_gettext("Email the owner an invitation to set a password"))
 
 
 class PasswordLinkForm(SingleUseForm):

@@ -61,11 +61,11 @@ class AccountsView(View):
 
     @page_route("/new")
     def new(self) -> ResponseReturnValue:
-        return self.page("accounts/new.html", form=NewAccountForm(formdata=None))
+        return self.page("accounts/new.html", form=_new_form(NewAccountForm(formdata=None)))
 
     @action_route("/new", "account.create")
     def create(self) -> ResponseReturnValue:
-        form = NewAccountForm()
+        form = _new_form(NewAccountForm())
         done = submit_form(form, lambda: accounts.create_account(form), lambda: _account_url(find_account(form.email.data).id))
         return done or (self.page("accounts/new.html", form=form), 422)
 
@@ -170,6 +170,13 @@ class AccountsView(View):
             now=now_ms(),
             **rows,
         )
+
+
+def _new_form(form: NewAccountForm) -> NewAccountForm:
+    """Return the form, without the choice to send an invitation if no mail server is set."""
+    if not settings().sends_mail:
+        del form.invite
+    return form
 
 
 def _pending_email(members: list[MemberRow]) -> EmailChange | None:

@@ -21,6 +21,7 @@ from edge.web.web_session import (
     set_session,
 )
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, SignInQueueFull
+from shared.identity.emails import require_domain
 from shared.identity.roles import OWNER
 from shared.identity.web_sessions import NewSession
 from shared.models import Invitation, Member
@@ -91,6 +92,9 @@ async def accept_invitation(invitation_token: str) -> Response:
     accepting: Callable[[], Member]
     try:
         if person is None:
+            if services().settings.sign_up == "off":
+                return await _invitation_page(row, person, 403)
+            require_domain(row.email, services().settings.joining_domains)
             password_hash = await hash_new((await request.form).get("password", ""), row.email)
             verified, language = services().settings.sends_mail, current_language()
             accepting = partial(accept_as_new, row.id, password_hash, verified=verified, language=language, origin=origin)
@@ -132,7 +136,7 @@ def _find(token: str, secret_key: str) -> tuple[Invitation, SignIn | None] | Non
 async def _invitation_page(row: Invitation, person: SignIn | None, status: int = 200, wrong: str = "") -> Response:
     session = page_session().session
     if person is None:
-        state = "new"
+        state = "closed" if services().settings.sign_up == "off" else "new"
     elif session is None:
         state = "sign-in"
     else:

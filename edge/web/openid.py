@@ -132,6 +132,8 @@ async def _sign_in(flow: Flow, identity: Identity) -> Response:
     rules = identities.SignInRules(
         may_link=settings.oidc_link_email,
         may_sign_up=settings.sign_up == "open",
+        may_join=settings.sign_up != "off",
+        joining_domains=settings.joining_domains,
         sign_up_credits=settings.sign_up_credits,
         sends_mail=settings.sends_mail,
         network=network_digest(settings.secret_key, address(), now_ms()),

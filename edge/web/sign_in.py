@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
+from uuid import UUID
 
 from quart import Blueprint, Response, request
 
@@ -24,7 +26,7 @@ from edge.web.web_session import (
 )
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, InvalidRequest, NotFound, SignInQueueFull, TooManyAttempts
-from shared.identity.account_links import PASSWORD, AccountLink, proves, read_token
+from shared.identity.account_links import ACCOUNT_INVITATION, PASSWORD, AccountLink, proves, read_token
 from shared.identity.emails import MAX_LENGTH, normalize_email, require_domain
 from shared.identity.visitor_id import network_digest
 from shared.mail.address import recipient
@@ -37,6 +39,16 @@ from shared.text.redirects import safe_redirect
 from shared.text.translation import current_language, gettext, lazy_gettext
 
 sign_in = Blueprint("sign_in", __name__)
+
+
+class _Linked(NamedTuple):
+    """A person whose password a link can set. `verifies`: only an email had the link, so it proves the address."""
+
+    person: UUID
+    email: str
+    password_hash: str | None
+    verifies: bool
+
 
 WRONG = lazy_gettext("Incorrect email address or password.")
 
@@ -187,7 +199,7 @@ async def use_password_link(token: str) -> Response:
         return _wait(await _password_link_page(found, 503, str(error)), error)
     await _end_current_session()
     change = partial(set_password_by_link, found.person, found.password_hash, password_hash, browser_label())
-    options = {"keeps": form.get("keep") == "yes", "notifies": services().settings.sends_mail}
+    options = {"keeps": form.get("keep") == "yes", "notifies": services().settings.sends_mail, "verifies": found.verifies}
     session, removed = await write(partial(change, **options, origin=Origin("password-link", address())))
     if await has_second_factor(found.person):
         await write(partial(end_session, session.digest))
@@ -196,20 +208,22 @@ async def use_password_link(token: str) -> Response:
     return remember_browser(set_session(response, session), found.email)
 
 
-async def _password_link_page(found: SignIn, status: int = 200, wrong: str = "") -> Response:
+async def _password_link_page(found: _Linked, status: int = 200, wrong: str = "") -> Response:
     access = await read(partial(find_access, found.person))
     return await page("password_link.html", status, email=found.email, wrong=wrong, access=access)
 
 
-async def _linked(token: str) -> SignIn | None:
+async def _linked(token: str) -> _Linked | None:
     """Return the person whose password the link can set, or None for an invalid, used or expired link."""
     try:
         link = read_token(token)
     except InvalidInput:
         return None
-    found = await read(partial(_find, link))
-    genuine = found is not None and proves(link, services().settings.secret_key, PASSWORD, found.password_hash, now_ms())
-    return found if genuine else None
+    found, secret_key = await read(partial(_find, link)), services().settings.secret_key
+    for purpose in (PASSWORD, ACCOUNT_INVITATION):
+        if found is not None and proves(link, secret_key, purpose, found.password_hash, now_ms()):
+            return _Linked(*found, purpose == ACCOUNT_INVITATION)
+    return None
 
 
 def _find(link: AccountLink) -> SignIn | None:
@@ -229,7 +243,10 @@ def _require_mail() -> None:
 
 
 def _require_open() -> None:
-    if services().settings.sign_up != "open":
+    mode = services().settings.sign_up
+    if mode == "invitation":
+        raise NotFound(gettext("Sign-up needs an invitation. Open the link in the email that invited you."))
+    if mode != "open":
         raise NotFound(gettext("Sign-up is closed. Ask the operator of this service for an account."))
 
 

@@ -79,8 +79,8 @@ def _broker_url(text: str) -> str:
 
 
 def _sign_up(text: str) -> str:
-    if text not in ("open", "closed"):
-        raise ValueError(f"must be open or closed, not {text!r}")
+    if text not in ("open", "invitation", "off"):
+        raise ValueError(f"must be open, invitation or off, not {text!r}")
     return text
 
 
@@ -370,13 +370,17 @@ class Settings:
         "Publish [/trust](trust.md): the last proofs, the ledger's seals, retention and providers",
     )
     sign_up: str = _setting(
-        "open", "YOUT_SIGN_UP", _sign_up, "`open`: anyone can create an account; `closed`: only staff and operators can"
+        "open",
+        "YOUT_SIGN_UP",
+        _sign_up,
+        "[Who can sign up](sign-in.md#sign-up): `open` anyone, `invitation` people who were invited, `off` nobody",
     )
     sign_up_domains: tuple[str, ...] = _setting(
         (),
         "YOUT_SIGN_UP_DOMAINS",
         _domains,
-        "Domains of the email addresses that can sign up, such as `example.com,example.org`; empty means all",
+        "Domains of the email addresses that can sign up, such as `example.com,example.org`; empty means all. With"
+        " `YOUT_SIGN_UP=invitation` they limit whom members can invite as new people",
     )
     sign_up_credits: int = _setting(
         0,
@@ -541,6 +545,11 @@ class Settings:
     def hold_seconds(self) -> int:
         """Lifetime of a hold: a minute longer than a call's, so that a hold expires only if its process died."""
         return self.call_seconds + 60
+
+    @property
+    def joining_domains(self) -> tuple[str, ...]:
+        """Return the domains of new people whom members can invite; empty means all."""
+        return self.sign_up_domains if self.sign_up == "invitation" else ()
 
     @property
     def sends_mail(self) -> bool:

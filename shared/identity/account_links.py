@@ -17,6 +17,7 @@ from shared.core.secrets import derive_key
 from shared.text.translation import lazy_gettext
 
 PASSWORD = "password-link"  # labels of the signing keys; changing one invalidates its links
+ACCOUNT_INVITATION = "account-invitation-link"  # sets the first password, and verifies the address
 VERIFY_EMAIL = "verify-email-link"
 CONFIRM_EMAIL = "confirm-email-link"  # for the id of a change of the address
 CANCEL_EMAIL = "cancel-email-link"

@@ -48,6 +48,22 @@ def invitation_mail(account_name: str, link: str, link_days: int) -> MailText:
     return _with_button(subject, lead, gettext("View invitation"), link, f"{expiry} {ignore}")
 
 
+def account_invitation_mail(email: str, link: str, credits: int, link_days: int) -> MailText:
+    """Return the email that invites someone to an account of their own. `credits` are granted when they accept, or 0."""
+    if credits:
+        values = {"email": email, "credits": format_credits(credits)}
+        lead = gettext("You are invited to Yout. Set a password for {email} to receive {credits} credits.", **values)
+    else:
+        lead = gettext("You are invited to Yout. Set a password for {email}.", email=email)
+    expiry = ngettext(
+        "This link expires in {count} day and can be used once.",
+        "This link expires in {count} days and can be used once.",
+        link_days,
+    )
+    ignore = gettext("If you did not expect this invitation, ignore this email.")
+    return _with_button(gettext("Invitation to Yout"), lead, gettext("Set password"), link, f"{expiry} {ignore}")
+
+
 def budget_mail(account: str, of: tuple[str, str, str], percent: int, spent: int, credits: int, edge_url: str) -> MailText:
     """Return the email about a budget of which `percent` is spent. `of` is its scope, the name of its target, and its period."""
     scope, name, period = of

@@ -37,11 +37,14 @@ class SignInRules(NamedTuple):
     """The rules for sign-ins through the provider. `may_sign_up` creates accounts; `sends_mail` verifies their addresses.
 
     `network` is the daily digest of the caller's network, as for `sign_up`. `domains` are those that may sign up, if not all.
-    `notifies` sends an email about the sign-in.
+    `notifies` sends an email about the sign-in. Without `may_join`, a new person cannot accept an invitation either; with
+    `joining_domains` only those with such an address can.
     """
 
     may_link: bool
     may_sign_up: bool
+    may_join: bool = True
+    joining_domains: tuple[str, ...] = ()
     sign_up_credits: int = 0
     sends_mail: bool = False
     network: str = ""
@@ -87,7 +90,8 @@ def sign_in(
                 confirm_email(owned.id, email, origin=origin)
             return _open(found.person, agent, rules, origin)
         invited = find_invitation(invitation, secret_key) if invitation and identity.email_verified else None
-        if invited is not None and invited.email == email:
+        if invited is not None and invited.email == email and rules.may_join:
+            _require_domain(email, rules.joining_domains)
             member = accept_as_new(invited.id, None, verified=True, language=rules.language, origin=origin)
             link(member.person.id, identity, origin=origin)
             return SignedIn(member.person.id, email, open_session(member.person.id, agent, invited.account.id)[0], invited=True)
@@ -140,6 +144,12 @@ def identities_of(person: UUID) -> list[PersonIdentity]:
     return list(PersonIdentity.select().where(PersonIdentity.person == person).order_by(PersonIdentity.id))
 
 
+def never_used(person: UUID) -> bool:
+    """Return whether nobody can sign in as a person yet: they have no password, identity or passkey."""
+    found = find_sign_in_by_id(person)
+    return found is not None and found.password_hash is None and not _has_other_way(person)
+
+
 def _email(identity: Identity) -> str:
     if not identity.email:
         raise SignInFailed(lazy_gettext("The identity provider did not send your email address, which an account needs."))
@@ -151,9 +161,8 @@ def _email(identity: Identity) -> str:
 
 def _require_link(found: SignIn, identity: Identity, rules: SignInRules) -> None:
     person = Person.get_or_none(Person.id == current_sign_in(found.person).person)
-    never_used = found.password_hash is None and not _has_other_way(found.person)
     verified_here = person is not None and person.email_verified_at is not None
-    if not (identity.email_verified and rules.may_link and (verified_here or never_used)):
+    if not (identity.email_verified and rules.may_link and (verified_here or never_used(found.person))):
         raise SignInFailed(
             lazy_gettext(
                 "A login with the address {email} already exists. Sign in with its password, then connect the identity provider"
@@ -173,6 +182,13 @@ def _require_way(person: UUID) -> None:
     """Raise `InvalidInput`, which rolls back the caller's transaction, if a person can no longer sign in."""
     if current_sign_in(person).password_hash is None and not _has_other_way(person):
         raise InvalidInput(lazy_gettext("This is your only way to sign in. Set a password first."))
+
+
+def _require_domain(email: str, domains: tuple[str, ...]) -> None:
+    try:
+        require_domain(email, domains)
+    except InvalidInput as error:
+        raise SignInFailed(str(error)) from None
 
 
 def _sign_up(email: str, identity: Identity, agent: str, rules: SignInRules, origin: Origin) -> SignedIn:

@@ -17,10 +17,12 @@ from shared.mail.outbox import queue_mail
 from shared.models import ApiKey, Invitation, Member, Person, PersonIdentity, PersonPasskey
 from shared.operations.account_mails import ACCESS_REMOVED
 from shared.operations.audit import Origin, record_audit_entry
+from shared.operations.identities import never_used
 from shared.operations.invitations import open_invitations, revoke_invitation
 from shared.operations.keys import of_member, revoke_with_children
 from shared.operations.members import set_member_suspended
 from shared.operations.people import current_sign_in, memberships, owned_account
+from shared.operations.verification import confirm_email
 from shared.operations.web_accounts import change_password
 
 
@@ -35,10 +37,13 @@ class Access(NamedTuple):
 
 
 def find_access(person: UUID) -> Access | None:
-    """Return what a password link would remove, or None if the address is verified or nothing was set up. Read-only."""
+    """Return what a password link would remove, or None if there is nothing. Read-only.
+
+    That is so if the address is verified, and if nobody could sign in so far: then staff or an operator set everything up.
+    """
     row, owned = Person.get_or_none(Person.id == person), owned_account(person)
     verified_at = owned.email_verified_at if owned is not None else row.email_verified_at if row is not None else None
-    if verified_at is not None:
+    if verified_at is not None or never_used(person):
         return None
     keys = [key for one in memberships(person) for key in _active_keys(one.account, one.member)]
     others = Member.select(Member, Person).join(Person).where((Member.account == owned) & (Member.role != OWNER))
@@ -53,19 +58,31 @@ def find_access(person: UUID) -> Access | None:
 
 
 def set_password_by_link(
-    person: UUID, former_hash: str | None, password_hash: str, agent: str, *, keeps: bool, notifies: bool, origin: Origin
+    person: UUID,
+    former_hash: str | None,
+    password_hash: str,
+    agent: str,
+    *,
+    keeps: bool,
+    notifies: bool,
+    verifies: bool = False,
+    origin: Origin,
 ) -> tuple[NewSession, bool]:
     """Set a password by a link, like `change_password`. Unless the person `keeps` it, remove the access that `find_access` finds.
 
     Passkeys and identities are deleted, keys and invitations revoked, and members suspended, which the owner can undo. If it
-    `notifies`, an email lists how many. Returns the new session, and whether anything was removed.
+    `notifies`, an email lists how many. If the link `verifies`, the address counts as verified from now on. Returns the new
+    session, and whether anything was removed.
     """
     with transaction():
-        session = change_password(person, former_hash, password_hash, agent, address=origin.address)
         current_sign_in(person)
         access = None if keeps else find_access(person)
+        session = change_password(person, former_hash, password_hash, agent, address=origin.address)
         if access is not None:
             _remove(person, access, notifies, origin)
+        owned = owned_account(person)
+        if verifies and owned is not None:
+            confirm_email(owned.id, owned.email, origin=origin)
         return session, access is not None
 
 

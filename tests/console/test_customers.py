@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -13,6 +14,7 @@ from shared.core.clock import now_ms
 from shared.core.database import database
 from shared.identity.account_links import PASSWORD, proves, read_token
 from shared.ledger.verify import verify_ledger
+from shared.mail.outbox import recent_mails
 from shared.models import (
     Account,
     AccountNote,
@@ -354,3 +356,16 @@ def test_a_new_email_is_shown_as_pending_until_it_is_confirmed(signed_in) -> Non
     assert "after@example.com, until" in browser.get(f"/accounts/{account.id}").text
     confirm_change(change.id, origin=ORIGIN)
     assert ", until" not in browser.get(f"/accounts/{account.id}").text
+
+
+def test_staff_invite_someone_to_an_account_if_a_mail_server_is_set(signed_in, app) -> None:
+    browser = signed_in("support")
+    assert "invite" not in browser.get("/accounts/new").text
+    mail = {"smtp_url": "smtp://localhost:25", "mail_from": "no-reply@yout.example", "public_url": "https://yout.example"}
+    settings = app.extensions["yout_settings"]
+    app.extensions["yout_settings"] = replace(settings, **mail, sign_up_credits=500)
+    page = browser.submit_form("/accounts/new", "/accounts/new", email="invited@example.com", name="", invite="y").text
+    assert "gets an email with a link" in page
+    account = Account.get(Account.email == "invited@example.com")
+    assert (account.balance, account.pending_credits) == (0, 500)
+    assert [(mail.kind, mail.recipient) for mail in recent_mails(account.id)] == [("account_invitation", account.email)]

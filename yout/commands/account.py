@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yout.arguments import CommandContext, Commands, Parser, add_command, add_command_group
 from yout.result import Result, format_timestamp
+
+if TYPE_CHECKING:
+    from shared.models import Account
 
 _NO_PUBLIC_URL = (
     "\nYOUT_PUBLIC_URL is not set, so this link works only on this machine. Elsewhere, replace the host with your edge's."
@@ -18,6 +21,7 @@ def register(commands: Commands[Parser]) -> None:
     create.add_argument("email", metavar="EMAIL")
     create.add_argument("--credits", type=int, default=0, metavar="N", help="initial credits (default 0)")
     create.add_argument("--name", default="", help="display name")
+    create.add_argument("--invite", action="store_true", help="email the owner a link to set a password")
     link = add_command(verbs, "password-link", "create a one-time link for setting the account's password", _password_link)
     link.add_argument("email", metavar="EMAIL", help="email or ID of the account")
     factor = add_command(verbs, "reset-second-factor", "remove a member's lost second factor", _reset_second_factor)
@@ -48,7 +52,10 @@ def _create(call: CommandContext) -> Result:
     from shared.operations.accounts import create_account
 
     arguments = call.arguments
-    account = create_account(arguments.email, arguments.credits, name=arguments.name, origin=call.origin)
+    if arguments.invite:
+        account = _invite(call)
+    else:
+        account = create_account(arguments.email, arguments.credits, name=arguments.name, origin=call.origin)
     data = {
         "id": str(account.id),
         "email": account.email,
@@ -56,8 +63,20 @@ def _create(call: CommandContext) -> Result:
         "status": account.status,
         "credits": arguments.credits,
         "balance": account.balance,
+        "invited": arguments.invite,
     }
-    return Result(data, f"Created account {account.email} ({account.id}) with {account.balance} credits.")
+    note = " Its owner gets an email with a link to set a password." if arguments.invite else ""
+    return Result(data, f"Created account {account.email} ({account.id}) with {account.balance} credits.{note}")
+
+
+def _invite(call: CommandContext) -> Account:
+    from shared.core.errors import InvalidInput
+    from shared.operations.account_invitations import invite_to_account
+
+    if not call.settings.sends_mail:
+        raise InvalidInput("No mail server is set. Set YOUT_SMTP_URL, or omit --invite and use `yout account password-link`.")
+    options = {"name": call.arguments.name, "sign_up_credits": call.settings.sign_up_credits, "origin": call.origin}
+    return invite_to_account(call.arguments.email, call.arguments.credits, **options)
 
 
 def _email(call: CommandContext) -> Result:

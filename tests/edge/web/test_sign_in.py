@@ -196,9 +196,11 @@ def test_a_taken_email_is_rejected_without_details(site: Site, browser: Browser)
     assert browser.sign_in(email, "another horse battery").status == 403
 
 
-def test_sign_up_can_be_disabled(site: Site) -> None:
-    browser = site.browser(sign_up="closed")
-    assert browser.get("/sign-up").status == 404
+@pytest.mark.parametrize(("mode", "words"), [("invitation", b"needs an invitation"), ("off", b"Sign-up is closed")])
+def test_sign_up_can_be_disabled(site: Site, mode: str, words: bytes) -> None:
+    browser = site.browser(sign_up=mode)
+    shown = browser.get("/sign-up")
+    assert (shown.status, words in shown.body) == (404, True)
     token = browser.token("/sign-in")
     body = f"csrf_token={token}&email=a@example.com&password={'x' * 12}".encode()
     assert browser.post("/sign-up", body).status == 404

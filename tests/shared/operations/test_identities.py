@@ -229,3 +229,16 @@ def test_a_suspended_member_is_refused() -> None:
     set_member_suspended(owner.id, memberships(found.person)[0].member, True, origin=ORIGIN)
     with pytest.raises(InvalidInput):
         enter(identity("new@example.com"), OPEN._replace(may_sign_up=False))
+
+
+def test_a_new_person_joins_only_if_the_rules_allow_it() -> None:
+    owner = with_password("owner@example.com", verified=True)
+    row = invite(owner.id, "new@example.com", MemberTerms("viewer"), sends_mail=False, origin=ORIGIN)
+    token, closed = invitation_token(row, SECRET_KEY), OPEN._replace(may_sign_up=False)
+    for rules, message in (
+        (closed._replace(may_join=False), "no account"),
+        (closed._replace(joining_domains=("a.org",)), "a.org"),
+    ):
+        with pytest.raises(SignInFailed, match=message):
+            enter(identity("new@example.com"), rules, token)
+    assert enter(identity("new@example.com"), closed._replace(joining_domains=("example.com",)), token).invited

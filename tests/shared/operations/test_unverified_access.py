@@ -73,6 +73,14 @@ def test_a_password_link_removes_what_an_unverified_person_set_up(
     )
 
 
+def test_what_an_operator_set_up_stays(bound_database: peewee.Database) -> None:
+    account = create_account(IDA, origin=ORIGIN)
+    factories.api_key(account)
+    assert find_access(account.id) is None
+    _, removed = set_password_by_link(account.id, None, "hash", "", keeps=False, notifies=False, origin=ORIGIN)
+    assert (removed, remaining(account.id)[0]) == (False, 1)
+
+
 def test_keys_of_others_and_of_other_accounts_stay(bound_database: peewee.Database) -> None:
     host = create_account("host@example.com", origin=ORIGIN)
     theirs, _ = factories.api_key(host)
