@@ -309,7 +309,9 @@ def setting_warnings(settings: Settings) -> list[str]:
         )
     if settings.secret_key == DEVELOPMENT_SECRET:
         lines.append("SECRET_KEY is the public development key; set it, or run `yout migrate` to generate one.")
-    if settings.smtp_url and read_smtp_url(settings.smtp_url).sends_password_in_plain_text:
+    if settings.mails_in_console:
+        lines.append("No email is sent: the console shows them. Set YOUT_SMTP_URL and YOUT_MAIL_FROM to send them.")
+    elif settings.smtp_url and read_smtp_url(settings.smtp_url).sends_password_in_plain_text:
         lines.append("YOUT_SMTP_URL has starttls=off: the password of the mail server is sent in plain text.")
     if settings.uses_stripe and not settings.stripe_webhook_secret:
         lines.append("STRIPE_API_KEY is set, but not STRIPE_WEBHOOK_SECRET: payments are only credited every two minutes.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 
-from shared.alerts import budgets
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
 from shared.core.errors import InvalidInput
@@ -14,11 +13,10 @@ from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.mail import outbox
 from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
-from shared.mail.preferences import BUDGET, LOW_BALANCE, recipient_language
 from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
 from shared.mail.texts import MailText
-from shared.operations import account_invitations, account_mails, email_changes, invitations, verification
-from shared.operations.account_mails import MailContext
+from shared.mail_composing import compose
+from shared.operations import account_mails, email_changes
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -29,13 +27,6 @@ CLEAN_SECONDS = 600.0
 KEYS_SECONDS = 600.0
 PAUSE_SECONDS = 15.0  # after the server failed
 _ROUND_SECONDS = 20.0  # maximum duration of one run
-
-# The emails whose text needs only the account, the recipient, and what links are made from.
-_LINK_MAILS = {
-    verification.KIND: verification.compose,
-    invitations.KIND: invitations.compose,
-    account_invitations.KIND: account_invitations.compose,
-}
 
 
 def periodic(settings: Settings) -> tuple[PeriodicTask, ...]:
@@ -63,13 +54,14 @@ def clean() -> None:
 
 
 class MailWork:
-    """Sends email for one worker process. The settings must have `YOUT_SMTP_URL`."""
+    """Sends email for one worker process. The settings must have `YOUT_SMTP_URL`; if that is `console`, nothing is sent."""
 
     def __init__(self, settings: Settings, limits: MailLimits | None = None) -> None:
         self._settings = settings
         self._limits = limits or MailLimits()
-        self._server = read_smtp_url(settings.smtp_url)
-        self._sender = read_sender(settings.mail_from)
+        self._route = None
+        if not settings.mails_in_console:
+            self._route = (read_smtp_url(settings.smtp_url), read_sender(settings.mail_from))
         self._resume_at = 0.0
 
     def send_due(self) -> None:
@@ -81,7 +73,7 @@ class MailWork:
 
     def _attempt(self, mail: ClaimedMail) -> None:
         """Send a claimed email and record the result. No database connection is held while waiting for the server."""
-        text = self._compose(mail)
+        text = compose(mail.account, mail, self._settings)
         if text is None:
             outbox.finish_mail(mail, "cancelled")
             return
@@ -101,19 +93,7 @@ class MailWork:
 
     def _send(self, mail: ClaimedMail, text: MailText) -> None:
         target = recipient(mail.recipient)
-        message = build_message(mail.id, self._sender, target, text, now_ms())
-        send(self._server, message, self._sender.addr_spec, target.addr_spec, self._limits)
-
-    def _compose(self, mail: ClaimedMail) -> MailText | None:
-        """Return the text of an email, or None if it is no longer needed."""
-        secret_key, edge_url = self._settings.secret_key, self._settings.edge_url
-        compose = _LINK_MAILS.get(mail.kind)
-        if compose is not None:
-            return compose(mail.account, mail.recipient, secret_key=secret_key, edge_url=edge_url)
-        if mail.kind in (BUDGET, LOW_BALANCE):
-            language = recipient_language(mail.recipient)
-            return budgets.compose(mail.account, mail.recipient, mail.subject, language=language, edge_url=edge_url)
-        about = (mail.account, mail.recipient, mail.subject)
-        if mail.kind in account_mails.KINDS:
-            return account_mails.compose(mail.kind, MailContext(*about, secret_key, edge_url))
-        raise ValueError(f"unknown kind of email: {mail.kind}")
+        if self._route is not None:
+            server, sender = self._route
+            message = build_message(mail.id, sender, target, text, now_ms())
+            send(server, message, sender.addr_spec, target.addr_spec, self._limits)

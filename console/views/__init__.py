@@ -15,6 +15,7 @@ from console.views.jobs import JobsView
 from console.views.keys import KeysView
 from console.views.ledger import LedgerView
 from console.views.list_prices import ListPricesView
+from console.views.mails import MailsView
 from console.views.members import MembersView
 from console.views.model_aliases import AliasesView
 from console.views.model_routes import RoutesView
@@ -39,6 +40,7 @@ def views() -> list[BaseView]:
     return [
         AccountsView(name=lazy_gettext("Accounts"), category=lazy_gettext("Customers"), endpoint="accounts", url="/accounts"),
         KeysView(name=lazy_gettext("API keys"), category=lazy_gettext("Customers"), endpoint="keys", url="/keys"),
+        MailsView(name=lazy_gettext("Emails"), category=lazy_gettext("Customers"), endpoint="mails", url="/mails"),
         UsageView(name=lazy_gettext("Usage"), category=lazy_gettext("Calls"), endpoint="usage", url="/usage"),
         HoldsView(name=lazy_gettext("Holds"), category=lazy_gettext("Calls"), endpoint="holds", url="/holds"),
         JobsView(name=lazy_gettext("Media jobs"), category=lazy_gettext("Calls"), endpoint="jobs", url="/jobs"),

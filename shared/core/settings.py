@@ -23,7 +23,7 @@ from shared.core.errors import SettingsError
 from shared.core.redis_url import parse_redis_url, without_verification
 from shared.core.secret_key import SecretKey, read_key_file
 from shared.core.setting_values import clean_value, header_value, host_and_port, http_url, log_format, log_level, split_url
-from shared.core.smtp_url import read_sender, read_smtp_url
+from shared.core.smtp_url import CONSOLE, read_sender, read_smtp_url
 from shared.text.client_address import normalize_network
 from shared.text.origins import normalize_origin
 
@@ -123,7 +123,8 @@ def _oidc_roles(text: str) -> tuple[str, ...]:
 
 
 def _smtp_url(text: str) -> str:
-    read_smtp_url(text)
+    if text != CONSOLE:
+        read_smtp_url(text)
     return text
 
 
@@ -392,7 +393,8 @@ class Settings:
         "",
         "YOUT_SMTP_URL",
         _smtp_url,
-        "[Mail](mail.md) server, `smtp://user:password@host:587` or `smtps://…`; empty means that no email is sent",
+        "[Mail](mail.md) server, `smtp://user:password@host:587` or `smtps://…`; empty means that none is sent, `console` that"
+        " the console [shows them](mail.md#without-a-mail-server), which is the default of `yout up` in development",
     )
     mail_from: str = _setting(
         "", "YOUT_MAIL_FROM", _mail_from, "Sender of emails, such as `Yout <no-reply@example.com>`; required with `YOUT_SMTP_URL`"
@@ -556,6 +558,11 @@ class Settings:
         return bool(self.smtp_url)
 
     @property
+    def mails_in_console(self) -> bool:
+        """Whether the console shows emails, and none is sent. They count as sent otherwise."""
+        return self.smtp_url == CONSOLE
+
+    @property
     def uses_stripe(self) -> bool:
         return bool(self.stripe_api_key)
 
@@ -713,11 +720,13 @@ def _refuse_dangers(settings: Settings) -> None:
         )
     if bool(settings.media_access_key) != bool(settings.media_secret_key):
         raise SettingsError("YOUT_MEDIA_ACCESS_KEY and YOUT_MEDIA_SECRET_KEY must be set together or not at all.")
-    if bool(settings.smtp_url) != bool(settings.mail_from):
+    if settings.mails_in_console and settings.production:
+        raise SettingsError("YOUT_SMTP_URL must be a mail server when YOUT_ENV is production, or empty to send no email.")
+    if bool(settings.smtp_url) != bool(settings.mail_from) and not settings.mails_in_console:
         raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set together or not at all.")
-    if settings.smtp_url and not settings.is_publicly_reachable:
+    if settings.smtp_url and not settings.mails_in_console and not settings.is_publicly_reachable:
         raise SettingsError("YOUT_PUBLIC_URL must be set with YOUT_SMTP_URL, because emails contain links that begin with it.")
-    if settings.alert_email and not settings.smtp_url:
+    if settings.alert_email and (not settings.smtp_url or settings.mails_in_console):
         raise SettingsError("YOUT_SMTP_URL and YOUT_MAIL_FROM must be set with YOUT_ALERT_EMAIL.")
     for names, issuer, client_id in (
         ("YOUT_OIDC", settings.oidc_issuer, settings.oidc_client_id),

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote
 
 from shared.core.setting_values import is_host_name, split_url
 
+CONSOLE = "console"  # instead of a URL: the console shows emails, and none is sent
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}
 _UNREADABLE = "cannot be parsed; percent-encode special characters in its user and password (%XX)"
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")

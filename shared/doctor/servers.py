@@ -163,6 +163,8 @@ def check_mail(settings: Settings) -> str:
     """Fail if the mail server cannot be reached or refuses the login. Sends nothing."""
     if not settings.sends_mail:
         return "YOUT_SMTP_URL is not set, so no email is sent."
+    if settings.mails_in_console:
+        return "YOUT_SMTP_URL is `console`, so no email is sent: the console shows them."
     try:
         check_login(read_smtp_url(settings.smtp_url), read_sender(settings.mail_from).domain, _MAIL_LIMITS)
     except MailDelayed as failed:

@@ -91,6 +91,10 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("password reset"),
         lazy_gettext("new sign in"),
         lazy_gettext("email changed"),
+        lazy_gettext("email change requested"),
+        lazy_gettext("confirm new email"),
+        lazy_gettext("access removed"),
+        lazy_gettext("account invitation"),
         lazy_gettext("top up failed"),
         # scopes and periods of budgets
         lazy_gettext("account"),

@@ -61,7 +61,7 @@ class Stack:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
-    installation = new_installation(folder, YOUT_SIGN_UP_CREDITS="5000000")
+    installation = new_installation(folder, YOUT_SIGN_UP_CREDITS="5000000", YOUT_SMTP_URL="")
     argv = dies_with_parent([sys.executable, "-m", "yout", "up"])
     process = Process("yout up", argv, env=installation.environment, cwd=folder, log=folder / "output")
     try:

@@ -153,12 +153,13 @@ def test_a_data_folder_path_too_long_for_a_socket_is_explained(tmp_path: Path, s
     assert "Set YOUT_DATA_DIR to a shorter folder" in line
 
 
-def test_visitors_may_use_the_local_model_unless_the_settings_decide(make_settings: Callable[..., Settings]) -> None:
+def test_the_settings_decide_about_visitors_and_emails(make_settings: Callable[..., Settings]) -> None:
     settings = make_settings()
-    admitted = demo_environment(settings, {"edge_port"}, local_model=True)
-    assert admitted == {"YOUT_VISITOR_POOL_CREDITS": "50000"}
-    assert demo_environment(settings, {"visitor_pool_credits"}, local_model=True) == {}
-    assert demo_environment(settings, set(), local_model=False) == {}
+    mails, visitors = {"YOUT_SMTP_URL": "console"}, {"YOUT_VISITOR_POOL_CREDITS": "50000"}
+    assert demo_environment(settings, {"edge_port"}, local_model=True) == mails | visitors
+    assert demo_environment(settings, {"visitor_pool_credits"}, local_model=True) == mails
+    assert demo_environment(settings, {"smtp_url"}, local_model=True) == visitors
+    assert demo_environment(settings, set(), local_model=False) == mails
     production = make_settings(environment="production", public_url="https://yout.example")
     assert demo_environment(production, set(), local_model=True) == {}
 

@@ -19,6 +19,8 @@ def format_banner(settings: Settings, welcome: DemoCredentials | None) -> str:
     host = reachable_host(settings.bind_host)
     edge, console = f"http://{host}:{settings.edge_port}", f"http://{host}:{settings.console_port}"
     lines = ["", "Yout is up. Ctrl-C stops it.", "", f"  Edge      {edge}/v1", f"  Pages     {edge}/", f"  Console   {console}/"]
+    if settings.mails_in_console:
+        lines.append(f"  Emails    {console}/mails/")
     if welcome is not None:
         password = welcome.staff_password or f"(changed; `{_yout()} staff password {welcome.staff_email}` sets a new one)"
         lines += [

@@ -9,10 +9,12 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from shared.core.settings import PORTS_FILE, Settings
+from shared.core.smtp_url import CONSOLE
 from yout.data_folder import locked_data_folder, write_private_file
 from yout.secret_key import ensure_secret_key
 from yout.supervisor.banner import format_banner
@@ -39,7 +41,9 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
         os.environ.setdefault("YOUT_LOG_FORMAT", settings.log_format or "text")  # its output is read by people
-        os.environ.update(demo_environment(settings, Settings.explicit_fields(), local_model=local_model))
+        demo = demo_environment(settings, Settings.explicit_fields(), local_model=local_model)
+        os.environ.update(demo)
+        settings = replace(settings, smtp_url=demo.get("YOUT_SMTP_URL", settings.smtp_url))
         embedded = embedded_processes(settings, local_model=local_model)
         project = procfile_processes(settings, procfile or PROJECT_PROCFILE)
         require_free_ports(part.listener for part in [*project, *embedded] if part.listener is not None)
@@ -55,10 +59,19 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
 
 
 def demo_environment(settings: Settings, explicit: Collection[str], *, local_model: bool) -> dict[str, str]:
-    """Return further variables for the processes: with the local model, which costs nothing, visitors may chat in development."""
-    if not local_model or settings.environment != "development" or "visitor_pool_credits" in explicit:
+    """Return further variables for the processes in development, unless they are set.
+
+    The console shows emails, so that their links can be used without a mail server. With the local model, which costs nothing,
+    visitors may chat.
+    """
+    if settings.environment != "development":
         return {}
-    return {"YOUT_VISITOR_POOL_CREDITS": str(DEMO_VISITOR_POOL_CREDITS)}
+    chosen = {}
+    if "smtp_url" not in explicit:
+        chosen["YOUT_SMTP_URL"] = CONSOLE
+    if local_model and "visitor_pool_credits" not in explicit:
+        chosen["YOUT_VISITOR_POOL_CREDITS"] = str(DEMO_VISITOR_POOL_CREDITS)
+    return chosen
 
 
 @contextmanager

@@ -279,3 +279,12 @@ def test_every_setting_is_documented() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| `")]
     assert rows == [documented(item) for item in fields(Settings)]
+
+
+def test_emails_in_the_console_are_for_development() -> None:
+    settings = Settings.load({"YOUT_SMTP_URL": "console"}, None)
+    assert (settings.sends_mail, settings.mails_in_console) == (True, True)
+    with pytest.raises(SettingsError, match="must be a mail server"):
+        Settings.load({"YOUT_SMTP_URL": "console", "YOUT_ENV": "production", "SECRET_KEY": "x" * 32}, None)
+    with pytest.raises(SettingsError, match="YOUT_ALERT_EMAIL"):
+        Settings.load({"YOUT_SMTP_URL": "console", "YOUT_ALERT_EMAIL": "a@example.com"}, None)
