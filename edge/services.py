@@ -86,13 +86,14 @@ def _open_tracer(settings: Settings) -> Tracer:
     return Tracer(settings)
 
 
-def _open_openid(settings: Settings) -> OpenIdSignIn | None:
-    """Return the sign-in through an OpenID provider, or None. Imports its library only when needed."""
-    if not settings.oidc_issuer:
-        return None
-    from shared.openid.sign_in import customer_sign_in
+def _open_identity_providers(settings: Settings) -> dict[str, OpenIdSignIn]:
+    """Return the sign-ins through identity providers, by their name in URLs. Imports their library only when needed."""
+    if not (settings.oidc_issuer or settings.github_client_id):
+        return {}
+    from shared.openid.sign_in import customer_sign_in, github_sign_in
 
-    return customer_sign_in(settings)
+    found = {"oidc": customer_sign_in(settings), "github": github_sign_in(settings)}
+    return {name: provider for name, provider in found.items() if provider is not None}
 
 
 class DatabaseState(NamedTuple):
@@ -132,7 +133,7 @@ class Services:
         self.hashes = HashQueue()
         self.sessions = Sessions(settings, self.database_reader, self.database_writer)
         self.throttle = Throttle(settings.secret_key, settings.redis_url)
-        self.openid = _open_openid(settings)
+        self.identity_providers = _open_identity_providers(settings)
         self.http = HttpClient(connect_timeout=settings.upstream_connect_seconds)
         self.job_queue = JobQueue(settings.broker_url)
         self.job_poller = JobPoller(self.database_reader.read)

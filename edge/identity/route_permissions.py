@@ -22,7 +22,8 @@ _TABLE: dict[Need, tuple[str, ...]] = {
         *("GET /c/<slug>", "GET /closed/<proof>", "GET /closed/<proof>/certificate.json"),
         *("GET /forgot-password", "POST /forgot-password"),
         *("GET /sign-in", "POST /sign-in", "GET /sign-up", "POST /sign-up", "POST /sign-out"),
-        *("GET /sign-in/oidc", "GET /sign-in/oidc/callback", "GET /sign-in/code", "POST /sign-in/code"),
+        *("GET /sign-in/<provider_id>", "GET /sign-in/<provider_id>/callback"),
+        *("GET /sign-in/code", "POST /sign-in/code"),
         "POST /sign-in/passkey",
         *(
             "GET /password/<token>",

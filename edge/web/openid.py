@@ -1,4 +1,4 @@
-"""Sign-in through an OpenID provider, and the signed-in person's identities there."""
+"""Sign-in through an identity provider (OpenID or GitHub), and the signed-in person's identities there."""
 
 from __future__ import annotations
 
@@ -60,32 +60,32 @@ openid = Blueprint("openid", __name__)
 
 COOKIE = "yout_openid"
 COOKIE_SECONDS = 600  # a little longer than the flow that it contains
-CALLBACK = "/sign-in/oidc/callback"
+PROVIDER = "<provider_id>"
 INVITATION = "/invitation/"
 
 
-@openid.get("/sign-in/oidc")
-async def begin() -> Response:
+@openid.get(f"/sign-in/{PROVIDER}")
+async def begin(provider_id: str) -> Response:
     """Redirect to the provider. The page links here, because the content security policy forbids forms that leave this site."""
-    provider = _provider()
+    provider = _provider(provider_id)
     if page_session().session is not None:
         return redirect_to(safe_redirect(request.args.get("next"), "/account"))
     try:
-        url, cookie = await asyncio.to_thread(provider.begin, edge_url() + CALLBACK, request.args.get("next"))
+        url, cookie = await asyncio.to_thread(provider.begin, _callback(provider_id), request.args.get("next"))
     except OpenIdUnavailable as error:
         return await _failed(error, request.args.get("next"))
     return set_short_cookie(Response("", 303, {"location": url}), COOKIE, cookie, COOKIE_SECONDS)
 
 
-@openid.get(CALLBACK)
-async def finish() -> Response:
+@openid.get(f"/sign-in/{PROVIDER}/callback")
+async def finish(provider_id: str) -> Response:
     """Handle the provider's redirect. The cookie's flow works once."""
-    provider, target = _provider(), None
+    provider, target = _provider(provider_id), None
     try:
         flow = provider.open(cookie_value(page_session().sent.cookie, prefixed(COOKIE)), request.args)
         target = flow.next
         await count_flow(f"openid {flow.state}")
-        identity = await asyncio.to_thread(provider.finish, flow, request.args, edge_url() + CALLBACK)
+        identity = await asyncio.to_thread(provider.finish, flow, request.args, _callback(provider_id))
         await forget_flow(f"openid {flow.state}")
         response = await (_connect(flow, identity) if flow.purpose else _sign_in(flow, identity))
     except (SignInFailed, OpenIdUnavailable, TooManyAttempts, InvalidRequest, InvalidSession) as error:
@@ -96,18 +96,22 @@ async def finish() -> Response:
 @openid.post("/account/identities/connect")
 async def connect() -> Response:
     """Begin to connect an identity. The page has the link to the provider, because forms may not leave this site."""
-    provider, session = _provider(), require_session()
+    session, form = require_session(), await request.form
+    provider_id = form.get("provider", "oidc")
+    provider = _provider(provider_id)
     try:
-        wrong = await confirm_person(session, await request.form)
+        wrong = await confirm_person(session, form)
     except (TooManyAttempts, SignInQueueFull) as error:
         return await security_page(error_spec(error).status, {"connect": str(error)})
     if wrong:
         return await security_page(422, {"connect": wrong})
     try:
-        url, cookie = await asyncio.to_thread(provider.begin, edge_url() + CALLBACK, "/account/security", session.digest)
+        url, cookie = await asyncio.to_thread(provider.begin, _callback(provider_id), "/account/security", session.digest)
     except OpenIdUnavailable as error:
         return await security_page(503, {"connect": str(error)})
-    return set_short_cookie(await page("account/connect.html", url=url), COOKIE, cookie, COOKIE_SECONDS)
+    return set_short_cookie(
+        await page("account/connect.html", url=url, provider=provider.provider_name), COOKIE, cookie, COOKIE_SECONDS
+    )
 
 
 @openid.post("/account/identities/<identity_id>/disconnect")
@@ -169,9 +173,14 @@ async def _connect(flow: Flow, identity: Identity) -> Response:
     return redirect_to("/account/security", "identity-connected")
 
 
-def _provider() -> OpenIdSignIn:
-    """Return the provider. Raises `NotFound` if none is configured."""
-    found = services().openid
+def _callback(provider_id: str) -> str:
+    """Return the redirect address, which must be registered at the provider."""
+    return f"{edge_url()}/sign-in/{provider_id}/callback"
+
+
+def _provider(provider_id: str) -> OpenIdSignIn:
+    """Return the provider. Raises `NotFound` if it is not configured."""
+    found = services().identity_providers.get(provider_id)
     if found is None:
         raise NotFound(gettext("This service has no identity provider."))
     return found

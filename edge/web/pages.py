@@ -55,7 +55,7 @@ async def page(template: str, status: int = 200, **context: Any) -> Response:
         sign_up_open=services().settings.sign_up == "open",
         trust_page=services().settings.trust_page,
         sends_mail=services().settings.sends_mail,
-        openid_name=openid.provider_name if (openid := services().openid) is not None else "",
+        identity_providers={name: one.provider_name for name, one in services().identity_providers.items()},
         allows=_allows,
         **context,
     )

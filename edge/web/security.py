@@ -58,7 +58,6 @@ async def security_page(status: int = 200, wrong: dict[str, str] | None = None, 
         "offered": offer_secret(session.person, secret) if secret else "",
         "qr_code": _qr_code(session.email, secret) if secret else "",
         "identities": await read(partial(identities_of, session.person)),
-        "has_provider": services().openid is not None,
         "email": session.email,
         "wrong": wrong or {},
     }

@@ -470,6 +470,13 @@ class Settings:
         _boolean,
         "Link existing logins whose email address the provider and this service have verified; false requires their password",
     )
+    github_client_id: str = _setting(
+        "", "YOUT_GITHUB_CLIENT_ID", header_value, "Client id of an OAuth app at [GitHub](sign-in.md#github); empty means none"
+    )
+    github_client_secret: str = _setting("", "YOUT_GITHUB_CLIENT_SECRET", header_value, "Client secret of this app")
+    github_url: str = _setting(
+        "https://github.com", "YOUT_GITHUB_URL", http_url("https://github.example.com"), "URL of GitHub Enterprise, if you use it"
+    )
     staff_oidc_issuer: str = _setting(
         "",
         "YOUT_STAFF_OIDC_ISSUER",
@@ -736,8 +743,14 @@ def _refuse_dangers(settings: Settings) -> None:
             raise SettingsError(f"{names}_ISSUER and {names}_CLIENT_ID must be set together or not at all.")
         if settings.production and issuer.startswith("http://"):
             raise SettingsError(f"{names}_ISSUER must begin with https:// when YOUT_ENV is production.")
-    if settings.sign_up_domains and not (settings.smtp_url or settings.oidc_issuer):
-        raise SettingsError("YOUT_SMTP_URL or YOUT_OIDC_ISSUER must be set with YOUT_SIGN_UP_DOMAINS, to verify addresses.")
+    if bool(settings.github_client_id) != bool(settings.github_client_secret):
+        raise SettingsError("YOUT_GITHUB_CLIENT_ID and YOUT_GITHUB_CLIENT_SECRET must be set together or not at all.")
+    if settings.production and settings.github_url.startswith("http://"):
+        raise SettingsError("YOUT_GITHUB_URL must begin with https:// when YOUT_ENV is production.")
+    if settings.sign_up_domains and not (settings.smtp_url or settings.oidc_issuer or settings.github_client_id):
+        raise SettingsError(
+            "YOUT_SMTP_URL, YOUT_OIDC_ISSUER or YOUT_GITHUB_CLIENT_ID must be set with YOUT_SIGN_UP_DOMAINS, to verify addresses."
+        )
     if settings.staff_oidc_required and not settings.staff_oidc_issuer:
         raise SettingsError("YOUT_STAFF_OIDC_ISSUER must be set with YOUT_STAFF_OIDC_REQUIRED.")
     if settings.alert_webhook_secret and not settings.alert_webhook_url:

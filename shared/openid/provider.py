@@ -10,10 +10,8 @@ import logging
 import time
 from collections.abc import Mapping
 from threading import Lock
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any
 
-import orjson
 from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri, prepare_token_request
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
@@ -23,14 +21,13 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
-from shared.core.errors import OpenIdUnavailable, OutboundFailed, OutboundRefused, SignInFailed
-from shared.safe_http import OutboundPolicy, SafeHttpClient, Timeouts
-from shared.text.translation import lazy_gettext
+from shared.core.errors import OpenIdUnavailable, SignInFailed
+from shared.openid.json_http import FORM, REFUSED, JsonHttp
+from shared.openid.registration import Registration
+from shared.safe_http import OutboundPolicy
 
 log = logging.getLogger("yout.openid")
 
-TIMEOUTS = Timeouts(total_seconds=10, idle_seconds=5)
-MAX_BYTES = 1_000_000
 CACHE_SECONDS = 3600.0
 PAUSE_SECONDS = 5.0  # after a failure
 CLOCK_SKEW_SECONDS = 120
@@ -38,21 +35,6 @@ CLOCK_SKEW_SECONDS = 120
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _DISCOVERY = "/.well-known/openid-configuration"
 _REQUIRED = ("issuer", "authorization_endpoint", "token_endpoint", "jwks_uri")
-_FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
-_REFUSED = lazy_gettext("The identity provider did not confirm this sign-in. Try again.")
-
-
-class Registration(NamedTuple):
-    """This installation's registration at the provider. `issuer` is its URL, without a trailing slash."""
-
-    issuer: str
-    client_id: str
-    client_secret: str
-
-    @property
-    def host(self) -> str:
-        """The provider's host, for its name on pages."""
-        return urlsplit(self.issuer).hostname or self.issuer
 
 
 class Provider:
@@ -60,7 +42,7 @@ class Provider:
 
     def __init__(self, registration: Registration, policy: OutboundPolicy) -> None:
         self.registration = registration
-        self._http = SafeHttpClient(policy, trusted=(registration.issuer,))  # it may be at a private address
+        self._http = JsonHttp(policy, (registration.issuer,))
         self._lock = Lock()
         self._configuration: dict[str, Any] = {}
         self._keys: KeySet | None = None
@@ -89,11 +71,11 @@ class Provider:
         method = "client_secret_post" if "client_secret_basic" not in methods else "client_secret_basic"
         authentication = ClientAuth(client_id, secret, method if secret else "none")
         sent = prepare_token_request("authorization_code", code=code, redirect_uri=redirect_uri, code_verifier=code_verifier)
-        url, headers, body = authentication.prepare("POST", configuration["token_endpoint"], dict(_FORM), sent)
+        url, headers, body = authentication.prepare("POST", configuration["token_endpoint"], dict(FORM), sent)
         tokens = self._request(url, headers, body.encode())
         if not isinstance(tokens.get("id_token"), str):
             log.warning("the OpenID provider returned no ID token")
-            raise SignInFailed(_REFUSED)
+            raise SignInFailed(REFUSED)
         return self._verify(tokens["id_token"], nonce), str(tokens.get("access_token") or "")
 
     def user_info(self, access_token: str, subject: str) -> dict[str, Any]:
@@ -103,6 +85,11 @@ class Provider:
             return {}
         claims = self._request(url, {"authorization": f"Bearer {access_token}", "accept": "application/json"})
         return claims if claims.get("sub") == subject else {}  # OpenID Connect Core, 5.3.2
+
+    @property
+    def name(self) -> str:
+        """The provider's name on pages."""
+        return self.registration.host
 
     @property
     def issuer(self) -> str:
@@ -129,9 +116,9 @@ class Provider:
             claims.validate(leeway=CLOCK_SKEW_SECONDS)
         except (JoseError, ValueError, TypeError) as error:
             log.warning("an ID token of the OpenID provider was refused: %s", error)
-            raise SignInFailed(_REFUSED) from None
+            raise SignInFailed(REFUSED) from None
         if not isinstance(claims["sub"], str) or not 1 <= len(claims["sub"]) <= 255:
-            raise SignInFailed(_REFUSED)
+            raise SignInFailed(REFUSED)
         return dict(claims)
 
     def _discover(self) -> dict[str, Any]:
@@ -172,27 +159,9 @@ class Provider:
         return keys
 
     def _request(self, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None) -> dict[str, Any]:
-        """Return the JSON object that the provider answers with. An error 4xx to a `body` raises `SignInFailed`."""
-        exchange = (
-            self._http.get(url, max_bytes=MAX_BYTES, headers=headers, limits=TIMEOUTS)
-            if body is None
-            else self._http.post(url, body, max_bytes=MAX_BYTES, headers=headers, limits=TIMEOUTS)
-        )
-        try:
-            with exchange as response:
-                status, content = response.status, response.read()
-        except (OutboundFailed, OutboundRefused) as error:
-            log.warning("the OpenID provider failed: %s", error)
-            raise OpenIdUnavailable from None
-        try:
-            found = orjson.loads(content)
-        except orjson.JSONDecodeError:
-            found = None
-        if body is not None and 400 <= status < 500:
-            code = found.get("error") if isinstance(found, dict) else None
-            log.warning("the OpenID provider refused a code: status %d, error %s", status, str(code)[:60])
-            raise SignInFailed(_REFUSED)
-        if status != 200 or not isinstance(found, dict):
-            log.warning("the OpenID provider answered with status %d", status)
+        """Return the JSON object that the provider answers with. Raises like `JsonHttp.request`."""
+        found = self._http.request(url, headers, body)
+        if not isinstance(found, dict):
+            log.warning("the OpenID provider did not answer with an object")
             raise OpenIdUnavailable
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -16,8 +16,11 @@ from shared.core.clock import now_ms
 from shared.core.errors import SettingsError, SignInFailed
 from shared.core.secrets import seal, unseal
 from shared.core.settings import Settings
+from shared.openid.github import SCOPE as GITHUB_SCOPE
+from shared.openid.github import GitHub
 from shared.openid.identity import Identity
-from shared.openid.provider import Provider, Registration
+from shared.openid.provider import Provider
+from shared.openid.registration import Registration
 from shared.safe_http import policy_from_settings
 from shared.text.redirects import safe_redirect
 from shared.text.translation import lazy_gettext
@@ -44,17 +47,32 @@ class Flow(NamedTuple):
     started_at: int
 
 
+class IdentityProvider(Protocol):
+    """An OpenID provider (`Provider`), or one that is used like it (`GitHub`)."""
+
+    registration: Registration
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
+    def authorization_url(self, redirect_uri: str, scope: str, state: str, nonce: str, code_verifier: str) -> str: ...
+    def redeem(self, code: str, redirect_uri: str, nonce: str, code_verifier: str) -> tuple[dict[str, Any], str]: ...
+    def user_info(self, access_token: str, subject: str) -> dict[str, Any]: ...
+
+
 class OpenIdSignIn:
     """Sign-in through one provider. Methods raise `OpenIdUnavailable` and `SignInFailed`."""
 
-    def __init__(self, provider: Provider, secret_key: str, scope: str = SCOPE, groups_claim: str = "") -> None:
+    def __init__(self, provider: IdentityProvider, secret_key: str, scope: str = SCOPE, groups_claim: str = "") -> None:
         self.provider = provider
         self._secret_key, self._scope, self._groups_claim = secret_key, scope, groups_claim
+        self._purpose = f"{FLOW} {provider.registration.issuer}"  # a flow works only with the provider that it began with
 
     @property
     def provider_name(self) -> str:
-        """The provider's name on pages: its host."""
-        return self.provider.registration.host
+        """The provider's name on pages."""
+        return self.provider.name
 
     def begin(self, redirect_uri: str, next: str | None, purpose: str = "") -> tuple[str, str]:
         """Return the provider's URL for the browser, and the cookie's value."""
@@ -63,7 +81,7 @@ class OpenIdSignIn:
         state, nonce, code_verifier = (secrets.token_urlsafe(32) for _ in range(3))
         flow = Flow(state, nonce, code_verifier, target, purpose, now_ms())
         url = self.provider.authorization_url(redirect_uri, self._scope, flow.state, flow.nonce, flow.code_verifier)
-        return url, seal(orjson.dumps(list(flow)).decode(), self._secret_key, FLOW)
+        return url, seal(orjson.dumps(list(flow)).decode(), self._secret_key, self._purpose)
 
     def open(self, cookie: str, query: Mapping[str, str]) -> Flow:
         """Return the flow that the provider's redirect, with these parameters, belongs to. Raises `SignInFailed`."""
@@ -96,7 +114,7 @@ class OpenIdSignIn:
         if not cookie or len(cookie) > MAX_COOKIE_LENGTH or not cookie.isascii():
             return None
         try:
-            flow = Flow(*orjson.loads(unseal(cookie, self._secret_key, FLOW)))
+            flow = Flow(*orjson.loads(unseal(cookie, self._secret_key, self._purpose)))
         except SettingsError:  # not encrypted by us
             return None
         return flow if 0 <= now_ms() - flow.started_at < LASTS_MS else None
@@ -108,6 +126,14 @@ def customer_sign_in(settings: Settings) -> OpenIdSignIn | None:
         return None
     registration = Registration(settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret)
     return OpenIdSignIn(Provider(registration, policy_from_settings(settings)), settings.secret_key)
+
+
+def github_sign_in(settings: Settings) -> OpenIdSignIn | None:
+    """Return the sign-in of customers with GitHub, or None if it is not configured."""
+    if not settings.github_client_id:
+        return None
+    registration = Registration(settings.github_url, settings.github_client_id, settings.github_client_secret)
+    return OpenIdSignIn(GitHub(registration, policy_from_settings(settings)), settings.secret_key, GITHUB_SCOPE)
 
 
 def staff_sign_in(settings: Settings) -> OpenIdSignIn | None:

@@ -51,7 +51,8 @@ FILES = {
     ),
 }
 FRAGMENTS = {"/account/media/price", "/account/media/jobs/<id>"}  # partials of the media page
-REDIRECTS = {"/sign-in/code", "/sign-in/oidc", "/sign-in/oidc/callback"}  # pages only in the middle of a sign-in
+PROVIDER = "/sign-in/<provider_id>"
+REDIRECTS = {"/sign-in/code", PROVIDER, f"{PROVIDER}/callback"}  # pages only in the middle of a sign-in
 MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "yout@example.com", "public_url": "http://yout.test"}
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
