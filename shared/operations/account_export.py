@@ -11,6 +11,7 @@ from uuid import UUID
 
 from peewee import Tuple
 
+from shared.identity.roles import OWNER
 from shared.models import (
     Account,
     AccountTotal,
@@ -21,6 +22,7 @@ from shared.models import (
     Budget,
     BudgetAlert,
     Conversation,
+    EmailChange,
     Hold,
     Invitation,
     KeyUsage,
@@ -33,6 +35,8 @@ from shared.models import (
     OverageEntry,
     Payment,
     PaymentProfile,
+    PersonIdentity,
+    PersonPasskey,
     PurgeJob,
     RedeemCode,
     Share,
@@ -49,7 +53,7 @@ PAGE_SIZE = 500  # rows per query
 # Columns that are never exported: credentials, internal references, and what calls cost the operator.
 EXCLUDED_COLUMNS = frozenset(
     {"password_hash", "digest", "sealed_params", "storage_key", "runner", "edge_process", "channel", "claimed_by"}
-    | {"provider_cost", "costed_credits"}
+    | {"provider_cost", "costed_credits", "credential", "public_key", "sign_count"}
 )
 EXCLUDED_TABLES = {
     "IdempotencyClaim": "digests of Idempotency-Keys of the last day; the usage rows have the calls",
@@ -67,9 +71,17 @@ class ExportTable(NamedTuple):
     join: Any = None
 
 
+def _owner(account: UUID) -> Any:
+    """Return the query for the person who owns an account. Other members' ways to sign in are not the account's."""
+    return Member.select(Member.person).where((Member.account == account) & (Member.role == OWNER))
+
+
 TABLES = (
     ExportTable("account", Account, lambda id: Account.id == id),
     ExportTable("members", Member, lambda id: Member.account == id),
+    ExportTable("identities", PersonIdentity, lambda id: PersonIdentity.person.in_(_owner(id))),
+    ExportTable("passkeys", PersonPasskey, lambda id: PersonPasskey.person.in_(_owner(id))),
+    ExportTable("email_changes", EmailChange, lambda id: EmailChange.person.in_(_owner(id))),
     ExportTable("invitations", Invitation, lambda id: Invitation.account == id),
     ExportTable("subscriptions", Subscription, lambda id: Subscription.account == id),
     ExportTable("subscription_periods", SubscriptionPeriod, lambda id: Subscription.account == id, Subscription),

@@ -15,6 +15,8 @@ _LIMITS = ("rpm", "tpm", "concurrency", "monthly_credit_limit", "daily_credit_li
 
 def create_account(call: CommandContext, api: ApiClient) -> Result:
     arguments = call.arguments
+    if arguments.invite:
+        raise InvalidInput("--invite works only on the installation itself. Omit it, and create a password link in its console.")
     account = api.send("POST", "/accounts/", {"email": arguments.email, "name": arguments.name})
     if arguments.credits:
         grant = {"amount": arguments.credits, "reason": "initial credits"}

@@ -17,10 +17,25 @@ from shared.billing.calls import PAGE_SIZE as PAGE
 from shared.core.clock import new_id, now_ms
 from shared.core.errors import InvalidInput
 from shared.core.timestamps import format_timestamp
-from shared.models import MODELS, Account, ApiKey, AuditEntry, Conversation, Plan, PurgeJob, Share, Subscription, UsageLedger
+from shared.models import (
+    MODELS,
+    Account,
+    ApiKey,
+    AuditEntry,
+    Conversation,
+    PersonIdentity,
+    PersonPasskey,
+    Plan,
+    PurgeJob,
+    Share,
+    Subscription,
+    UsageLedger,
+)
 from shared.operations.account_closing import certificate_token, close_account
 from shared.operations.account_export import EXCLUDED_TABLES, TABLES
 from shared.operations.conversations import ChatMessage
+from shared.operations.email_changes import request_change
+from shared.operations.members import MemberTerms, add_member
 from shared.operations.purges import begin_purge
 from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
@@ -330,9 +345,25 @@ def test_every_account_table_is_exported_or_explicitly_excluded() -> None:
         if not more:
             break
         owned |= more
-    assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - {"AuditEntry"} | set(
-        EXCLUDED_TABLES
-    )
+    of_people = {"AuditEntry", "EmailChange", "PersonIdentity", "PersonPasskey"}  # no table of accounts
+    assert {model.__name__ for model in owned} == {table.model.__name__ for table in TABLES} - of_people | set(EXCLUDED_TABLES)
+
+
+def test_an_export_has_the_owners_ways_to_sign_in_and_not_those_of_others(site: Site, member: Browser) -> None:
+    account = owner(member)
+    other = add_member(account.id, f"other-{account.email}", MemberTerms("admin"), origin=ORIGIN).member.person
+    for person, name in ((account.id, "mine"), (other.id, "not-mine")):
+        PersonIdentity.create(person=person, issuer="https://id.example", subject=name, email=f"{name}@example.com")
+        PersonPasskey.create(person=person, credential=f"secret-{name}", public_key=b"key", sign_count=7, name=name)
+    request_change(account.id, f"new-{account.email}", origin=ORIGIN)
+    answer = member.get("/account/export.json")
+    document: Json = answer.json
+    [identity], [passkey], [change] = document["identities"], document["passkeys"], document["email_changes"]
+    assert (identity["issuer"], identity["subject"], identity["email"]) == ("https://id.example", "mine", "mine@example.com")
+    assert (passkey["name"], passkey["last_used_at"], passkey["created_at"] > 0) == ("mine", None, True)
+    assert change["email"] == f"new-{account.email}"
+    for hidden in ("not-mine", "secret-mine", "public_key", "sign_count"):
+        assert hidden not in answer.body.decode()
 
 
 def test_a_purge_requires_typing_the_email(site: Site, member: Browser) -> None:
