@@ -6,6 +6,7 @@ from flask import Blueprint, Flask, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from console.security import auth, password_auth
+from shared.core.clock import now_ms
 from shared.core.errors import SignInQueueFull, TooManyAttempts
 from shared.identity.passkeys import new_challenge, origin_of, relying_party, request_options
 from shared.models import StaffUser
@@ -29,8 +30,7 @@ def passkey_request() -> str | dict[str, object]:
     rp_id = site_id()
     if not rp_id or current_app.extensions["yout_settings"].staff_oidc_required:
         return ""
-    session[SIGN_IN] = new_challenge()
-    return request_options(rp_id, session[SIGN_IN])
+    return request_options(rp_id, offer_challenge(SIGN_IN))
 
 
 def site_id() -> str:
@@ -38,10 +38,17 @@ def site_id() -> str:
     return relying_party(_url())
 
 
+def offer_challenge(name: str) -> str:
+    """Return a new challenge for a page, which the session keeps under `name`."""
+    challenge = new_challenge()
+    session[name] = [challenge, now_ms()]
+    return challenge
+
+
 def used_site(name: str) -> Site | None:
     """Return where a passkey was used, with the challenge that the page stored in the session under `name`; it works once."""
-    challenge, rp_id = session.pop(name, ""), site_id()
-    return Site(rp_id, origin_of(_url()), challenge) if challenge and rp_id else None
+    offered, rp_id = session.pop(name, None), site_id()
+    return Site(rp_id, origin_of(_url()), *offered) if offered and rp_id else None
 
 
 @blueprint.post("/login/passkey")

@@ -17,10 +17,10 @@ from wtforms import StringField
 from console.actions import staff
 from console.forms.fields import ConfirmForm, EnrollForm, OwnPasswordForm, PasskeyForm
 from console.paging import fetch_page
-from console.security.passkeys import ADD, site_id, used_site
+from console.security.passkeys import ADD, offer_challenge, site_id, used_site
 from console.views.form_handling import run_action, submit_form, submit_with_secret, take_shown_secret
 from console.views.view import View, page_route, self_service_route
-from shared.identity.passkeys import creation_options, new_challenge
+from shared.identity.passkeys import creation_options
 from shared.models import StaffPasskey, StaffSession, StaffUser
 from shared.operations.passkeys import STAFF as PASSKEYS
 from shared.operations.second_factor import STAFF, new_secret
@@ -145,8 +145,7 @@ def _passkey_creation(person: StaffUser, existing: list[StaffPasskey]) -> str | 
     rp_id = site_id()
     if not rp_id:
         return ""
-    session[ADD] = new_challenge()
-    return creation_options(rp_id, session[ADD], person.id.bytes, person.email, [row.credential for row in existing])
+    return creation_options(rp_id, offer_challenge(ADD), person.id.bytes, person.email, [row.credential for row in existing])
 
 
 def _own(form: F) -> F:

@@ -120,4 +120,4 @@ def _site(sealed: str) -> Site | None:
     """Return where the passkey was used, with the challenge of the page, or None if it has expired."""
     values = unseal_values(sealed, PASSKEY_PURPOSE, PASSKEY_MS)
     rp_id = passkey_site()
-    return Site(rp_id, origin_of_url(edge_url()), values[0]) if values is not None and rp_id else None
+    return Site(rp_id, origin_of_url(edge_url()), values[0], int(values[1])) if values is not None and rp_id else None

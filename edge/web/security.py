@@ -85,7 +85,7 @@ def passkey_request() -> tuple[str, str]:
     rp_id, challenge = passkey_site(), new_challenge()
     if not rp_id:
         return "", ""
-    return orjson.dumps(request_options(rp_id, challenge)).decode(), seal_values([challenge], PASSKEY_PURPOSE)
+    return orjson.dumps(request_options(rp_id, challenge)).decode(), seal_values([challenge, str(now_ms())], PASSKEY_PURPOSE)
 
 
 def _passkey_creation(session: SessionRow, existing: list[PersonPasskey]) -> tuple[str, str]:
@@ -93,7 +93,7 @@ def _passkey_creation(session: SessionRow, existing: list[PersonPasskey]) -> tup
     if not rp_id:
         return "", ""
     options = creation_options(rp_id, challenge, session.person.bytes, session.email, [row.credential for row in existing])
-    return orjson.dumps(options).decode(), seal_values([challenge], PASSKEY_PURPOSE)
+    return orjson.dumps(options).decode(), seal_values([challenge, str(now_ms())], PASSKEY_PURPOSE)
 
 
 def seal_values(values: list[str], purpose: str) -> str:

@@ -30,11 +30,12 @@ def load_library() -> None:
 
 
 class Site(NamedTuple):
-    """Where a passkey is used: the relying party's id, the page's origin, and the challenge that the page had."""
+    """Where a passkey is used: the relying party's id, the page's origin, and the page's challenge, with the time it was made."""
 
     rp_id: str
     origin: str
     challenge: str
+    issued_at: int
 
 
 class Passkeys(NamedTuple):
@@ -77,7 +78,11 @@ class Passkeys(NamedTuple):
             record_audit_entry(origin, f"{self.noun}.add_passkey", person, after={"name": name})
 
     def verify(self, credential: str, site: Site) -> UUID | None:
-        """Return the person whose passkey signed the challenge, or None. The caller ensures that a challenge is used once."""
+        """Return the person whose passkey signed the challenge, or None.
+
+        A challenge from before the passkey's last use is refused, so that an answer works once, on all processes and without
+        Redis. Most passkeys have no counter that would show it.
+        """
         from webauthn import verify_authentication_response
         from webauthn.helpers.exceptions import WebAuthnException
 
@@ -101,10 +106,11 @@ class Passkeys(NamedTuple):
         except (WebAuthnException, ValueError, KeyError, TypeError) as error:
             log.warning("a passkey was refused: %s", error)
             return None
-        used = {"sign_count": found.new_sign_count, "last_used_at": now_ms()}
+        used = {"sign_count": found.new_sign_count, "last_used_at": max(now_ms(), site.issued_at)}  # clocks may differ
         unchanged = (self.model.id == row.id) & (self.model.sign_count == row.sign_count)  # a copied passkey counts, too
+        unused = self.model.last_used_at.is_null() | (self.model.last_used_at < site.issued_at)
         with transaction():
-            return owner if self.model.update(**used).where(unchanged).execute() else None
+            return owner if self.model.update(**used).where(unchanged & unused).execute() else None
 
     def remove(self, person: UUID, passkey: UUID, *, origin: Origin) -> None:
         """Remove one of a person's passkeys. Raises `NotFound`."""

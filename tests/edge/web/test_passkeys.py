@@ -5,14 +5,20 @@ from __future__ import annotations
 from html import unescape
 from typing import Any
 
+import orjson
 import pytest
 from playwright.async_api import Page, expect
 
+from edge.web.security import PASSKEY_PURPOSE
+from shared.core.secrets import unseal
 from shared.models import Person, PersonPasskey
+from shared.operations.passkeys import PEOPLE
+from shared.operations.passkeys import Site as UsedSite
 from tests.conftest import OpenPage
 from tests.edge.web.conftest import COOKIE, PASSWORD, Site
 from tests.page_checks import check_page
 from tests.servers.browser import add_authenticator
+from tests.servers.edge import SECRET_KEY
 
 PAGE = "/account/security"
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
@@ -61,6 +67,15 @@ async def test_a_walk_with_a_passkey(site: Site, open_page: OpenPage, axe: str) 
         tokens = hidden_fields(other.get("/sign-in", host).body.decode())
         refused = other.submit_form("/sign-in/passkey", tokens | fields, page="/sign-in", headers=host)
         assert (refused.status, COOKIE in other.cookies) == (status, False), fields
+
+    # nor on a process that has not counted it, because Redis is down
+    challenge, issued_at, _ = orjson.loads(unseal(sent["challenge"], SECRET_KEY, PASSKEY_PURPOSE))
+    replayed = UsedSite("localhost", url, challenge, int(issued_at))
+    PersonPasskey.update(sign_count=0).where(PersonPasskey.id == row.id).execute()  # like most passkeys, which do not count
+    assert PEOPLE.verify(sent["credential"], replayed) is None
+    PersonPasskey.update(last_used_at=int(issued_at) - 1).where(PersonPasskey.id == row.id).execute()
+    assert PEOPLE.verify(sent["credential"], replayed) == row.person.id
+    assert PersonPasskey.get_by_id(row.id).last_used_at >= int(issued_at)
 
     await page.goto(url + PAGE)
     await page.fill("#passkeys-password", PASSWORD)
