@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -41,10 +42,12 @@ from shared.models import (
     EdgeProcess,
     MediaJob,
     OutgoingMail,
+    OverageEntry,
     Payment,
     ProbeSum,
     UsageLedger,
 )
+from shared.operations import plan_purchases
 from shared.operations.account_closing import certificate_token
 from shared.operations.account_notes import add_note
 from shared.operations.audit import Origin
@@ -53,8 +56,15 @@ from shared.operations.conversations import ChatMessage, begin_turn, store_turn
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
 from shared.operations.model_aliases import create_alias
-from shared.operations.payments import PaymentTerms, TopUpTerms, order_credits, set_payment_settings, set_top_up
-from shared.operations.plans import create_plan
+from shared.operations.payments import (
+    PaymentTerms,
+    TopUpTerms,
+    order_credits,
+    set_payment_settings,
+    set_top_up,
+    unpaid_bills,
+)
+from shared.operations.plans import create_plan, find_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
 from shared.operations.proof_reports import sign_report, store_report
@@ -62,8 +72,10 @@ from shared.operations.purges import begin_purge
 from shared.operations.redeem_codes import create_codes
 from shared.operations.shares import share_messages
 from shared.operations.staff import create_staff
-from shared.operations.subscriptions import subscribe
+from shared.operations.subscriptions import set_own_overage, subscribe
 from shared.operations.web_accounts import create_password_link, create_session, sign_up
+from shared.payments.orders import Fact, record_fact
+from shared.payments.overage_bills import create_bill_payments
 from shared.payments.webhooks import record_event
 from shared.probes.evidence import Differences, Evidence
 from shared.rollup.write import update_sums
@@ -152,7 +164,9 @@ def seed(upstream: Upstream) -> Seed:
     factories.model("gpt-4.1", second, input=2_000, output=8_000, upstream_model="gpt-4.1", costs=(2_100, 8_000))
     create_alias("gpt-4", "gpt-4o-mini", shutdown_at=now_ms() + 24 * HOUR_MS, origin=ORIGIN)
     save_draft("gpt-4o-mini", Rates(input=165, output=660), origin=ORIGIN)
-    create_plan("Studio", {"monthly_credits": 2_000_000, "price_cents": 900, "stores_content": True}, origin=ORIGIN)
+    sold = {"self_service": True, "overage_allowed": True, "owner_overage_cap": 5_000_000}
+    create_plan("Studio", {"monthly_credits": 2_000_000, "price_cents": 900, "stores_content": True, **sold}, origin=ORIGIN)
+    create_plan("Enterprise", {"monthly_credits": 90_000_000, "price_cents": 39_900, "rpm": 3_000, **sold}, origin=ORIGIN)
     create_codes(25_000, count=3, note="Workshop", origin=ORIGIN)
     member = sign_up("ada.lovelace@example.com", "known to nobody", 500_000)
     subscribe(member.id, "Studio", origin=ORIGIN)
@@ -444,6 +458,23 @@ def payments(member: Account) -> None:
     record_event(stripe_events.event("charge.dispute.created", stripe_events.dispute(disputed, "needs_response")))
     order_credits(member.id, 5_000, "invoice", origin=ORIGIN)
     set_top_up(member.id, TopUpTerms(1_000_000, 2_500, 10_000), origin=ORIGIN)
+    buy_plan(member, terms)
+
+
+def buy_plan(member: Account, terms: PaymentTerms) -> None:
+    """Buy a plan, and have an overage bill that could not be charged."""
+    settings = set_payment_settings(replace(terms, collect_overage=True), origin=ORIGIN)
+    price = plan_purchases.add_plan_price(find_plan("Studio"), settings, "price_studio")
+    order = plan_purchases.order_plan(member.id, price, origin=ORIGIN)
+    found = stripe_events.subscription(f"sub_{order.reference}", order.reference)
+    reason = {"billing_reason": "subscription_create"}
+    invoice = stripe_events.invoice("in_screenshots", found, price.id, price.amount_minor, now_ms() // 1_000, **reason)
+    record_event(stripe_events.event("invoice.paid", invoice))
+    set_own_overage(member.id, 1_000_000, origin=ORIGIN)
+    OverageEntry.create(account=member, subscription=new_id(), kind="bill", amount=-1_250_000)
+    create_bill_payments()
+    [bill] = unpaid_bills(member.id)
+    record_fact("stripe", Fact("failed", bill.reference, problem="card_declined", attempt=1))
 
 
 def publish_proofs(settings: Settings) -> None:

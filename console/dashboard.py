@@ -11,6 +11,7 @@ from peewee import SQL, fn
 from console.id_labels import account_emails, channel_names
 from shared.ledger.sweep import HEARTBEAT_TIMEOUT_MS
 from shared.models import Account, AIModel, EdgeProcess, Hold, LedgerEntry, MediaJob, Subscription
+from shared.operations.payments import unpaid_bills
 from shared.rollup import Scope, Tally, TimeSpan, read_figures, rolled_until, top_accounts
 from shared.text.translation import gettext
 
@@ -81,6 +82,8 @@ class Business:
     ended: int
     active: int
     overage: int
+    unpaid_bills: int
+    unpaid_credits: int
 
     @property
     def churn(self) -> float | None:
@@ -177,7 +180,10 @@ def business(since: int, until: int) -> Business:
         .get()
     )
     (count, credits), (active, overage) = top_ups, running
-    return Business(int(count), int(credits), int(ended), int(active), int(overage))
+    bills = unpaid_bills()
+    return Business(
+        int(count), int(credits), int(ended), int(active), int(overage), len(bills), sum(bill.credits for bill in bills)
+    )
 
 
 def jobs(since: int) -> dict[str, int]:

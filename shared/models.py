@@ -69,6 +69,8 @@ MEDIA_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 DIALECTS = ("openai", "anthropic", "gemini", "responses")
 PAYMENT_STATES = ("pending", "paid", "failed", "expired", "review")  # review: paid, but not what was ordered
 PAYMENT_PURPOSES = ("credits", "top_up", "plan", "overage")
+# ending: it was ended here, and must still be cancelled at Stripe. expired: it was never paid.
+STRIPE_SUBSCRIPTION_STATES = ("pending", "active", "ending", "ended", "expired")
 ALERT_EVENTS = ("opened", "closed")
 ALERT_TARGETS = ("email", "webhook")
 NOTICE_STATUSES = ("queued", "sent", "failed")
@@ -387,6 +389,9 @@ class Plan(BaseModel):
     media_days = IntegerField(null=True, constraints=[Check("media_days > 0")])  # media retention; NULL: as in the settings
     # How many days calls are kept; NULL: as in the settings.
     usage_days = IntegerField(null=True, constraints=[named_check("plan_usage_days", "usage_days >= 30")])
+    self_service = BooleanField(default=False, constraints=[SQL("DEFAULT false")])  # whether customers can buy it themselves
+    # The highest overage cap that customers may set themselves; NULL: only staff set it.
+    owner_overage_cap = BigIntegerField(null=True, constraints=[named_check("plan_owner_overage_cap", "owner_overage_cap >= 0")])
 
     class Meta:
         constraints = [
@@ -420,6 +425,9 @@ class Subscription(BaseModel):
     next_plan = UUIDField(null=True)  # takes effect with the next period
     cancelled_at = BigIntegerField(null=True)  # it ends with its current period
     suspended_at = BigIntegerField(null=True)  # no grants and no overage until it is resumed
+    # `StripeSubscription.reference`: each period starts when its invoice is paid. NULL: free, or assigned by staff.
+    stripe_subscription = CharField(max_length=32, null=True)
+    past_due_at = BigIntegerField(null=True)  # a payment failed: no overage until it is paid
 
     class Meta:
         constraints = [check_one_of("status", ("active", "ended")), *check_not_negative("overage_cap", "overage_used")]
@@ -1450,6 +1458,15 @@ class Payment(BaseModel):
     refunded_at = BigIntegerField(null=True)
     invoice_url = TextField(null=True)  # hosted invoice or receipt
     problem = CharField(max_length=64, default="", constraints=[SQL("DEFAULT ''")])  # a code: why it failed or needs a review
+    # Of a plan's payment: `StripeSubscription.reference`, Stripe's ids of invoice and price, and the period that it pays for.
+    stripe_subscription = CharField(max_length=32, null=True)
+    invoice_id = CharField(max_length=200, null=True)
+    price_id = CharField(max_length=200, null=True)
+    period_start = BigIntegerField(null=True)
+    period_end = BigIntegerField(null=True, constraints=[named_check("payment_period", "period_end > period_start")])
+    # Of an overage bill: charges of the card that failed, and when the next one is due.
+    attempts = SmallIntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    next_attempt_at = BigIntegerField(null=True)
 
     class Meta:
         primary_key = CompositeKey("provider", "reference")
@@ -1475,6 +1492,72 @@ Payment.add_index(
 )
 
 
+Payment.add_index(
+    Payment.index(Payment.invoice_id, unique=True, where=SQL("invoice_id IS NOT NULL"), name="payment_invoice_once")
+)
+Payment.add_index(
+    Payment.index(Payment.stripe_subscription, where=SQL("stripe_subscription IS NOT NULL"), name="payment_by_subscription")
+)
+Payment.add_index(Payment.index(Payment.next_attempt_at, where=SQL("next_attempt_at IS NOT NULL"), name="payment_due"))
+
+
+class PlanPrice(BaseModel):
+    """A price at Stripe that a plan is sold at, with the credits per month. Its terms never change: others are another row."""
+
+    id = CharField(max_length=200, primary_key=True)  # Stripe's
+    plan = ForeignKeyField(Plan, backref="prices", on_delete="RESTRICT", index=False)
+    amount_minor = BigIntegerField()
+    currency = CharField(max_length=3)
+    credits = BigIntegerField()
+    created_at = BigIntegerField(default=now_ms)
+
+    class Meta:
+        constraints = [named_check("plan_price_positive", "amount_minor > 0 AND credits > 0")]
+
+
+PlanPrice.add_index(
+    PlanPrice.index(
+        PlanPrice.plan, PlanPrice.amount_minor, PlanPrice.currency, PlanPrice.credits, unique=True, name="plan_price_terms"
+    )
+)
+
+
+class StripeSubscription(BaseModel):
+    """An account's subscription at Stripe, from the order of a plan on. Only `shared/payments/` writes it.
+
+    `reference` is also that of the first payment, and in the metadata at Stripe.
+    """
+
+    reference = CharField(max_length=32, primary_key=True)
+    account = ForeignKeyField(Account, backref="stripe_subscriptions", on_delete="CASCADE")
+    price = ForeignKeyField(PlanPrice, on_delete="RESTRICT", index=False)  # of the next invoice
+    stripe_id = CharField(max_length=200, null=True)
+    state = CharField(max_length=16, default="pending")
+    replaced_plan = UUIDField(null=True)  # the plan that the account had before, and returns to
+    cancels = BooleanField(default=False)  # at the end of the period
+    changed_at = BigIntegerField(default=0)  # seconds UTC: time of Stripe's latest event about it
+    created_at = BigIntegerField(default=now_ms)
+    ended_at = BigIntegerField(null=True)  # Stripe reported its end
+
+    class Meta:
+        constraints = [named_check("stripe_subscription_state", f"state IN ({', '.join(map(repr, STRIPE_SUBSCRIPTION_STATES))})")]
+
+
+StripeSubscription.add_index(
+    StripeSubscription.index(
+        StripeSubscription.stripe_id, unique=True, where=SQL("stripe_id IS NOT NULL"), name="stripe_subscription_once"
+    )
+)
+StripeSubscription.add_index(
+    StripeSubscription.index(
+        StripeSubscription.account,
+        unique=True,
+        where=SQL("state IN ('pending', 'active')"),
+        name="stripe_subscription_one_open",
+    )
+)
+
+
 class PaymentSettings(BaseModel):
     """Payment settings, which staff choose: one row. Without it, credits are not sold for money."""
 
@@ -1490,6 +1573,7 @@ class PaymentSettings(BaseModel):
     events_read_until = BigIntegerField(default=0)  # seconds UTC: Stripe's events up to here were read by the worker
     last_webhook_at = BigIntegerField(null=True)
     updated_at = BigIntegerField(default=now_ms)
+    overage_since = BigIntegerField(null=True)  # overage bills from then on are charged to cards; NULL: none
 
     class Meta:
         constraints = [
@@ -2040,6 +2124,8 @@ MODELS: tuple[type[Any], ...] = (
     MediaOutput,
     WebhookSecret,
     Payment,
+    PlanPrice,
+    StripeSubscription,
     PaymentSettings,
     PaymentProfile,
     CodeBatch,

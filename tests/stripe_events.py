@@ -81,6 +81,72 @@ def dispute(row: Payment, status: str, amount: int | None = None, *, number: int
     }
 
 
+def subscription(id: str, reference: str, **changes: Any) -> dict[str, Any]:
+    """A subscription. Source: Stripe API reference, "The Subscription object"."""
+    return {
+        "id": id,
+        "object": "subscription",
+        "status": "active",
+        "cancel_at_period_end": False,
+        "cancel_at": None,
+        "metadata": {"yout_payment": reference},
+        **changes,
+    }
+
+
+def subscription_session(reference: str, stripe_id: str, customer: str, **changes: Any) -> dict[str, Any]:
+    """The checkout session of a subscription, paid."""
+    return {
+        "id": f"cs_{reference}",
+        "object": "checkout.session",
+        "mode": "subscription",
+        "status": "complete",
+        "payment_status": "paid",
+        "client_reference_id": reference,
+        "metadata": {"yout_payment": reference},
+        "subscription": stripe_id,
+        "customer": customer,
+        "payment_intent": None,
+        **changes,
+    }
+
+
+def invoice(id: str, found: dict[str, Any], price: str, amount: int, start: int, **changes: Any) -> dict[str, Any]:
+    """An invoice of a subscription for 30 days. Source: Stripe API reference, "The Invoice object"."""
+    line = {
+        "amount": amount,
+        "period": {"start": start, "end": start + 30 * 86_400},
+        "pricing": {"type": "price_details", "price_details": {"price": price}},
+    }
+    details = {"subscription": found["id"], "metadata": found["metadata"]}
+    return {
+        "id": id,
+        "object": "invoice",
+        "status": "paid",
+        "billing_reason": "subscription_cycle",
+        "currency": "usd",
+        "customer": found.get("customer", ""),
+        "subtotal": amount,
+        "total": amount,
+        "metadata": {},
+        "hosted_invoice_url": f"https://invoice.stripe.test/{id}",
+        "lines": {"object": "list", "data": [line]},
+        "parent": {"type": "subscription_details", "subscription_details": details},
+        **changes,
+    }
+
+
+def invoice_payment(invoice_id: str, intent: str) -> dict[str, Any]:
+    """What paid an invoice. Source: Stripe API reference, "The Invoice Payment object"."""
+    return {
+        "id": f"inpay_{invoice_id}",
+        "object": "invoice_payment",
+        "invoice": invoice_id,
+        "payment": {"type": "payment_intent", "payment_intent": intent},
+        "status": "paid",
+    }
+
+
 def signed(found: dict[str, Any], secret: str, at: int | None = None) -> tuple[bytes, str]:
     """The body of a webhook and its `Stripe-Signature` header. Source: Stripe, "Verify webhook signatures manually"."""
     body = json.dumps(found, indent=2).encode()

@@ -13,6 +13,7 @@ from shared.core.settings import Settings
 from shared.ledger import VisitorSettings, renew_pool, sweep
 from shared.ledger import renew_subscriptions as renew
 from shared.ledger.sweep import HeartbeatGrace
+from shared.payments.plan_periods import end_unpaid_plans
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -43,8 +44,11 @@ def renew_visitor_pool(terms: VisitorSettings) -> None:
 
 
 def renew_subscriptions() -> None:
-    """Start the due periods of subscriptions. Safe to run often and in parallel: each period starts once."""
-    renewed = renew(now_ms())
+    """Start the due periods of subscriptions, and end plans that were not paid.
+
+    Safe to run often and in parallel: each period starts once.
+    """
+    renewed = renew(now_ms()) + end_unpaid_plans(now_ms())
     if renewed:
         log.info("started or ended %d subscription periods", renewed)
 

@@ -1,8 +1,9 @@
-"""Payments: reads Stripe's events, in case a webhook was lost, and charges saved cards for automatic top-ups."""
+"""Payments: reads Stripe's events, in case a webhook was lost, cancels ended plans there, and charges saved cards."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 from uuid import UUID
 
 import peewee
@@ -11,10 +12,11 @@ from shared.core.clock import now_ms
 from shared.core.database import database
 from shared.core.errors import YoutError
 from shared.core.settings import Settings
-from shared.models import PaymentSettings
+from shared.models import PaymentSettings, StripeSubscription
 from shared.payments.orders import STRIPE, Fact, expire_orders, record_fact
+from shared.payments.overage_bills import Charge, begin_charge, create_bill_payments, due_bills
+from shared.payments.plan_facts import SubscriptionFact, ended_here, expire_plan_orders, record_plan_fact
 from shared.payments.stripe_api import CardRefused, PaymentsUnavailable, StripeApi
-from shared.payments.stripe_events import read_event
 from shared.payments.top_ups import begin_top_up, due_top_ups, expire_unanswered
 from shared.payments.webhooks import record_event
 from workers.scheduler import PeriodicTask
@@ -24,6 +26,7 @@ log = logging.getLogger("yout.worker.payments")
 
 RECONCILE_SECONDS = 120.0
 TOP_UP_SECONDS = 20.0
+OVERAGE_SECONDS = 60.0
 OVERLAP_SECONDS = 3_600  # read again, because events appear in the list with a delay
 KEPT_SECONDS = 30 * 24 * 3_600  # how long Stripe lists events
 
@@ -36,6 +39,7 @@ def periodic_tasks(settings: Settings) -> tuple[PeriodicTask, ...]:
     return (
         PeriodicTask("payment reconciliation", RECONCILE_SECONDS, task_connection()(work.reconcile)),
         PeriodicTask("automatic top-ups", TOP_UP_SECONDS, task_connection()(work.top_up)),
+        PeriodicTask("overage bills", OVERAGE_SECONDS, task_connection()(work.collect_overage)),
     )
 
 
@@ -71,8 +75,27 @@ class PaymentWork:
             newer = (PaymentSettings.id == 1) & (PaymentSettings.events_read_until < until)
             PaymentSettings.update(events_read_until=until).where(newer).execute()
         expire_orders(now)
+        expire_plan_orders(now)
+        self.cancel_ended()
         expire_unanswered(now, sends_mail=self._sends_mail)
         return len(events)
+
+    def cancel_ended(self) -> int:
+        """Cancel subscriptions at Stripe whose plan has ended here. Returns their number."""
+        return sum(self._cancel(found) for found in ended_here(now_ms()))
+
+    def _cancel(self, found: StripeSubscription) -> bool:
+        """Cancel a subscription, unless its last invoice was paid meanwhile: then the event starts the plan again."""
+        database.close()
+        id = found.stripe_id or ""
+        try:
+            if found.state == "active" and self._stripe.subscription(id).get("status") in ("active", "trialing"):
+                return False
+            self._stripe.cancel_subscription(id)
+        except PaymentsUnavailable as error:  # logged; the next run repeats it
+            if error.code != "resource_missing":
+                return False
+        return record_plan_fact(SubscriptionFact("ended", found.reference))
 
     def top_up(self) -> int:
         """Charge the cards of accounts below their threshold. Returns the number of charges that succeeded."""
@@ -94,10 +117,40 @@ class PaymentWork:
             if error.refused:
                 self._record(Fact("failed", top_up.reference, problem=error.code))
             return False  # otherwise the next run repeats it with the same idempotency key
-        event = {"type": "payment_intent.succeeded", "data": {"object": intent}}
+        return self._record_intent(intent)
+
+    def collect_overage(self) -> int:
+        """Charge the cards of accounts with overage bills that are due. Returns the number of charges that succeeded."""
+        create_bill_payments()
+        return sum(self._charge_bill(begin_charge(account, reference)) for account, reference in due_bills())
+
+    def _charge_bill(self, charge: Charge | None) -> bool:
+        if charge is None:
+            return False
+        database.close()
+        try:
+            method, customer = charge.payment_method, charge.customer_id
+            if not method and charge.stripe_id:
+                found = self._stripe.subscription(charge.stripe_id)
+                method, customer = str(found.get("default_payment_method") or ""), str(found.get("customer") or "")
+            if not method:
+                raise CardRefused("no_card")
+            terms = (charge.reference, charge.amount_minor, charge.currency, customer, method)
+            intent = self._stripe.charge_card(*terms, purpose="overage", attempt=charge.attempt)
+        except CardRefused as refused:
+            self._record(Fact("failed", charge.reference, problem=refused.code, attempt=charge.attempt))
+            return False
+        except PaymentsUnavailable as error:
+            if error.refused:
+                self._record(Fact("failed", charge.reference, problem=error.code, attempt=charge.attempt))
+            return False  # otherwise the next run repeats it with the same idempotency key
+        return self._record_intent(intent)
+
+    def _record_intent(self, intent: dict[str, Any]) -> bool:
         if intent.get("status") != "succeeded":
             return False  # still processing: its event follows
-        return any(self._record(fact) for fact in read_event(event))
+        event = {"type": "payment_intent.succeeded", "data": {"object": intent}}
+        return record_event(event, sends_mail=self._sends_mail) > 0
 
     def _record(self, fact: Fact) -> bool:
         return record_fact(STRIPE, fact, sends_mail=self._sends_mail) is not None

@@ -38,6 +38,11 @@ def mark_paid(reference: str) -> str:
     return gettext("Paid. {credits} credits were added.", credits=format_credits(row.credits))
 
 
+def settle_bill(reference: str, how: str) -> str:
+    payments.settle_bill(reference, how, sends_mail=settings().sends_mail, origin=origin())
+    return gettext("The bill is marked as paid.") if how == "paid" else gettext("The bill is waived.")
+
+
 def cancel(reference: str) -> str:
     payments.cancel_order(reference, origin=origin())
     return gettext("Order cancelled.")

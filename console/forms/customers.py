@@ -31,7 +31,7 @@ class PlanForm(LocalizedForm):
         description=lazy_gettext("Leave empty for twice the monthly credits."),
     )
     price_cents = WholeNumber(
-        lazy_gettext("Price per month (cents)"), description=lazy_gettext("For display only; no payment is collected.")
+        lazy_gettext("Price per month (cents)"), description=lazy_gettext("In the smallest unit of the currency of payments.")
     )
     rpm = WholeNumber(lazy_gettext("Requests per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
     tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
@@ -49,6 +49,12 @@ class PlanForm(LocalizedForm):
     )
     overage_allowed = BooleanField(lazy_gettext("Allow overage, up to a cap set per subscriber"))
     stores_content = BooleanField(lazy_gettext("Allow subscribers to store conversations"))
+    self_service = BooleanField(lazy_gettext("Sell to customers through Stripe; needs a price and monthly credits"))
+    owner_overage_cap = WholeNumber(
+        lazy_gettext("Maximum overage cap that customers can set"),
+        optional=True,
+        description=lazy_gettext("In credits per period. Leave empty if only staff set it."),
+    )
 
     def plan_terms(self) -> dict[str, Any]:
         """Return the fields as `shared.operations.plans` takes them."""
@@ -65,6 +71,8 @@ class PlanForm(LocalizedForm):
             "allowed_models": models or None,
             "overage_allowed": self.overage_allowed.data,
             "stores_content": self.stores_content.data,
+            "self_service": self.self_service.data,
+            "owner_overage_cap": self.owner_overage_cap.data,
         }
 
 

@@ -41,6 +41,7 @@ class PaymentSettingsForm(LocalizedForm):
     )
     automatic_tax = BooleanField(lazy_gettext("Add taxes with Stripe Tax"))
     invoices = BooleanField(lazy_gettext("Accept bank transfers, which staff confirm"))
+    collect_overage = BooleanField(lazy_gettext("Charge overage bills to saved cards, from now on"))
     bank_details = TextAreaField(
         lazy_gettext("Bank details"),
         [Length(max=2_000)],
@@ -57,6 +58,7 @@ class PaymentSettingsForm(LocalizedForm):
             "amounts": " ".join(plain_money(amount, row.currency) for amount in row.amounts),
             "minimum": plain_money(row.minimum_minor, row.currency),
             "maximum": plain_money(row.maximum_minor, row.currency),
+            "collect_overage": row.overage_since is not None,
         }
         return cls(formdata=None, data=data)
 
@@ -72,6 +74,7 @@ class PaymentSettingsForm(LocalizedForm):
             bool(self.automatic_tax.data),
             bool(self.invoices.data),
             (self.bank_details.data or "").replace("\r\n", "\n"),
+            bool(self.collect_overage.data),
         )
 
 

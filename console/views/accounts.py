@@ -38,6 +38,7 @@ from shared.operations.budgets import list_budgets, target_names
 from shared.operations.email_changes import pending_change
 from shared.operations.invitations import open_invitations
 from shared.operations.members import MemberRow, list_members
+from shared.operations.payments import unpaid_bills
 from shared.operations.plans import find_plan
 from shared.operations.purges import latest_purge
 from shared.operations.subscriptions import active_subscription
@@ -129,6 +130,7 @@ class AccountsView(View):
             .where(MediaJob.account == account)
             .order_by(MediaJob.created_at.desc(), MediaJob.id.desc())
             .limit(LATEST_ROWS),
+            "unpaid": unpaid_bills(account.id),
             "payments": Payment.select()
             .where(Payment.account == account)
             .order_by(Payment.created_at.desc(), Payment.reference)

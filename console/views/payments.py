@@ -78,6 +78,14 @@ class PaymentsView(View):
     def mark_paid(self, reference: str) -> ResponseReturnValue:
         return run_action(lambda: actions.mark_paid(reference), url_for("payments.detail", reference=reference))
 
+    @action_route("/<reference>/bill-paid", "payment.invoice")
+    def bill_paid(self, reference: str) -> ResponseReturnValue:
+        return run_action(lambda: actions.settle_bill(reference, "paid"), url_for("payments.detail", reference=reference))
+
+    @action_route("/<reference>/bill-waived", "payment.invoice")
+    def bill_waived(self, reference: str) -> ResponseReturnValue:
+        return run_action(lambda: actions.settle_bill(reference, "waived"), url_for("payments.detail", reference=reference))
+
     @action_route("/<reference>/cancel", "payment.invoice")
     def cancel(self, reference: str) -> ResponseReturnValue:
         return run_action(lambda: actions.cancel(reference), url_for("payments.detail", reference=reference))

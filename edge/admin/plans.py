@@ -61,6 +61,8 @@ PLAN = response_schema(
         "stores_content": described(BOOLEAN, "Whether subscribers can store conversations."),
         "media_days": described(nullable(INTEGER), "Retention of media in days; null: the platform's."),
         "usage_days": described(nullable(INTEGER), "Retention of calls in days; null: the platform's."),
+        "self_service": described(BOOLEAN, "Whether customers can buy the plan through Stripe."),
+        "owner_overage_cap": described(nullable(INTEGER), "Highest overage cap that customers can set; null: only staff set it."),
         "created": TIMESTAMP,
     }
 )
@@ -96,6 +98,14 @@ class _Terms(ClosedBody, kw_only=True):
     usage_days: Annotated[
         Annotated[int, Meta(ge=MIN_USAGE_DAYS, le=MAX_USAGE_DAYS)] | UnsetType | None,
         Meta(description="Retention of calls in days. Null: the platform's."),
+    ] = UNSET
+    self_service: Annotated[
+        bool | UnsetType,
+        Meta(description="Whether customers can buy the plan through Stripe. It needs a price and monthly credits."),
+    ] = UNSET
+    owner_overage_cap: Annotated[
+        Credits | UnsetType | None,
+        Meta(description="Highest overage cap that customers can set. Null: only staff set it."),
     ] = UNSET
 
 

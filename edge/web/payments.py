@@ -79,7 +79,7 @@ async def pay(reference: str) -> Response:
     """Send the browser to Stripe's page for an open order: the same page as before, while it exists."""
     session = require_session()
     row = await read(partial(operations.find_payment, reference, session.account))
-    if row.state != "pending" or row.provider != STRIPE:
+    if row.state != "pending" or row.provider != STRIPE or row.purpose != "credits":
         return redirect_to(f"/account/credits/orders/{row.reference}")
     try:
         return await _to_stripe(session.account, row.reference)
@@ -110,7 +110,7 @@ async def set_top_up() -> Response:
         if terms is None:
             raise InvalidRequest(gettext("This payment method is not available."))
         wanted = operations.TopUpTerms(
-            _credits(form.get("threshold", "")),
+            whole_credits(form.get("threshold", "")),
             _money(form.get("amount", ""), terms.currency),
             _money(form.get("month", ""), terms.currency),
         )
@@ -196,7 +196,8 @@ def _money(text: str, currency: str) -> int:
         raise InvalidRequest(str(error)) from None
 
 
-def _credits(text: str) -> int:
+def whole_credits(text: str) -> int:
+    """Read a number of credits from a form. Raises `InvalidRequest`."""
     digits = "".join(text.split()).replace(",", "")
     if not digits.isascii() or not digits.isdecimal() or len(digits) > 15:
         raise InvalidRequest(gettext("Enter a whole number of credits."))

@@ -22,6 +22,7 @@ from edge.web.overview import overview
 from edge.web.pages import add_headers
 from edge.web.passkeys import passkeys
 from edge.web.payments import payments
+from edge.web.plans import plans
 from edge.web.playground import playground
 from edge.web.second_factor import second_factor
 from edge.web.security import security
@@ -46,6 +47,7 @@ for blueprint in (
     openid,
     overview,
     payments,
+    plans,
     members,
     accounts,
     keys,

@@ -83,14 +83,15 @@ def read_allowances(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId
 
 
 def read_overages(meter_ids: Collection[MeterId]) -> Callable[[], dict[MeterId, Meter]]:
-    """Query the overage of subscriptions by account and id. The returned function reads it. An ended or suspended subscription
-    allows none."""
+    """Query the overage of subscriptions by account and id. The returned function reads it. A subscription that is ended,
+    suspended or past due allows none."""
     if not meter_ids:
         return dict
     accounts, ids = sorted({id[0] for id in meter_ids}), sorted({as_uuid(id[1]) for id in meter_ids})
     cursor = execute(
-        "SELECT account_id, id, CASE WHEN status = 'active' AND suspended_at IS NULL THEN overage_cap ELSE 0 END, overage_used,"
-        " overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
+        "SELECT account_id, id,"
+        " CASE WHEN status = 'active' AND coalesce(suspended_at, past_due_at) IS NULL THEN overage_cap ELSE 0 END,"
+        " overage_used, overage_held FROM subscription WHERE account_id IN ? AND id IN ?",
         [accounts, ids],
     )
     return lambda: {(as_uuid(account), as_uuid(id)): Meter(*amounts) for account, id, *amounts in cursor}

@@ -107,7 +107,7 @@ def _find_holds(items: Sequence[Extension], now: int) -> dict[tuple[UUID, UUID],
     """Read the open holds whose key and account are still valid. Must run after their accounts were locked."""
     rows = execute(
         "SELECT h.id, h.account_id, h.amount, h.overage, h.subscription, h.allowance, h.parent_allowance, h.more_allowances,"
-        " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END"
+        " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND coalesce(s.suspended_at, s.past_due_at) IS NULL THEN s.id END"
         " FROM hold h JOIN account a ON a.id = h.account_id AND a.status = 'active' LEFT JOIN api_key k ON k.id = h.api_key_id"
         " LEFT JOIN member m ON m.id = h.member"
         " LEFT JOIN subscription s ON s.account_id = h.account_id AND s.status = 'active' LEFT JOIN plan p ON p.id = s.plan_id"

@@ -23,7 +23,8 @@ Pools = dict[UUID, AccountState]
 _ACCOUNT = (
     "a.id AS account, a.status, k.expires_at, k.revoked_at, p.allowed_models AS plan_models, a.balance, a.held, a.ledger_seq,"
     " a.plan_credits, a.ledger_head,"
-    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND s.suspended_at IS NULL THEN s.id END AS overage,"
+    " CASE WHEN s.overage_cap > 0 AND p.overage_allowed AND coalesce(s.suspended_at, s.past_due_at) IS NULL THEN s.id END"
+    " AS overage,"
     " p.rpm AS plan_rpm, p.tpm AS plan_tpm, p.concurrency AS plan_concurrency, m.id AS member, m.role,"
     " coalesce(m.suspended_at, m.removed_at) AS stopped_at, m.monthly_credit_limit AS member_month,"
     " m.daily_credit_limit AS member_day"

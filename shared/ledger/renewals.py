@@ -43,19 +43,41 @@ class _Due(NamedTuple):
 
     @property
     def most_plan_credits(self) -> int:
-        """Maximum plan credits at the start of a period: the rollover cap, but at least the monthly grant."""
-        cap = 2 * self.monthly_credits if self.rollover_cap is None else self.rollover_cap
-        return max(cap, self.monthly_credits)
+        return _most_plan_credits(self.monthly_credits, self.rollover_cap)
+
+
+class PaidPeriod(NamedTuple):
+    """A period that a payment pays for. `managed_by` is the `StripeSubscription` that it belongs to."""
+
+    managed_by: str
+    plan: UUID
+    plan_name: str
+    monthly_credits: int
+    rollover_cap: int | None
+    starts_at: int
+    ends_at: int
+
+    @property
+    def most_plan_credits(self) -> int:
+        return _most_plan_credits(self.monthly_credits, self.rollover_cap)
+
+
+def _most_plan_credits(monthly_credits: int, rollover_cap: int | None) -> int:
+    """Return the maximum plan credits at the start of a period: the rollover cap, but at least the monthly grant."""
+    return max(2 * monthly_credits if rollover_cap is None else rollover_cap, monthly_credits)
 
 
 def renew_subscriptions(now: int) -> int:
     """Start every period that is due and end cancelled subscriptions. Returns the number of periods and ends.
 
     Runs its own short transactions and can run in several processes at once. Missed periods are processed one by one. While an
-    account or subscription is suspended, its periods wait; those that are over by then are skipped.
+    account or subscription is suspended, its periods wait; those that are over by then are skipped. Periods that are paid through
+    Stripe start with their payment (`start_paid_period`).
     """
     rows = execute(
-        "SELECT id, account_id FROM subscription WHERE status = 'active' AND renews_at <= ? ORDER BY renews_at", [now]
+        "SELECT id, account_id FROM subscription WHERE status = 'active' AND renews_at <= ? AND stripe_subscription IS NULL"
+        " ORDER BY renews_at",
+        [now],
     ).fetchall()
     done = 0
     for id, account in rows:
@@ -84,7 +106,7 @@ def start_period(account: UUID, subscription: UUID, now: int, actor: str = ACTOR
     if due.paused and ends_at > now:
         return False
     bill_overage(due.account, due.id, now)
-    expired, granted = (0, 0) if due.paused else _grant(due, actor)
+    expired, granted = (0, 0) if due.paused else (_expire_excess(due.account, due, actor), _grant(due, actor))
     execute(
         "INSERT INTO subscription_period (subscription_id, starts_at, ends_at, plan, state, granted, expired, created_at)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -114,17 +136,51 @@ def _lock_due(account: UUID, subscription: UUID) -> _Due | None:
     )
 
 
-def _grant(due: _Due, actor: str) -> tuple[int, int]:
-    """Expire what would exceed the rollover cap, then grant. Returns both amounts. Held credits do not expire."""
-    pool = lock_accounts([due.account])()[due.account]
-    excess = pool.plan_credits + due.monthly_credits - due.most_plan_credits
-    expired = max(0, min(excess, pool.plan_credits, pool.available))
-    if expired:
-        post_entry(due.account, "expiry", -expired, actor=actor, reason=f"{due.plan_name}: beyond the rollover cap")
+def _grant(due: _Due, actor: str) -> int:
     if due.monthly_credits:
         reason = f"{due.plan_name}: period from {format_timestamp(due.renews_at)}"
         post_entry(due.account, "grant", due.monthly_credits, actor=actor, reason=reason, plan=True)
-    return expired, due.monthly_credits
+    return due.monthly_credits
+
+
+def _expire_excess(account: UUID, terms: _Due | PaidPeriod, actor: str) -> int:
+    """Expire what a grant would add beyond the rollover cap, and return the amount. Held credits do not expire."""
+    pool = lock_accounts([account])()[account]
+    excess = pool.plan_credits + terms.monthly_credits - terms.most_plan_credits
+    expired = max(0, min(excess, pool.plan_credits, pool.available))
+    if expired:
+        post_entry(account, "expiry", -expired, actor=actor, reason=f"{terms.plan_name}: beyond the rollover cap")
+    return expired
+
+
+def start_paid_period(account: UUID, subscription: UUID, period: PaidPeriod, now: int, *, actor: str, reason: str) -> int:
+    """Start a period that was paid for: grant its credits, and return the number of the ledger entry.
+
+    If the subscription has a later period, this one was paid late: only its credits are granted. The caller makes sure that each
+    payment starts one period. Run inside a transaction that holds the account's lock.
+    """
+    (managed_by,) = execute(
+        "SELECT stripe_subscription FROM subscription WHERE id = ? AND account_id = ?", [subscription, account]
+    ).fetchone()
+    later = execute(
+        "SELECT 1 FROM subscription_period WHERE subscription_id = ? AND starts_at > ?", [subscription, period.starts_at]
+    ).fetchone()
+    if later is None or managed_by != period.managed_by:
+        bill_overage(account, subscription, now)
+        execute(
+            "UPDATE subscription SET renews_at = ?, plan_id = ?, next_plan = NULL, stripe_subscription = ?"
+            " WHERE id = ? AND account_id = ?",
+            [period.ends_at, period.plan, period.managed_by, subscription, account],
+        )
+    expired = _expire_excess(account, period, actor)
+    entry = post_entry(account, "grant", period.monthly_credits, actor=actor, reason=reason, plan=True)
+    execute(
+        "INSERT INTO subscription_period (subscription_id, starts_at, ends_at, plan, state, granted, expired, created_at)"
+        " VALUES (?, ?, ?, ?, 'granted', ?, ?, ?) ON CONFLICT (subscription_id, starts_at) DO UPDATE SET"
+        " granted = subscription_period.granted + excluded.granted, expired = subscription_period.expired + excluded.expired",
+        [subscription, period.starts_at, period.ends_at, period.plan, period.monthly_credits, expired, now],
+    )
+    return int(entry.seq)
 
 
 def grant_difference(account: UUID, subscription: UUID, monthly_credits: int, plan_name: str, *, actor: str) -> int:

@@ -194,6 +194,21 @@ def receipt_mail(account: str, credits: int, reference: str, time: str, edge_url
     )
 
 
+def overage_receipt_mail(account: str, credits: int, reference: str, time: str, amount: str, edge_url: str) -> MailText:
+    """Return the receipt of an overage bill."""
+    lead = gettext(
+        "Paid {amount} on {time} for {credits} credits of overage of {account}. Reference: {reference}",
+        amount=amount,
+        time=time,
+        credits=format_credits(credits),
+        account=account,
+        reference=reference,
+    )
+    return _with_button(
+        gettext("Receipt for overage"), lead, gettext("View account"), f"{edge_url}/account/plan", _settings_note(edge_url)
+    )
+
+
 def top_up_failed_mail(account: str, credits: int, edge_url: str) -> MailText:
     """Return the email about an automatic top-up that failed."""
     lead = gettext(
@@ -203,6 +218,18 @@ def top_up_failed_mail(account: str, credits: int, edge_url: str) -> MailText:
     )
     note = gettext("Check the payment method. Calls are refused when no credits are left.")
     return _with_button(gettext("Automatic top-up failed"), lead, gettext("View account"), f"{edge_url}/account", note)
+
+
+def payment_failed_mail(account: str, purpose: str, amount: str, edge_url: str) -> MailText:
+    """Return the email about a payment of a plan or an overage bill (`purpose`) that failed."""
+    values = {"amount": amount, "account": account}
+    if purpose == "plan":
+        lead = gettext("The card for the plan of {account} could not be charged {amount}.", **values)
+        note = gettext("The payment is tried again. If it is not made within seven days after the period's end, the plan ends.")
+    else:
+        lead = gettext("The overage bill of {account} over {amount} could not be charged.", **values)
+        note = gettext("There is no further overage until it is paid.")
+    return _with_button(gettext("Payment failed"), lead, gettext("View plan"), f"{edge_url}/account/plan", note)
 
 
 def _settings_note(edge_url: str) -> str:

@@ -27,6 +27,7 @@ from shared.operations.people import memberships, sync_owner
 from shared.operations.purges import begin_purge, latest_purge
 from shared.operations.subscriptions import active_subscription, cancel_subscription
 from shared.operations.web_accounts import end_account_sessions
+from shared.payments.plan_periods import give_up_subscriptions
 from shared.text.translation import lazy_gettext
 
 ACTION = "account.close"  # in the audit log
@@ -45,6 +46,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         require_customer_account(account)
         if account.status == "closed":
             raise InvalidInput(lazy_gettext("The account is already closed."))
+        give_up_subscriptions(id)
         if active_subscription(id) is not None:
             cancel_subscription(id, "now", origin=origin)
         active = (ApiKey.account == id) & ApiKey.revoked_at.is_null()

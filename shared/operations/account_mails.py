@@ -16,7 +16,7 @@ from shared.identity.account_links import CANCEL_EMAIL, CONFIRM_EMAIL, LASTS_MS,
 from shared.identity.emails import normalize_for_lookup
 from shared.mail import texts
 from shared.mail.outbox import queue_mail
-from shared.mail.payment_mails import TOP_UP_FAILED
+from shared.mail.payment_mails import PAYMENT_FAILED, TOP_UP_FAILED
 from shared.mail.preferences import KEY_EXPIRING, RECEIPT, recipient_language, verified_address
 from shared.mail.texts import MailText
 from shared.models import Account, ApiKey, AuditEntry, EmailChange, Member, Payment, Person
@@ -198,11 +198,21 @@ def _receipt(mail: MailContext) -> MailText | None:
         return None
     amount = format_money(row.total_minor, row.currency) if row.total_minor and row.currency else ""
     time = _format_time(row.paid_at or row.created_at)
+    if row.purpose == "overage":
+        return texts.overage_receipt_mail(_name(mail.account), row.credits, reference, time, amount, mail.edge_url)
     return texts.receipt_mail(_name(mail.account), row.credits, reference, time, mail.edge_url, amount=amount)
 
 
 def _top_up_failed(mail: MailContext) -> MailText | None:
     return texts.top_up_failed_mail(_name(mail.account), int(mail.subject), mail.edge_url)
+
+
+def _payment_failed(mail: MailContext) -> MailText | None:
+    row = Payment.get_or_none((Payment.reference == mail.subject) & (Payment.account == mail.account))
+    if row is None or row.state not in ("failed", "pending"):  # paid meanwhile
+        return None
+    amount = format_money(row.amount_minor, row.currency)
+    return texts.payment_failed_mail(_name(mail.account), row.purpose, amount, mail.edge_url)
 
 
 _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
@@ -215,6 +225,7 @@ _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
     ACCESS_REMOVED: _access_removed,
     RECEIPT: _receipt,
     TOP_UP_FAILED: _top_up_failed,
+    PAYMENT_FAILED: _payment_failed,
 }
 KINDS = frozenset(_COMPOSERS)
 

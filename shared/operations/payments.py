@@ -13,12 +13,13 @@ from shared.ledger.sql import lock_accounts
 from shared.models import Payment, PaymentProfile, PaymentSettings
 from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.validation import MAX_AMOUNT, check_integer, check_text
+from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
 from shared.payments.money import MAX_CREDITS_PER_MINOR_UNIT, MAX_MINOR, CreditPrice, check_currency
-from shared.payments.orders import CARD_REMOVED, INVOICE, STRIPE, Fact, create_order, record_fact
+from shared.payments.orders import CARD_REMOVED, CHARGING, INVOICE, STRIPE, Fact, create_order, record_fact
 from shared.text.translation import lazy_gettext
 
 MAX_AMOUNTS = 12
+OPEN_BILLS = ("pending", "failed", "review")
 MAX_BANK_LINES = 20
 
 
@@ -34,6 +35,7 @@ class PaymentTerms:
     automatic_tax: bool = False
     invoices: bool = False
     bank_details: str = ""
+    collect_overage: bool = False
 
 
 def find_payment_settings() -> PaymentSettings | None:
@@ -63,8 +65,11 @@ def set_payment_settings(terms: PaymentTerms, *, origin: Origin) -> PaymentSetti
     if terms.invoices and not bank_details:
         raise InvalidInput(lazy_gettext("Enter the bank details that customers transfer money to."))
     after = asdict(terms) | {"currency": currency, "bank_details": bank_details, "amounts": sorted(set(terms.amounts))}
+    collects = after.pop("collect_overage")
     with transaction():
         row = find_payment_settings()
+        since = row.overage_since if row is not None else None  # earlier bills may have been invoiced otherwise
+        after["overage_since"] = (since or now_ms()) if collects else None
         before = {name: getattr(row, name) for name in after} if row is not None else {}
         if row is None:
             row = PaymentSettings.create(id=1, events_read_until=now_ms() // 1000, **after)
@@ -140,6 +145,53 @@ def return_payment(reference: str, amount_minor: int, *, origin: Origin) -> Paym
         record_fact(INVOICE, Fact("refunded", reference, amount_minor=amount_minor))
         record_audit_entry(origin, "payment.refund", reference, before=before, after={"refunded_minor": amount_minor})
     return find_payment(reference)
+
+
+def settle_bill(reference: str, how: str, *, sends_mail: bool = False, origin: Origin) -> Payment:
+    """Record that an overage bill was paid otherwise, such as by bank transfer (`paid`), or waive it (`waived`).
+
+    Raises `NotFound`, and `InvalidInput` if it is not open, or its card is being charged.
+    """
+    check_choice("how", how, ("paid", "waived"))
+    with transaction():
+        row = _open_bill(reference)
+        amount = row.amount_minor or 0
+        fact = Fact("waived", reference)
+        if how == "paid":
+            fact = Fact("paid", reference, amount_minor=amount, total_minor=amount, currency=row.currency or "")
+        record_fact(STRIPE, fact, sends_mail=sends_mail)
+        record_audit_entry(origin, f"payment.bill_{how}", reference, before={"state": row.state}, after={"state": how})
+    return find_payment(reference)
+
+
+def retry_bill(reference: str, account: UUID, *, origin: Origin) -> Payment:
+    """Have the worker charge an unpaid overage bill of an account again, within a minute. Raises as `settle_bill`."""
+    with transaction():
+        row: Any = _open_bill(reference, account)
+        before = row.state
+        row.state, row.next_attempt_at = "pending", now_ms()
+        row.save()
+        record_audit_entry(origin, "payment.bill_retry", reference, before={"state": before}, after={"state": "pending"})
+    return find_payment(reference)
+
+
+def unpaid_bills(account: UUID | None = None) -> list[Payment]:
+    """Return the overage bills that are not paid, of one account or (at most 1,000) of all; the oldest first. Reads only."""
+    conditions = [Payment.purpose == "overage", Payment.state.in_(OPEN_BILLS)]
+    if account is not None:
+        conditions.append(Payment.account == account)
+    return list(Payment.select().where(*conditions).order_by(Payment.created_at).limit(1_000))
+
+
+def _open_bill(reference: str, account: UUID | None = None) -> Payment:
+    found: Any = find_payment(reference, account)
+    lock_accounts([found.account_id])()
+    row = find_payment(reference, account)
+    if row.purpose != "overage" or row.state not in OPEN_BILLS:
+        raise InvalidInput(lazy_gettext("This overage bill is not open."))
+    if row.problem == CHARGING:
+        raise InvalidInput(lazy_gettext("The card is being charged. Try again in a few minutes."))
+    return row
 
 
 def find_profile(account: UUID) -> PaymentProfile | None:

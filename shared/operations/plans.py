@@ -20,7 +20,8 @@ MAX_PRICE_CENTS = 10**9
 MAX_MEDIA_DAYS = 3_650
 MIN_USAGE_DAYS, MAX_USAGE_DAYS = 30, 36_500
 
-# Terms of a plan with their defaults. None means the platform's default, all models, or (rollover cap) twice the monthly credits.
+# Terms of a plan with their defaults. None means the platform's default, all models, (rollover cap) twice the monthly credits, or
+# (owner overage cap) that only staff set caps.
 DEFAULT_TERMS: dict[str, Any] = {
     "monthly_credits": 0,
     "rollover_cap": None,
@@ -33,6 +34,8 @@ DEFAULT_TERMS: dict[str, Any] = {
     "stores_content": False,
     "media_days": None,
     "usage_days": None,
+    "self_service": False,
+    "owner_overage_cap": None,
 }
 
 
@@ -46,10 +49,16 @@ def find_plan(name_or_id: str | UUID) -> Plan:
     return plan
 
 
+def _check_sale(terms: Mapping[str, Any]) -> None:
+    if terms["self_service"] and not (terms["price_cents"] and terms["monthly_credits"]):
+        raise InvalidInput(lazy_gettext("A plan that customers can buy needs a price and monthly credits."))
+
+
 def create_plan(name: str, terms: Mapping[str, Any], *, origin: Origin) -> Plan:
     """Create a plan. `terms` may have any of `DEFAULT_TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
     name = check_text("name of the plan", name, 100)
     checked = {**DEFAULT_TERMS, **_check_terms(terms)}
+    _check_sale(checked)
     with transaction():
         checked["allowed_models"] = check_models(checked["allowed_models"])
         try:
@@ -73,6 +82,7 @@ def update_plan(name_or_id: str | UUID, terms: Mapping[str, Any], *, origin: Ori
         plan = find_plan(name_or_id)
         if "allowed_models" in checked:
             checked["allowed_models"] = check_models(checked["allowed_models"])
+        _check_sale({**plan.__data__, **checked})
         changes = {name: value for name, value in checked.items() if getattr(plan, name) != value}
         if changes:
             before = {name: getattr(plan, name) for name in changes}
@@ -104,7 +114,12 @@ def _find_by_text(text: str) -> Plan | None:
     return found
 
 
-_AMOUNTS = {"monthly_credits": MAX_AMOUNT, "rollover_cap": MAX_AMOUNT, "price_cents": MAX_PRICE_CENTS}
+_AMOUNTS = {
+    "monthly_credits": MAX_AMOUNT,
+    "rollover_cap": MAX_AMOUNT,
+    "price_cents": MAX_PRICE_CENTS,
+    "owner_overage_cap": MAX_AMOUNT,
+}
 
 
 def _check_terms(terms: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from shared.operations.accounts import find_account, require_customer_account
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.plans import find_plan
 from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer
+from shared.payments.plan_periods import give_up_subscriptions
 from shared.text.translation import lazy_gettext
 
 CHANGE_TIMES = ("now", "next_period")
@@ -69,6 +70,7 @@ def change_subscription(email_or_id: str | UUID, plan: str | UUID, when: str = "
     check_choice("when", when, CHANGE_TIMES)
     with transaction():
         account, row = _lock_active(email_or_id)
+        _require_unpaid(row)
         chosen = _offered(plan)
         before = _terms(row)
         if when == "next_period":
@@ -87,9 +89,12 @@ def cancel_subscription(email_or_id: str | UUID, when: str = "next_period", *, o
     with transaction():
         account, row = _lock_active(email_or_id)
         before = _terms(row)
+        if when == "next_period":
+            _require_unpaid(row)
         row.cancelled_at = row.cancelled_at or now_ms()
         _save(row, "subscription.cancel" if when == "next_period" else "subscription.end", before, origin)
         if when == "now":
+            give_up_subscriptions(account.id)
             renewals.end_subscription(account.id, row.id, now_ms())
         return Subscription.get_by_id(row.id)
 
@@ -98,6 +103,7 @@ def withdraw_cancellation(email_or_id: str | UUID, *, origin: Origin) -> Subscri
     """Withdraw a cancellation before the period ends."""
     with transaction():
         _, row = _lock_active(email_or_id)
+        _require_unpaid(row)
         before = _terms(row)
         row.cancelled_at = None
         return _save(row, "subscription.keep", before, origin)
@@ -138,6 +144,17 @@ def set_overage(email_or_id: str | UUID, cap: int, *, origin: Origin) -> Subscri
         return _save(row, "subscription.overage", before, origin)
 
 
+def set_own_overage(account: UUID, cap: int, *, origin: Origin) -> Subscription:
+    """Set the overage cap for an owner, up to the maximum of the plan (`owner_overage_cap`). Raises as `set_overage`."""
+    with transaction():
+        _, row = _lock_active(account)
+        maximum = row.plan.owner_overage_cap
+        if maximum is None or not row.plan.overage_allowed:
+            raise InvalidInput(lazy_gettext("Your plan does not let you set an overage cap. Contact support."))
+        check_integer("overage cap", cap, 0, maximum)
+        return set_overage(account, cap, origin=origin)
+
+
 def _lock(email_or_id: str | UUID) -> tuple[Account, Subscription | None]:
     """Lock the account and return it with its active subscription."""
     account = find_account(email_or_id)
@@ -155,6 +172,17 @@ def _lock_active(email_or_id: str | UUID) -> tuple[Account, Subscription]:
             )
         )
     return account, row
+
+
+def _require_unpaid(row: Subscription) -> None:
+    """Raise `InvalidInput` if the plan is paid through Stripe, which would not know of a change here."""
+    if row.stripe_subscription is not None:
+        raise InvalidInput(
+            lazy_gettext(
+                "This plan is paid through Stripe: its owner changes or cancels it, or you cancel it in Stripe's dashboard."
+                " Ending it at once is possible here."
+            )
+        )
 
 
 def _offered(name: str | UUID) -> Plan:

@@ -30,6 +30,8 @@ def purpose_label(purpose: str) -> str:
 
 def shown_state(row: Payment) -> str:
     """Return a payment's state, of which a dispute and refunds are part; a word of `shared.text.words`."""
+    if row.purpose == "overage" and row.state == "expired":
+        return "waived"
     if row.state != "paid":
         return row.state
     if row.disputed_minor:

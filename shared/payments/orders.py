@@ -1,4 +1,4 @@
-"""Orders of credits: from the order to the ledger entry, and back with a refund.
+"""Orders of credits and plans: from the order to the ledger entry, and back with a refund.
 
 A provider's messages can arrive late, twice and in any order. Each states a fact about one payment: it was paid, it failed, an
 amount was paid back. `record_fact` stores facts in the payment's row, and then posts the ledger entries that follow from the row.
@@ -20,9 +20,10 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
-from shared.mail.payment_mails import queue_receipt_mail, queue_top_up_failed_mail
+from shared.mail.payment_mails import queue_payment_failed_mail, queue_receipt_mail, queue_top_up_failed_mail
 from shared.models import Account, AuditEntry, Payment, PaymentProfile
 from shared.payments.money import MAX_PURCHASE_CREDITS, credits_to_return
+from shared.payments.plan_periods import start_paid_plan, update_past_due
 from shared.text.translation import lazy_gettext
 
 log = logging.getLogger("yout.payments")
@@ -34,11 +35,13 @@ CARD_REMOVED = "payment.card_remove"  # in the audit log
 CHECKOUT_MS = 25 * 3_600_000  # Stripe ends a checkout page after 24 hours
 MAX_OPEN_ORDERS = 20  # per account
 MAX_TOP_UP_FAILURES = 3  # in a row; then the automatic top-up stops
+CHARGING = "charging"  # the problem of an overage bill while its card is being charged
+BILL_RETRY_MS = tuple(days * 24 * 3_600_000 for days in (1, 2, 4))  # after each failed attempt; then it stays failed
 TOP_UP_RETRY_MS = 3_600_000  # pause after the first failure, twice as long after the second
 _FINAL_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 _HARMLESS_DISPUTES = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
 
-FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card", "invoice"]
+FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card", "invoice", "linked", "waived"]  # linked: only ids
 
 
 class Fact(NamedTuple):
@@ -57,6 +60,7 @@ class Fact(NamedTuple):
     url: str = ""
     problem: str = ""  # failed: the reason's code; disputed: its status
     dispute_id: str = ""
+    attempt: int = 0  # failed: the number of the attempt to charge an overage bill
 
 
 def create_order(
@@ -119,13 +123,15 @@ def record_fact(provider: str, fact: Fact, now: int | None = None, *, sends_mail
         lock_accounts([seen.account_id])()
         row: Payment = Payment.get((Payment.provider == provider) & (Payment.reference == seen.reference))
         _remember_customer(row, fact, now)
-        before = row.state
+        before = row.state, row.attempts
         if _apply(row, fact, now):
-            _post_entries(row)
+            _post_entries(row, now)
             row.save()
-        if row.state != before:
+        if (row.state, row.attempts) != before:
             if row.purpose == "top_up":
                 _count_top_up(seen.account_id, row, now)
+            elif row.purpose == "overage":
+                update_past_due(seen.account_id, now)
             if sends_mail:
                 _queue_mail(row)
         return row
@@ -137,6 +143,8 @@ def _queue_mail(row: Any) -> None:
         queue_receipt_mail(row.account_id, row.provider, row.reference)
     elif row.state == "failed" and row.purpose == "top_up":
         queue_top_up_failed_mail(row.account_id, row.credits)
+    elif row.purpose in ("plan", "overage") and (row.state == "failed" or (row.state, row.attempts) == ("pending", 1)):
+        queue_payment_failed_mail(row.account_id, row.reference)
 
 
 def expire_orders(now: int) -> int:
@@ -172,8 +180,12 @@ def _apply(row: Any, fact: Fact, now: int) -> bool:
         row.invoice_url = fact.url
     if fact.kind == "paid" and row.paid_at is None:
         _apply_paid(row, fact, now)
+    elif row.purpose == "overage" and fact.kind in ("failed", "waived"):
+        _apply_to_bill(row, fact, now)
     elif fact.kind in ("failed", "expired") and row.state == "pending":
         row.state, row.problem = fact.kind, fact.problem[:64]
+    elif fact.kind == "expired" and row.state == "failed" and row.purpose == "plan":  # the invoice is void or written off
+        row.state = "expired"
     elif fact.kind == "refunded" and fact.amount_minor > row.refunded_minor:
         row.refunded_minor, row.refunded_at = fact.amount_minor, now
     elif fact.kind == "disputed":
@@ -191,6 +203,19 @@ def _apply_paid(row: Payment, fact: Fact, now: int) -> None:
         row.state, row.problem = "review", "other_amount"
     else:
         row.state, row.problem, row.paid_at, row.total_minor = "paid", "", now, fact.total_minor
+        row.next_attempt_at = None
+
+
+def _apply_to_bill(row: Payment, fact: Fact, now: int) -> None:
+    """Count the failure of an attempt once, and plan the next one; or waive a bill that is not paid."""
+    if fact.kind == "waived" and row.paid_at is None:
+        row.state, row.problem, row.next_attempt_at = "expired", "waived", None
+    elif fact.kind == "failed" and row.state == "pending" and fact.attempt == row.attempts + 1:
+        row.attempts, row.problem = fact.attempt, fact.problem[:64]
+        if fact.attempt <= len(BILL_RETRY_MS):
+            row.next_attempt_at = now + BILL_RETRY_MS[fact.attempt - 1]
+        else:
+            row.state, row.next_attempt_at = "failed", None
 
 
 def _apply_dispute(row: Payment, fact: Fact) -> None:
@@ -217,15 +242,12 @@ def _dispute_rank(status: str) -> int:
     return 1 if status.startswith("warning") else 2
 
 
-def _post_entries(row: Any) -> None:
+def _post_entries(row: Any, now: int) -> None:
     """Post the ledger entries that follow from a payment's row. Needs the account's lock."""
-    if row.paid_at is None or row.purpose not in ("credits", "top_up"):
+    if row.paid_at is None or row.purpose == "overage":  # an overage bill pays for credits that were used
         return
     if row.entry_seq is None:
-        entry = post_entry(
-            row.account_id, "purchase", row.credits, actor=f"payment:{row.provider}", reason=f"payment {row.reference}"
-        )
-        row.entry_seq = entry.seq
+        row.entry_seq = start_paid_plan(row, now) if row.purpose == "plan" else _post_purchase(row)
         log.info("payment %s was credited", row.reference)
     wanted = credits_to_return(row.credits, row.total_minor, row.refunded_minor + row.disputed_minor)
     missing = wanted - row.returned_credits - row.unrecovered_credits
@@ -240,6 +262,11 @@ def _post_entries(row: Any) -> None:
         waived = min(-missing, row.unrecovered_credits)
         row.unrecovered_credits -= waived
         _adjust(row, -missing - waived)
+
+
+def _post_purchase(row: Any) -> int:
+    reason = f"payment {row.reference}"
+    return int(post_entry(row.account_id, "purchase", row.credits, actor=f"payment:{row.provider}", reason=reason).seq)
 
 
 def _adjust(row: Any, credits: int) -> None:

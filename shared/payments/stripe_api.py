@@ -6,11 +6,13 @@ import json
 import logging
 from collections.abc import Iterator
 from functools import cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from uuid import UUID
 
 from shared.core.errors import YoutError
 from shared.core.settings import Settings
-from shared.payments.stripe_events import EVENT_TYPES, PAYMENT_KEY, SAVE_CARD_KEY
+from shared.payments.stripe_events import ATTEMPT_KEY, EVENT_TYPES, PAYMENT_KEY, SAVE_CARD_KEY
 
 if TYPE_CHECKING:
     from stripe import StripeClient
@@ -64,6 +66,17 @@ class CheckoutOrder(NamedTuple):
     return_url: str
 
 
+class PlanOrder(NamedTuple):
+    """The order of a plan that a checkout page is for."""
+
+    reference: str
+    price_id: str
+    email: str
+    customer_id: str | None
+    automatic_tax: bool
+    return_url: str
+
+
 class StripeApi:
     """Stripe's API with the keys of the settings. Each method makes one request, and raises `PaymentsUnavailable`."""
 
@@ -100,14 +113,86 @@ class StripeApi:
                 params["customer_update"] = {"address": "auto"}
         else:
             params |= {"customer_creation": "always", "customer_email": order.email}
-        session = self._call(
-            lambda client: client.v1.checkout.sessions.create(
-                cast(Any, params), {"idempotency_key": f"checkout-{order.reference}"}
-            )
-        )
+        return self._checkout(params, order.reference)
+
+    def create_plan_price(self, plan: UUID, name: str, amount_minor: int, currency: str, credits: int) -> str:
+        """Create the monthly price of a plan, once for the same terms. Returns its id."""
+        params: dict[str, Any] = {
+            "unit_amount": amount_minor,
+            "currency": currency,
+            "recurring": {"interval": "month"},
+            "product_data": {"name": name},
+            "metadata": {"yout_plan": str(plan)},
+        }
+        key = "plan-" + sha256(repr((plan, name, amount_minor, currency, credits)).encode()).hexdigest()
+        price = self._call(lambda client: client.v1.prices.create(cast(Any, params), {"idempotency_key": key}))
+        return str(price.id)
+
+    def create_plan_checkout(self, order: PlanOrder) -> Checkout:
+        """Create the page for an order of a plan, once: the order's reference is the idempotency key."""
+        metadata = {PAYMENT_KEY: order.reference}
+        params: dict[str, Any] = {
+            "mode": "subscription",
+            "client_reference_id": order.reference,
+            "metadata": metadata,
+            "subscription_data": {"metadata": metadata},
+            "line_items": [{"price": order.price_id, "quantity": 1}],
+            "success_url": order.return_url,
+            "cancel_url": order.return_url,
+        }
+        if order.customer_id:
+            params["customer"] = order.customer_id
+        else:
+            params["customer_email"] = order.email
+        if order.automatic_tax:
+            params["automatic_tax"] = {"enabled": True}
+            if order.customer_id:
+                params["customer_update"] = {"address": "auto"}
+        return self._checkout(params, order.reference)
+
+    def _checkout(self, params: dict[str, Any], reference: str) -> Checkout:
+        key = f"checkout-{reference}"
+        session = self._call(lambda client: client.v1.checkout.sessions.create(cast(Any, params), {"idempotency_key": key}))
         if not session.url:
             raise PaymentsUnavailable("Stripe returned no address for the payment.", "no_url")
         return Checkout(session.id, session.url)
+
+    def change_plan(self, subscription_id: str, price_id: str, *, at_once: bool, key: str) -> dict[str, Any]:
+        """Change the price of a subscription, once per `key`; two requests. Returns it with its `latest_invoice`.
+
+        At once, a new month begins and is charged, without proration. Otherwise the next invoice has the new price. A
+        cancellation is withdrawn. Raises `CardRefused` if the card was declined; then nothing changes.
+        """
+        found = self.subscription(subscription_id)
+        params: dict[str, Any] = {
+            "items": [{"id": found["items"]["data"][0]["id"], "price": price_id}],
+            "proration_behavior": "none",
+            "cancel_at_period_end": False,
+            "expand": ["latest_invoice"],
+        }
+        if at_once:
+            params |= {"billing_cycle_anchor": "now", "payment_behavior": "error_if_incomplete"}
+        changed = self._call(
+            lambda client: client.v1.subscriptions.update(subscription_id, cast(Any, params), {"idempotency_key": key})
+        )
+        return cast(dict[str, Any], changed.to_dict())
+
+    def set_cancellation(self, subscription_id: str, cancels: bool) -> None:
+        """End a subscription with its period, or withdraw that."""
+        self._call(lambda client: client.v1.subscriptions.update(subscription_id, {"cancel_at_period_end": cancels}))
+
+    def subscription(self, subscription_id: str) -> dict[str, Any]:
+        """Return a subscription."""
+        found = self._call(lambda client: client.v1.subscriptions.retrieve(subscription_id))
+        return cast(dict[str, Any], found.to_dict())
+
+    def cancel_subscription(self, subscription_id: str) -> None:
+        """End a subscription at once, without paying anything back. If it has ended already, the error is `resource_missing`."""
+        self._call(lambda client: client.v1.subscriptions.cancel(subscription_id))
+
+    def expire_checkout(self, checkout_id: str) -> None:
+        """End a checkout page, so that it can no longer be paid. Raises `PaymentsUnavailable` (refused) if it was paid."""
+        self._call(lambda client: client.v1.checkout.sessions.expire(checkout_id))
 
     def checkout_url(self, checkout_id: str) -> str:
         """Return the address of a checkout page, or "" if it is paid or has expired."""
@@ -115,12 +200,21 @@ class StripeApi:
         return str(session.url or "")
 
     def charge_card(
-        self, reference: str, amount_minor: int, currency: str, customer_id: str, payment_method: str
+        self,
+        reference: str,
+        amount_minor: int,
+        currency: str,
+        customer_id: str,
+        payment_method: str,
+        *,
+        purpose: str = "top_up",
+        attempt: int = 0,
     ) -> dict[str, Any]:
-        """Charge a saved card without its holder, once: the reference is the idempotency key. Returns the payment intent.
+        """Charge a saved card without its holder, once per attempt: they are the idempotency key. Returns the payment intent.
 
         Raises `CardRefused` if the card was declined or its holder would have to confirm.
         """
+        metadata = {PAYMENT_KEY: reference, "yout_purpose": purpose} | ({ATTEMPT_KEY: str(attempt)} if attempt else {})
         params: dict[str, Any] = {
             "amount": amount_minor,
             "currency": currency,
@@ -129,11 +223,10 @@ class StripeApi:
             "payment_method_types": ["card"],  # others may need a page to return to
             "off_session": True,
             "confirm": True,
-            "metadata": {PAYMENT_KEY: reference, "yout_purpose": "top_up"},
+            "metadata": metadata,
         }
-        intent = self._call(
-            lambda client: client.v1.payment_intents.create(cast(Any, params), {"idempotency_key": f"top-up-{reference}"})
-        )
+        key = f"{purpose.replace('_', '-')}-{reference}" + (f"-{attempt}" if attempt else "")
+        intent = self._call(lambda client: client.v1.payment_intents.create(cast(Any, params), {"idempotency_key": key}))
         return cast(dict[str, Any], intent.to_dict())
 
     def events_since(self, seconds: int) -> Iterator[dict[str, Any]]:

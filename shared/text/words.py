@@ -39,6 +39,8 @@ WORDS: dict[str, LazyText] = {
         lazy_gettext("disputed"),
         lazy_gettext("refunded"),
         lazy_gettext("partly refunded"),
+        lazy_gettext("past due"),
+        lazy_gettext("waived"),
         lazy_gettext("unrecovered"),
         lazy_gettext("missing"),
         lazy_gettext("process not responding"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import uuid4
 
 import pytest
 
-from shared.models import Account, AuditEntry, LedgerEntry, Payment, PaymentSettings
+from shared.models import Account, AuditEntry, LedgerEntry, OverageEntry, Payment, PaymentSettings
 from shared.operations import payments as operations
+from shared.payments.overage_bills import create_bill_payments
 from shared.payments.webhooks import note_webhook, record_event
 from tests import factories, stripe_events
 from tests.factories import ORIGIN
@@ -131,3 +133,24 @@ def test_only_owner_and_billing_confirm_transfers(signed_in, role, may):
     assert (browser.post(f"{page}/paid", token).status_code == 403) == (not may)
     assert (operations.find_payment(row.reference).state == "paid") == may
     assert (browser.post("/payments/settings", {**token, **SETTINGS}).status_code == 403) == (role != "owner")
+
+
+@pytest.mark.parametrize(("role", "may"), [("owner", True), ("billing", True), ("support", False), ("readonly", False)])
+@pytest.mark.parametrize(("path", "shown"), [("bill-paid", "paid"), ("bill-waived", "waived")])
+def test_unpaid_overage_is_shown_and_settled(signed_in, role, may, path, shown):
+    owner = factories.account(credits=0)
+    operations.set_payment_settings(operations.PaymentTerms("eur", 10, [500], 100, 10_000, collect_overage=True), origin=ORIGIN)
+    OverageEntry.create(account=owner, subscription=uuid4(), kind="bill", amount=-3_000)
+    create_bill_payments()
+    [row] = operations.unpaid_bills(owner.id)
+    browser = signed_in(role)
+    page = f"/payments/{row.reference}"
+    assert "Unpaid overage" in browser.get("/").text
+    assert "1 overage bill is not paid: 3 000 credits." in browser.get(f"/accounts/{owner.id}").text.replace("\u202f", " ")
+    assert ("Waive bill" in browser.get(page).text) == may
+    token = browser.form("/me/", "/logout")
+    assert (browser.post(f"{page}/{path}", token).status_code == 403) == (not may)
+    assert (not operations.unpaid_bills(owner.id)) == may
+    if may:
+        assert shown in browser.get(page).text
+        assert "Unpaid overage" not in browser.get("/").text

@@ -1,8 +1,8 @@
 """Stripe for tests: the package `localstripe`, and in front of it a server that adds what the package lacks.
 
-`localstripe` keeps customers, cards, payment intents, charges and refunds. It lacks checkout sessions, idempotency keys, disputes
-and lists of events by type, so `StripeServer` adds these and passes everything else on. Events are only collected: tests deliver
-them as they like, signed or forged, late, twice or never.
+`localstripe` keeps customers, cards, payment intents, charges and refunds. It lacks checkout sessions, idempotency keys,
+disputes, lists of events by type, and prices with their subscriptions, so `StripeServer` adds these and passes everything else
+on. Events are only collected: tests deliver them as they like, signed or forged, late, twice or never.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from urllib.request import Request, urlopen
 
 from tests import stripe_events
 from tests.servers.process import Process, dies_with_parent, start_on_free_port
+from tests.servers.stripe_subscriptions import Subscriptions
 from tests.threads import join
 from tests.upstream_responses import WAIT_SECONDS
 
@@ -41,6 +42,7 @@ class StripeServer:
         self.is_down = False
         self._replies: dict[str, tuple[bytes, tuple[int, bytes]]] = {}  # the request and its reply, by idempotency key
         self._lock = threading.RLock()
+        self.subscriptions = Subscriptions(self)
         self._process, self._port = start_on_free_port(self._start, lambda _, port: _answers(port))
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, name="stripe", daemon=True)
@@ -66,6 +68,9 @@ class StripeServer:
         with self._lock:
             session = self.sessions[session_id]
             before = len(self.events)
+            if session["mode"] == "subscription":
+                self.subscriptions.start(session, card)
+                return self.events[before:]
             customer = session["customer"] or self.call("POST", "/v1/customers", {"email": session["customer_email"]})["id"]
             method = self.add_card(customer, card)
             intent = self.call(
@@ -91,6 +96,12 @@ class StripeServer:
         method: str = self.call("POST", "/v1/payment_methods", values)["id"]
         self.call("POST", f"/v1/payment_methods/{method}/attach", {"customer": customer})
         return method
+
+    def charge(self, customer: str, method: str, amount: int, currency: str) -> tuple[int, Object]:
+        """Charge a card for an invoice. Returns the status, and the payment intent or the error."""
+        values = {"amount": amount, "currency": currency, "customer": customer, "payment_method": method, "confirm": "true"}
+        status, reply = self._forward("POST", "/v1/payment_intents", urlencode(values).encode())
+        return status, json.loads(reply)
 
     def refund(self, intent_id: str, amount: int) -> Object:
         """Refund part of a payment. Returns the event."""
@@ -138,6 +149,9 @@ class StripeServer:
 
     def _answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes]:
         path, form = urlsplit(target).path, {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        reply = self.subscriptions.answer(method, path, form)
+        if reply is not None:
+            return reply[0], json.dumps(reply[1]).encode()
         if (method, path) == ("POST", "/v1/checkout/sessions"):
             return 200, json.dumps(self._create_session(form)).encode()
         if method == "GET" and path.startswith("/v1/checkout/sessions/"):
@@ -162,6 +176,8 @@ class StripeServer:
     def _create_session(self, form: dict[str, str]) -> Object:
         """Create a session as in Stripe's API reference, "Create a Checkout Session", from the fields that we send."""
         number = len(self.sessions) + 1
+        if form["mode"] == "subscription":
+            return self._add_session(self.subscriptions.session(form, number))
         price = "line_items[0][price_data]"
         subtotal = int(form[f"{price}[unit_amount]"]) * int(form["line_items[0][quantity]"])
         taxes = subtotal * 19 // 100 if form.get("automatic_tax[enabled]") == "true" else 0
@@ -181,8 +197,10 @@ class StripeServer:
             "customer_email": form.get("customer_email", ""),
             "payment_intent": None,
             "success_url": form["success_url"],
-            "url": f"{self.url}/pay/",
         }
+        return self._add_session(session)
+
+    def _add_session(self, session: Object) -> Object:
         session["url"] = f"{self.url}/pay/{session['id']}"
         self.sessions[session["id"]] = session
         return session
@@ -238,6 +256,9 @@ def _handler(stripe: StripeServer) -> type[BaseHTTPRequestHandler]:
                 return
             assert self.headers["authorization"] == f"Bearer {KEY}"
             self._reply(*stripe.answer("POST", self.path, body, self.headers.get("idempotency-key", "")))
+
+        def do_DELETE(self) -> None:
+            self._reply(*stripe.answer("DELETE", self.path, b"", ""))
 
         def _page(self, html: str) -> None:
             self._reply(200, f'<!doctype html><link rel="icon" href="data:,"><title>Checkout</title>{html}'.encode(), "text/html")

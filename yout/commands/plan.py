@@ -11,14 +11,15 @@ from yout.result import Result
 _NUMBERS = {
     "monthly_credits": "credits granted per period",
     "rollover_cap": "maximum plan credits at the start of a period (default twice the monthly credits)",
-    "price_cents": "price per month in cents, for display",
+    "price_cents": "price per month in cents (the smallest unit of the currency)",
     "rpm": "requests per minute",
     "tpm": "tokens per minute",
     "concurrency": "concurrent requests",
     "media_days": "media retention in days (default: the platform's)",
     "usage_days": "retention of calls in days, at least 30 (default: the platform's)",
+    "owner_overage_cap": "highest overage cap that customers can set themselves (default: only staff set it)",
 }
-_SWITCHES = {"overage": "overage_allowed", "store": "stores_content"}
+_SWITCHES = {"overage": "overage_allowed", "store": "stores_content", "self_service": "self_service"}
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -41,6 +42,11 @@ def _add_terms(command: Parser) -> None:
         "--overage",
         action=argparse.BooleanOptionalAction,
         help="whether subscribers can enable overage",
+    )
+    command.add_argument(
+        "--self-service",
+        action=argparse.BooleanOptionalAction,
+        help="whether customers can buy the plan through Stripe; it needs a price and monthly credits",
     )
     command.add_argument("--store", action=argparse.BooleanOptionalAction, help="whether subscribers can store conversations")
 

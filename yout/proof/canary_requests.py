@@ -55,6 +55,7 @@ PAGES = (
     *("/assets/{}", "/sitemap.xml", "/robots.txt", "/openapi.json", "/healthz", "/readyz", "/metrics"),
     *("/account/members", "/account/members/{}", "/accounts", "/account/leave", "/invitation/{}", "/calls/{}/receipt.json"),
     *("/account/budgets", "/account/budgets/{}", "/account/credits", "/account/credits/orders/{}", "/account/emails"),
+    "/account/plan",
     *("/account/security", "/forgot-password", "/sign-in/code", "/sign-in/oidc", "/sign-in/oidc/callback"),
     *("/sign-in/github", "/sign-in/github/callback"),
 )
@@ -70,6 +71,8 @@ FORMS = (
     *("/account/budgets", "/account/budgets/{}", "/account/budgets/{}/delete", "/account/emails", "/forgot-password"),
     *("/account/credits/checkout", "/account/credits/invoice", "/account/credits/top-up", "/account/credits/card/remove"),
     *("/account/credits/orders/{}/pay", "/account/credits/orders/{}/cancel", "/webhooks/stripe/"),
+    *("/account/plan/subscribe", "/account/plan/change", "/account/plan/cancel", "/account/plan/keep"),
+    *("/account/plan/overage", "/account/plan/bills/{}/pay"),
     *("/account/identities/connect", "/account/identities/{}/disconnect", "/account/passkeys", "/account/passkeys/{}/remove"),
     *("/account/second-factor", "/account/second-factor/off", "/account/second-factor/recovery-codes"),
     *("/sign-in/code", "/sign-in/passkey"),
