@@ -28,6 +28,7 @@ from edge.store.database_writer import DatabaseWriter, WriterThread
 from edge.store.inflight import InflightCalls
 from edge.store.job_poller import JobPoller
 from edge.store.kept_answers import KeptAnswers
+from edge.store.large_bodies import LargeBodies
 from edge.store.ledger_batcher import LedgerBatcher
 from edge.store.limiter import Limiter
 from edge.store.metrics import Metrics
@@ -124,6 +125,7 @@ class Services:
         self.abandoned = AbandonedCalls(self.limiter, settings.abandoned_calls_rpm)
         refused_keys = RefusedKeys(settings, self.limiter)
         self.keys = Keys(settings, self.database_reader, refused_keys)
+        self.large_bodies = LargeBodies()
         self.bodies = BodyReader(BodyBudget(settings.max_unread_bytes), settings.max_body_bytes)
         self.visitors = VisitorSettings(settings.visitor_pool_credits, settings.visitor_daily_credits)
         self.ledger = LedgerBatcher(self.visitors, self.metrics)  # `start` replaces it if the database is distributed
@@ -199,6 +201,7 @@ class Services:
         self.database_reader.close()
         self.slow_reader.close()
         await self.counter.close()
+        self.large_bodies.close()
         await asyncio.to_thread(self.hashes.close)
         self.throttle.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from edge.http.headers import Scope, deprecation_headers, idempotency_claim, par
 from edge.http.request_body import ClientGone, Receive
 from edge.http.tags import parse_tag
 from edge.services import Services
+from edge.store.large_bodies import LARGE_BODY_BYTES
 from shared.core.clock import new_id
 from shared.core.errors import RequestRefused
 from transport.fast_hypercorn import DISCONNECT
@@ -56,10 +58,12 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
                 body = await services.bodies.read(receive, headers.content_length, address)
                 caller = Caller(payer, limits, address, None, surface, scope.get(TRACE))
             try:
-                if adapter.parse_form is None:
-                    parsed = adapter.parse(body, call_id)
-                else:
+                if adapter.parse_form is not None:
                     parsed = await _read_form(adapter, scope, body, call_id)
+                elif len(body) > LARGE_BODY_BYTES:
+                    parsed = await services.large_bodies.run(partial(adapter.parse, body, call_id))
+                else:
+                    parsed = adapter.parse(body, call_id)
                 same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
                 retryable: SdkCall | None = None
                 if headers.idempotency_key is not None:

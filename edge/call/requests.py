@@ -28,7 +28,6 @@ MESSAGE_OVERHEAD_TOKENS = 8  # role, separators, and priming of the completion
 # Copilot CLI adds this field to the tool results of resumed sessions: the tool's name, and what it did with which file. No
 # provider knows it, and most reject unknown message fields.
 _COPILOT_FIELD = "__copilotMessageSource"
-_COPILOT_MARK = _COPILOT_FIELD.encode()
 
 
 Flag = bool | None
@@ -144,10 +143,10 @@ class ChatRequest(Body):
 def parse_chat_request(data: bytes) -> ChatCall:
     """Parse the body of `POST /v1/chat/completions`."""
     body = parse_json_object(data)
-    if _COPILOT_MARK in data and isinstance(body.get("messages"), list):
-        for message in body["messages"]:
-            if isinstance(message, dict):
-                message.pop(_COPILOT_FIELD, None)
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict) and _COPILOT_FIELD in message:
+            del message[_COPILOT_FIELD]
     return build_chat_call(body, len(data))
 
 
@@ -201,6 +200,7 @@ def build_chat_call(body: dict[str, Any], size: int) -> ChatCall:
         include_cost=include_cost,
         tag=tag,
         images=images,
+        body_bytes=size,
     )
 
 

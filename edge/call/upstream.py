@@ -22,8 +22,9 @@ from edge.call.outcome import FailedAttempt, Outcome, has_cost
 from edge.call.priced_fields import priced_call
 from edge.call.stream_hold import PaidPrompt, StreamHold
 from edge.services import Services
+from edge.store.large_bodies import LARGE_BODY_BYTES
 from shared.billing.elastic_hold import spendable
-from shared.billing.pricing import PLAIN, affordable_output
+from shared.billing.pricing import PLAIN, Quote, affordable_output
 from shared.billing.relay_limit import RelayLimit, max_answer_bytes, unpriced_limit
 from shared.catalog.failover import (
     BROKEN,
@@ -55,6 +56,7 @@ from shared.dialects.base import (
     BrokenStream,
     ChatCall,
     MalformedStream,
+    ProviderRequest,
     StreamReader,
     Target,
     UnsupportedField,
@@ -486,20 +488,16 @@ class UpstreamCall:
             max_output_tokens=self._clamp,
             output_limit=self._candidate.quote.output_tokens // call.choices,
         )
-        quoted = self._candidate.quote
-        if quoted.costs is PLAIN:  # no route of this call has fields to price
-            adapted, unpriced = call.for_dialect(route.dialect, route.settings), None
+        if call.body_bytes > LARGE_BODY_BYTES:
+            built, request_sha256 = await self._services.large_bodies.run(partial(_build, call, target, self._candidate.quote))
         else:
-            adapted, unpriced = priced_call(call, route, quoted.price)
-        built = dialect_for(route.dialect, call.kind).build_request(adapted, target)
+            built, request_sha256 = _build(call, target, self._candidate.quote)
         request = HttpRequest(built.method, built.url, built.headers, built.body)
-        if unpriced is not None:
-            raise unpriced
         if self._trace is not None:
             request = request._replace(headers=(*request.headers, *self._trace.headers(route.base_url)))
         self._attempts += 1
         self._route = route
-        self._request_sha256 = sha256(request.body).digest()
+        self._request_sha256 = request_sha256
         shapes = self._services.request_shapes
         self._request_shape = shapes.find(built.fields, request.headers, route.settings, self._reserved.account)
         self._provider_working = False
@@ -531,6 +529,19 @@ class UpstreamCall:
     @property
     def _answer_id(self) -> str:
         return f"chatcmpl-{self._call_id.hex}"
+
+
+def _build(call: ChatCall, target: Target, quoted: Quote) -> tuple[ProviderRequest, bytes]:
+    """Return the request to a provider, and the SHA-256 of its body. Raises `UnsupportedField`. Pure."""
+    route = target.route
+    if quoted.costs is PLAIN:  # no route of this call has fields to price
+        adapted, unpriced = call.for_dialect(route.dialect, route.settings), None
+    else:
+        adapted, unpriced = priced_call(call, route, quoted.price)
+    built = dialect_for(route.dialect, call.kind).build_request(adapted, target)
+    if unpriced is not None:
+        raise unpriced
+    return built, sha256(built.body).digest()
 
 
 def _exceeded(limit: RelayLimit, reader: StreamReader) -> bool:

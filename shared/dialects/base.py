@@ -30,6 +30,7 @@ class ChatCall(NamedTuple):
     field_name      converts a path in `body` to the caller's field name; None if `body` is what the caller sent
     tag             the caller's label for the usage row, not for providers
     max_search_units  upper bound of the search units that a provider may bill for a rerank
+    body_bytes      size of the JSON that the caller sent, or 0 if it does not matter
     server_tool     path of a tool in `body` that the provider executes, which only Anthropic's dialect supports; or None
     responses_body  returns the body of a call of the Responses API, with all its input items, which a channel of that API relays
                     (the same object each time, never modified); None for other calls
@@ -54,6 +55,7 @@ class ChatCall(NamedTuple):
     max_search_units: int = 1
     tag: str | None = None
     server_tool: str | None = None
+    body_bytes: int = 0
 
     def for_dialect(self, dialect: str, settings: Mapping[str, Any] = MappingProxyType({})) -> ChatCall:
         """Return the call with the body for `dialect` on a channel with these settings."""

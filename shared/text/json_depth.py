@@ -10,10 +10,20 @@ _SAFE_BRACKETS = 240
 
 def is_too_deep(data: bytes, value: object) -> bool:
     """Return whether orjson cannot serialize `value`, parsed from `data`. Allows for one enclosing level."""
-    if data.count(b"[") + data.count(b"{") <= _SAFE_BRACKETS:
+    if not (_occurs(b"[", data, _SAFE_BRACKETS // 2) or _occurs(b"{", data, _SAFE_BRACKETS // 2)):
         return False
     try:
         orjson.dumps([[value]])
     except orjson.JSONEncodeError:
         return True
     return False
+
+
+def _occurs(character: bytes, data: bytes, times: int) -> bool:
+    """Return whether `character` occurs more than this many times. In long texts, `find` is 20 times faster than `count`."""
+    at = -1
+    for _ in range(times + 1):
+        at = data.find(character, at + 1)
+        if at < 0:
+            return False
+    return True

@@ -321,6 +321,10 @@ def test_only_nesting_that_orjson_cannot_write_is_too_deep() -> None:
     assert not is_too_deep(wide, json.loads(wide))
     deep = b"[" * 254 + b"]" * 254
     assert is_too_deep(deep, json.loads(deep))
+    mixed = b'[{"a":' * 127 + b"1" + b"}]" * 127
+    assert is_too_deep(mixed, json.loads(mixed))
+    objects = b'{"a":' * 254 + b"1" + b"}" * 254
+    assert is_too_deep(objects, json.loads(objects))
 
 
 # Bodies that are not a JSON object
