@@ -7,15 +7,16 @@ a look-up, on routes that reserve nothing), never by this cache.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from peewee import JOIN, fn
 
 from edge.identity.invalid_key_limits import BatchedReads, RefusedKeys
 from edge.store.database_reader import DatabaseReader, of_digests, with_plan
+from edge.store.digest_query import DigestQuery
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, DatabaseUnavailable, InvalidApiKey, InvalidRequest, RequestRefused
@@ -222,15 +223,7 @@ def member_error(role: str, suspended_at: int | None, removed_at: int | None) ->
     return None if may(role, "call") else refusal(role)
 
 
-def _read_key(digest: str) -> KeyRow:
-    found = _read_keys((digest,))[digest]
-    if isinstance(found, RequestRefused):
-        raise found
-    return found
-
-
-def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
-    """Return the key for each digest, or the error that rejects it."""
+def _select_keys() -> Any:
     creator = ApiKey.alias("creator")
     query = ApiKey.select(
         *(ApiKey.digest, ApiKey.revoked_at, Account.status, ApiKey.id, ApiKey.account, ApiKey.prefix, ApiKey.expires_at),
@@ -242,18 +235,37 @@ def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
     )
     query = with_plan(query).join(creator, JOIN.LEFT_OUTER, on=(creator.id == ApiKey.parent), src=ApiKey)
     is_member = Member.id == fn.COALESCE(ApiKey.member, ApiKey.account)
-    query = query.join(Member, JOIN.LEFT_OUTER, on=is_member, src=ApiKey)
+    return query.join(Member, JOIN.LEFT_OUTER, on=is_member, src=ApiKey)
+
+
+_KEY_QUERY = DigestQuery(_select_keys, ApiKey)
+
+
+def _read_key(digest: str) -> KeyRow:
+    row = _KEY_QUERY.row(digest)
+    found = InvalidApiKey() if row is None else _checked(row, now_ms())
+    if isinstance(found, RequestRefused):
+        raise found
+    return found
+
+
+def _read_keys(digests: Collection[str]) -> dict[str, KeyRow | RequestRefused]:
+    """Return the key for each digest, or the error that rejects it."""
     found: dict[str, KeyRow | RequestRefused] = {digest: InvalidApiKey() for digest in digests}
     now = now_ms()
-    for row in of_digests(query, ApiKey, digests).tuples():
-        digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
-        *limits, member, role, suspended_at, removed_at = limits
-        *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency, daily_of_parent, daily = limits
-        of_parent = (monthly_of_parent, rpm, tpm, concurrency, daily_of_parent)
-        bound = ParentKey(parent_meter or parent, *of_parent) if parent is not None else None
-        own = KeyAndPlanLimits(*rates)._replace(meter=meter or key, parent=bound)
-        valid = KeyRow(digest, key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
-        valid = valid._replace(daily_credit_limit=daily, member=member, role=role or OWNER)
-        error = key_error(revoked_at, expires_at, status, now) or member_error(valid.role, suspended_at, removed_at)
-        found[digest] = error or valid
+    for row in of_digests(_select_keys(), ApiKey, digests).tuples():
+        found[row[0]] = _checked(row, now)
     return found
+
+
+def _checked(row: Sequence[Any], now: int) -> KeyRow | RequestRefused:
+    """Return the key of a row of `_select_keys`, or the error that rejects it at `now` (milliseconds UTC)."""
+    digest, revoked_at, status, key, account, prefix, expires_at, models, ips, plan_models, monthly, can_manage, *limits = row
+    *limits, member, role, suspended_at, removed_at = limits
+    *rates, meter, parent, parent_meter, monthly_of_parent, rpm, tpm, concurrency, daily_of_parent, daily = limits
+    of_parent = (monthly_of_parent, rpm, tpm, concurrency, daily_of_parent)
+    bound = ParentKey(parent_meter or parent, *of_parent) if parent is not None else None
+    own = KeyAndPlanLimits(*rates)._replace(meter=meter or key, parent=bound)
+    valid = KeyRow(digest, key, account, prefix, expires_at, models, ips, plan_models, own, monthly, can_manage)
+    valid = valid._replace(daily_credit_limit=daily, member=member, role=role or OWNER)
+    return key_error(revoked_at, expires_at, status, now) or member_error(valid.role, suspended_at, removed_at) or valid

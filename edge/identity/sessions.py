@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from peewee import JOIN, fn
 
-from edge.store.database_reader import DatabaseReader, of_digests, with_plan
+from edge.store.database_reader import DatabaseReader, with_plan
 from edge.store.database_writer import DatabaseWriter
+from edge.store.digest_query import DigestQuery
 from shared.catalog.snapshot import CatalogModel
 from shared.core.clock import now_ms
 from shared.core.errors import AccessDenied, InvalidSession
@@ -105,7 +106,7 @@ def require_active(row: SessionRow) -> None:
         raise AccessDenied(SUSPENDED, "member_suspended")
 
 
-def _read_session(digest: str) -> SessionRow:
+def _select_sessions() -> Any:
     query = WebSession.select(
         *(WebSession.expires_at, WebSession.revoked_at, Account.id, Account.email, Account.status, WebSession.seen_at),
         *(Plan.allowed_models, Plan.rpm, Plan.tpm, Plan.concurrency),
@@ -113,8 +114,14 @@ def _read_session(digest: str) -> SessionRow:
         *(Account.name, Account.email),
     )
     is_member = Member.id == fn.COALESCE(WebSession.member, WebSession.account)
-    query = with_plan(query).join(Member, JOIN.LEFT_OUTER, on=is_member, src=WebSession).join(Person, JOIN.LEFT_OUTER)
-    row = of_digests(query, WebSession, [digest]).tuples().first()
+    return with_plan(query).join(Member, JOIN.LEFT_OUTER, on=is_member, src=WebSession).join(Person, JOIN.LEFT_OUTER)
+
+
+_SESSION_QUERY = DigestQuery(_select_sessions, WebSession)
+
+
+def _read_session(digest: str) -> SessionRow:
+    row = _SESSION_QUERY.row(digest)
     if row is None:
         raise InvalidSession
     expires_at, revoked_at, account, email, status, seen_at, plan_models, rpm, tpm, concurrency, *member = row
