@@ -1,0 +1,1 @@
+"""How the cost of a call grows with its size and with the installation: `python -m bench.growth`."""
