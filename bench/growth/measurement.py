@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -153,7 +154,8 @@ class Bench:
         ]
         counts = Counts()
         with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, cwd=ROOT) as reading:
-            while beside is not None and reading.poll() is None:
+            end = time.monotonic() + GAP_SECONDS
+            while beside is not None and time.monotonic() < end:
                 counts = counts.plus(self.measure(beside, [edge], [key])[1])
             output, _ = reading.communicate(timeout=60)
         found, streams = json.loads(output)
