@@ -1,6 +1,6 @@
 """Makes calls over kept-alive connections, each of which sends one after the other.
 
-`python -m bench.growth.callers PORT PATH KEY BODY SECONDS` reads streams and prints the gaps between their chunks as JSON.
+`python -m bench.growth.callers PORT PATH KEY BODY SECONDS` reads streams and prints `gaps` as JSON.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import NamedTuple
 import uvloop
 
 ANSWER_SECONDS = 60  # how long to wait for an answer
+SHARES = (0.5, 0.99, 0.999, 1)  # of the gaps that are not longer
 STREAMS = 8  # read at the same time, for their gaps
 
 
@@ -98,7 +99,7 @@ async def _body(reader: asyncio.StreamReader, headers: dict[bytes, bytes]) -> As
 
 
 async def gaps(request: Request, seconds: float) -> tuple[list[float], int]:
-    """Read `STREAMS` streams, again and again. Returns the ms between neighboring chunks, and the number of streams."""
+    """Read `STREAMS` streams, again and again. Returns `SHARES` of the gaps between chunks in ms, and the number of streams."""
     found: list[float] = []
     streams, end = 0, time.monotonic() + seconds
 
@@ -118,7 +119,8 @@ async def gaps(request: Request, seconds: float) -> tuple[list[float], int]:
         writer.close()
 
     await asyncio.gather(*(read_in_turn() for _ in range(STREAMS)))
-    return found, streams
+    found.sort()
+    return [found[int((len(found) - 1) * share)] for share in SHARES], streams
 
 
 if __name__ == "__main__":

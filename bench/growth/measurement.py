@@ -140,7 +140,7 @@ class Bench:
             yield load, Cost(statistics.median(after)), ratio
 
     def gaps(self, edge: Edge, key: str, beside: Load | None) -> tuple[list[float], Counts]:
-        """Read streams of 1,000 chunks while `beside` runs, if given. Returns the gaps between chunks in ms, sorted."""
+        """Read streams of 1,000 chunks while `beside` runs, if given. Returns `SHARES` of the gaps between chunks in ms."""
         body = bodies.encode(bodies.small("chat"), "chat", model("openai", 1_000), stream=True)
         argv = [
             sys.executable,
@@ -159,7 +159,7 @@ class Bench:
                 counts = counts.plus(self.measure(beside, [edge], [key])[1])
             output, _ = reading.communicate(timeout=60)
         found, streams = json.loads(output)
-        return sorted(found), counts.plus(Counts(good=streams))
+        return found, counts.plus(Counts(good=streams))
 
 
 class LockSampler:

@@ -154,8 +154,7 @@ def _print_gaps(bench: Bench, edge: Edge, key: str, loads: Sequence[Load | None]
     for load in loads:
         found, counts = bench.gaps(edge, key, load)
         total = total.plus(counts)
-        cells = (found[int(len(found) * share)] for share in (0.5, 0.99, 0.999))
         name = "nothing else" if load is None else load.name
         label = f"{name} ({edge.name})" if bench.compares else name
-        print(f"| {label} | {' | '.join(f'{cell:.1f}' for cell in (*cells, found[-1]))} |", flush=True)
+        print(f"| {label} | {' | '.join(f'{cell:.1f}' for cell in found)} |", flush=True)
     return total
