@@ -17,7 +17,7 @@ from shared.core.database import is_sqlite
 from shared.core.database_errors import sqlstate
 from shared.core.errors import SchemaMismatch
 
-RELEASE = (0, 7)  # major and minor version of this code, as in pyproject.toml
+RELEASE = (0, 8)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
 _LOCK_FAILURES = ("55P03", "40P01")  # lock_not_available, deadlock_detected
