@@ -56,8 +56,7 @@ PAGES = (
     *("/account/members", "/account/members/{}", "/accounts", "/account/leave", "/invitation/{}", "/calls/{}/receipt.json"),
     *("/account/budgets", "/account/budgets/{}", "/account/credits", "/account/credits/orders/{}", "/account/emails"),
     "/account/plan",
-    *("/account/security", "/forgot-password", "/sign-in/code", "/sign-in/oidc", "/sign-in/oidc/callback"),
-    *("/sign-in/github", "/sign-in/github/callback"),
+    *("/account/security", "/forgot-password", "/sign-in/code", "/sign-in/{}", "/sign-in/{}/callback"),
 )
 FORMS = (
     *("/sign-in", "/sign-up", "/sign-out", "/sign-out-everywhere", "/password/{}", "/language"),
