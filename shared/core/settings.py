@@ -620,6 +620,13 @@ class Settings:
         """Return the names of the fields that are set in the environment or `.env`; all others have their defaults."""
         return frozenset(_read_fields(_read_variables(environ, dotenv)))
 
+    @staticmethod
+    def emptied_fields(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> frozenset[str]:
+        """Return the names of the fields that are set in the environment or `.env`, but to nothing: they have their defaults."""
+        values = _read_variables(environ, dotenv)
+        emptied = {item.name for item in fields(Settings) if any(name in values for name in item.metadata["variables"])}
+        return frozenset(emptied - _read_fields(values).keys())
+
 
 def setting_problems(environ: Mapping[str, str] | None = None, dotenv: Path | None = Path(".env")) -> list[str]:
     """Return a line for each variable with an invalid value; without those, the problem for which `Settings.load` would fail."""

@@ -50,4 +50,6 @@ def test_in_production_no_port_is_chosen(make_settings: Callable[..., Settings])
 
 
 def test_detecting_configured_fields() -> None:
-    assert Settings.explicit_fields({"PORT": "9000", "YOUT_LOG_LEVEL": ""}, dotenv=None) == {"edge_port", "console_port"}
+    environ = {"PORT": "9000", "YOUT_LOG_LEVEL": "", "YOUT_EDGE_PORT": ""}
+    assert Settings.explicit_fields(environ, dotenv=None) == {"edge_port", "console_port"}
+    assert Settings.emptied_fields(environ, dotenv=None) == {"log_level"}

@@ -41,7 +41,8 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
     with locked_data_folder(settings.data_dir):
         settings = choose_ports(settings, Settings.explicit_fields())
         os.environ.setdefault("YOUT_LOG_FORMAT", settings.log_format or "text")  # its output is read by people
-        demo = demo_environment(settings, Settings.explicit_fields(), local_model=local_model)
+        given = Settings.explicit_fields() | Settings.emptied_fields()  # `YOUT_SMTP_URL=` turns emails off
+        demo = demo_environment(settings, given, local_model=local_model)
         os.environ.update(demo)
         settings = replace(settings, smtp_url=demo.get("YOUT_SMTP_URL", settings.smtp_url))
         embedded = embedded_processes(settings, local_model=local_model)
@@ -58,8 +59,8 @@ def run_stack(settings: Settings, *, local_model: bool, procfile: Path | None = 
             return stack.run()
 
 
-def demo_environment(settings: Settings, explicit: Collection[str], *, local_model: bool) -> dict[str, str]:
-    """Return further variables for the processes in development, unless they are set.
+def demo_environment(settings: Settings, given: Collection[str], *, local_model: bool) -> dict[str, str]:
+    """Return further variables for the processes in development, unless their fields are `given`.
 
     The console shows emails, so that their links can be used without a mail server. With the local model, which costs nothing,
     visitors may chat.
@@ -67,9 +68,9 @@ def demo_environment(settings: Settings, explicit: Collection[str], *, local_mod
     if settings.environment != "development":
         return {}
     chosen = {}
-    if "smtp_url" not in explicit:
+    if "smtp_url" not in given:
         chosen["YOUT_SMTP_URL"] = CONSOLE
-    if local_model and "visitor_pool_credits" not in explicit:
+    if local_model and "visitor_pool_credits" not in given:
         chosen["YOUT_VISITOR_POOL_CREDITS"] = str(DEMO_VISITOR_POOL_CREDITS)
     return chosen
 
