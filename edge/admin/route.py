@@ -31,7 +31,7 @@ How to add a resource, here plans:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -46,7 +46,7 @@ from edge.http.headers import Scope, idempotency_claim, read_headers
 from edge.http.json_body import parse_json_object
 from edge.http.paging import DEFAULT_LIMIT, Page
 from edge.identity.admin_keys import AdminKeyRow
-from edge.request_context import read_body, services, write
+from edge.request_context import read_body, refuse_unstorable, services, write
 from shared.core.errors import (
     AccessDenied,
     IdempotencyKeyReused,
@@ -163,6 +163,7 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
     body, changes = None, {}
     if route.body is not None:
         sent = parse_json_object(data, has_client_options=True)  # a channel's base URL is none
+        refuse_unstorable((name, text) for name, value in sent.items() for text in _texts(value))
         if not sent and request.method == "PATCH":
             raise InvalidRequest("The body must contain at least one field to update.")
         body = check_body(sent, route.body)
@@ -171,6 +172,19 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
         raise InvalidRequest("This request has no fields. Send it without a body.")
     query = read_query(route.query or {}, request.args.to_dict())
     return AdminCall(origin, services().settings, body, changes, query, [])
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts and the names of fields in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _texts(item)
 
 
 async def _read(work: Callable[[], Document], *_: object) -> bytes:

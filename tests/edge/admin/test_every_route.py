@@ -119,6 +119,23 @@ def test_admin_keys_are_refused_elsewhere(app: Any, stack: AdminStack) -> None:
     assert tried > 60
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/plans/", {"name": "free", "allowed_models": ["any", "a\0b"]}, "allowed_models"),
+        ("/channels/", {"name": "c", "dialect": "openai", "base_url": "https://a.example", "settings": {"a": {"\0": 1}}}, "settings"),
+        ("/models/", {"id": "m", "channel": "a\0b", "price": {}}, "channel"),
+        ("/prices/", {"model": "a\0b"}, "model"),
+        ("/routes/", {"model": "m", "channel": "\0"}, "channel"),
+        ("/routes/", {"model": "m", "channel": "c", "a\0b": "x"}, "a\ufffdb"),
+    ],
+)
+def test_a_body_with_a_nul_character_is_refused(stack: AdminStack, path: str, body: dict[str, Any], param: str) -> None:
+    refused = stack.client().post(path, body)
+    assert (refused.status, refused.error["param"]) == (400, param)
+    assert "NUL" in refused.error["message"]
+
+
 def test_secrets_are_in_no_log(stack: AdminStack) -> None:
     client = stack.client()
     assert client.get("/accounts/").status == 200
