@@ -169,13 +169,14 @@ def show(_: AdminCall, channel_id: str) -> Document:
 )
 def update(call: AdminCall, channel_id: str) -> Document:
     """Update the fields in the body."""
-    name, changes = find_by_id_or_name(channel_id).name, call.changes
+    row, changes = find_by_id_or_name(channel_id), call.changes
+    name = row.name
     update_channel(name, base_url=changes.get("base_url"), settings=changes.get("settings"), origin=call.origin)
     if "secret" in changes:
         update_channel_secret(name, changes["secret"], secret_key=call.settings.secret_key, origin=call.origin)
     if "status" in changes:
         set_channel_status(name, changes["status"], origin=call.origin)
-    return channel_document(find_by_id_or_name(name))
+    return channel_document(Channel.get_by_id(row.id))
 
 
 @admin_route(
@@ -196,13 +197,14 @@ def pause(call: AdminCall, channel_id: str) -> Document:
 
 
 def find_by_id_or_name(text: str) -> Channel:
-    """Return the channel with this name or id. Raises `NotFound`."""
-    found: Channel | None = Channel.get_or_none(Channel.name == text.strip())
+    """Return the channel with this id or name. Raises `NotFound`."""
+    found: Channel | None
+    try:
+        found = Channel.get_or_none(Channel.id == UUID(text))  # first: another channel can have it as its name
+    except ValueError:
+        found = None
     if found is None:
-        try:
-            found = Channel.get_or_none(Channel.id == UUID(text))
-        except ValueError:
-            found = None
+        found = Channel.get_or_none(Channel.name == text.strip())
     if found is None:
         raise NotFound(f"No channel {text!r}.")
     return found

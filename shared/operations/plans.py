@@ -104,13 +104,13 @@ def set_plan_status(name_or_id: str | UUID, status: str, *, origin: Origin) -> P
 
 
 def _find_by_text(text: str) -> Plan | None:
-    named: Plan | None = Plan.get_or_none(Plan.name == text.strip())
-    if named is not None:
-        return named
+    found: Plan | None
     try:
-        found: Plan | None = Plan.get_or_none(Plan.id == UUID(text))
+        found = Plan.get_or_none(Plan.id == UUID(text))  # first: another plan can have it as its name
     except ValueError:
-        return None
+        found = None
+    if found is None:
+        found = Plan.get_or_none(Plan.name == text.strip())
     return found
 
 

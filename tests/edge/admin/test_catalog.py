@@ -58,6 +58,16 @@ def test_the_life_of_a_channel(admin: AdminClient) -> None:
     assert "sk-second" not in str(list(AuditEntry.select().where(AuditEntry.actor == admin.actor).dicts()))
 
 
+def test_a_channel_that_is_named_like_the_id_of_another_does_not_replace_it(admin: AdminClient) -> None:
+    first = new_channel(admin)
+    second = new_channel(admin, name=first["id"])
+    path = f"/channels/{first['id']}/"
+    assert admin.get(path).json == first
+    assert admin.patch(path, {"status": "disabled"}).json["id"] == first["id"]
+    changed = admin.patch(f"/channels/{second['id']}/", {"base_url": "https://other.example.com"}).json
+    assert (changed["id"], changed["base_url"], changed["status"]) == (second["id"], "https://other.example.com", "active")
+
+
 def test_the_life_of_a_model(admin: AdminClient) -> None:
     channel = new_channel(admin)
     model = new_model(admin, channel["name"], context_window=128_000, capabilities=["tools"], owned_by="example")

@@ -36,6 +36,13 @@ def test_the_life_of_a_plan(admin: AdminClient) -> None:
     ]
 
 
+def test_a_plan_that_is_named_like_the_id_of_another_does_not_replace_it(admin: AdminClient) -> None:
+    first = admin.post("/plans/", {"name": f"Team {new_id().hex}"}).json
+    second = admin.post("/plans/", {"name": first["id"]}).json
+    assert admin.patch(f"/plans/{first['id']}/", {"rpm": 60}).json == {**first, "rpm": 60}
+    assert admin.get(f"/plans/{second['id']}/").json == second
+
+
 def test_every_term_can_be_set_and_read() -> None:
     assert set(NewPlan.__struct_fields__) == {"name", *DEFAULT_TERMS}
     assert set(PlanChanges.__struct_fields__) == {"status", *DEFAULT_TERMS}
