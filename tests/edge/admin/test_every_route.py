@@ -123,7 +123,11 @@ def test_admin_keys_are_refused_elsewhere(app: Any, stack: AdminStack) -> None:
     ("path", "body", "param"),
     [
         ("/plans/", {"name": "free", "allowed_models": ["any", "a\0b"]}, "allowed_models"),
-        ("/channels/", {"name": "c", "dialect": "openai", "base_url": "https://a.example", "settings": {"a": {"\0": 1}}}, "settings"),
+        (
+            "/channels/",
+            {"name": "c", "dialect": "openai", "base_url": "https://a.example", "settings": {"a": {"\0": 1}}},
+            "settings",
+        ),
         ("/models/", {"id": "m", "channel": "a\0b", "price": {}}, "channel"),
         ("/prices/", {"model": "a\0b"}, "model"),
         ("/routes/", {"model": "m", "channel": "\0"}, "channel"),
