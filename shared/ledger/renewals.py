@@ -47,13 +47,17 @@ class _Due(NamedTuple):
 
 
 class PaidPeriod(NamedTuple):
-    """A period that a payment pays for. `managed_by` is the `StripeSubscription` that it belongs to."""
+    """A period that a payment pays for. `managed_by` is the `StripeSubscription` that it belongs to.
+
+    If it begins another plan, `max_overage_cap` replaces a higher overage cap, which was for the former plan.
+    """
 
     managed_by: str
     plan: UUID
     plan_name: str
     monthly_credits: int
     rollover_cap: int | None
+    max_overage_cap: int
     starts_at: int
     ends_at: int
 
@@ -159,18 +163,20 @@ def start_paid_period(account: UUID, subscription: UUID, period: PaidPeriod, now
     If the subscription has a later period, this one was paid late: only its credits are granted. The caller makes sure that each
     payment starts one period. Run inside a transaction that holds the account's lock.
     """
-    (managed_by,) = execute(
-        "SELECT stripe_subscription FROM subscription WHERE id = ? AND account_id = ?", [subscription, account]
+    managed_by, plan, overage_cap = execute(
+        "SELECT stripe_subscription, plan_id, overage_cap FROM subscription WHERE id = ? AND account_id = ?",
+        [subscription, account],
     ).fetchone()
     later = execute(
         "SELECT 1 FROM subscription_period WHERE subscription_id = ? AND starts_at > ?", [subscription, period.starts_at]
     ).fetchone()
     if later is None or managed_by != period.managed_by:
         bill_overage(account, subscription, now)
+        cap = overage_cap if as_uuid(plan) == period.plan else min(overage_cap, period.max_overage_cap)
         execute(
-            "UPDATE subscription SET renews_at = ?, plan_id = ?, next_plan = NULL, stripe_subscription = ?"
+            "UPDATE subscription SET renews_at = ?, plan_id = ?, next_plan = NULL, stripe_subscription = ?, overage_cap = ?"
             " WHERE id = ? AND account_id = ?",
-            [period.ends_at, period.plan, period.managed_by, subscription, account],
+            [period.ends_at, period.plan, period.managed_by, cap, subscription, account],
         )
     expired = _expire_excess(account, period, actor)
     entry = post_entry(account, "grant", period.monthly_credits, actor=actor, reason=reason, plan=True)

@@ -18,8 +18,10 @@ from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, OutgoingMail, Payment, Plan, PlanPrice, StripeSubscription, Subscription
 from shared.operations import payments as operations
 from shared.operations import plan_purchases, subscriptions
-from shared.operations.plans import create_plan
+from shared.operations.account_closing import close_account
+from shared.operations.plans import create_plan, find_plan, update_plan
 from shared.operations.subscriptions import active_subscription
+from shared.payments.plan_facts import ended_here
 from shared.payments.webhooks import record_event
 from tests import factories, stripe_events
 from tests.factories import ORIGIN
@@ -229,6 +231,54 @@ def test_an_order_that_expired_is_paid_late(price: PlanPrice) -> None:
     assert StripeSubscription.get_by_id(buyer.reference).state == "expired"
     record_event(buyer.invoice(0))
     assert (buyer.granted, buyer.plan is not None) == ([1_000], True)
+
+
+@ON_SQLITE
+def test_an_order_that_is_paid_after_the_account_was_closed_starts_no_plan(price: PlanPrice) -> None:
+    buyer = Buyer(price)
+    session = stripe_events.subscription_session(buyer.reference, "", "")
+    record_event(stripe_events.event("checkout.session.expired", session))
+    close_account(buyer.account.id, origin=ORIGIN)
+    record_event(buyer.invoice(0))
+    assert (buyer.granted, buyer.plan) == ([1_000], None)
+    assert [row.reference for row in ended_here(now_ms())] == [buyer.reference]  # the worker cancels it at Stripe
+
+
+@pytest.mark.parametrize("way", ["downgrade", "end"])
+def test_another_plan_lowers_the_overage_cap_to_its_own_maximum(bound_database: peewee.Database, way: str) -> None:
+    operations.set_payment_settings(TERMS, origin=ORIGIN)
+    price_of("free", 100, 1)
+    large, small = price_of("large", 900, 1_000), price_of("small", 500, 500)
+    for name, maximum in (("large", 5_000), ("small", 200), ("free", 200)):
+        update_plan(find_plan(name).id, {"overage_allowed": True, "owner_overage_cap": maximum}, origin=ORIGIN)
+    buyer = Buyer(large)
+    subscriptions.subscribe(buyer.account.id, "free", origin=ORIGIN)
+    record_event(buyer.invoice(0))
+    subscriptions.set_own_overage(buyer.account.id, 5_000, origin=ORIGIN)
+    record_event(buyer.invoice(1))
+    assert buyer.plan is not None
+    assert buyer.plan.overage_cap == 5_000  # the same plan keeps it
+    if way == "end":
+        record_event(buyer.deleted())
+    else:
+        buyer.price = small
+        record_event(buyer.invoice(2))
+    assert buyer.plan is not None
+    assert (buyer.plan.plan.name, buyer.plan.overage_cap) == ("free" if way == "end" else "small", 200)
+
+
+@ON_SQLITE
+def test_an_unpaid_overage_bill_stops_the_overage_of_the_plan_that_returns(price: PlanPrice) -> None:
+    price_of("free", 100, 1)
+    buyer = Buyer(price)
+    subscriptions.subscribe(buyer.account.id, "free", origin=ORIGIN)
+    record_event(buyer.invoice(0))
+    bill = {"provider": "stripe", "reference": "bill", "credits": 5, "created_at": now_ms(), "purpose": "overage"}
+    Payment.create(account=buyer.account, state="failed", amount_minor=500, currency="usd", **bill)
+    record_event(buyer.deleted())
+    assert buyer.plan is not None
+    assert buyer.plan.plan.name == "free"
+    assert buyer.plan.past_due_at is not None
 
 
 @ON_SQLITE
