@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from yout.arguments import CommandContext, UsageError
 from yout.remote import URL_VARIABLE, accounts, catalog
-from yout.remote.api_client import ApiClient
+from yout.remote.api_client import ApiClient, RemoteFailed
 from yout.result import Result
 
 RemoteRun = Callable[[CommandContext, ApiClient], Result]
@@ -49,10 +49,18 @@ REMOTE: Mapping[str, RemoteRun] = MappingProxyType(
 
 
 def run_remotely(call: CommandContext) -> Result:
-    """Run a command through the administration API. Raises `UsageError` if it works only on the installation itself."""
+    """Run a command through the administration API.
+
+    Raises `UsageError` if it works only on the installation itself, and like `ApiClient.send`.
+    """
     run = REMOTE.get(call.arguments.command)
     if run is None:
         raise UsageError(
             f"`yout {call.arguments.command}` works only on the installation itself; unset {URL_VARIABLE} to run it there"
         )
-    return run(call, ApiClient.from_environment())
+    try:
+        return run(call, ApiClient.from_environment())
+    except KeyError as error:  # of a response: the service is another one, or another version
+        raise RemoteFailed(
+            f"The response has no field {error}. {URL_VARIABLE} must be the address of an edge with this version of Yout."
+        ) from error

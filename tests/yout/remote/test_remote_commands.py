@@ -198,6 +198,7 @@ def test_a_lost_answer_is_requested_again_with_the_same_idempotency_key(tmp_path
         ([None] * ATTEMPTS, "does not answer"),
         ([UNAVAILABLE] * ATTEMPTS, "The database is unavailable."),
         ([(200, "<html>")], "did not answer with JSON"),
+        ([(200, "{}")], "The response has no field"),
         ([(307, "")], "HTTP 307"),
         ([(403, json.dumps({"error": {"message": "This admin key does not have the scope."}}))], "does not have the scope"),
     ],
