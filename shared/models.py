@@ -144,6 +144,9 @@ class Account(BaseModel):
     # remaining entry follows. NULL: none.
     ledger_head = BlobField(null=True)
     ledger_origin = BlobField(null=True)
+    ledger_origin_signature = TextField(
+        null=True
+    )  # JSON (`shared/ledger/purge_signature.py`). NULL: no purge, or an older release's
 
     class Meta:
         constraints = [

@@ -24,7 +24,7 @@ from shared.job_queue import JobQueue
 from shared.models import PurgeJob
 from shared.operations.purges import ACTOR
 from workers.purge_media import media_step
-from workers.purge_steps import STEPS, Counts, NextAction, Purge, Step, StepResult, flush_deletions
+from workers.purge_steps import STEPS, Counts, NextAction, Purge, Step, StepResult, flush_deletions, ledger_steps
 from workers.scheduler import PeriodicTask
 from workers.task_connection import task_connection
 
@@ -50,7 +50,7 @@ class PurgeActors:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._jobs = JobQueue(settings.broker_url)
-        self._steps = (media_step(open_storage(settings)), *STEPS)
+        self._steps = (media_step(open_storage(settings)), *STEPS, *ledger_steps(settings.secret_key))
 
     def register_actors(self, broker: dramatiq.Broker) -> None:
         """Register the actor with `broker`."""

@@ -113,13 +113,21 @@ def _sums(purge: Purge, _: Any) -> StepResult:
     return StepResult(NextAction.DONE, {"usage_sums": rollup.delete_account_sums(purge.account)})
 
 
-def _fold(purge: Purge, _: Any) -> StepResult:
-    return _progress(_counted(merge_oldest_entries(purge.account, now_ms())))
+def ledger_steps(secret_key: str) -> tuple[Step, ...]:
+    """Return the last steps of a purge, which sign what they leave with a key derived from `secret_key`."""
 
+    def fold(purge: Purge, _: Any) -> StepResult:
+        return _progress(_counted(merge_oldest_entries(purge.account, now_ms(), secret_key)))
 
-def _collapse(purge: Purge, _: Any) -> StepResult:
-    removed, remains = compact_ledger(purge.account, now_ms())
-    return StepResult(NextAction.DONE, _counted(removed), _remaining(remains))
+    def collapse(purge: Purge, _: Any) -> StepResult:
+        removed, remains = compact_ledger(purge.account, now_ms(), secret_key)
+        return StepResult(NextAction.DONE, _counted(removed), _remaining(remains))
+
+    return (
+        Step("fold", fold),
+        Step("disk", lambda *_: StepResult(NextAction.DONE), lambda _: flush_deletions()),
+        Step("ledger", collapse),
+    )
 
 
 def _remaining(remains: RemainingLedger) -> Counts:
@@ -154,7 +162,7 @@ def _progress(removed: Counts) -> StepResult:
     return StepResult(NextAction.MORE if any(removed.values()) else NextAction.DONE, removed)
 
 
-STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
+STEPS: tuple[Step, ...] = (  # after the media step (`workers.purge_media`), before `ledger_steps`
     Step("shares", _shares),
     Step("conversations", _messages),
     Step("responses", _responses),
@@ -163,7 +171,4 @@ STEPS: tuple[Step, ...] = (  # after the media step, see `workers.purge_media`
     Step("sums", _sums),
     Step("usage", _usage),
     Step("overage", _overage),
-    Step("fold", _fold),
-    Step("disk", lambda *_: StepResult(NextAction.DONE), lambda _: flush_deletions()),
-    Step("ledger", _collapse),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import request
+from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from peewee import SQL, fn
 
@@ -20,7 +20,7 @@ from console.views.view import View, action_route, page_route
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
 from shared.core.timestamps import format_timestamp
-from shared.ledger.verify import verify_ledger
+from shared.ledger.verify import VerificationReport, verify_ledger
 from shared.models import LEDGER_KINDS, Account, Hold, LedgerEntry, UsageLedger
 from shared.operations.accounts import find_account
 from shared.text.translation import gettext
@@ -72,8 +72,12 @@ class LedgerView(View):
             chips=chips("ledger.index", filters),
             kinds=LEDGER_KINDS,
             asked_to_verify=verify_requested,
-            report=run_with_timeout(lambda: verify_ledger(now_ms()), VERIFY_SECONDS) if verify_requested else None,
+            report=run_with_timeout(_verify, VERIFY_SECONDS) if verify_requested else None,
         )
+
+
+def _verify() -> VerificationReport:
+    return verify_ledger(now_ms(), current_app.extensions["yout_settings"].secret_key)
 
 
 def _conditions(filters: dict[str, str]) -> list[Any]:

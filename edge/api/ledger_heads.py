@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import orjson
 from quart import Blueprint, Response
 
 from edge.http.api_spec import ANYBODY, OPEN_OBJECT, ResponseSpec, array, describe_route, integer, response_schema
 from edge.http.paging import query_integer
-from edge.request_context import read
-from shared.ledger.seal import published, read_documents
+from edge.request_context import read, services
+from shared.ledger.seal import public_keys, published, read_documents
 from shared.text.translation import lazy_gettext
 
 ledger_heads = Blueprint("ledger_heads", __name__)
@@ -25,7 +26,7 @@ MAX_NUMBER = 2**53 - 1
     responses={
         200: ResponseSpec(
             response_schema({"heads": array(OPEN_OBJECT), "keys": OPEN_OBJECT}),
-            "Signed seals, the oldest first, and the public keys that verify them by id.",
+            "Signed seals, the oldest first, and the public keys, by id, that verify them and the signatures of purges.",
         )
     },
     query={"since": integer(0, MAX_NUMBER)},
@@ -33,7 +34,11 @@ MAX_NUMBER = 2**53 - 1
 )
 async def show_heads() -> Response:
     """Return the signed seals from a number on."""
-    documents = await read(partial(read_documents, query_integer("since", 0, MAX_NUMBER, 0), PAGE))
-    response = Response(orjson.dumps(published(documents)), content_type="application/json")
+    content = await read(partial(_read, query_integer("since", 0, MAX_NUMBER, 0), services().settings.secret_key))
+    response = Response(orjson.dumps(content), content_type="application/json")
     response.headers["cache-control"] = "public, max-age=300"
     return response
+
+
+def _read(since: int, secret_key: str) -> dict[str, Any]:
+    return published(read_documents(since, PAGE), public_keys(secret_key))

@@ -7,6 +7,8 @@
 
 The first three are repeated, each in a short transaction, until they remove nothing.
 
+`fold` and `collapse` sign what they leave (`purge_signature`), so that nobody without SECRET_KEY can imitate them.
+
 `fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
 meanwhile. `account.ledger_origin` keeps the hash of that entry, which the opening entry and the next one follow: so the chain
 outlives what was deleted. Between any two of these transactions the ledger is consistent and passes `verify_ledger`.
@@ -19,10 +21,11 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.core.clock import new_id
+from shared.ledger.origins import block_seals, set_origin
+from shared.ledger.purge_signature import OPENING_ACTOR, Opening, PurgeState
 from shared.ledger.sql import as_uuid, change_accounts, entry_month, execute, insert, lock_accounts
 from shared.ledger.witness import NO_HEAD, Witness, entry_details, witness_entry
 
-OPENING_ACTOR = "purge"  # marks an opening entry, which may have any number (see `verify.py`)
 OPENING_REASON = "opening balance"
 BATCH = 1_000
 UNLIMITED = 1_000_000  # no limit: the last step has little left to do
@@ -51,7 +54,7 @@ class RemainingLedger(NamedTuple):
     entries: int
 
 
-def merge_oldest_entries(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
+def merge_oldest_entries(account: UUID, now: int, secret_key: str, batch: int = BATCH) -> RemovedRows:
     """Merge up to `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
 
     Run inside a transaction, after `merge_overage`.
@@ -61,12 +64,14 @@ def merge_oldest_entries(account: UUID, now: int, batch: int = BATCH) -> Removed
         rows.pop()
     if len(rows) < 2:
         return RemovedRows()
+    block_seals()
     seq, balance = rows[-1][:2]
     usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
     execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
     origin = _last_hash(account, rows)
-    _insert_opening(account, seq, balance, sum(row[4] for row in rows), now, origin)
-    _set_origin(account, origin)
+    opening = Opening(seq, balance, sum(row[4] for row in rows))
+    _insert_opening(account, opening, now, origin)
+    set_origin(PurgeState(account, origin, opening), secret_key)
     return RemovedRows(entries=_count_entries(rows), usage=usage)
 
 
@@ -109,11 +114,12 @@ def delete_calls(account: UUID, batch: int = BATCH) -> RemovedRows:
     return RemovedRows(usage=usage, holds=holds, claims=claims)
 
 
-def compact_ledger(account: UUID, now: int) -> tuple[RemovedRows, RemainingLedger]:
+def compact_ledger(account: UUID, now: int, secret_key: str) -> tuple[RemovedRows, RemainingLedger]:
     """Replace the rest of an account's ledger with entry number 1, and delete every call that is not running.
 
     Run inside a transaction, after `fold` and `delete_calls` have left little to do.
     """
+    block_seals()
     pool = lock_accounts([account])()[account]
     overage = merge_overage(account, now, UNLIMITED)
     rows = execute(_ENTRIES, [account]).fetchall()
@@ -125,10 +131,11 @@ def compact_ledger(account: UUID, now: int) -> tuple[RemovedRows, RemainingLedge
         holds=execute("DELETE FROM hold WHERE account_id = ? AND state <> 'held'", [account]).rowcount,
         claims=execute(f"DELETE FROM idempotency_claim WHERE account_id = ? AND {_FINISHED}", [account]).rowcount,
     )
-    entries = 1 if pool.balance else 0
-    heads = {account: _insert_opening(account, 1, pool.balance, pool.plan_credits, now, pool.head)} if entries else {}
+    opening = Opening(1, pool.balance, pool.plan_credits) if pool.balance else None
+    heads = {account: _insert_opening(account, opening, now, pool.head)} if opening else {}
+    entries = len(heads)
     change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)}, heads)
-    _set_origin(account, pool.head)
+    set_origin(PurgeState(account, pool.head, opening), secret_key)
     return removed, RemainingLedger(pool.balance, pool.plan_credits, pool.held, entries)
 
 
@@ -169,8 +176,9 @@ _COLUMNS = (
 _OVERAGE_COLUMNS = ("id", "account_id", "subscription", "kind", "amount", "created_at")
 
 
-def _insert_opening(account: UUID, seq: int, balance: int, plan: int, now: int, origin: bytes | None) -> bytes:
+def _insert_opening(account: UUID, opening: Opening, now: int, origin: bytes | None) -> bytes:
     """Insert an opening entry and return its hash. It follows `origin`, the hash of the latest entry that it replaces."""
+    seq, balance, plan = opening
     details = entry_details(OPENING_ACTOR, OPENING_REASON, None, None)
     witness = witness_entry(origin or NO_HEAD, account, seq, "adjustment", (balance, balance, plan), now, details)
     entry = (
@@ -197,10 +205,6 @@ def _last_hash(account: UUID, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
             return bytes(entry_hash)
     origin = execute("SELECT ledger_origin FROM account WHERE id = ?", [account]).fetchone()[0]
     return None if origin is None else bytes(origin)
-
-
-def _set_origin(account: UUID, origin: bytes | None) -> None:
-    execute("UPDATE account SET ledger_origin = ? WHERE id = ?", [origin, account])
 
 
 def _count_entries(rows: list[tuple[object, ...]]) -> int:

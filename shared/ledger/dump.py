@@ -1,6 +1,6 @@
 """Reads the whole ledger as documents that can be checked without the database (`shared.ledger.dump_check`).
 
-    {"ledger": {…}}     the version of the format
+    {"ledger": {…}}     the version of the format, and what verifies signatures
     {"account": {…}}    its balance, held credits and hashes; followed by
     {"leaf": {…}}       its leaves in the trees of seals
     {"entry": {…}}      its entries, by number
@@ -24,7 +24,7 @@ from uuid import UUID
 import orjson
 
 from shared.core.database import snapshot
-from shared.ledger.seal import read_documents, read_leaves
+from shared.ledger.seal import public_keys, purges_signed_since, read_documents, read_leaves
 from shared.ledger.sql import as_uuid, execute
 
 VERSION = 1
@@ -33,11 +33,11 @@ _START = UUID(int=0)
 Document = dict[str, Any]
 
 
-def write_dump(file: BinaryIO, now: int) -> int:
+def write_dump(file: BinaryIO, now: int, secret_key: str) -> int:
     """Write the ledger to `file`, a document per line, from one snapshot at `now` (ms UTC). Returns the number of lines."""
     digest, lines = hashlib.sha256(), 0
     with snapshot():
-        header = {"ledger": {"version": VERSION, "created_at": now}}
+        header = {"ledger": {"version": VERSION, "created_at": now, **_signers(secret_key)}}
         for document in chain([header], read_ledger(), _read_seals()):
             line = orjson.dumps(document) + b"\n"
             digest.update(line)
@@ -75,14 +75,14 @@ def _read_accounts() -> Iterator[Document]:
     after = _START
     while True:
         rows = execute(
-            "SELECT id, balance, held, plan_credits, ledger_seq, ledger_head, ledger_origin FROM account WHERE id > ?"
-            " ORDER BY id LIMIT ?",
+            "SELECT id, balance, held, plan_credits, ledger_seq, ledger_head, ledger_origin,"
+            " ledger_origin_signature FROM account WHERE id > ? ORDER BY id LIMIT ?",
             [after, PAGE],
         ).fetchall()
-        for id, balance, held, plan, seq, head, origin in rows:
+        for id, balance, held, plan, seq, head, origin, signature in rows:
             yield {
                 **{"id": str(as_uuid(id)), "balance": balance, "held": held, "plan_credits": plan, "entries": seq},
-                **{"head": _hex(head), "origin": _hex(origin)},
+                **{"head": _hex(head), "origin": _hex(origin), "origin_signature": _signature(signature)},
             }
         if len(rows) < PAGE:
             return
@@ -185,6 +185,17 @@ def _read_holds() -> Iterator[Document]:
         if len(rows) < PAGE:
             return
         after = as_uuid(rows[-1][0]), as_uuid(rows[-1][1])
+
+
+def _signers(secret_key: str) -> Document:
+    return {"keys": public_keys(secret_key), "purges_signed_since": purges_signed_since()}
+
+
+def _signature(text: str | None) -> Any:
+    try:
+        return None if text is None else orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text  # damaged, as the check of the dump will say
 
 
 def _hex(value: bytes | memoryview | None) -> str | None:

@@ -1,7 +1,7 @@
 """Checks the documents of a ledger (`shared.ledger.dump`) from the first line to the last. Pure: needs no database.
 
 Every entry must follow from the one before it, in its number, its balance and its hash, and every charge from the usage of its
-call. The sums must be those of the account. Sealed entries must still be there, unless a purge replaced them.
+call. The sums must be those of the account. Sealed entries must still be there, unless a purge replaced them, which is signed.
 """
 
 from __future__ import annotations
@@ -16,19 +16,23 @@ from uuid import UUID
 from shared.core import signing
 from shared.core.errors import InvalidInput
 from shared.ledger.merkle import TreeBuilder, leaf_hash
-from shared.ledger.seal import Leaf, statement_hash
+from shared.ledger.purge_signature import OPENING_ACTOR, Opening, PurgeState, SignedPurges
+from shared.ledger.seal import PURGES_SIGNED, Leaf, statement_hash
 from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry
 
 Document = dict[str, Any]
-OPENING_ACTOR = "purge"  # of an opening entry, which may have any number
 MAX_FOLDED = 1_000  # accounts to list
 
 
 class AccountCheck:
-    """The check of one account, entry by entry."""
+    """The check of one account, entry by entry. Without `purges`, the signature of its purge is not checked."""
 
-    def __init__(self, account: Document) -> None:
+    def __init__(self, account: Document, purges: SignedPurges | None) -> None:
         self.account = account
+        self._purges = purges
+        self.is_unsigned = False  # purged by a release that did not sign it
+        self._has_entries = False
+        self._opening: Opening | None = None
         self._id = UUID(account["id"])
         self._head = bytes.fromhex(account["origin"] or "") or NO_HEAD
         self._origin = self._head
@@ -49,11 +53,13 @@ class AccountCheck:
     def entry(self, entry: Document) -> Iterator[str]:
         """Yield what is wrong with the next entry."""
         name = f"account {self._id}, entry {entry['seq']}"
+        self._find_opening(entry)
         yield from (f"{name}: {problem}" for problem in (*self._amounts(entry), *self._chain(entry), *details_problems(entry)))
 
     def chain(self, entry: Document) -> Iterator[str]:
         """Yield what is wrong with the hashes of the next entry only."""
         name = f"account {self._id}, entry {entry['seq']}"
+        self._find_opening(entry)
         yield from (f"{name}: {problem}" for problem in (*self._chain(entry), *details_problems(entry)))
 
     def hold(self, hold: Document) -> Iterator[str]:
@@ -69,10 +75,13 @@ class AccountCheck:
             if self.account[name] != total:
                 yield f"account {self._id}: {name} is {self.account[name]}, but its rows add up to {total}"
         yield from self.end_of_chain()
+        yield from self.end_of_purge()
         # A purge replaces the oldest entries, so it explains missing leaves only before the first one that is still there.
         sealed = [range.is_found for range in self._leaves]
         was_purged = self.account["origin"] is not None
         first = 0 if not was_purged else sealed.index(True) if True in sealed else len(sealed)
+        if (signature := self.account.get("origin_signature")) is not None:
+            first = min(first, signature["leaves"])
         self.folded = self._describe_folded(self._leaves[:first])
         for number, leaf, _ in (range for range in self._leaves[first:] if not range.is_found):
             yield f"account {self._id}, entries {leaf.first_seq} to {leaf.seq}: not those in seal {number}"
@@ -90,6 +99,27 @@ class AccountCheck:
         head = bytes.fromhex(self.account["head"] or "") or NO_HEAD
         if head not in self._heads():
             yield f"account {self._id}: its head is {head.hex()}, its last entry has the hash {self._head.hex()}"
+
+    def end_of_purge(self) -> Iterator[str]:
+        """Yield what is wrong with the signature of the account's purge."""
+        if self._purges is None:
+            return
+        signed = self.account.get("origin_signature")
+        origin = None if self.account["origin"] is None else bytes.fromhex(self.account["origin"])
+        self.is_unsigned = signed is None and (origin is not None or self._opening is not None)
+        if signed is not None:
+            problem = self._purges.problem(PurgeState(self._id, origin, self._opening), signed)
+        elif self.is_unsigned and self._purges.since is not None:
+            problem = "no signature proves that a purge replaced its oldest entries"
+        else:
+            problem = None
+        if problem is not None:
+            yield f"account {self._id}: {problem}"
+
+    def _find_opening(self, entry: Document) -> None:
+        if not self._has_entries and entry["actor"] == OPENING_ACTOR:
+            self._opening = Opening(entry["seq"], entry["balance_after"], entry["plan_amount"])
+        self._has_entries = True
 
     def _heads(self) -> tuple[bytes, ...]:
         """Return the hashes that the next entry may follow. While a purge runs, it may be that of the last replaced entry."""
@@ -165,18 +195,18 @@ def details_problems(entry: Document) -> Iterator[str]:
             yield "its details are not those that it commits to"
 
 
-def check_chains(documents: Iterable[Document]) -> Iterator[str]:
-    """Yield what is wrong with the hashes in the documents of `shared.ledger.dump.read_ledger`."""
+def check_chains(documents: Iterable[Document], purges: SignedPurges | None) -> Iterator[str]:
+    """Yield what is wrong with hashes and signatures in the documents of `shared.ledger.dump.read_ledger`."""
     check: AccountCheck | None = None
     for document in documents:
         if (account := document.get("account")) is not None:
             if check is not None:
-                yield from check.end_of_chain()
-            check = AccountCheck(account)
+                yield from (*check.end_of_chain(), *check.end_of_purge())
+            check = AccountCheck(account, purges)
         elif check is not None and (entry := document.get("entry")) is not None:
             yield from check.chain(entry)
     if check is not None:
-        yield from check.end_of_chain()
+        yield from (*check.end_of_chain(), *check.end_of_purge())
 
 
 class DumpCheck:
@@ -185,6 +215,8 @@ class DumpCheck:
     def __init__(self, heads: Document | None = None) -> None:
         self._heads = {document["head"]["number"]: document for document in (heads or {}).get("heads", ())}
         self._keys: dict[str, str] = (heads or {}).get("keys", {})
+        self._purges = SignedPurges(self._keys, None)
+        self._purges_signed_since: int | None = None  # as the seals say
         self._account: AccountCheck | None = None
         self._seal: Document | None = None
         self._tree = TreeBuilder()
@@ -196,7 +228,7 @@ class DumpCheck:
         self._is_complete = False
         self._last_id = ""
         self.folded: list[str] = []  # accounts with sealed entries that a purge replaced, at most `MAX_FOLDED`
-        self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0, "folded": 0}
+        self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0, "folded": 0, "unsigned": 0}
 
     def run(self, lines: Iterable[bytes]) -> Iterator[str]:
         """Yield what is wrong with the lines. A malformed line ends the check."""
@@ -221,19 +253,21 @@ class DumpCheck:
     def _read_header(self, header: Document) -> Iterator[str]:
         if self._lines or header["version"] != 1:
             yield "not a dump of version 1"
+        self._purges = SignedPurges(self._keys or header.get("keys", {}), header.get("purges_signed_since"))
 
     def _read_account(self, account: Document) -> Iterator[str]:
         yield from self._end_account()
         if account["id"] <= self._last_id:
             yield f"account {account['id']}: not in order"
         self._last_id = account["id"]
-        self._account = AccountCheck(account)
+        self._account = AccountCheck(account, self._purges)
         self.counts["accounts"] += 1
 
     def _end_account(self) -> Iterator[str]:
         if self._account is not None:
             yield from self._account.end()
             self.counts["unwitnessed"] += self._account.unwitnessed
+            self.counts["unsigned"] += self._account.is_unsigned
             if self._account.folded is not None:
                 self.counts["folded"] += 1
                 self.folded += [self._account.folded] if len(self.folded) < MAX_FOLDED else []
@@ -264,6 +298,8 @@ class DumpCheck:
         self.counts["seals"] += 1
         statement = seal["head"]
         name = f"seal {statement['number']}"
+        if statement.get(PURGES_SIGNED) and self._purges_signed_since is None:
+            self._purges_signed_since = statement["number"]
         if statement["number"] != self.counts["seals"] or statement["previous"] != self._previous:
             yield f"{name}: does not follow the one before it"
         self._previous = statement_hash(statement)
@@ -298,6 +334,8 @@ class DumpCheck:
         yield from self._end_account()
         yield from self._end_seal()
         self._seal, self._is_complete = None, True
+        if self._purges.since != self._purges_signed_since:
+            yield f"purges are signed since seal {self._purges_signed_since}, but the first line names {self._purges.since}"
         if self._leaves:
             yield "the leaves of the accounts are not those of the seals"
         missing = [number for number in self._heads if number <= self.counts["seals"]]

@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.core import signing
 from shared.core.database import is_sqlite, transaction
+from shared.core.secret_key import decryption_keys
 from shared.core.timestamps import format_timestamp
 from shared.ledger.merkle import PathStep, leaf_hash, path_of, root_of
+from shared.ledger.origins import block_purges, sign_old_purges
 from shared.ledger.sql import as_uuid, execute, insert
 
 KIND = "yout-ledger-heads"
+PURGES_SIGNED = "purges_signed"  # in a statement: every purge is signed, those of older releases by the first such seal
 PAGE = 200  # accounts per transaction
 LEAF_PAGE = 4_096  # leaves per query
 MAX_ENTRIES = 4_096  # per leaf: a proof reads all of them
@@ -51,6 +54,8 @@ class Leaf(NamedTuple):
 def seal_ledger(now: int, secret_key: str, issuer: str) -> dict[str, Any]:
     """Seal all new entries at `now` (ms UTC) and return the signed document. Runs its own short transactions."""
     number = _begin(now)
+    if purges_signed_since() is None:
+        sign_old_purges(number, secret_key)
     after = _START
     while (accounts := _read_accounts(after)) and _add_leaves(number, [row for row in accounts if row[2] != row[3]]):
         after = as_uuid(accounts[-1][0])
@@ -79,10 +84,24 @@ def read_last_document() -> tuple[dict[str, Any], str] | None:
     return None if row is None else (json.loads(row[0]), row[1])
 
 
-def published(documents: Sequence[tuple[dict[str, Any], str]]) -> dict[str, Any]:
-    """Return documents of seals with the public keys that verify them, as they are published."""
-    keys = {document["key_id"]: key for document, key in documents}
-    return {"heads": [document for document, _ in documents], "keys": keys}
+def published(documents: Sequence[tuple[dict[str, Any], str]], keys: Mapping[str, str]) -> dict[str, Any]:
+    """Return documents of seals with the `public_keys`, as they are published."""
+    return {"heads": [document for document, _ in documents], "keys": dict(keys)}
+
+
+def public_keys(secret_key: str) -> dict[str, str]:
+    """Return the public keys, in PEM by id, that verify seals and purges: of all seals, and of known secret keys."""
+    rows = execute("SELECT DISTINCT public_key FROM ledger_seal WHERE sealed_at IS NOT NULL", []).fetchall()
+    keys = [signing.parse_public_key(row[0].encode()) for row in rows]
+    keys += [signing.public_key(key, signing.LEDGER_HEADS) for key in decryption_keys(secret_key)]
+    return {signing.key_id(key): signing.public_pem(key).decode() for key in keys}
+
+
+def purges_signed_since() -> int | None:
+    """Return the number of the first seal of a release that signs purges, or None before it."""
+    query = "SELECT min(number) FROM ledger_seal WHERE sealed_at IS NOT NULL AND document LIKE ?"
+    row = execute(query, [f'%"{PURGES_SIGNED}": true%']).fetchone()
+    return None if row[0] is None else int(row[0])
 
 
 def statement_hash(statement: dict[str, Any]) -> str:
@@ -116,6 +135,7 @@ def _read_accounts(after: UUID) -> list[tuple[Any, ...]]:
 def _add_leaves(number: int, accounts: Sequence[tuple[Any, ...]]) -> bool:
     """Add leaves of changed accounts. Returns False if another process has finished this seal."""
     with transaction():
+        block_purges()
         if not _lock(number):
             return False
         position = execute("SELECT coalesce(max(position), -1) FROM ledger_leaf WHERE seal = ?", [number]).fetchone()[0] + 1
@@ -195,6 +215,7 @@ def _finish(number: int, now: int, secret_key: str, issuer: str) -> dict[str, An
             "number": number,
             "sealed_at": format_timestamp(now),
             "leaves": count,
+            PURGES_SIGNED: True,
             "root": root_of(chunks).hex(),
             "previous": statement_hash(before[0][0]["head"]) if before else None,
         }

@@ -6,9 +6,10 @@ from itertools import islice
 from typing import NamedTuple
 
 from shared.core.database import snapshot
-from shared.ledger.compaction import OPENING_ACTOR
 from shared.ledger.dump import read_ledger
 from shared.ledger.dump_check import check_chains
+from shared.ledger.purge_signature import OPENING_ACTOR, SignedPurges
+from shared.ledger.seal import public_keys, purges_signed_since
 from shared.ledger.sql import as_uuid, execute
 from shared.ledger.sweep import ABANDONED_HOLDS_SQL, HEARTBEAT_TIMEOUT_MS
 
@@ -29,11 +30,15 @@ class VerificationReport(NamedTuple):
     unwitnessed: int = 0
 
 
-def verify_ledger(now: int) -> VerificationReport:
-    """Check all accounts in one snapshot of the database. Changes nothing."""
+def verify_ledger(now: int, secret_key: str = "") -> VerificationReport:
+    """Check all accounts in one snapshot of the database. Changes nothing.
+
+    Without `secret_key`, the signatures of purges are not checked.
+    """
     with snapshot():
+        purges = SignedPurges(public_keys(secret_key), purges_signed_since()) if secret_key else None
         problems = [*_balances(), *_balance_chains(), *_held_sums(), *_stale(now), *_charges(), *_plan_credits(), *_meters()]
-        problems += islice(check_chains(read_ledger()), MAX_PROBLEMS)
+        problems += islice(check_chains(read_ledger(), purges), MAX_PROBLEMS)
         counts = [execute(f"SELECT count(*) FROM {table}", []).fetchone()[0] for table in ("account", "ledger_entry")]
         open_holds = execute("SELECT count(*) FROM hold WHERE state = 'held'", []).fetchone()[0]
         unwitnessed = execute("SELECT count(*) FROM ledger_entry WHERE entry_hash IS NULL", []).fetchone()[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -112,7 +113,7 @@ def create_proof_account(
     return ProofAccount(account.id, account.email, credits, ids, key.secret, channel_secret)
 
 
-def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> None:
+def remove_proof_account(account: UUID, storage: Storage, secret_key: str, *, origin: Origin) -> None:
     """Remove an account and everything about it. Safe to repeat; does nothing if it is gone, or is not an account of a proof.
 
     The ledger is collapsed as by a purge. If it keeps an entry, or a seal names the account, it stays, closed and empty. Raises
@@ -124,7 +125,7 @@ def remove_proof_account(account: UUID, storage: Storage, *, origin: Origin) -> 
     prefix = UNLISTED_PREFIX + row.email.removesuffix(EMAIL_DOMAIN)
     _end_calls(account, prefix)
     _delete_media(account, storage)
-    _collapse_ledger(account)
+    _collapse_ledger(account, secret_key)
     with transaction():
         _delete_sums(account, prefix)
         for table in (Share, Conversation, StoredResponse):
@@ -172,7 +173,7 @@ def _delete_media(account: UUID, storage: Storage) -> None:
         MediaJob.delete().where(MediaJob.account == account).execute()
 
 
-def _collapse_ledger(account: UUID) -> None:
+def _collapse_ledger(account: UUID, secret_key: str) -> None:
     """Remove the balance, and collapse the ledger with the steps of a purge.
 
     The database refuses them without a row in `purge_job`.
@@ -185,7 +186,8 @@ def _collapse_ledger(account: UUID) -> None:
             PurgeJob.create(account=account, status="running", boundary=now, due_at=now + LEFTOVER_MS)
         if pool.available:
             ledger.post_entry(account, "adjustment", -pool.available, actor="system", reason="end of proof")
-    for step in (merge_overage, delete_calls, merge_oldest_entries):
+    merge_entries = partial(merge_oldest_entries, secret_key=secret_key)
+    for step in (merge_overage, delete_calls, merge_entries):
         while True:
             with transaction():
                 removed = delete_calls(account) if step is delete_calls else step(account, now_ms())
@@ -193,7 +195,7 @@ def _collapse_ledger(account: UUID) -> None:
                 break
     with transaction():
         rollup.delete_account_sums(account)
-        compact_ledger(account, now_ms())
+        compact_ledger(account, now_ms(), secret_key)
         PurgeJob.update(status="done", finished_at=now_ms()).where(PurgeJob.account == account).execute()
 
 

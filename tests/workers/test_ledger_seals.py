@@ -13,7 +13,7 @@ from shared.core.secret_key import SecretKey
 from shared.core.settings import Settings
 from shared.files.storage import open_storage
 from shared.ledger.dump_check import DumpCheck
-from shared.ledger.seal import published, read_documents, seal_ledger
+from shared.ledger.seal import public_keys, published, read_documents, seal_ledger
 from shared.models import LedgerSeal
 from shared.operations.ledger_seals import store_seals
 from tests import factories
@@ -46,7 +46,7 @@ def test_seals_stay_valid_when_the_secret_key_changes(bound_database: peewee.Dat
     changed = dataclasses.replace(media_settings, secret_key=SecretKey("another secret key of 32 characters"))
     for settings, at in ((media_settings, NOON), (changed, NOON + DAY_MS)):
         assert seal_if_due(settings, at)
-    heads = published(read_documents())
+    heads = published(read_documents(), public_keys(changed.secret_key))
     assert len(heads["keys"]) == 2
     assert list(DumpCheck(heads).run(dump().splitlines(keepends=True))) == []
 

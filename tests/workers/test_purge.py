@@ -194,7 +194,8 @@ def test_killed_workers_do_not_change_the_result(
     assert certificate["remains"]["balance"] == balance
     assert len(set(steps)) > 2, steps
     assert rows_of(customer.account) == 0
-    assert verify_ledger(now_ms()).problems == ()
+    assert customer.account_row().ledger_origin_signature is not None
+    assert verify_ledger(now_ms(), SECRET_KEY).problems == ()
     assert not is_sqlite() or bound_database.execute_sql("PRAGMA quick_check").fetchone() == ("ok",)
 
 

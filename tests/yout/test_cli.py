@@ -117,7 +117,7 @@ FORMS: list[tuple[str, dict[str, object]]] = [
     ("ledger verify", {"clean": True, "accounts": 1, "entries": 6, "open_holds": 0, "problems": [], "unwitnessed": 0}),
     ("ledger seal", {"id": "1"}),
     ("ledger export ledger.jsonl", {"lines": 12}),
-    ("ledger verify --dump ledger.jsonl", {"clean": True, "accounts": 1, "entries": 6, "seals": 1, "unwitnessed": 0}),
+    ("ledger verify --dump ledger.jsonl", {"clean": True, "accounts": 1, "entries": 6, "seals": 1, "unsigned": 0}),
     ("ledger sweep", {"expired": 0}),
 ]
 SECRET_OF = {"key create": "secret", "admin-key create": "secret", "staff create": "password", "staff password": "password"}

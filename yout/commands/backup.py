@@ -260,7 +260,7 @@ def _prepare(place: _Place, manifest: Manifest, key: str) -> dict[str, Any]:
             applied = migrate(target)
             require_current(target)
             expired = sweep(now_ms())  # of calls that ran when the backup was made
-            report = verify_ledger(now_ms())
+            report = verify_ledger(now_ms(), key)
             try:
                 require_secret_key(target, key)
                 fits = True

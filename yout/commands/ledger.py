@@ -31,7 +31,7 @@ def _verify(call: CommandContext) -> Result:
     if call.arguments.heads is not None:
         raise UsageError("pass --dump with --heads")
     with database_session(call.settings):
-        report = verify_ledger(now_ms())
+        report = verify_ledger(now_ms(), call.settings.secret_key)
     clean = not report.problems
     data = {"id": "ledger", "clean": clean, **report._asdict(), "problems": list(report.problems)}
     counts = f"{report.accounts} accounts, {report.entries} ledger entries, {report.open_holds} open holds"
@@ -75,7 +75,7 @@ def _export(call: CommandContext) -> Result:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(unfinished, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            lines = write_dump(file, now_ms())
+            lines = write_dump(file, now_ms(), call.settings.secret_key)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -164,7 +164,7 @@ def check_privacy(settings: Settings, origin: Origin, logs: Sequence[Path], say:
         account = create_proof_account(
             upstream.base_url, CREDITS, models(), settings.secret_key, stores_content=True, origin=origin
         )
-        with _removed(account, storage, origin):
+        with _removed(account, storage, settings.secret_key, origin):
             upstream.secret = account.channel_secret
             edge, worker = _start(stack, folder)
             client = CanaryClient(edge.url, account.key, address, canaries.__getitem__)
@@ -194,12 +194,12 @@ def scripted_answer(request: Received, canaries: Mapping[str, str]) -> Answer:
 
 
 @contextmanager
-def _removed(account: ProofAccount, storage: Storage, origin: Origin) -> Iterator[None]:
+def _removed(account: ProofAccount, storage: Storage, secret_key: str, origin: Origin) -> Iterator[None]:
     try:
         yield
     finally:
         with uninterrupted():
-            remove_proof_account(account.id, storage, origin=origin)
+            remove_proof_account(account.id, storage, secret_key, origin=origin)
 
 
 def _start(stack: ExitStack, folder: Path) -> tuple[ProofEdge, ProofProcess]:

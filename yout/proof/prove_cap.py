@@ -154,7 +154,7 @@ def summarize(calls: Sequence[Call]) -> dict[str, dict[str, int]]:
 def remove_leftovers(settings: Settings, origin: Origin) -> None:
     """Remove the accounts that killed commands left. Raises `StorageUnavailable`."""
     for account in leftover_proof_accounts(now_ms()):
-        remove_proof_account(account, open_storage(settings), origin=origin)
+        remove_proof_account(account, open_storage(settings), settings.secret_key, origin=origin)
 
 
 @contextmanager
@@ -165,7 +165,7 @@ def temporary_account(base_url: str, credits: int, settings: Settings, origin: O
         yield account
     finally:
         with uninterrupted():
-            remove_proof_account(account.id, open_storage(settings), origin=origin)
+            remove_proof_account(account.id, open_storage(settings), settings.secret_key, origin=origin)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, OverageEntry, Plan, PurgeJob, Subscription, UsageLedger
 from tests import factories
 from tests.databases import allow_tampering
+from tests.servers.edge import SECRET_KEY
 from tests.workers.holds import HOUR_MS, PRICE, Customer
 
 pytestmark = pytest.mark.usefixtures("bound_database")
@@ -38,7 +39,7 @@ def run_all(account: UUID, batch: int) -> list[RemovedRows]:
     for step in (
         lambda: delete_calls(account, batch),
         lambda: merge_overage(account, now_ms(), batch),
-        lambda: merge_oldest_entries(account, now_ms(), batch),
+        lambda: merge_oldest_entries(account, now_ms(), SECRET_KEY, batch),
     ):
         while True:
             with transaction():
@@ -49,7 +50,7 @@ def run_all(account: UUID, batch: int) -> list[RemovedRows]:
                 break
             done.append(removed)
     with transaction():
-        removed, remains = compact_ledger(account, now_ms())
+        removed, remains = compact_ledger(account, now_ms(), SECRET_KEY)
     assert verify_ledger(now_ms()).problems == ()
     assert (remains.balance, remains.held, remains.plan_credits) == before == pool(account)
     PurgeJob.update(status="done").where(PurgeJob.id == job.id).execute()

@@ -22,6 +22,7 @@ from shared.models import Account, Hold, LedgerEntry, UsageLedger
 from shared.operations.purges import begin_purge
 from tests import factories
 from tests.databases import opened
+from tests.servers.edge import SECRET_KEY
 from tests.servers.postgres import Postgres
 
 PRICE = PriceList(uuid4(), 0, 0, 1_000, None, 0, 0)
@@ -117,7 +118,7 @@ def test_a_purged_call_is_not_charged_again(bound_database: peewee.Database, is_
         assert ledger.sweep(taken.expires_at + 1) == 1
     begin_purge(owner.id, origin=factories.ORIGIN)
     with transaction():
-        compact_ledger(owner.id, now_ms())
+        compact_ledger(owner.id, now_ms(), SECRET_KEY)
     balance = 850 if is_settled else 1_000
     assert settle(taken, owner.id, 150) == Settled(0, balance, is_first=False)
     assert UsageLedger.select().count() == 0

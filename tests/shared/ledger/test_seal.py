@@ -44,10 +44,21 @@ def seal_now() -> dict[str, Any]:
     return seal.seal_ledger(now_ms(), SECRET, "https://edge.example")
 
 
-def dump() -> bytes:
+def dump(secret_key: str = SECRET) -> bytes:
     file = io.BytesIO()
-    write_dump(file, now_ms())
+    write_dump(file, now_ms(), secret_key)
     return file.getvalue()
+
+
+def run_program(folder: Path, data: bytes) -> str:
+    """Check a dump with the program in the documents. Returns what it printed."""
+    [program] = re.findall(r"```python\n(.*?)^```", (ROOT / "docs" / "ledger.md").read_text(), re.DOTALL | re.MULTILINE)
+    (folder / "check.py").write_text(program)
+    (folder / "dump").write_bytes(data)
+    (folder / "heads").write_text(json.dumps(seal.published(seal.read_documents(), seal.public_keys(SECRET))))
+    command = [sys.executable, "-I", "check.py", "dump", "heads"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return done.stdout if done.returncode == 0 else done.stderr
 
 
 def check(data: bytes, heads: dict[str, Any] | None = None) -> list[str]:
@@ -116,13 +127,13 @@ def test_an_entry_is_proved(customers: list[Customer], monkeypatch: pytest.Monke
 
 def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> None:
     seal_now()
-    heads = seal.published(seal.read_documents())
+    heads = seal.published(seal.read_documents(), seal.public_keys(SECRET))
     assert check(dump(), heads) == []
     account = customers[1].account
     head = head_of(customers[1])
     PurgeJob.create(account=account, boundary=0)
     with transaction():
-        compact_ledger(account, now_ms())
+        compact_ledger(account, now_ms(), SECRET)
     data = dump()
     found = DumpCheck(heads)
     assert list(found.run(data.splitlines(keepends=True))) == []
@@ -131,7 +142,7 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     assert folded.endswith(" in seal 1")
     assert head.hex().encode() in data
     seal_now()
-    assert check(dump(), seal.published(seal.read_documents())) == []
+    assert check(dump(), seal.published(seal.read_documents(), seal.public_keys(SECRET))) == []
 
 
 @pytest.mark.parametrize("number", ["1", 2**70, None])
@@ -168,14 +179,14 @@ def test_a_sealed_account_of_a_proof_stays(customers: list[Customer], tmp_path: 
     PurgeJob.create(account=fresh.id, boundary=0)
     with transaction():
         ledger.post_entry(fresh.id, "adjustment", -500, actor="test", reason="")
-        compact_ledger(fresh.id, now_ms())
+        compact_ledger(fresh.id, now_ms(), SECRET)
     PurgeJob.update(status="done").execute()
     seal_now()
     for made in (sealed, fresh):
-        remove_proof_account(made.id, Storage(LocalStore(tmp_path)), origin=ORIGIN)
+        remove_proof_account(made.id, Storage(LocalStore(tmp_path)), SECRET, origin=ORIGIN)
     assert Account.get_or_none(Account.id == fresh.id) is None
     assert Account.get_by_id(sealed.id).status == "closed"
-    assert check(dump(), seal.published(seal.read_documents())) == []
+    assert check(dump(), seal.published(seal.read_documents(), seal.public_keys(SECRET))) == []
 
 
 @pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
@@ -227,21 +238,15 @@ def test_a_rewritten_history_contradicts_its_seal(bound_database: peewee.Databas
 
 def test_the_program_in_the_documents(customers: list[Customer], tmp_path: Path) -> None:
     """It needs nothing of Yout, and comes to the same results."""
-    [program] = re.findall(r"```python\n(.*?)^```", (ROOT / "docs" / "ledger.md").read_text(), re.DOTALL | re.MULTILINE)
-    (tmp_path / "check.py").write_text(program)
 
     def run(data: bytes) -> str:
-        (tmp_path / "dump").write_bytes(data)
-        (tmp_path / "heads").write_text(json.dumps(seal.published(seal.read_documents())))
-        command = [sys.executable, "-I", "check.py", "dump", "heads"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        return done.stdout if done.returncode == 0 else done.stderr
+        return run_program(tmp_path, data)
 
     seal_now()
     account = customers[1].account
     PurgeJob.create(account=account, boundary=0)
     with transaction():
-        compact_ledger(account, now_ms())
+        compact_ledger(account, now_ms(), SECRET)
     seal_now()
     data = dump()
     assert run(data) == "2 accounts and 2 seals: everything adds up.\n"

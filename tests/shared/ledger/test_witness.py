@@ -13,6 +13,7 @@ from shared.ledger.compaction import compact_ledger
 from shared.ledger.verify import verify_ledger
 from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry
 from shared.models import Account, LedgerEntry, PurgeJob, UsageLedger
+from tests.servers.edge import SECRET_KEY
 from tests.workers.holds import HOUR_MS, Customer
 
 
@@ -99,7 +100,7 @@ def test_a_purge_leaves_the_head_that_it_replaces(customer: Customer, spent: int
     head = head_of(customer)
     PurgeJob.create(account=customer.account, boundary=0)
     with transaction():
-        compact_ledger(customer.account, now_ms())
+        compact_ledger(customer.account, now_ms(), SECRET_KEY)
     assert whole(customer.account_row().ledger_origin) == head
     with transaction():
         ledger.post_entry(customer.account, "grant", 5, actor="test", reason="")

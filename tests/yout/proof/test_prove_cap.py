@@ -117,5 +117,5 @@ def test_leftovers_of_killed_proofs_are_removed(installation: Installation, rows
         assert leftover_proof_accounts(now_ms()) == [made.id]
         storage = Storage(LocalStore(installation.folder / "var"))
         for _ in range(2):
-            remove_proof_account(made.id, storage, origin=Origin("test"))
+            remove_proof_account(made.id, storage, SECRET_KEY, origin=Origin("test"))
     assert rows() == before
