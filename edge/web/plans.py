@@ -190,16 +190,25 @@ async def _order(account: UUID, price: PlanPrice) -> str:
 
 
 async def _give_up(account: UUID, reference: str) -> None:
-    """End the checkout page of an open order."""
-    row = await read(partial(find_payment, reference, account))
-    if row.checkout_id:
-        try:
-            await asyncio.to_thread(StripeApi(services().settings).expire_checkout, row.checkout_id)
-        except PaymentsUnavailable as error:
-            if error.refused:
-                raise InvalidRequest(gettext("Your payment is being processed. Try again in a few minutes.")) from None
-            raise
+    """End an open order and its checkout page."""
+    has_ended = await _end_checkout(account, reference)
     await write(partial(record_plan_fact, SubscriptionFact("expired", reference)))
+    if not has_ended:  # another request may have created the page meanwhile
+        await _end_checkout(account, reference)
+
+
+async def _end_checkout(account: UUID, reference: str) -> bool:
+    """End the checkout page of an order. Returns whether it has one. Raises `InvalidRequest` if it was paid."""
+    row = await read(partial(find_payment, reference, account))
+    if not row.checkout_id:
+        return False
+    try:
+        await asyncio.to_thread(StripeApi(services().settings).expire_checkout, row.checkout_id)
+    except PaymentsUnavailable as error:
+        if error.refused:
+            raise InvalidRequest(gettext("Your payment is being processed. Try again in a few minutes.")) from None
+        raise
+    return True
 
 
 async def _to_stripe(account: UUID, reference: str, price: PlanPrice, terms: PaymentSettings) -> Response:
@@ -221,6 +230,10 @@ async def _to_stripe(account: UUID, reference: str, price: PlanPrice, terms: Pay
     )
     checkout = await asyncio.to_thread(stripe.create_plan_checkout, order)
     await write(partial(attach_checkout, reference, checkout.id))
+    current = await read(partial(operations.open_subscription, account))
+    if current is None or current.reference != reference:  # another request has given the order up
+        await asyncio.to_thread(stripe.expire_checkout, checkout.id)
+        raise InvalidRequest(gettext("There is a paid plan or an open order already. Load the page again."))
     return await _leave(row, terms, checkout.url)
 
 

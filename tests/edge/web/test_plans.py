@@ -15,7 +15,7 @@ from shared.operations.subscriptions import active_subscription
 from shared.payments.plan_periods import GRACE_MS, end_unpaid_plans
 from tests.conftest import OpenPage
 from tests.edge.shared_edge import Reply
-from tests.edge.web.conftest import Site
+from tests.edge.web.conftest import Browser, Site
 from tests.edge.web.test_members import member_of
 from tests.edge.web.test_payments import Event, Shop
 from tests.factories import ORIGIN
@@ -216,6 +216,28 @@ def test_another_plan_replaces_an_open_order(shop: PlanShop) -> None:
     assert (shop.plan, shop.granted) == (shop.large.name, [4_000_000])
     answer = shop.member.submit_form("/account/plan/subscribe", {"plan": str(shop.small.id)}, page="/account/plan")
     assert answer.status == 422
+
+
+def test_of_two_plans_that_are_ordered_at_once_one_can_be_paid(shop: PlanShop, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, statuses = shop.stripe.answer, []
+    other = Browser(shop.member.port)
+    other.cookies.update(shop.member.cookies)
+
+    def order(browser: Browser, plan: Plan) -> None:
+        reply = browser.submit_form("/account/plan/subscribe", {"plan": str(plan.id)}, page="/account/plan")
+        statuses.append(reply.status)
+
+    def interrupted(method: str, target: str, body: bytes, idempotency_key: str) -> tuple[int, bytes]:
+        if target == "/v1/checkout/sessions":  # the page of the first order is being created
+            monkeypatch.undo()
+            order(other, shop.large)
+        return answer(method, target, body, idempotency_key)
+
+    monkeypatch.setattr(shop.stripe, "answer", interrupted)
+    order(shop.member, shop.small)
+    assert statuses == [200, 422]
+    own = [row.checkout_id for row in Payment.select().where((Payment.account == shop.account) & (Payment.purpose == "plan"))]
+    assert sorted(shop.stripe.sessions[id or ""]["status"] for id in own) == ["expired", "open"]
 
 
 def test_a_closed_account_is_not_charged_again(shop: PlanShop) -> None:
