@@ -120,7 +120,10 @@ def _update(account: UUID, changes: dict[str, Any], action: str, after: dict[str
         found = open_subscription(account)
         if found is None:
             return  # it ended meanwhile
-        StripeSubscription.update(**changes).where(StripeSubscription.reference == found.reference).execute()
+        changed_at = now_ms() // 1_000 + 1  # newer than Stripe's events of the same second, such as the one about this change
+        StripeSubscription.update(**changes, changed_at=changed_at).where(
+            StripeSubscription.reference == found.reference
+        ).execute()
         show_changes(StripeSubscription.get_by_id(found.reference), now_ms())
         record_audit_entry(origin, action, found.reference, after=after | {"account": str(account)})
 

@@ -207,6 +207,17 @@ def test_the_latest_change_counts(price: PlanPrice) -> None:
 
 
 @ON_SQLITE
+def test_a_change_here_is_newer_than_events_of_the_same_second(price: PlanPrice) -> None:
+    buyer = Buyer(price)
+    record_event(buyer.invoice(0))
+    second = int(time.time())
+    plan_purchases.record_change(buyer.account.id, price_of("large", 1_900, 4_000), origin=ORIGIN)
+    record_event(buyer.updated(second, cancel_at_period_end=True))
+    found = StripeSubscription.get_by_id(buyer.reference)
+    assert (found.price_id, found.cancels) == ("price_large", False)
+
+
+@ON_SQLITE
 def test_staff_end_a_paid_plan_only_at_once(price: PlanPrice) -> None:
     buyer = Buyer(price)
     record_event(buyer.invoice(0))
