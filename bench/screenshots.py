@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import pyotp
 from PIL import Image, ImageDraw
 from playwright.async_api import Browser, Page
 from quart import Quart
@@ -30,7 +31,8 @@ from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
 from shared.core.database import bind_database
 from shared.core.settings import Settings
-from shared.identity.account_links import VERIFY_EMAIL, make_token
+from shared.identity.account_links import CANCEL_EMAIL, CONFIRM_EMAIL, VERIFY_EMAIL, make_token
+from shared.identity.passwords import hash_password
 from shared.ledger import post_entry
 from shared.ledger.seal import seal_ledger
 from shared.mail.outbox import queue_mail
@@ -44,15 +46,20 @@ from shared.models import (
     OutgoingMail,
     OverageEntry,
     Payment,
+    PersonIdentity,
+    PersonPasskey,
     ProbeSum,
     UsageLedger,
 )
 from shared.operations import plan_purchases
 from shared.operations.account_closing import certificate_token
+from shared.operations.account_invitations import invite_to_account
 from shared.operations.account_notes import add_note
+from shared.operations.admin_keys import create_admin_key, revoke_admin_key
 from shared.operations.audit import Origin
 from shared.operations.budgets import BudgetTerms, create_budget
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
+from shared.operations.email_changes import request_change
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
 from shared.operations.model_aliases import create_alias
@@ -64,12 +71,14 @@ from shared.operations.payments import (
     set_top_up,
     unpaid_bills,
 )
+from shared.operations.people import sync_owner
 from shared.operations.plans import create_plan, find_plan
 from shared.operations.price_drafts import save_draft
 from shared.operations.prices import Rates
 from shared.operations.proof_reports import sign_report, store_report
 from shared.operations.purges import begin_purge
 from shared.operations.redeem_codes import create_codes
+from shared.operations.second_factor import PEOPLE, new_secret
 from shared.operations.shares import share_messages
 from shared.operations.staff import create_staff
 from shared.operations.subscriptions import set_own_overage, subscribe
@@ -95,6 +104,8 @@ SIZES = {"desk": DESKTOP, "phone": PHONE}
 SCHEMES = ("light", "dark")
 PASSWORD = "correct horse battery staple"
 STAFF = "owner@yout.example"
+SECOND_FACTOR_PERSON = "edsger.dijkstra@example.com"
+ISSUER = "https://login.example.com"
 ORIGIN = Origin("operator:screenshots")
 QUESTION = "How do tides work? Answer with a table and a formula."
 ANSWER = """Tides are the **gravity** of the moon and the sun at work.
@@ -134,7 +145,9 @@ SHEET_HEIGHT = 1_500
 IDS = re.compile(
     r"[0-9a-f]{8}-[0-9a-f-]{27}|req_[0-9a-f]{32}|(?<=/orders/)[0-9a-f]{32}|(?<=/payments/)[0-9a-f]{32}|(?<=/c/)[\w-]{22}"
 )
-FILES = re.compile(r"\.(json|csv|xml|txt|pem)$|^/assets/|^/api/|^/v1/|/sign-out$|/logout$|/account/media/(price|jobs/)")
+FILES = re.compile(
+    r"\.(json|csv|xml|txt|pem)$|^/assets/|^/api/|^/v1/|^/sign-in/(github|oidc|<provider_id>)|/sign-out$|/logout$|/account/media/(price|jobs/)"
+)
 
 
 class Look(NamedTuple):
@@ -148,6 +161,7 @@ class Seed(NamedTuple):
     """URLs and sessions of the seeded rows."""
 
     session: str
+    second_factor_session: str  # of a person who must enter codes
     visitor_paths: list[str]
     member_paths: list[str]
     console_paths: list[str]
@@ -191,23 +205,63 @@ def seed(upstream: Upstream) -> Seed:
     session = create_session(member.id, "Firefox on Linux", password_hash="known to nobody").secret
     verify = make_token(SECRET_KEY, VERIFY_EMAIL, member.id, member.email, now_ms() + HOUR_MS)
     closed = certificate_token(begin_purge(factories.account().id, origin=ORIGIN), SECRET_KEY)
-    link = create_password_link(factories.account(email="grace@example.com").email, SECRET_KEY, origin=ORIGIN).token
     invitation = invitation_token(invited, SECRET_KEY)
+    invite_to_account("katherine.johnson@example.com", sign_up_credits=50_000, origin=ORIGIN)
+    create_admin_key("terraform", ["accounts:read", "keys:write", "plans:read"], now_ms() + 30 * 24 * HOUR_MS, origin=ORIGIN)
+    revoke_admin_key(str(create_admin_key("old-script", ["all"], origin=ORIGIN).row.id), origin=ORIGIN)
     return Seed(
         session,
+        second_factor_session(),
         [
-            *("/sign-in", "/sign-up", "/nowhere", "/c/missing", "/password/x", "/verify-email/x"),
-            *(
-                f"/c/{share.slug}",
-                f"/verify-email/{verify}",
-                f"/password/{link}",
-                f"/closed/{closed}",
-                f"/invitation/{invitation}",
-            ),
+            *("/sign-in", "/sign-up", "/nowhere", "/c/missing", "/password/x", "/verify-email/x", "/confirm-email/x"),
+            *(f"/c/{share.slug}", f"/verify-email/{verify}", f"/closed/{closed}", f"/invitation/{invitation}"),
+            *(unverified_login(), *email_change(member)),
         ],
         [f"/calls/req_{calls[0].hex}", "/accounts", "/account/leave", "/account/security"],
         [f"/usage/{calls[0]}", f"/channels/{channel.id}", "/search/?q=nothing", "/search/?q=alan.turing@example.com"],
     )
+
+
+def second_factor_session() -> str:
+    """Create an account whose owner has a second factor, a passkey and identities. Returns a session."""
+    password_hash = hash_password(PASSWORD)
+    account = sign_up(SECOND_FACTOR_PERSON, password_hash, 0)
+    person = sync_owner(account.id).person.id
+    secret = new_secret()
+    code = pyotp.TOTP(secret).now()
+    PEOPLE.enroll(person, secret, code, secret_key=SECRET_KEY, origin=ORIGIN)
+    other_sign_ins(person)
+    add_member(account.id, "barbara.liskov@example.com", MemberTerms("admin"), origin=ORIGIN)
+    return str(create_session(account.id, "Firefox on Linux", password_hash=password_hash).secret)
+
+
+def other_sign_ins(person: Any) -> None:
+    """Give a person a passkey, and an identity at each provider."""
+    PersonPasskey.create(person=person, credential=new_id().hex, public_key=b"", sign_count=0, name="Firefox on Linux")
+    for issuer in ("https://github.com", ISSUER):
+        PersonIdentity.create(person=person, issuer=issuer, subject=new_id().hex, email="a.person@example.com")
+
+
+def unverified_login() -> str:
+    """Create a login whose address was never verified. Returns the path of its password link, which lists what was set up."""
+    account = factories.account(email="grace@example.com")
+    person = sync_owner(account.id).person.id
+    factories.api_key(account, name="laptop")
+    other_sign_ins(person)
+    add_member(account.id, "someone.else@example.com", MemberTerms("admin"), origin=ORIGIN)
+    invite(account.id, "another.person@example.com", MemberTerms("viewer"), sends_mail=False, origin=ORIGIN)
+    return f"/password/{create_password_link(account.email, SECRET_KEY, origin=ORIGIN).token}"
+
+
+def email_change(member: Account) -> list[str]:
+    """Request another email address for a member. Returns the paths that confirm and cancel the change."""
+    person = sync_owner(member.id).person.id
+    change = request_change(person, "augusta.ada.king@lovelace.example", origin=ORIGIN)
+    assert change is not None
+    tokens = [
+        make_token(SECRET_KEY, purpose, change.id, change.email, change.expires_at) for purpose in (CONFIRM_EMAIL, CANCEL_EMAIL)
+    ]
+    return [f"/confirm-email/{tokens[0]}", f"/cancel-email/{tokens[1]}"]
 
 
 def usage_row(member: Account, key: Any, channel: Any, number: int) -> Any:
@@ -353,11 +407,14 @@ async def photograph(browser: Browser, camera: Camera, edge: str, console: str, 
     visited = set()
     if camera.only in "visitor" or camera.only.startswith("visitor"):
         visited |= await camera.crawl(visitor, "visitor", edge, ["/", *seeded.visitor_paths], re.compile("^/(?!account|calls)"))
-        await states(camera, visitor, edge, VISITOR_STATES, "visitor")
+        visited |= await states(camera, visitor, edge, VISITOR_STATES, "visitor")
     if camera.only in "member" or camera.only.startswith("member"):
         own = re.compile("^/(account|calls|playground)")
         visited |= await camera.crawl(member, "member", edge, ["/", "/playground", "/account", *seeded.member_paths], own)
-        await states(camera, member, edge, MEMBER_STATES, "member")
+        visited |= await states(camera, member, edge, MEMBER_STATES, "member")
+        await member.context.add_cookies([{"name": "yout_session", "value": seeded.second_factor_session, "url": edge}])
+        pages = ["/account/security", "/account/sessions", "/account/plan"]
+        visited |= await camera.crawl(member, "member-second-factor", edge, pages, re.compile("^/account/members"))
     if camera.only in "console" or camera.only.startswith("console"):
         await staff.goto(f"{console}/login")
         await camera.take(staff, "console-login")
@@ -394,6 +451,13 @@ async def refused_sign_in(page: Page) -> None:
     await page.wait_for_selector("[role=alert], .wrong:not(:empty)")
 
 
+async def sign_in_code(page: Page) -> None:
+    await page.fill("[name=email]", SECOND_FACTOR_PERSON)
+    await page.fill("[name=password]", PASSWORD)
+    await page.click("main button.primary")
+    await page.wait_for_url("**/sign-in/code*")
+
+
 async def created_key(page: Page) -> None:
     await page.fill("[name=name]", "laptop")
     await page.click("main button.primary")
@@ -413,6 +477,7 @@ State = tuple[str, str, Callable[[Page], Awaitable[None]]]
 VISITOR_STATES: tuple[State, ...] = (
     ("chat-answer", "/", chat_answer),
     ("sign-in-refused", "/sign-in", refused_sign_in),
+    ("sign-in-code", "/sign-in", sign_in_code),
     ("docs-search", "/docs", search),
 )
 MEMBER_STATES: tuple[State, ...] = (
@@ -424,13 +489,16 @@ MEMBER_STATES: tuple[State, ...] = (
 )
 
 
-async def states(camera: Camera, page: Page, url: str, wanted: tuple[State, ...], who: str) -> None:
-    """Capture pages after an action on them."""
+async def states(camera: Camera, page: Page, url: str, wanted: tuple[State, ...], who: str) -> set[str]:
+    """Capture pages after an action on them. Returns the paths."""
+    visited = set()
     for name, path, step in wanted:
         if camera.only in f"{who}-{name}":
             await page.goto(url + path)
             await step(page)
+            visited.add(urlsplit(page.url).path)
             await camera.take(page, f"{who}-{name}")
+    return visited
 
 
 def missing(visited: set[str]) -> list[str]:
@@ -462,7 +530,7 @@ def payments(member: Account) -> None:
 
 
 def buy_plan(member: Account, terms: PaymentTerms) -> None:
-    """Buy a plan, and have an overage bill that could not be charged."""
+    """Buy a plan whose next month, and an overage bill, could not be charged."""
     settings = set_payment_settings(replace(terms, collect_overage=True), origin=ORIGIN)
     price = plan_purchases.add_plan_price(find_plan("Studio"), settings, "price_studio")
     order = plan_purchases.order_plan(member.id, price, origin=ORIGIN)
@@ -470,6 +538,9 @@ def buy_plan(member: Account, terms: PaymentTerms) -> None:
     reason = {"billing_reason": "subscription_create"}
     invoice = stripe_events.invoice("in_screenshots", found, price.id, price.amount_minor, now_ms() // 1_000, **reason)
     record_event(stripe_events.event("invoice.paid", invoice))
+    next_month = now_ms() // 1_000 + 30 * 86_400
+    unpaid = stripe_events.invoice("in_unpaid", found, price.id, price.amount_minor, next_month, status="open")
+    record_event(stripe_events.event("invoice.payment_failed", unpaid))
     set_own_overage(member.id, 1_000_000, origin=ORIGIN)
     OverageEntry.create(account=member, subscription=new_id(), kind="bill", amount=-1_250_000)
     create_bill_payments()
@@ -552,6 +623,11 @@ def main() -> int:
             "data_dir": folder,
             "visitor_pool_credits": 1_000_000,
             "trust_page": True,
+            "smtp_url": "console",
+            "github_client_id": "screenshots",
+            "github_client_secret": "screenshots",
+            "oidc_issuer": ISSUER,
+            "oidc_client_id": "screenshots",
         }
         publish_proofs(Settings.load(environment_of({**settings, "secret_key": SECRET_KEY}), dotenv=None))
         edge = start_edge(folder, environment_of(settings))

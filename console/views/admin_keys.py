@@ -26,7 +26,7 @@ class AdminKeysView(ListView):
     has_aside = True
     row_name = "name"
     list_template = "admin_keys/list.html"
-    column_list = ("name", "prefix", "scopes", "state", "expires_at", "last_used_at")
+    column_list = ("name", "state", "expires_at", "last_used_at")
     column_export_list = ("id", "name", "prefix", "scopes", "created_at", "expires_at", "revoked_at", "last_used_at")
     column_labels = {
         "name": lazy_gettext("Name"),
@@ -48,8 +48,7 @@ class AdminKeysView(ListView):
         },
         "scopes": lambda _view, _context, row, _name: " ".join(row.scopes),
     }
-    clipped_columns = frozenset({"name"})
-    wide_columns = frozenset({"scopes"})
+    wide_columns = frozenset({"name"})
 
     @page_route("/")
     def index(self) -> ResponseReturnValue:

@@ -247,6 +247,10 @@ _MODEL = {
 # Values of single fields that differ from those above, by operation.
 SAMPLES: Mapping[str, Mapping[str, Any]] = {
     "get_api_usage": {"day": "2026-11-30"},
+    "delete_api_admin_accounts_account_id": {"name": "Ada", "status": "closed"},
+    "get_api_admin_accounts_account_id": {"name": "Ada"},
+    "patch_api_admin_accounts_account_id": {"name": "Ada"},
+    "post_api_admin_accounts": {"name": "Ada"},
     "get_api_receipts_id": {"status": "completed"},
     "get_api_media_jobs": {"model": "image-model"},
     "get_api_media_jobs_id": {"model": "image-model"},

@@ -40,6 +40,7 @@ class PlanPage(NamedTuple):
     subscription: Subscription | None
     bought: StripeSubscription | None
     paid: PlanPrice | None  # the price of the current period
+    invoice: Payment | None  # of the plan, if its payment has failed
     next_plan: Plan | None
     bills: list[Payment]
     plans: list[Plan]
@@ -255,6 +256,7 @@ def _read(account: UUID) -> PlanPage:
         subscription,
         bought,
         operations.paid_price(bought) if bought and bought.state == "active" else None,
+        operations.unpaid_invoice(bought) if bought else None,
         Plan.get_or_none(Plan.id == subscription.next_plan) if subscription and subscription.next_plan else None,
         unpaid_bills(account),
         operations.plans_for_sale(),

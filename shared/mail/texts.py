@@ -146,8 +146,8 @@ def email_change_requested_mail(former: str, new: str, link: str) -> MailText:
         former=former,
         new=new,
     )
-    note = gettext("If you did not do this, cancel the change and set a new password: someone else can use your account.")
-    return _with_button(gettext("Change of your email address"), lead, gettext("Cancel the change"), link, note)
+    note = gettext("If you did not do this, cancel the change and set a new password: someone else may have access to your account.")
+    return _with_button(gettext("Change of your email address"), lead, gettext("Cancel email change"), link, note)
 
 
 def access_removed_mail(email: str, counts: Sequence[int], edge_url: str) -> MailText:
@@ -264,7 +264,7 @@ def _with_button(subject: str, lead: str, label: str, link: str, note: str) -> M
 <p>{escape(lead)}</p>
 <p><a href="{escape(link)}" style="display:inline-block;padding:10px 16px;border-radius:6px;background:#1a1a1a;color:#fff;\
 text-decoration:none">{escape(label)}</a></p>
-<p>{escape(paste)}<br>{escape(link)}</p>
+<p style="overflow-wrap:anywhere;word-break:break-word">{escape(paste)}<br>{escape(link)}</p>
 <p style="color:#5c5c5c;font-size:14px">{escape(note)}</p>
 </body>
 </html>

@@ -89,6 +89,13 @@ def paid_price(found: StripeSubscription) -> PlanPrice:
     return price
 
 
+def unpaid_invoice(found: StripeSubscription) -> Payment | None:
+    """Return the latest invoice of a paid plan whose payment has failed, or None. Reads only."""
+    failed = (Payment.stripe_subscription == found.reference) & (Payment.state == "failed")
+    row: Payment | None = Payment.select().where(failed).order_by(Payment.created_at.desc()).first()
+    return row
+
+
 def changeable_subscription(account: UUID) -> StripeSubscription:
     """Return an account's paid plan, to change or cancel it. Raises `InvalidInput` without one."""
     found, row = open_subscription(account), active_subscription(account)
