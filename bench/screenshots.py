@@ -425,6 +425,7 @@ async def photograph(browser: Browser, camera: Camera, edge: str, console: str, 
         kinds = re.compile(r"^/(?!static|messages|models/(?!gpt-4o-mini|$|new))")
         paths = ["/", "/nowhere", "/models/selected?action=disable&rowid=gpt-4.1", *seeded.console_paths]
         await camera.crawl(staff, "console", console, paths, kinds)
+        await states(camera, staff, console, CONSOLE_STATES, "console")
     for page in (visitor, member, staff):
         await page.context.close()
     return visited
@@ -464,6 +465,13 @@ async def created_key(page: Page) -> None:
     await page.wait_for_url("**/account/keys/created/*")
 
 
+async def created_admin_key(page: Page) -> None:
+    await page.fill("[name=name]", f"backup-{new_id().hex[-6:]}")  # the names of keys in force differ
+    await page.check("[value='accounts:read']")
+    await page.click("aside button.primary")
+    await page.wait_for_url("**/made/*")
+
+
 async def search(page: Page) -> None:
     await page.fill("#docs-search", "stream")
     await page.wait_for_selector("#docs-results a")
@@ -487,6 +495,7 @@ MEMBER_STATES: tuple[State, ...] = (
     ("keys-open", "/account/keys", open_details),
     ("data-open", "/account/data", open_details),
 )
+CONSOLE_STATES: tuple[State, ...] = (("admin-key-created", "/admin-keys/", created_admin_key),)
 
 
 async def states(camera: Camera, page: Page, url: str, wanted: tuple[State, ...], who: str) -> set[str]:

@@ -94,10 +94,18 @@ def signed_in(app: Flask, staff: Callable[[str], StaffUser]) -> Callable[[str], 
 
 
 @pytest.fixture
-def enter(bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage) -> Enter:
+def console_settings() -> dict[str, Any]:
+    """Settings of the console that `enter` opens. A test file can override this."""
+    return {}
+
+
+@pytest.fixture
+def enter(
+    bound_database, any_database_url, start_console: StartWeb, open_page: OpenPage, console_settings: dict[str, Any]
+) -> Enter:
     """`await enter("/usage/")`: this console page in Chromium, signed in as an owner."""
     create_staff("owner@yout.example", "owner", PASSWORD, origin=ORIGIN)
-    console = start_console(database_url=any_database_url)
+    console = start_console(database_url=any_database_url, **console_settings)
 
     async def make(path: str = "/", **options: Any) -> Page:
         page = await open_page(**options)

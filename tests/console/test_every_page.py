@@ -14,6 +14,7 @@ from flask import Flask
 
 from shared.core.clock import now_ms
 from shared.models import EdgeProcess
+from shared.operations.account_invitations import invite_to_account
 from shared.operations.account_notes import add_note
 from shared.operations.admin_keys import create_admin_key
 from shared.operations.model_aliases import create_alias
@@ -43,6 +44,12 @@ LONG_MODEL = "laboratory/" + "x" * 48  # no place for a browser to break the lin
 
 
 @pytest.fixture
+def console_settings() -> dict[str, Any]:
+    """The console has the pages of emails only if they are not sent."""
+    return {"smtp_url": "console"}
+
+
+@pytest.fixture
 def filled_database(bound_database) -> None:
     """At least one row of everything that staff can view."""
     channel = factories.channel("https://up.example/v1", name="east")
@@ -60,6 +67,7 @@ def filled_database(bound_database) -> None:
     terms = PaymentTerms("eur", 10_000, [500], 100, 100_000, invoices=True, bank_details="IBAN")
     set_payment_settings(terms, origin=ORIGIN)
     order_credits(owner.id, 100_000, "invoice", origin=ORIGIN)
+    invite_to_account(f"{'e' * 63}@department.of-a-company.example", origin=ORIGIN)
     add_note(owner.id, "Asked for an invoice.", origin=ORIGIN)
     usage_row(owner, model="m-1", channel=channel.id, status="completed", credits=12)
     usage_row(owner, model="m-1", channel=channel.id, status="failed", credits=0)

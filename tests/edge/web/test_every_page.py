@@ -13,17 +13,19 @@ from quart import Quart
 
 from edge.web.routes import web
 from shared.core.clock import new_id, now_ms
-from shared.identity.account_links import VERIFY_EMAIL
+from shared.identity.account_links import CANCEL_EMAIL, CONFIRM_EMAIL, VERIFY_EMAIL
 from shared.identity.account_links import make_token as make_verification_token
 from shared.models import Account, AIModel, Channel, MediaJob, Plan, Subscription, UsageLedger
 from shared.operations.account_closing import certificate_token
 from shared.operations.audit import Origin
 from shared.operations.budgets import BudgetTerms, create_budget
 from shared.operations.conversations import ChatMessage, begin_turn, store_turn
+from shared.operations.email_changes import request_change
 from shared.operations.form_idempotency import submit_once
 from shared.operations.invitations import invitation_token, invite
 from shared.operations.members import MemberTerms, add_member
 from shared.operations.payments import PaymentTerms, order_credits, set_payment_settings
+from shared.operations.people import sync_owner
 from shared.operations.purges import begin_purge
 from shared.operations.shares import share_messages
 from shared.operations.web_accounts import create_password_link
@@ -69,7 +71,7 @@ def look(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def create_one_of_everything(member: Browser) -> dict[str, str]:
-    """Give an account one row of everything; returns the values for the parameters of page paths."""
+    """Give an account one row of everything; returns the values for the parameters of page paths, or for paths."""
     account = member.account
     assert account is not None
     plan = Plan.create(name=f"Keeper {account.email}", stores_content=True, monthly_credits=2_000_000, price_minor=900)
@@ -105,7 +107,13 @@ def create_one_of_everything(member: Browser) -> dict[str, str]:
     set_payment_settings(terms, origin=Origin("test"))
     order = order_credits(account.id, 500, "invoice", origin=Origin("test"))
     budget = create_budget(account.id, "tag", "t" * 64, "month", BudgetTerms(90_000), origin=Origin("test"))
-    return {
+    change = request_change(sync_owner(account.id).person.id, f"{new_id().hex}{'e' * 31}@example.com", origin=ORIGIN)
+    assert change is not None
+    linked = {
+        f"/{path}/<link>": f"/{path}/{make_verification_token(SECRET_KEY, purpose, change.id, change.email, change.expires_at)}"
+        for path, purpose in (("confirm-email", CONFIRM_EMAIL), ("cancel-email", CANCEL_EMAIL))
+    }
+    return linked | {
         "id": f"req_{call.id.hex}",
         "path:model_id": LONG_MODEL,
         "chapter": "errors",
@@ -139,7 +147,7 @@ async def test_every_page_is_accessible(site: Site, open_page: OpenPage, axe: st
     page = await open_page(**look)
     await member.copy_session_to(page)
     for path in pages():
-        filled = path
+        filled = values.get(path, path)
         for name, value in values.items():
             filled = filled.replace(f"<{name}>", value)
         assert "<" not in filled, f"{path} needs a value"
