@@ -100,7 +100,8 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
         assert answer is not None
         assert answer.status == 200, address
         path = urlsplit(address).path
-        await check_page(page, axe, f"console-{AN_ID.sub('id', path).strip('/').replace('/', '-') or 'home'}")
+        if not path.endswith("/html"):  # an email in a sandbox, in which axe cannot run
+            await check_page(page, axe, f"console-{AN_ID.sub('id', path).strip('/').replace('/', '-') or 'home'}")
         for link in await page.eval_on_selector_all("a[href]:not([download])", "(all) => all.map((one) => one.href)"):
             kind = AN_ID.sub("ID", urlsplit(link).path)
             if link.startswith(home) and kind not in kinds and not kind.endswith(".csv"):
