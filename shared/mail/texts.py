@@ -146,7 +146,9 @@ def email_change_requested_mail(former: str, new: str, link: str) -> MailText:
         former=former,
         new=new,
     )
-    note = gettext("If you did not do this, cancel the change and set a new password: someone else may have access to your account.")
+    note = gettext(
+        "If you did not do this, cancel the change and set a new password: someone else may have access to your account."
+    )
     return _with_button(gettext("Change of your email address"), lead, gettext("Cancel email change"), link, note)
 
 
