@@ -15,7 +15,7 @@ import time
 import peewee
 import uvloop
 from hypercorn.asyncio import serve as hypercorn_serve
-from hypercorn.config import Config
+from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError
 
 from edge import strict_hypercorn
@@ -90,8 +90,22 @@ def _tune_garbage_collector() -> None:
     gc.enable()
 
 
+class _Config(Config):
+    """Hypercorn's configuration, with listening sockets that processes started by the edge do not inherit.
+
+    While such a process ran, the kernel would accept connections after the edge has stopped listening, and nobody would serve
+    them.
+    """
+
+    def create_sockets(self) -> Sockets:
+        sockets = super().create_sockets()
+        for each in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            each.set_inheritable(False)
+        return sockets
+
+
 def _config(settings: Settings, address: str) -> Config:
-    config = Config()
+    config = _Config()
     config.bind = [address]
     config.backlog = BACKLOG
     config.keep_alive_timeout = KEEP_ALIVE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -92,3 +93,14 @@ def test_counting_tokens_starts_one_process(edge: WebProcess, secret: str, tmp_p
     [process] = children(edge)
     assert "tiktoken" not in modules_at_exit(edge, tmp_path)
     assert not Path(f"/proc/{process}").exists()
+
+
+@on_linux
+@on_sqlite
+def test_a_process_of_the_edge_does_not_keep_its_port_open(edge: WebProcess, secret: str) -> None:
+    count_tokens(edge, secret)
+    [child] = children(edge)
+    listening = f":{edge.port:04X} 00000000:0000 0A "  # state and port in /proc/net/tcp, see proc(5)
+    [socket] = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if listening in line}
+    assert f"socket:[{socket}]" not in {os.readlink(open_file) for open_file in Path(f"/proc/{child}/fd").iterdir()}
+    assert f"socket:[{socket}]" in {os.readlink(open_file) for open_file in Path(f"/proc/{edge.process.pid}/fd").iterdir()}
