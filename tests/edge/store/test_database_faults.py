@@ -97,8 +97,10 @@ def test_shutdown_during_refused_writes_reports_the_complete_answer(
         running.response_head()
         running.read_text("Hello")
         with postgres.read_only():
+            # Open sessions notice it a moment later.
+            eventually(lambda: chat(edge, secret).status == 503, "the edge's session refuses writes")
             gate.open()
-            eventually(lambda: upstream.calls[-1].outcome == "answered", "the upstream has said everything")
+            eventually(lambda: upstream.calls[0].outcome == "answered", "the upstream has said everything")
             assert edge.terminate() == 0
             ending = running.remaining_events()
     assert ending[-1]["error"]["code"] == "settlement_pending"

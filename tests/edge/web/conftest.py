@@ -224,6 +224,7 @@ def smtp_server() -> Iterator[SmtpServer]:
 
 @pytest.fixture
 def mail_site(site: Site, smtp_server: SmtpServer, make_settings: Callable[..., Settings]) -> Iterator[MailSite]:
+    OutgoingMail.delete().execute()  # of tests before this one
     yield MailSite(site, smtp_server, make_settings)
     OutgoingMail.delete().execute()
     smtp_server.mails.clear()

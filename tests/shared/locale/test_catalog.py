@@ -41,6 +41,7 @@ OPERATOR_ERRORS = {  # shown on the command line, in logs or by the API only
     "shared/core/signing.py",
     "shared/files/certificates.py",
     "shared/files/storage.py",
+    "shared/ledger/purge_signature.py",
     "shared/ledger/receipt_proof.py",
     "shared/operations/proof_reports.py",
     "shared/operations/secret_rotation.py",
