@@ -18,14 +18,14 @@ reserve._write = lambda granted, now: write(
     [one._replace(reserved=one.reserved._replace(amount=0), overage=0) for one in granted], now)
 """,
     "every call is charged twice": """
-settle = import_module("shared.ledger.settle")
-charge = settle._charge
-settle._charge = lambda item, pool, hold: charge(item._replace(cost=2 * item.cost), pool, hold)
+settle, single_call = import_module("shared.ledger.settle"), import_module("shared.ledger.single_call")
+charge = settle.charge
+settle.charge = single_call.charge = lambda item, pool, hold: charge(item._replace(cost=2 * item.cost), pool, hold)
 """,
     "no call is charged": """
-settle = import_module("shared.ledger.settle")
-charge = settle._charge
-settle._charge = lambda item, pool, hold: charge(item._replace(cost=0), pool, hold)
+settle, single_call = import_module("shared.ledger.settle"), import_module("shared.ledger.single_call")
+charge = settle.charge
+settle.charge = single_call.charge = lambda item, pool, hold: charge(item._replace(cost=0), pool, hold)
 """,
     "settled holds are not released": """
 settle = import_module("shared.ledger.settle")
