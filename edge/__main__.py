@@ -6,8 +6,8 @@ gc.disable()  # until `serve` configures it: imports leave little garbage, and l
 
 import sys  # noqa: E402  (after the line above, which must be the first)
 
-from edge.serve import serve  # noqa: E402
-from shared.core.process_main import run_process  # noqa: E402
+from edge.serve import serve  # noqa: E402  (as above)
+from shared.core.process_main import run_process  # noqa: E402  (as above)
 
 if __name__ == "__main__":
     sys.exit(run_process("edge", serve))

@@ -24,28 +24,33 @@ WORD = "word"
 
 
 def _openai(words: int) -> tuple[Any, list[bytes]]:
-    spoken = openai_payloads
-    answer = spoken.completion(WORD * words, usage=spoken.tokens(PROMPT_TOKENS, words))
-    chunks = [spoken.role(), *(spoken.chunk(WORD) for _ in range(words)), spoken.finish(), spoken.usage(PROMPT_TOKENS, words)]
-    return answer, [*(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks), spoken.DONE]
+    payloads = openai_payloads
+    answer = payloads.completion(WORD * words, usage=payloads.tokens(PROMPT_TOKENS, words))
+    chunks = [
+        payloads.role(),
+        *(payloads.chunk(WORD) for _ in range(words)),
+        payloads.finish(),
+        payloads.usage(PROMPT_TOKENS, words),
+    ]
+    return answer, [*(b"data: %b\n\n" % json.dumps(chunk).encode() for chunk in chunks), payloads.DONE]
 
 
 def _anthropic(words: int) -> tuple[Any, list[bytes]]:
-    spoken = anthropic_payloads
-    answer = spoken.message(spoken.text(WORD * words), reported=spoken.usage(PROMPT_TOKENS, words))
-    return answer, [spoken.event(event) for event in spoken.events(answer, piece=len(WORD))]
+    payloads = anthropic_payloads
+    answer = payloads.message(payloads.text(WORD * words), reported=payloads.usage(PROMPT_TOKENS, words))
+    return answer, [payloads.event(event) for event in payloads.events(answer, piece=len(WORD))]
 
 
 def _gemini(words: int) -> tuple[Any, list[bytes]]:
-    spoken = gemini_payloads
-    answer = spoken.answer(spoken.text(WORD * words), reported=spoken.usage(PROMPT_TOKENS, words))
-    return answer, [b"data: %b\n\n" % json.dumps(event).encode() for event in spoken.events(answer, piece=len(WORD))]
+    payloads = gemini_payloads
+    answer = payloads.answer(payloads.text(WORD * words), reported=payloads.usage(PROMPT_TOKENS, words))
+    return answer, [b"data: %b\n\n" % json.dumps(event).encode() for event in payloads.events(answer, piece=len(WORD))]
 
 
 def _responses(words: int) -> tuple[Any, list[bytes]]:
-    spoken = responses_payloads
-    answer = spoken.response(spoken.text(WORD * words), reported=spoken.usage(PROMPT_TOKENS, words))
-    return answer, [spoken.event(event) for event in spoken.events(answer, piece=len(WORD))]
+    payloads = responses_payloads
+    answer = payloads.response(payloads.text(WORD * words), reported=payloads.usage(PROMPT_TOKENS, words))
+    return answer, [payloads.event(event) for event in payloads.events(answer, piece=len(WORD))]
 
 
 FORMATS = {"chat": _openai, "messages": _anthropic, "models": _gemini, "responses": _responses}
