@@ -59,6 +59,7 @@ class BoundedTCPServer(TCPServer):
                 pace.record(len(data), self.loop.time())
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
+        await self.idle_task.stop()  # otherwise a closed connection counts as open for `keep_alive_timeout`
 
     def _awaits_body(self) -> bool:
         connection = getattr(getattr(self.protocol, "protocol", None), "connection", None)

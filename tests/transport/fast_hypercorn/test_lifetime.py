@@ -261,7 +261,7 @@ def test_the_minimum_rate_of_a_reader(waiting: int, left: int, progressed: bool)
 
 
 def test_connections_beyond_the_limit_get_503_with_retry_after(start: Any, echo: Any) -> None:
-    server = start(echo, limits=Limits(connections=2))
+    server = start(echo, limits=Limits(connections=2), keep_alive_timeout=3600)
     first, second = server.connect(), server.connect()
     for wire in (first, second):
         wire.send(GET % b"/")
@@ -277,7 +277,9 @@ def test_connections_beyond_the_limit_get_503_with_retry_after(start: Any, echo:
         wire.send(GET % b"/")
         if wire.answer().status == 200:
             break
+        wire.close()
         assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_slow_head_is_answered_408(start_fast: Any, echo: Any) -> None:
