@@ -91,7 +91,7 @@ def _flattened(parameters: Sequence[Any]) -> list[Any]:
 
 def _sqlite_parameters(values: Iterable[Any]) -> list[Any]:
     """Convert ids to text: much cheaper than the adapter that `sqlite3` calls for them."""
-    return [f"{value.int:032x}" if value.__class__ is UUID else value for value in values]
+    return [value.int.to_bytes(16).hex() if value.__class__ is UUID else value for value in values]
 
 
 def _placeholders(count: int) -> str:
