@@ -41,6 +41,7 @@ class PlanPage(NamedTuple):
     bought: StripeSubscription | None
     paid: PlanPrice | None  # the price of the current period
     invoice: Payment | None  # of the plan, if its payment has failed
+    under_review: Payment | None  # the plan's latest invoice, if it differs from the order
     next_plan: Plan | None
     bills: list[Payment]
     plans: list[Plan]
@@ -257,6 +258,7 @@ def _read(account: UUID) -> PlanPage:
         bought,
         operations.paid_price(bought) if bought and bought.state == "active" else None,
         operations.unpaid_invoice(bought) if bought else None,
+        operations.invoice_under_review(account),
         Plan.get_or_none(Plan.id == subscription.next_plan) if subscription and subscription.next_plan else None,
         unpaid_bills(account),
         operations.plans_for_sale(),

@@ -9,6 +9,7 @@ from shared.mail.preferences import RECEIPT, billing_recipients
 
 TOP_UP_FAILED = "top_up_failed"
 PAYMENT_FAILED = "payment_failed"  # of a plan or an overage bill
+PAYMENT_REVIEW = "payment_review"
 
 
 def queue_receipt_mail(account: UUID, provider: str, reference: str) -> None:
@@ -27,3 +28,9 @@ def queue_payment_failed_mail(account: UUID, reference: str) -> None:
     """Queue an email that a plan or an overage bill (`Payment`) could not be charged to the members who manage payments."""
     for email in billing_recipients(account, PAYMENT_FAILED, verified=False):
         queue_mail(account, PAYMENT_FAILED, email, subject=reference, one_recipient=False)
+
+
+def queue_payment_review_mail(account: UUID, reference: str) -> None:
+    """Queue an email that a payment (`Payment`) needs a review by staff to the members who manage payments."""
+    for email in billing_recipients(account, PAYMENT_REVIEW, verified=False):
+        queue_mail(account, PAYMENT_REVIEW, email, subject=reference, one_recipient=False)

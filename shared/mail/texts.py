@@ -234,6 +234,18 @@ def payment_failed_mail(account: str, purpose: str, amount: str, edge_url: str) 
     return _with_button(gettext("Payment failed"), lead, gettext("View plan"), f"{edge_url}/account/plan", note)
 
 
+def payment_review_mail(account: str, purpose: str, edge_url: str) -> MailText:
+    """Return the email about a payment that differs from its order. `purpose` is that of the order."""
+    lead = gettext("A payment of {account} differs from its order, so no credits were added.", account=account)
+    note = gettext("We will refund the payment or add its credits.")
+    page = "account"
+    if purpose == "plan":
+        page = "account/plan"
+        stopped = gettext("You will not be charged again for this plan.")
+        note = f"{stopped} {note}"
+    return _with_button(gettext("Payment under review"), lead, gettext("View account"), f"{edge_url}/{page}", note)
+
+
 def _settings_note(edge_url: str) -> str:
     link = f"{edge_url}/account/emails"
     return gettext("Choose which emails you get: {link}", link=link)

@@ -16,7 +16,7 @@ from shared.identity.account_links import CANCEL_EMAIL, CONFIRM_EMAIL, LASTS_MS,
 from shared.identity.emails import normalize_for_lookup
 from shared.mail import texts
 from shared.mail.outbox import queue_mail
-from shared.mail.payment_mails import PAYMENT_FAILED, TOP_UP_FAILED
+from shared.mail.payment_mails import PAYMENT_FAILED, PAYMENT_REVIEW, TOP_UP_FAILED
 from shared.mail.preferences import KEY_EXPIRING, RECEIPT, recipient_language, verified_address
 from shared.mail.texts import MailText
 from shared.models import Account, ApiKey, AuditEntry, EmailChange, Member, Payment, Person
@@ -215,6 +215,13 @@ def _payment_failed(mail: MailContext) -> MailText | None:
     return texts.payment_failed_mail(_name(mail.account), row.purpose, amount, mail.edge_url)
 
 
+def _payment_review(mail: MailContext) -> MailText | None:
+    row = Payment.get_or_none((Payment.reference == mail.subject) & (Payment.account == mail.account))
+    if row is None or row.state != "review":
+        return None
+    return texts.payment_review_mail(_name(mail.account), row.purpose, mail.edge_url)
+
+
 _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
     PASSWORD_RESET: _password_reset,
     NEW_SIGN_IN: _new_sign_in,
@@ -226,6 +233,7 @@ _COMPOSERS: Mapping[str, Callable[[MailContext], MailText | None]] = {
     RECEIPT: _receipt,
     TOP_UP_FAILED: _top_up_failed,
     PAYMENT_FAILED: _payment_failed,
+    PAYMENT_REVIEW: _payment_review,
 }
 KINDS = frozenset(_COMPOSERS)
 

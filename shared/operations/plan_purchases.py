@@ -96,6 +96,13 @@ def unpaid_invoice(found: StripeSubscription) -> Payment | None:
     return row
 
 
+def invoice_under_review(account: UUID) -> Payment | None:
+    """Return the latest invoice of an account's plan, if it needs a review and was not refunded. Reads only."""
+    invoices = (Payment.account == account) & (Payment.purpose == "plan") & Payment.invoice_id.is_null(False)
+    row: Payment | None = Payment.select().where(invoices).order_by(Payment.created_at.desc()).first()
+    return row if row is not None and row.state == "review" and not row.refunded_minor else None
+
+
 def changeable_subscription(account: UUID) -> StripeSubscription:
     """Return an account's paid plan, to change or cancel it. Raises `InvalidInput` without one."""
     found, row = open_subscription(account), active_subscription(account)

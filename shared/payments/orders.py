@@ -20,7 +20,12 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.ledger import post_entry
 from shared.ledger.sql import lock_accounts
 from shared.ledger.visitor_pool import POOL_ACCOUNT_ID
-from shared.mail.payment_mails import queue_payment_failed_mail, queue_receipt_mail, queue_top_up_failed_mail
+from shared.mail.payment_mails import (
+    queue_payment_failed_mail,
+    queue_payment_review_mail,
+    queue_receipt_mail,
+    queue_top_up_failed_mail,
+)
 from shared.models import Account, AuditEntry, Payment, PaymentProfile
 from shared.payments.money import MAX_PURCHASE_CREDITS, credits_to_return
 from shared.payments.plan_periods import start_paid_plan, update_past_due
@@ -41,7 +46,9 @@ TOP_UP_RETRY_MS = 3_600_000  # pause after the first failure, twice as long afte
 _FINAL_DISPUTES = frozenset({"won", "lost", "warning_closed", "prevented"})
 _HARMLESS_DISPUTES = frozenset({"won", "warning_needs_response", "warning_under_review", "warning_closed", "prevented"})
 
-FactKind = Literal["paid", "failed", "expired", "refunded", "disputed", "card", "invoice", "linked", "waived"]  # linked: only ids
+FactKind = Literal[
+    "paid", "failed", "expired", "refunded", "disputed", "card", "invoice", "linked", "waived", "review"
+]  # linked: only ids
 
 
 class Fact(NamedTuple):
@@ -58,7 +65,7 @@ class Fact(NamedTuple):
     payment_method: str = ""
     card: str = ""
     url: str = ""
-    problem: str = ""  # failed: the reason's code; disputed: its status
+    problem: str = ""  # failed, review: the reason's code; disputed: its status
     dispute_id: str = ""
     attempt: int = 0  # failed: the number of the attempt to charge an overage bill
 
@@ -141,6 +148,8 @@ def _queue_mail(row: Any) -> None:
     """Queue the email about a payment's new state, if there is one."""
     if row.state == "paid":
         queue_receipt_mail(row.account_id, row.provider, row.reference)
+    elif row.state == "review":
+        queue_payment_review_mail(row.account_id, row.reference)
     elif row.state == "failed" and row.purpose == "top_up":
         queue_top_up_failed_mail(row.account_id, row.credits)
     elif row.purpose in ("plan", "overage") and (row.state == "failed" or (row.state, row.attempts) == ("pending", 1)):
@@ -180,6 +189,8 @@ def _apply(row: Any, fact: Fact, now: int) -> bool:
         row.invoice_url = fact.url
     if fact.kind == "paid" and row.paid_at is None:
         _apply_paid(row, fact, now)
+    elif fact.kind == "review" and row.paid_at is None:
+        row.state, row.problem = "review", fact.problem
     elif row.purpose == "overage" and fact.kind in ("failed", "waived"):
         _apply_to_bill(row, fact, now)
     elif fact.kind in ("failed", "expired") and row.state == "pending":

@@ -122,9 +122,8 @@ def _record_invoice(found: Any, fact: InvoiceFact, now: int, *, sends_mail: bool
     if fact.price_id != row.price_id and row.paid_at is None:
         if fact.kind == "paid":
             log.warning("invoice %s is for an unknown price", fact.invoice_id)
-            Payment.update(state="review", problem="other_plan").where(
-                (Payment.provider == STRIPE) & (Payment.reference == row.reference)
-            ).execute()
+            record_fact(STRIPE, Fact("review", row.reference, problem="other_plan"), now, sends_mail=sends_mail)
+            _stop_charges(found, now)
         return
     stated = Fact(
         fact.kind,
@@ -137,8 +136,18 @@ def _record_invoice(found: Any, fact: InvoiceFact, now: int, *, sends_mail: bool
         url=fact.url,
     )
     if fact.kind != "failed" or not fact.is_first:  # a card that is declined on the checkout page can be replaced there
-        record_fact(STRIPE, stated, now, sends_mail=sends_mail)
+        recorded = record_fact(STRIPE, stated, now, sends_mail=sends_mail)
+        if recorded is not None and recorded.state == "review":
+            _stop_charges(found, now)
     update_past_due(found.account_id, now)
+
+
+def _stop_charges(found: Any, now: int) -> None:
+    """Have the worker cancel a subscription at Stripe, because an invoice of it needs a review: the next one would, too."""
+    if found.state != "ended":
+        found.state, found.cancels = "ending", True
+        found.save()
+        show_changes(found, now)
 
 
 def _payment(found: Any, fact: InvoiceFact, now: int) -> Any:
@@ -175,9 +184,15 @@ def _record_subscription(found: Any, fact: SubscriptionFact, now: int) -> None:
     elif fact.kind == "ended" and found.state != "ended":
         found.state, found.ended_at = "ended", now
         found.save()
-        end_paid_plan(found, now)
-    elif fact.kind == "changed" and found.state != "ended":
+        if not _was_stopped(found):  # otherwise the plan keeps its grace period, as if the invoice were unpaid
+            end_paid_plan(found, now)
+    elif fact.kind == "changed" and found.state not in ("ending", "ended"):
         _change(found, fact, now)
+
+
+def _was_stopped(found: Any) -> bool:
+    reviewed = (Payment.stripe_subscription == found.reference) & (Payment.state == "review")
+    return bool(Payment.select().where(reviewed).exists())
 
 
 def _change(found: Any, fact: SubscriptionFact, now: int) -> None:

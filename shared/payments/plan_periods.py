@@ -170,7 +170,8 @@ def _subscription(found: Any, plan: Plan, now: int) -> Any:
     if found.state == "active":
         current: Any = Subscription.get_or_none((Subscription.account == found.account_id) & (Subscription.status == "active"))
         if current is not None:
-            found.replaced_plan = current.plan_id
+            former = StripeSubscription.get_or_none(StripeSubscription.reference == current.stripe_subscription)
+            found.replaced_plan = former.replaced_plan if former is not None else current.plan_id
             Subscription.update(cancelled_at=None).where(
                 (Subscription.id == current.id) & (Subscription.account == found.account_id)
             ).execute()

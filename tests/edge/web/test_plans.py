@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from shared.core.settings import Settings
-from shared.models import LedgerEntry, Payment, Plan, StripeSubscription, SubscriptionPeriod
+from shared.mail_composing import compose
+from shared.models import LedgerEntry, OutgoingMail, Payment, Plan, StripeSubscription, SubscriptionPeriod
 from shared.operations.account_closing import close_account
 from shared.operations.plans import create_plan
 from shared.operations.subscriptions import active_subscription
@@ -21,8 +22,10 @@ from tests.edge.web.test_payments import Event, Shop
 from tests.factories import ORIGIN
 from tests.page_checks import check_page
 from tests.servers.stripe import DECLINED_CARD, StripeServer
+from workers.payments import PaymentWork
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True, scope="package")
+MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "Yout <no-reply@example.com>", "public_url": "https://yout.example"}
 
 
 class PlanShop(Shop):
@@ -247,6 +250,57 @@ def test_a_closed_account_is_not_charged_again(shop: PlanShop) -> None:
     assert shop.plan is None
     shop.worker.reconcile()
     assert shop.stripe.subscriptions.by_id[shop.stripe_id]["status"] == "canceled"
+
+
+def test_an_invoice_under_review_is_the_last_one(shop: PlanShop, make_settings: Callable[..., Settings]) -> None:
+    shop.worker = PaymentWork(make_settings(**shop.stripe.settings, **MAIL))
+    shop.deliver(*shop.buy_plan(shop.small))
+    found = shop.stripe.subscriptions.by_id[shop.stripe_id]
+    item = found["items"]["data"][0]
+    item["price"] = {**item["price"], "id": "price_of_the_dashboard", "unit_amount": 950}
+    shop.stripe.subscriptions.bill(shop.stripe_id)
+    shop.worker.reconcile()
+    shop.worker.reconcile()
+    row = shop.newest()
+    assert (row.state, row.problem, found["status"]) == ("review", "other_plan", "canceled")
+    mails = OutgoingMail.select().where((OutgoingMail.account == shop.account) & (OutgoingMail.kind == "payment_review"))
+    [mail] = mails
+    text = compose(shop.account.id, mail, make_settings(**MAIL))
+    assert text is not None
+    assert "will not be charged again" in text.text
+    assert (shop.plan, shop.granted) == (shop.small.name, [1_000_000]), "the plan stays for its grace period"
+    page = shop.member.get("/account/plan").body.decode()
+    assert ("You will not be charged again" in page, "Ends" in page, "Subscribe" in page) == (True, True, True)
+    plan = active_subscription(shop.account.id)
+    assert plan is not None
+    end_unpaid_plans((plan.renews_at or 0) + GRACE_MS)
+    assert shop.plan is None
+
+
+def test_a_first_invoice_under_review_starts_no_plan_and_is_the_last_one(shop: PlanShop) -> None:
+    order = shop.subscribe(shop.small)
+    session = shop.stripe.sessions[order.checkout_id or ""]
+    shop.stripe.subscriptions.prices[session["price"]]["unit_amount"] = 950
+    shop.deliver(*shop.stripe.pay(order.checkout_id or ""))
+    shop.worker.reconcile()
+    assert (shop.newest().state, shop.plan, shop.granted) == ("review", None, [])
+    assert shop.stripe.subscriptions.by_id[shop.stripe_id]["status"] == "canceled"
+    shop.deliver(*shop.buy_plan(shop.large))
+    assert (shop.plan, shop.granted) == (shop.large.name, [4_000_000])
+
+
+def test_a_plan_bought_after_a_review_does_not_return_to_the_former_one(shop: PlanShop) -> None:
+    shop.deliver(*shop.buy_plan(shop.small))
+    first = shop.stripe.subscriptions.by_id[shop.stripe_id]
+    first["items"]["data"][0]["price"]["unit_amount"] = 950
+    shop.stripe.subscriptions.bill(first["id"])
+    shop.worker.reconcile()
+    shop.worker.reconcile()
+    shop.deliver(*shop.buy_plan(shop.large))
+    assert shop.plan == shop.large.name
+    second = StripeSubscription.get(StripeSubscription.reference == shop.newest().reference).stripe_id or ""
+    shop.deliver(shop.stripe.subscriptions.end(second))
+    assert shop.plan is None
 
 
 def test_an_outage_is_explained(shop: PlanShop) -> None:
