@@ -1,4 +1,4 @@
-"""Payments: reads Stripe's events, in case a webhook was lost, cancels ended plans there, and charges saved cards."""
+"""Payments: reads Stripe's events, in case a webhook was lost, ends what closed accounts left there, and charges saved cards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from shared.core.database import database
 from shared.core.errors import YoutError
 from shared.core.settings import Settings
 from shared.models import PaymentSettings, StripeSubscription
-from shared.payments.orders import STRIPE, Fact, expire_orders, record_fact
+from shared.payments.orders import (
+    STRIPE,
+    Fact,
+    expire_orders,
+    orders_of_closed_accounts,
+    payments_to_refund,
+    record_fact,
+)
 from shared.payments.overage_bills import Charge, begin_charge, create_bill_payments, due_bills
 from shared.payments.plan_facts import SubscriptionFact, ended_here, expire_plan_orders, record_plan_fact
 from shared.payments.stripe_api import CardRefused, PaymentsUnavailable, StripeApi
@@ -77,6 +84,8 @@ class PaymentWork:
         expire_orders(now)
         expire_plan_orders(now)
         self.cancel_ended()
+        self.end_checkouts()
+        self.refund_closed()
         expire_unanswered(now, sends_mail=self._sends_mail)
         return len(events)
 
@@ -96,6 +105,29 @@ class PaymentWork:
             if error.code != "resource_missing":
                 return False
         return record_plan_fact(SubscriptionFact("ended", found.reference))
+
+    def end_checkouts(self) -> None:
+        """End the checkout pages of closed accounts. One that was paid meanwhile is refunded."""
+        for row in orders_of_closed_accounts():
+            database.close()
+            try:
+                self._stripe.expire_checkout(row.checkout_id or "")
+            except PaymentsUnavailable as error:  # logged
+                if not error.refused:
+                    continue  # the next run repeats it
+            self._record(Fact("expired", row.reference))
+
+    def refund_closed(self) -> None:
+        """Refund payments that arrived after their account was closed. Stripe reports what was refunded once more."""
+        for row in payments_to_refund():
+            database.close()
+            try:
+                amount = self._stripe.refund(row.reference, row.intent_id or "")
+            except PaymentsUnavailable as error:  # logged; the next run repeats it, such as when Stripe's balance is too low
+                if error.code != "charge_already_refunded":
+                    continue
+                amount = row.total_minor or 0
+            self._record(Fact("refunded", row.reference, amount_minor=amount))
 
     def top_up(self) -> int:
         """Charge the cards of accounts below their threshold. Returns the number of charges that succeeded."""

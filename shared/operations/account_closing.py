@@ -27,6 +27,7 @@ from shared.operations.people import memberships, sync_owner
 from shared.operations.purges import begin_purge, latest_purge
 from shared.operations.subscriptions import active_subscription, cancel_subscription
 from shared.operations.web_accounts import end_account_sessions
+from shared.payments.orders import cancel_orders
 from shared.payments.plan_periods import give_up_subscriptions
 from shared.text.translation import lazy_gettext
 
@@ -47,6 +48,7 @@ def close_account(id: UUID, *, origin: Origin) -> PurgeJob:
         if account.status == "closed":
             raise InvalidInput(lazy_gettext("The account is already closed."))
         give_up_subscriptions(id)
+        cancel_orders(id)
         if active_subscription(id) is not None:
             cancel_subscription(id, "now", origin=origin)
         active = (ApiKey.account == id) & ApiKey.revoked_at.is_null()

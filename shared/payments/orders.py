@@ -146,6 +146,8 @@ def record_fact(provider: str, fact: Fact, now: int | None = None, *, sends_mail
 
 def _queue_mail(row: Any) -> None:
     """Queue the email about a payment's new state, if there is one."""
+    if row.state == "paid" and row.entry_seq is None and row.purpose != "overage":
+        return  # the account was closed before
     if row.state == "paid":
         queue_receipt_mail(row.account_id, row.provider, row.reference)
     elif row.state == "review":
@@ -163,6 +165,32 @@ def expire_orders(now: int) -> int:
     for row in rows:
         record_fact(STRIPE, Fact("expired", row.reference), now)
     return len(rows)
+
+
+def cancel_orders(account: UUID) -> None:
+    """End an account's open orders by bank transfer, because it is closed. The worker ends its checkout pages."""
+    own = (Payment.account == account) & (Payment.provider == INVOICE) & (Payment.state == "pending")
+    for row in Payment.select().where(own):
+        record_fact(INVOICE, Fact("expired", row.reference))
+
+
+def orders_of_closed_accounts() -> list[Payment]:
+    """Return open orders (at most 100) whose checkout page must be ended, because the account was closed. Reads only."""
+    is_open = (Payment.state == "pending") & (Payment.provider == STRIPE) & Payment.checkout_id.is_null(False)
+    return list(Payment.select().join(Account).where(is_open & (Account.status == "closed")).limit(100))
+
+
+def payments_to_refund() -> list[Payment]:
+    """Return payments (at most 100) that arrived after their account was closed, and added no credits. Reads only."""
+    late = (Payment.state == "paid") & Payment.entry_seq.is_null() & (Payment.purpose != "overage")
+    open_ones = (Payment.refunded_minor == 0) & (Payment.disputed_minor == 0) & Payment.intent_id.is_null(False)
+    rows = Payment.select().join(Account).where(late & open_ones & (Payment.provider == STRIPE) & (Account.status == "closed"))
+    return list(rows.limit(100))
+
+
+def is_closed(account: UUID) -> bool:
+    """Return whether an account is closed. Needs its lock."""
+    return bool(Account.select().where((Account.id == account) & (Account.status == "closed")).exists())
 
 
 def _find(provider: str, fact: Fact) -> Payment | None:
@@ -257,6 +285,8 @@ def _post_entries(row: Any, now: int) -> None:
     """Post the ledger entries that follow from a payment's row. Needs the account's lock."""
     if row.paid_at is None or row.purpose == "overage":  # an overage bill pays for credits that were used
         return
+    if row.entry_seq is None and is_closed(row.account_id):
+        return  # the worker refunds it
     if row.entry_seq is None:
         row.entry_seq = start_paid_plan(row, now) if row.purpose == "plan" else _post_purchase(row)
         log.info("payment %s was credited", row.reference)

@@ -13,7 +13,7 @@ from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.ledger.sql import lock_accounts
 from shared.models import Payment, PlanPrice, StripeSubscription, Subscription
-from shared.payments.orders import CHECKOUT_MS, STRIPE, Fact, FactKind, record_fact
+from shared.payments.orders import CHECKOUT_MS, STRIPE, Fact, FactKind, is_closed, record_fact
 from shared.payments.plan_periods import end_paid_plan, show_changes, update_past_due
 
 log = logging.getLogger("yout.payments")
@@ -137,13 +137,13 @@ def _record_invoice(found: Any, fact: InvoiceFact, now: int, *, sends_mail: bool
     )
     if fact.kind != "failed" or not fact.is_first:  # a card that is declined on the checkout page can be replaced there
         recorded = record_fact(STRIPE, stated, now, sends_mail=sends_mail)
-        if recorded is not None and recorded.state == "review":
+        if recorded is not None and (recorded.state == "review" or is_closed(found.account_id)):
             _stop_charges(found, now)
     update_past_due(found.account_id, now)
 
 
 def _stop_charges(found: Any, now: int) -> None:
-    """Have the worker cancel a subscription at Stripe, because an invoice of it needs a review: the next one would, too."""
+    """Have the worker cancel a subscription at Stripe: an invoice needs a review, as would the next, or the account is closed."""
     if found.state != "ended":
         found.state, found.cancels = "ending", True
         found.save()

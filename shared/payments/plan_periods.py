@@ -19,7 +19,7 @@ from shared.ledger.renewals import (
     start_period,
 )
 from shared.ledger.sql import lock_accounts
-from shared.models import Account, Payment, Plan, PlanPrice, StripeSubscription, Subscription
+from shared.models import Payment, Plan, PlanPrice, StripeSubscription, Subscription
 
 OPEN_STATES = ("pending", "active")
 GRACE_MS = 7 * 24 * 3_600_000  # after the end of a period, until its successor must be paid
@@ -29,8 +29,8 @@ def start_paid_plan(row: Any, now: int) -> int:
     """Start the period that a payment (`Payment`) pays for. Returns the number of the ledger entry with its credits."""
     found: Any = StripeSubscription.get_by_id(row.stripe_subscription)
     price: Any = PlanPrice.select(PlanPrice, Plan).join(Plan).where(PlanPrice.id == row.price_id).get()
-    if found.state == "expired":  # paid after all, if nothing else was bought and the account not closed meanwhile
-        found.state = "ending" if _has_open(found) or _is_closed(found) else "active"
+    if found.state == "expired":  # paid after all, if nothing else was bought meanwhile
+        found.state = "ending" if _has_open(found) else "active"
     elif found.state == "pending":
         found.state = "active"
     subscription = _subscription(found, price.plan, now)
@@ -151,10 +151,6 @@ def update_past_due(account: Any, now: int) -> None:
 def _has_open(found: Any) -> bool:
     others = (StripeSubscription.account == found.account_id) & StripeSubscription.state.in_(OPEN_STATES)
     return bool(StripeSubscription.select().where(others & (StripeSubscription.reference != found.reference)).exists())
-
-
-def _is_closed(found: Any) -> bool:
-    return bool(Account.select().where((Account.id == found.account_id) & (Account.status == "closed")).exists())
 
 
 def _subscription(found: Any, plan: Plan, now: int) -> Any:

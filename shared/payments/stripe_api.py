@@ -194,6 +194,15 @@ class StripeApi:
         """End a checkout page, so that it can no longer be paid. Raises `PaymentsUnavailable` (refused) if it was paid."""
         self._call(lambda client: client.v1.checkout.sessions.expire(checkout_id))
 
+    def refund(self, reference: str, intent_id: str) -> int:
+        """Refund all of a payment, once: the payment's reference is the idempotency key. Returns the refunded amount.
+
+        If it was refunded already, the error is `charge_already_refunded`.
+        """
+        params: dict[str, Any] = {"payment_intent": intent_id, "metadata": {PAYMENT_KEY: reference}}
+        key = {"idempotency_key": f"refund-{reference}"}
+        return int(self._call(lambda client: client.v1.refunds.create(cast(Any, params), cast(Any, key))).amount)
+
     def checkout_url(self, checkout_id: str) -> str:
         """Return the address of a checkout page, or "" if it is paid or has expired."""
         session = self._call(lambda client: client.v1.checkout.sessions.retrieve(checkout_id))

@@ -107,10 +107,11 @@ class StripeServer:
         """Refund part of a payment. Returns the event."""
         with self._lock:
             self.call("POST", "/v1/refunds", {"payment_intent": intent_id, "amount": amount})
-            intent = self.call("GET", f"/v1/payment_intents/{intent_id}")
-            refunds = self.call("GET", f"/v1/refunds?payment_intent={intent_id}")["data"]
-            charge = _charge(intent, intent["latest_charge"]) | {"amount_refunded": sum(item["amount"] for item in refunds)}
-            return self.add_event("charge.refunded", charge)
+            return self._add_refund_event(intent_id)
+
+    def refunded(self, intent_id: str) -> int:
+        """Return how much of a payment was refunded."""
+        return sum(item["amount"] for item in self.call("GET", f"/v1/refunds?payment_intent={intent_id}")["data"])
 
     def dispute(self, intent_id: str, amount: int, status: str) -> Object:
         """Open or close a dispute. Returns the event."""
@@ -160,6 +161,8 @@ class StripeServer:
         if (method, path) == ("GET", "/v1/events"):
             return 200, json.dumps(self._list_events(parse_qs(urlsplit(target).query))).encode()
         status, reply = self._forward(method, target, body or None)
+        if (method, path) == ("POST", "/v1/refunds") and status == 200:
+            self._add_refund_event(form["payment_intent"])
         if (method, path) == ("POST", "/v1/payment_intents"):
             found = json.loads(reply)
             if status == 200:
@@ -221,6 +224,11 @@ class StripeServer:
         method = self.call("GET", f"/v1/payment_methods/{intent['payment_method']}")
         self.add_event("charge.succeeded", _charge(intent, charge) | {"payment_method_details": {"card": method["card"]}})
         self.add_event("payment_intent.succeeded", intent | {"amount_received": intent["amount"]})
+
+    def _add_refund_event(self, intent_id: str) -> Object:
+        intent = self.call("GET", f"/v1/payment_intents/{intent_id}")
+        charge = _charge(intent, intent["latest_charge"]) | {"amount_refunded": self.refunded(intent_id)}
+        return self.add_event("charge.refunded", charge)
 
     def _forward(self, method: str, target: str, body: bytes | None) -> tuple[int, bytes]:
         headers = {"authorization": f"Bearer {KEY}", "content-type": "application/x-www-form-urlencoded"}

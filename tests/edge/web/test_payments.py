@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from shared.core.clock import now_ms
 from shared.core.settings import Settings
 from shared.ledger import post_entry
+from shared.ledger.verify import verify_ledger
 from shared.models import Account, LedgerEntry, Payment, PaymentProfile
 from shared.operations import payments as operations
+from shared.operations.account_closing import close_account
 from shared.payments.orders import TOP_UP_RETRY_MS
 from tests import stripe_events
 from tests.conftest import OpenPage
@@ -23,7 +26,9 @@ from tests.edge.web.test_members import member_of
 from tests.factories import ORIGIN
 from tests.page_checks import check_page
 from tests.servers.stripe import DECLINED_CARD, KEY, WEBHOOK_SECRET, StripeServer
+from tests.threads import run_threads
 from workers.payments import PaymentWork
+from workers.task_connection import task_connection
 
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True, scope="package")
 Event = dict[str, Any]
@@ -35,7 +40,7 @@ class Shop:
     """A site that sells credits through Stripe, and a member who buys."""
 
     def __init__(self, site: Site, stripe: StripeServer, settings: Settings) -> None:
-        self.site, self.stripe = site, stripe
+        self.site, self.stripe, self.settings = site, stripe, settings
         self.worker = PaymentWork(settings)
         operations.set_payment_settings(SOLD, origin=ORIGIN)
         self.member = site.member(**stripe.settings)
@@ -257,6 +262,44 @@ def test_a_bank_transfer_waits_for_staff(shop: Shop) -> None:
     assert shop.bought == [2_500_000]
     path = f"/account/credits/orders/{row.reference}"
     assert shop.member.post(f"{path}/cancel", f"csrf_token={shop.member.token('/account/credits')}".encode()).status == 400
+
+
+def test_open_orders_end_with_the_account(shop: Shop) -> None:
+    by_card = shop.order()
+    shop.member.submit_form("/account/credits/invoice", {"amount": "5.00"}, page="/account/credits")
+    by_transfer = shop.newest()
+    close_account(shop.account.id, origin=ORIGIN)
+    assert operations.find_payment(by_transfer.reference).state == "expired"
+    shop.stripe.is_down = True
+    shop.worker.reconcile()
+    assert operations.find_payment(by_card.reference).state == "pending", "the next run repeats it"
+    shop.stripe.is_down = False
+    shop.worker.reconcile()
+    assert shop.stripe.sessions[by_card.checkout_id or ""]["status"] == "expired"
+    assert operations.find_payment(by_card.reference).state == "expired"
+
+
+def test_a_payment_after_the_account_was_closed_is_refunded_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = shop.order()
+    close_account(shop.account.id, origin=ORIGIN)
+    before = shop.balance
+    events = shop.stripe.pay(order.checkout_id or "")
+    assert shop.deliver(*events, *events) == [200] * 2 * len(events)
+    assert (shop.newest().state, shop.bought, shop.balance) == ("paid", [], before)
+    with monkeypatch.context() as killed:  # the process ends after Stripe's answer
+        killed.setattr(shop.worker, "_record", lambda fact: False)
+        shop.worker.refund_closed()
+    other = PaymentWork(shop.settings)
+    run_threads(lambda number: task_connection()([shop.worker, other][number].refund_closed)(), 2)
+    for _ in range(2):
+        shop.worker.reconcile()
+    row = shop.newest()
+    refunds = [target for _, target in shop.stripe.requests if target == "/v1/refunds"]
+    assert shop.stripe.refunded(row.intent_id or "") == row.amount_minor
+    assert (row.refunded_minor, row.returned_credits, shop.balance) == (row.amount_minor, 0, before)
+    shop.worker.reconcile()
+    assert len([target for _, target in shop.stripe.requests if target == "/v1/refunds"]) == len(refunds)
+    assert not verify_ledger(now_ms()).problems
 
 
 def test_wrong_amounts_and_an_outage_are_explained(shop: Shop) -> None:

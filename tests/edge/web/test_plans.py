@@ -252,6 +252,17 @@ def test_a_closed_account_is_not_charged_again(shop: PlanShop) -> None:
     assert shop.stripe.subscriptions.by_id[shop.stripe_id]["status"] == "canceled"
 
 
+def test_an_order_of_a_plan_that_is_paid_after_closing_is_refunded(shop: PlanShop) -> None:
+    order = shop.subscribe(shop.small)
+    close_account(shop.account.id, origin=ORIGIN)
+    shop.deliver(*shop.stripe.pay(order.checkout_id or ""))
+    shop.worker.reconcile()
+    row = shop.newest()
+    assert (row.state, row.refunded_minor, shop.granted, shop.plan) == ("paid", 900, [], None)
+    assert shop.stripe.refunded(row.intent_id or "") == 900
+    assert shop.stripe.subscriptions.by_id[shop.stripe_id]["status"] == "canceled"
+
+
 def test_an_invoice_under_review_is_the_last_one(shop: PlanShop, make_settings: Callable[..., Settings]) -> None:
     shop.worker = PaymentWork(make_settings(**shop.stripe.settings, **MAIL))
     shop.deliver(*shop.buy_plan(shop.small))
