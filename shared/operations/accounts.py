@@ -108,9 +108,7 @@ def change_email(email_or_id: str | UUID, new_email: str, *, notifies: bool = Fa
         try:
             account.save(only=[Account.email, Account.email_verified_at])
         except peewee.IntegrityError:  # taken concurrently
-            raise InvalidInput(
-                lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=new_email)
-            ) from None
+            raise _taken(new_email) from None
         owner = sync_owner(account.id).person.id
         EmailChange.delete().where(EmailChange.person == owner).execute()
         cancel_mails(account.id, recipient=former)
@@ -136,7 +134,10 @@ def change_person_email(person: UUID, new_email: str, *, notifies: bool = False,
         if new_email == former:
             return None
         require_free_address(new_email)
-        change_sign_in(person, email=new_email, email_verified_at=None)
+        try:
+            change_sign_in(person, email=new_email, email_verified_at=None)
+        except peewee.IntegrityError:  # taken concurrently
+            raise _taken(new_email) from None
         belongs = memberships(person)
         if notifies and row.email_verified_at is not None and belongs:
             queue_email_changed(belongs[0].account, former, new_email)
@@ -147,7 +148,11 @@ def change_person_email(person: UUID, new_email: str, *, notifies: bool = False,
 def require_free_address(email: str) -> None:
     """Raise `InvalidInput` if a person or an account has this address, which must be normalized."""
     if find_sign_in(email) is not None or Account.select().where(Account.email == email).exists():
-        raise InvalidInput(lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=email))
+        raise _taken(email)
+
+
+def _taken(email: str) -> InvalidInput:
+    return InvalidInput(lazy_gettext("An account {new_email} already exists. Choose another address.", new_email=email))
 
 
 def adjust_credits(email_or_id: str | UUID, credits: int, reason: str, *, origin: Origin) -> CreditAdjustment:

@@ -60,9 +60,12 @@ def sign_up(
     with transaction():
         if credits and network and not _count_credited_sign_up(network, address):
             credits = 0
+        exists = InvalidInput(lazy_gettext("An account with this email address already exists."))
         if find_sign_in(normalize_for_lookup(email)) is not None:
-            raise InvalidInput(lazy_gettext("An account with this email address already exists."))
+            raise exists
         account = create_account(email, 0 if verify else credits, origin=Origin("sign-up", address))
+        if sync_owner(account.id).person.id != account.id:  # a person got this address concurrently: their password stays
+            raise exists
         account.password_hash, account.language = password_hash, language
         account.pending_credits = credits if verify else 0
         account.save(only=[Account.password_hash, Account.language, Account.pending_credits])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import peewee
@@ -9,7 +10,8 @@ import pytest
 
 from shared.core.clock import now_ms
 from shared.core.errors import InvalidInput, NotFound
-from shared.models import AuditEntry, EmailChange, Person
+from shared.models import Account, AuditEntry, EmailChange, Person
+from shared.operations import accounts, web_accounts
 from shared.operations.account_closing import close_account
 from shared.operations.accounts import change_email, create_account
 from shared.operations.email_changes import (
@@ -103,3 +105,41 @@ def test_a_taken_address_is_refused_and_expired_changes_are_deleted() -> None:
         confirm_change(change.id, origin=ORIGIN)
     forget_expired_changes()
     assert not EmailChange.select().exists()
+
+
+def in_a_thread(database: peewee.Database, work: Callable[[], Any]) -> None:
+    """Run `work` in a transaction of its own, and wait for it."""
+
+    def connected(_: int) -> None:
+        with database.connection_context():
+            work()
+
+    run_threads(connected, 1)
+
+
+@pytest.mark.parametrize("any_database_url", ["postgresql"], indirect=True)
+def test_a_sign_up_during_the_confirmation_is_refused_or_refuses_it(
+    bound_database: peewee.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = create_account("host@example.com", origin=ORIGIN)
+    person = add_member(host.id, IDA, MemberTerms("viewer"), origin=ORIGIN).member.person.id
+    change = requested(person)
+    with monkeypatch.context() as during:
+        during.setattr(
+            accounts, "require_free_address", lambda email: in_a_thread(bound_database, lambda: sign_up(NEW, "hash", 0))
+        )
+        with pytest.raises(InvalidInput, match="already exists"):
+            confirm_change(change.id, origin=ORIGIN)
+    assert (Person.get_by_id(person).email, pending_change(person) is not None) == (IDA, True)
+
+    change = requested(person, "newer@example.com")
+
+    def find_sign_in(email: str) -> None:  # free at this time, and confirmed by another process directly after
+        in_a_thread(bound_database, lambda: confirm_change(change.id, origin=ORIGIN))
+
+    monkeypatch.setattr(web_accounts, "find_sign_in", find_sign_in)
+    with pytest.raises(InvalidInput, match="already exists"):
+        sign_up("newer@example.com", "a stranger's hash", 0)
+    row = Person.get_by_id(person)
+    assert (row.email, row.password_hash) == ("newer@example.com", None)
+    assert not Account.select().where(Account.email == "newer@example.com").exists()
