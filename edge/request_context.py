@@ -174,7 +174,7 @@ async def write(job: Callable[[], T]) -> T:
         raise InvalidRequest(str(error)) from None
 
 
-def refuse_unstorable(fields: Iterable[tuple[str, str]]) -> None:
+def refuse_unstorable(fields: Iterable[tuple[str, object]]) -> None:
     """Raise `InvalidRequest` for a field with a character that the database cannot store."""
     name = find_unstorable_field(fields)
     if name is not None:

@@ -31,7 +31,7 @@ How to add a resource, here plans:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -163,7 +163,7 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
     body, changes = None, {}
     if route.body is not None:
         sent = parse_json_object(data, has_client_options=True)  # a channel's base URL is none
-        refuse_unstorable((name, text) for name, value in sent.items() for text in _texts(value))
+        refuse_unstorable(sent.items())
         if not sent and request.method == "PATCH":
             raise InvalidRequest("The body must contain at least one field to update.")
         body = check_body(sent, route.body)
@@ -172,19 +172,6 @@ def _call(route: RouteSpec, data: bytes, origin: Origin) -> AdminCall:
         raise InvalidRequest("This request has no fields. Send it without a body.")
     query = read_query(route.query or {}, request.args.to_dict())
     return AdminCall(origin, services().settings, body, changes, query, [])
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yield the texts and the names of fields in a JSON value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield name
-            yield from _texts(item)
 
 
 async def _read(work: Callable[[], Document], *_: object) -> bytes:

@@ -18,6 +18,7 @@ from shared.models import DIALECTS, ENABLED_STATUSES, Channel
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.validation import check_choice, check_text
+from shared.text.plain_text import find_unstorable_field, truncate
 from shared.text.translation import lazy_gettext
 
 MAX_SECRET_LENGTH = 10_000
@@ -204,6 +205,10 @@ def check_settings(settings: dict[str, Any] | None) -> dict[str, Any]:
                 "The channel's settings must be at most {maximum} characters of JSON.",
                 maximum=MAX_SETTINGS_LENGTH,
             )
+        )
+    if (name := find_unstorable_field((settings or {}).items())) is not None:
+        raise InvalidInput(
+            lazy_gettext("The setting {name!r} contains a NUL character, which is not allowed.", name=truncate(name, 100))
         )
     _check_reasoning(settings or {})
     _check_allowed((settings or {}).get(ALLOWED, {}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -56,12 +56,28 @@ def _grapheme() -> regex.Pattern[str]:
     return regex.compile(r"\X")
 
 
-def find_unstorable_field(fields: Iterable[tuple[str, str]]) -> str | None:
-    """Return the name of the first field with a character that PostgreSQL cannot store: NUL or a lone surrogate."""
+def find_unstorable_field(fields: Iterable[tuple[str, object]]) -> str | None:
+    """Return the name of the first field with a character that PostgreSQL cannot store: NUL or a lone surrogate.
+
+    The values are JSON values; the texts and names in them are checked, too.
+    """
     for name, value in fields:
-        if _UNSTORABLE.search(value) or _UNSTORABLE.search(name):
+        if _UNSTORABLE.search(name) or any(_UNSTORABLE.search(text) for text in _texts(value)):
             return _UNSTORABLE.sub("\ufffd", name)
     return None
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts and the names of fields in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from _texts(item)
 
 
 def _is_refused(character: str) -> bool:

@@ -103,6 +103,8 @@ def test_a_channel_template_prefills_the_form_and_imports_models_as_disabled(sig
         ("settings", '{"a": 123456789012345678901234567890}', "are not valid JSON"),
         ("settings", '{"a": "\\ud800"}', "are not valid JSON"),
         ("settings", '{"a":' * 1_900, "not valid JSON"),
+        ("settings", '{"a": {"b": ["\\u0000"]}}', "&#39;a&#39; contains a NUL character"),
+        ("settings", '{"a\\u0000": 1}', "contains a NUL character"),
         ("name", "", "Enter a name."),
     ],
 )

@@ -32,6 +32,9 @@ CALLS: list[tuple[str, dict[str, Any], str]] = [
     ("/api/chat/keys/", {"name": "a", "allowed_models": ["\0"]}, "allowed_models"),
     ("/api/chat/share/", {"title": "a\0", "messages": [{"role": "user", "content": "x"}]}, "title"),
     ("/api/chat/share/", {"title": "a", "conversation_id": "\0"}, "conversation_id"),
+    ("/api/budgets/", {"scope": "tag", "target": "a\0b", "period": "month", "credits": 5}, "target"),
+    ("/api/budgets/", {"scope": "key", "target": "a\0b", "period": "month", "credits": 5}, "target"),
+    ("/api/budgets/", {"scope": "balance", "credits": 5, "webhook_url": "https://example.com/a\0b"}, "webhook_url"),
     ("/api/chat/stream/", {"model": "\0", "prompt": "x"}, "model"),
     ("/api/chat/stream/", {"model": "free", "prompt": "x", "conversation_id": "\0"}, "conversation_id"),
 ]

@@ -57,4 +57,6 @@ def test_unstorable_text_is_rejected_with_its_field() -> None:
     assert find_unstorable_field([("a", "b"), ("c", "x\0y"), ("d", "\0")]) == "c"
     assert find_unstorable_field([("a", "\udc80")]) == "a"
     assert find_unstorable_field([("n\0", "")]) == "n\ufffd"
-    assert find_unstorable_field([("a", "👩‍💻")]) is None
+    assert find_unstorable_field([("a", "👩‍💻"), ("b", [1, None, {"c": "d"}])]) is None
+    assert find_unstorable_field([("a", [1, {"b": ["\0"]}])]) == "a"
+    assert find_unstorable_field([("a", {"b\0": 1})]) == "a"
