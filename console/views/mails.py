@@ -8,6 +8,7 @@ from flask import Response, abort, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
+from console.actions.origin import origin
 from console.paging import fetch_page
 from console.security.auth import settings
 from console.security.roles import is_allowed
@@ -15,6 +16,7 @@ from console.views.view import View, page_route
 from shared.mail.texts import MailText
 from shared.mail_composing import compose
 from shared.models import OutgoingMail
+from shared.operations.export_audit import record_mail_read
 
 # The email has inline styles, and a link that must leave the sandbox.
 HTML_POLICY = (
@@ -61,9 +63,12 @@ def _require_reader() -> None:
 
 
 def _find(mail_id: UUID) -> tuple[OutgoingMail, MailText | None]:
-    """Return an email, and its text unless it is no longer needed."""
+    """Return an email, and its text unless it is no longer needed. Reading a text is recorded in the audit log."""
     _require_reader()
     mail: OutgoingMail | None = OutgoingMail.get_or_none(OutgoingMail.id == mail_id)
     if mail is None:
         abort(404)
-    return mail, compose(mail.__data__["account"], mail, settings())
+    text = compose(mail.__data__["account"], mail, settings())
+    if text is not None:
+        record_mail_read(mail, origin=origin())
+    return mail, text

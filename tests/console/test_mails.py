@@ -9,7 +9,7 @@ import pytest
 from console.app import create_app
 from shared.core.clock import now_ms
 from shared.identity.account_links import VERIFY_EMAIL, proves, read_token
-from shared.models import Account, OutgoingMail, StaffUser
+from shared.models import Account, AuditEntry, OutgoingMail, StaffUser
 from shared.operations.staff import create_staff
 from shared.operations.verification import confirm_email
 from shared.operations.web_accounts import sign_up
@@ -55,9 +55,15 @@ def test_an_email_is_shown_with_a_working_link_instead_of_being_sent(reader, acc
     assert "sandbox" in html.headers["Content-Security-Policy"]
     assert "script-src" not in html.headers["Content-Security-Policy"]
 
+    reads = list(AuditEntry.select().where(AuditEntry.action == "mail.read"))
+    assert [(row.actor, row.target) for row in reads] == [("support@yout.example", str(mail.id))] * 2
+    assert reads[0].after == {"account": str(account.id), "kind": "verify_email"}
+    assert mail.recipient not in str([row.after for row in reads])
+
     confirm_email(account.id, account.email, origin=ORIGIN)
     assert "no longer needed" in browser.get(f"/mails/{mail.id}").text
     assert browser.get(f"/mails/{mail.id}/html").status_code == 404
+    assert AuditEntry.select().where(AuditEntry.action == "mail.read").count() == 2, "no text was shown"
 
 
 @pytest.mark.parametrize(("role", "status"), [("owner", 200), ("support", 200), ("billing", 403), ("readonly", 403)])
