@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import orjson
 from quart import Quart, Response, current_app, g, request
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from edge.admin.routes import ADMIN_BLUEPRINTS
@@ -67,8 +68,8 @@ from edge.web.page_request import PageRequest
 from edge.web.routes import web
 from edge.web.share_page import share_page
 from shared.core.clock import new_id
+from shared.core.errors import InvalidRequest, YoutError
 from shared.core.errors import NotFound as NothingThere
-from shared.core.errors import YoutError
 from shared.core.failure_report import describe_failure
 from shared.core.settings import Settings
 
@@ -155,6 +156,13 @@ def create_app(settings: Settings, metrics: Metrics | None = None) -> Quart:
     return app
 
 
+def _refuse_repeated(args: MultiDict[str, str]) -> None:
+    """Raise `InvalidRequest` for a query parameter that was sent twice: using one of its values would hide the other."""
+    name = next((name for name, values in args.lists() if len(values) > 1), None)
+    if name is not None:
+        raise InvalidRequest(f"The parameter '{name[:100]}' was sent more than once. Send it once.", name[:100])
+
+
 def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> None:
     @app.before_request
     async def name_request() -> None:
@@ -165,6 +173,8 @@ def _handle_errors(app: Quart, routes: Mapping[str, Handler], cors: Cors) -> Non
         if "\0" in request.path:
             raise NothingThere("Page not found.")
         refuse_unstorable(request.args.items(multi=True))
+        if request.path.startswith("/api/"):
+            _refuse_repeated(request.args)
 
     @app.after_request
     async def count_request(response: Response) -> Response:

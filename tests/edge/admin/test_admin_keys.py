@@ -11,7 +11,7 @@ from shared.identity.admin_scopes import ALL
 from shared.identity.api_key_format import ADMIN_PREFIX, new_key
 from shared.models import AdminKey
 from shared.operations.admin_keys import create_admin_key, revoke_admin_key
-from tests.edge.admin.conftest import AdminStack
+from tests.edge.admin.conftest import AdminClient, AdminStack
 from tests.edge.shared_edge import Reply
 from tests.factories import ORIGIN
 from tests.servers.edge import WebProcess
@@ -60,3 +60,10 @@ def test_a_network_with_wrong_keys_gets_429_and_valid_keys_still_work(
     assert [get(new_key(ADMIN_PREFIX).secret).status for _ in range(5)] == [401, 401, 401, 429, 429]
     assert get("yout-admin-short").status == 429
     assert get(secret).status == 200
+
+
+def test_a_parameter_that_is_sent_twice_is_refused(admin: AdminClient) -> None:
+    reply = admin.get("/accounts/?status=closed&status=active")
+    assert (reply.status, reply.error["param"]) == (400, "status")
+    assert "more than once" in reply.error["message"]
+    assert admin.get("/accounts/?status=closed&limit=5").status == 200
