@@ -46,7 +46,7 @@ from edge.http.headers import Scope, idempotency_claim, read_headers
 from edge.http.json_body import parse_json_object
 from edge.http.paging import DEFAULT_LIMIT, Page
 from edge.identity.admin_keys import AdminKeyRow
-from edge.request_context import read_body, refuse_unstorable, services, write
+from edge.request_context import count_request, read_body, refuse_unstorable, services, write
 from shared.core.errors import (
     AccessDenied,
     IdempotencyKeyReused,
@@ -57,6 +57,7 @@ from shared.core.errors import (
     RequestTooLarge,
 )
 from shared.core.settings import Settings
+from shared.core.token_bucket import KeyLimits, RateLimits
 from shared.identity.admin_scopes import has_scope
 from shared.operations.admin_answers import RepeatableRequest, answer_once
 from shared.operations.audit import Origin
@@ -66,6 +67,7 @@ ADMIN_KEY = ("admin_key",)
 Document = dict[str, Any]
 View = TypeVar("View", bound=Callable[..., Document])
 _READS = ("GET", "HEAD")
+_UNLIMITED = 10**12
 
 
 class AdminCall(NamedTuple):
@@ -140,6 +142,8 @@ def scope_of(view: object) -> str | None:
 
 async def _respond(scope: str, route: RouteSpec, view: Callable[[AdminCall], Document], status: int) -> Response:
     key, secret, address = await _authenticate()
+    limits = RateLimits(services().settings.admin_key_rpm, _UNLIMITED, _UNLIMITED)
+    await count_request(KeyLimits(key.id, key.id, limits, limits))
     if not has_scope(key.scopes, scope):
         raise AccessDenied(f"This admin key does not have the scope '{scope}'.", "insufficient_scope")
     data = await read_body() if request.method not in _READS else b""

@@ -327,6 +327,12 @@ class Settings:
         _integer(1, 10**9),
         "Requests per minute with an invalid key from one network (an IPv4 address or an IPv6 /64); others get a 429",
     )
+    admin_key_rpm: int = _setting(
+        600,
+        "YOUT_ADMIN_KEY_RPM",
+        _integer(1, 10**9),
+        "Requests per minute of an admin key; more get a 429",
+    )
     visitor_pool_credits: int = _setting(
         0,
         "YOUT_VISITOR_POOL_CREDITS",

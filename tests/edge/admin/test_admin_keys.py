@@ -62,6 +62,18 @@ def test_a_network_with_wrong_keys_gets_429_and_valid_keys_still_work(
     assert get(secret).status == 200
 
 
+def test_each_key_has_a_limit_of_requests_per_minute(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_edge: Callable[..., WebProcess]
+) -> None:
+    stack = AdminStack(start_edge(database_url=any_database_url, redis_url=redis_url, admin_key_rpm=3))
+    first, second = stack.client(), stack.client("plans:read")
+    assert [first.get("/plans/").status for _ in range(3)] == [200] * 3
+    refused = first.post("/accounts/", {"email": "ada@example.com"})
+    assert (refused.status, refused.error["code"]) == (429, "rate_limit_exceeded")
+    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert [second.get(path).status for path in ("/plans/", "/accounts/")] == [200, 403]
+
+
 def test_a_parameter_that_is_sent_twice_is_refused(admin: AdminClient) -> None:
     reply = admin.get("/accounts/?status=closed&status=active")
     assert (reply.status, reply.error["param"]) == (400, "status")
