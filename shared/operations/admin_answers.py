@@ -48,7 +48,7 @@ def answer_once(request: RepeatableRequest, secret: str, work: Callable[[], byte
     with transaction():
         now = now_ms()
         own = AdminAnswer.digest == request.digest
-        AdminAnswer.delete().where(own & (AdminAnswer.expires_at <= now)).execute()
+        AdminAnswer.delete().where(AdminAnswer.expires_at <= now).execute()
         claim = {"admin_key": request.admin_key, "request_digest": content, "expires_at": now + ANSWER_MS}
         try:
             with transaction():  # a savepoint: PostgreSQL rejects queries after a failed statement

@@ -11,7 +11,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.identity.admin_scopes import check_scopes
 from shared.identity.api_key_format import ADMIN_PREFIX, new_key
-from shared.models import AdminKey
+from shared.models import AdminAnswer, AdminKey
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.validation import check_text
 from shared.text.translation import lazy_gettext
@@ -68,11 +68,15 @@ def find_admin_key(id_or_name: str | UUID) -> AdminKey:
 
 
 def revoke_admin_key(id_or_name: str | UUID, *, origin: Origin) -> AdminKey:
-    """Revoke an admin key, which is refused from the next request on. Revoking it again changes nothing. Raises `NotFound`."""
+    """Revoke an admin key, which is refused from the next request on, and delete its kept answers.
+
+    Revoking it again changes nothing. Raises `NotFound`.
+    """
     with transaction():
         row = find_admin_key(id_or_name)
         revoked_at = now_ms()
         if AdminKey.update(revoked_at=revoked_at).where((AdminKey.id == row.id) & AdminKey.revoked_at.is_null()).execute():
+            AdminAnswer.delete().where(AdminAnswer.admin_key == row.id).execute()
             record_audit_entry(origin, "admin_key.revoke", row.id, after={"name": row.name, "revoked_at": revoked_at})
         return find_admin_key(row.id)
 

@@ -10,7 +10,7 @@ import peewee
 from shared.core.clock import now_ms
 from shared.identity.admin_scopes import ALL
 from shared.models import Account, AdminAnswer, AuditEntry
-from shared.operations.admin_keys import create_admin_key
+from shared.operations.admin_keys import create_admin_key, revoke_admin_key
 from tests import factories
 from tests.edge.admin.conftest import AdminClient, AdminStack
 from tests.factories import ORIGIN
@@ -78,6 +78,19 @@ def test_an_answer_is_kept_for_a_day_and_encrypted(admin: AdminClient) -> None:
     AdminAnswer.update(expires_at=now_ms()).where(AdminAnswer.digest == row.digest).execute()
     later = admin.post("/accounts/", {"email": "later@example.com"}, idempotency_key="k-5")
     assert (later.status, later.json["id"] == first.json["id"]) == (201, False)
+
+
+def test_answers_end_with_their_day_and_with_their_key(stack: AdminStack) -> None:
+    first, second = stack.client(), stack.client()
+    for number, client in enumerate((first, second)):
+        assert client.post("/accounts/", {"email": f"end-{number}@example.com"}, idempotency_key="k-6").status == 201
+    revoke_admin_key(first.key.id, origin=ORIGIN)
+    assert [row.admin_key_id for row in AdminAnswer.select().where(AdminAnswer.admin_key << [first.key, second.key])] == [
+        second.key.id
+    ]
+    AdminAnswer.update(expires_at=now_ms()).where(AdminAnswer.admin_key == second.key).execute()
+    assert stack.client().post("/accounts/", {"email": "end-2@example.com"}, idempotency_key="k-7").status == 201
+    assert not AdminAnswer.select().where(AdminAnswer.admin_key == second.key).exists(), "any later request deletes old answers"
 
 
 def test_a_key_that_is_too_long_is_refused(admin: AdminClient) -> None:
