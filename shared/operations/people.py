@@ -13,7 +13,6 @@ from uuid import UUID
 
 import peewee
 
-from shared.core.clock import now_ms
 from shared.core.database import transaction
 from shared.core.errors import NotFound
 from shared.identity.emails import normalize_for_lookup
@@ -148,13 +147,6 @@ def memberships(person: UUID) -> list[Membership]:
         for row in rows.order_by(Member.created_at, Member.id)
     ]
     return sorted(found, key=lambda one: one.role != OWNER)
-
-
-def create_person(email: str, password_hash: str, *, verified: bool, language: str) -> Person:
-    """Create a person who belongs to no account yet. Raises `peewee.IntegrityError` for a taken address."""
-    return Person.create(
-        email=email, password_hash=password_hash, email_verified_at=now_ms() if verified else None, language=language
-    )
 
 
 _COPIED = ("email", "password_hash", "email_verified_at", "language")
