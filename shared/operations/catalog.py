@@ -72,7 +72,7 @@ def create_model(
     `upstream_model` is the provider's name, by default `id`. Raises `InvalidInput` for invalid values, or if the id is taken by a
     model or, for an active one, by an alias.
     """
-    check_model_id(id)
+    check_own_model_id(id)
     rates.check(details.free)
     _check_media_rates(details.kind, rates)
     values = {"id": id, **details.columns(), "status": check_choice("status", status, ENABLED_STATUSES)}
@@ -177,6 +177,16 @@ def check_model_id(text: str) -> str:
             lazy_gettext(
                 "The model id must be 1 to 200 printable ASCII characters without spaces, not {text!r}.", text=text[:220]
             )
+        )
+    return text
+
+
+def check_own_model_id(text: str) -> str:
+    """Validate the id of a model or alias of the catalog, which is part of URLs. It may contain slashes, such as `org/model`."""
+    check_model_id(text)
+    if any(part in ("", ".", "..") for part in text.split("/")):
+        raise InvalidInput(
+            lazy_gettext("No part of the model id between slashes may be empty, '.' or '..', not {text!r}.", text=text)
         )
     return text
 

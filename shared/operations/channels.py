@@ -17,7 +17,7 @@ from shared.core.secrets import seal
 from shared.models import DIALECTS, ENABLED_STATUSES, Channel
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.catalog_version import bump_catalog_version
-from shared.operations.validation import check_choice, check_text
+from shared.operations.validation import check_choice, check_name, check_text
 from shared.text.plain_text import find_unstorable_field, truncate
 from shared.text.translation import lazy_gettext
 
@@ -52,7 +52,7 @@ def create_channel(
     `secret` is the provider's API key, empty if none is needed; it is encrypted with the installation's `secret_key`. `settings`
     are the dialect's settings for the provider (`docs/dialects.md`). The no-log signals of a known provider are added.
     """
-    name = check_text("name of the channel", name, 100)
+    name = check_name("name of the channel", name, 100)
     check_choice("dialect", dialect, DIALECTS)
     base_url = check_base_url(base_url)
     settings = check_settings(with_no_log_signals(dialect, base_url, check_settings(settings)))

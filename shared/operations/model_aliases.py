@@ -12,7 +12,7 @@ from shared.core.database import transaction
 from shared.core.errors import InvalidInput, NotFound
 from shared.models import AIModel, ModelAlias
 from shared.operations.audit import Origin, record_audit_entry
-from shared.operations.catalog import check_model_id, find_model
+from shared.operations.catalog import check_own_model_id, find_model
 from shared.operations.catalog_version import bump_catalog_version
 from shared.operations.keys import YEAR_10000
 from shared.text.translation import lazy_gettext
@@ -47,7 +47,7 @@ def create_alias(
     With `shutdown_at`, `deprecated_at` defaults to now. The name may be the id of a disabled model, which the alias replaces.
     Raises `NotFound` for an unknown model, and `InvalidInput`.
     """
-    check_model_id(name)
+    check_own_model_id(name)
     with transaction():
         if AIModel.select().where((AIModel.id == name) & (AIModel.status == "active")).exists():
             raise InvalidInput(lazy_gettext("{name!r} is an active model. Disable it first, or choose another name.", name=name))

@@ -13,7 +13,7 @@ from shared.core.errors import InvalidInput, NotFound
 from shared.models import ENABLED_STATUSES, Plan
 from shared.operations.audit import Origin, record_audit_entry
 from shared.operations.keys import MAX_LIMIT, check_models
-from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_text
+from shared.operations.validation import MAX_AMOUNT, check_choice, check_integer, check_name
 from shared.text.translation import lazy_gettext
 
 MAX_PRICE_CENTS = 10**9
@@ -56,7 +56,7 @@ def _check_sale(terms: Mapping[str, Any]) -> None:
 
 def create_plan(name: str, terms: Mapping[str, Any], *, origin: Origin) -> Plan:
     """Create a plan. `terms` may have any of `DEFAULT_TERMS`. Raises `InvalidInput` for invalid terms or if the name is taken."""
-    name = check_text("name of the plan", name, 100)
+    name = check_name("name of the plan", name, 100)
     checked = {**DEFAULT_TERMS, **_check_terms(terms)}
     _check_sale(checked)
     with transaction():

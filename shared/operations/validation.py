@@ -35,6 +35,16 @@ def check_text(what: str, text: str, max_length: int, *, empty: bool = False) ->
     return line
 
 
+def check_name(what: str, text: str, max_length: int) -> str:
+    """Like `check_text`, for a name that URLs contain: without slashes, and neither `.` nor `..`."""
+    name = check_text(what, text, max_length)
+    if "/" in name or name in (".", ".."):
+        raise InvalidInput(
+            lazy_gettext("The {what} must not contain a slash, or be '.' or '..', because it is part of addresses.", what=what)
+        )
+    return name
+
+
 def check_integer(what: str, value: int, minimum: int, maximum: int) -> int:
     """Return `value`, an integer from `minimum` to `maximum`. Bools and floats are rejected."""
     if type(value) is not int or not minimum <= value <= maximum:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from typing import Any, get_args
+from urllib.parse import quote
 
 import pytest
 
 from edge.admin.channels import Dialect
 from edge.admin.models import Kind
 from shared.core.clock import new_id, now_ms
+from shared.core.errors import InvalidInput
 from shared.core.secrets import unseal
 from shared.core.timestamps import format_timestamp, parse_timestamp
 from shared.models import DIALECTS, MODEL_KINDS, AIModel, AuditEntry, Channel, ChannelModel
+from shared.operations.model_aliases import create_alias
 from shared.operations.prices_in_force import current_price
 from tests.edge.admin.conftest import AdminClient
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 
 
@@ -186,3 +190,29 @@ def test_a_model_without_a_price_is_refused(admin: AdminClient) -> None:
 )
 def test_unknown_references_get_404(admin: AdminClient, path: str, body: Any) -> None:
     assert admin.post(path, body).status == 404
+
+
+@pytest.mark.parametrize("unusable", [".", "..", "/", "a/b", "/a"])
+def test_plans_and_channels_that_no_path_can_name_are_refused(admin: AdminClient, unusable: str) -> None:
+    for path, body in (("/plans/", {}), ("/channels/", {"dialect": "openai", "base_url": "https://a.example"})):
+        refused = admin.post(path, {"name": unusable, **body})
+        assert (refused.status, "addresses" in refused.error["message"]) == (400, True)
+
+
+@pytest.mark.parametrize("id", [".", "..", "/", "a//b", "/a", "a/", "a/../b", "./a"])
+def test_models_that_no_path_can_name_are_refused(admin: AdminClient, id: str) -> None:
+    price = {"credits_per_1k_input": 1, "credits_per_1k_output": 1}
+    refused = admin.post("/models/", {"id": id, "channel": new_channel(admin)["name"], "price": price})
+    assert (refused.status, "between slashes" in refused.error["message"]) == (400, True)
+    with pytest.raises(InvalidInput, match="between slashes"):
+        create_alias(id, "m", origin=ORIGIN)
+
+
+def test_names_with_dots_and_slashes_are_found(admin: AdminClient) -> None:
+    channel = new_channel(admin)["name"]
+    for prefix in ("org/model", "...", "@cf/org/m:8b", "new/"):
+        made = new_model(admin, channel, id=name(prefix), upstream_model="../models/x")
+        assert admin.get(f"/models/{quote(made['id'])}/").json["id"] == made["id"]
+    for prefix in ("50 % off? #", "..."):
+        made = admin.post("/plans/", {"name": name(prefix)}).json
+        assert admin.get(f"/plans/{quote(made['name'])}/").json["id"] == made["id"]
