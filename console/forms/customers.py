@@ -31,7 +31,8 @@ class PlanForm(LocalizedForm):
         description=lazy_gettext("Leave empty for twice the monthly credits."),
     )
     price_cents = WholeNumber(
-        lazy_gettext("Price per month"), description=lazy_gettext("In the smallest unit of the currency of payments, such as cents.")
+        lazy_gettext("Price per month"),
+        description=lazy_gettext("In the smallest unit of the currency of payments, such as cents."),
     )
     rpm = WholeNumber(lazy_gettext("Requests per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)
     tpm = WholeNumber(lazy_gettext("Tokens per minute"), optional=True, description=_PLATFORM_DEFAULT_HELP)

@@ -52,7 +52,7 @@ PLAN = response_schema(
         "status": described(enum(*ENABLED_STATUSES), "`disabled`: closed to new subscribers.", "active"),
         "monthly_credits": described(INTEGER, "Credits that each period grants.", 5_000_000),
         "rollover_cap": described(nullable(INTEGER), "Maximum plan credits at the start of a period; null: twice the grant."),
-        "price_cents": described(INTEGER, "Price per month in cents.", 2000),
+        "price_cents": described(INTEGER, "Price per month in the currency's smallest unit, such as cents.", 2000),
         "rpm": described(nullable(INTEGER), "Requests per minute; null: the platform's default."),
         "tpm": described(nullable(INTEGER), "Tokens per minute; null: the platform's default."),
         "concurrency": described(nullable(INTEGER), "Concurrent requests; null: the platform's default."),
@@ -81,7 +81,8 @@ class _Terms(ClosedBody, kw_only=True):
         Credits | UnsetType | None, Meta(description="Maximum plan credits at the start of a period. Null: twice the grant.")
     ] = UNSET
     price_cents: Annotated[
-        Annotated[int, Meta(ge=0, le=MAX_PRICE_CENTS)] | UnsetType, Meta(description="Price per month in cents.")
+        Annotated[int, Meta(ge=0, le=MAX_PRICE_CENTS)] | UnsetType,
+        Meta(description="Price per month in the currency's smallest unit, such as cents."),
     ] = UNSET
     rpm: Annotated[Limit | UnsetType | None, Meta(description="Requests per minute. Null: the platform's default.")] = UNSET
     tpm: Annotated[Limit | UnsetType | None, Meta(description="Tokens per minute. Null: the platform's default.")] = UNSET
