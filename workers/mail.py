@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from shared.core.clock import now_ms
 from shared.core.database import database, transaction
@@ -13,7 +14,7 @@ from shared.core.smtp_url import read_sender, read_smtp_url
 from shared.mail import outbox
 from shared.mail.address import recipient
 from shared.mail.outbox import ClaimedMail
-from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, build_message, send
+from shared.mail.smtp import MailDelayed, MailLimits, MailRefused, MailWithdrawn, build_message, send
 from shared.mail.texts import MailText
 from shared.mail_composing import compose
 from shared.operations import account_mails, email_changes
@@ -63,11 +64,13 @@ class MailWork:
         if not settings.mails_in_console:
             self._route = (read_smtp_url(settings.smtp_url), read_sender(settings.mail_from))
         self._resume_at = 0.0
+        self._unrecorded: list[ClaimedMail] = []  # accepted by the server while the database failed
 
     def send_due(self) -> None:
         """Send the emails that are due, one at a time. Raises database errors."""
         until = time.monotonic() + _ROUND_SECONDS
         with task_connection():
+            self._record_accepted()
             while self._resume_at <= time.monotonic() < until and (mail := outbox.claim_mail()) is not None:
                 self._attempt(mail)
 
@@ -77,9 +80,13 @@ class MailWork:
         if text is None:
             outbox.finish_mail(mail, "cancelled")
             return
+        if mail.is_in_doubt:
+            log.warning("email %s may arrive twice: a worker ended in an earlier attempt", mail.id)
         database.close()
         try:
             self._send(mail, text)
+        except MailWithdrawn:
+            log.info("email %s was cancelled or taken over during attempt %d", mail.id, mail.attempt)
         except (MailRefused, InvalidInput) as refused:
             outbox.finish_mail(mail, "failed", str(refused))
             log.warning("mail %s was refused", mail.id)
@@ -88,12 +95,37 @@ class MailWork:
             log.warning("email %s was not sent in attempt %d and will be retried", mail.id, mail.attempt)
             if delayed.server_down:
                 self._resume_at = time.monotonic() + PAUSE_SECONDS
-        else:
-            outbox.finish_mail(mail, "sent")
+
+    def _record_accepted(self) -> None:
+        """Record emails as sent. Keeps those that the database did not accept for the next run."""
+        while self._unrecorded:
+            outbox.finish_mail(self._unrecorded[0], "sent")
+            self._unrecorded.pop(0)
 
     def _send(self, mail: ClaimedMail, text: MailText) -> None:
         target = recipient(mail.recipient)
         if self._route is not None:
             server, sender = self._route
             message = build_message(mail.id, sender, target, text, now_ms())
-            send(server, message, sender.addr_spec, target.addr_spec, self._limits)
+            send(server, message, sender.addr_spec, target.addr_spec, self._limits, _Recorder(mail, self._accepted))
+        else:
+            self._accepted(mail)
+
+    def _accepted(self, mail: ClaimedMail) -> None:
+        self._unrecorded.append(mail)
+        self._record_accepted()
+
+
+class _Recorder:
+    """Records the steps of sending an email, without holding a database connection in between."""
+
+    def __init__(self, mail: ClaimedMail, accepted: Callable[[ClaimedMail], None]) -> None:
+        self._mail, self._accepted = mail, accepted
+
+    def begin(self) -> bool:
+        found = outbox.begin_mail(self._mail)
+        database.close()
+        return found
+
+    def accepted(self) -> None:
+        self._accepted(self._mail)

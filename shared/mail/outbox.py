@@ -1,8 +1,9 @@
 """The outbox: one row per email, written in the transaction that causes it and sent by a worker.
 
 A row has the kind of email and the recipient, but no text: the text is composed when the email is sent. A worker claims an email
-by compare-and-set for `LEASE_MS`, so two workers never send the same one. An email is sent twice, with the same Message-ID, only
-if a worker dies after the server accepted it and before that is committed.
+by compare-and-set for `LEASE_MS`, and confirms the claim directly before it sends the text (`begin_mail`), so two workers never
+send the same one, even if one of them was stopped for longer. Until the result is committed, the email is in doubt: it is sent
+again, with the same Message-ID, if the worker dies.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ RETRY_DELAYS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the
 MAX_AGE_MS = 86_400_000  # after that, an unsent email fails
 KEPT_MS = 7 * 86_400_000  # retention of finished rows
 OVERDUE_MS = 3_600_000  # `/metrics` counts emails that have waited longer
+IN_DOUBT = "A worker ended while it sent the email, which may have arrived."  # the error until the result is known
 _MAX_ERROR = 200
 _MAX_SUBJECT = 254
 
 
 class ClaimedMail(NamedTuple):
-    """An email claimed by this process. `attempt` counts from 1."""
+    """An email claimed by this process. `attempt` counts from 1; `is_in_doubt` if an earlier one may have arrived."""
 
     id: UUID
     account: UUID
@@ -33,6 +35,7 @@ class ClaimedMail(NamedTuple):
     recipient: str
     attempt: int
     subject: str = ""
+    is_in_doubt: bool = False
 
 
 def queue_mail(account: UUID, kind: str, recipient: str, *, subject: str = "", one_recipient: bool = True) -> None:
@@ -83,8 +86,15 @@ def claim_mail() -> ClaimedMail | None:
                 .execute()
             )
             for row in taken:
-                return ClaimedMail(row.id, row.__data__["account"], row.kind, row.recipient, row.attempts, row.subject)
+                in_doubt = row.last_error == IN_DOUBT
+                return ClaimedMail(row.id, row.__data__["account"], row.kind, row.recipient, row.attempts, row.subject, in_doubt)
     return None
+
+
+def begin_mail(mail: ClaimedMail) -> bool:
+    """Confirm a claim and record that the email is in doubt. Return False if it was cancelled, or the claim was lost."""
+    changes = {"due_at": now_ms() + LEASE_MS, "last_error": IN_DOUBT}
+    return bool(OutgoingMail.update(**changes).where(_is_claimed(mail)).execute())
 
 
 def finish_mail(mail: ClaimedMail, status: str, error: str = "") -> bool:

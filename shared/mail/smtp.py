@@ -6,14 +6,14 @@ import smtplib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from shared.core.smtp_url import SmtpServer
@@ -55,12 +55,32 @@ def build_message(id: UUID, sender: Address, recipient: Address, text: MailText,
     return message
 
 
-def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str, limits: MailLimits) -> None:
-    """Send `message` in its own session, and return once the server accepted it. Raises `MailRefused` or `MailDelayed`.
+class MailWithdrawn(Exception):
+    """The email was not sent, because it must not be sent any more."""
 
-    A failure before the commands of the email itself (connection, TLS, login) is always retried.
+
+class SendSteps(Protocol):
+    """What the sender of an email records while it is sent."""
+
+    def begin(self) -> bool:
+        """Called directly before the text is sent. Returns whether to send it: from now on, the server may accept it."""
+        ...
+
+    def accepted(self) -> None:
+        """Called directly after the server accepted the email."""
+        ...
+
+
+def send(
+    server: SmtpServer, message: EmailMessage, sender: str, recipient: str, limits: MailLimits, steps: SendSteps | None = None
+) -> None:
+    """Send `message` in its own session, and return once the server accepted it.
+
+    Raises `MailRefused`, `MailDelayed`, `MailWithdrawn`, and the errors of `steps`. A failure before the commands of the email
+    itself (connection, TLS, login) is always retried.
     """
     client = _client(server, sender.rpartition("@")[2], limits)
+    client.begin = steps.begin if steps is not None else None
     with _deadline(client, limits.total_seconds):
         try:
             _open(client, server)
@@ -72,9 +92,16 @@ def send(server: SmtpServer, message: EmailMessage, sender: str, recipient: str,
         except OSError as error:
             client.close()
             raise _verdict(error) from None
-        with suppress(OSError):  # the email was accepted
-            client.quit()
-    client.close()
+        except BaseException:  # of `steps.begin`: the server must get no text, and no later command
+            client.close()
+            raise
+        try:
+            if steps is not None:
+                steps.accepted()
+            with suppress(OSError):
+                client.quit()
+        finally:
+            client.close()
 
 
 def check_login(server: SmtpServer, own_name: str, limits: MailLimits) -> None:
@@ -92,14 +119,34 @@ def check_login(server: SmtpServer, own_name: str, limits: MailLimits) -> None:
             client.close()
 
 
-def _client(server: SmtpServer, own_name: str, limits: MailLimits) -> smtplib.SMTP:
+class _Announcing:
+    """A client that asks before it sends the text of an email."""
+
+    begin: Callable[[], bool] | None = None
+
+    def data(self, msg: Any) -> Any:
+        """Send the text (`smtplib.SMTP.data`). Raises `MailWithdrawn` if `begin` says so."""
+        if self.begin is not None and not self.begin():
+            raise MailWithdrawn
+        return super().data(msg)  # type: ignore[misc]  # of `smtplib.SMTP`
+
+
+class _Smtp(_Announcing, smtplib.SMTP):
+    pass
+
+
+class _SmtpOverTls(_Announcing, smtplib.SMTP_SSL):
+    pass
+
+
+def _client(server: SmtpServer, own_name: str, limits: MailLimits) -> _Smtp | _SmtpOverTls:
     """Return an unconnected client. `own_name` is sent in EHLO; the default would be a DNS query without a timeout."""
     client = (
-        smtplib.SMTP_SSL(local_hostname=own_name, timeout=limits.answer_seconds, context=ssl.create_default_context())
+        _SmtpOverTls(local_hostname=own_name, timeout=limits.answer_seconds, context=ssl.create_default_context())
         if server.tls
-        else smtplib.SMTP(local_hostname=own_name, timeout=limits.answer_seconds)
+        else _Smtp(local_hostname=own_name, timeout=limits.answer_seconds)
     )
-    client._host = server.host  # type: ignore[attr-defined]  # the name in the certificate; only the constructor sets it, which would connect at once
+    client._host = server.host  # type: ignore[union-attr]  # the name in the certificate; only the constructor sets it, which would connect at once
     return client
 
 

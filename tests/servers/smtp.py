@@ -45,8 +45,8 @@ class ReceivedMail(NamedTuple):
 class SmtpServer:
     """The running server.
 
-    `script_recipient` and `script_data` queue answers to the next RCPT and DATA: a line such as `550 No such user`, or a `Gate`
-    that holds the answer back. Without a script it accepts everything.
+    `script_recipient`, `script_data` and `script_quit` queue answers to the next RCPT, DATA and QUIT: a line such as
+    `550 No such user`, or a `Gate` that holds the answer back. Without a script it accepts everything.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class SmtpServer:
         self.recipients: list[str] = []  # of every RCPT command, including rejected ones
         self._login = login
         self._tls = tls
-        self._scripts: dict[str, deque[str | Gate]] = {"recipient": deque(), "data": deque()}
+        self._scripts: dict[str, deque[str | Gate]] = {"recipient": deque(), "data": deque(), "quit": deque()}
         self._options: dict[str, Any] = {"enable_SMTPUTF8": utf8, "tls_context": starttls, "hostname": "mx.test"}
         if login is not None:
             self._options |= {"authenticator": self._authenticate, "auth_require_tls": False}
@@ -81,6 +81,9 @@ class SmtpServer:
 
     def script_data(self, *answers: str | Gate) -> None:
         self._scripts["data"].extend(answers)
+
+    def script_quit(self, *answers: str | Gate) -> None:
+        self._scripts["quit"].extend(answers)
 
     def wait_mail(self, number: int = 1) -> ReceivedMail:
         """Wait until `number` emails were accepted; returns the newest."""
@@ -118,6 +121,10 @@ class SmtpServer:
             [recipient] = envelope.rcpt_tos
             self.mails.append(ReceivedMail(envelope.mail_from or "", recipient, message, encrypted))
         return await self._answer("data")
+
+    async def handle_QUIT(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        await self._answer("quit")
+        return "221 Bye"
 
     async def _answer(self, command: str) -> str:
         script = self._scripts[command]

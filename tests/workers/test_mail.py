@@ -321,7 +321,7 @@ def test_the_mail_of_a_killed_worker_is_sent_by_the_next(
     gate.wait_reached()
     worker.kill()
     left = again(mail)
-    assert (left.status, left.attempts) == ("queued", 1)
+    assert (left.status, left.attempts, left.last_error) == ("queued", 1, ""), "the email has certainly not arrived"
     assert left.due_at > now_ms(), "the dead worker keeps its claim until the lease ends"
     make_due(mail)
     start_worker(**settings)
@@ -359,10 +359,73 @@ def test_a_mail_accepted_just_before_the_kill_is_sent_again_with_the_same_messag
     gate.wait_reached()  # the server has accepted the email, and the worker waits for its answer
     worker.kill()
     gate.open()
+    assert again(mail).last_error == outbox.IN_DOUBT
     end_leases()
     start()
     eventually(lambda: again(mail).status == "sent", "the next worker sends it")
+    assert again(mail).last_error == ""
     assert [received.message["Message-ID"] for received in server.mails] == [f"<{mail.id.hex}@yout.example>"] * 2
+
+
+@ON_POSTGRESQL
+def test_a_mail_is_sent_once_if_the_worker_is_killed_directly_after_the_answer(
+    bound_database: peewee.Database, mail_worker: tuple[SmtpServer, Callable[[], Process]]
+) -> None:
+    (server, start), gate, mail = mail_worker, Gate(), queued()
+    server.script_quit(gate)
+    worker = start()
+    gate.wait_reached()  # the worker has read the answer to the text
+    worker.kill()
+    gate.open()
+    assert again(mail).status == "sent"
+    other = queued("ben@example.com")
+    end_leases()
+    start()
+    eventually(lambda: again(other).status == "sent", "the next worker sends the other one")
+    assert [received.recipient for received in server.mails] == ["ada@example.com", "ben@example.com"]
+
+
+@pytest.mark.parametrize("change", ["taken over", "cancelled"])
+def test_a_worker_that_was_stopped_does_not_send_what_it_lost(
+    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, change: str
+) -> None:
+    server, gate, mail = start_smtp(), Gate(), queued()
+    server.script_recipient(gate)
+
+    def send(_: int) -> None:
+        work(server.url).send_due()
+
+    stopped = threading.Thread(target=send, args=(0,), daemon=True)
+    stopped.start()
+    gate.wait_reached()
+    if change == "cancelled":
+        outbox.cancel_mails(mail.account_id)
+    else:
+        make_due(mail)  # the lease has ended
+        run_threads(send, 1)
+    gate.open()
+    join(stopped)
+    assert (again(mail).status, len(server.mails)) == (("cancelled", 0) if change == "cancelled" else ("sent", 1))
+
+
+@ON_SQLITE
+def test_a_mail_that_was_accepted_while_the_database_failed_is_sent_once(
+    bound_database: peewee.Database, work: Any, start_smtp: StartSmtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, mail = start_smtp(), queued()
+    sender = work(server.url)
+
+    def fail(*_: Any) -> None:
+        raise peewee.OperationalError("the database is down")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(outbox, "finish_mail", fail)
+        for _ in range(2):
+            with pytest.raises(peewee.OperationalError):
+                sender.send_due()
+    assert again(mail).status == "queued"
+    sender.send_due()
+    assert (again(mail).status, len(server.mails)) == ("sent", 1)
 
 
 @ON_POSTGRESQL
