@@ -45,7 +45,9 @@ from peewee import (
     SmallIntegerField,
     TextField,
     UUIDField,
+    fn,
 )
+from playhouse.hybrid import hybrid_property
 
 from shared.core import latency_histogram
 from shared.core.clock import new_id, now_ms
@@ -1666,10 +1668,15 @@ class Conversation(BaseModel):
     """A stored conversation, kept only if the user asked for it.
 
     Only `Conversation`, `Message`, `Share` and `StoredResponse` store content of calls.
+
+    Clients see `public_id`, which is unique per account, because they may choose it (`chosen_id`). `id` never leaves the server
+    where it differs: that would tell that another account uses the chosen one.
     """
 
     id = UUIDField(primary_key=True, default=new_id)
     account = ForeignKeyField(Account, backref="conversations", on_delete="CASCADE", index=False)
+    chosen_id = UUIDField(null=True)
+    public_id: Any = hybrid_property(lambda row: row.chosen_id or row.id, expr=lambda row: fn.COALESCE(row.chosen_id, row.id))
     title = CharField(max_length=200, default="")
     message_count = IntegerField(default=0)  # position of the next message
     created_at = BigIntegerField(default=now_ms)
@@ -1679,7 +1686,9 @@ class Conversation(BaseModel):
         constraints = check_not_negative("message_count")
 
 
-Conversation.add_index(Conversation.index(Conversation.account, Conversation.id, name="conversation_by_account"))
+Conversation.add_index(
+    Conversation.index(Conversation.account, Conversation.public_id, unique=True, name="conversation_by_public_id")
+)
 
 
 class Message(BaseModel):

@@ -86,7 +86,7 @@ def _mails(purge: Purge, _: Any) -> StepResult:
 
 def _messages(purge: Purge, _: Any) -> StepResult:
     """Delete messages, one conversation at a time, and then the empty conversation."""
-    oldest = Conversation.select(Conversation.id).where(Conversation.account == purge.account).order_by(Conversation.id).first()
+    oldest = Conversation.select().where(Conversation.account == purge.account).order_by(Conversation.public_id).first()
     if oldest is None:
         return StepResult(NextAction.DONE)
     some = Message.select(Message.position).where(Message.conversation == oldest.id).order_by(Message.position).limit(BATCH)

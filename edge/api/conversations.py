@@ -125,7 +125,7 @@ async def show_conversations() -> Response:
     page = read_page()
     rows = await read(partial(list_conversations, caller.account, after=page.after, limit=page.limit + 1))
     shown, last = split_page(rows, page.limit)
-    return uncached_json({"conversations": [_document(row) for row in shown], "next": str(last.id) if last else None})
+    return uncached_json({"conversations": [_document(row) for row in shown], "next": str(last.public_id) if last else None})
 
 
 @conversations.get("/api/chat/conversations/<conversation_id>/")
@@ -226,12 +226,12 @@ def read_conversation_request(data: bytes) -> tuple[str, list[SavedMessage], int
 
 def _read(account: UUID, conversation: str, start: int, limit: int, branches: bool) -> tuple[Conversation, list[Message]]:
     row = find_conversation(account, conversation)
-    return row, read_messages(row.id, start=start, limit=limit, branches=branches)
+    return row, read_messages(row, start=start, limit=limit, branches=branches)
 
 
 def _document(row: Conversation) -> dict[str, Any]:
     return {
-        "id": str(row.id),
+        "id": str(row.public_id),
         "title": row.title,
         "message_count": row.message_count,
         "created": format_timestamp(row.created_at),

@@ -26,7 +26,7 @@ async def show_conversations() -> Response:
     session = require_session()
     rows = await read(partial(list_conversations, session.account, after=read_after(), limit=PAGE_SIZE + 1))
     shown, last = split_page(rows, PAGE_SIZE)
-    return await page("account/conversations.html", rows=shown, older=last.id if last else None)
+    return await page("account/conversations.html", rows=shown, older=last.public_id if last else None)
 
 
 @stored_content.get("/account/conversations/<conversation_id>/delete")

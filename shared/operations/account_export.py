@@ -5,7 +5,8 @@ Every table that belongs to an account is listed in `TABLES` or `EXCLUDED_TABLES
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -55,6 +56,7 @@ PAGE_SIZE = 500  # rows per query
 EXCLUDED_COLUMNS = frozenset(
     {"password_hash", "digest", "sealed_params", "storage_key", "runner", "edge_process", "channel", "claimed_by"}
     | {"provider_cost", "costed_credits", "credential", "public_key", "sign_count"}
+    | {"chosen_id"}  # exported as the `id`
 )
 EXCLUDED_TABLES = {
     "IdempotencyClaim": "digests of Idempotency-Keys of the last day; the usage rows have the calls",
@@ -64,12 +66,16 @@ EXCLUDED_TABLES = {
 
 
 class ExportTable(NamedTuple):
-    """A table to export. `belongs` is the condition that selects an account's rows; `through` is a model to join for it."""
+    """A table to export. `owned_by` returns the condition that selects an account's rows; `join` is a model to join for it.
+
+    `instead` has the expressions that are exported in place of columns, by their names.
+    """
 
     name: str
     model: Any
     owned_by: Callable[[UUID], Any]
     join: Any = None
+    instead: Mapping[str, Any] = MappingProxyType({})
 
 
 def _owner(account: UUID) -> Any:
@@ -103,8 +109,10 @@ TABLES = (
     ExportTable("tag_usage", TagUsage, lambda id: TagUsage.account == id),
     ExportTable("media_jobs", MediaJob, lambda id: MediaJob.account == id),
     ExportTable("media_outputs", MediaOutput, lambda id: MediaJob.account == id, MediaJob),
-    ExportTable("conversations", Conversation, lambda id: Conversation.account == id),
-    ExportTable("messages", Message, lambda id: Conversation.account == id, Conversation),
+    ExportTable("conversations", Conversation, lambda id: Conversation.account == id, None, {"id": Conversation.public_id}),
+    ExportTable(
+        "messages", Message, lambda id: Conversation.account == id, Conversation, {"conversation": Conversation.public_id}
+    ),
     ExportTable("responses", StoredResponse, lambda id: StoredResponse.account == id),
     ExportTable("shares", Share, lambda id: Share.account == id),
     ExportTable("budgets", Budget, lambda id: Budget.account == id),
@@ -122,17 +130,15 @@ def read_rows(
 
     `after` is the key that the previous page returned.
     """
-    keys = _key_fields(table.model)
-    query = table.model.select()
+    names = [field.name for field in table.model._meta.get_primary_keys()]
+    columns = {name: table.instead.get(name, field) for name, field in table.model._meta.fields.items()}
+    keys = [columns[name] for name in names]
+    query = table.model.select(*(column.alias(name) for name, column in columns.items()))
     if table.join is not None:
         query = query.join(table.join)
     query = query.where(table.owned_by(account))
     if after is not None:
         query = query.where(Tuple(*keys) > Tuple(*after))
     rows = list(query.order_by(*keys).limit(PAGE_SIZE).dicts())
-    last = tuple(rows[-1][field.name] for field in keys) if rows else ()
+    last = tuple(rows[-1][name] for name in names) if rows else ()
     return [{name: value for name, value in row.items() if name not in EXCLUDED_COLUMNS} for row in rows], last
-
-
-def _key_fields(model: Any) -> list[Any]:
-    return list(model._meta.get_primary_keys())

@@ -2,6 +2,9 @@
 
 Content is stored only on request, in the tables `conversation` and `message`. A turn is stored after its call is settled. If the
 account was purged or the conversation deleted since the call began, the turn is not stored.
+
+Ids of conversations are public ids (`Conversation.public_id`), which an account chooses freely: what other accounts use makes no
+difference.
 """
 
 from __future__ import annotations
@@ -79,8 +82,8 @@ def begin_turn(account: UUID, conversation: str | None, *, stores: bool, new_cou
             lazy_gettext("A conversation can have at most {max_messages} messages. Start a new one.", max_messages=MAX_MESSAGES),
             "conversation_id",
         )
-    earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _main_branch(row.id)]
-    return ConversationState(account, row.id, False, stores, purges, earlier)
+    earlier = [ChatMessage(message.role, orjson.loads(message.content)) for message in _main_branch(row)]
+    return ConversationState(account, row.public_id, False, stores, purges, earlier)
 
 
 def store_turn(state: ConversationState, new_messages: Sequence[ChatMessage], answer: str, *, model: str, complete: bool) -> bool:
@@ -93,24 +96,21 @@ def store_turn(state: ConversationState, new_messages: Sequence[ChatMessage], an
         lock_content(state.account)
         if count_purges(state.account) != state.purge_count:
             return False
-        count, now = 0, now_ms()
+        now = now_ms()
+        row = _find(state.account, state.conversation)
         if state.is_new:
-            Conversation.create(
+            row = Conversation.create(
                 id=state.conversation, account=state.account, title=_title_of(new_messages), created_at=now, updated_at=now
             )
-        else:
-            row = Conversation.get_or_none(Conversation.id == state.conversation)
-            if row is None:
-                return False
-            count = row.message_count
+        if row is None:
+            return False
+        count = row.message_count
         rows: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in new_messages]
         rows.append({"role": "assistant", "content": answer, "status": "complete" if complete else "partial", "model": model})
         for position, columns in enumerate(rows, count):
             content = orjson.dumps(columns.pop("content")).decode()
-            Message.create(conversation=state.conversation, position=position, content=content, created_at=now, **columns)
-        Conversation.update(message_count=count + len(rows), updated_at=now).where(
-            Conversation.id == state.conversation
-        ).execute()
+            Message.create(conversation=row, position=position, content=content, created_at=now, **columns)
+        Conversation.update(message_count=count + len(rows), updated_at=now).where(Conversation.id == row.id).execute()
         return True
 
 
@@ -121,27 +121,41 @@ def save_conversation(
     start keep their time.
 
     Raises `AccessDenied` (`plan_required`) if the plan does not store content, `PurgeRunning`, `NotFound` if the conversation was
-    deleted or belongs to another account, and `ConversationChanged` if it has another `updated_at` or (`seen` is None) exists.
+    deleted, and `ConversationChanged` if it has another `updated_at` or (`seen` is None) exists.
     """
     _require_plan(account)
     with transaction():
         lock_content(account)
         require_no_purge(account)
-        row: Conversation | None = Conversation.get_or_none(Conversation.id == conversation)
+        row = _find(account, conversation)
         if row is None and seen is None:
-            row = Conversation.create(id=conversation, account=account, updated_at=0)
-        elif row is None or row.__data__["account"] != account:
+            row = _create(account, conversation)
+        elif row is None:
             raise NotFound(NO_SUCH_CONVERSATION)
         elif row.updated_at != seen:
             raise ConversationChanged
-        _replace_messages(row.id, messages)
+        _replace_messages(row, messages)
         row.title, row.message_count = title, len(messages)
         row.updated_at = max(now_ms(), row.updated_at + 1)  # so that every change has a time of its own
         row.save(only=[Conversation.title, Conversation.message_count, Conversation.updated_at])
         return row
 
 
-def _replace_messages(conversation: UUID, messages: Sequence[SavedMessage]) -> None:
+def _create(account: UUID, chosen_id: UUID) -> Conversation:
+    """Create an empty conversation with an id that the account does not use yet.
+
+    Its row has the same `id`, by which processes of the last release find it, unless another account's row has it. Both cases
+    run the same queries, so that they take equally long.
+    """
+    is_used = Conversation.select().where(Conversation.id == chosen_id).exists()
+    for id in (new_id() if is_used else chosen_id, new_id()):  # the second if another account has just created the first
+        row = Conversation(id=id, account=account, chosen_id=chosen_id, updated_at=0)
+        if Conversation.insert(row.__data__).on_conflict_ignore().as_rowcount().execute():
+            break
+    return row
+
+
+def _replace_messages(conversation: Conversation, messages: Sequence[SavedMessage]) -> None:
     rows = [
         {**message._asdict(), "content": orjson.dumps(message.content).decode(), "position": position}
         for position, message in enumerate(messages)
@@ -151,18 +165,18 @@ def _replace_messages(conversation: UUID, messages: Sequence[SavedMessage]) -> N
         if any(getattr(earlier, name) != value for name, value in row.items()):
             break
         kept += 1
-    Message.delete().where((Message.conversation == conversation) & (Message.position >= kept)).execute()
+    Message.delete().where((Message.conversation == conversation.id) & (Message.position >= kept)).execute()
     now = now_ms()
-    new = [{**row, "conversation": conversation, "created_at": now} for row in rows[kept:]]
+    new = [{**row, "conversation": conversation.id, "created_at": now} for row in rows[kept:]]
     for start in range(0, len(new), _ROWS_PER_INSERT):
         Message.insert_many(new[start : start + _ROWS_PER_INSERT]).execute()
 
 
 def list_conversations(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Conversation]:
     """Return a page of an account's conversations, newest first. `after` is the last id of the previous page."""
-    query = Conversation.select().where(Conversation.account == account).order_by(Conversation.id.desc())
+    query = Conversation.select().where(Conversation.account == account).order_by(Conversation.public_id.desc())
     if after is not None:
-        query = query.where(Conversation.id < after)
+        query = query.where(Conversation.public_id < after)
     return list(query.limit(limit))
 
 
@@ -172,18 +186,22 @@ def find_conversation(account: UUID, conversation: str | UUID) -> Conversation:
         id = conversation if isinstance(conversation, UUID) else UUID(conversation)
     except ValueError:
         raise NotFound(NO_SUCH_CONVERSATION) from None
-    row: Conversation | None = Conversation.get_or_none((Conversation.id == id) & (Conversation.account == account))
+    row = _find(account, id)
     if row is None:
         raise NotFound(NO_SUCH_CONVERSATION)
     return row
 
 
-def read_messages(conversation: UUID, *, start: int = 0, limit: int = MAX_PAGE_SIZE, branches: bool = False) -> list[Message]:
-    """Return a page of a conversation's messages from position `start`: those of the main branch, or of all `branches`.
+def _find(account: UUID, conversation: UUID) -> Conversation | None:
+    row: Conversation | None = Conversation.get_or_none(
+        (Conversation.account == account) & (Conversation.public_id == conversation)
+    )
+    return row
 
-    The caller must check ownership.
-    """
-    messages = _messages(conversation) if branches else _main_branch(conversation)
+
+def read_messages(row: Conversation, *, start: int = 0, limit: int = MAX_PAGE_SIZE, branches: bool = False) -> list[Message]:
+    """Return a page of a conversation's messages from position `start`: those of the main branch, or of all `branches`."""
+    messages = _messages(row) if branches else _main_branch(row)
     return list(messages.where(Message.position >= start).limit(limit))
 
 
@@ -196,12 +214,12 @@ def delete_conversation(account: UUID, conversation: str | UUID) -> None:
         Conversation.delete().where(Conversation.id == row.id).execute()
 
 
-def _messages(conversation: UUID) -> Any:
-    return Message.select().where(Message.conversation == conversation).order_by(Message.position)
+def _messages(row: Conversation) -> Any:
+    return Message.select().where(Message.conversation == row.id).order_by(Message.position)
 
 
-def _main_branch(conversation: UUID) -> Any:
-    return _messages(conversation).where(Message.parent.is_null())
+def _main_branch(row: Conversation) -> Any:
+    return _messages(row).where(Message.parent.is_null())
 
 
 def plan_stores_content(account: UUID) -> bool:

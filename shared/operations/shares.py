@@ -66,10 +66,8 @@ def share_messages(account: UUID, title: str, messages: Sequence[ChatMessage], *
 def share_conversation(account: UUID, conversation: str, title: str | None = None) -> Share:
     """Publish a stored conversation as it is now. Raises `NotFound`, and errors of `share_messages`."""
     row = find_conversation(account, conversation)
-    turns = [
-        ChatMessage(message.role, orjson.loads(message.content)) for message in read_messages(row.id, limit=MAX_MESSAGES + 1)
-    ]
-    return share_messages(account, row.title if title is None else title, turns, conversation=row.id)
+    turns = [ChatMessage(message.role, orjson.loads(message.content)) for message in read_messages(row, limit=MAX_MESSAGES + 1)]
+    return share_messages(account, row.title if title is None else title, turns, conversation=row.public_id)
 
 
 def list_shares(account: UUID, *, after: UUID | None = None, limit: int = 20) -> list[Share]:

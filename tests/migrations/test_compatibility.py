@@ -16,6 +16,9 @@ REVIEWED = {
     ("add_payments", "payment: the rule payment_one_top_up"): "0.6 writes no top-ups",
     ("add_payments", "payment: the rule payment_unrecovered"): "0.6 leaves the columns at 0, and credits are positive",
     ("add_message_parent", "message: the rule message_check"): "the check holds for NULL, which older code leaves in `parent`",
+    ("add_conversation_chosen_id", "conversation: the rule conversation_by_public_id"): (
+        "0.7 leaves `chosen_id` empty, and `id` is unique; it fails only to create a conversation that 0.8 created meanwhile"
+    ),
     **{
         ("partition_by_month", f"ledger_entry: the unique key ledger_entry_{key} is gone"): (
             "each partition has it, and no code of 0.5 names it in ON CONFLICT"

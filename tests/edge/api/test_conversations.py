@@ -210,6 +210,30 @@ def test_a_conversation_is_saved_and_replaced(api: ApiStack, storing: Customer) 
     assert [content for _, content, _ in turns(storing, after["id"])][:2] == ["Hi", "More"]
 
 
+def test_accounts_can_choose_the_same_id(api: ApiStack, storing: Customer) -> None:
+    other = api.customer()
+    subscribe(other.account, stores_content=True)
+    ids = sorted(str(new_id()) for _ in range(2))
+    both = (storing, other)
+    for number, customer in enumerate(both):
+        for id in reversed(ids):
+            body = {"title": f"T{number}", "messages": [{"role": "user", "content": f"From {number}"}]}
+            assert customer.request("PUT", f"{PATH}{id}/", body).json["id"] == id
+        reply = done(customer.stream(store=True, conversation_id=ids[0], prompt=f"More {number}"))
+        assert reply["conversation_id"] == ids[0]
+    for number, customer in enumerate(both):
+        assert [content for _, content, _ in turns(customer, ids[0])][:2] == [f"From {number}", f"More {number}"]
+        first = customer.get(f"{PATH}?limit=1").json
+        second = customer.get(f"{PATH}?limit=1&after={first['next']}").json
+        assert [row["id"] for page in (first, second) for row in page["conversations"]] == ids[::-1]
+        assert {row["title"] for page in (first, second) for row in page["conversations"]} == {f"T{number}"}
+
+    assert storing.request("DELETE", f"{PATH}{ids[0]}/").status == 200
+    assert storing.get(f"{PATH}{ids[0]}/").status == 404
+    assert len(turns(other, ids[0])) == 3
+    assert storing.request("PUT", f"{PATH}{ids[0]}/", {"title": "", "messages": [HI]}).status == 200  # it can be used again
+
+
 def test_branches_are_saved_beside_the_main_one(api: ApiStack, storing: Customer) -> None:
     path = f"{PATH}{new_id()}/"
     rows = [
@@ -252,7 +276,6 @@ def test_a_conversation_cannot_be_saved(api: ApiStack, storing: Customer) -> Non
     current = {**body, "updated": created["updated"]}
     for reply, status, code in (
         (stranger.request("PUT", path, current), 404, "not_found"),
-        (stranger.request("PUT", path, body), 404, "not_found"),
         (api.customer().request("PUT", f"{PATH}{new_id()}/", body), 403, "plan_required"),
         (storing.request("PUT", f"{PATH}{new_id()}/", current), 404, "not_found"),
         (storing.request("PUT", f"{PATH}x/", body), 404, "not_found"),

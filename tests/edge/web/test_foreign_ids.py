@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
 import pytest
@@ -42,10 +42,9 @@ from tests.servers.stripe import StripeServer
 pytestmark = pytest.mark.parametrize("running_site", ["sqlite"], indirect=True)
 PARAMETER = re.compile(r"<([^>]+)>")
 NO_ID = {"path:model_id", "any(image, video, speech):kind"}  # parameters that name nothing of an account
-# Creates a conversation with an id that the caller chose. One that is in use in another account cannot be created, so it differs.
-CREATES = "PUT /api/chat/conversations/<conversation_id>/"
 MAIL = {"smtp_url": "smtp://127.0.0.1:1", "mail_from": "yout@example.com", "public_url": "http://yout.test"}
 _TERMS = {"credits": "5", "percents": "50", "email": "on"}
+_CONVERSATION = {"title": "t", "messages": [{"role": "user", "content": "Hi"}]}
 # Valid fields, where an empty request is refused before the id is looked up.
 FIELDS: dict[str, dict[str, Any]] = {
     "POST /account/budgets/<budget_id>": _TERMS,
@@ -53,6 +52,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "POST /account/members/<member_id>": {"role": "viewer"},
     "PATCH /api/budgets/<budget_id>/": {"credits": 5},
     "PATCH /api/chat/keys/<key_id>/": {"name": "k"},
+    "PUT /api/chat/conversations/<conversation_id>/": {**_CONVERSATION, "updated": "2026-01-01T00:00:00Z"},
     "POST /account/identities/<identity_id>/disconnect": {"password": PASSWORD},
     "POST /account/passkeys/<passkey_id>/remove": {"password": PASSWORD},
 }
@@ -136,7 +136,7 @@ def routes() -> Iterator[tuple[str, str]]:
     """Yield each route that takes an id of an account, with what it names."""
     for route, need in NEEDS.items():
         found = [parameter for parameter in PARAMETER.findall(route) if parameter not in NO_ID]
-        if found and need != "public" and route != CREATES:
+        if found and need != "public":
             [parameter] = found
             yield route, kind_of(route, parameter)
 
@@ -201,13 +201,45 @@ def test_ids_in_bodies_and_queries(stranger: Stranger, ids: dict[str, Ids]) -> N
         assert answers[0][0] in (200, 400, 404), path
 
 
-def test_a_conversation_of_another_account_is_not_replaced(stranger: Stranger, ids: dict[str, Ids]) -> None:
+def test_chosen_ids(stranger: Stranger, ids: dict[str, Ids]) -> None:
+    """An account that uses the same id as another one sees what it sees with an id that nobody uses."""
     foreign, _ = ids["conversation"]
+    unused = str(UUID(int=UUID(foreign).int + 1))  # the next one, so that the order of lists shows any replacement
     before = list(Message.select().where(Message.conversation == foreign).dicts())
-    fields = {"title": "t", "messages": [{"role": "user", "content": "Hi"}]}
-    path = PARAMETER.sub(foreign, CREATES.split(" ")[1])
-    assert stranger.ask("PUT", path, fields, by_key=True).error["message"].startswith("No such conversation.")
+    answers = [use_conversation(stranger, id) for id in (foreign, unused)]
+    assert answers[0] == answers[1]
+    assert [status for status, _ in answers[0]] == [404, 200, 409, 200, 200, 201]
+
+    listed = stranger.ask("GET", "/api/chat/conversations/", {}, by_key=True).json["conversations"]
+    assert [row["id"] for row in listed] == [unused, foreign]
+    exported = stranger.browser.get("/account/export.json").json
+    assert [row["id"] for row in exported["conversations"]] == [foreign, unused]
+    assert [row["conversation"] for row in exported["messages"]] == [foreign, unused]
+    assert [row["conversation"] for row in exported["shares"]] == [foreign, unused]
+    assert {tuple(row) for row in exported["conversations"]} == {
+        ("id", "account", "title", "message_count", "created_at", "updated_at")
+    }
+    page = stranger.browser.get("/account/conversations").body
+    assert page.count(foreign.encode()) == page.count(unused.encode()) == 2
+
+    deleted = [stranger.ask("DELETE", f"/api/chat/conversations/{id}/", {}, by_key=True).status for id in (foreign, unused)]
+    assert deleted == [200, 200]
     assert before == list(Message.select().where(Message.conversation == foreign).dicts()) != []
+
+
+def use_conversation(stranger: Stranger, id: str) -> list[tuple[int, bytes]]:
+    """Try to replace a conversation, create it, create it again, replace it, read it and share it."""
+    path = f"/api/chat/conversations/{id}/"
+    missing = stranger.ask("PUT", path, {**_CONVERSATION, "updated": "2026-01-01T00:00:00Z"}, by_key=True)
+    created = stranger.ask("PUT", path, _CONVERSATION, by_key=True)
+    replies = [
+        *(missing, created, stranger.ask("PUT", path, _CONVERSATION, by_key=True)),
+        stranger.ask("PUT", path, {**_CONVERSATION, "updated": created.json["updated"]}, by_key=True),
+        stranger.ask("GET", path, {}, by_key=True),
+        stranger.ask("POST", "/api/chat/share/", {"conversation_id": id}, by_key=True),
+    ]
+    varying = rb"\d{4}-\d\d-\d\dT[\d:.]+Z|/c/[\w-]+|\"slug\":\"[^\"]+|/share/[\w-]+"
+    return [(status, re.sub(varying, b"", body)) for status, body in (without(reply, id) for reply in replies)]
 
 
 def test_the_owner_is_known_by_these_ids(owner: Browser, ids: dict[str, Ids]) -> None:
