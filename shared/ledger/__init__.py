@@ -14,7 +14,7 @@
 code inside the caller's `shared.core.database.transaction()`, with the same statements on SQLite and PostgreSQL. Locks are taken
 in one order, accounts by id and then holds, so concurrent batches never deadlock.
 
-Invariants, checked by `verify.verify`: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`,
+Invariants, checked by `verify.verify_ledger`: `balance = sum(ledger)`, `held = sum(open holds)`, `0 ≤ held ≤ balance`,
 `plan_credits = sum(their movements)`, and each allowance and each overage counter holds what the open holds use of it.
 """
 

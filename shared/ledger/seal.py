@@ -163,8 +163,6 @@ def _new_leaves(
         return  # another process was faster
     if sealed is not None and sealed_seq is not None:
         kept = execute("SELECT entry_hash FROM ledger_entry WHERE account_id = ? AND seq = ?", [account, sealed_seq]).fetchone()
-        if again:
-            return  # a concurrent run has added its leaves
         if kept is not None and kept[0] is not None and bytes(kept[0]) == bytes(sealed):
             start = sealed_seq + 1  # otherwise a purge has renumbered the entries
     while hashes := read_hashes(account, start, ledger_seq, MAX_ENTRIES):
