@@ -1752,7 +1752,7 @@ class PurgeJob(BaseModel):
     """A request to purge an account, its progress, and finally the certificate. At most one per account is unfinished.
 
     `removed` counts rows and files by store, updated in the transaction that removes them. A worker can take the job at `due_at`;
-    while one is working on it (`runner`), each step postpones `due_at`.
+    while one is working on it (`runner`), each step postpones `due_at`. `problem` is why the last attempt refused to go on.
     """
 
     id = UUIDField(primary_key=True, default=new_id)
@@ -1766,6 +1766,7 @@ class PurgeJob(BaseModel):
     created_at = BigIntegerField(default=now_ms)
     finished_at = BigIntegerField(null=True)
     certificate = TextField(null=True)  # JSON, signed
+    problem = TextField(null=True)
 
     class Meta:
         constraints = [check_one_of("status", PURGE_STATUSES)]

@@ -16,6 +16,7 @@ import dramatiq
 
 from shared.core.clock import new_id, now_ms
 from shared.core.database import is_sqlite, transaction
+from shared.core.errors import LedgerBroken
 from shared.core.settings import Settings
 from shared.core.timestamps import format_timestamp
 from shared.files.certificates import sign_certificate
@@ -32,6 +33,7 @@ log = logging.getLogger("yout.worker.purge")
 
 LEASE_MS = 10_000
 WAIT_MS = 500  # between checks for calls in progress
+REFUSED_MS = 600_000  # between attempts at a purge that would hide changed ledger entries
 RUN_MS = 60_000  # time limit of one message, so that other messages are not delayed
 SWEEP_SECONDS = 2.0
 STORES = (
@@ -74,6 +76,9 @@ class PurgeActors:
                 _release(job, runner)
         except LeaseLost:
             log.info("purge %s was taken over by another worker", id)
+        except LedgerBroken as broken:
+            log.error("purge %s is refused, because its account's ledger was changed: %s", id, broken)
+            _refuse(job, runner, str(broken))
         if state is NextAction.DONE:
             flush_deletions()
             log.info("purge %s is done", id)
@@ -105,7 +110,7 @@ class PurgeActors:
         removed = dict(job.removed)
         for store, count in (progress.removed or {}).items():
             removed[store] = removed.get(store, 0) + count
-        job.removed, job.step, job.due_at = removed, step.name, now + LEASE_MS
+        job.removed, job.step, job.due_at, job.problem = removed, step.name, now + LEASE_MS, None
         if state is NextAction.WAIT:
             job.runner, job.due_at = None, now + WAIT_MS
         elif state is NextAction.DONE and step is self._steps[-1]:
@@ -128,6 +133,12 @@ def _claim(id: UUID, runner: UUID) -> bool:
 def _release(id: UUID, runner: UUID) -> None:
     with transaction():
         PurgeJob.update(runner=None, due_at=now_ms()).where((PurgeJob.id == id) & (PurgeJob.runner == runner)).execute()
+
+
+def _refuse(id: UUID, runner: UUID, problem: str) -> None:
+    with transaction():
+        claimed = (PurgeJob.id == id) & (PurgeJob.runner == runner)
+        PurgeJob.update(runner=None, due_at=now_ms() + REFUSED_MS, problem=problem).where(claimed).execute()
 
 
 def _claimed(id: UUID, runner: UUID, *, lock: bool = False) -> PurgeJob:

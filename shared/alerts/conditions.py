@@ -40,8 +40,8 @@ LOCAL_KINDS = ("disk_full",)  # about one machine
 EXPIRY_KINDS = ("certificate_expiring", "keys_expiring")  # slower to check, and slow to change
 CALL_KINDS = ("channel_failing", "no_channel")
 OTHER_KINDS = (
-    *("channel_flagged", "price_below_cost", "jobs_stuck", "purges_stuck", "mail_unsent", "holds_stale"),
-    *("visitor_pool_empty", "backup_old"),
+    *("channel_flagged", "price_below_cost", "jobs_stuck", "purges_stuck", "purges_refused", "mail_unsent"),
+    *("holds_stale", "visitor_pool_empty", "backup_old"),
 )
 
 
@@ -79,6 +79,7 @@ def observe_rows(settings: Settings, now: int) -> Observation:
         *_prices(),
         *_counted("jobs_stuck", _stuck_jobs(now)),
         *_counted("purges_stuck", PurgeJob.select(SQL("1")).where(overdue)),
+        *_refused_purges(),
         *_counted("holds_stale", Hold.select(SQL("1")).where(stale)),
         *_pool(settings),
         *_backup(now),
@@ -105,6 +106,12 @@ def _stuck_jobs(now: int) -> Any:
     waits = (MediaJob.status == "queued") & (MediaJob.created_at < now - STUCK_JOB_MS)
     late = MediaJob.finished_at.is_null() & (MediaJob.deadline_at < now - LATE_MS)
     return MediaJob.select(SQL("1")).where(waits | late)
+
+
+def _refused_purges() -> list[Condition]:
+    refused = (PurgeJob.status != "done") & PurgeJob.problem.is_null(False)
+    problems = [row.problem for row in PurgeJob.select(PurgeJob.problem).where(refused).order_by(PurgeJob.id).limit(MAX_COUNT)]
+    return [Condition("purges_refused", "", {"count": len(problems), "problem": problems[0]})] if problems else []
 
 
 def _expiring_keys(now: int) -> Any:

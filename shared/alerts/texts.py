@@ -54,6 +54,15 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
         lambda values: ngettext("{count} purge is overdue.", "{count} purges are overdue.", values["count"]),
         lambda: gettext("Check workers and the media store with yout doctor, and read the worker's log."),
     ),
+    "purges_refused": (
+        lambda values: ngettext(
+            "{count} purge is refused, because ledger entries were changed: {problem}",
+            "{count} purges are refused, because ledger entries were changed: {problem}",
+            values["count"],
+            problem=values["problem"],
+        ),
+        lambda: gettext("Run yout ledger verify, and follow the runbook: somebody may have changed the database."),
+    ),
     "mail_unsent": (
         lambda values: ngettext(
             "{count} email has not been sent for an hour.", "{count} emails have not been sent for an hour.", values["count"]

@@ -5,6 +5,7 @@
     ├── SchemaMismatch         the database schema does not match this version of the code
     ├── InvalidInput           an invalid value, entered by a member, staff or an operator
     ├── NotFound               no such row, or it belongs to another account
+    ├── LedgerBroken           ledger entries are not those that were written, so a purge must not replace them
     ├── AlreadySent            the form was already submitted
     ├── TooManyAttempts        too many password, code or sign-up attempts
     ├── OutboundRefused        requests to a user-supplied address are not allowed
@@ -75,6 +76,10 @@ class InvalidInput(YoutError):
 
 class NotFound(YoutError):
     """No such row, or it belongs to another account. The caller must not be able to tell which."""
+
+
+class LedgerBroken(YoutError):
+    """Ledger entries are not those that were written. The message names the first such entry."""
 
 
 class AlreadySubmitted(YoutError):

@@ -1,27 +1,30 @@
 """Collapses a purged account's ledger into one opening entry and deletes every row about a single call.
 
-    merge_overage(…)     merge overage charges into one entry and delete the usage rows of their calls
-    delete_calls(…)      delete free calls, closed holds and used idempotency keys
-    fold(…)              merge the oldest entries into one and delete the usage rows of their calls
-    collapse(…)          under the account's lock, merge what is left into entry number 1
+    merge_overage(…)           merge overage charges into one entry and delete the usage rows of their calls
+    delete_calls(…)            delete free calls, closed holds and used idempotency keys
+    merge_oldest_entries(…)    merge the oldest entries into one and delete the usage rows of their calls
+    compact_ledger(…)          under the account's lock, merge what is left into entry number 1
 
 The first three are repeated, each in a short transaction, until they remove nothing.
 
-`fold` and `collapse` sign what they leave (`purge_signature`), so that nobody without SECRET_KEY can imitate them.
+The last two check what they replace (`fold_check`), so that a purge cannot hide changed entries, and sign what they leave
+(`purge_signature`), so that nobody without SECRET_KEY can imitate one.
 
-`fold` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so calls can settle
-meanwhile. `account.ledger_origin` keeps the hash of that entry, which the opening entry and the next one follow: so the chain
-outlives what was deleted. Between any two of these transactions the ledger is consistent and passes `verify_ledger`.
+`merge_oldest_entries` does not renumber later entries: the opening entry takes the number of the last entry that it replaces, so
+calls can settle meanwhile. `account.ledger_origin` keeps the hash of that entry, which the opening entry and the next one follow:
+so the chain outlives what was deleted. Between any two of these transactions the ledger is consistent and passes
+`verify_ledger`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 from uuid import UUID
 
 from shared.core.clock import new_id
-from shared.ledger.origins import block_seals, set_origin
+from shared.ledger.fold_check import OldEntry, checked_entries, count_replaced_leaves, find_fold
+from shared.ledger.origins import block_seals, count_leaves, set_origin
 from shared.ledger.purge_signature import OPENING_ACTOR, Opening, PurgeState
 from shared.ledger.sql import as_uuid, change_accounts, entry_month, execute, insert, lock_accounts
 from shared.ledger.witness import NO_HEAD, Witness, entry_details, witness_entry
@@ -55,28 +58,29 @@ class RemainingLedger(NamedTuple):
 
 
 def merge_oldest_entries(account: UUID, now: int, secret_key: str, batch: int = BATCH) -> RemovedRows:
-    """Merge up to `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
+    """Merge about `batch` of an account's oldest entries into one, which keeps their sums of plan and other credits.
 
-    Run inside a transaction, after `merge_overage`.
+    Run inside a transaction, after `merge_overage`. Raises `LedgerBroken` if an entry is not as it was written.
     """
-    rows = execute(f"{_ENTRIES} ORDER BY seq LIMIT ?", [account, batch]).fetchall()
-    if rows and rows[-1][1] == 0:  # an opening entry of 0 is not allowed: stop one entry earlier
+    rows = list(checked_entries(account, secret_key, find_fold(account, batch)))
+    if rows and rows[-1].balance_after == 0:  # an opening entry of 0 is not allowed: stop one entry earlier
         rows.pop()
     if len(rows) < 2:
         return RemovedRows()
     block_seals()
-    seq, balance = rows[-1][:2]
-    usage = _delete_usage(account, [row[2] for row in rows if row[2] is not None])
+    seq, balance = rows[-1].seq, rows[-1].balance_after
+    usage = _delete_usage(account, [row.call for row in rows if row.call is not None])
     execute("DELETE FROM ledger_entry WHERE account_id = ? AND seq <= ?", [account, seq])
     origin = _last_hash(account, rows)
-    opening = Opening(seq, balance, sum(row[4] for row in rows))
+    opening = Opening(seq, balance, sum(row.plan_amount for row in rows))
     _insert_opening(account, opening, now, origin)
-    set_origin(PurgeState(account, origin, opening), secret_key)
+    set_origin(PurgeState(account, origin, opening), count_replaced_leaves(account, seq), secret_key)
     return RemovedRows(entries=_count_entries(rows), usage=usage)
 
 
 def merge_overage(account: UUID, now: int, batch: int = BATCH) -> RemovedRows:
-    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before `fold`.
+    """Merge up to `batch` overage charges into one per subscription, without calls. Run inside a transaction, before
+    `merge_oldest_entries`.
 
     Charges whose calls the usage retention has deleted are merged as well.
     """
@@ -117,15 +121,16 @@ def delete_calls(account: UUID, batch: int = BATCH) -> RemovedRows:
 def compact_ledger(account: UUID, now: int, secret_key: str) -> tuple[RemovedRows, RemainingLedger]:
     """Replace the rest of an account's ledger with entry number 1, and delete every call that is not running.
 
-    Run inside a transaction, after `fold` and `delete_calls` have left little to do.
+    Run inside a transaction, after `merge_oldest_entries` and `delete_calls` have left little to do. Raises `LedgerBroken` if an
+    entry is not as it was written, or if the entries do not lead to the balance.
     """
     block_seals()
     pool = lock_accounts([account])()[account]
+    entries = _count_entries(checked_entries(account, secret_key, pool.ledger_seq))
     overage = merge_overage(account, now, UNLIMITED)
-    rows = execute(_ENTRIES, [account]).fetchall()
     execute("DELETE FROM ledger_entry WHERE account_id = ?", [account])
     removed = RemovedRows(
-        entries=_count_entries(rows),
+        entries=entries,
         overage=overage.overage,
         usage=overage.usage + execute("DELETE FROM usage_ledger WHERE account_id = ?", [account]).rowcount,
         holds=execute("DELETE FROM hold WHERE account_id = ? AND state <> 'held'", [account]).rowcount,
@@ -133,10 +138,9 @@ def compact_ledger(account: UUID, now: int, secret_key: str) -> tuple[RemovedRow
     )
     opening = Opening(1, pool.balance, pool.plan_credits) if pool.balance else None
     heads = {account: _insert_opening(account, opening, now, pool.head)} if opening else {}
-    entries = len(heads)
-    change_accounts({account: (0, 0, entries - pool.ledger_seq, 0)}, heads)
-    set_origin(PurgeState(account, pool.head, opening), secret_key)
-    return removed, RemainingLedger(pool.balance, pool.plan_credits, pool.held, entries)
+    change_accounts({account: (0, 0, len(heads) - pool.ledger_seq, 0)}, heads)
+    set_origin(PurgeState(account, pool.head, opening), count_leaves(account), secret_key)
+    return removed, RemainingLedger(pool.balance, pool.plan_credits, pool.held, len(heads))
 
 
 def delete_visitor_calls(pool: UUID, allowance: str) -> RemovedRows:
@@ -168,7 +172,6 @@ _FINISHED = (
     "NOT EXISTS (SELECT 1 FROM hold h WHERE h.id = idempotency_claim.call AND h.account_id = idempotency_claim.account_id"
     " AND h.state = 'held')"
 )
-_ENTRIES = "SELECT seq, balance_after, call, actor, plan_amount, entry_hash FROM ledger_entry WHERE account_id = ?"
 _COLUMNS = (
     *("account_id", "seq", "kind", "amount", "balance_after", "plan_amount", "actor", "reason", "created_at", "month"),
     *Witness._fields,
@@ -198,23 +201,23 @@ def _insert_opening(account: UUID, opening: Opening, now: int, origin: bytes | N
     return witness.entry_hash
 
 
-def _last_hash(account: UUID, rows: Sequence[tuple[Any, ...]]) -> bytes | None:
+def _last_hash(account: UUID, rows: Sequence[OldEntry]) -> bytes | None:
     """Return the hash in these oldest entries that the next witnessed entry follows. It may be that of an earlier purge."""
-    for seq, _, _, actor, _, entry_hash in reversed(rows):
-        if entry_hash is not None and (actor != OPENING_ACTOR or seq == 1):
-            return bytes(entry_hash)
+    for row in reversed(rows):
+        if row.entry_hash is not None and (row.actor != OPENING_ACTOR or row.seq == 1):
+            return row.entry_hash
     origin = execute("SELECT ledger_origin FROM account WHERE id = ?", [account]).fetchone()[0]
     return None if origin is None else bytes(origin)
 
 
-def _count_entries(rows: list[tuple[object, ...]]) -> int:
-    return sum(1 for row in rows if row[3] != OPENING_ACTOR)
+def _count_entries(rows: Iterable[OldEntry]) -> int:
+    return sum(1 for row in rows if row.actor != OPENING_ACTOR)
 
 
-def _delete_usage(account: UUID, calls: list[object]) -> int:
-    if not calls:
-        return 0
-    return int(execute("DELETE FROM usage_ledger WHERE account_id = ? AND id IN ?", [account, calls]).rowcount)
+def _delete_usage(account: UUID, calls: Sequence[object]) -> int:
+    batches = [list(calls[start : start + BATCH]) for start in range(0, len(calls), BATCH)]
+    query = "DELETE FROM usage_ledger WHERE account_id = ? AND id IN ?"
+    return sum(int(execute(query, [account, ids]).rowcount) for ids in batches)
 
 
 def _delete(table: str, key: str, account: UUID, condition: str, batch: int) -> int:

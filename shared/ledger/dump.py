@@ -29,6 +29,7 @@ from shared.ledger.sql import as_uuid, execute
 
 VERSION = 1
 PAGE = 2_000  # rows per query
+LEAF_PAGE = 100  # leaves of one account per query
 _START = UUID(int=0)
 Document = dict[str, Any]
 
@@ -71,22 +72,30 @@ class _Section:
             self._next = next(self._rows, None)
 
 
+def read_account(account: UUID) -> Document:
+    """Return an account like `read_ledger`."""
+    return _account(execute(f"{_ACCOUNTS} WHERE id = ?", [account]).fetchone())
+
+
 def _read_accounts() -> Iterator[Document]:
     after = _START
     while True:
-        rows = execute(
-            "SELECT id, balance, held, plan_credits, ledger_seq, ledger_head, ledger_origin,"
-            " ledger_origin_signature FROM account WHERE id > ? ORDER BY id LIMIT ?",
-            [after, PAGE],
-        ).fetchall()
-        for id, balance, held, plan, seq, head, origin, signature in rows:
-            yield {
-                **{"id": str(as_uuid(id)), "balance": balance, "held": held, "plan_credits": plan, "entries": seq},
-                **{"head": _hex(head), "origin": _hex(origin), "origin_signature": _signature(signature)},
-            }
+        rows = execute(f"{_ACCOUNTS} WHERE id > ? ORDER BY id LIMIT ?", [after, PAGE]).fetchall()
+        yield from map(_account, rows)
         if len(rows) < PAGE:
             return
         after = as_uuid(rows[-1][0])
+
+
+_ACCOUNTS = "SELECT id, balance, held, plan_credits, ledger_seq, ledger_head, ledger_origin, ledger_origin_signature FROM account"
+
+
+def _account(row: tuple[Any, ...]) -> Document:
+    id, balance, held, plan, seq, head, origin, signature = row
+    return {
+        **{"id": str(as_uuid(id)), "balance": balance, "held": held, "plan_credits": plan, "entries": seq},
+        **{"head": _hex(head), "origin": _hex(origin), "origin_signature": _signature(signature)},
+    }
 
 
 def read_entries() -> Iterator[Document]:
@@ -99,6 +108,18 @@ def read_entries() -> Iterator[Document]:
         if len(page) < PAGE:
             return
         after = as_uuid(page[-1][0]), page[-1][1]
+
+
+def read_account_entries(account: UUID, until: int) -> Iterator[Document]:
+    """Yield an account's entries up to number `until` like `read_entries`."""
+    after = 0
+    while True:
+        where = "WHERE e.account_id = ? AND e.seq > ? AND e.seq <= ? ORDER BY e.seq LIMIT ?"
+        page = execute(f"{_ENTRIES} {where}", [account, after, until, PAGE]).fetchall()
+        yield from map(_entry, page)
+        if len(page) < PAGE:
+            return
+        after = page[-1][1]
 
 
 def read_entry(account: UUID, call: UUID) -> Document | None:
@@ -145,19 +166,38 @@ def _read_leaves() -> Iterator[Document]:
     after = (_START, 0, 0)
     while True:
         rows = execute(
-            "SELECT l.account_id, l.seal, l.position, l.first_seq, l.seq, l.head, l.root FROM ledger_leaf l"
-            " JOIN ledger_seal s ON s.number = l.seal AND s.sealed_at IS NOT NULL"
-            " WHERE (l.account_id, l.seal, l.position) > (?, ?, ?) ORDER BY l.account_id, l.seal, l.position LIMIT ?",
+            f"{_LEAVES} WHERE (l.account_id, l.seal, l.position) > (?, ?, ?) ORDER BY l.account_id, l.seal, l.position LIMIT ?",
             [*after, PAGE],
         ).fetchall()
-        for account, seal, position, first, last, head, root in rows:
-            yield {
-                **{"account": str(as_uuid(account)), "seal": seal, "position": position, "first_seq": first, "seq": last},
-                **{"head": _hex(head), "root": _hex(root)},
-            }
+        yield from map(_leaf, rows)
         if len(rows) < PAGE:
             return
         after = as_uuid(rows[-1][0]), rows[-1][1], rows[-1][2]
+
+
+def read_account_leaves(account: UUID, first: int) -> Iterator[Document]:
+    """Yield an account's leaves in the order of `read_ledger`, without the first ones up to `first`."""
+    while True:
+        where = "WHERE l.account_id = ? ORDER BY l.seal, l.position LIMIT ? OFFSET ?"
+        rows = execute(f"{_LEAVES} {where}", [account, LEAF_PAGE, first]).fetchall()
+        yield from map(_leaf, rows)
+        if len(rows) < LEAF_PAGE:
+            return
+        first += LEAF_PAGE
+
+
+_LEAVES = (
+    "SELECT l.account_id, l.seal, l.position, l.first_seq, l.seq, l.head, l.root FROM ledger_leaf l"
+    " JOIN ledger_seal s ON s.number = l.seal AND s.sealed_at IS NOT NULL"
+)
+
+
+def _leaf(row: tuple[Any, ...]) -> Document:
+    account, seal, position, first, last, head, root = row
+    return {
+        **{"account": str(as_uuid(account)), "seal": seal, "position": position, "first_seq": first, "seq": last},
+        **{"head": _hex(head), "root": _hex(root)},
+    }
 
 
 def _read_seals() -> Iterator[Document]:

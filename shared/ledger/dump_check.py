@@ -70,10 +70,9 @@ class AccountCheck:
 
     def end(self) -> Iterator[str]:
         """Yield how the account differs from its entries and holds."""
-        sums = {"balance": self._balance, "plan_credits": self._plan, "held": self._held, "entries": self._seq}
-        for name, total in sums.items():
-            if self.account[name] != total:
-                yield f"account {self._id}: {name} is {self.account[name]}, but its rows add up to {total}"
+        yield from self.end_of_sums()
+        if self.account["held"] != self._held:
+            yield f"account {self._id}: held is {self.account['held']}, but its rows add up to {self._held}"
         yield from self.end_of_chain()
         yield from self.end_of_purge()
         # A purge replaces the oldest entries, so it explains missing leaves only before the first one that is still there.
@@ -83,6 +82,17 @@ class AccountCheck:
         if (signature := self.account.get("origin_signature")) is not None:
             first = min(first, signature["leaves"])
         self.folded = self._describe_folded(self._leaves[:first])
+        yield from self.missing_leaves(first)
+
+    def end_of_sums(self) -> Iterator[str]:
+        """Yield how the account differs from the sums of its entries."""
+        sums = {"balance": self._balance, "plan_credits": self._plan, "entries": self._seq}
+        for name, total in sums.items():
+            if self.account[name] != total:
+                yield f"account {self._id}: {name} is {self.account[name]}, but its rows add up to {total}"
+
+    def missing_leaves(self, first: int) -> Iterator[str]:
+        """Yield leaves from position `first` whose entries were not found."""
         for number, leaf, _ in (range for range in self._leaves[first:] if not range.is_found):
             yield f"account {self._id}, entries {leaf.first_seq} to {leaf.seq}: not those in seal {number}"
 

@@ -12,10 +12,13 @@ BATCH = 1_000  # accounts per query
 _LOCK = "ledger leaves"
 
 
-def set_origin(state: PurgeState, secret_key: str, seal: int | None = None) -> None:
-    """Store and sign what a purge left. Run inside a transaction, after `block_seals`."""
+def set_origin(state: PurgeState, leaves: int, secret_key: str, seal: int | None = None) -> None:
+    """Store and sign what a purge left, with the number of `leaves` whose entries it replaced.
+
+    Run inside a transaction, after `block_seals`.
+    """
     is_purged = state.origin is not None or state.opening is not None
-    signature = sign_purge(state, _count_leaves(state.account), secret_key, seal) if is_purged else None
+    signature = sign_purge(state, leaves, secret_key, seal) if is_purged else None
     execute(
         "UPDATE account SET ledger_origin = ?, ledger_origin_signature = ? WHERE id = ?",
         [state.origin, signature, state.account],
@@ -33,7 +36,7 @@ def sign_old_purges(seal: int, secret_key: str) -> None:
             with transaction():
                 block_seals()
                 if lock_accounts([account])():
-                    set_origin(_read_purge(account), secret_key, seal)
+                    set_origin(_read_purge(account), count_leaves(account), secret_key, seal)
         after = as_uuid(rows[-1][0])
 
 
@@ -65,7 +68,8 @@ def _read_purge(account: UUID) -> PurgeState:
     return PurgeState(account, None if origin is None else bytes(origin), opening)
 
 
-def _count_leaves(account: UUID) -> int:
+def count_leaves(account: UUID) -> int:
+    """Return the number of the account's leaves in all seals."""
     return int(execute("SELECT count(*) FROM ledger_leaf WHERE account_id = ?", [account]).fetchone()[0])
 
 

@@ -1,7 +1,8 @@
 """Signatures of purges: only a process with SECRET_KEY can replace an account's oldest entries with an opening entry. Pure.
 
 Without one, anybody who can write to the database could delete entries and present the rest as what a purge left. The signed
-statement says what the purge left, and how many leaves of the account seals had by then: it explains only that these are missing.
+statement says what the purge left, and how many leaves of the account cover replaced entries: it explains only that these are
+missing.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class PurgeState(NamedTuple):
 def sign_purge(state: PurgeState, leaves: int, secret_key: str, seal: int | None = None) -> str:
     """Return the signature as the JSON of `account.ledger_origin_signature`.
 
-    `leaves` is the number of leaves that seals have of the account. `seal` is None, or the number of the seal that signs the
-    purges of older releases.
+    `leaves` is the number of the account's leaves that cover replaced entries, also of earlier purges. `seal` is None, or the
+    number of the seal that signs the purges of older releases.
     """
     statement = _statement(state, leaves, seal)
     return json.dumps(

@@ -197,6 +197,16 @@ def read_leaves(number: int, first: int = 0, count: int | None = None) -> Iterat
         first += size
 
 
+def read_chunk_roots(number: int) -> list[bytes]:
+    """Return the roots of each `CHUNK` leaves of a finished seal."""
+    [chunks] = execute("SELECT chunks FROM ledger_seal WHERE number = ?", [number]).fetchone()
+    return _split_roots(chunks)
+
+
+def _split_roots(chunks: bytes) -> list[bytes]:
+    return [bytes(chunks[offset : offset + 32]) for offset in range(0, len(chunks), 32)]
+
+
 def _finish(number: int, now: int, secret_key: str, issuer: str) -> dict[str, Any]:
     with transaction():
         if not _lock(number):
@@ -263,8 +273,7 @@ def find_inclusion(account: UUID, seq: int, entry_hash: bytes) -> Inclusion | No
             continue  # the leaf covers entries that a purge has replaced
         start = position // CHUNK * CHUNK
         chunk = [leaf.hash for leaf in read_leaves(number, start, CHUNK)]
-        roots = [bytes(chunks[offset : offset + 32]) for offset in range(0, len(chunks), 32)]
-        path = path_of(chunk, position - start) + path_of(roots, position // CHUNK)
+        path = path_of(chunk, position - start) + path_of(_split_roots(chunks), position // CHUNK)
         leaf = Leaf(account, first_seq, last_seq, bytes(head), bytes(root))
         return Inclusion(leaf, path_of(leaves, index), path, json.loads(document), public_key)
     return None

@@ -179,6 +179,7 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
     Hold.create(id=new_id(), account=owner.id, model="m", price=new_id(), amount=0, expires_at=old)
     OutgoingMail.create(account=owner.id, kind="x", recipient="a@b.example", created_at=old, due_at=now)
     PurgeJob.create(account=owner.id, boundary=0, due_at=old)
+    PurgeJob.create(account=factories.account().id, boundary=0, due_at=now, problem="account 1, entry 2: changed")
     AuditEntry.create(actor="operator:root", action=conditions.BACKUP_ACTION, target="x", created_at=now - 9 * 86_400_000)
     PriceCheck.update(below=[{"model": "m-1"}, {"model": "m-2"}]).execute()
     flagged = factories.channel("http://127.0.0.1:9/v1", name="acme")
@@ -194,6 +195,7 @@ def test_each_kind_of_condition(make_settings: MakeSettings) -> None:
         "holds_stale": {"count": 1},
         "mail_unsent": {"count": 1},
         "purges_stuck": {"count": 1},
+        "purges_refused": {"count": 1, "problem": "account 1, entry 2: changed"},
         "backup_old": {"days": 9},
         "price_below_cost": {"count": 2, "models": ["m-1", "m-2"]},
         "channel_flagged": {"name": "acme"},
@@ -257,7 +259,7 @@ def test_every_kind_has_a_text() -> None:
     kinds = {*conditions.LOCAL_KINDS, *conditions.EXPIRY_KINDS, *conditions.CALL_KINDS, *conditions.OTHER_KINDS}
     assert kinds == KINDS
     details = {"name": "c", "failed": 1, "calls": 2, "count": 1, "models": ["m"], "credits": 5, "host": "h", "path": "/",
-               "free": "0.5", "variable": "REDIS_URL", "days": 1}  # fmt: skip
+               "free": "0.5", "variable": "REDIS_URL", "days": 1, "problem": "p"}  # fmt: skip
     for kind in kinds:
         text = describe_alert(Alert(kind=kind, details=details))
         assert "{" not in text.title + text.advice

@@ -32,6 +32,7 @@ from shared.operations.conversations import ChatMessage, ConversationState, stor
 from shared.operations.purges import ACTOR, begin_purge, count_purges
 from shared.operations.shares import share_messages
 from shared.operations.stored_responses import ResponseState, store_response
+from tests.databases import allow_tampering
 from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 from tests.servers.process import Process, eventually
@@ -197,6 +198,30 @@ def test_killed_workers_do_not_change_the_result(
     assert customer.account_row().ledger_origin_signature is not None
     assert verify_ledger(now_ms(), SECRET_KEY).problems == ()
     assert not is_sqlite() or bound_database.execute_sql("PRAGMA quick_check").fetchone() == ("ok",)
+
+
+def test_changed_entries_stop_a_purge_until_they_are_restored(
+    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+) -> None:
+    customer = Customer()
+    create_history(customer)
+    allow_tampering(bound_database)
+    second = (LedgerEntry.account == customer.account) & (LedgerEntry.seq == 2)
+    [entry] = LedgerEntry.select().where(second)
+    LedgerEntry.update(created_at=1).where(second).execute()
+    job = begin_purge(customer.account, origin=ORIGIN)
+    worker = start_worker(database_url=any_database_url, redis_url=redis_url)
+    eventually(lambda: job_of(job.id).problem is not None, "the purge is refused", 30)
+    problem = f"account {customer.account}, entry 2: its hash does not follow from it and the entry before it"
+    refused = job_of(job.id)
+    assert (refused.problem, refused.status, refused.step, refused.runner) == (problem, "running", "fold", None)
+    assert LedgerEntry.select().where(LedgerEntry.account == customer.account).count() == 3
+    eventually(lambda: problem in worker.output(), "the log names the entry")
+
+    LedgerEntry.update(created_at=entry.created_at).where(second).execute()
+    PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # skip the time until the next attempt
+    assert await_end(job.id)["remains"]["ledger_entries"] == 1
+    assert job_of(job.id).problem is None
 
 
 def step_of(id: UUID) -> str:
