@@ -39,7 +39,7 @@ def write_dump(file: BinaryIO, now: int, secret_key: str) -> int:
     digest, lines = hashlib.sha256(), 0
     with snapshot():
         header = {"ledger": {"version": VERSION, "created_at": now, **_signers(secret_key)}}
-        for document in chain([header], read_ledger(), _read_seals()):
+        for document in chain([header], read_ledger(), read_seals()):
             line = orjson.dumps(document) + b"\n"
             digest.update(line)
             file.write(line)
@@ -200,7 +200,8 @@ def _leaf(row: tuple[Any, ...]) -> Document:
     }
 
 
-def _read_seals() -> Iterator[Document]:
+def read_seals() -> Iterator[Document]:
+    """Yield each seal with the hashes of its leaves. Run inside a snapshot."""
     since = 1
     while documents := read_documents(since, 100):
         for document, public_key in documents:

@@ -10,11 +10,13 @@ import hashlib
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.core import signing
 from shared.core.errors import InvalidInput
+from shared.core.timestamps import format_timestamp
 from shared.ledger.merkle import TreeBuilder, leaf_hash
 from shared.ledger.purge_signature import OPENING_ACTOR, Opening, PurgeState, SignedPurges
 from shared.ledger.seal import PURGES_SIGNED, Leaf, statement_hash
@@ -22,6 +24,8 @@ from shared.ledger.witness import NO_HEAD, commit, entry_details, hash_entry
 
 Document = dict[str, Any]
 MAX_FOLDED = 1_000  # accounts to list
+HOUR_MS = 3_600_000  # difference of clocks, and duration of a seal and a dump
+SEALED_WITHIN_MS = 25 * HOUR_MS  # seals are daily
 
 
 class AccountCheck:
@@ -73,16 +77,24 @@ class AccountCheck:
         yield from self.end_of_sums()
         if self.account["held"] != self._held:
             yield f"account {self._id}: held is {self.account['held']}, but its rows add up to {self._held}"
+        yield from self.end_of_hashes()
+
+    def end_of_hashes(self) -> Iterator[str]:
+        """Yield what is wrong with the account's head, the signature of its purge, and its leaves."""
         yield from self.end_of_chain()
         yield from self.end_of_purge()
-        # A purge replaces the oldest entries, so it explains missing leaves only before the first one that is still there.
+        first = self._replaced_leaves()
+        self.folded = self._describe_folded(self._leaves[:first])
+        yield from self.missing_leaves(first)
+
+    def _replaced_leaves(self) -> int:
+        """Return the number of leaves that a purge explains: it replaces the oldest entries, before any that is still there."""
         sealed = [range.is_found for range in self._leaves]
         was_purged = self.account["origin"] is not None
         first = 0 if not was_purged else sealed.index(True) if True in sealed else len(sealed)
-        if (signature := self.account.get("origin_signature")) is not None:
-            first = min(first, signature["leaves"])
-        self.folded = self._describe_folded(self._leaves[:first])
-        yield from self.missing_leaves(first)
+        signed = self.account.get("origin_signature")
+        leaves = signed.get("leaves") if isinstance(signed, dict) else None
+        return min(first, leaves) if isinstance(leaves, int) else first
 
     def end_of_sums(self) -> Iterator[str]:
         """Yield how the account differs from the sums of its entries."""
@@ -205,27 +217,21 @@ def details_problems(entry: Document) -> Iterator[str]:
             yield "its details are not those that it commits to"
 
 
-def check_chains(documents: Iterable[Document], purges: SignedPurges | None) -> Iterator[str]:
-    """Yield what is wrong with hashes and signatures in the documents of `shared.ledger.dump.read_ledger`."""
-    check: AccountCheck | None = None
-    for document in documents:
-        if (account := document.get("account")) is not None:
-            if check is not None:
-                yield from (*check.end_of_chain(), *check.end_of_purge())
-            check = AccountCheck(account, purges)
-        elif check is not None and (entry := document.get("entry")) is not None:
-            yield from check.chain(entry)
-    if check is not None:
-        yield from (*check.end_of_chain(), *check.end_of_purge())
-
-
 class DumpCheck:
-    """The check of a dump, line by line. `heads` are published documents (`shared.ledger.seal.published`) to compare it with."""
+    """The check of a dump, line by line. `heads` are published documents (`shared.ledger.seal.published`) to compare it with.
+
+    `notes` are not problems: they say what was not compared, and whether newer seals could have been removed.
+    """
 
     def __init__(self, heads: Document | None = None) -> None:
         self._heads = {document["head"]["number"]: document for document in (heads or {}).get("heads", ())}
+        self._last_head = max(self._heads, default=None)
+        for document in self._heads.values():
+            _sealed_at(document["head"])  # raises an error for a malformed file
         self._keys: dict[str, str] = (heads or {}).get("keys", {})
-        self._purges = SignedPurges(self._keys, None)
+        self._purges: SignedPurges | None = SignedPurges(self._keys, None)
+        self._only_hashes = False
+        self._created_at = self._newest = self._sealed_at = 0  # ms UTC: of the dump, its newest entry, and its last seal
         self._purges_signed_since: int | None = None  # as the seals say
         self._account: AccountCheck | None = None
         self._seal: Document | None = None
@@ -237,6 +243,7 @@ class DumpCheck:
         self._lines = 0
         self._is_complete = False
         self._last_id = ""
+        self.notes: list[str] = []
         self.folded: list[str] = []  # accounts with sealed entries that a purge replaced, at most `MAX_FOLDED`
         self.counts = {"accounts": 0, "entries": 0, "holds": 0, "seals": 0, "unwitnessed": 0, "folded": 0, "unsigned": 0}
 
@@ -257,6 +264,17 @@ class DumpCheck:
         if not self._is_complete:
             yield "the dump is incomplete: its last line is missing"
 
+    def run_hashes(self, documents: Iterable[Document], purges: SignedPurges | None) -> Iterator[str]:
+        """Yield what is wrong with hashes, signatures and seals in the documents of `read_ledger` and `read_seals`.
+
+        Without `purges`, the signatures of purges are not checked.
+        """
+        self._purges, self._only_hashes = purges, True
+        for document in documents:
+            [(kind, content)] = document.items()
+            yield from _READERS[kind](self, content)
+        yield from self._end_ledger()
+
     def _near(self) -> str:
         return "" if self._account is None else f", near account {self._account.account['id']}"
 
@@ -264,6 +282,7 @@ class DumpCheck:
         if self._lines or header["version"] != 1:
             yield "not a dump of version 1"
         self._purges = SignedPurges(self._keys or header.get("keys", {}), header.get("purges_signed_since"))
+        self._created_at = int(header["created_at"])
 
     def _read_account(self, account: Document) -> Iterator[str]:
         yield from self._end_account()
@@ -275,7 +294,7 @@ class DumpCheck:
 
     def _end_account(self) -> Iterator[str]:
         if self._account is not None:
-            yield from self._account.end()
+            yield from self._account.end_of_hashes() if self._only_hashes else self._account.end()
             self.counts["unwitnessed"] += self._account.unwitnessed
             self.counts["unsigned"] += self._account.is_unsigned
             if self._account.folded is not None:
@@ -289,7 +308,13 @@ class DumpCheck:
 
     def _read_entry(self, entry: Document) -> Iterator[str]:
         self.counts["entries"] += 1
+        if self._only_hashes:
+            yield from self._current.chain(entry)
+            return
         yield from self._current.entry(entry)
+        self._newest = max(self._newest, entry["created_at"])
+        if entry["created_at"] > self._created_at + HOUR_MS:
+            yield f"account {entry['account']}, entry {entry['seq']}: dated after the dump was made"
 
     def _read_hold(self, hold: Document) -> Iterator[str]:
         self.counts["holds"] += 1
@@ -312,7 +337,9 @@ class DumpCheck:
             self._purges_signed_since = statement["number"]
         if statement["number"] != self.counts["seals"] or statement["previous"] != self._previous:
             yield f"{name}: does not follow the one before it"
-        self._previous = statement_hash(statement)
+        self._previous, self._sealed_at = statement_hash(statement), _sealed_at(statement)
+        if not self._only_hashes and self._sealed_at > self._created_at + HOUR_MS:
+            yield f"{name}: made after the dump"
         pem: str = self._keys.get(seal["key_id"]) or seal["public_key"]
         key = signing.parse_public_key(pem.encode())
         if signing.key_id(key) != seal["key_id"] or not signing.is_valid(statement, seal["signature"], key):
@@ -341,17 +368,49 @@ class DumpCheck:
                 yield f"seal {statement['number']}: its leaves do not lead to its root"
 
     def _read_end(self, end: Document) -> Iterator[str]:
+        yield from self._end_ledger()
+        self._is_complete = True
+        yield from self._compare_heads()
+        self._add_notes()
+        if end["lines"] != self._lines or end["sha256"] != self._digest.hexdigest():
+            yield "the lines are not those that the last line names"
+
+    def _end_ledger(self) -> Iterator[str]:
         yield from self._end_account()
         yield from self._end_seal()
-        self._seal, self._is_complete = None, True
-        if self._purges.since != self._purges_signed_since:
+        self._seal = None
+        if self._purges is not None and self._purges.since != self._purges_signed_since:
             yield f"purges are signed since seal {self._purges_signed_since}, but the first line names {self._purges.since}"
         if self._leaves:
             yield "the leaves of the accounts are not those of the seals"
-        missing = [number for number in self._heads if number <= self.counts["seals"]]
-        yield from (f"seal {number}: published, but not in the dump" for number in missing)
-        if end["lines"] != self._lines or end["sha256"] != self._digest.hexdigest():
-            yield "the lines are not those that the last line names"
+
+    def _compare_heads(self) -> Iterator[str]:
+        """Yield seals that the dump must have, because they were published before it was made."""
+        for number, document in sorted(self._heads.items()):
+            if number <= self.counts["seals"]:
+                yield f"seal {number}: published, but not in the dump"
+            elif _sealed_at(document["head"]) + HOUR_MS <= self._created_at:
+                yield f"seal {number}: published before the dump was made, but not in it"
+
+    def _add_notes(self) -> None:
+        seals, last = self.counts["seals"], self._last_head
+        if last is not None and last > seals:
+            self.notes.append(f"the heads have seals up to {last}, the dump up to {seals}: it is older")
+        elif last is not None and last < seals:
+            self.notes.append(
+                f"the heads have seals up to {last}, so later ones of the dump were not compared: get the heads again"
+            )
+        newest = max(self._created_at, self._newest)
+        if self.counts["entries"] and newest - self._sealed_at > SEALED_WITHIN_MS:
+            until = f"seal {seals} of {format_timestamp(self._sealed_at)}" if seals else "no seal"
+            self.notes.append(
+                f"the dump of {format_timestamp(newest)} has {until}, although seals are daily: later ones may have been removed"
+            )
+
+
+def _sealed_at(statement: Document) -> int:
+    """Return when a seal was made (ms UTC)."""
+    return int(datetime.fromisoformat(statement["sealed_at"]).timestamp() * 1000)
 
 
 _READERS: dict[str, Callable[[DumpCheck, Any], Iterator[str]]] = {

@@ -42,7 +42,7 @@ def find_fold(account: UUID, limit: int) -> int:
     if not rows:
         return 0
     last = int(rows[-1][0])
-    return max([last, *(leaf["seq"] for leaf in _leaves_until(read_account(account), last))])
+    return max([last, *(int(leaf["seq"]) for leaf in _leaves_until(read_account(account), last))])
 
 
 def checked_entries(account: UUID, secret_key: str, until: int) -> Iterator[OldEntry]:

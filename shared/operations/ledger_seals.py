@@ -10,6 +10,8 @@ from shared.core.settings import Settings
 from shared.files.storage import Storage, open_storage
 from shared.ledger.seal import read_documents, read_last_document, seal_ledger
 
+LATER_SEALS = 10  # to look for in the media store, after the last one in the database
+
 
 def seal_and_store(settings: Settings, now: int) -> dict[str, Any]:
     """Seal all new ledger entries at `now` (ms UTC) and return the signed document.
@@ -38,12 +40,40 @@ def store_seals(storage: Storage) -> int:
     return count
 
 
+def compare_stored_seals(storage: Storage) -> list[str]:
+    """Return how the newest seals in the database differ from those in the media store. Raises `StorageUnavailable`.
+
+    A seal names the one before it, so if one seal is the same in both, all before it are.
+    """
+    last = read_last_document()
+    first = last[0]["head"]["number"] if last is not None else 0
+    while first > 1 and not _is_stored(storage, first):
+        first -= 1
+    problems = []
+    for number in range(max(first, 1), first + LATER_SEALS + 1):
+        stored = _read_stored(storage, number)
+        if stored is None:
+            continue
+        [(found, _)] = read_documents(number, 1) or [({"head": {"number": 0}}, "")]  # read last: it may be new
+        if found["head"]["number"] != number:
+            problems.append(f"seal {number}: in the media store, but not in the database")
+        elif found != stored:
+            problems.append(f"seal {number}: not the one in the media store")
+    return problems
+
+
 def _is_stored(storage: Storage, number: int) -> bool:
+    return _read_stored(storage, number) is not None
+
+
+def _read_stored(storage: Storage, number: int) -> Any:
+    """Return a seal's document in the media store, None without one, or what else is there."""
     try:
-        storage.get_document(_name(number))
+        return json.loads(storage.get_document(_name(number)))
     except NotFound:
-        return False
-    return True
+        return None
+    except ValueError:
+        return "not JSON"
 
 
 def _name(number: int) -> str:

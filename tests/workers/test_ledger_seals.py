@@ -15,12 +15,12 @@ from shared.files.storage import open_storage
 from shared.ledger.dump_check import DumpCheck
 from shared.ledger.seal import public_keys, published, read_documents, seal_ledger
 from shared.models import LedgerSeal
-from shared.operations.ledger_seals import store_seals
+from shared.operations.ledger_seals import compare_stored_seals, store_seals
 from tests import factories
 from tests.shared.ledger.test_seal import dump
 from workers.ledger_seals import periodic_tasks, seal_if_due
 
-NOON = 20_800 * DAY_MS + DAY_MS // 2
+NOON = 20_600 * DAY_MS + DAY_MS // 2
 pytestmark = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
 
 
@@ -66,3 +66,24 @@ def test_seals_made_while_the_media_store_was_unavailable_are_stored_later(
     stored = [json.loads(storage.get_document(f"ledger-heads/0000000{number}.json")) for number in range(1, 5)]
     assert stored == [document for document, _ in read_documents(0, 4)]
     assert store_seals(storage) == 0
+
+
+def test_seals_that_were_removed_or_replaced_in_the_database_differ_from_the_stored_ones(
+    bound_database: peewee.Database, media_settings: Settings
+) -> None:
+    factories.account()
+    storage = open_storage(media_settings)
+    assert compare_stored_seals(storage) == []
+    for day in range(3):
+        assert seal_if_due(media_settings, NOON + day * DAY_MS)
+    assert compare_stored_seals(storage) == []
+    seal_ledger(NOON + 3 * DAY_MS, media_settings.secret_key, media_settings.edge_url)  # not stored yet
+    assert compare_stored_seals(storage) == []
+    LedgerSeal.delete().where(LedgerSeal.number > 1).execute()
+    removed = [f"seal {number}: in the media store, but not in the database" for number in (2, 3)]
+    assert compare_stored_seals(storage) == removed
+    seal_ledger(NOON + 4 * DAY_MS, media_settings.secret_key, media_settings.edge_url)
+    replaced = "seal 2: not the one in the media store"
+    assert compare_stored_seals(storage) == [replaced, removed[1]]
+    LedgerSeal.delete().execute()
+    assert len(compare_stored_seals(storage)) == 3

@@ -382,6 +382,18 @@ def test_an_inconsistent_ledger_fails_verification_with_details(installation: In
     assert (report.code, report.data["clean"], len(report.data["problems"])) == (1, False, 1)
 
 
+def test_verification_compares_seals_with_their_copies_in_the_media_store(installation: Installation) -> None:
+    installation.yout("account", "create", "ada@example.com", "--credits", "500")
+    assert installation.yout("ledger", "seal").code == 0
+    assert installation.yout("ledger", "verify").code == 0
+    with installation.database() as connection:
+        connection.execute("DELETE FROM ledger_leaf")
+        connection.execute("DELETE FROM ledger_seal")
+    done = installation.yout("ledger", "verify")
+    assert done.code == 1
+    assert done.out.splitlines()[0] == "seal 1: in the media store, but not in the database"
+
+
 def test_migrate_creates_the_schema_and_is_idempotent(tmp_path: Path) -> None:
     fresh = Installation(tmp_path)
     first = fresh.yout("migrate", "--json").data

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from shared.core.settings import Settings
 from yout.arguments import CommandContext, Commands, Parser, UsageError, add_command, add_command_group
 from yout.result import Result
 
@@ -32,13 +34,31 @@ def _verify(call: CommandContext) -> Result:
         raise UsageError("pass --dump with --heads")
     with database_session(call.settings):
         report = verify_ledger(now_ms(), call.settings.secret_key)
-    clean = not report.problems
-    data = {"id": "ledger", "clean": clean, **report._asdict(), "problems": list(report.problems)}
+        different, notes = _compare_seals(call.settings)
+    problems = [*report.problems, *different]
+    clean = not problems
+    data = {"id": "ledger", "clean": clean, **report._asdict(), "problems": problems, "notes": notes}
     counts = f"{report.accounts} accounts, {report.entries} ledger entries, {report.open_holds} open holds"
     if report.unwitnessed:
         counts += f", {report.unwitnessed} entries of older releases without a hash"
-    text = "\n".join([*report.problems, f"{counts}: {'everything adds up' if clean else 'PROBLEMS FOUND'}."])
+    text = "\n".join([*problems, *_sentences(notes), f"{counts}: {'everything adds up' if clean else 'PROBLEMS FOUND'}."])
     return Result(data, text, exit_code=0 if clean else 1)
+
+
+def _compare_seals(settings: Settings) -> tuple[list[str], list[str]]:
+    """Return how seals differ from those in the media store, or a note that they could not be compared."""
+    from shared.core.errors import StorageUnavailable
+    from shared.files.storage import open_storage
+    from shared.operations.ledger_seals import compare_stored_seals
+
+    try:
+        return compare_stored_seals(open_storage(settings)), []
+    except (StorageUnavailable, OSError):
+        return [], ["the media store is unavailable, so its seals were not compared"]
+
+
+def _sentences(notes: Sequence[str]) -> list[str]:
+    return [f"Note: {note}." for note in notes]
 
 
 def _verify_dump(dump: Path, heads: Path | None) -> Result:
@@ -56,11 +76,13 @@ def _verify_dump(dump: Path, heads: Path | None) -> Result:
     with dump.open("rb") as file:
         problem = next(check.run(file), None)
     data = {"id": "ledger", "clean": problem is None, **check.counts, "problems": [problem] if problem else []}
-    data["folded_accounts"] = check.folded
+    data |= {"folded_accounts": check.folded, "notes": check.notes}
     if problem is not None:
         return Result(data, f"{problem}.", exit_code=1)
     counts = ", ".join(f"{count} {name}" for name, count in check.counts.items())
-    return Result(data, "\n".join([*(f"{line}." for line in check.folded), f"{counts}: everything adds up."]))
+    return Result(
+        data, "\n".join([*(f"{line}." for line in check.folded), *_sentences(check.notes), f"{counts}: everything adds up."])
+    )
 
 
 def _export(call: CommandContext) -> Result:

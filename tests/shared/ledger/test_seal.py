@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -143,6 +145,60 @@ def test_a_dump_is_whole_before_and_after_a_purge(customers: list[Customer]) -> 
     assert head.hex().encode() in data
     seal_now()
     assert check(dump(), seal.published(seal.read_documents(), seal.public_keys(SECRET))) == []
+
+
+def rewritten(data: bytes, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> bytes:
+    """A dump with other documents, and the last line that belongs to them."""
+    documents = change([json.loads(line) for line in data.splitlines()[:-1]])
+    lines = b"".join(json.dumps(document, separators=(",", ":")).encode() + b"\n" for document in documents)
+    end = {"end": {"lines": len(documents), "sha256": hashlib.sha256(lines).hexdigest()}}
+    return lines + json.dumps(end).encode() + b"\n"
+
+
+def without_last_seal(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    last = max(document["seal"]["head"]["number"] for document in documents if "seal" in document)
+    place = next(n for n, document in enumerate(documents) if "seal" in document and document["seal"]["head"]["number"] == last)
+    return [document for document in documents[:place] if document.get("leaf", {}).get("seal") != last]
+
+
+def test_a_dump_without_the_newest_seals(customers: list[Customer], tmp_path: Path) -> None:
+    """It is valid as an older one, but contradicts heads that were published before it claims to be made."""
+
+    def said(data: bytes, last: int) -> tuple[list[str], list[str]]:
+        found = DumpCheck(seal.published(seal.read_documents()[:last], seal.public_keys(SECRET)))
+        return list(found.run(io.BytesIO(data))), found.notes
+
+    now = now_ms()
+    for hours in (30, 20, 2):
+        seal.seal_ledger(now - hours * HOUR_MS, SECRET, "https://edge.example")
+        with transaction():
+            ledger.post_entry(customers[0].account, "grant", 5, actor="test", reason="")
+    whole_dump = dump()
+    assert said(whole_dump, 3) == ([], [])
+    older_heads = "the heads have seals up to 2, so later ones of the dump were not compared: get the heads again"
+    assert said(whole_dump, 2) == ([], [older_heads])
+    cut = rewritten(whole_dump, without_last_seal)
+    problem = "seal 3: published before the dump was made, but not in it"
+    older_dump = "the heads have seals up to 3, the dump up to 2: it is older"
+    assert said(cut, 3) == ([problem], [older_dump])
+    assert problem in run_program(tmp_path, cut)
+    assert said(cut, 2) == ([], [])
+    _, [note] = said(rewritten(cut, without_last_seal), 1)
+    assert "has seal 1 of" in note
+    assert note.endswith("although seals are daily: later ones may have been removed")
+
+
+def test_a_dump_that_claims_to_be_older(customers: list[Customer], tmp_path: Path) -> None:
+    def made_earlier(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        documents[0]["ledger"]["created_at"] -= 2 * HOUR_MS
+        return documents
+
+    data = rewritten(dump(), made_earlier)
+    assert check(data)[0].endswith("entry 1: dated after the dump was made")
+    assert "entry 1: dated after the dump was made" in run_program(tmp_path, data)
+    seal_now()
+    data = rewritten(dump(), made_earlier)
+    assert "seal 1: made after the dump" in check(data)
 
 
 @pytest.mark.parametrize("number", ["1", 2**70, None])
