@@ -255,6 +255,8 @@ class DumpCheck:
                 return
             try:
                 [(kind, content)] = json.loads(line).items()
+                if not line.endswith(b"\n"):
+                    raise ValueError("incomplete")
                 yield from _READERS[kind](self, content)
             except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, struct.error, InvalidInput):
                 yield f"line {self._lines + 1} is malformed{self._near()}"
