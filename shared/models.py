@@ -1280,11 +1280,12 @@ class FailoverCost(BaseModel):
     """The cost of a call's failed attempts at one channel, if the call ended at another channel.
 
     The call's `provider_cost` includes it, and figures by channel move it from `last_channel` to `channel` (`shared.rollup`).
-    The row has no account and no foreign keys, so it remains when the account or a channel is deleted.
+    The row has no account and no foreign keys, so it remains when the account or a channel is deleted. After two days, rows are
+    merged by hour (`shared.rollup.merge_failover_costs`).
     """
 
     id = UUIDField(primary_key=True, default=new_id)
-    created_at = BigIntegerField(index=True)  # of the call
+    created_at = BigIntegerField(index=True)  # of the call; of merged rows, when their hour began
     model = CharField(max_length=200)
     channel = UUIDField()  # the one that failed
     last_channel = UUIDField()  # the one of the usage row

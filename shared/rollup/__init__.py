@@ -12,6 +12,7 @@ updated by the difference between the accounts' new and old sums, so they still 
 """
 
 from shared.rollup.breakdown import Breakdown, UsageSums, last_days, read_breakdown
+from shared.rollup.failover_costs import merge_failover_costs
 from shared.rollup.read import AccountRank, GroupBy, Scope, TimeSpan, UsageFigures, read_figures, rolled_until, top_accounts
 from shared.rollup.spending import member_spending, month_spending
 from shared.rollup.sql import MAX_TAGS, OTHER_TAGS
@@ -37,6 +38,7 @@ __all__ = [
     "delete_account_sums",
     "last_days",
     "member_spending",
+    "merge_failover_costs",
     "month_spending",
     "read_breakdown",
     "read_figures",
