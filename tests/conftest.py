@@ -17,6 +17,7 @@ from shared.core.database import bind_database, database
 from shared.core.schema_version import migrate
 from shared.core.settings import Settings
 from tests.databases import opened
+from tests.memory_folder import use_memory
 from tests.servers.browser import chromium, chromium_path, open_page
 from tests.servers.edge import SECRET_KEY, WebProcess, environment_of, start_console, start_edge, start_worker
 from tests.servers.network import Network, missing_programs
@@ -40,6 +41,7 @@ from tests.upstream import Upstream
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
 PRODUCTION = {"database_url": "postgresql://db/yout", "redis_url": "redis://cache/0", "public_url": "https://yout.example"}
+use_memory()  # before anything asks for a temporary folder
 _PROCESSES = pytest.StashKey[list[Process]]()
 # A test is `quick` if it is in none of these folders and uses none of these fixtures: no server, process, browser or database.
 _SLOW_FOLDERS = {"embedded", "servers", "yout"}
