@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Sequence
@@ -64,6 +65,17 @@ _SLOW_FIXTURES = {
     *("node_sdk", "python_sdks", "open_ledger_database", "stack", "running_api", "running_site", "running_media_stack"),
     *("client", "start", "start_fast"),
 }
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect the tests without garbage collections, which would traverse the growing heap again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()  # what was collected stays until the end
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
