@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.openai_payloads import DONE, chunk, completion, failure, finish, frame, frames, split_utf8, tokens, usage
+from tests.servers.process import eventually
 from tests.upstream import Request, Upstream
 from tests.upstream_responses import (
     CLOSE,
@@ -209,11 +210,8 @@ def test_a_disconnect_is_detected(upstream: Upstream, answer: ScriptedResponse) 
 
 
 def wait_for_call(upstream: Upstream) -> None:
-    """Return once the first request was read: the same loop then serves a second connection."""
-    while not upstream.calls:
-        with Caller(upstream) as second:
-            second.send(method="GET")
-            second.read_answer()
+    """Return once the first request was read."""
+    eventually(lambda: bool(upstream.calls), "the upstream has read the request")
 
 
 def test_a_stream_can_be_reset(upstream: Upstream, caller: Caller) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from tests.databases import opened
 from tests.servers.edge import SECRET_KEY
-from tests.servers.process import ROOT
+from tests.servers.process import ROOT, START_SECONDS
 
 
 def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m edge`, which is expected to exit with an error."""
     settings = {"SECRET_KEY": SECRET_KEY, "YOUT_DATA_DIR": str(folder), "PYTHONPATH": str(ROOT), **environ}
     argv = [sys.executable, "-m", "edge"]
-    return subprocess.run(argv, env=settings, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(argv, env=settings, cwd=folder, capture_output=True, text=True, timeout=START_SECONDS, check=False)
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,11 @@ def start(folder: Path, **environ: str) -> subprocess.CompletedProcess[str]:
             {"DATABASE_URL": "postgres://db/yout?connect_timeout=soon"},
             "DATABASE_URL cannot be used: bad value for",
         ),
-        ({"DATABASE_URL": f"sqlite:///{__file__}"}, "DATABASE_URL cannot be used: file is not a database"),
+        ({"DATABASE_URL": "sqlite:///text.db"}, "DATABASE_URL cannot be used: file is not a database"),
     ],
 )
 def test_an_invalid_or_insecure_setting_prevents_startup(tmp_path: Path, environ: dict[str, str], words: str) -> None:
+    (tmp_path / "text.db").write_text("Not a database. " * 100)
     refused = start(tmp_path, **environ)
     assert refused.returncode == 2
     assert refused.stderr.startswith("edge: ")

@@ -43,16 +43,20 @@ _PORTS = _ports()
 def free_port() -> int:
     """An unused TCP port of 127.0.0.1, which no other test of this run gets."""
     for port in itertools.islice(_PORTS, 1_000):
-        if port in UNSAFE_PORTS:
-            continue
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        if port not in UNSAFE_PORTS and is_free(port):
             return port
     raise AssertionError("1,000 ports in a row are in use")
+
+
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on this TCP port of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def eventually(check: Callable[[], bool], what: str, seconds: float = 20, interval: float = 0.02) -> None:

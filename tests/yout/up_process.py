@@ -12,25 +12,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.servers.process import free_port
 from tests.yout.command import Installation
 
 STANDIN = Path(__file__).with_name("standin.py")
 PATIENCE_SECONDS = 60
 
 
-def free_ports(number: int) -> list[int]:
-    """Different ports that are free at the moment."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(number)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in sockets]
-
-
 def new_installation(folder: Path, **environment: str) -> Installation:
     """An installation on free ports, without its own secret key."""
     settings = ("YOUT_EDGE_PORT", "YOUT_CONSOLE_PORT", "YOUT_LOCAL_PORT")
-    ports = dict(zip(settings, map(str, free_ports(3)), strict=True))
+    ports = {name: str(free_port()) for name in settings}
     return Installation(folder, **{"SECRET_KEY": "", **ports, **environment})
 
 
