@@ -57,9 +57,10 @@ class Customer:
 
     def settle(self, call: UUID, cost: int, **columns: Any) -> ledger.Settled:
         """Settle one finished call, as an edge does."""
-        item = Settlement(call, self.account, cost, "completed", price=PRICE.id, model="m-1", **columns)
+        now = now_ms()  # not an earlier time: workers would sum the usage of every hour since then
+        item = Settlement(call, self.account, cost, "completed", price=PRICE.id, model="m-1", created_at=now, **columns)
         with transaction():
-            return ledger.settle([item], now_ms())[0]
+            return ledger.settle([item], now)[0]
 
     @property
     def held(self) -> int:
