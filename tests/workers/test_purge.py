@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -34,9 +36,11 @@ from shared.operations.shares import share_messages
 from shared.operations.stored_responses import ResponseState, store_response
 from tests.databases import allow_tampering
 from tests.factories import ORIGIN
-from tests.servers.edge import SECRET_KEY
+from tests.servers.edge import SECRET_KEY, environment_of
+from tests.servers.edge import start_worker as start_worker_process
 from tests.servers.process import Process, eventually
 from tests.workers.holds import HOUR_MS, Customer, assert_ledger_verifies
+from tests.yout.proof.faults import plant
 
 StartWorker = Callable[..., Process]
 SAID = [ChatMessage("user", "Hi")]
@@ -165,8 +169,31 @@ def test_running_calls_are_waited_for_but_not_new_ones(
     assert_ledger_verifies()
 
 
+# A worker kills itself in the transaction of its n-th step, or after having committed it.
+KILL = """
+import os, signal
+actors = import_module("workers.purge").PurgeActors
+original, calls = actors.{method}, []
+
+def killed(*arguments):
+    result = original(*arguments)
+    calls.append(result)
+    if len(calls) == {number}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+actors.{method} = killed
+"""
+KILLS = (("_record", 2), ("_record", 1), ("_advance", 2), ("_advance", 90), ("_record", 3))
+
+
 def test_killed_workers_do_not_change_the_result(
-    bound_database: peewee.Database, any_database_url: str, redis_url: str, start_worker: StartWorker
+    bound_database: peewee.Database,
+    any_database_url: str,
+    redis_url: str,
+    start_worker: StartWorker,
+    processes: list[Process],
+    tmp_path: Path,
 ) -> None:
     customer = Customer()
     expected = create_history(customer, conversations=40, calls=60)
@@ -174,25 +201,23 @@ def test_killed_workers_do_not_change_the_result(
     job = begin_purge(customer.account, origin=ORIGIN)
     jobs = JobQueue(redis_url)
     steps = []
-    for look in (progress_of, progress_of, step_of, step_of, step_of):  # killed during a step, and after one
-        seen = look(job.id)
-        worker = start_worker(database_url=any_database_url, redis_url=redis_url)
+    for method, number in KILLS:
+        set_due(job.id, now_ms() + HOUR_MS)  # until the worker is ready
+        killer = plant(tmp_path / f"kill-{len(steps)}", KILL.format(method=method, number=number), "workers")
+        settings = environment_of({"database_url": any_database_url, "redis_url": redis_url})
+        processes.append(start_worker_process(tmp_path, {**settings, **killer}))
+        set_due(job.id, 0)
         assert jobs.send(ACTOR, str(job.id))
-
-        def moved(seen: object = seen, look: Callable[[UUID], object] = look, worker: Process = worker) -> bool:
-            assert worker.returncode is None, worker.output()
-            return look(job.id) != seen or job_of(job.id).status == "done"
-
-        eventually(moved, "the next step of the purge", seconds=60, interval=0)
-        worker.kill()
-        steps.append(step_of(job.id))
+        assert processes[-1].wait() == -signal.SIGKILL
+        steps.append(job_of(job.id).step)
         assert_ledger_verifies()
-        PurgeJob.update(due_at=0).where(PurgeJob.id == job.id).execute()  # skip the rest of the dead worker's lease
+    set_due(job.id, 0)  # skip the rest of the dead worker's lease
     jobs.close()
     start_worker(database_url=any_database_url, redis_url=redis_url)
     certificate = await_end(job.id)
     assert certificate["removed"] == expected
     assert certificate["remains"]["balance"] == balance
+    assert steps[0] == steps[1] != "", "the second one was killed before its first commit"
     assert len(set(steps)) > 2, steps
     assert rows_of(customer.account) == 0
     assert customer.account_row().ledger_origin_signature is not None
@@ -224,9 +249,5 @@ def test_changed_entries_stop_a_purge_until_they_are_restored(
     assert job_of(job.id).problem is None
 
 
-def step_of(id: UUID) -> str:
-    return str(job_of(id).step)
-
-
-def progress_of(id: UUID) -> str:
-    return repr(job_of(id).removed)
+def set_due(id: UUID, at: int) -> None:
+    PurgeJob.update(due_at=at).where(PurgeJob.id == id).execute()

@@ -136,13 +136,13 @@ def test_a_low_balance_alerts_once_until_it_recovers() -> None:
 
 
 def test_two_workers_record_each_alert_and_email_once(bound_database: peewee.Database) -> None:
-    owner = verified_account()
+    owner, now = verified_account(), now_ms()  # all in one month
     rows = [budget(owner, 100 * number, webhook_url=HOOK) for number in range(1, 6)]
 
     def work(_: int) -> None:
         for spent in (60, 130, 700):
             for row in rows:
-                record_spending(row, spent, now_ms(), sends_mail=True)
+                record_spending(row, spent, now, sends_mail=True)
         bound_database.close()
 
     run_threads(work, 4)
