@@ -37,6 +37,7 @@ from edge.http.compression import compress_response
 from edge.http.cors import PATHS as API_PATHS
 from edge.http.cors import Cors
 from edge.http.errors import INTERNAL, error_spec, is_internal, openai_error_body, request_id
+from edge.http.lazy_rules import LazyRule
 from edge.http.path_hint import path_hint
 from edge.http.public_url import edge_url
 from edge.reference.openapi_route import reference
@@ -128,6 +129,7 @@ def create_app(settings: Settings, metrics: Metrics | None = None) -> Quart:
     """Return the edge as an ASGI application. Its lifespan opens and closes the `Services`; the database must be bound."""
     app = Quart(__name__, static_folder=None)
     app.request_class = PageRequest
+    app.url_rule_class = LazyRule
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a path with "//" is a 404, not a redirect

@@ -16,7 +16,6 @@ from edge.store.metrics import StoredGauges
 from shared.core.errors import DatabaseUnavailable, NotFound
 from shared.mail.outbox import count_overdue
 from shared.metrics.access import may_read
-from shared.metrics.exposition import CONTENT_TYPE
 from shared.models import Hold, MediaJob
 
 health = Blueprint("health", __name__)
@@ -86,6 +85,8 @@ async def metrics() -> Response:
     authorization = request.headers.get("authorization", "")
     if not may_read(services.settings.metrics_token, request.remote_addr or "", request.headers, authorization):
         raise NotFound("Page not found.")
+    from shared.metrics.exposition import CONTENT_TYPE  # loads a library that only this route needs
+
     stored, state, redis = await asyncio.gather(_stored(services), services.check_database(), services.limiter.check())
     return Response(services.metrics.render(stored, state.accepts_writes, redis), content_type=CONTENT_TYPE)
 

@@ -275,7 +275,10 @@ class Services:
     async def _load_catalog(self) -> None:
         self.catalog = await self.database_reader.read(reader.load_catalog)
         self._catalog_loaded_at = time.monotonic()
-        self.health.keep_only(route.id for model in self.catalog.models.values() for route in model.routes)
+        routes = [route for model in self.catalog.models.values() for route in model.routes]
+        self.health.keep_only(route.id for route in routes)
+        if any(route.base_url.startswith("https://") for route in routes):
+            self.http.prepare_tls()
         self._secrets.clear()
 
     async def _poll_catalog(self) -> None:

@@ -40,6 +40,11 @@ def collected(groups: Sequence[Group], totals: Totals) -> Iterator[Metric]:
             at += metric.width
 
 
+def counter(name: str, help: str, value: float) -> CounterMetricFamily:
+    """Return a counter without labels."""
+    return CounterMetricFamily(name, help, value=value)
+
+
 def gauge(name: str, help: str, value: float) -> GaugeMetricFamily:
     """Return a gauge without labels."""
     return GaugeMetricFamily(name, help, value=value)

@@ -4,13 +4,14 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from transport.http_client.connect import connect, prepare_tls
+from transport.http_client.connect import connect
 from transport.http_client.connection import Connection
 from transport.http_client.deadlines import Deadlines
 from transport.http_client.errors import ConnectionLost
 from transport.http_client.pool import Pool
 from transport.http_client.request_head import Origin, parse_target, render_head
 from transport.http_client.response import HttpResponse
+from transport.http_client.tls import TlsContext
 from transport.http_client.types import HttpRequest
 
 
@@ -37,7 +38,7 @@ class HttpClient:
         self._max_idle = max_idle_per_origin
         self._idle_timeout = idle_timeout
         self._max_header_bytes = max_header_bytes
-        self._ssl_context = prepare_tls(ssl_context)
+        self._tls = TlsContext(ssl_context)
         self._pools: dict[Origin, Pool] = {}
         self._deadlines: Deadlines | None = None
         self._closed = False
@@ -75,6 +76,10 @@ class HttpClient:
             may_replace = False
             connection = await pool.replace(connection)
 
+    def prepare_tls(self) -> None:
+        """Start to read the certificate authorities, so that the first TLS connection does not wait for them."""
+        self._tls.prepare()
+
     async def close(self) -> None:
         """Close all connections, including those in use, and wait until their sockets are closed. Idempotent."""
         self._closed = True
@@ -94,7 +99,7 @@ class HttpClient:
             def make() -> Connection:
                 return Connection(loop, roster, self._max_header_bytes, on_closed)
 
-            connection = await connect(origin, make, ssl_context=self._ssl_context, timeout_seconds=self._connect_timeout)
+            connection = await connect(origin, make, tls=self._tls, timeout_seconds=self._connect_timeout)
             if not connection.closed:
                 # Not done in connection_made: if cancelled right after it, uvloop closes the socket without ever calling
                 # connection_lost, and `close` would wait for that forever.

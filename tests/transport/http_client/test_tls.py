@@ -66,6 +66,20 @@ async def test_large_bodies_cross_tls_both_ways(server_side, trusting_client):
         await client.close()
 
 
+async def test_a_cancelled_first_caller_does_not_break_the_next(server_side, trusting_client):
+    client = HttpClient(ssl_context=trusting_client)
+    client.prepare_tls()
+    async with RawServer(answering(JSON_OK), server_side) as server:
+        request = get(server.url(scheme="https"))
+        first = asyncio.create_task(client.open(request, first_byte_timeout=WAIT))
+        await asyncio.sleep(0)  # it begins, and waits for the context
+        first.cancel()
+        response = await client.open(request, first_byte_timeout=WAIT)
+        assert await response.read_all(limit=10, timeout=WAIT) == b"{}"
+        assert first.cancelled()
+        await client.close()
+
+
 async def test_untrusted_certificate(server_side):
     client = HttpClient()
     async with RawServer(answering(JSON_OK), server_side) as server:
