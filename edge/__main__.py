@@ -6,6 +6,10 @@ gc.disable()  # until `serve` configures it: imports leave little garbage, and l
 
 import sys  # noqa: E402  (after the line above, which must be the first)
 
+from transport.late_protocols import postpone_protocols  # noqa: E402  (as above)
+
+postpone_protocols()  # before the next line imports Hypercorn
+
 from edge.serve import serve  # noqa: E402  (as above)
 from shared.core.process_main import run_process  # noqa: E402  (as above)
 

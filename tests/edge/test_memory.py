@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from httpx import Client
 
 from tests import factories as build
 from tests.edge.http_calls import WAIT_SECONDS, chat
@@ -21,6 +22,7 @@ from tests.upstream import Upstream
 # Libraries of 0.5 to 50 MB, and modules of ours that load them.
 NOT_FOR_CALLS = {
     *("cryptography.hazmat.primitives.serialization.ssh", "email.headerregistry", "playhouse.migrations", "prometheus_client"),
+    *("h2.connection", "wsproto"),
     *("PIL", "authlib", "babel.messages", "dramatiq", "flask_admin", "markdown_it", "nh3", "obstore", "opentelemetry", "pika"),
     *("redis", "regex", "stripe", "tiktoken", "webauthn", "edge.web.markdown", "shared.core.redis_client", "shared.rabbitmq"),
 }
@@ -40,10 +42,13 @@ def secret(bound_database: Any, upstream: Upstream) -> str:
 
 
 @pytest.fixture
-def edge(secret: str, any_database_url: str, redis_url: str, tmp_path: Path, processes: list[Process]) -> WebProcess:
-    """An edge that writes the names of its modules to `modules.txt` when it ends."""
+def edge(
+    request: pytest.FixtureRequest, secret: str, any_database_url: str, redis_url: str, tmp_path: Path, processes: list[Process]
+) -> WebProcess:
+    """An edge that writes the names of its modules to `modules.txt` when it ends. The parameter is further settings."""
     (tmp_path / "sitecustomize.py").write_text(REPORT_MODULES)
-    environ = environment_of({"database_url": any_database_url, "redis_url": redis_url})
+    settings = getattr(request, "param", {})
+    environ = environment_of({"database_url": any_database_url, "redis_url": redis_url, **settings})
     started = start_edge(tmp_path, {**environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"})
     processes.append(started.process)
     return started
@@ -84,6 +89,18 @@ def test_a_call_loads_no_library_and_starts_no_process_that_it_does_not_need(
 
 def test_they_have_these_names() -> None:
     assert [name for name in NOT_FOR_CALLS if find_spec(name) is None] == []
+
+
+@on_sqlite
+@pytest.mark.parametrize("edge", [{"fast_http": False}], indirect=True)
+def test_http2_is_loaded_at_its_first_connection(edge: WebProcess, tmp_path: Path) -> None:
+    with Client(http1=False, http2=True, timeout=WAIT_SECONDS) as client:
+        for _ in range(2):
+            response = client.get(f"{edge.url}/healthz")
+            assert (response.status_code, response.http_version) == (200, "HTTP/2")
+    loaded = modules_at_exit(edge, tmp_path)
+    assert "h2.connection" in loaded
+    assert "wsproto" not in loaded
 
 
 @on_linux
