@@ -6,9 +6,11 @@ gc.disable()  # until `serve` configures it: imports leave little garbage, and l
 
 import sys  # noqa: E402  (after the line above, which must be the first)
 
+from shared.core.sqlite_only import leave_out_psycopg  # noqa: E402  (as above)
 from transport.late_protocols import postpone_protocols  # noqa: E402  (as above)
 
-postpone_protocols()  # before the next line imports Hypercorn
+leave_out_psycopg()  # before the next lines import Peewee and Hypercorn
+postpone_protocols()
 
 from edge.serve import serve  # noqa: E402  (as above)
 from shared.core.process_main import run_process  # noqa: E402  (as above)

@@ -16,7 +16,6 @@ from shared.core.database_errors import sqlstate
 from shared.core.database_url import postgres_arguments, sqlite_path
 from shared.core.direct_statements import DirectStatements
 from shared.core.errors import SettingsError
-from shared.core.postgres import TCP_LIMITS, Postgres
 
 database = peewee.DatabaseProxy()
 
@@ -50,6 +49,8 @@ def open_database(
     """
     if url.startswith("sqlite"):
         return _open_sqlite(url)
+    from shared.core.postgres import TCP_LIMITS, Postgres  # here, because an edge on SQLite has no psycopg
+
     arguments = postgres_arguments(url)
     pool: peewee.Database = Postgres(
         arguments.pop("dbname"),

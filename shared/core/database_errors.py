@@ -10,10 +10,15 @@ from __future__ import annotations
 import sqlite3
 from enum import Enum
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import peewee
-import psycopg
 from playhouse.pool import MaxConnectionsExceeded
+
+if TYPE_CHECKING:
+    import psycopg
+else:
+    from peewee import psycopg  # None in an edge on SQLite
 
 
 class ErrorKind(Enum):
@@ -86,12 +91,20 @@ SQLITE_CODES = MappingProxyType(
 # Classes whose messages are about the connection, the login or the state of the server, never about a statement's values.
 _SERVER_CLASSES = {"08", "28", "3D", "53", "57"}
 
+_DRIVER_ERRORS: tuple[type[Exception], ...] = (sqlite3.Error,)
+_LOST: tuple[type[Exception], ...] = (peewee.OperationalError, peewee.InterfaceError)
+_ABORTED: tuple[type[Exception], ...] = ()
+if psycopg is not None:
+    _DRIVER_ERRORS += (psycopg.Error,)
+    _LOST += (psycopg.OperationalError, psycopg.InterfaceError)
+    _ABORTED += (psycopg.errors.PipelineAborted,)
+
 
 def classify_error(error: BaseException) -> ErrorKind:
     """Return the fault of a Peewee or driver error according to the tables. Any other exception is a bug."""
     if isinstance(error, MaxConnectionsExceeded):
         return ErrorKind.TEMPORARY
-    if not isinstance(error, peewee.PeeweeException | psycopg.Error | sqlite3.Error):
+    if not isinstance(error, (peewee.PeeweeException, *_DRIVER_ERRORS)):
         return ErrorKind.BUG
     driver = _driver_error(error)
     if isinstance(driver, sqlite3.Error):
@@ -101,11 +114,10 @@ def classify_error(error: BaseException) -> ErrorKind:
     code = sqlstate(error)
     if code is not None:
         return SQLSTATES.get(code) or SQLSTATES.get(code[:2], ErrorKind.BUG)
-    if isinstance(driver, psycopg.errors.PipelineAborted):  # a consequence of an earlier failed statement
+    if isinstance(driver, _ABORTED):  # a consequence of an earlier failed statement
         return ErrorKind.BUG
     # Errors raised by the driver itself have no code: these classes mean that the connection failed.
-    lost = (peewee.OperationalError, peewee.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
-    return ErrorKind.TEMPORARY if isinstance(error, lost) else ErrorKind.BUG
+    return ErrorKind.TEMPORARY if isinstance(error, _LOST) else ErrorKind.BUG
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -116,7 +128,7 @@ def is_temporary(error: BaseException) -> bool:
 def sqlstate(error: BaseException) -> str | None:
     """Return PostgreSQL's error code of `error`, or None if it has none."""
     driver = _driver_error(error)
-    return driver.sqlstate if isinstance(driver, psycopg.Error) else None
+    return getattr(driver, "sqlstate", None)
 
 
 def describe_error(error: BaseException) -> str:
@@ -127,14 +139,14 @@ def describe_error(error: BaseException) -> str:
     driver = _driver_error(error)
     code = getattr(driver, "sqlite_errorname", None) or sqlstate(error)
     name = f"{type(driver or error).__name__}{f' ({code})' if code else ''}"
-    if isinstance(driver, psycopg.OperationalError) and (code is None or code[:2] in _SERVER_CLASSES):
+    if psycopg is not None and isinstance(driver, psycopg.OperationalError) and (code is None or code[:2] in _SERVER_CLASSES):
         return f"{name}: {str(driver).partition(chr(10))[0]}"
     return name
 
 
-def _driver_error(error: BaseException) -> psycopg.Error | sqlite3.Error | None:
+def _driver_error(error: BaseException) -> Exception | None:
     """Return the driver's exception behind Peewee's, which keeps it as `orig`; `batch_transaction` keeps it as the cause."""
     for candidate in (error, getattr(error, "orig", None), error.__cause__, error.__context__):
-        if isinstance(candidate, psycopg.Error | sqlite3.Error):
+        if isinstance(candidate, _DRIVER_ERRORS):
             return candidate
     return None

@@ -5,14 +5,17 @@ Pool and statement options of other clients are ignored; other unknown options a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-
 from shared.core.errors import SettingsError
+from shared.core.lazy_import import lazy_import
 from shared.core.setting_values import is_host_name
+
+if TYPE_CHECKING:
+    import psycopg
+else:
+    psycopg = lazy_import("psycopg")  # an edge on SQLite has none
 
 # Pool and prepared statement options of Prisma, Rails, SQLAlchemy, asyncpg, pgjdbc and node-postgres.
 IGNORED = frozenset(
@@ -41,7 +44,7 @@ def postgres_arguments(url: str) -> dict[str, Any]:
     base, _, query = url.partition("?")
     kept = [pair for pair in query.split("&") if pair and not _is_foreign(*_pair(pair))]
     try:
-        found = conninfo_to_dict(f"{base}?{'&'.join(kept)}" if kept else base)
+        found = psycopg.conninfo.conninfo_to_dict(f"{base}?{'&'.join(kept)}" if kept else base)
     except psycopg.Error:
         raise SettingsError(_UNREADABLE) from None
     arguments = {name: value for name, value in found.items() if value is not None}

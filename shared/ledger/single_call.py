@@ -16,8 +16,6 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.numeric import Int8
-
 from shared.billing.elastic_hold import RICH_FACTOR
 from shared.core.database import is_sqlite
 from shared.core.shards import is_distributed
@@ -162,4 +160,6 @@ def _is_ordinary(item: Settlement) -> bool:
 
 def _execute(sql: str, values: Iterable[Any]) -> Any:
     """Run a statement with all integers as `bigint`: psycopg would choose a type by size, and prepare each combination."""
+    from psycopg.types.numeric import Int8  # here, because an edge on SQLite has no psycopg
+
     return execute(sql, [Int8(value) if value.__class__ is int else value for value in values])

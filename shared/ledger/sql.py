@@ -12,11 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import peewee
-import psycopg
 
 from shared.core.billing_periods import month_of
 from shared.core.clock import id_time
@@ -29,6 +28,12 @@ from shared.core.database import (
     drop_connection,
     is_sqlite,
 )
+from shared.core.lazy_import import lazy_import
+
+if TYPE_CHECKING:
+    import psycopg
+else:
+    psycopg = lazy_import("psycopg")  # an edge on SQLite has none
 
 
 class AccountState(NamedTuple):
@@ -128,7 +133,7 @@ def _pipelined_transaction(durable: bool) -> Iterator[None]:
     except BaseException as error:
         drop_connection(error)
         if isinstance(error, psycopg.Error):
-            kind = next(kind for base, kind in _ERRORS if isinstance(error, base))
+            kind = next(kind for base, kind in _error_kinds() if isinstance(error, base))
             raise kind(*error.args) from error
         raise
 
@@ -167,12 +172,14 @@ def _limits(server_version: int, durable: bool) -> str:
     return "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in limits.items())
 
 
-_ERRORS: tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...] = (
-    (psycopg.OperationalError, peewee.OperationalError),
-    (psycopg.InterfaceError, peewee.InterfaceError),
-    (psycopg.IntegrityError, peewee.IntegrityError),
-    (psycopg.Error, peewee.DatabaseError),
-)
+def _error_kinds() -> tuple[tuple[type[psycopg.Error], type[peewee.PeeweeException]], ...]:
+    """Return Peewee's class for each of the driver's, the most general one last."""
+    return (
+        (psycopg.OperationalError, peewee.OperationalError),
+        (psycopg.InterfaceError, peewee.InterfaceError),
+        (psycopg.IntegrityError, peewee.IntegrityError),
+        (psycopg.Error, peewee.DatabaseError),
+    )
 
 
 def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], conflict: str = "") -> None:

@@ -77,6 +77,7 @@ class LazyText(str):
     form's label or the message of an error that was raised in another thread.
     """
 
+    __slots__ = ("_parts",)
     _parts: tuple[str, str | None, int, dict[str, Any]]
 
     def __new__(cls, one: str, many: str | None = None, count: int = 1, values: dict[str, Any] | None = None) -> LazyText:

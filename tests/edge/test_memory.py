@@ -22,13 +22,15 @@ from tests.upstream import Upstream
 # Libraries of 0.5 to 50 MB, and modules of ours that load them.
 NOT_FOR_CALLS = {
     *("cryptography.hazmat.primitives.serialization.ssh", "email.headerregistry", "playhouse.migrations", "prometheus_client"),
-    *("h2.connection", "wsproto"),
+    *("h2.connection", "psycopg", "wsproto"),  # SQLite needs no psycopg
     *("PIL", "authlib", "babel.messages", "dramatiq", "flask_admin", "markdown_it", "nh3", "obstore", "opentelemetry", "pika"),
     *("redis", "regex", "stripe", "tiktoken", "webauthn", "edge.web.markdown", "shared.core.redis_client", "shared.rabbitmq"),
 }
 REPORT_MODULES = """\
 import atexit, pathlib, sys
-atexit.register(lambda: pathlib.Path("modules.txt").write_text("\\n".join(sys.modules)))
+def report():
+    pathlib.Path("modules.txt").write_text("\\n".join(name for name, module in sys.modules.items() if module is not None))
+atexit.register(report)
 """
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 on_sqlite = pytest.mark.parametrize("any_database_url", ["sqlite"], indirect=True)
