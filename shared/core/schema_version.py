@@ -21,7 +21,7 @@ from shared.core.lazy_import import lazy_import
 if TYPE_CHECKING:
     from playhouse import migrations
 else:
-    migrations = lazy_import("playhouse.migrations")  # 0.8 MB and 8 ms; needed only to migrate
+    migrations = lazy_import("playhouse.migrations")  # 0.8 MB; needed only to migrate
 
 RELEASE = (0, 8)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"

@@ -23,7 +23,7 @@ from shared.core.secrets import derive_key
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives import serialization
 else:
-    serialization = lazy_import("cryptography.hazmat.primitives.serialization")  # 0.6 MB and 5 ms
+    serialization = lazy_import("cryptography.hazmat.primitives.serialization")  # 0.6 MB; needed only to read and write keys
 
 # Labels, not secrets. Changing a label changes the key.
 PURGE_CERTIFICATE = "purge-certificate"

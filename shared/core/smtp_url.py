@@ -14,7 +14,7 @@ from shared.core.setting_values import is_host_name, split_url
 if TYPE_CHECKING:
     from email import headerregistry
 else:
-    headerregistry = lazy_import("email.headerregistry")  # 0.5 MB and 6 ms; needed only if an address is set
+    headerregistry = lazy_import("email.headerregistry")  # 0.5 MB; needed only if an address is set
 
 CONSOLE = "console"  # instead of a URL: the console shows emails, and none is sent
 DEFAULT_PORTS = {"smtp": 587, "smtps": 465}

@@ -1,4 +1,4 @@
-"""Leaves PostgreSQL's driver out of a process that uses SQLite: 8 MB and 0.05 s. Peewee imports it whenever it is installed."""
+"""Leaves PostgreSQL's driver out of a process that uses SQLite: 7 MB and 0.04 s. Peewee imports it whenever it is installed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from shared.text.translation import lazy_gettext
 if TYPE_CHECKING:
     from email import headerregistry
 else:
-    headerregistry = lazy_import("email.headerregistry")  # 0.5 MB and 6 ms; needed only to send emails
+    headerregistry = lazy_import("email.headerregistry")  # 0.5 MB; needed only to send emails
 
 # A dot-atom (RFC 5322, 3.2.3), with the non-ASCII characters of RFC 6531. It needs no quotes in a header or a command.
 _ATOM = r"(?:[a-z0-9!#$%&'*+/=?^_`{|}~-]|[^\x00-\x7f])+"

@@ -7,7 +7,7 @@ import ssl
 class TlsContext:
     """`context`, or a default one that trusts the system's certificate authorities, with ALPN set to http/1.1.
 
-    Use it on only one event loop. Reading the authorities takes 25 ms and 1 MB, so a thread does it.
+    Use it on only one event loop. Reading the authorities takes 20 ms and 1 MB, so a thread does it.
     """
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
