@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Any, cast
 
 import peewee
 import uvloop
@@ -71,7 +72,8 @@ async def _work(settings: Settings, address: str, metrics: Metrics) -> None:
         draining.append(loop.create_task(app.extensions["services"].drain(settings.drain_seconds)))
 
     try:
-        await hypercorn_serve(app, _config(settings, address), shutdown_trigger=stopped)
+        # Not `app`, whose `__call__` would add a coroutine to each request.
+        await hypercorn_serve(cast(Any, app.asgi_app), _config(settings, address), shutdown_trigger=stopped)
     except LifespanFailureError as failure:
         reason = failure.__context__
         if isinstance(reason, YoutError | peewee.PeeweeException):  # the actual cause

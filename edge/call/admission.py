@@ -1,6 +1,6 @@
 """Admission: acquire the rate limit and the hold before a call, and settle and release both exactly once after it.
 
-    async with Admission(services, call_id, caller, call, candidates, max_credits) as upstream:
+    async with Admission(services, running, call_id, caller, call, candidates, max_credits) as upstream:
         …
         usage, settled = await admission.settle()     # before the response reports the cost
 
@@ -31,6 +31,7 @@ from edge.call.token_sampling import count_sample, is_countable
 from edge.call.upstream import UpstreamCall
 from edge.http.errors import error_spec, request_id
 from edge.services import Services
+from edge.store.inflight import InflightCall
 from edge.store.limiter import Permit
 from shared import tokenizer
 from shared.billing.elastic_hold import retry_after_ms
@@ -78,12 +79,13 @@ class Admission:
 
     __slots__ = (
         *("_call", "_caller", "_candidates", "_fallbacks", "_model", "_prompt", "_quote", "_upstream"),
-        *("call_id", "created_at", "permit", "services", "settlement", "settling"),
+        *("_running", "call_id", "created_at", "permit", "services", "settlement", "settling"),
     )
 
     def __init__(
         self,
         services: Services,
+        running: InflightCall,
         call_id: UUID,
         caller: Caller,
         call: ChatCall,
@@ -96,6 +98,7 @@ class Admission:
         self.settling = False  # a settlement is queued; there must not be a second one
         self.settlement: asyncio.Task[object] | None = None  # of a failed or cut call
         self.permit: Permit | None = None
+        self._running = running
         self._caller = caller
         self._call = call
         self._candidates = candidates
@@ -153,7 +156,7 @@ class Admission:
             raise
         if taken.api_key is not None:
             services.keys.update_cache(caller.payer.digest, taken.api_key, taken)
-        services.inflight.set_payer(caller.payer)
+        self._running.payer = caller.payer
         self._upstream = UpstreamCall(
             services, self._candidates, self.call_id, taken, caller.limits.account, call.model, self._prompt, caller.trace
         )
@@ -240,7 +243,7 @@ class Admission:
             return
         outcome = self._upstream.outcome()
         if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
-            cut_by = self.services.inflight.abort_reason()
+            cut_by = self._running.abort_reason
             spec = None if cut_by is None else error_spec(cut_by)
             code, http_status = ("client_closed", None) if spec is None else (spec.code, spec.status)
             charges_prompt = cut_by is None and outcome.only_prompt
@@ -267,7 +270,7 @@ class Admission:
         settlement continues in the background.
         """
         assert self._upstream is not None  # noqa: S101  (entered)
-        self.services.inflight.mark_answered()
+        self._running.answered = True
         return await self._settle(self._upstream.outcome(), "completed", None)
 
     async def _settle(

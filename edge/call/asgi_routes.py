@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from edge.call.admission import Caller
@@ -21,6 +21,7 @@ from edge.http.headers import Scope, deprecation_headers, idempotency_claim, par
 from edge.http.request_body import ClientGone, Receive
 from edge.http.tags import parse_tag
 from edge.services import Services
+from edge.store.inflight import InflightCall
 from edge.store.large_bodies import LARGE_BODY_BYTES
 from shared.core.clock import new_id
 from shared.core.errors import RequestRefused
@@ -85,14 +86,15 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
         except Exception as error:  # the outermost handler: every error becomes an answer in our format
             await refuse(services, context, surface, error)
             return
-        events = exchange(services, call_id, caller, parsed.call, cap)
+        running = services.inflight.begin()
+        events = exchange(services, running, call_id, caller, parsed.call, cap)
         if parsed.extension is not None:
             events = parsed.extension.record(services, parsed.call.model, events)
         if retryable is None:
-            await _until_gone(services, scope, receive, respond(services, context, parsed, events))
+            await _until_gone(services, running, scope, receive, respond(services, running, context, parsed, events))
         else:
-            work = retryable.serve(context, surface, lambda context: respond(services, context, parsed, events))
-            await _until_gone(services, scope, receive, work, retryable)
+            work = retryable.serve(context, surface, lambda context: respond(services, running, context, parsed, events))
+            await _until_gone(services, running, scope, receive, work, retryable)
 
     return handle if services.tracer is None else _traced(services.tracer, handle, surface)
 
@@ -110,13 +112,19 @@ def _traced(tracer: Tracer, handle: Handler, surface: str) -> Handler:
     return traced
 
 
-async def _until_gone(services: Services, scope: Scope, receive: Receive, work: Any, retryable: SdkCall | None = None) -> None:
-    """Run `work`, and cancel it when the client disconnects. Registers it in `services.inflight`, so that it can be cut off.
+async def _until_gone(
+    services: Services,
+    running: InflightCall,
+    scope: Scope,
+    receive: Receive,
+    work: Awaitable[None],
+    retryable: SdkCall | None = None,
+) -> None:
+    """Run the `work` of the `running` call, and cancel it when the client disconnects. Removes it from `services.inflight`.
 
-    A `retryable` call may continue after that.
+    A `retryable` call may continue after the client disconnected.
     """
-    running = services.inflight.begin()
-    services.metrics.set_running(len(services.inflight))
+    services.metrics.add_running(1)
     watch: asyncio.Task[None] | None = None
     gone = False
 
@@ -141,7 +149,7 @@ async def _until_gone(services: Services, scope: Scope, receive: Receive, work: 
             raise
     finally:
         services.inflight.end(running)
-        services.metrics.set_running(len(services.inflight))
+        services.metrics.add_running(-1)
         if watch is not None:
             watch.cancel()
 

@@ -18,6 +18,7 @@ from edge.call.candidates import find_candidates
 from edge.call.upstream import Completed
 from edge.http.errors import error_spec
 from edge.services import Services
+from edge.store.inflight import InflightCall
 from shared.billing.token_usage import TokenUsage
 from shared.core.errors import InsufficientCredits, RequestRefused
 from shared.core.token_bucket import RateLimitState
@@ -53,9 +54,9 @@ class Finished(NamedTuple):
 
 
 async def exchange(
-    services: Services, call_id: UUID, caller: Caller, call: ChatCall, max_credits: int | None
+    services: Services, running: InflightCall, call_id: UUID, caller: Caller, call: ChatCall, max_credits: int | None
 ) -> AsyncGenerator[Admitted | bytes | Finished, None]:
-    """Serve one call. `max_credits` is the caller's own limit in credits. Raises the errors of `shared.core.errors`."""
+    """Serve the `running` call. `max_credits` is the caller's own limit in credits. Raises the errors of `shared.core.errors`."""
     try:
         candidates = find_candidates(services.catalog, call, max_credits)
     except RequestRefused as refusal:
@@ -67,7 +68,7 @@ async def exchange(
         services.metrics.record_refusal(caller.surface, known, error_spec(refused).code)
         raise refused from None
     completed: Completed | None = None
-    admission = Admission(services, call_id, caller, call, candidates, max_credits)
+    admission = Admission(services, running, call_id, caller, call, candidates, max_credits)
     async with admission as upstream:
         yield Admitted(admission.rate_limit_state, upstream.routing, admission)
         if call.stream:

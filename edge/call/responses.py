@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,6 +17,7 @@ from edge.call.endpoint_adapter import EndpointAdapter, Events, ParsedRequest, R
 from edge.call.exchange import Admitted, Finished
 from edge.http.errors import error_spec, is_internal
 from edge.services import Services
+from edge.store.inflight import InflightCall
 from shared.core.errors import YoutError
 from shared.core.failure_report import describe_failure
 from shared.core.token_bucket import RateLimitState, ms_until_full
@@ -84,16 +84,18 @@ async def _send_counted_error(services: Services, context: ResponseContext, erro
     await send_complete(context, problem.status, [*standing, *problem.headers], problem.body)
 
 
-async def respond(services: Services, context: ResponseContext, parsed: ParsedRequest, events: Events) -> None:
-    """Send the response for `events`. Errors become error responses; a cancellation propagates."""
-    async with aclosing(events):  # closed explicitly: otherwise the hold would last until garbage collection
-        if parsed.call.stream:
-            await _Stream(services, context, parsed.renderer).run(events)
-        else:
-            await _respond_complete(services, context, parsed.renderer, events)
+def respond(
+    services: Services, running: InflightCall, context: ResponseContext, parsed: ParsedRequest, events: Events
+) -> Coroutine[Any, Any, None]:
+    """Return a coroutine that sends the response for `events`. Errors become error responses; a cancellation propagates."""
+    if parsed.call.stream:
+        return _Stream(services, running, context, parsed.renderer).run(events)
+    return _respond_complete(services, running, context, parsed.renderer, events)
 
 
-async def _respond_complete(services: Services, context: ResponseContext, renderer: Renderer, events: Events) -> None:
+async def _respond_complete(
+    services: Services, running: InflightCall, context: ResponseContext, renderer: Renderer, events: Events
+) -> None:
     try:
         async for event in events:
             if isinstance(event, Admitted):
@@ -105,19 +107,21 @@ async def _respond_complete(services: Services, context: ResponseContext, render
                 else:
                     await send_complete(context, 200, [_JSON], orjson.dumps(whole))
     except asyncio.CancelledError:
-        cut_by = services.inflight.abort_reason()
-        if cut_by is None:
+        if running.abort_reason is None:
             raise
-        await _send_counted_error(services, context, cut_by)
+        await _send_counted_error(services, context, running.abort_reason)
     except Exception as error:  # any error becomes a response in the endpoint's format
         await _send_counted_error(services, context, _reported(error, context))
+    finally:
+        await events.aclose()  # otherwise the hold would last until garbage collection
 
 
 class _Stream:
     """Sends one response as server-sent events."""
 
-    def __init__(self, services: Services, context: ResponseContext, renderer: Renderer) -> None:
+    def __init__(self, services: Services, running: InflightCall, context: ResponseContext, renderer: Renderer) -> None:
         self._services = services
+        self._running = running
         self._context = context
         self._renderer = renderer
         self._loop = asyncio.get_running_loop()
@@ -142,11 +146,10 @@ class _Stream:
                 else:
                     await self._write(self._renderer.finish(event), more=False)
         except asyncio.CancelledError:
-            cut_by = self._services.inflight.abort_reason()
-            if cut_by is None:
+            if self._running.abort_reason is None:
                 raise
             await events.aclose()  # settles, even if the client does not read the error below
-            await self._fail(cut_by)
+            await self._fail(self._running.abort_reason)
         except Exception as error:  # any error is sent before the stream ends
             await self._fail(_reported(error, self._context))
         finally:
@@ -154,6 +157,7 @@ class _Stream:
                 self._timer.cancel()
             if self._keepalive is not None:
                 self._keepalive.cancel()
+            await events.aclose()  # otherwise the hold would last until garbage collection
 
     async def _finish_keepalive(self) -> None:
         """Wait for a comment that is being written: concurrent writes could interleave with an event or the headers."""

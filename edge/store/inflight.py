@@ -14,8 +14,8 @@ from shared.identity.payer import Payer
 class InflightCall:
     """A call in progress.
 
-    `payer` is None before admission. `abort_reason` is the error that cut the call off. `answered` is true once only its
-    settlement is missing.
+    `payer` is None before admission. `abort_reason` is the error that cut the call off, None if it was not cut off or the client
+    disconnected. `answered` is true once only its settlement is missing.
     """
 
     __slots__ = ("abort_reason", "answered", "payer", "since", "task")
@@ -35,55 +35,35 @@ class InflightCall:
 
 
 class InflightCalls:
-    """All calls in progress, by task, so that code can find its own call without passing it along."""
+    """All calls in progress."""
 
     def __init__(self) -> None:
-        self._calls: dict[asyncio.Task[Any], InflightCall] = {}
+        self._calls: set[InflightCall] = set()
 
     def __len__(self) -> int:
         return len(self._calls)
 
     def __iter__(self) -> Iterator[InflightCall]:
-        return iter(tuple(self._calls.values()))
+        return iter(tuple(self._calls))
 
     def begin(self) -> InflightCall:
         """Register a call that the current task serves."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  (ASGI servers run handlers in tasks)
-        call = self._calls[task] = InflightCall(task)
+        call = InflightCall(task)
+        self._calls.add(call)
         return call
 
     def end(self, call: InflightCall) -> None:
         """Unregister a call."""
-        self._calls.pop(call.task, None)
-
-    def set_payer(self, payer: Payer) -> None:
-        """Set the payer of the current task's call."""
-        call = self._current()
-        if call is not None:
-            call.payer = payer
-
-    def mark_answered(self) -> None:
-        """Mark the current task's call as answered: only its settlement is missing."""
-        call = self._current()
-        if call is not None:
-            call.answered = True
-
-    def abort_reason(self) -> Exception | None:
-        """Return the error that cut off the current task's call, or None if it was not cut off or the client disconnected."""
-        call = self._current()
-        return call.abort_reason if call is not None else None
+        self._calls.discard(call)
 
     def median_age_seconds(self) -> float:
         """Return the median time that the calls in progress have been running for; 0 if there are none."""
-        ages = sorted(time.monotonic() - call.since for call in self._calls.values())
+        ages = sorted(time.monotonic() - call.since for call in self._calls)
         return ages[len(ages) // 2] if ages else 0.0
 
     async def wait(self, seconds: float) -> None:
         """Wait up to `seconds` until the calls in progress have ended."""
         if self._calls:
-            await asyncio.wait(self._calls, timeout=seconds)
-
-    def _current(self) -> InflightCall | None:
-        task = asyncio.current_task()
-        return self._calls.get(task) if task is not None else None
+            await asyncio.wait([call.task for call in self._calls], timeout=seconds)

@@ -217,9 +217,9 @@ class Metrics:
         """Count `operation` (ledger, read), which took this many seconds. Any thread may call it."""
         self._writer.observe(self._operations[operation], QUICK_US, int(took * MICROSECONDS))
 
-    def set_running(self, calls: int) -> None:
-        """Set the number of calls in progress in this process."""
-        self._cells[self._running] = calls
+    def add_running(self, calls: int) -> None:
+        """Change the number of calls in progress in this process: 1 when a call begins, -1 when it ends."""
+        self._cells[self._running] += calls
 
     def set_degraded(self, degraded: bool) -> None:
         """Set whether this process enforces rate limits without Redis."""
