@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -31,7 +32,8 @@ Headers = list[tuple[bytes, bytes]]
 _NO_STORE = (b"cache-control", b"no-store")
 
 
-class ResponseContext(NamedTuple):
+@dataclass(slots=True)
+class ResponseContext:
     """The context of one response: where to send it, the adapter that renders errors, the request id, common headers.
 
     `routing` returns the headers about the channel; empty until the call is admitted and its channel is known.
@@ -42,6 +44,11 @@ class ResponseContext(NamedTuple):
     request_id: str
     headers: Headers
     routing: Callable[[], Headers] = list
+
+    def admit(self, event: Admitted) -> None:
+        """Add the headers of an admitted call."""
+        self.headers += rate_headers(event.rate_limit_status)
+        self.routing = event.routing
 
 
 def response_context(send: Send, adapter: EndpointAdapter, request_id: str) -> ResponseContext:
@@ -99,7 +106,7 @@ async def _respond_complete(
     try:
         async for event in events:
             if isinstance(event, Admitted):
-                context = _admitted(context, event)
+                context.admit(event)
             elif isinstance(event, Finished):
                 whole = renderer.render_complete(event)
                 if isinstance(whole, RawResponse):
@@ -142,7 +149,7 @@ class _Stream:
                     if data:
                         await self._write(data)
                 elif isinstance(event, Admitted):
-                    self._context = _admitted(self._context, event)
+                    self._context.admit(event)
                 else:
                     await self._write(self._renderer.finish(event), more=False)
         except asyncio.CancelledError:
@@ -194,10 +201,6 @@ class _Stream:
             self._keepalive = self._services.spawn(self._write(self._renderer.keepalive()))
             silent, interval = 0.0, settings.keepalive_seconds
         self._timer = self._loop.call_later(max(interval - silent, 0.1), self._tick)
-
-
-def _admitted(context: ResponseContext, event: Admitted) -> ResponseContext:
-    return context._replace(headers=[*context.headers, *rate_headers(event.rate_limit_status)], routing=event.routing)
 
 
 def _reported(error: Exception, context: ResponseContext) -> Exception:

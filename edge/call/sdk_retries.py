@@ -96,7 +96,8 @@ class SdkCall:
             self._entry = Entry(RUNNING, False, self._call_id)
             self._services.spawn(self._store())
         try:
-            await respond(context._replace(send=self._send_kept if self._keeps else self._send))
+            context.send = self._send_kept if self._keeps else self._send
+            await respond(context)
         finally:
             self._end(self._recent)
 

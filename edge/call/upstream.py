@@ -369,7 +369,8 @@ class UpstreamCall:
     async def _try_routes(self, candidate: Candidate, attempt: AttemptFunction[T]) -> T:
         """Try the routes of one model. Raises the last error, or `UnsupportedField` if no route supports the call."""
         health = self._services.health
-        routes = _ordered(candidate, health, self._payer)
+        now = now_ms()
+        routes = _ordered(candidate, health, self._payer, now)
         plan = AttemptPlan(routes, self._services.settings.upstream_retry_seconds, random.random)
         failed: Unavailable | None = None
         unsupported: UnsupportedField | None = None
@@ -377,10 +378,11 @@ class UpstreamCall:
             route, pause_seconds = planned
             if pause_seconds:
                 await asyncio.sleep(pause_seconds)
+                now = now_ms()
             breaker = health.of_payer(route, self._payer, self._reserved.account)
-            if not breaker.admits(now_ms()):
+            if not breaker.admits(now):
                 continue
-            breaker.begin(now_ms())
+            breaker.begin(now)
             began = time.monotonic()
             try:
                 attempting, trace = attempt(candidate.call, route), self._trace
@@ -391,7 +393,8 @@ class UpstreamCall:
             except _Failed as error:
                 plan.record_failure(error.failure)
                 was_open = breaker.shared.openings
-                breaker.record(error.failure, now_ms())
+                now = now_ms()
+                breaker.record(error.failure, now)
                 if breaker.shared.openings and not was_open:
                     self._log_outage(route, error.failure.reason)
                 failed = ERRORS_BY_CODE[error.failure.code]()
@@ -576,10 +579,12 @@ async def _drain(response: HttpResponse) -> None:
         response.release()
 
 
-def _ordered(candidate: Candidate, health: RouteHealth, payer: UUID) -> list[Route]:
+def _ordered(candidate: Candidate, health: RouteHealth, payer: UUID, now: int) -> Sequence[Route]:
+    if len(candidate.routes) < 2:
+        return candidate.routes  # each attempt asks its breaker
     call, preferences = candidate.call, candidate.call.preferences
-    conversation = partial(conversation_key, call, payer) if call.kind == "chat" and len(candidate.routes) > 1 else None
-    routes = order_routes(candidate.routes, health, now_ms(), random.random, payer, conversation)
+    conversation = partial(conversation_key, call, payer) if call.kind == "chat" else None
+    routes = order_routes(candidate.routes, health, now, random.random, payer, conversation)
     return routes if preferences is None else sort_by_preferences(routes, preferences, health)
 
 

@@ -58,7 +58,9 @@ def _reported_usage(event: Finished) -> Any:
     for name in ("prompt_tokens_details", "completion_tokens_details"):
         details = reported.get(name)
         ours[name] = {**details, **ours[name]} if isinstance(details, dict) else ours[name]
-    return {**{name: value for name, value in reported.items() if name not in PROVIDER_COST_FIELDS}, **ours}
+    if not PROVIDER_COST_FIELDS.isdisjoint(reported):
+        reported = {name: value for name, value in reported.items() if name not in PROVIDER_COST_FIELDS}
+    return {**reported, **ours}
 
 
 def _read(data: bytes, _: UUID) -> ParsedRequest:

@@ -198,7 +198,7 @@ def _extra(
         if searches is not None:
             found["web_searches"] = searches
     seconds = value.get("seconds")  # OpenAI, "Create transcription": usage of the type `duration`
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < _MAX_SECONDS:
+    if seconds is not None and isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < _MAX_SECONDS:
         found["seconds"] = ceil(seconds)
     tier = _tier(service_tier if service_tier is not None else value.get("service_tier"))
     if tier is not None:

@@ -46,7 +46,8 @@ def as_functions(body: Mapping[str, Any]) -> Mapping[str, Any]:
     changed: Json = {}
     if custom_names(body):
         changed["tools"] = [_function_tool(tool) for tool in body["tools"]]
-    if any("tool_calls" in message and _has_custom_call(message) for message in body["messages"]):
+    messages = [message for message in body["messages"] if "tool_calls" in message]
+    if messages and any(map(_has_custom_call, messages)):
         changed["messages"] = [_with_function_calls(message) for message in body["messages"]]
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "custom" and isinstance(choice.get("custom"), dict):

@@ -22,15 +22,18 @@ def tool_name(tool: Mapping[str, Any]) -> str | None:
 
 def referenced_tools(body: Mapping[str, Any]) -> set[str]:
     """Return the names of the tools that tool results refer to."""
-    results = [message for message in body["messages"] if message.get("role") == "tool"]
-    return {part["tool_name"] for message in results for part in _references(message)}
+    found: set[str] = set()
+    for message in body["messages"]:
+        if message.get("role") == "tool":
+            found.update(part["tool_name"] for part in _references(message))
+    return found
 
 
 def load_tools(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a chat body without deferred tools and references."""
     referenced = referenced_tools(body)
     tools = body.get("tools") or ()
-    if not referenced and not any("defer_loading" in tool for tool in tools):
+    if not referenced and not (tools and any("defer_loading" in tool for tool in tools)):
         return body
     loaded = {**body, "messages": [_with_text(message) if _references(message) else message for message in body["messages"]]}
     kept = [_loaded(tool) for tool in tools if not tool.get("defer_loading") or tool_name(tool) in referenced]

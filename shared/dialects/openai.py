@@ -163,8 +163,9 @@ def request_headers(target: Target, own: Mapping[str, str] | None = None) -> tup
         key_header = target.route.settings.get("key_header")
         own = {str(key_header).lower(): target.secret} if key_header else {"authorization": _bearer(target.secret)}
     headers.update({name: value for name, value in own.items() if value})
-    extra: Mapping[str, str] = target.route.settings.get("headers") or {}
-    headers.update({name.lower(): value for name, value in extra.items()})
+    extra: Mapping[str, str] | None = target.route.settings.get("headers")
+    if extra:
+        headers.update({name.lower(): value for name, value in extra.items()})
     return tuple(headers.items())
 
 
@@ -174,6 +175,8 @@ def _bearer(secret: str) -> str:
 
 def channel_url(route: Route, default_path: str) -> str:
     """Return the URL of calls: the base URL with the channel's `path` and `query`."""
+    if not route.settings:
+        return route.base_url + default_path
     path = str(route.settings.get("path") or default_path)
     if "{model}" in path:
         path = path.replace("{model}", quote(route.upstream_model, safe=""))
@@ -183,6 +186,8 @@ def channel_url(route: Route, default_path: str) -> str:
 
 def _limit_output(body: dict[str, Any], clamp: int | None, only: str | None) -> None:
     """Set one output limit, the smallest of the caller's and `clamp`, in the caller's field or the only supported one."""
+    if clamp is None and "max_completion_tokens" not in body and "max_tokens" not in body:
+        return
     requested = {name: body.pop(name) for name in ("max_completion_tokens", "max_tokens") if name in body}
     limits = [limit for limit in (*requested.values(), clamp) if limit is not None]
     if limits:
@@ -232,8 +237,8 @@ def to_answer(body: dict[str, Any], custom_tools: AbstractSet[str] = frozenset()
     `custom_tools` are the names of the caller's custom tools.
     """
     for name in LABELS:
-        if not isinstance(body.get(name), str | None):
-            body.pop(name, None)
+        if body.get(name) is not None and not isinstance(body[name], str):
+            del body[name]
     choices = body["choices"]
     delivered = normalize_choices(choices, str(body["id"]).removeprefix("chatcmpl-"), custom_tools)
     if body.get("error") and not delivered.anything:

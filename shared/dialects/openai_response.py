@@ -172,8 +172,8 @@ def normalize_choices(choices: list[Json], call_id: str, custom_tools: AbstractS
     for position, choice in enumerate(choices):
         if type(choice.get("index")) is not int:
             choice["index"] = position
-        if not isinstance(choice.get("logprobs"), dict | None):
-            choice.pop("logprobs", None)
+        if choice.get("logprobs") is not None and not isinstance(choice["logprobs"], dict):
+            del choice["logprobs"]
         if _is_plain(choice["message"]):  # most answers
             choice["message"]["role"] = "assistant"
             texts.append(choice["message"]["content"])

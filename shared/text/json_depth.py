@@ -6,6 +6,7 @@ import orjson
 
 # orjson parses 1,024 levels but serializes only 254. With fewer brackets than this, no check is needed.
 _SAFE_BRACKETS = 240
+_SHORT_BYTES = 1_024  # up to this size one `count` is faster than several `find`; in long texts it is 20 times slower
 
 
 def is_too_deep(data: bytes, value: object) -> bool:
@@ -20,7 +21,9 @@ def is_too_deep(data: bytes, value: object) -> bool:
 
 
 def _occurs(character: bytes, data: bytes, times: int) -> bool:
-    """Return whether `character` occurs more than this many times. In long texts, `find` is 20 times faster than `count`."""
+    """Return whether `character` occurs more than this many times."""
+    if len(data) <= _SHORT_BYTES:
+        return data.count(character) > times
     at = -1
     for _ in range(times + 1):
         at = data.find(character, at + 1)

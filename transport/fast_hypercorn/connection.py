@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
     def may_continue(self) -> bool:
         """Return whether another request may follow on this connection."""
         worker = self.worker
-        return self._served < worker.config.keep_alive_max_requests and not worker.context.terminated.is_set()
+        return self._served < worker.config.keep_alive_max_requests and not worker.stopping
 
     def send_continue(self) -> None:
         self.out.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -45,7 +45,7 @@ class FastTCPServer(BoundedTCPServer):
             connection.data_received(early)
         if ended:
             connection.eof_received()
-        elif worker.context.terminated.is_set():
+        elif worker.stopping:
             connection.shut_down()
         await connection.wait_closed()
 

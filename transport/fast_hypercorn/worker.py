@@ -33,6 +33,7 @@ class Worker:
         "logs_access",
         "loop",
         "state",
+        "stopping",
     )
 
     def __init__(
@@ -51,6 +52,7 @@ class Worker:
         self.state = state
         self.limits = limits
         self.connections: set[Connection] = set()
+        self.stopping = context.terminated.is_set()
         # A custom logger class may log without an access logger, so it is always called.
         log = config.log
         self.logs_access = type(log).access is not Logger.access or log.access_logger is not None
@@ -77,6 +79,7 @@ class _Terminated(EventWrapper):
     async def set(self) -> None:
         await super().set()
         for worker in self.workers:
+            worker.stopping = True
             for connection in tuple(worker.connections):
                 connection.shut_down()
 

@@ -47,6 +47,12 @@ class HttpResponse:
         Raises like `read`, and BodyTooLarge if it exceeds `limit` bytes (decompressed). An error closes the connection.
         """
         connection = self._connection
+        if connection is not None and self._inflater is None and connection.done:  # it arrived with its head
+            data = connection.take()
+            if len(data) > limit:
+                self._refuse_size(limit)
+            self.release()
+            return data
         if connection is not None and not connection.done and (connection.content_length or 0) > limit:
             self._refuse_size(limit)
         loop = asyncio.get_running_loop()
