@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from edge.call.priced_fields import possible_costs, without_optional_tools
 from edge.call.requests import image_parts
@@ -22,7 +24,7 @@ from shared.dialects.translators import routes_for_kind
 UNBOUNDED_INPUT_TOKENS = 1_000_000
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True, gc=False):
     """A model that may serve the call: the call for it, its quote, the routes to try, and its id.
 
     The call's `model` is the name that the caller used, which may be an alias.
@@ -88,7 +90,7 @@ def _preferred(candidates: list[Candidate], preferences: RoutingPreferences) -> 
         raise InvalidRequest("All requested models cost more than 'provider.max_price'.", "provider.max_price")
     if preferences.sort == "price":
         found.sort(key=lambda candidate: candidate.quote.bound)
-    found = [candidate._replace(routes=filter_routes(candidate.routes, preferences)) for candidate in found]
+    found = [replace(candidate, routes=filter_routes(candidate.routes, preferences)) for candidate in found]
     found = [candidate for candidate in found if candidate.routes]
     if not found:
         raise InvalidRequest("No channel of this model matches 'provider'.", "provider", "no_matching_provider")

@@ -12,6 +12,8 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from msgspec import Struct
+
 from edge.call.admission import Admission, Caller
 from edge.call.alternatives import complete_refusal
 from edge.call.candidates import find_candidates
@@ -26,7 +28,7 @@ from shared.dialects.base import ChatCall
 from shared.ledger import Settled
 
 
-class Admitted(NamedTuple):
+class Admitted(Struct, frozen=True, gc=False):
     """The call was admitted: the first event.
 
     `routing` returns the headers about the channel that serves the call; empty until it is known. `admission` has the settlement

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from shared.billing.pricing import Quote
 from shared.billing.relay_limit import MAX_KEPT_TEXT_BYTES
 from shared.billing.token_usage import PartialUsage
@@ -31,7 +33,7 @@ def has_cost(usage: PartialUsage) -> bool:
     return any(count is not None for count in (usage.input_tokens, usage.output_tokens, usage.cost_nano_usd))
 
 
-class Outcome(NamedTuple):
+class Outcome(Struct, frozen=True, gc=False):
     """What a call delivered, and through which model and channel. Created once, when the call ends or is cut off.
 
     reserved        the hold that pays for the call, as it was taken

@@ -16,6 +16,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
+from msgspec import Struct
+
 from edge.call.candidates import Candidate
 from edge.call.conversation_key import conversation_key
 from edge.call.outcome import FailedAttempt, Outcome, has_cost
@@ -95,7 +97,7 @@ class _Failed(Exception):
         self.failure = failure
 
 
-class Completed(NamedTuple):
+class Completed(Struct, frozen=True, gc=False):
     """The complete answer: a chat completion, or the stream's last chunk with its `frame`.
 
     `remaining_bytes` is the last part to relay of a stream that exceeded the output that the call pays for. `stopped` is
@@ -313,7 +315,7 @@ class UpstreamCall:
 
         It is lowered to what the call can pay for, and to the model's maximum output, which providers enforce.
         """
-        call, quote, *_ = candidate
+        call, quote = candidate.call, candidate.quote
         taken = self._reserved
         if taken.amount < quote.bound or quote.cap is not None:  # the hold may not pay for the whole output
             if self._prompt is None:
@@ -329,7 +331,7 @@ class UpstreamCall:
     @property
     def _paid_output(self) -> int:
         """The output tokens, over all choices, that the hold pays for, plus reasoning that the output limit does not count."""
-        call, quote, *_ = self._candidate
+        call, quote = self._candidate.call, self._candidate.quote
         output = quote.output_tokens if self._clamp is None else min(self._clamp * call.choices, quote.output_tokens)
         return output + quote.reasoning_tokens
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from email.utils import formatdate
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from shared.catalog.snapshot import Alias
 from shared.core.errors import InsufficientCredits, InvalidRequest
@@ -15,7 +17,7 @@ Scope = dict[str, Any]
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 
-class ApiHeaders(NamedTuple):
+class ApiHeaders(Struct, frozen=True, gc=False):
     """The headers of an API request."""
 
     authorization: bytes | None

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from shared.billing.token_usage import PartialUsage
 from shared.catalog.routing import RoutingPreferences
 from shared.catalog.snapshot import Route
@@ -65,7 +67,7 @@ class ChatCall(NamedTuple):
         return self._replace(body=self.bodies_by_dialect.get(REASONING if needs_reasoning else dialect, self.body))
 
 
-class Target(NamedTuple):
+class Target(Struct, frozen=True, gc=False):
     """Destination of a call: the route, its decrypted secret, and what the provider may learn about the caller.
 
     pseudonym      converts a caller's identifier to one that differs for every channel and period
@@ -81,7 +83,7 @@ class Target(NamedTuple):
     output_limit: int | None = None
 
 
-class ProviderRequest(NamedTuple):
+class ProviderRequest(Struct, frozen=True, gc=False):
     """An HTTP request to a provider. Header names are in lower case. `fields` are the names of the body's top-level fields."""
 
     method: str
