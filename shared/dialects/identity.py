@@ -8,6 +8,7 @@ from shared.dialects.base import Target
 
 IDENTITY_FIELDS = ("user", "safety_identifier")
 CACHE_KEY = "prompt_cache_key"
+_FIELDS = frozenset({*IDENTITY_FIELDS, CACHE_KEY, "metadata"})
 
 
 def pseudonymize(body: dict[str, Any], target: Target) -> None:
@@ -16,6 +17,8 @@ def pseudonymize(body: dict[str, Any], target: Target) -> None:
     User ids become pseudonyms, in the field that the channel setting `identity` names, if any. So does the prompt cache key,
     because clients derive it from user and session ids. Only `user_id` is kept in `metadata`: the rest is free text.
     """
+    if _FIELDS.isdisjoint(body):
+        return
     own = target.route.settings.get("identity")
     for name in IDENTITY_FIELDS:
         if body.get(name) is not None:

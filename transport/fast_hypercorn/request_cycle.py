@@ -81,7 +81,7 @@ class RequestCycle:
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "method": head.method,
             "scheme": "http",
-            "path": unquote(path.decode("ascii")),
+            "path": unquote(path.decode("ascii")) if b"%" in path else path.decode("ascii"),
             "raw_path": path,
             "query_string": query,
             "root_path": connection.worker.config.root_path,

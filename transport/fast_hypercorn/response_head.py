@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from .grammar import LOWER_NAMES, is_valid_block
+from .grammar import CRLF, LOWER_NAMES, is_valid_block
 
 _STATUS_LINES = {int(s): b"HTTP/1.1 %d %b\r\n" % (s, s.phrase.encode()) for s in HTTPStatus}
 _FRAMING = frozenset({b"content-length", b"connection", b"transfer-encoding", b"keep-alive"})
@@ -29,17 +29,20 @@ class ResponseHead:
         self.length: int | None = None
         self.closes = False
         self.has_body = status not in _BODILESS and method != "HEAD"
-        parts: list[bytes] = []
-        for name, value in fields:
+        lines: list[bytes] = []
+        for field in fields:
+            name, value = field
             lowered = LOWER_NAMES[name]
             if lowered is None:
                 raise ValueError(f"invalid header name {name!r}")
             if lowered in _FRAMING and value != b"upgrade":  # "connection: upgrade" belongs to a 426
                 self._read_framing(lowered, value)
             else:
-                parts.append(b"%b: %b\r\n" % (name, value))
-        self.lines = b"".join(parts)
-        if not is_valid_block(self.lines, len(parts)):
+                lines.append(b": ".join(field))
+        count = len(lines)
+        lines.append(b"")  # the last line ends with CRLF, too
+        self.lines = CRLF.join(lines)
+        if not is_valid_block(self.lines, count):
             raise ValueError("a response header contains a control character")
 
     def _read_framing(self, name: bytes, value: bytes) -> None:

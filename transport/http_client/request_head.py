@@ -62,7 +62,7 @@ def parse_target(method: str, url: str) -> Target:
 
 @lru_cache(maxsize=1024)
 def _header_line(name: str, value: str) -> bytes:
-    """Render one header line. Cached, because most headers of a channel are the same on every call."""
+    """Render one header line. Cached, because a request whose headers are new still shares most of them with others."""
     if not _TOKEN.fullmatch(name):
         raise ValueError(f"invalid header name {name!r}")
     if name.lower() in _OWN_HEADERS:
@@ -72,13 +72,15 @@ def _header_line(name: str, value: str) -> bytes:
     return f"{name}: {value}\r\n".encode("latin-1")
 
 
+@lru_cache(maxsize=256)
+def _header_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Render all header lines. Cached, because most requests of a channel have the same headers."""
+    return b"".join([_header_line(name, value) for name, value in headers])
+
+
 def render_head(target: Target, request: HttpRequest) -> bytes:
     """Return the complete head with its empty line. Raises ValueError for invalid headers."""
-    lines = [target.prefix]
-    for name, value in request.headers:
-        lines.append(_header_line(name, value))
+    ending = b"\r\n"
     if request.body or request.method in _WITH_BODY:
-        lines.append(b"content-length: %d\r\n\r\n" % len(request.body))
-    else:
-        lines.append(b"\r\n")
-    return b"".join(lines)
+        ending = b"content-length: %d\r\n\r\n" % len(request.body)
+    return target.prefix + _header_lines(request.headers) + ending
