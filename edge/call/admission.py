@@ -17,8 +17,10 @@ from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
+
+from msgspec import Struct
 
 from edge.call.alternatives import complete_refusal
 from edge.call.candidates import Candidate, find_candidates, image_tokens, max_quote
@@ -60,7 +62,7 @@ TOKENS_PER_IMAGE = 1_290  # per image in an answer without usage; Gemini documen
 ASSUMED_OUTPUT_TOKENS = 256  # counted toward the token rate for a call without an output limit, until its usage is known
 
 
-class Caller(NamedTuple):
+class Caller(Struct, frozen=True, gc=False):
     """Who pays, with the rate limits in force. `address` is the client's IP address, behind trusted proxies.
 
     `surface` is the path that is called, for metrics and the log; `trace` is None unless traces are switched on.

@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, ParsedRequest
 from edge.call.exchange import exchange
@@ -51,7 +53,7 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
             if headers.content_encoding is not None:
                 receive = DecodedBody(receive, parse_codings(headers.content_encoding), services.settings.max_body_bytes)
             if not headers.has_key and (adapter.allows_web_callers or (adapter.allows_pages and is_from_page(scope))):
-                caller = (await web_caller(services, scope))._replace(surface=surface, trace=scope.get(TRACE))
+                caller = replace(await web_caller(services, scope), surface=surface, trace=scope.get(TRACE))
                 body = await services.bodies.read(receive, headers.content_length, caller.address)
             else:
                 address = client_ip(scope, headers.forwarded_for, services.settings.trusted_proxies)
@@ -68,19 +70,19 @@ def call_handler(services: Services, adapter: EndpointAdapter, surface: str) -> 
                 same_as = body if parsed.idempotency_body is None else parsed.idempotency_body
                 retryable: SdkCall | None = None
                 if headers.idempotency_key is not None:
-                    caller = caller._replace(idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
+                    caller = replace(caller, idempotency_claim=idempotency_claim(headers.idempotency_key, same_as))
                 elif headers.is_retryable:
                     retryable = sdk_call(services, headers, caller.limits.account, surface, same_as, call_id)
                 cap, tag = parse_max_credits(headers.max_credits), parse_tag(headers.tag)
             except RequestRefused as refusal:
                 raise await services.keys.key_error_or(caller.payer, refusal) from None
             if parsed.extension is not None:
-                parsed = parsed._replace(call=await parsed.extension.prepare_call(services, caller))
+                parsed = replace(parsed, call=await parsed.extension.prepare_call(services, caller))
             notice = services.catalog.notice_of(parsed.call.model)
             if notice is not None:
                 context.headers.extend(deprecation_headers(notice))
             if tag is not None:
-                parsed = parsed._replace(call=parsed.call._replace(tag=tag))
+                parsed = replace(parsed, call=parsed.call._replace(tag=tag))
         except ClientGone:
             return
         except Exception as error:  # the outermost handler: every error becomes an answer in our format

@@ -10,6 +10,8 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, NamedTuple, NoReturn, Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
 from edge.call.admission import Caller
 from edge.call.exchange import Admitted, Finished
 from edge.http.api_spec import RouteSpec
@@ -82,7 +84,7 @@ class CallExtension(Protocol):
     def record(self, services: Services, model: str, events: Events) -> Events: ...
 
 
-class ParsedRequest(NamedTuple):
+class ParsedRequest(Struct, frozen=True, gc=False):
     """A parsed body: the call and the renderer of its response.
 
     `idempotency_body` replaces the body for the comparison of `Idempotency-Key`s, if equal requests can have different bytes.

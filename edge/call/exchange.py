@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct
@@ -40,7 +40,7 @@ class Admitted(Struct, frozen=True, gc=False):
     admission: Admission
 
 
-class Finished(NamedTuple):
+class Finished(Struct, frozen=True, gc=False):
     """The response is complete and paid for. `body` is a chat completion, or the stream's last chunk with its `frame`.
 
     `cost_usd` is the charge in USD, if the call requested it. `stopped` is "credits" if the stream was ended because its hold

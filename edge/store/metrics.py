@@ -97,6 +97,7 @@ _FIRST_TOKEN = ROUTES.offset("yout_first_token_seconds")
 _FIRST_TOKEN_SUM = _FIRST_TOKEN + len(FIRST_TOKEN_MS) + 1
 _CALL = ROUTES.offset("yout_call_seconds")
 _CALL_SUM = _CALL + len(CALL_MS) + 1
+_QUICK_SUM = len(QUICK_US) + 1
 _CREDITS = ROUTES.offset("yout_route_credits_charged_total")
 _UNKNOWN_COST = ROUTES.offset("yout_route_unknown_cost_credits_total")
 _COST = ROUTES.offset("yout_route_provider_cost_credits_total")
@@ -260,7 +261,7 @@ class Metrics:
         """Count a duration in seconds. Call it only in the event loop's thread."""
         value = int(took * MICROSECONDS)
         self._cells[at + bisect_left(QUICK_US, value)] += 1
-        self._cells[at + len(QUICK_US) + 1] += value
+        self._cells[at + _QUICK_SUM] += value
 
 
 def _stored_gauges(stored: StoredGauges) -> Iterator[GaugeMetricFamily]:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from edge.call.admission import Caller
 from edge.call.endpoint_adapter import EndpointAdapter, Events, NonStreamingRenderer, ParsedRequest, cost_fields
@@ -194,7 +195,7 @@ class _RerankExtension:
             async for event in events:
                 if self._embeds and isinstance(event, Finished):
                     body = await asyncio.to_thread(rank_embeddings, event.body, self._call.body.get("top_n"))
-                    yield event._replace(body=body)
+                    yield replace(event, body=body)
                 else:
                     yield event
 
