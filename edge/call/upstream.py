@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edge.call.candidates import Candidate
 from edge.call.conversation_key import conversation_key
@@ -499,7 +500,7 @@ class UpstreamCall:
             built, request_sha256 = _build(call, target, self._candidate.quote)
         request = HttpRequest(built.method, built.url, built.headers, built.body)
         if self._trace is not None:
-            request = request._replace(headers=(*request.headers, *self._trace.headers(route.base_url)))
+            request = replace(request, headers=(*request.headers, *self._trace.headers(route.base_url)))
         self._attempts += 1
         self._route = route
         self._request_sha256 = request_sha256

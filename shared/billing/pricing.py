@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from shared.billing.rates import (
     INPUT_KINDS,
     OUTPUT_KINDS,
@@ -167,7 +169,7 @@ _TEXT_INPUT = ("input", "cached_input", "cache_write")
 _DEFAULT_OUTPUT = ("output", "reasoning", "image_output")
 
 
-class _Rates(NamedTuple):
+class _Rates(Struct, frozen=True, gc=False):
     """The rates of a quote in millionths of a credit per token, and its cost of units in thousandths of a credit.
 
     `max_input` and `output` are the highest rates that may apply. `input` is the rate of the estimated input.

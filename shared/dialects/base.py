@@ -93,7 +93,7 @@ class ProviderRequest(Struct, frozen=True, gc=False):
     fields: tuple[str, ...] = ()
 
 
-class Answer(NamedTuple):
+class Answer(Struct, frozen=True, gc=False):
     """A complete answer in canonical form, or a response if the call has a `responses_body`.
 
     `text` and the number of `images` are for counting output tokens.

@@ -17,6 +17,7 @@ import re
 from typing import Any
 
 import orjson
+from msgspec.structs import replace
 
 from shared.dialects.base import (
     Answer,
@@ -68,7 +69,7 @@ class ResponsesDialect:
         except (TypeError, ValueError, KeyError, AttributeError):
             raise MalformedStream("the response does not have the documented format") from None
         answer = to_answer({"id": call_id, "object": "chat.completion", "created": created, "model": call.model, **body})
-        return answer if call.responses_body is None else answer._replace(body=complete_answer(response))
+        return answer if call.responses_body is None else replace(answer, body=complete_answer(response))
 
     def new_stream_reader(self, call: ChatCall, call_id: str, created: int) -> StreamReader:
         """Return a reader for one stream."""

@@ -1,10 +1,11 @@
 """`HttpRequest` and response `Headers`."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from msgspec import Struct
 
 
-class HttpRequest(NamedTuple):
+class HttpRequest(Struct, frozen=True, gc=False):
     """A request with its complete body.
 
     `url` is an absolute, percent-encoded `http` or `https` URL. `headers` must not include those that the client sets itself
