@@ -128,17 +128,7 @@ async def _until_gone(
     """
     services.metrics.add_running(1)
     watch: asyncio.Task[None] | None = None
-    gone = False
-
-    def abort() -> None:
-        nonlocal gone
-        gone = True
-        running.task.cancel()
-
-    def leave() -> None:
-        if retryable is None or not retryable.client_gone(abort):
-            abort()
-
+    leave = running.disconnect if retryable is None else partial(_leave_retryable, running, retryable)
     call_on_disconnect = scope.get("extensions", {}).get(DISCONNECT)
     if call_on_disconnect is not None:  # cheaper than a task for each call
         call_on_disconnect(leave)
@@ -147,13 +137,18 @@ async def _until_gone(
     try:
         await work
     except asyncio.CancelledError:
-        if not gone:  # cancelled by the server's shutdown, not by the client
+        if not running.client_gone:  # cancelled by the server's shutdown, not by the client
             raise
     finally:
         services.inflight.end(running)
         services.metrics.add_running(-1)
         if watch is not None:
             watch.cancel()
+
+
+def _leave_retryable(running: InflightCall, retryable: SdkCall) -> None:
+    if not retryable.client_gone(running.disconnect):
+        running.disconnect()
 
 
 async def _watch(receive: Receive, leave: Callable[[], None]) -> None:

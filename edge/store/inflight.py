@@ -15,10 +15,10 @@ class InflightCall:
     """A call in progress.
 
     `payer` is None before admission. `abort_reason` is the error that cut the call off, None if it was not cut off or the client
-    disconnected. `answered` is true once only its settlement is missing.
+    disconnected. `client_gone` is true if the client disconnected. `answered` is true once only its settlement is missing.
     """
 
-    __slots__ = ("abort_reason", "answered", "payer", "since", "task")
+    __slots__ = ("abort_reason", "answered", "client_gone", "payer", "since", "task")
 
     def __init__(self, task: asyncio.Task[Any]) -> None:
         self.task = task
@@ -26,12 +26,18 @@ class InflightCall:
         self.payer: Payer | None = None
         self.abort_reason: Exception | None = None
         self.answered = False
+        self.client_gone = False
 
     def abort(self, error: Exception) -> None:
         """Cut the call off: cancel its task, send `error` to the caller, settle what was delivered."""
         if self.abort_reason is None:
             self.abort_reason = SettlementPending() if self.answered else error
             self.task.cancel()
+
+    def disconnect(self) -> None:
+        """Cancel the call, because its client disconnected."""
+        self.client_gone = True
+        self.task.cancel()
 
 
 class InflightCalls:
