@@ -1,7 +1,8 @@
 """Rate limits: one Redis script call per batch, with an in-process fallback if Redis is unavailable.
 
-All calls of an event loop iteration share one script call. Money never depends on Redis: without it, chat continues under local
-limits, and `degraded` is true.
+A key that calls often, and is far from its limits, leases part of them (`rate_lease`); its calls are then granted from memory.
+All other calls of an event loop iteration share one script call. Money never depends on Redis: without it, chat continues under
+local limits, and `degraded` is true.
 
 On a cluster, a batch is one script call per slot, in one pipeline per node. Only the calls of an unavailable node fall back.
 """
@@ -16,11 +17,12 @@ from typing import NamedTuple
 from uuid import UUID
 
 from edge.store.metrics import Metrics
+from edge.store.rate_lease import LEASE_SECONDS, SLOT_SECONDS, RateLease, Scope, Slot
 from shared.core.availability import REDIS, REDIS_NODE
 from shared.core.clock import now_ms
 from shared.core.errors import RateLimited
 from shared.core.redis_url import parse_redis_url
-from shared.core.token_bucket import Bucket, KeyLimits, RateLimits, RateLimitState, bucket_level, ms_until_available
+from shared.core.token_bucket import Bucket, KeyLimits, RateLimitState, bucket_level, ms_until_available
 from transport.redis_cluster import Call, ClusterScript, slot_of
 from transport.redis_script import Argument, RedisFailed, RedisScript
 
@@ -38,44 +40,45 @@ _CONSEQUENCE = "limits are now per process"
 _CLUSTER_CODES = ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN")  # error replies of a cluster's node
 
 
-class _Scope(NamedTuple):
-    name: str
-    limits: RateLimits
-
-
 class Permit(NamedTuple):
-    """A permit for one call, whose id is 32 hex digits. Return it with `Limiter.release`."""
+    """A permit for one call. Return it with `Limiter.release`. `local`: Redis does not know of it."""
 
-    call: str
-    scopes: list[_Scope]
+    slot: Slot
+    lease: RateLease
     tokens: int
     rate_limit_state: RateLimitState
-    local: bool
+    local: bool = False
 
 
 class PermitRequest(NamedTuple):
     """A requested permit: pass it to `Limiter.granted` or `Limiter.withdraw`.
 
-    `is_likely`: at the last call of the same `key`, at least twice as many calls as since then would have been within its limits.
-    `future` is None without Redis.
+    `is_likely`: at the last call of the same key, at least twice as many calls as since then would have been within its limits.
+    `permit` is set if a lease granted it at once. Otherwise `future` is None without Redis; `wanted` are requests to lease.
     """
 
-    call: str
-    scopes: list[_Scope]
+    slot: Slot
+    lease: RateLease
     tokens: int
-    key: UUID
-    is_likely: bool
-    future: asyncio.Future[list[int] | None] | None
+    wanted: int = 0
+    is_likely: bool = False
+    future: asyncio.Future[list[int] | None] | None = None
+    permit: Permit | None = None
+
+    @property
+    def scopes(self) -> list[Scope]:
+        return self.lease.scopes
 
 
 class _Release(NamedTuple):
-    call: str
-    scopes: list[_Scope]
+    calls: list[str]  # whose slots are freed
+    scopes: list[Scope]
+    requests: int
     tokens: int
 
 
 class Limiter:
-    """Limits requests, tokens and concurrency of keys and accounts. A slot is freed after `lease_seconds` at the latest."""
+    """Limits requests, tokens and concurrency of keys and accounts. A call has its slot for at least `lease_seconds`."""
 
     def __init__(self, url: str, lease_seconds: int, metrics: Metrics | None = None) -> None:
         self._metrics = metrics or Metrics()
@@ -83,7 +86,7 @@ class Limiter:
         self._script = RedisScript(address, SCRIPT, SOCKET_SECONDS)
         self._cluster = ClusterScript(address, SCRIPT, SOCKET_SECONDS) if address.is_cluster else None  # instead of `_script`
         self._availability = REDIS_NODE if address.is_cluster else REDIS
-        self._lease_ms = lease_seconds * 1000
+        self._lease_ms = (lease_seconds + SLOT_SECONDS) * 1000
         self._waiting: list[PermitRequest | _Release] = []
         self._pending_releases: list[_Release] = []  # releases to send once Redis is back
         self._running: asyncio.Task[None] | None = None
@@ -93,6 +96,8 @@ class Limiter:
         self._failing = False
         self._local = LocalLimiter()
         self._likely_calls: dict[UUID, int] = {}  # by key: the number of calls likely to be granted before Redis responds again
+        self._leases: dict[UUID, RateLease] = {}  # by key, of those that called recently
+        self._lease_timer: asyncio.TimerHandle | None = None  # runs while there are leases
 
     @property
     def degraded(self) -> bool:
@@ -105,21 +110,30 @@ class Limiter:
 
     def request(self, call_id: UUID, limits: KeyLimits, tokens: int) -> PermitRequest:
         """Request a permit, as `acquire` does, without waiting for it."""
+        now = time.monotonic()
+        lease = self._lease(limits)
+        if now < self._paused_until:
+            return PermitRequest(Slot(call_id.hex, now), lease, tokens)
+        slot = lease.take(tokens, now)
+        if slot is not None:
+            return PermitRequest(slot, lease, tokens, permit=Permit(slot, lease, tokens, lease.state(now)))
+        wanted = lease.demand(tokens, now)
+        if wanted:
+            self._end(lease)
         likely = self._likely_calls.get(limits.key, 0)
-        future: asyncio.Future[list[int] | None] | None = None
-        if not self.degraded:
-            future = asyncio.get_running_loop().create_future()
-        requested = PermitRequest(call_id.hex, _scopes(limits), tokens, limits.key, likely > 0, future)
-        if future is not None:
-            if likely:
-                self._likely_calls[limits.key] = likely - 1
-            self._waiting.append(requested)
-            self._start()
+        if likely:
+            self._likely_calls[limits.key] = likely - 1
+        future: asyncio.Future[list[int] | None] = asyncio.get_running_loop().create_future()
+        requested = PermitRequest(Slot(call_id.hex, now + SLOT_SECONDS), lease, tokens, wanted, likely > 0, future)
+        self._waiting.append(requested)
+        self._start()
         return requested
 
     async def granted(self, requested: PermitRequest) -> Permit:
         """Wait for a requested permit. Raises `RateLimited`."""
-        call, scopes, tokens, key, _, future = requested
+        slot, lease, tokens, _, _, future, permit = requested
+        if permit is not None:
+            return permit
         answer = None
         if future is not None:
             try:
@@ -128,28 +142,31 @@ class Limiter:
                 self.withdraw(requested)
                 raise
         if answer is None:
-            return Permit(call, scopes, tokens, self._local.acquire(call, scopes, tokens), local=True)
+            return Permit(slot, lease, tokens, self._local.acquire(slot.call, lease.scopes, tokens), local=True)
+        key = lease.limits.key
         if answer[0]:
             self._likely_calls.pop(key, None)
             raise RateLimited(LIMIT_NAMES[answer[0]], answer[2], answer[1], RateLimitState(*answer[3:]))
-        *standing, more = answer[1:]
         if len(self._likely_calls) >= MAX_LIKELY_KEYS:
             self._likely_calls.clear()
-        self._likely_calls[key] = more // 2
-        return Permit(call, scopes, tokens, RateLimitState(*standing), local=False)
+        self._likely_calls[key] = answer[5] // 2
+        return Permit(slot, lease, tokens, lease.with_unused(RateLimitState(*answer[1:5])))
 
     def withdraw(self, requested: PermitRequest) -> None:
         """Give up a requested permit, whether or not it has been granted."""
         future = requested.future
-        if future is not None and not future.cancel() and not future.cancelled():
+        if requested.permit is not None:
+            self.release(requested.permit, 0)
+        elif future is not None and not future.cancel() and not future.cancelled():
             self._undo(requested, future.result())
 
     def release(self, permit: Permit, used_tokens: int) -> None:
         """Free the slot of a finished call, and correct its token estimate to `used_tokens`."""
-        if permit.local:
-            self._local.release(permit.call, permit.scopes, permit.tokens - used_tokens)
-        else:
-            self._return(_Release(permit.call, permit.scopes, permit.tokens - used_tokens))
+        slot, lease, tokens, _, local = permit
+        if local:
+            self._local.release(slot.call, lease.scopes, tokens - used_tokens)
+        elif not lease.put_back(slot, tokens - used_tokens, time.monotonic()):
+            self._return(_Release([slot.call], lease.scopes, 0, tokens - used_tokens))
 
     async def check(self) -> bool:
         """Return whether the script runs and writes; on a cluster, on every node."""
@@ -165,6 +182,12 @@ class Limiter:
 
     async def close(self) -> None:
         """Send queued operations, then close the connection."""
+        if self._lease_timer is not None:
+            self._lease_timer.cancel()
+            self._lease_timer = None
+        for lease in self._leases.values():
+            self._end(lease)
+        self._leases.clear()
         self._start()
         if self._running is not None:
             await self._running
@@ -173,6 +196,30 @@ class Limiter:
         self._script.close()
         if self._cluster is not None:
             self._cluster.close()
+
+    def _lease(self, limits: KeyLimits) -> RateLease:
+        """Return the lease of a key, a new one if it has none or its limits have changed."""
+        lease = self._leases.get(limits.key)
+        if lease is None or (lease.limits is not limits and lease.limits != limits):
+            if lease is not None:
+                self._end(lease)
+            lease = self._leases[limits.key] = RateLease(limits, _scopes(limits))
+            if self._lease_timer is None:
+                self._lease_timer = asyncio.get_running_loop().call_later(LEASE_SECONDS, self._end_all)
+        return lease
+
+    def _end(self, lease: RateLease) -> None:
+        """Give back what is left of a lease."""
+        unused = lease.end()
+        if any(unused):
+            self._return(_Release([slot.call for slot in unused.slots], lease.scopes, unused.requests, unused.tokens))
+
+    def _end_all(self) -> None:
+        """End all leases, and forget keys that do not call any more."""
+        for lease in self._leases.values():
+            self._end(lease)
+        self._leases = {key: lease for key, lease in self._leases.items() if lease.next_period()}
+        self._lease_timer = asyncio.get_running_loop().call_later(LEASE_SECONDS, self._end_all) if self._leases else None
 
     def _return(self, release: _Release) -> None:
         if self.degraded:
@@ -184,7 +231,7 @@ class Limiter:
     def _undo(self, requested: PermitRequest, answer: list[int] | None) -> None:
         """Release a granted permit whose caller was cancelled before receiving it."""
         if answer is not None and answer[0] == 0:
-            self._return(_Release(requested.call, requested.scopes, requested.tokens))
+            self._return(_Release([requested.slot.call], requested.scopes, 0, requested.tokens))
 
     def _retry_later(self, release: _Release) -> None:
         if len(self._pending_releases) < MAX_OWED:
@@ -226,6 +273,7 @@ class Limiter:
             for operation, answer in zip(batch, answers, strict=True):
                 if isinstance(operation, _Release):
                     continue
+                self._record(operation, answer, began)
                 future = operation.future
                 assert future is not None  # noqa: S101  (a request without a future is not queued)
                 if future.done():
@@ -233,6 +281,18 @@ class Limiter:
                 else:
                     future.set_result(answer)
         self._running = None
+
+    def _record(self, requested: PermitRequest, answer: list[int], began: float) -> None:
+        """Record what Redis answered, and leased, in the key's lease. It was counted after `began`."""
+        lease = requested.lease
+        if requested.wanted:
+            lease.ask_again()
+        if answer[0]:
+            return
+        leased, max_slots = answer[6:]
+        lease.answered(RateLimitState(*answer[1:5]), leased, leased * requested.tokens, max_slots, began)
+        if leased and self._leases.get(lease.limits.key) is not lease:  # its limits have changed, or it was forgotten
+            self._end(lease)
 
     def _recover(self) -> None:
         self._failing = False
@@ -281,7 +341,8 @@ class Limiter:
             if isinstance(operation, _Release):
                 self._retry_later(operation)
                 continue
-            self._retry_later(_Release(operation.call, operation.scopes, 0))  # Redis may already have granted it
+            self._retry_later(_Release([operation.slot.call], operation.scopes, 0, 0))  # Redis may already have granted it
+            operation.lease.ask_again()
             if operation.future is not None and not operation.future.done():
                 operation.future.set_result(None)
         if self._retry_timer is None:
@@ -293,17 +354,17 @@ class Limiter:
         self._start()
 
 
-def _scopes(limits: KeyLimits) -> list[_Scope]:
+def _scopes(limits: KeyLimits) -> list[Scope]:
     """Return the scope of the account, then of the key and of its creator if their limits are lower.
 
     Each name begins with the account in braces, a hash tag: the nodes of a cluster run a script only if its keys are in one slot.
     """
     tag = f"{{{limits.account.hex}}}"
-    scopes = [_Scope(tag, limits.account_limits)]
+    scopes = [Scope(tag, limits.account_limits)]
     if limits.key_limits != limits.account_limits:
-        scopes.append(_Scope(f"{tag}:{limits.key.hex}", limits.key_limits))
+        scopes.append(Scope(f"{tag}:{limits.key.hex}", limits.key_limits))
     if limits.parent is not None and limits.parent_limits is not None:
-        scopes.append(_Scope(f"{tag}:{limits.parent.hex}", limits.parent_limits))
+        scopes.append(Scope(f"{tag}:{limits.parent.hex}", limits.parent_limits))
     return scopes
 
 
@@ -314,12 +375,13 @@ def _arguments(batch: list[PermitRequest | _Release], lease_ms: int) -> tuple[li
         for scope in operation.scopes:
             names += (f"yout:bucket:{scope.name}", f"yout:leases:{scope.name}")
         if isinstance(operation, PermitRequest):
-            values += ("t", operation.call, lease_ms, operation.tokens, len(operation.scopes))
+            values += ("t", operation.slot.call, lease_ms, operation.tokens, operation.wanted, len(operation.scopes))
             for scope in operation.scopes:
                 values += scope.limits
         else:
-            values += ("g", operation.call, operation.tokens, len(operation.scopes))
-            values += [scope.limits.tpm for scope in operation.scopes]
+            values += ("g", len(operation.calls), *operation.calls, operation.requests, operation.tokens, len(operation.scopes))
+            for scope in operation.scopes:
+                values += scope.limits[:2]
     return names, values
 
 
@@ -329,6 +391,7 @@ def _check_arguments(tag: str) -> tuple[list[str], list[Argument]]:
         "t",
         "check",
         1_000,
+        0,
         0,
         1,
         1_000_000,
@@ -344,7 +407,7 @@ class LocalLimiter:
         self._buckets: OrderedDict[str, tuple[Bucket, Bucket]] = OrderedDict()
         self._slots: dict[str, set[str]] = {}
 
-    def acquire(self, call: str, scopes: list[_Scope], tokens: int) -> RateLimitState:
+    def acquire(self, call: str, scopes: list[Scope], tokens: int) -> RateLimitState:
         """Like `Limiter.acquire`."""
         now = now_ms()
         levels = [self._levels(scope, now) for scope in scopes]
@@ -363,7 +426,7 @@ class LocalLimiter:
         (requests, left), limits = min(zip(levels, (scope.limits for scope in scopes), strict=True), key=lambda pair: pair[0][0])
         return RateLimitState(limits.rpm, int(requests - 1), limits.tpm, max(0, int(left - tokens)))
 
-    def release(self, call: str, scopes: list[_Scope], tokens: int) -> None:
+    def release(self, call: str, scopes: list[Scope], tokens: int) -> None:
         """Like `Limiter.release`; `tokens` is the estimate minus the usage."""
         now = now_ms()
         for scope in scopes:
@@ -375,7 +438,7 @@ class LocalLimiter:
             requests, left = self._levels(scope, now)
             self._store(scope.name, Bucket(requests, now), Bucket(min(scope.limits.tpm, left + tokens), now))
 
-    def _levels(self, scope: _Scope, now: int) -> tuple[float, float]:
+    def _levels(self, scope: Scope, now: int) -> tuple[float, float]:
         requests, tokens = self._buckets.get(scope.name, (None, None))
         return bucket_level(requests, scope.limits.rpm, now), bucket_level(tokens, scope.limits.tpm, now)
 

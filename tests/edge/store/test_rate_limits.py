@@ -258,7 +258,7 @@ def test_the_script_matches_the_pure_functions(
     seconds, micros = client.time()
     at = seconds * 1000 + micros // 1000 - ago
     client.hset("b", mapping={"r": requests, "t": left, "at": at})
-    answer = run(client, ("b", "l"), "t", "call", 1_000, requested, 1, rpm, tpm, 5)
+    answer = run(client, ("b", "l"), "t", "call", 1_000, requested, 0, 1, rpm, tpm, 5)
     after = client.hmget("b", "r", "t", "at")
     if answer[0]:
         # A rejection does not report the script's time, which is between these two.
@@ -274,7 +274,7 @@ def test_the_script_matches_the_pure_functions(
     assert float(after[0]) == pytest.approx(have - 1, abs=0.001)
     assert float(after[1]) == pytest.approx(rest - requested, abs=0.001)
     more = min(have - 1, (rest - requested) / max(requested, 1), 5 - 1)
-    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - requested)), max(0, floor(more))]
+    assert answer == [0, rpm, int(have - 1), tpm, max(0, int(rest - requested)), max(0, floor(more)), 0, 0]
     assert client.zcard("l") == 1
 
 
@@ -290,20 +290,20 @@ def refusal(requests: float, left: float, at: int, now: int, rpm: int, tpm: int,
 
 
 def test_a_rejected_call_consumes_nothing_in_any_scope(client: redis.Redis) -> None:
-    wide, names = ("t", "c1", 60_000, 10, 2, 100, 1_000, 5, 1, 1_000, 5), ("b1", "l1", "b2", "l2")
+    wide, names = ("t", "c1", 60_000, 10, 0, 2, 100, 1_000, 5, 1, 1_000, 5), ("b1", "l1", "b2", "l2")
     assert run(client, names, *wide)[0] == 0
     before = client.hgetall("b1")
-    again = ("t", "c2", 60_000, 10, 2, 100, 1_000, 5, 1, 1_000, 5)
+    again = ("t", "c2", 60_000, 10, 0, 2, 100, 1_000, 5, 1, 1_000, 5)
     assert run(client, names, *again)[:1] == [1]
     assert client.hgetall("b1") == before
     assert client.zrange("l1", 0, -1) == [b"c1"]
 
 
 def test_the_slot_of_a_lost_call_is_freed_when_its_lease_expires(client: redis.Redis) -> None:
-    take = ("t", "c1", 30, 0, 1, 100, 100, 1)
+    take = ("t", "c1", 30, 0, 0, 1, 100, 100, 1)
     assert run(client, ("b", "l"), *take)[0] == 0
-    assert run(client, ("b", "l"), "t", "c2", 30, 0, 1, 100, 100, 1)[0] == 3
-    eventually(lambda: run(client, ("b", "l"), "t", "c2", 30, 0, 1, 100, 100, 1)[0] == 0, "the lease is over")
+    assert run(client, ("b", "l"), "t", "c2", 30, 0, 0, 1, 100, 100, 1)[0] == 3
+    eventually(lambda: run(client, ("b", "l"), "t", "c2", 30, 0, 0, 1, 100, 100, 1)[0] == 0, "the lease is over")
 
 
 # The process-local limiter
