@@ -21,7 +21,7 @@ RETRY_DELAYS_MS = (60_000, 300_000, 900_000, 3_600_000, 10_800_000)  # after the
 MAX_AGE_MS = 86_400_000  # after that, an unsent email fails
 KEPT_MS = 7 * 86_400_000  # retention of finished rows
 OVERDUE_MS = 3_600_000  # `/metrics` counts emails that have waited longer
-IN_DOUBT = "A worker ended while it sent the email, which may have arrived."  # the error until the result is known
+IN_DOUBT = "in_doubt"  # the error until the result is known: a worker that ends before may have sent the email
 _MAX_ERROR = 200
 _MAX_SUBJECT = 254
 
