@@ -31,6 +31,7 @@ from shared.ledger.sql import (
     execute,
     insert,
     lock_accounts,
+    selected,
 )
 from shared.ledger.visitor_pool import MIN_CALL_CREDITS, POOL_ACCOUNT_ID
 from shared.ledger.witness import NO_HEAD, TAG, new_salts, pack_entry
@@ -290,9 +291,13 @@ def _take_holds(items: Sequence[Settlement]) -> Callable[[], dict[CallId, Hold]]
     accounts = sorted({item.account for item in items if item.account != POOL_ACCOUNT_ID})
     cursors = []
     if calls:
-        cursors.append(
-            execute(f"DELETE FROM hold WHERE id IN ? AND account_id IN ? AND {_OPEN} RETURNING {_HOLD}", [calls, accounts])
-        )
+        taken, values = f"DELETE FROM hold WHERE id IN ? AND account_id IN ? AND {_OPEN}", [calls, accounts]
+        if len(accounts) > 1:  # a call that an item attributes to another account keeps its hold
+            pairs, parameters = selected(
+                ("id", "account_id"), [(item.call, item.account) for item in items if item.account != POOL_ACCOUNT_ID]
+            )
+            taken, values = f"{taken} AND (id, account_id) IN ({pairs})", [*values, *parameters]
+        cursors.append(execute(f"{taken} RETURNING {_HOLD}", values))
     if len(calls) < len(items):
         visits = [item.call for item in items if item.account == POOL_ACCOUNT_ID]
         cursors.append(

@@ -190,7 +190,7 @@ def insert(table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], co
     if not rows:
         return
     names = ", ".join(f'"{column}"' for column in columns)
-    source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+    source, values = selected(columns, rows)
     database.execute_sql(f"INSERT INTO {table} ({names}) {source} {conflict}", values)
 
 
@@ -202,7 +202,7 @@ def update_from(update: str, where: str, columns: Sequence[str], rows: Sequence[
     """
     if not rows:
         return
-    source, values = _source(tuple(_TYPES.get(column, "bigint") for column in columns), rows)
+    source, values = selected(columns, rows)
     if not is_sqlite():
         position = columns.index("account_id")
         ids = sorted({row[position] for row in rows})
@@ -211,10 +211,11 @@ def update_from(update: str, where: str, columns: Sequence[str], rows: Sequence[
     database.execute_sql(f"{update} FROM ({source}) AS v WHERE {where}", values)
 
 
-def _source(types: tuple[str, ...], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
-    """Return SQL that selects `rows` as columns `column1`, `column2`, …, and its parameters. `types` are for PostgreSQL."""
+def selected(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+    """Return SQL that selects `rows` as `column1`, `column2`, …, and its parameters. `columns` give the types for PostgreSQL."""
     if is_sqlite():
-        return _sqlite_values(len(types), len(rows)), _sqlite_parameters(chain.from_iterable(rows))
+        return _sqlite_values(len(columns), len(rows)), _sqlite_parameters(chain.from_iterable(rows))
+    types = tuple(_TYPES.get(column, "bigint") for column in columns)
     if len(rows) == 1:
         return _postgres_row(types), list(rows[0])
     return _postgres_values(types), [list(column) for column in zip(*rows, strict=True)]

@@ -448,6 +448,18 @@ def test_a_late_settlement_replaces_the_expired_usage_row(owner: Account, digest
     assert verify_ledger(START).problems == ()
 
 
+def test_a_batch_leaves_the_holds_of_calls_with_the_wrong_account(owner: Account, digest: str) -> None:
+    other = factories.account(100)
+    first, second = ask(digest, 30), ask(str(factories.api_key(other)[0].digest), 30)
+    reserve(first, second)
+    swapped = settle(settlement(first, other.id, 5), settlement(second, owner.id, 5))
+    assert [settled.is_first for settled in swapped] == [False, False]
+    assert [pool_of(account) for account in (owner.id, other.id)] == [(100, 30), (100, 30)]
+    settle(settlement(first, owner.id, 5), settlement(second, other.id, 5))
+    assert [pool_of(account) for account in (owner.id, other.id)] == [(95, 0), (95, 0)]
+    assert verify_ledger(START).problems == ()
+
+
 def test_details_are_stored_beside_calls_without_any(owner: Account, digest: str) -> None:
     plain, detailed = (ask(digest, bound=10) for _ in range(2))
     reserve(plain, detailed)
