@@ -77,7 +77,7 @@ def settle_with_body(items, now):
 
 json_body.parse_json_object = leak
 key_format.digest = remember
-openai.request_headers = lambda target: [*headers(target), ("x-caller", last["key"])]
+openai.request_headers = lambda target: (*headers(target), ("x-caller", last["key"]))
 ledger.settle = settle_with_body
 """
 
