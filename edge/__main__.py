@@ -12,7 +12,7 @@ from transport.late_protocols import postpone_protocols  # noqa: E402  (as above
 leave_out_psycopg()  # before the next lines import Peewee and Hypercorn
 postpone_protocols()
 
-from edge.serve import serve  # noqa: E402  (as above)
+from edge.serve import serve  # noqa: E402  (after the two calls, which decide what it loads)
 from shared.core.process_main import run_process  # noqa: E402  (as above)
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ class _Announcing:
         """Send the text (`smtplib.SMTP.data`). Raises `MailWithdrawn` if `begin` says so."""
         if self.begin is not None and not self.begin():
             raise MailWithdrawn
-        return super().data(msg)  # type: ignore[misc]  # of `smtplib.SMTP`
+        return super().data(msg)  # type: ignore[misc]  # `smtplib.SMTP.data`, which the mixin does not know
 
 
 class _Smtp(_Announcing, smtplib.SMTP):
