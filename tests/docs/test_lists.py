@@ -249,7 +249,7 @@ def test_the_documents_name_real_settings() -> None:
 
 
 def test_the_map_of_the_code_names_every_package() -> None:
-    tree = section("ARCHITECTURE.md", "## The rooms")
+    tree = section("ARCHITECTURE.md", "## The packages")
     found = {
         f"{room}/{path.stem}"
         for room in ("edge", "shared", "workers")
