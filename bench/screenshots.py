@@ -600,13 +600,17 @@ async def run(chosen: argparse.Namespace, edge: str, console: str, seeded: Seed)
                 visited |= await photograph(browser, camera, edge, console, seeded)
                 faults += camera.faults
                 print(f"{size} {language}: {len(camera.taken)} pages", flush=True)
+                if not camera.taken:
+                    faults.append(
+                        f"{size} {language}: no page is named {chosen.only}… (they begin with visitor-, member-, console-)"
+                    )
     return faults + ([] if chosen.only else [f"no screenshot of {rule}" for rule in missing(visited)])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots", description=str(__doc__).splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--only", default="", help="only pages whose name contains this, such as member-account")
+    parser.add_argument("--only", default="", help="only pages whose name begins with this, such as member-account")
     parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=list(LANGUAGES))
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
