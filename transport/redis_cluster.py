@@ -104,7 +104,7 @@ class ClusterScript:
         return self._repair is not None and not self._repair.done()
 
     async def tags(self) -> list[str]:
-        """Return a hash tag for each node that serves slots. Raises `RedisFailed`, also if nobody serves a slot."""
+        """Return a hash tag for each node that serves slots. Raises `RedisFailed`, also if no node serves a slot."""
         await self._read_slots()
         if not self._is_covered:
             raise RedisFailed("no node serves some of the slots")

@@ -32,7 +32,7 @@ _SUMS = {
     **dict.fromkeys(COUNTS, INTEGER),
     "reasoning_tokens": described(INTEGER, "Output tokens that the model spent on reasoning."),
     "overage_credits": described(INTEGER, "Part of the credits that was charged to overage."),
-    "overrun_credits": described(INTEGER, "Cost of calls beyond their hold, which nobody was charged for."),
+    "overrun_credits": described(INTEGER, "Cost of calls beyond their hold, which no one was charged for."),
     "provider_cost": described(INTEGER, "What the providers charge, in credits, for calls whose cost is known."),
     "margin": described(nullable(INTEGER), "Credits minus costs of calls whose cost is known; null if there are none."),
 }

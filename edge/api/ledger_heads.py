@@ -1,4 +1,4 @@
-"""`GET /.well-known/yout-ledger-heads.json`: the ledger's signed seals, for anybody to keep."""
+"""`GET /.well-known/yout-ledger-heads.json`: the ledger's signed seals, for anyone to keep."""
 
 from __future__ import annotations
 

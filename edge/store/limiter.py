@@ -41,7 +41,7 @@ _CLUSTER_CODES = ("MOVED", "ASK", "CROSSSLOT", "CLUSTERDOWN")  # error replies o
 
 
 class Permit(NamedTuple):
-    """A permit for one call. Return it with `Limiter.release`. `local`: Redis does not know of it."""
+    """A permit for one call. Return it with `Limiter.release`. `local` means that Redis has no record of it."""
 
     slot: Slot
     lease: RateLease
@@ -386,7 +386,7 @@ def _arguments(batch: list[PermitRequest | _Release], lease_ms: int) -> tuple[li
 
 
 def _check_arguments(tag: str) -> tuple[list[str], list[Argument]]:
-    """Return keys and arguments of a permit that nobody uses and that ends by itself, on the node of `tag`."""
+    """Return keys and arguments of an unused permit that expires by itself, on the node of `tag`."""
     return [f"yout:check:bucket:{{{tag}}}", f"yout:check:leases:{{{tag}}}"], [
         "t",
         "check",

@@ -1,6 +1,6 @@
 """The web session of a page request, and CSRF protection.
 
-Forms carry a token derived from a cookie: the session cookie, or a separate form cookie if nobody is signed in. Other sites
+Forms carry a token derived from a cookie: the session cookie, or a separate form cookie if no one is signed in. Other sites
 know neither.
 """
 

@@ -61,7 +61,7 @@ _TEXTS: Mapping[str, tuple[Callable[[Values], str], Callable[[], str]]] = {
             values["count"],
             problem=values["problem"],
         ),
-        lambda: gettext("Run yout ledger verify, and follow the runbook: somebody may have changed the database."),
+        lambda: gettext("Run yout ledger verify, and follow the runbook: someone may have changed the database."),
     ),
     "mail_unsent": (
         lambda values: ngettext(

@@ -144,7 +144,7 @@ def init_key_counter(account: UUID, meter: UUID, limit: int, now: int, *, daily:
 
 
 def init_member_counter(account: UUID, member: UUID, limit: int, now: int, *, daily: bool = False) -> None:
-    """The same for a member, whose calls count whether they are paid with a key or a session."""
+    """Set up the counter of a member. Calls count whether they are paid with a key or a session."""
     name = daily_member_allowance(member, now) if daily else member_allowance(member, now)
     _init_counter(account, name, limit, ("member", "member"), [member], _period_start(now, daily))
 

@@ -1,4 +1,4 @@
-"""Checks an account's ledger entries before a purge replaces them: a purge must not hide that somebody has changed them.
+"""Checks an account's ledger entries before a purge replaces them: a purge must not hide that someone has changed them.
 
 Whoever can write to the database can also recompute all hashes of an account. So sealed entries are compared with their leaves,
 and each leaf must be in a seal that this installation has signed (`shared.ledger.seal_check`).

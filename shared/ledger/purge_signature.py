@@ -1,6 +1,6 @@
 """Signatures of purges: only a process with SECRET_KEY can replace an account's oldest entries with an opening entry. Pure.
 
-Without one, anybody who can write to the database could delete entries and present the rest as what a purge left. The signed
+Without one, anyone who can write to the database could delete entries and present the rest as what a purge left. The signed
 statement says what the purge left, and how many leaves of the account cover replaced entries: it explains only that these are
 missing.
 """

@@ -227,7 +227,7 @@ def payment_failed_mail(account: str, purpose: str, amount: str, edge_url: str) 
     values = {"amount": amount, "account": account}
     if purpose == "plan":
         lead = gettext("The card for the plan of {account} could not be charged {amount}.", **values)
-        note = gettext("The payment is tried again. If it is not made within seven days after the period's end, the plan ends.")
+        note = gettext("The payment will be retried. If it is not made within seven days after the period's end, the plan ends.")
     else:
         lead = gettext("The overage bill of {account} over {amount} could not be charged.", **values)
         note = gettext("There is no further overage until it is paid.")

@@ -127,7 +127,7 @@ def unlink(person: UUID, identity: UUID, *, session: str = "", origin: Origin) -
             raise NotFound(lazy_gettext("There is no such identity."))
         row.delete_instance()
         _require_way(person)
-        end_sessions(person, except_digest=session)  # one may be of somebody who signed in with it
+        end_sessions(person, except_digest=session)  # one may belong to someone who signed in with it
         record_audit_entry(origin, "person.disconnect", person, before={"issuer": row.issuer, "email": row.email})
 
 

@@ -68,7 +68,7 @@ def unlink(staff: UUID, *, session: str = "", origin: Origin) -> int:
         if not StaffUser.select().where(StaffUser.id == staff).exists():
             raise NotFound(lazy_gettext("No staff member {person}.", person=staff))
         removed: int = StaffIdentity.delete().where(StaffIdentity.staff == staff).execute()
-        revoke_sessions(staff, session)  # one may be of somebody who signed in with them
+        revoke_sessions(staff, session)  # one may belong to someone who signed in with them
         record_audit_entry(origin, "staff.disconnect", staff, after={"identities": removed})
         return removed
 

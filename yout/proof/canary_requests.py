@@ -186,7 +186,7 @@ def own_address(random_bytes: Sequence[int]) -> str:
 
 
 def chat_body(canary: Callable[[str], str], model: str, **fields: Any) -> Json:
-    """Return a chat request with canaries in every field that may contain content or identify somebody."""
+    """Return a chat request with canaries in every field that may contain content or identify someone."""
     arguments = json.dumps({"q": canary("tool_arguments")})
     call = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": arguments}}
     image = {"type": "image_url", "image_url": {"url": data_url("image/png", PNG + canary("image").encode())}}
