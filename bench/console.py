@@ -93,7 +93,7 @@ def pages() -> dict[str, str]:
     for word in ("busiest", "quietest"):
         found[f"Account, {word}"] = f"/accounts/{accounts[word]}"
         found[f"Key of {word} account"] = f"/keys/{keys[word]}"
-        found[f"Model, {word}"] = f"/models/{models[word]}"
+        found[f"Model, {word}"] = f"/models/id/{models[word]}"
         found[f"Channel, {word}"] = f"/channels/{channels[word]}"
         found[f"Ledger, {word} account"] = f"/ledger/?account={accounts[word]}"
     found |= {f"Ledger, {kind}": f"/ledger/?kind={kind}" for kind in ("charge", "refund")}

@@ -422,7 +422,7 @@ async def photograph(browser: Browser, camera: Camera, edge: str, console: str, 
         await staff.fill("[name=password]", PASSWORD)
         await staff.click("button.primary")
         await staff.wait_for_url(f"{console}/")
-        kinds = re.compile(r"^/(?!static|messages|models/(?!gpt-4o-mini|$|new))")
+        kinds = re.compile(r"^/(?!static|messages|models/(?!id/gpt-4o-mini|$|new))")
         paths = ["/", "/nowhere", "/models/selected?action=disable&rowid=gpt-4.1", *seeded.console_paths]
         await camera.crawl(staff, "console", console, paths, kinds)
         await states(camera, staff, console, CONSOLE_STATES, "console")

@@ -77,18 +77,18 @@ class AliasesView(ListView):
         done = submit_form(form, lambda: actions.create_alias(form), url_for("aliases.index"))
         return done or (self._list(form), 422)
 
-    @page_route("/<path:alias_name>")
+    @page_route("/name/<path:alias_name>")
     def detail(self, alias_name: str) -> ResponseReturnValue:
         alias = find_alias(alias_name)
         return self._page(alias, AliasForm.from_alias(alias))
 
-    @action_route("/<path:alias_name>/edit", "alias.edit")
+    @action_route("/name/<path:alias_name>/edit", "alias.edit")
     def edit(self, alias_name: str) -> ResponseReturnValue:
         alias, form = find_alias(alias_name), AliasForm()
         done = submit_form(form, lambda: actions.update_alias(alias.name, form), _alias_url(alias.name))
         return done or (self._page(alias, form), 422)
 
-    @action_route("/<path:alias_name>/delete", "alias.edit")
+    @action_route("/name/<path:alias_name>/delete", "alias.edit")
     def delete(self, alias_name: str) -> ResponseReturnValue:
         alias = find_alias(alias_name)
         return run_action(lambda: actions.delete_alias(alias.name), url_for("aliases.index"))

@@ -173,29 +173,29 @@ class ModelsView(ListView):
         done = submit_form(form, lambda: actions.create_model(form), lambda: _model_url(form.model.data.strip()))
         return done or (self._new(form), 422)
 
-    @page_route("/<path:model_id>")
+    @page_route("/id/<path:model_id>")
     def detail(self, model_id: str) -> ResponseReturnValue:
         return self._page(find_model(model_id))
 
-    @action_route("/<path:model_id>/edit", "model.edit")
+    @action_route("/id/<path:model_id>/edit", "model.edit")
     def edit(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), ModelForm()
         done = submit_form(form, lambda: actions.update_model(model.id, form), _model_url(model.id))
         return done or (self._page(model, edit=form), 422)
 
-    @action_route("/<path:model_id>/deprecation", "model.edit")
+    @action_route("/id/<path:model_id>/deprecation", "model.edit")
     def deprecate(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), DeprecationForm()
         done = submit_form(form, lambda: actions.deprecate_model(model.id, form), _model_url(model.id))
         return done or (self._page(model, deprecation=form), 422)
 
-    @action_route("/<path:model_id>/draft", "model.price")
+    @action_route("/id/<path:model_id>/draft", "model.price")
     def draft(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), RatesForm()
         done = submit_form(form, lambda: actions.save_draft(model.id, form.rates()), _model_url(model.id) + "#price")
         return done or (self._page(model, rates=form), 422)
 
-    @action_route("/<path:model_id>/draft/publish", "model.price")
+    @action_route("/id/<path:model_id>/draft/publish", "model.price")
     def publish(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), PublishForm()
         done = submit_form(
@@ -203,19 +203,19 @@ class ModelsView(ListView):
         )
         return done or (self._page(model, publish=form), 422)
 
-    @action_route("/<path:model_id>/draft/discard", "model.price")
+    @action_route("/id/<path:model_id>/draft/discard", "model.price")
     def discard(self, model_id: str) -> ResponseReturnValue:
         model = find_model(model_id)
         return run_action(lambda: actions.discard_draft(model.id), _model_url(model.id))
 
-    @action_route("/<path:model_id>/routes", "model.route")
+    @action_route("/id/<path:model_id>/routes", "model.route")
     def add_route(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), NewRouteForm()
         form.channel.choices = _channel_names()
         done = submit_form(form, lambda: actions.add_route(model.id, form), _model_url(model.id))
         return done or (self._page(model, route=form), 422)
 
-    @action_route("/<path:model_id>/try", "model.try")
+    @action_route("/id/<path:model_id>/try", "model.try")
     def try_out(self, model_id: str) -> ResponseReturnValue:
         model, form = find_model(model_id), TestCallForm()
         if not form.validate_on_submit():
@@ -231,11 +231,11 @@ class ModelsView(ListView):
             return self._page(model, trying=form), 422
         return self._page(model, trying=form, tried=tried)
 
-    @action_route("/<path:model_id>/enable", "model.status")
+    @action_route("/id/<path:model_id>/enable", "model.status")
     def enable(self, model_id: str) -> ResponseReturnValue:
         return run_action(lambda: actions.enable_model(model_id), _model_url(model_id))
 
-    @action_route("/<path:model_id>/disable", "model.status")
+    @action_route("/id/<path:model_id>/disable", "model.status")
     def disable(self, model_id: str) -> ResponseReturnValue:
         return run_action(lambda: actions.disable_model(model_id), _model_url(model_id))
 

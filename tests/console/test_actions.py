@@ -120,12 +120,12 @@ def test_a_price_is_drafted_compared_and_published_and_the_old_row_stays(signed_
     version = CatalogVersion.get().version
     browser = signed_in("billing")
     drafted = browser.submit_form(
-        "/models/m/1", "/models/m/1/draft", **{**RATES, "input": f"1{THIN}500", "output": "4000", "minimum": "10"}
+        "/models/id/m/1", "/models/id/m/1/draft", **{**RATES, "input": f"1{THIN}500", "output": "4000", "minimum": "10"}
     )
     assert "Draft saved." in drafted.text
     assert f"1{THIN}500" in drafted.text
     assert Price.select().count() == 1
-    answer = browser.submit_form("/models/m/1", "/models/m/1/draft/publish", effective_at="")
+    answer = browser.submit_form("/models/id/m/1", "/models/id/m/1/draft/publish", effective_at="")
     assert "The new price of m/1 is in effect." in answer.text
     old, new = Price.select().order_by(Price.effective_at)
     assert (old.credits_per_1k_input, new.credits_per_1k_input, new.credits_per_1k_output) == (100, 1_500, 4_000)
@@ -139,12 +139,12 @@ def test_further_rates_are_drafted_compared_and_published(signed_in):
     factories.model("m", input=1, output=1)
     browser = signed_in("billing")
     more = {"audio_input": "7", "web_search": "9", "more_rates": "input@200000=2\n tier:flex = 500 "}
-    drafted = browser.submit_form("/models/m", "/models/m/draft", **RATES, **more)
+    drafted = browser.submit_form("/models/id/m", "/models/id/m/draft", **RATES, **more)
     assert "Input above 200" in drafted.text
-    browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="")
+    browser.submit_form("/models/id/m", "/models/id/m/draft/publish", effective_at="")
     rates = (Rate("audio_input", 0, 7), Rate("input", 200_000, 2), Rate("tier:flex", 0, 500), Rate("web_search", 0, 9))
     assert rates_of(current_price("m")).rates == rates
-    page = browser.get("/models/m").text
+    page = browser.get("/models/id/m").text
     assert "Service tier flex" in page
     for filled in (
         'name="audio_input" type="text" value="7"',
@@ -169,7 +169,7 @@ def test_further_rates_are_drafted_compared_and_published(signed_in):
 )
 def test_impossible_rates_are_refused(signed_in, more_rates):
     factories.model("m", input=1, output=1)
-    refused = signed_in("billing").submit_form("/models/m", "/models/m/draft", **RATES, more_rates=more_rates)
+    refused = signed_in("billing").submit_form("/models/id/m", "/models/id/m/draft", **RATES, more_rates=more_rates)
     assert refused.status_code == 422
     assert not PriceDraft.select().exists()
 
@@ -190,11 +190,11 @@ def test_a_parameter_is_allowed_for_a_channel_with_its_worst_case(signed_in):
 def test_a_price_may_start_in_the_future_but_not_in_the_past(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.submit_form("/models/m", "/models/m/draft", **RATES)
-    assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
+    browser.submit_form("/models/id/m", "/models/id/m/draft", **RATES)
+    assert browser.submit_form("/models/id/m", "/models/id/m/draft/publish", effective_at="2020-01-01T00:00").status_code == 422
     for wrong in ("tomorrow", "9999-12-31T23:59-14:00"):
-        assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at=wrong).status_code == 422
-    page = browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="2090-01-31T09:30")
+        assert browser.submit_form("/models/id/m", "/models/id/m/draft/publish", effective_at=wrong).status_code == 422
+    page = browser.submit_form("/models/id/m", "/models/id/m/draft/publish", effective_at="2090-01-31T09:30")
     assert "takes effect at 2090-01-31 09:30 UTC" in page.text
     assert Price.select().order_by(Price.effective_at.desc()).get().effective_at == 3_789_538_200_000
     assert current_price("m").credits_per_1k_input == 100
@@ -203,24 +203,24 @@ def test_a_price_may_start_in_the_future_but_not_in_the_past(signed_in):
 def test_publishing_over_a_price_that_changed_meanwhile_is_rejected(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.submit_form("/models/m", "/models/m/draft", **RATES)
-    filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
+    browser.submit_form("/models/id/m", "/models/id/m/draft", **RATES)
+    filled = {**browser.form("/models/id/m", "/models/id/m/draft/publish"), "effective_at": ""}
     set_price("m", Rates(700, 700), origin=Origin("a colleague"))
-    answer = browser.post("/models/m/draft/publish", filled)
+    answer = browser.post("/models/id/m/draft/publish", filled)
     assert (answer.status_code, "has changed since" in answer.text) == (422, True)
     assert current_price("m").credits_per_1k_input == 700
-    assert browser.submit_form("/models/m", "/models/m/draft/publish", effective_at="").status_code == 200
-    assert browser.post("/models/m/draft/publish", filled).status_code == 404  # second submission
+    assert browser.submit_form("/models/id/m", "/models/id/m/draft/publish", effective_at="").status_code == 200
+    assert browser.post("/models/id/m/draft/publish", filled).status_code == 404  # second submission
 
 
 def test_a_draft_that_changed_meanwhile_is_not_published_but_can_be_discarded(signed_in):
     factories.model("m", input=100)
     browser = signed_in("owner")
-    browser.submit_form("/models/m", "/models/m/draft", **RATES)
-    filled = {**browser.form("/models/m", "/models/m/draft/publish"), "effective_at": ""}
-    browser.submit_form("/models/m", "/models/m/draft", **{**RATES, "output": "9"})
-    assert browser.post("/models/m/draft/publish", filled).status_code == 422
-    browser.submit_form("/models/m", "/models/m/draft/discard")
+    browser.submit_form("/models/id/m", "/models/id/m/draft", **RATES)
+    filled = {**browser.form("/models/id/m", "/models/id/m/draft/publish"), "effective_at": ""}
+    browser.submit_form("/models/id/m", "/models/id/m/draft", **{**RATES, "output": "9"})
+    assert browser.post("/models/id/m/draft/publish", filled).status_code == 422
+    browser.submit_form("/models/id/m", "/models/id/m/draft/discard")
     assert not PriceDraft.select().exists()
     assert Price.select().count() == 1
 
@@ -229,17 +229,17 @@ def test_a_draft_that_changed_meanwhile_is_not_published_but_can_be_discarded(si
 def test_a_price_requires_amounts(signed_in, missing):
     factories.model("m")
     filled = {name: value for name, value in RATES.items() if name != missing}
-    assert signed_in("owner").submit_form("/models/m", "/models/m/draft", **filled).status_code == 422
+    assert signed_in("owner").submit_form("/models/id/m", "/models/id/m/draft", **filled).status_code == 422
     assert not PriceDraft.select().exists()
 
 
 def test_a_model_is_disabled_and_enabled(signed_in):
     factories.model("m")
     browser = signed_in("owner")
-    assert "m disabled." in browser.submit_form("/models/m", "/models/m/disable").text
+    assert "m disabled." in browser.submit_form("/models/id/m", "/models/id/m/disable").text
     assert AIModel.get_by_id("m").status == "disabled"
     assert last_entry("model.status").target == "m"
-    assert "m enabled." in browser.submit_form("/models/m", "/models/m/enable").text
+    assert "m enabled." in browser.submit_form("/models/id/m", "/models/id/m/enable").text
     assert AIModel.get_by_id("m").status == "active"
 
 

@@ -92,7 +92,7 @@ async def test_a_published_price_applies_to_the_next_call_but_not_to_a_running_o
     await asyncio.to_thread(running.response_head)
     await asyncio.to_thread(gate.wait_reached)
     page = await enter("owner")
-    await page.goto(f"{setup.console.url}/models/m-1")
+    await page.goto(f"{setup.console.url}/models/id/m-1")
     await page.fill("[name=input]", "10 000")
     await page.fill("[name=output]", "20 000")
     await page.click("text=Save draft")
@@ -157,7 +157,7 @@ async def test_a_new_channel_and_model_serve_calls(setup: ConsoleAndEdge, enter)
 
 async def test_a_trial_call_is_charged_to_the_chosen_account(setup: ConsoleAndEdge, enter) -> None:
     page = await enter()
-    await page.goto(f"{setup.console.url}/models/m-1")
+    await page.goto(f"{setup.console.url}/models/id/m-1")
     await page.click("text=Send a message as a customer")
     await page.fill("[name=prompt]", "Hello?")
     await page.fill("[name=account]", setup.account.email)
@@ -176,7 +176,7 @@ async def test_readonly_staff_see_no_forms_and_their_posts_are_rejected(setup: C
         "/keys/",
         f"/keys/{setup.key.id}",
         "/models/",
-        "/models/m-1",
+        "/models/id/m-1",
         "/channels/",
     ]
     for path in [

@@ -13,7 +13,9 @@ from shared.core.clock import now_ms
 from shared.core.formats import NARROW_SPACE
 from shared.core.secrets import unseal
 from shared.models import AIModel, ApiKey, AuditEntry, CatalogVersion, Channel, ChannelModel, ModelAlias, Price, UsageLedger
+from shared.operations.model_aliases import create_alias
 from tests import factories
+from tests.factories import ORIGIN
 from tests.servers.edge import SECRET_KEY
 from tests.upstream import default_script
 from tests.upstream_responses import error_response, html_response, json_response
@@ -144,7 +146,7 @@ def test_model_details_are_edited_and_audited(signed_in):
         "max_output_tokens": "500",
         "full_hold": "y",
     }
-    assert "m updated." in browser.submit_form("/models/m", "/models/m/edit", **values, free="y").text
+    assert "m updated." in browser.submit_form("/models/id/m", "/models/id/m/edit", **values, free="y").text
     model = AIModel.get()
     assert (model.description, model.max_output_tokens, model.is_free, model.modality) == ("Better.", 500, True, "text->text")
     assert model.full_hold
@@ -157,9 +159,9 @@ def test_the_deprecation_of_a_model_is_announced(signed_in):
     factories.model("m-2", channel)
     browser = signed_in("owner")
     values = {"deprecated": "2026-01-01", "shutdown": "2030-01-31", "successor": "m-2"}
-    refused = browser.submit_form("/models/m-1", "/models/m-1/deprecation", **{**values, "successor": "nobody"})
+    refused = browser.submit_form("/models/id/m-1", "/models/id/m-1/deprecation", **{**values, "successor": "nobody"})
     assert (refused.status_code, "No model" in refused.text) == (422, True)
-    page = browser.submit_form("/models/m-1", "/models/m-1/deprecation", **values).text
+    page = browser.submit_form("/models/id/m-1", "/models/id/m-1/deprecation", **values).text
     assert "Deprecation of m-1 saved." in page
     assert "<dt>Successor</dt><dd>m-2</dd>" in page
     model = AIModel.get_by_id("m-1")
@@ -184,7 +186,7 @@ def test_an_alias_is_created_edited_and_deleted(signed_in):
     alias = ModelAlias.get()
     assert (alias.name, alias.model, alias.shutdown_at, alias.successor) == ("old/m", "m-1", 1_896_048_000_000, None)
     assert browser.get("/aliases/").text.count('<button name="action"') == 1
-    page = "/aliases/old/m"
+    page = "/aliases/name/old/m"
     changed = {"model": "m-2", "deprecated": "", "shutdown": "", "successor": "m-1"}
     assert "Alias old/m updated." in browser.submit_form(page, f"{page}/edit", **changed).text
     alias = ModelAlias.get()
@@ -196,15 +198,38 @@ def test_an_alias_is_created_edited_and_deleted(signed_in):
     assert [entry.action for entry in entries] == ["alias.create", "alias.update", "alias.delete"]
 
 
+@pytest.mark.parametrize("id", ["new", "selected", "export.csv", "selected/disable", "id/m"])
+def test_models_and_aliases_may_be_named_like_other_pages(signed_in, id):
+    """The pages of both begin with a part of the path that no other page has."""
+    factories.model(id, factories.channel("https://api.example.com/v1"))
+    create_alias(f"{id}/alias", id, origin=ORIGIN)
+    browser = signed_in("owner")
+    page = re.search(r'class="row" href="([^"]+)"', browser.get("/models/").text)
+    assert page is not None
+    assert f"<title>{id} " in browser.get(page[1]).text
+    assert f"{id} disabled." in browser.submit_form(page[1], f"{page[1]}/disable").text
+    assert AIModel.get().status == "disabled"
+    page = re.search(r'class="row" href="([^"]+)"', browser.get("/aliases/").text)
+    assert page is not None
+    assert f"Alias {id}/alias deleted." in browser.submit_form(page[1], f"{page[1]}/delete").text
+
+
+def test_no_page_hides_that_of_an_id_which_people_choose(app):
+    rules = [rule.rule for rule in app.url_map.iter_rules() if not rule.rule.endswith("filename>")]
+    parents = {rule.partition("<path:")[0] for rule in rules if "<path:" in rule}
+    assert parents == {"/models/id/", "/aliases/name/"}
+    assert [rule for rule in rules for parent in parents if rule.startswith(parent) and "<path:" not in rule] == []
+
+
 def test_a_second_route_is_added_edited_and_removed(signed_in):
     factories.model("m", factories.channel("https://a.example.com/v1", name="a"), input=100, output=300)
     factories.channel("https://b.example.com/v1", name="b")
     browser = signed_in("support")
     values = {"channel": "b", "upstream_model": "", "priority": "1", "weight": "3", "cost_input": "80", "cost_output": ""}
-    assert "Channel b serves m" in browser.submit_form("/models/m", "/models/m/routes", **values).text
+    assert "Channel b serves m" in browser.submit_form("/models/id/m", "/models/id/m/routes", **values).text
     route = ChannelModel.get(ChannelModel.priority == 1)
     assert (route.upstream_model, route.weight, route.cost_per_1k_input) == ("m", 3, 80)
-    assert "Margin on b" in browser.get("/models/m").text
+    assert "Margin on b" in browser.get("/models/id/m").text
     page = f"/routes/{route.id}"
     browser.submit_form(page, page, upstream_model="acme-m", priority="0", weight="5", cost_input="120", cost_output="250")
     route = ChannelModel.get_by_id(route.id)
@@ -330,9 +355,9 @@ def test_a_trial_call_requires_an_account_and_a_reachable_edge(signed_in):
     account = factories.account()
     factories.model("m", factories.channel("https://a.example.com/v1"))
     browser = signed_in("support")
-    unknown = browser.submit_form("/models/m", "/models/m/try", prompt="Hi", account="nobody@example.com")
+    unknown = browser.submit_form("/models/id/m", "/models/id/m/try", prompt="Hi", account="nobody@example.com")
     assert (unknown.status_code, "No account" in unknown.text) == (422, True)
-    away = browser.submit_form("/models/m", "/models/m/try", prompt="Hi", account=account.email)
+    away = browser.submit_form("/models/id/m", "/models/id/m/try", prompt="Hi", account=account.email)
     assert (away.status_code, "No answer from the edge" in away.text) == (422, True)
     assert ApiKey.get().revoked_at is not None
 
@@ -341,14 +366,14 @@ def test_a_trial_submitted_twice_makes_one_call(signed_in):
     account = factories.account()
     factories.model("m", factories.channel("https://a.example.com/v1"))
     browser = signed_in("support")
-    values = {**browser.form("/models/m", "/models/m/try"), "prompt": "Hi", "account": account.email}
-    assert "No answer from the edge" in browser.post("/models/m/try", values).text
-    again = browser.post("/models/m/try", values)
+    values = {**browser.form("/models/id/m", "/models/id/m/try"), "prompt": "Hi", "account": account.email}
+    assert "No answer from the edge" in browser.post("/models/id/m/try", values).text
+    again = browser.post("/models/id/m/try", values)
     assert (again.status_code, "submitted twice" in again.text) == (422, True)
     assert ApiKey.select().count() == 1  # each trial call creates one key
-    token = re.search(r'name="token"[^>]*value="([^"]+)"', again.text[again.text.index("/models/m/try") :])
+    token = re.search(r'name="token"[^>]*value="([^"]+)"', again.text[again.text.index("/models/id/m/try") :])
     assert token is not None
-    assert "No answer from the edge" in browser.post("/models/m/try", {**values, "token": token[1]}).text
+    assert "No answer from the edge" in browser.post("/models/id/m/try", {**values, "token": token[1]}).text
 
 
 def test_margins_are_price_minus_cost():
@@ -378,7 +403,7 @@ def test_prices_are_shown_by_the_kind_of_model(signed_in):
         *("Input 150 000, output 600 000 credits per 1M tokens", "Input 0.15, output 0.60 USD per 1M tokens"),
     ):
         assert f">{price}<" in listed
-    page = browser.get("/models/video-1").text.replace(NARROW_SPACE, " ")
+    page = browser.get("/models/id/video-1").text.replace(NARROW_SPACE, " ")
     assert "A video of 5 seconds: 1 200 000 credits" in page
     assert "tokens" not in page[page.index("<table>") : page.index("Channels")]
-    assert "One minute of audio: 6 000 credits" in browser.get("/models/ears").text.replace(NARROW_SPACE, " ")
+    assert "One minute of audio: 6 000 credits" in browser.get("/models/id/ears").text.replace(NARROW_SPACE, " ")

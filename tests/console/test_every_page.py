@@ -124,4 +124,4 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
     for action in ("publish", "disable"):
         await page.goto(f"{home}models/selected?action={action}&rowid=m-1&rowid={LONG_MODEL}")
         await check_page(page, axe, f"console-models-{action}")
-    assert kinds - {f"/models/{LONG_MODEL}", "/models/m-2"} == pages(app)
+    assert kinds - {f"/models/id/{LONG_MODEL}", "/models/id/m-2"} == pages(app)

@@ -66,7 +66,7 @@ def test_unstorable_text_is_rejected_with_the_field_name(signed_in) -> None:
     for page, action in (("/staff/", "/staff/"), ("/codes/", "/codes/"), ("/me/", "/me/password")):
         answer = owner.post(action, {**owner.form(page, action), "email": "a\0@example.com", "note": "\0", "new": "\0"})
         assert (answer.status_code, "contains a NUL" in answer.text) == (400, True), action
-    assert owner.get("/models/a%00b").status_code == 404
+    assert owner.get("/models/id/a%00b").status_code == 404
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "Identity, GZIP", "unknown"])

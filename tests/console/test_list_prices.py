@@ -88,4 +88,4 @@ def test_home_warns_of_prices_below_cost(signed_in):
     ChannelModel.update(cost_per_1k_input=101).where(ChannelModel.model == "m-1").execute()
     assert '<a class="worry" href="/models/?show=below">1 below cost</a>' in browser.get("/").text
     page = browser.get("/models/?show=below").text
-    assert ("/models/m-1" in page, "/models/m-2" in page) == (True, False)
+    assert ("/models/id/m-1" in page, "/models/id/m-2" in page) == (True, False)

@@ -33,7 +33,7 @@ def models(bound_database: Any) -> None:
 
 def names(browser: Browser, path: str) -> list[str]:
     """The rows of a list of models, in order."""
-    return re.findall(r'class="row" href="/models/([^"]*)"', browser.get(path).text)
+    return re.findall(r'class="row" href="/models/id/([^"]*)"', browser.get(path).text)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def filled() -> dict[str, str]:
     return {
         "account": f"/accounts/{owner.id}",
         "key": f"/keys/{key.id}",
-        "model": "/models/m",
+        "model": "/models/id/m",
         "channel": f"/channels/{channel.id}",
         "receipt": f"/usage/{made.id}",
     }
@@ -253,6 +253,13 @@ def test_an_unhandled_error_page_reveals_no_details(app, signed_in):
 
 def test_unknown_rows_are_not_found(signed_in):
     browser, unknown = signed_in("owner"), new_id()
-    for path in (f"/accounts/{unknown}", f"/keys/{unknown}", f"/usage/{unknown}", f"/channels/{unknown}", "/models/none", "/x"):
+    for path in (
+        f"/accounts/{unknown}",
+        f"/keys/{unknown}",
+        f"/usage/{unknown}",
+        f"/channels/{unknown}",
+        "/models/id/none",
+        "/x",
+    ):
         answer = browser.get(path)
         assert (answer.status_code, "Not found" in answer.text) == (404, True), path

@@ -47,7 +47,7 @@ def test_every_identifier_is_found_by_every_role(signed_in: Any) -> None:
         str(member.id): f"/members/{owner.id}/{member.id}",
         str(key.id): keys, key.prefix: keys, secret: keys,
         str(call.id): receipt, f"req_{call.id.hex}": receipt, f"chatcmpl-{call.id.hex}": receipt,
-        "east": f"/channels/{channel.id}", "m/1": "/models/m/1", str(plan.id): f"/plans/{plan.id}",
+        "east": f"/channels/{channel.id}", "m/1": "/models/id/m/1", str(plan.id): f"/plans/{plan.id}",
     }  # fmt: skip
     browsers = [signed_in(role) for role in STAFF_ROLES]
     for text, path in expected.items():
