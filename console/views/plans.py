@@ -16,6 +16,7 @@ from console.views.form_handling import run_action, submit_form
 from console.views.list_view import Filter, ListView, bulk_action
 from console.views.view import action_route, page_route
 from shared.models import ENABLED_STATUSES, Account, Plan, Subscription
+from shared.operations.payments import find_payment_settings
 from shared.operations.plans import find_plan
 from shared.text.translation import lazy_gettext, ngettext
 
@@ -45,16 +46,17 @@ class PlansView(ListView):
     clipped_columns = frozenset({"name"})
 
     def add_details(self, rows: list[Any]) -> None:
-        """Add each plan's number of subscribers."""
+        """Add each plan's number of subscribers, and the currency of its price, or None if there are no payment settings."""
         counts: Any = (
             Subscription.select(Subscription.plan, fn.COUNT(Subscription.id))
             .where(Subscription.status == "active")
             .group_by(Subscription.plan)
             .tuples()
         )
-        subscribers = dict(counts)
+        subscribers, terms = dict(counts), find_payment_settings()
         for row in rows:
             row.subscribers = subscribers.get(row.id, 0)
+            row.currency = terms.currency if terms else None
 
     @bulk_action(
         "open",

@@ -12,6 +12,7 @@ from console.app import create_app
 from console.views.redeem_codes import CodesView
 from shared.core.clock import now_ms
 from shared.core.database import database
+from shared.core.formats import NARROW_SPACE
 from shared.identity.account_links import PASSWORD, proves, read_token
 from shared.ledger.verify import verify_ledger
 from shared.mail.outbox import recent_mails
@@ -34,6 +35,7 @@ from shared.operations.email_changes import confirm_change, request_change
 from shared.operations.key_rotation import revoke_keys, rotate_key
 from shared.operations.keys import create_key, revoke_key
 from shared.operations.members import MemberTerms, add_member
+from shared.operations.payments import PaymentTerms, set_payment_settings
 from shared.operations.plans import create_plan
 from shared.operations.redeem_codes import create_codes, redeem
 from shared.operations.verification import confirm_email
@@ -270,6 +272,16 @@ def test_bulk_revocation_requires_typing_the_number_of_keys(signed_in):
 def test_revoking_twice_counts_once(bound_database):
     key, _ = factories.api_key(factories.account())
     assert [revoke_keys([key.id], origin=ORIGIN) for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("currency", "shown"), [("eur", f"10.00{NARROW_SPACE}EUR"), ("jpy", f"1{NARROW_SPACE}000{NARROW_SPACE}JPY"), (None, "–")]
+)
+def test_prices_of_plans_are_in_the_currency_of_payments(signed_in, currency, shown):
+    create_plan("Pro", {"monthly_credits": 100, "price_cents": 1_000}, origin=ORIGIN)
+    if currency:
+        set_payment_settings(PaymentTerms(currency, 10, [500], 100, 100_000, invoices=True, bank_details="IBAN"), origin=ORIGIN)
+    assert f'<td class="right">{shown}</td>' in signed_in("readonly").get("/plans/").text
 
 
 @pytest.mark.parametrize("role", ["support", "readonly"])
