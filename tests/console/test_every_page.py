@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
+from playwright.async_api import Page
 
 from shared.core.clock import now_ms
 from shared.models import EdgeProcess
@@ -89,6 +90,24 @@ def pages(app: Flask) -> set[str]:
     return {re.sub("<path:[a-z_]+>", lambda found: names[found[0]], rule) for rule in kept}
 
 
+async def table_edges(page: Page) -> tuple[str, str]:
+    """The side on which the first table has a shadow, unscrolled and scrolled to its last column; "" without one."""
+    sides = []
+    for left in (0, 10_000):
+        shadow: str = await page.evaluate(
+            """async (left) => {
+              const table = document.querySelector(".table");
+              table.scrollLeft = left;
+              await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+              return getComputedStyle(table).boxShadow;
+            }""",
+            left,
+        )
+        offsets = re.findall(r"(-?\d+)px 0px", shadow)
+        sides.append("" if not offsets else "right" if float(offsets[0]) < 0 else "left")
+    return sides[0], sides[1]
+
+
 @pytest.mark.parametrize("look", LOOKS, ids=["desk", "phone"])
 async def test_every_page_is_accessible(filled_database: None, app: Flask, enter: Enter, axe: str, look: dict[str, Any]) -> None:
     page = await enter("/", **look)
@@ -118,6 +137,8 @@ async def test_every_page_is_accessible(filled_database: None, app: Flask, enter
     price = await page.locator("td.wide").first.bounding_box()
     assert price is not None
     assert price["x"] + price["width"] <= look["viewport"]["width"]
+    edges = await table_edges(page)
+    assert edges == (("right", "left") if look["viewport"] == PHONE else ("", ""))
     await page.check("[data-select-all]")
     await page.click("button[value=disable]")
     assert len(await page.query_selector_all("[name=rowid]")) == 3
