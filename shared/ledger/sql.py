@@ -140,8 +140,13 @@ def _pipelined_transaction(durable: bool) -> Iterator[None]:
 
 @contextmanager
 def _sqlite_transaction(durable: bool) -> Iterator[None]:
-    """Like `shared.core.database.transaction`, without Peewee's objects for nested transactions."""
+    """Like `shared.core.database.transaction`, without Peewee's objects for nested transactions.
+
+    An INSERT of several rows keeps the former content of each page that it changes, in case a row is rejected. By default, SQLite
+    writes more than 64 KB of that to a temporary file. Only here, because long sorts of other connections could fill the memory.
+    """
     execute_sql = database.execute_sql
+    execute_sql("PRAGMA temp_store = MEMORY")
     if not durable:
         execute_sql("PRAGMA synchronous = NORMAL")
     try:
