@@ -934,7 +934,7 @@ class LedgerEntry(BaseModel):
         ]
 
 
-# At most one charge and one refund per call, even if a message is delivered twice.
+# At most one charge and one refund per call, even if a message is delivered twice. SQLite has `call` first: see migration 0051.
 LedgerEntry.add_index(
     LedgerEntry.index(
         LedgerEntry.account,

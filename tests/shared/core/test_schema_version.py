@@ -70,12 +70,19 @@ def sqlite_schema_of(target: peewee.Database) -> Schema:
     ).fetchall()
     tables = {name: sql for kind, name, _, sql in found if kind == "table"}
     # Without the indexes of primary keys, which have no SQL: a table WITHOUT ROWID has none. The columns name their keys.
-    schema: Schema = {"indexes": [(table, name, sql) for kind, name, table, sql in found if kind == "index" and sql]}
+    schema: Schema = {"indexes": [(table, name, unordered(sql)) for kind, name, table, sql in found if kind == "index" and sql]}
     for what, pragma, skip in (("columns", "table_info", 1), ("foreign keys", "foreign_key_list", 2)):
         rows = [(table, *row[skip:]) for table in tables for row in target.execute_sql(f"PRAGMA {pragma}({table})").fetchall()]
         schema[what] = rows
     schema["checks"] = [(table, check) for table, sql in tables.items() for check in checks_of(sql)]
     return {what: sorted(rows, key=repr) for what, rows in schema.items()}
+
+
+def unordered(sql: str) -> str:
+    """An index's definition. Columns of a unique one are sorted: their order decides where entries go, not what is unique."""
+    if not sql.startswith("CREATE UNIQUE"):
+        return sql
+    return re.sub(r"\((.*?)\)", lambda match: f"({', '.join(sorted(match[1].split(', ')))})", sql, count=1)
 
 
 def checks_of(sql: str) -> list[str]:
