@@ -1,7 +1,8 @@
 """Reads a stream of an OpenAI-compatible provider. Events are relayed unchanged where possible.
 
 Each payload is decoded into the few fields that matter (msgspec validates the JSON and skips the rest, about 0.5 us per event). A
-payload whose id and model need no change is relayed byte for byte.
+payload whose id and model need no change is relayed byte for byte. Events that differ from an earlier one only in their text are
+not decoded (`text_event_template`).
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from shared.dialects.openai_response import (
     normalize_chunk,
     normalize_texts,
 )
+from shared.dialects.text_event_template import TextEventTemplate, split_at_text
 from shared.dialects.tool_calls import json_bytes
 
 # OpenAI, "Audio and speech": streams have pcm16 at 24 kHz, and output audio has a token per 50 ms. As base64.
 AUDIO_BYTES_PER_TOKEN = 24_000 * 2 // 20 * 4 // 3
 MAX_EVENT_BYTES = 8_000_000  # maximum bytes of one event; no provider sends as much
+UNUSED_TEMPLATES = 4  # how many templates of a stream may match no event, before it gets no more
 Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
 
@@ -102,6 +105,7 @@ class OpenAIStream:
             "_is_odd",
         ),
         *("_model", "_reasons", "_swaps", "_tail", "_usage", "_provider_id", "_provider_model"),
+        *("_template", "_templates_left"),
     )
 
     def __init__(self, model: str, call_id: str, began: int, custom_tools: AbstractSet[str] = frozenset()) -> None:
@@ -115,6 +119,8 @@ class OpenAIStream:
         self._provider_id: Any = None
         self._provider_model: Any = None
         self._swaps: list[tuple[bytes, bytes]] | None = None
+        self._template: TextEventTemplate | None = None
+        self._templates_left = UNUSED_TEMPLATES
         self._carry = b""
         self._half_line_end = False
         self._counted = bytearray()  # the delivered text as UTF-8, for counting tokens if no usage is reported
@@ -154,10 +160,7 @@ class OpenAIStream:
             return b""
         relay: list[bytes] = []
         try:
-            for event in data[:cut].split(b"\n\n"):
-                payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else event_data(event)
-                if payload and not self.done:
-                    self._read(payload, relay)
+            self._read_events(data[:cut].split(b"\n\n"), relay)
         except (MalformedStream, BrokenStream) as error:
             if not relay and not self.is_complete:
                 raise
@@ -221,9 +224,41 @@ class OpenAIStream:
             data = data[:-1]
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
+    def _read_events(self, events: list[bytes], relay: list[bytes]) -> None:
+        alike: list[bytes] = []  # consecutive events that match the template
+        for event in events:
+            template = self._template
+            if template is not None and event.startswith(template.head) and event.endswith(template.end):
+                alike.append(event)
+                continue
+            if alike:
+                self._read_alike(alike, relay)
+                alike = []
+            self._read_event(event, relay)
+        if alike:
+            self._read_alike(alike, relay)
+
+    def _read_alike(self, events: list[bytes], relay: list[bytes]) -> None:
+        """Read events that match the template."""
+        found = None if self._template is None else self._template.read(events)
+        if found is None:
+            for event in events:
+                self._read_event(event, relay)
+            return
+        text, relayed = found
+        self._counted += text.encode()
+        relay.append(relayed)
+        self._templates_left += 1
+
+    def _read_event(self, event: bytes, relay: list[bytes]) -> None:
+        payload = event[6:] if event[:6] == b"data: " and b"\n" not in event else event_data(event)
+        if payload and not self.done:
+            self._read(payload, relay)
+
     def _read(self, payload: bytes, relay: list[bytes]) -> None:
         if payload.startswith(b"[DONE]"):
             self.done = True
+            self._template = None
             return
         try:
             if not payload.isascii():
@@ -282,6 +317,7 @@ class OpenAIStream:
         self._release_tail(reopened, relay)
         if ends:
             self._ended.update(ends)
+            self._template = None  # what follows the end is read with care
             self._tail = self._rewrite(payload, new, changes)
         elif changes:
             relay.append(b"data: " + self._rewrite(payload, new, changes) + b"\n\n")
@@ -334,12 +370,36 @@ class OpenAIStream:
             return self._rewrite(payload, new)
         if chunk.object != _OBJECT or type(chunk.created) is not int:
             return self._rewrite(payload, new)
-        for theirs, ours in self._swaps or ():
+        for theirs, _ in self._swaps or ():
             # A JSON string cannot contain an unescaped quote, so the first match is the field itself.
             if payload.count(theirs) != 1:
                 return self._rewrite(payload, new)
-            payload = payload.replace(theirs, ours)
-        return payload
+        if self._templates_left and chunk.choices:
+            self._learn_template(chunk.choices, payload)
+        return self._swap(payload)
+
+    def _swap(self, data: bytes) -> bytes:
+        """Return a payload, or a part of it, with our id and model in place of the provider's."""
+        for theirs, ours in self._swaps or ():
+            data = data.replace(theirs, ours)
+        return data
+
+    def _learn_template(self, choices: list[_Choice], payload: bytes) -> None:
+        """Make this payload the template of the following events, if it has nothing but text."""
+        delta = choices[0].delta
+        if len(choices) != 1 or not delta.content or delta != _Delta(content=delta.content):
+            return
+        parts = split_at_text(payload)
+        if parts is None:
+            return
+        # Whether this is the field that the decoder reads, and not one of the same name elsewhere in the payload.
+        head, string, end = parts
+        changed = _decode(b'%b%b?"%b' % (head, string[:-1], end)).choices
+        if changed and changed[0].delta.content == f"{delta.content}?":
+            head = b"data: " + head
+            relayed_head, relayed_end = self._swap(head), self._swap(end) + b"\n\n"
+            self._template = TextEventTemplate(head, end, relayed_head, relayed_end, relayed_end + relayed_head)
+            self._templates_left -= 1
 
     def _rewrite(self, payload: bytes, new: list[int], changes: Changes | None = None) -> bytes:
         """Return the chunk with our id and model, a role in the first delta of `new` choices, and without usage.

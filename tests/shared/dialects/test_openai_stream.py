@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.billing.token_usage import ExtraUsage, PartialUsage, resolve_usage
+from shared.dialects import openai_stream
 from shared.dialects.base import BrokenStream, MalformedStream
 from shared.dialects.openai_stream import OpenAIStream
 from tests import openai_payloads
@@ -31,9 +32,9 @@ class Outcome(NamedTuple):
     error: str | None
 
 
-def read(pieces: list[bytes]) -> Outcome:
+def read(pieces: list[bytes], reader: OpenAIStream | None = None) -> Outcome:
     """Feed all `pieces` to a reader as the edge does."""
-    reader = OpenAIStream("our-model", OUR_ID, BEGAN)
+    reader = reader or OpenAIStream("our-model", OUR_ID, BEGAN)
     relay = b""
     error = None
     try:
@@ -223,6 +224,56 @@ def test_only_json_is_relayed(pieces: list[bytes], positions: list[int]) -> None
     if outcome.tail is not None:
         json.dumps(outcome.tail)
     assert isinstance(outcome.text, str)
+
+
+# Events that differ only in their text
+
+_HEAD = b'data: {"id":"1","model":"acme","object":"chat.completion.chunk","created":1,"choices":[{"index":0,"delta":{"content":'
+_END = b'},"finish_reason":null}]}\n\n'
+_OTHER_ENDS = (
+    b'},"finish_reason":"stop"}]}\n\n',
+    b'},"finish_reason":null}],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n',
+    b',"role":"assistant"},"finish_reason":null}]}\n\n',
+    b',"content":"twice"},"finish_reason":null}]}\n\n',
+    b',"reasoning_content":"why"},"finish_reason":null}]}\n\n',
+)
+STRINGS = st.one_of(
+    TEXT.map(lambda text: json.dumps(text).encode()),
+    TEXT.map(lambda text: json.dumps(text, ensure_ascii=False).encode()),
+    st.binary(max_size=6).map(lambda data: b'"' + data + b'"'),
+    st.sampled_from(
+        [b'""', b'"', b"", b"null", b"5", b' "a" ', b'"\\ud83d"', b'"\\ude00"', b'"a","b"', b'"a\\"', b'"\n"', b'["a"]']
+    ),
+)
+TEXT_EVENTS = st.one_of(
+    STRINGS.map(lambda string: _HEAD + string + _END),
+    st.tuples(STRINGS, st.sampled_from(_OTHER_ENDS)).map(lambda pair: _HEAD + pair[0] + pair[1]),
+    st.sampled_from([frame(chunk("x")), frame(chunk("y", index=1)), frame(usage()), frame(finish()), DONE]),
+)
+
+
+@given(st.lists(TEXT_EVENTS, max_size=12), st.lists(st.integers(0, 10_000), max_size=8))
+@settings(max_examples=500, deadline=None)
+@example([_HEAD + b'"a"' + _END, _HEAD + b'"b"' + _END, _HEAD + b'"c","content":"d"' + _END], [])
+@example([_HEAD + b'"a"' + _END, _HEAD + b'"b\xff"' + _END, _HEAD + b'"c"' + _END], [])
+def test_templates_change_neither_output_nor_usage(events: list[bytes], positions: list[int]) -> None:
+    data = b"".join(events)
+    without = OpenAIStream("our-model", OUR_ID, BEGAN)
+    without._templates_left = 0
+    with_templates = OpenAIStream("our-model", OUR_ID, BEGAN)
+    assert read(cut(data, positions), with_templates) == read(cut(data, positions), without)
+    assert with_templates.text_bytes == without.text_bytes
+    assert with_templates.finished == without.finished
+
+
+def test_an_event_that_differs_only_in_its_text_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = OpenAIStream("our-model", OUR_ID, BEGAN)
+    reader.feed(openai_payloads.frames(role(), chunk("a")))
+    monkeypatch.setattr(openai_stream, "_decode", None)
+    relay = reader.feed(openai_payloads.frames(chunk("b"), chunk('"ö"')))
+    assert [each["choices"][0]["delta"] for each in chunks_of(relay)] == [{"content": "b"}, {"content": '"ö"'}]
+    assert {each["model"] for each in chunks_of(relay)} == {"our-model"}
+    assert reader.text() == 'ab"ö"'
 
 
 # Single cases
