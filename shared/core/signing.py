@@ -42,12 +42,16 @@ def sign(statement: object, secret_key: str, purpose: str) -> str:
 
 
 def is_valid(statement: object, signature: object, key: Ed25519PublicKey) -> bool:
-    """Return whether `signature` (base64) is the signature of `statement` by the owner of `key`."""
+    """Return whether `signature` (base64) is the signature of `statement` by the owner of `key`.
+
+    The decoder ignores unused bits of the last character, so the signature must also be what encoding it again returns.
+    """
     try:
-        key.verify(base64.b64decode(str(signature), validate=True), canonical_json(statement))
+        decoded = base64.b64decode(str(signature), validate=True)
+        key.verify(decoded, canonical_json(statement))
     except (InvalidSignature, binascii.Error):
         return False
-    return True
+    return base64.b64encode(decoded).decode() == signature
 
 
 def public_key(secret_key: str, purpose: str) -> Ed25519PublicKey:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import string
+
 import pytest
 
 from shared.core import signing
@@ -23,6 +26,16 @@ def test_a_signature_covers_the_canonical_form() -> None:
 )
 def test_other_signatures_are_invalid(signature: object) -> None:
     assert not signing.is_valid(STATEMENT, signature, signing.public_key(SECRET, signing.PROOF_REPORT))
+
+
+def test_other_spellings_of_a_signature_are_invalid() -> None:
+    """Four bits of the last character are not part of the signature."""
+    signature = signing.sign(STATEMENT, SECRET, signing.PROOF_REPORT)
+    key = signing.public_key(SECRET, signing.PROOF_REPORT)
+    others = {f"{signature[:-3]}{last}==" for last in string.ascii_letters + string.digits + "+/"} - {signature}
+    same_bytes = [other for other in others if base64.b64decode(other) == base64.b64decode(signature)]
+    assert len(same_bytes) == 15
+    assert not any(signing.is_valid(STATEMENT, other, key) for other in same_bytes)
 
 
 def test_each_purpose_and_secret_has_its_own_key() -> None:

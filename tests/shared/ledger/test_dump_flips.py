@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -205,3 +206,27 @@ def test_any_other_value_of_a_proved_field_is_found(everything: Dump) -> None:
             assert printed.startswith((name, "malformed")), (documents[n], path, printed)
 
     any_value()
+
+
+def test_other_spellings_of_a_signature_are_found(everything: Dump) -> None:
+    """The decoder of base64 ignores bits of the last character before the padding."""
+    documents = [json.loads(line) for line in everything.data.splitlines()]
+    signatures = [document["seal"]["signature"] for document in documents if "seal" in document]
+    signatures += [signed["signature"] for one in documents if (signed := one.get("account", {}).get("origin_signature"))]
+    assert len(signatures) >= 3
+    for signature in signatures:
+        value = base64.b64decode(signature)
+        last = next(
+            last for last in "AQgwBRhx" if last != signature[-3] and base64.b64decode(f"{signature[:-3]}{last}==") == value
+        )
+
+        def change(
+            found: list[dict[str, Any]], old: str = signature, new: str = f"{signature[:-3]}{last}=="
+        ) -> list[dict[str, Any]]:
+            changed: list[dict[str, Any]] = json.loads(json.dumps(found).replace(old, new))
+            return changed
+
+        data = rewritten(everything.data, change)
+        assert data != everything.data
+        assert everything.command(data)
+        assert everything.program(data)
