@@ -116,6 +116,9 @@ class UsageView(View):
 
 
 def _entries(call: Any) -> list[Any]:
-    """Return the ledger entries of this call: its charge, and a refund if there is one."""
+    """Return the ledger entries of this call: its charge, and a refund if there is one.
+
+    Sorted here, because to avoid a sort, SQLite would read all entries of the account in the order of their numbers.
+    """
     of_call = (LedgerEntry.account == call.account_id) & (LedgerEntry.call == call.id)
-    return list(LedgerEntry.select().where(of_call).order_by(LedgerEntry.seq))
+    return sorted(LedgerEntry.select().where(of_call), key=lambda entry: entry.seq)

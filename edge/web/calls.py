@@ -190,9 +190,12 @@ def _read(account: UUID, filters: CallFilters, after: UUID | None, key: str | No
 
 
 def _read_around(account: UUID, call: UUID, key: UUID | None) -> tuple[ApiKey | None, list[LedgerEntry]]:
-    """Return the key and the ledger entries of a call."""
+    """Return the key and the ledger entries of a call.
+
+    Sorted here, because to avoid a sort, SQLite would read all entries of the account in the order of their numbers.
+    """
     entries = LedgerEntry.select().where((LedgerEntry.account == account) & (LedgerEntry.call == call))
-    return ApiKey.get_or_none(ApiKey.id == key), list(entries.order_by(LedgerEntry.seq))
+    return ApiKey.get_or_none(ApiKey.id == key), sorted(entries, key=lambda entry: entry.seq)
 
 
 async def _csv(services: Services, account: UUID, filters: CallFilters) -> AsyncIterator[bytes]:
