@@ -33,7 +33,8 @@ from shared.dialects.tool_calls import json_bytes
 # OpenAI, "Audio and speech": streams have pcm16 at 24 kHz, and output audio has a token per 50 ms. As base64.
 AUDIO_BYTES_PER_TOKEN = 24_000 * 2 // 20 * 4 // 3
 MAX_EVENT_BYTES = 8_000_000  # maximum bytes of one event; no provider sends as much
-UNUSED_TEMPLATES = 4  # how many templates of a stream may match no event, before it gets no more
+UNUSED_TEMPLATES = 4  # templates that a stream learns without using them, before it stops learning
+MAX_TEMPLATE_BYTES = 4096  # of the event that it is made of
 Changes = dict[int, dict[str, Any]]
 _OBJECT = "chat.completion.chunk"
 
@@ -120,7 +121,7 @@ class OpenAIStream:
         self._provider_model: Any = None
         self._swaps: list[tuple[bytes, bytes]] | None = None
         self._template: TextEventTemplate | None = None
-        self._templates_left = UNUSED_TEMPLATES
+        self._templates_left = UNUSED_TEMPLATES  # each use of a template adds one
         self._carry = b""
         self._half_line_end = False
         self._counted = bytearray()  # the delivered text as UTF-8, for counting tokens if no usage is reported
@@ -226,21 +227,22 @@ class OpenAIStream:
 
     def _read_events(self, events: list[bytes], relay: list[bytes]) -> None:
         alike: list[bytes] = []  # consecutive events that match the template
+        template = self._template
         for event in events:
-            template = self._template
             if template is not None and event.startswith(template.head) and event.endswith(template.end):
                 alike.append(event)
                 continue
-            if alike:
-                self._read_alike(alike, relay)
+            if template is not None and alike:
+                self._read_alike(template, alike, relay)
                 alike = []
             self._read_event(event, relay)
-        if alike:
-            self._read_alike(alike, relay)
+            template = self._template
+        if template is not None and alike:
+            self._read_alike(template, alike, relay)
 
-    def _read_alike(self, events: list[bytes], relay: list[bytes]) -> None:
+    def _read_alike(self, template: TextEventTemplate, events: list[bytes], relay: list[bytes]) -> None:
         """Read events that match the template."""
-        found = None if self._template is None else self._template.read(events)
+        found = template.read(events)
         if found is None:
             for event in events:
                 self._read_event(event, relay)
@@ -317,7 +319,7 @@ class OpenAIStream:
         self._release_tail(reopened, relay)
         if ends:
             self._ended.update(ends)
-            self._template = None  # what follows the end is read with care
+            self._template = None  # later events may reopen the choice
             self._tail = self._rewrite(payload, new, changes)
         elif changes:
             relay.append(b"data: " + self._rewrite(payload, new, changes) + b"\n\n")
@@ -374,7 +376,7 @@ class OpenAIStream:
             # A JSON string cannot contain an unescaped quote, so the first match is the field itself.
             if payload.count(theirs) != 1:
                 return self._rewrite(payload, new)
-        if self._templates_left and chunk.choices:
+        if self._templates_left and chunk.choices and len(payload) <= MAX_TEMPLATE_BYTES:
             self._learn_template(chunk.choices, payload)
         return self._swap(payload)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-_CONTENT = re.compile(rb'"content": ?("(?:[^"\\]|\\.)*+")')
+_CONTENT = re.compile(rb'"content": ?("[^"\\]*+(?:\\.[^"\\]*+)*+")')
 _decode_string = msgspec.json.Decoder(str).decode
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.billing.token_usage import ExtraUsage, PartialUsage, resolve_usage
 from shared.dialects import openai_stream
 from shared.dialects.base import BrokenStream, MalformedStream
-from shared.dialects.openai_stream import OpenAIStream
+from shared.dialects.openai_stream import MAX_TEMPLATE_BYTES, OpenAIStream
 from tests import openai_payloads
 from tests.openai_payloads import DONE, Json, chunk, event, finish, frame, role, usage
 
@@ -274,6 +274,14 @@ def test_an_event_that_differs_only_in_its_text_is_not_decoded(monkeypatch: pyte
     assert [each["choices"][0]["delta"] for each in chunks_of(relay)] == [{"content": "b"}, {"content": '"ö"'}]
     assert {each["model"] for each in chunks_of(relay)} == {"our-model"}
     assert reader.text() == 'ab"ö"'
+
+
+def test_large_events_do_not_become_templates() -> None:
+    reader = OpenAIStream("our-model", OUR_ID, BEGAN)
+    reader.feed(openai_payloads.frames(role(), event([chunk("a")["choices"][0]], padding="x" * MAX_TEMPLATE_BYTES)))
+    assert reader._template is None
+    reader.feed(frame(chunk("b")))
+    assert reader._template is not None
 
 
 # Single cases
