@@ -198,6 +198,7 @@ def settle(items: Sequence[Settlement], now: int) -> list[Settled]:
     return results
 
 
+_UNFINISHED = 2**62  # later than any call
 _NO_POOL, _EMPTY_METER = AccountState(0, 0, 0), Meter(0)
 
 
@@ -346,8 +347,8 @@ def _lost_holds(
 ) -> dict[CallId, Hold]:
     """Return the holds that a crash of the database lost: of calls that were never settled, so they have no usage row either.
 
-    A purge deletes the usage rows and expired holds of calls that began before it, so those are never charged again; neither are
-    calls of a deleted account.
+    A purge deletes the usage rows and expired holds of calls that began before its end, so those are never charged again; neither
+    are calls of a deleted account.
     """
     missing = {}
     for item in items:
@@ -360,9 +361,11 @@ def _lost_holds(
     rows = execute("SELECT id, account_id FROM usage_ledger WHERE id IN ? AND account_id IN ?", [calls, accounts]).fetchall()
     settled = {(as_number(id), as_number(account)) for id, account in rows}
     purges = execute(
-        "SELECT account_id, max(boundary) FROM purge_job WHERE account_id IN ? GROUP BY account_id", [accounts]
+        "SELECT account_id, max(boundary), max(coalesce(finished_at, ?)) FROM purge_job WHERE account_id IN ?"
+        " GROUP BY account_id",
+        [_UNFINISHED, accounts],
     ).fetchall()
-    purged = {as_uuid(account): int(boundary) for account, boundary in purges}
+    purged = {as_uuid(account): max(int(boundary), int(finished)) for account, boundary, finished in purges}
     return {
         id: Hold(item.held, "lost")
         for id, item in missing.items()

@@ -18,7 +18,7 @@ from shared.identity.payer import KeyPayer
 from shared.ledger import Claim, Reservation, Settled, Settlement, batch_transaction
 from shared.ledger.compaction import compact_ledger
 from shared.ledger.verify import verify_ledger
-from shared.models import Account, Hold, LedgerEntry, UsageLedger
+from shared.models import Account, Hold, LedgerEntry, PurgeJob, UsageLedger
 from shared.operations.purges import begin_purge
 from tests import factories
 from tests.databases import opened
@@ -122,6 +122,23 @@ def test_a_purged_call_is_not_charged_again(bound_database: peewee.Database, is_
     balance = 850 if is_settled else 1_000
     assert settle(taken, owner.id, 150) == Settled(0, balance, is_first=False)
     assert UsageLedger.select().count() == 0
+    assert verify_ledger(now_ms()).problems == ()
+
+
+@pytest.mark.parametrize("is_done", [False, True], ids=["running purge", "finished purge"])
+def test_a_call_that_a_purge_deleted_is_not_charged_again(bound_database: peewee.Database, is_done: bool) -> None:
+    """It began during the purge. The commit of its charge was not confirmed, so it is settled again."""
+    owner = factories.account(1_000)
+    job = begin_purge(owner.id, origin=factories.ORIGIN)
+    PurgeJob.update(boundary=job.boundary - 1).execute()
+    taken = reservation(factories.api_key(owner)[0].digest)
+    reserve(taken)
+    settle(taken, owner.id, 150)
+    with transaction():
+        compact_ledger(owner.id, now_ms(), SECRET_KEY)
+        if is_done:
+            PurgeJob.update(status="done", finished_at=now_ms()).execute()
+    assert settle(taken, owner.id, 150) == Settled(0, 850, is_first=False)
     assert verify_ledger(now_ms()).problems == ()
 
 
