@@ -16,6 +16,7 @@ from uuid import UUID
 from shared.billing.request_shape import shape_id
 from shared.core import signing
 from shared.core.errors import InvalidInput
+from shared.core.timestamps import format_timestamp
 from shared.ledger.dump import read_entry
 from shared.ledger.dump_check import details_problems, entry_hash
 from shared.ledger.merkle import PathStep, leaf_hash, root_from
@@ -92,6 +93,9 @@ def _check(receipt: Document, keys: dict[str, str] | None) -> Iterator[str]:
     entry = proof["entry"]
     yield from _check_counts(receipt, entry)
     yield from _check_steps(receipt)
+    yield from _check_price(receipt)
+    if entry["salt"] is None:
+        yield "without a salt, the entry does not show what it commits to"
     yield from details_problems(entry)
     hashed = entry_hash(bytes.fromhex(proof["previous"]), entry)
     if not hashed.hex() == entry["hash"] == receipt["entry_hash"]:
@@ -106,7 +110,8 @@ def _check_counts(receipt: Document, entry: Document) -> Iterator[str]:
     if UUID(entry["call"]).hex not in receipt["request_id"]:
         yield "the entry is of another call"
     committed = {"model": usage[0], "status": usage[2], "credits_charged": usage[10], "of_it_overage": usage[11]}
-    committed |= {"not_charged": usage[12], "request_sha256": usage[14]}
+    committed |= {"not_charged": usage[12], "request_sha256": usage[14], "created": format_timestamp(usage[13])}
+    committed["service_tier"] = (usage[9] or {}).get("service_tier", "default")
     yield from (
         f"{name} is {receipt[name]}, but {value} in the entry" for name, value in committed.items() if receipt[name] != value
     )
@@ -129,9 +134,17 @@ def _check_counts(receipt: Document, entry: Document) -> Iterator[str]:
 def _check_steps(receipt: Document) -> Iterator[str]:
     """Recompute the steps from the counts and rates to the cost."""
     if not receipt["steps"]:
+        if receipt["price"] is not None or receipt["cost"] is not None:
+            yield "no steps lead to the cost"
         return
     *lines, total, rounded, with_call, at_least = receipt["steps"]
-    if sum(line["result"] for line in lines) != total["result"]:
+    token_lines, count_lines, tier_lines = _split(lines)
+    tokens = sum(line["result"] for line in token_lines)
+    for tier in tier_lines:  # at most one
+        tokens = -(-tokens * tier["rate"] // 1000)
+        if tier["result"] != tokens:
+            yield "the step of the service tier does not follow from those of the tokens"
+    if tokens + sum(line["result"] for line in count_lines) != total["result"]:
         yield "the steps do not add up to their total"
     for line in lines:
         if "tokens" in line and line["result"] != line["tokens"] * line["rate"]:
@@ -143,6 +156,33 @@ def _check_steps(receipt: Document) -> Iterator[str]:
         yield "the cost does not follow from the steps"
     if receipt["credits_charged"] != receipt["cost"] and not receipt["why"]:
         yield "the charge is not the cost, and no reason is given"
+
+
+def _split(lines: list[Document]) -> tuple[list[Document], list[Document], list[Document]]:
+    """Return the steps of tokens, those of other units, and that of the service tier, which is a factor of the tokens'."""
+    tokens, counts = [line for line in lines if "tokens" in line], [line for line in lines if "count" in line]
+    return tokens, counts, [line for line in lines if not ("tokens" in line or "count" in line)]
+
+
+def _check_price(receipt: Document) -> Iterator[str]:
+    """Compare the steps with the counts and the price. The entry commits only to the price's id."""
+    price = receipt["price"]
+    if not receipt["steps"]:
+        return
+    if price is None:
+        yield "the price of the steps is missing"
+        return
+    *lines, _, _, with_call, at_least = receipt["steps"]
+    token_lines, count_lines, _ = _split(lines)
+    counted = [line["tokens"] for line in token_lines]
+    if counted and sum(counted) != receipt["tokens"]["input"] + receipt["tokens"]["output"]:
+        yield "the tokens of the steps are not those of the receipt"
+    rates = {0, *(rate for name, rate in price.items() if name.startswith("credits_per_"))}
+    rates |= {rate["credits"] for rate in price.get("rates", ())}
+    yield from (f"the rate of the step {line['step']!r} is not in the price" for line in lines if line["rate"] not in rates)
+    is_per_unit = with_call["rate"] == 0 and count_lines != []  # charged for each image, for example
+    if not (is_per_unit or with_call["rate"] == price["credits_per_call"]) or at_least["rate"] != price["minimum_credits"]:
+        yield "the price per call or the minimum charge is not that of the price"
 
 
 def _check_seal(proof: Document, account: UUID, hashed: bytes, keys: dict[str, str] | None) -> Iterator[str]:

@@ -93,7 +93,19 @@ def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
         (("tokens", "output"), 9),
         (("price", "id"), str(uuid4())),
         (("request_sha256",), None),
+        (("created",), "2026-01-01T00:00:00.000Z"),
+        (("service_tier",), "flex"),
+        (("cost",), 9),
+        (("steps",), []),
         (("steps", 0, "result"), 9),
+        (("steps", 1, "tokens"), 9),
+        (("steps", 1, "rate"), 9),
+        (("steps", 5, "rate"), 9),
+        (("steps", 6, "rate"), 9),
+        (("price",), None),
+        (("price", "credits_per_1k_output"), 9),
+        (("price", "credits_per_call"), 9),
+        (("price", "minimum_credits"), 9),
         (("request_shape", "fields"), ["model"]),
         (("request_shape", "headers"), []),
         (("request_shape", "other_fields"), 1),
@@ -109,6 +121,10 @@ def test_a_receipt_proves_itself(sandbox: Sandbox) -> None:
         changed = copy.deepcopy(sealed)
         reduce(getitem, way, changed)[last] = value
         assert check_receipt(changed) != [], (way, last)
+    forged = copy.deepcopy(sealed)
+    forged["model"] = forged["proof"]["entry"]["usage"][0] = "another-model"
+    forged["proof"]["entry"]["salt"] = None
+    assert check_receipt(forged) == ["without a salt, the entry does not show what it commits to"]
 
 
 def test_a_receipt_says_when_its_channel_was_compared(sandbox: Sandbox) -> None:

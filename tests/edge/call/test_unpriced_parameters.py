@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from shared.billing.rates import Rate
+from shared.ledger.receipt_proof import check_receipt
 from shared.models import UsageLedger
 from tests import anthropic_payloads as claude
 from tests import factories
@@ -71,6 +72,7 @@ def test_rates_are_charged_and_shown_on_the_receipt(sandbox: Sandbox, add_model:
     assert served.json["yout"]["credits_charged"] == (60 + 400 + 30) // 2 + 80 == sandbox.charged
     receipt = sandbox.get(f"/api/receipts/{served.headers['x-request-id']}/").json
     assert (receipt["cost"], receipt["credits_charged"], receipt["service_tier"]) == (325, 325, "flex")
+    assert check_receipt(receipt) == []
     assert receipt["tokens"]["audio_input_tokens"] == 400
     assert receipt["tokens"]["web_searches"] == 2
     lines = {step["step"].split(" ×")[0]: step["result"] for step in receipt["steps"]}

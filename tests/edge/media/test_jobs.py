@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.ledger.receipt_proof import check_receipt
 from shared.models import MediaJob, Subscription
 from shared.operations.plans import create_plan
 from tests.edge.media.media_stack import IMAGE, MP3, MP4, PNG, SPEECH, VIDEO, Customer, MediaStack, image_response, video_job
@@ -38,6 +39,7 @@ def test_each_kind_is_generated_charged_and_downloaded(
     assert (row.status, row.credits, str(row.id)) == ("completed", cost, job["job_uuid"])
     receipt = customer.get(f"/api/receipts/req_{row.id.hex}/").json
     assert (receipt["cost"], receipt["credits_charged"], receipt["why"]) == (cost, cost, None)
+    assert check_receipt(receipt) == []
     assert receipt["steps"][0]["count"] == {"image": 1, "speech": 40, "video": 4}[kind]
 
 

@@ -12,6 +12,7 @@ from edge.v1.rerank import MAX_DOCUMENTS, embedding_call, parse, rank_embeddings
 from shared.core.errors import InvalidRequest
 from shared.dialects.base import MalformedStream
 from shared.dialects.rerank import RERANK, max_search_units
+from shared.ledger.receipt_proof import check_receipt
 from shared.operations.model_aliases import create_alias
 from tests import factories
 from tests.edge.shared_edge import CREDITS, Reply, Sandbox
@@ -107,6 +108,7 @@ def test_search_units_are_charged_per_unit(shop: Shop) -> None:
     assert row.credits == 3 * PER_UNIT + row.input_tokens == shop.sandbox.charged
     receipt = shop.sandbox.get(f"/api/receipts/{many.headers['x-request-id']}/").json
     assert (receipt["cost"], receipt["why"]) == (row.credits, None)
+    assert check_receipt(receipt) == []
     assert {"step": "search units × credits", "count": 3, "rate": PER_UNIT, "result": 3_000 * PER_UNIT} in receipt["steps"]
     few = shop.rerank()  # three documents cannot be three search units
     assert few.json["meta"]["billed_units"] == {"search_units": 1}
