@@ -13,5 +13,5 @@ def read_json(path: Path) -> Any:
 
     try:
         return json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for thousands of nested brackets
         raise InvalidInput(f"{path} is not JSON.") from None

@@ -217,6 +217,20 @@ def details_problems(entry: Document) -> Iterator[str]:
             yield "its details are not those that it commits to"
 
 
+# What a line raises that is not of a dump; `RecursionError` for thousands of nested brackets.
+_MALFORMED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+    InvalidInput,
+)
+
+
 class DumpCheck:
     """The check of a dump, line by line. `heads` are published documents (`shared.ledger.seal.published`) to compare it with.
 
@@ -258,7 +272,7 @@ class DumpCheck:
                 if not line.endswith(b"\n"):
                     raise ValueError("incomplete")
                 yield from _READERS[kind](self, content)
-            except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, struct.error, InvalidInput):
+            except _MALFORMED:
                 yield f"line {self._lines + 1} is malformed{self._near()}"
                 return
             self._digest.update(line)

@@ -71,7 +71,7 @@ def _verify_dump(dump: Path, heads: Path | None) -> Result:
     try:
         published = None if heads is None else json.loads(heads.read_bytes())
         check = DumpCheck(published)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInput(f"{heads} is not a file of published heads.") from None
     with dump.open("rb") as file:
         problem = next(check.run(file), None)

@@ -37,6 +37,7 @@ from tests.factories import ORIGIN
 from tests.servers.process import ROOT
 from tests.shared.ledger.test_witness import head_of, whole
 from tests.workers.holds import HOUR_MS, Customer
+from yout.json_file import read_json
 
 SECRET = "0123456789abcdef" * 2
 MODELS = {"chat": ProofModel("chat", Rates(input=1))}
@@ -309,3 +310,11 @@ def test_the_program_in_the_documents(customers: list[Customer], tmp_path: Path)
     assert "entry 2: other details" in run(data.replace(b'"edge"', b'"edgy"'))
     assert "does not follow" in run(data.replace(b'"amount":-10', b'"amount":-11'))
     assert "entry 1: its hash does not follow" in run(data.replace(b'"plan_amount":0', b'"plan_amount":1', 1))
+
+
+def test_thousands_of_nested_brackets_are_malformed(tmp_path: Path) -> None:
+    nested = b"[" * 100_000
+    assert check(nested + b"\n") == ["line 1 is malformed"]
+    (tmp_path / "nested").write_bytes(nested)
+    with pytest.raises(InvalidInput, match="is not JSON"):
+        read_json(tmp_path / "nested")
