@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 else:
     migrations = lazy_import("playhouse.migrations")  # 0.8 MB; needed only to migrate
 
-RELEASE = (0, 8)  # major and minor version of this code, as in pyproject.toml
+RELEASE = (0, 9)  # major and minor version of this code, as in pyproject.toml
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 _ADVISORY_LOCK = 0x796F7574  # "yout": concurrent releases migrate one after the other
 _LOCK_FAILURES = ("55P03", "40P01")  # lock_not_available, deadlock_detected
