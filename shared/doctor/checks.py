@@ -15,7 +15,7 @@ from shared.doctor import database, local, servers
 # Checks that are skipped if another one fails.
 NEEDS = MappingProxyType(
     dict.fromkeys(("migrations", "secret_key", "worker", "channels", "clock"), "database")
-    | {"limiter": "redis", "partitions": "migrations"}
+    | {"limiter": "redis", "partitions": "migrations", "purges": "migrations"}
 )
 
 
@@ -29,6 +29,7 @@ def checks_of(settings: Settings, target: peewee.Database | None) -> dict[str, C
             "secret_key": partial(database.check_secret_key, settings, target),
             "worker": partial(database.check_worker, target),
             "channels": partial(database.check_channels, target),
+            "purges": partial(database.check_purges, target),
         }
         if not is_sqlite(target):
             checks["partitions"] = partial(database.check_partitions, target)

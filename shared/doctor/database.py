@@ -27,7 +27,7 @@ from shared.core.settings import Settings
 from shared.doctor.runner import CheckFailed
 from shared.ledger.partitions import TABLES, has_default_rows, is_owner, list_partitions
 from shared.ledger.probe import probe_writes
-from shared.models import AIModel, AlertCheck, AuditEntry, Channel, ChannelModel
+from shared.models import AIModel, AlertCheck, AuditEntry, Channel, ChannelModel, PurgeJob
 from shared.sealed_columns import count_undecryptable, require_secret_key
 from shared.startup import require_readable, require_rights
 
@@ -169,6 +169,20 @@ def check_partitions(target: peewee.Database) -> str:
     if misplaced:
         raise CheckFailed(
             f"There are rows in {', '.join(misplaced)}, because a partition was missing or a machine's clock was wrong. {advice}"
+        )
+    return ""
+
+
+def check_purges(target: peewee.Database) -> str:
+    """Fail if a worker refuses purges, because ledger entries that they replace were changed."""
+    with target.connection_context():
+        refused = (PurgeJob.status != "done") & PurgeJob.problem.is_null(False)
+        jobs = list(PurgeJob.select(PurgeJob.id, PurgeJob.problem).where(refused).order_by(PurgeJob.id).limit(_MAX_NAMED + 1))
+    if jobs:
+        shown = "; ".join(f"{job.id} ({job.problem})" for job in jobs[:_MAX_NAMED]) + ("; and more" if jobs[_MAX_NAMED:] else "")
+        raise CheckFailed(
+            f"Refused purges: {shown}. Someone may have changed the database: run `yout ledger verify`, keep a dump, and restore"
+            " the changed rows from a backup. The purges go on by themselves."
         )
     return ""
 

@@ -13,7 +13,7 @@ from tests.servers.process import free_port
 from tests.yout.command import Installation
 
 CHECKS = {
-    *("settings", "database", "migrations", "secret_key", "worker", "channels", "clock", "redis", "limiter"),
+    *("settings", "database", "migrations", "secret_key", "worker", "channels", "purges", "clock", "redis", "limiter"),
     *("public_url", "certificates", "media", "mail", "disk", "files"),
 }
 

@@ -27,7 +27,7 @@ from shared.doctor import database as database_checks
 from shared.doctor.local import check_files
 from shared.doctor.servers import _check_eviction, check_mail, check_public_url, check_redis
 from shared.ledger.partitions import create_partitions, id_bound, list_partitions
-from shared.models import AlertCheck, AuditEntry, UsageLedger
+from shared.models import AlertCheck, AuditEntry, PurgeJob, UsageLedger
 from tests import factories
 from tests.databases import opened
 from tests.servers.authority import Authority
@@ -164,11 +164,26 @@ def test_each_fault_is_reported_by_its_own_check(make_settings: MakeSettings, an
     with results(settings) as failed:
         database.execute_sql("DELETE FROM schema_migration WHERE name = (SELECT max(name) FROM schema_migration)")
         found = failed()
-    assert set(found) == {"migrations", "secret_key", "worker", "channels"}
+    assert set(found) == {"migrations", "secret_key", "worker", "channels", "purges"}
     assert "yout migrate" in found["migrations"]
+    assert found["purges"] == "Not checked, because the check `migrations` failed."
     assert "yout secret rotate" in found["secret_key"]
     assert found["worker"].startswith("No worker has run for 0:10:")
     assert found["channels"].startswith("Cannot connect to acme (")
+
+
+@pytest.mark.usefixtures("bound_database")
+def test_refused_purges_are_named_until_they_go_on() -> None:
+    job = PurgeJob.create(account=factories.account(), boundary=0, due_at=0)
+    assert database_checks.check_purges(database.obj) == ""
+    PurgeJob.update(problem="entry 3 was changed").execute()
+    advice = failure(lambda: database_checks.check_purges(database.obj))
+    assert advice.startswith(f"Refused purges: {job.id} (entry 3 was changed). ")
+    assert "yout ledger verify" in advice
+    PurgeJob.update(status="done").execute()
+    assert database_checks.check_purges(database.obj) == ""
+    PurgeJob.update(status="running", problem=None).execute()
+    assert database_checks.check_purges(database.obj) == ""
 
 
 @pytest.mark.usefixtures("bound_database")
